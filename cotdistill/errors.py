@@ -1,0 +1,140 @@
+"""The exceptions a person may meet. Every message says what was given and what was expected; the hint says what to do.
+
+CotdistillError
+  UsageError            the words were wrong (exit code 2)
+    UnknownName         no such task, student, condition, run ...; carries near matches
+    GrammarError        a condition that cannot be read
+    ConfigError         one or more settings out of bounds, all reported at once
+    NotFound            the store holds no such thing
+  DataError             the data cannot be used as they stand
+    BadRows             rows of an import, each with its line and reason
+    NoRationale         a condition needs rationales that the task lacks
+  StudentError          a model that cannot be loaded, trained or scored
+    SequenceTooLong     longer than the student can read
+    CheckpointError     a checkpoint that is damaged or of another run
+  StoreError            the folder where everything is kept
+    StoreTooNew         written by a newer version
+    NetworkFileSystem   locks cannot be trusted there
+    DiskFull            no room to write
+    Superseded          a newer attempt of the same job has taken over
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+class CotdistillError(Exception):
+    """Base of all errors that are shown to a person."""
+
+    kind: ClassVar[str] = "error"
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def as_dict(self) -> dict[str, str]:
+        """`{"kind", "message", "hint"}`, the form the terminal prints under --json."""
+        return {"kind": self.kind, "message": self.message, "hint": self.hint}
+
+
+class UsageError(CotdistillError):
+    kind = "usage"
+    exit_code = 2
+
+
+class UnknownName(UsageError):
+    """`UnknownName("condition", "shufled", names)` offers the nearest names, then the whole list."""
+
+    kind = "unknown_name"
+
+    def __init__(self, what: str, given: str, known: Iterable[str]) -> None:
+        names = sorted(known)
+        near = difflib.get_close_matches(given, names, n=3, cutoff=0.5)
+        listed = ", ".join(names) if names else "none yet"
+        hint = f"Did you mean {' or '.join(near)}? " if near else ""
+        super().__init__(f"There is no {what} named {given!r}.", f"{hint}Known: {listed}.")
+        self.near = near
+
+
+class GrammarError(UsageError):
+    kind = "bad_condition"
+
+
+class ConfigError(UsageError):
+    """All problems of a configuration at once."""
+
+    kind = "bad_config"
+
+    def __init__(self, problems: Sequence[str], hint: str = "") -> None:
+        super().__init__("; ".join(problems), hint)
+        self.problems = list(problems)
+
+
+class NotFound(UsageError):
+    kind = "not_found"
+
+
+class DataError(CotdistillError):
+    kind = "bad_data"
+
+
+@dataclass(frozen=True, slots=True)
+class RowProblem:
+    """One row that cannot be used: file name, line (1-based; the header is line 1), what is wrong."""
+
+    file: str
+    line: int
+    reason: str
+
+
+class BadRows(DataError):
+    kind = "bad_rows"
+
+    def __init__(self, problems: Sequence[RowProblem], hint: str = "") -> None:
+        first = "; ".join(f"{p.file} line {p.line}: {p.reason}" for p in problems[:3])
+        more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
+        count = "1 row" if len(problems) == 1 else f"{len(problems)} rows"
+        super().__init__(f"{count} cannot be read: {first}{more}", hint)
+        self.problems = list(problems)
+
+
+class NoRationale(DataError):
+    kind = "no_rationale"
+
+
+class StudentError(CotdistillError):
+    kind = "student"
+
+
+class SequenceTooLong(StudentError):
+    kind = "sequence_too_long"
+
+
+class CheckpointError(StudentError):
+    kind = "bad_checkpoint"
+
+
+class StoreError(CotdistillError):
+    kind = "store"
+
+
+class StoreTooNew(StoreError):
+    kind = "store_too_new"
+
+
+class NetworkFileSystem(StoreError):
+    kind = "network_file_system"
+
+
+class DiskFull(StoreError):
+    kind = "disk_full"
+
+
+class Superseded(StoreError):
+    kind = "superseded"

@@ -1,0 +1,212 @@
+"""The grammar of conditions, one for terminal, YAML, URL and store.
+
+    placement[/transform[(name=value,...)]]...[@source=NAME][,tokens=CONDITION]
+
+    post_cot/shuffle(unit=token,fraction=1.0)     a transform with its parameters
+    post_cot/strip_labels/shuffle                 transforms are applied from left to right
+    post_cot@source=answer_first_long             another teacher's rationales
+    label_only@tokens=post_cot                    trained until it has seen as many tokens as post_cot in all its steps
+    shuffled                                      a preset: a short name for one of the above
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from cotdistill.errors import GrammarError, UnknownName
+from cotdistill.rationales.passage import Passage
+from cotdistill.rationales.placement import PLACEMENTS, Placement
+from cotdistill.rationales.transforms import TRANSFORMS, Draw, Transform, check_parameters
+from cotdistill.registry import Registry
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """A short name for a condition."""
+
+    name: str
+    help: str
+    condition: str
+
+
+PRESETS: Registry[Preset] = Registry("preset")
+
+for _name, _help, _text in (
+    ("shuffled", "post-CoT with its tokens shuffled (claim 2)", "post_cot/shuffle(unit=token)"),
+    ("sentence_shuffled", "post-CoT with its sentences shuffled", "post_cot/shuffle(unit=sentence)"),
+    ("masked", "post-CoT with half of its tokens masked", "post_cot/mask(fraction=0.5)"),
+    ("filler", "post-CoT with nothing but the mask symbol, predicted", "post_cot/mask(fraction=1.0,loss=on)"),
+    ("swapped", "post-CoT with the rationale of a question with another answer", "post_cot/swap(partner=other_label)"),
+    ("random", "post-CoT with as many random tokens", "post_cot/random_tokens"),
+):
+    PRESETS.register(Preset(_name, _help, _text))
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One transform with all its parameters."""
+
+    name: str
+    parameters: tuple[tuple[str, Any], ...]
+
+    def __str__(self) -> str:
+        inside = ",".join(f"{name}={value}" for name, value in self.parameters)
+        return f"{self.name}({inside})" if inside else self.name
+
+    @property
+    def entry(self) -> Transform:
+        return TRANSFORMS.get(self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """placement x transforms, with the rationale source and the token budget if they are not the study's. `str()` is canonical."""
+
+    placement: str
+    steps: tuple[Step, ...] = ()
+    source: str = ""
+    tokens: str = ""
+
+    def __str__(self) -> str:
+        text = "/".join([self.placement, *map(str, self.steps)])
+        tokens = f"({self.tokens})" if re.search("[@,]", _outside(self.tokens)) else self.tokens
+        options = [f"{key}={value}" for key, value in (("source", self.source), ("tokens", tokens)) if value]
+        return f"{text}@{','.join(options)}" if options else text
+
+    @property
+    def spec(self) -> Placement:
+        return PLACEMENTS.get(self.placement)
+
+    @property
+    def is_control(self) -> bool:
+        """Controls stand beside the claims: foreign or emptied rationales, and the equal-token arms."""
+        return bool(self.tokens) or any(step.entry.control for step in self.steps)
+
+    @property
+    def label(self) -> str:
+        """The one name a condition has on every page and figure."""
+        base = {"undistilled": "undistilled", "label_only": "label only", "pre_cot": "pre-CoT", "post_cot": "post-CoT"}.get(self.placement, self.placement)
+        told = [base, *(_told(step) for step in self.steps)]
+        if self.source:
+            told.append(f"{self.source} teacher")
+        if self.tokens:
+            told.append(f"at the tokens of {parse(self.tokens).label}")
+        return ", ".join(told)
+
+    def rewrite(self, passage: Passage, draw: Draw) -> Passage:
+        """The rationale as this condition shows it."""
+        for step in self.steps:
+            passage = step.entry.apply(passage, draw, **dict(step.parameters))
+        return passage
+
+    def without_budget(self) -> Condition:
+        return replace(self, tokens="")
+
+
+def _told(step: Step) -> str:
+    values = dict(step.parameters)
+    if step.name == "shuffle":
+        share = "" if values["fraction"] == 1 else f"{values['fraction']:.0%} of "
+        return f"{share}{values['unit']}s shuffled"
+    if step.name == "swap":
+        return {"any": "swapped", "same_label": "swapped within the label", "other_label": "swapped (other label)"}[values["partner"]]
+    if step.name == "mask" and values["fraction"] == 1 and values["loss"] != "off":
+        return "filler only"
+    words = {"mask": "masked", "drop": "dropped"}
+    if step.name in words:
+        return f"{values['fraction']:.0%} {words[step.name]}"
+    shown = [f"{name} {value:g}" if isinstance(value, float) else str(value) for name, value in step.parameters]
+    return " ".join([step.name.replace("_", " "), *shown])
+
+
+def parse(text: str) -> Condition:
+    """Read one condition; GrammarError or UnknownName says what is wrong and what would be right."""
+    given = text.strip()
+    if not given:
+        raise GrammarError("A condition is empty.", "For example: post_cot/shuffle(unit=token)")
+    if given in PRESETS:
+        return parse(PRESETS.get(given).condition)
+    head, *options = _split(given, "@")
+    if len(options) > 1:
+        raise GrammarError(f"{given!r} has two @.", "Separate options by commas: post_cot@source=NAME,tokens=CONDITION")
+    placement, *parts = _split(head, "/")
+    if placement in PRESETS:
+        base = parse(PRESETS.get(placement).condition)
+        placement, steps = base.placement, list(base.steps)
+    else:
+        steps = []
+    if placement not in PLACEMENTS:
+        raise UnknownName("condition", placement, [*PLACEMENTS.names(), *PRESETS.names()])
+    steps += [step for part in parts if (step := _step(part)).name != "identity"]
+    if steps and not PLACEMENTS.get(placement).uses_rationale:
+        raise GrammarError(f"{given!r}: {placement} has no rationale to transform.", "Use post_cot, pre_cot or multitask.")
+    values = {"source": "", "tokens": ""}
+    for name, value in _pairs(options[0]) if options else ():
+        if name not in values:
+            raise UnknownName("condition option", name, values)
+        values[name] = str(parse(value.removeprefix("(").removesuffix(")") if value.startswith("(") else value)) if name == "tokens" else value
+    condition = Condition(placement, tuple(steps), values["source"], values["tokens"])
+    if condition.tokens and parse(condition.tokens).tokens:
+        raise GrammarError(f"{given!r}: the condition named by tokens= has a token budget itself.", "Name one that is trained for the steps of the study.")
+    return condition
+
+
+def parse_list(text: str) -> list[Condition]:
+    """Conditions separated by commas (commas in brackets and after an @ that lead to an option do not separate)."""
+    found: list[str] = []
+    for part in _split(text, ","):
+        if found and "@" in _outside(found[-1]) and re.match(r"\s*(source|tokens)=", part):
+            found[-1] += "," + part
+        elif part.strip():
+            found.append(part)
+    return [parse(part) for part in found]
+
+
+def _step(text: str) -> Step:
+    match = re.fullmatch(r"\s*([\w.-]+)\s*(?:\((.*)\))?\s*", text, re.DOTALL)
+    if not match:
+        raise GrammarError(f"{text!r} is not a transform.", "Write name or name(parameter=value,...), for example shuffle(unit=word)")
+    entry = TRANSFORMS.get(match.group(1))
+    return Step(entry.name, check_parameters(entry, list(_pairs(match.group(2) or ""))))
+
+
+def _pairs(text: str) -> Iterator[tuple[str, str]]:
+    for part in _split(text, ","):
+        if not part.strip():
+            continue
+        name, equals, value = part.partition("=")
+        if not equals or not value.strip():
+            raise GrammarError(f"{part.strip()!r} is not name=value.", "For example fraction=0.5")
+        yield name.strip(), value.strip()
+
+
+def _outside(text: str) -> str:
+    """The text without what stands in brackets."""
+    return "".join(char for char, depth in _depths(text) if depth == 0)
+
+
+def _split(text: str, at: str) -> list[str]:
+    parts = [""]
+    for char, depth in _depths(text):
+        if char == at and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += char
+    return parts
+
+
+def _depths(text: str) -> Iterator[tuple[str, int]]:
+    depth = 0
+    for char in text:
+        if char == ")":
+            depth -= 1
+            if depth < 0:
+                raise GrammarError(f"{text!r}: a bracket is closed that was not opened.")
+        yield char, depth + (char == ")")
+        if char == "(":
+            depth += 1
+    if depth:
+        raise GrammarError(f"{text!r}: a bracket is not closed.")

@@ -1,0 +1,69 @@
+"""Where the rationale stands: the order of the named spans of a training sequence, and which of them bear loss."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cotdistill.registry import Registry
+
+# Every token of a sequence belongs to one of these.
+SEGMENTS = ("bos", "task", "question", "choices", "rationale_cue", "rationale", "label_cue", "label", "end")
+
+# How a student is asked: straight for the label; after a rationale of its own; after the teacher's.
+MODES = ("direct", "own", "given")
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """A registered placement.
+
+    `sequences`: the spans of each training sequence of one example, in order ("task:label" names the task prefix of a multitask sequence).
+    `primary`: the mode its students are judged in. `trained`: the modes they were trained for.
+    """
+
+    name: str
+    help: str
+    sequences: tuple[tuple[str, ...], ...]
+    primary: str = "direct"
+    trained: tuple[str, ...] = ("direct",)
+
+    @property
+    def uses_rationale(self) -> bool:
+        return any("rationale" in sequence for sequence in self.sequences)
+
+    def prompt(self, mode: str) -> tuple[str, ...]:
+        """The spans before the label when a student of this placement is asked in a mode (for "own": before its own rationale)."""
+        task = ("task:label",) if any(span.startswith("task:") for sequence in self.sequences for span in sequence) else ()
+        start = (*task, "question", "choices")
+        return {"direct": (*start, "label_cue"), "own": (*start, "rationale_cue"), "given": (*start, "rationale_cue", "rationale", "label_cue")}[mode]
+
+
+PLACEMENTS: Registry[Placement] = Registry("placement")
+
+PROMPT = ("question", "choices")
+
+PLACEMENTS.register(Placement("undistilled", "the student as it is before any distillation", ()))
+PLACEMENTS.register(Placement("label_only", "question, then label; no rationale", ((*PROMPT, "label_cue", "label"),)))
+PLACEMENTS.register(
+    Placement(
+        "pre_cot",
+        "question, rationale, then label: the student must write a rationale before it answers",
+        ((*PROMPT, "rationale_cue", "rationale", "label_cue", "label"),),
+        primary="own",
+        trained=("own", "given"),
+    )
+)
+PLACEMENTS.register(
+    Placement(
+        "post_cot",
+        "question, label, then rationale: nothing has to be reasoned at test time",
+        ((*PROMPT, "label_cue", "label", "rationale_cue", "rationale", "end"),),
+    )
+)
+PLACEMENTS.register(
+    Placement(
+        "multitask",
+        "two prefixed tasks, label and rationale (Distilling Step-by-Step, arXiv 2305.02301)",
+        (("task:label", *PROMPT, "label_cue", "label"), ("task:rationale", *PROMPT, "rationale_cue", "rationale", "end")),
+    )
+)

@@ -1,0 +1,44 @@
+"""One question with its choices, its answer and a teacher's rationale."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One choice: its label ("A") and its text ("bank")."""
+
+    label: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A row of a task.
+
+    `answer` is the label of the right choice. `rationale` is None where the teacher gave none (or one for another answer).
+    `cluster` groups examples that are not independent (a latent entity, a premise, a repeated question); its default is the id.
+    `metadata` holds plain JSON values, for slices.
+    """
+
+    id: str
+    question: str
+    choices: tuple[Choice, ...]
+    answer: str
+    split: str
+    rationale: str | None = None
+    source: str | None = None
+    cluster: str = ""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def gold(self) -> int:
+        """Index of the right choice."""
+        return next(i for i, choice in enumerate(self.choices) if choice.label == self.answer)
+
+    @property
+    def answer_text(self) -> str:
+        return self.choices[self.gold].text

@@ -1,0 +1,57 @@
+"""How a question becomes text: a template is data, kept with the task, and part of what makes a run."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from cotdistill.config import param
+from cotdistill.errors import ConfigError
+from cotdistill.tasks.example import Example
+
+
+@dataclass(frozen=True)
+class Template:
+    """The parts of a prompt. Every part is its own named span, tokenised on its own, so a label has the same ids wherever it stands."""
+
+    question: str = param("Question: {question}", "the question; {question} is filled in")
+    choices: str = param("\nChoices: {choices}", "the choices; {choices} is filled in; empty leaves them out")
+    choice: str = param("({label}) {text}", "one choice; {label} and {text} are filled in")
+    between: str = param(" ", "what stands between two choices")
+    label_cue: str = param("\nAnswer:", "what asks for the label; also ends a rationale that comes first")
+    rationale_cue: str = param("\nBecause:", "what asks for the rationale")
+    label_task: str = param("[label] ", "multitask: what asks for a label")
+    rationale_task: str = param("[rationale] ", "multitask: what asks for a rationale")
+    target: str = param("text", "what the student answers with", choices=("text", "letter"))
+
+    def question_text(self, example: Example) -> str:
+        return _fill(self.question, question=example.question)
+
+    def choices_text(self, example: Example) -> str:
+        listed = self.between.join(_fill(self.choice, label=c.label, text=c.text) for c in example.choices)
+        return _fill(self.choices, choices=listed)
+
+    def target_texts(self, example: Example) -> list[str]:
+        """What the student may answer, one text a choice, in the order of the choices."""
+        return [c.text if self.target == "text" else c.label for c in example.choices]
+
+    def problems(self) -> list[str]:
+        """What is wrong with this template, in words."""
+        needs = {"question": ["question"], "choice": ["text"] if self.target == "text" else ["label"]}
+        found = [f"template part {part!r} lacks {{{name}}}" for part, names in needs.items() for name in names if f"{{{name}}}" not in getattr(self, part)]
+        if self.choices and "{choices}" not in self.choices:
+            found.append("template part 'choices' lacks {choices}")
+        found += [f"template part {part!r} is empty" for part in ("label_cue", "rationale_cue") if not getattr(self, part).strip()]
+        if self.label_cue.strip() == self.rationale_cue.strip():
+            found.append("label_cue and rationale_cue are the same")
+        return found
+
+    def check(self) -> None:
+        """ConfigError with every problem at once."""
+        if found := self.problems():
+            raise ConfigError(found, "Edit the template of the task.")
+
+
+def _fill(pattern: str, **values: str) -> str:
+    # One pass, so that braces inside the data are never read as a pattern.
+    return re.sub(r"\{(\w+)\}", lambda match: values.get(match.group(1), match.group(0)), pattern)
