@@ -130,7 +130,9 @@ class TrainingConfig:
     schedule: str = param("cosine", "learning rate after the warm-up", choices=("cosine", "linear", "constant"))
     weight_decay: float = param(0.01, "AdamW weight decay, not on biases and norms", low=0.0, high=10.0)
     clip: float = param(1.0, "largest gradient norm; 0 turns clipping off", low=0.0, high=1e6)
-    loss: str = param("span", "span: mean of label tokens + weight x mean of rationale tokens; token_mean: one mean over all", choices=("span", "token_mean"))
+    loss: str = param(
+        "span", "span: mean of label tokens + weight x mean of rationale tokens; token_mean: one mean over all", choices=("span", "token_mean")
+    )
     rationale_weight: float = param(1.0, "weight of the rationale span in the span loss", low=0.0, high=1e6)
     evaluations: int = param(4, "scorings on dev, equally spaced over the steps", low=0, high=1000)
     dev_examples: int = param(240, "dev examples in each of them (the first by hashed id); 0 means all", low=0, high=10_000_000)
@@ -173,3 +175,32 @@ class Seeds:
             if name not in names:
                 raise UnknownName("seed", name, names)
         return cls(**{name: replicate for name in names} | dict(fixed or {}))
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that makes one run: its plain form is hashed into its identity (with the kind of job and its recipe).
+
+    task_digest is the content hash of rows, rationales, template and tokenizers; base is the identity of the job that trains the shared base
+    ("" without one); sources are all rationale sources of the study, so that every condition trains on the rows that all of them can use.
+    """
+
+    task: str
+    task_digest: str
+    condition: str
+    task_settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    source: str = ""
+    sources: tuple[str, ...] = ()
+    tokenizer: str = "word"
+    student: StudentConfig = StudentConfig()
+    training: TrainingConfig = TrainingConfig()
+    seeds: Seeds = Seeds()
+    base: str = ""
+    missing_rationale: str = "exclude"
+
+    @classmethod
+    def from_plain(cls, values: Mapping[str, Any]) -> RunConfig:
+        """The config of a job, as the store holds it."""
+        nested = {"student": StudentConfig, "training": TrainingConfig, "seeds": Seeds}
+        read = {key: nested[key](**value) if key in nested else tuple(value) if key == "sources" else value for key, value in values.items()}
+        return cls(**read)

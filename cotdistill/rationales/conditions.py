@@ -1,12 +1,12 @@
 """The grammar of conditions, one for terminal, YAML, URL and store.
 
-    placement[/transform[(name=value,...)]]...[@source=NAME][,tokens=CONDITION]
+placement[/transform[(name=value,...)]]...[@source=NAME][,tokens=CONDITION]
 
-    post_cot/shuffle(unit=token,fraction=1.0)     a transform with its parameters
-    post_cot/strip_labels/shuffle                 transforms are applied from left to right
-    post_cot@source=answer_first_long             another teacher's rationales
-    label_only@tokens=post_cot                    trained until it has seen as many tokens as post_cot in all its steps
-    shuffled                                      a preset: a short name for one of the above
+post_cot/shuffle(unit=token,fraction=1.0)     a transform with its parameters
+post_cot/strip_labels/shuffle                 transforms are applied from left to right
+post_cot@source=answer_first_long             another teacher's rationales
+label_only@tokens=post_cot                    trained until it has seen as many tokens as post_cot in all its steps
+shuffled                                      a preset: a short name for one of the above
 """
 
 from __future__ import annotations
@@ -88,7 +88,9 @@ class Condition:
     @property
     def label(self) -> str:
         """The one name a condition has on every page and figure."""
-        base = {"undistilled": "undistilled", "label_only": "label only", "pre_cot": "pre-CoT", "post_cot": "post-CoT"}.get(self.placement, self.placement)
+        base = {"undistilled": "undistilled", "label_only": "label only", "pre_cot": "pre-CoT", "post_cot": "post-CoT"}.get(
+            self.placement, self.placement
+        )
         told = [base, *(_told(step) for step in self.steps)]
         if self.source:
             told.append(f"{self.source} teacher")
@@ -150,7 +152,9 @@ def parse(text: str) -> Condition:
         values[name] = str(parse(value.removeprefix("(").removesuffix(")") if value.startswith("(") else value)) if name == "tokens" else value
     condition = Condition(placement, tuple(steps), values["source"], values["tokens"])
     if condition.tokens and parse(condition.tokens).tokens:
-        raise GrammarError(f"{given!r}: the condition named by tokens= has a token budget itself.", "Name one that is trained for the steps of the study.")
+        raise GrammarError(
+            f"{given!r}: the condition named by tokens= has a token budget itself.", "Name one that is trained for the steps of the study."
+        )
     return condition
 
 

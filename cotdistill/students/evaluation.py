@@ -1,0 +1,170 @@
+"""Scoring: choices by log-likelihood right after the answer cue, in each of the three modes; predictions per example."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.nn.functional import log_softmax
+from transformers import PreTrainedModel
+
+from cotdistill.errors import SequenceTooLong
+from cotdistill.rationales.placement import Placement
+from cotdistill.students.generation import Written, greedy
+from cotdistill.students.loading import Reader
+from cotdistill.students.tokens import Encoder
+from cotdistill.tasks.example import Example
+
+METRICS = ("sum", "per_byte")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One example in one mode. scores and sums are one number a choice (scores: the primary metric); rationale is the student's own."""
+
+    id: str
+    cluster: str
+    mode: str
+    answer: int
+    predicted: int
+    margin: float
+    probabilities: list[float]
+    scores: list[float]
+    sums: list[float]
+    rationale: str | None = None
+    terminated: bool | None = None
+    parsed: int | None = None
+
+    @property
+    def correct(self) -> bool:
+        return self.predicted == self.answer
+
+
+def primary_metric(encoder: Encoder, examples: Sequence[Example]) -> str:
+    """Fixed by the task, before training: "sum" for letters and one-token answers, "per_byte" (sum / UTF-8 bytes) otherwise."""
+    if encoder.template.target == "letter":
+        return "sum"
+    return "sum" if all(len(ids) == 1 for example in examples for ids in encoder.targets(example)) else "per_byte"
+
+
+@torch.no_grad()
+def choice_scores(
+    reader: Reader, prompts: Sequence[Sequence[int]], choices: Sequence[Sequence[Sequence[int]]], pad: int, batch: int = 64
+) -> list[list[float]]:
+    """Summed log-likelihood of each choice after its prompt. A question is one row: the prompt once, the choices behind it side by side,
+    each seeing the prompt and itself only. One-token choices need the prompt alone."""
+    found: list[list[float]] = [[] for _ in prompts]
+    size = [len(prompts[i]) + sum(len(c) - 1 for c in choices[i]) for i in range(len(prompts))]
+    order = sorted(range(len(prompts)), key=lambda i: size[i])
+    for start in range(0, len(order), batch):
+        members = order[start : start + batch]
+        scores = _packed(reader, [prompts[i] for i in members], [choices[i] for i in members], pad)
+        for i, row in zip(members, scores, strict=True):
+            found[i] = row
+    return found
+
+
+def _packed(reader: Reader, prompts: list[Sequence[int]], choices: list[Sequence[Sequence[int]]], pad: int) -> list[list[float]]:
+    width = max(len(p) + sum(len(c) - 1 for c in cs) for p, cs in zip(prompts, choices, strict=True))
+    longest = max(len(p) + max(len(c) for c in cs) - 1 for p, cs in zip(prompts, choices, strict=True))
+    if longest > reader.positions:
+        raise SequenceTooLong(
+            f"A prompt with its longest choice has {longest} tokens; the student reads {reader.positions}.", "Choose a student that reads more."
+        )
+    ids = np.full((len(prompts), width), pad, np.int64)
+    positions = np.zeros((len(prompts), width), np.int64)
+    owner = np.full((len(prompts), width), -1, np.int64)  # 0: prompt, c + 1: choice c, -1: padding
+    rows: list[int] = []
+    columns: list[int] = []
+    targets: list[int] = []
+    belongs: list[tuple[int, int]] = []
+    for r, (prompt, options) in enumerate(zip(prompts, choices, strict=True)):
+        n = len(prompt)
+        ids[r, :n], positions[r, :n], owner[r, :n] = prompt, np.arange(n), 0
+        at = n
+        for c, option in enumerate(options):
+            places = [n - 1, *range(at, at + len(option) - 1)]
+            ids[r, at : at + len(option) - 1] = option[:-1]
+            positions[r, at : at + len(option) - 1] = n + np.arange(len(option) - 1)
+            owner[r, at : at + len(option) - 1] = c + 1
+            at += len(option) - 1
+            rows += [r] * len(option)
+            columns += places
+            targets += option
+            belongs += [(r, c)] * len(option)
+    more = {} if all(len(c) == 1 for cs in choices for c in cs) else _block_mask(reader, owner, positions)
+    device = reader.device
+    logits = reader.logits_at(torch.from_numpy(ids).to(device), torch.tensor(rows, device=device), torch.tensor(columns, device=device), **more)
+    likelihood = log_softmax(logits, -1).gather(1, torch.tensor(targets, device=device)[:, None])[:, 0].cpu().numpy()
+    found = [[0.0] * len(cs) for cs in choices]
+    for (r, c), value in zip(belongs, likelihood, strict=True):
+        found[r][c] += float(value)
+    return found
+
+
+def _block_mask(reader: Reader, owner: npt.NDArray[np.int64], positions: npt.NDArray[np.int64]) -> dict[str, torch.Tensor]:
+    """(batch, 1, seq, seq) additive mask: a token sees what is at or before its position, in the prompt or in its own choice."""
+    seen = (positions[:, None, :] <= positions[:, :, None]) & ((owner[:, None, :] == 0) | (owner[:, None, :] == owner[:, :, None]))
+    seen |= np.eye(owner.shape[1], dtype=bool)  # padding sees itself, so that no row of the softmax is empty
+    dtype = next(reader.model.parameters()).dtype
+    mask = torch.zeros(seen.shape, dtype=dtype).masked_fill(~torch.from_numpy(seen), torch.finfo(dtype).min)
+    return {"attention_mask": mask[:, None].to(reader.device), "position_ids": torch.from_numpy(positions).to(reader.device)}
+
+
+def score(
+    model: PreTrainedModel,
+    encoder: Encoder,
+    examples: Sequence[Example],
+    placement: Placement,
+    mode: str,
+    *,
+    metric: str,
+    limit: int,
+    batch: int = 64,
+) -> list[Prediction]:
+    """Predictions of a student over examples in one mode: "direct", "own" (its own greedy rationale of at most `limit` tokens first)
+    or "given" (the teacher's; examples without one are asked directly)."""
+    model.eval()
+    reader = Reader(model)
+    pad = encoder.specials.pad
+    targets = [encoder.targets(example) for example in examples]
+    prompts = [encoder.prompt(example, placement.prompt(mode)) for example in examples]
+    written: list[Written] | None = None
+    if mode == "own":
+        room = max(1, min(limit, reader.positions - max(map(len, prompts)) - len(encoder.label_cue) - max(len(t) for ts in targets for t in ts)))
+        longest = max(len(t) for ts in targets for t in ts)
+        written = greedy(model, prompts, encoder.label_cue, limit=room, after=longest, pad=pad, eos=encoder.specials.eos)
+        prompts = [[*prompt, *w.ids, *encoder.label_cue] for prompt, w in zip(prompts, written, strict=True)]
+    sums = choice_scores(reader, prompts, targets, pad, batch)
+    found = []
+    for i, example in enumerate(examples):
+        values = np.array(sums[i])
+        scores = values if metric == "sum" else values / [len(text.encode()) for text in encoder.template.target_texts(example)]
+        shifted = np.exp(scores - scores.max())
+        probabilities = shifted / shifted.sum()
+        gold = example.gold
+        others = np.delete(scores, gold)
+        told = written[i] if written else None
+        found.append(
+            Prediction(
+                example.id, example.cluster or example.id, mode, gold, int(scores.argmax()), float(scores[gold] - others.max()),
+                probabilities.tolist(), scores.tolist(), values.tolist(),
+                "".join(encoder.piece(id) for id in told.ids).strip() if told else None,
+                told.terminated if told else None,
+                _parsed(told.after, targets[i]) if told else None,
+            )
+        )  # fmt: skip
+    return found
+
+
+def _parsed(after: Sequence[int], targets: Sequence[Sequence[int]]) -> int:
+    """The longest choice that the text after the cue begins with; -1 if none."""
+    matching = [c for c, ids in enumerate(targets) if list(after[: len(ids)]) == list(ids)]
+    return max(matching, key=lambda c: len(targets[c]), default=-1)
+
+
+def accuracy(predictions: Sequence[Prediction]) -> float:
+    return sum(p.correct for p in predictions) / len(predictions) if predictions else 0.0

@@ -1,0 +1,88 @@
+"""Greedy rationales, many prompts at a time, with a key-value cache."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from transformers import DynamicCache, PreTrainedModel
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a student wrote after a prompt: ids before the stop sequence, whether the stop came, and the ids that followed it."""
+
+    ids: list[int]
+    terminated: bool
+    after: list[int]
+
+
+@torch.no_grad()
+def greedy(
+    model: PreTrainedModel, prompts: Sequence[Sequence[int]], stop: Sequence[int], *, limit: int, after: int, pad: int, eos: int, batch: int = 256
+) -> list[Written]:
+    """Greedy continuations, at most `limit` tokens each; generation goes on for `after` tokens past the stop sequence.
+
+    The end token also ends a row, without counting as terminated. Rows that have ended leave the batch.
+    """
+    found: list[Written | None] = [None] * len(prompts)
+    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    for start in range(0, len(order), batch):
+        members = order[start : start + batch]
+        for i, written in zip(members, _batch(model, [prompts[i] for i in members], list(stop), limit, after, pad, eos), strict=True):
+            found[i] = written
+    return [written for written in found if written is not None]
+
+
+def _batch(model: PreTrainedModel, prompts: list[Sequence[int]], stop: list[int], limit: int, after: int, pad: int, eos: int) -> list[Written]:
+    device = model.get_input_embeddings().weight.device
+    width = max(map(len, prompts))
+    ids = torch.full((len(prompts), width), pad, device=device)
+    mask = torch.zeros_like(ids)
+    for r, prompt in enumerate(prompts):  # left padding, so that every row continues at the same column
+        ids[r, width - len(prompt) :] = torch.tensor(list(prompt), device=device)
+        mask[r, width - len(prompt) :] = 1
+    positions = (mask.cumsum(1) - 1).clamp(min=0)
+    cache = DynamicCache(config=model.config)
+    states = model.base_model(input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True).last_hidden_state
+    rows = list(range(len(prompts)))
+    grown: list[list[int]] = [[] for _ in prompts]
+    stopped_at: list[int | None] = [None] * len(prompts)
+    position = positions[:, -1:]
+    while True:
+        step = _next(model, states[:, -1]).tolist()
+        alive = []
+        for at, r in enumerate(rows):
+            grown[r].append(step[at])
+            if stopped_at[r] is None and grown[r][-len(stop) :] == stop:
+                stopped_at[r] = len(grown[r])
+            ended = stopped_at[r]
+            if step[at] != eos and (len(grown[r]) < limit + len(stop) if ended is None else len(grown[r]) < ended + after):
+                alive.append(at)
+        if not alive:
+            break
+        if len(alive) < len(rows):
+            keep = torch.tensor(alive, device=device)
+            cache.batch_select_indices(keep)
+            mask, position = mask[keep], position[keep]
+            step, rows = [step[at] for at in alive], [rows[at] for at in alive]
+        mask = torch.cat([mask, torch.ones_like(mask[:, :1])], 1)
+        position = position + 1
+        token = torch.tensor(step, device=device)[:, None]
+        states = model.base_model(
+            input_ids=token, attention_mask=mask, position_ids=position, past_key_values=cache, use_cache=True
+        ).last_hidden_state
+    return [_written(ids, ended, len(stop), limit, eos) for ids, ended in zip(grown, stopped_at, strict=True)]
+
+
+def _next(model: PreTrainedModel, states: torch.Tensor) -> torch.Tensor:
+    # The output matrix alone decides the greedy choice: soft caps and scales keep the order.
+    picked: torch.Tensor = model.get_output_embeddings()(states).argmax(-1)
+    return picked
+
+
+def _written(ids: list[int], ended: int | None, stop: int, limit: int, eos: int) -> Written:
+    if ended is None:
+        return Written([id for id in ids[:limit] if id != eos], False, [])
+    return Written(ids[: ended - stop], True, ids[ended:])

@@ -1,0 +1,172 @@
+"""Build, load and save students, and reach their hidden states and logits the same way for every architecture."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, PreTrainedModel
+
+from cotdistill.config import StudentConfig
+from cotdistill.errors import CheckpointError, StudentError
+from cotdistill.students.models import STUDENTS, BuiltIn, is_built_in
+
+Weights = dict[str, torch.Tensor]
+
+
+def prepare_torch(threads: int, deterministic: bool) -> None:
+    """Threads and determinism of this process, before any arithmetic. On the CPU results are always the same bits."""
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(deterministic or not torch.cuda.is_available(), warn_only=False)
+
+
+def new_built_in(entry: BuiltIn, vocabulary: int, seed: int) -> GPT2LMHeadModel:
+    """A GPT-2-architecture student with fresh weights, drawn from `seed` alone."""
+    config = GPT2Config(
+        vocab_size=vocabulary,
+        n_positions=entry.positions,
+        n_embd=entry.width,
+        n_layer=entry.layers,
+        n_head=entry.heads,
+        activation_function="gelu_pytorch_tanh",  # one fused kernel; GPT-2's own spelling of the same function is several
+        resid_pdrop=0.0,
+        embd_pdrop=0.0,
+        attn_pdrop=0.0,
+        tie_word_embeddings=False,
+        bos_token_id=None,
+        eos_token_id=1,
+        pad_token_id=0,
+    )
+    torch.manual_seed(seed)
+    return GPT2LMHeadModel(config)
+
+
+def load_student(config: StudentConfig, vocabulary: int, seed: int) -> PreTrainedModel:
+    """The student of a config: built-in with fresh weights, or `from_pretrained` from a folder or the hub (safetensors only).
+
+    StudentError says what could not be loaded; nothing of a checkpoint is ever run as code.
+    """
+    if is_built_in(config.name):
+        model: PreTrainedModel = new_built_in(STUDENTS.get(config.name), vocabulary, seed)
+        return model
+    torch.manual_seed(seed)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            config.name, revision=config.revision or None, use_safetensors=True, trust_remote_code=False, dtype=torch.float32
+        )
+    except (OSError, ValueError, safetensors.SafetensorError) as error:
+        raise StudentError(
+            f"The student {config.name!r} cannot be loaded: {str(error).splitlines()[0]}",
+            "Expected a causal LM with safetensors weights: a folder written by save_pretrained, or a hub id that can be reached.",
+        ) from error
+    if model.get_input_embeddings().weight.shape[0] < vocabulary:
+        rows = model.get_input_embeddings().weight.shape[0]
+        raise StudentError(
+            f"The tokenizer of {config.name!r} has {vocabulary} tokens, its embeddings {rows} rows.", "Use the tokenizer that belongs to it."
+        )
+    return model
+
+
+def positions_of(model: PreTrainedModel) -> int:
+    """The longest sequence in tokens that the student can read."""
+    return int(getattr(model.config, "max_position_embeddings", 0) or 1_000_000)
+
+
+def weights(model: PreTrainedModel) -> Weights:
+    """The state by name, tied tensors once, on the CPU and contiguous: what a weights artefact holds."""
+    seen: set[int] = set()
+    kept: Weights = {}
+    for name, tensor in model.state_dict().items():
+        if tensor.data_ptr() in seen and tensor.numel():
+            continue
+        seen.add(tensor.data_ptr())
+        kept[name] = tensor.detach().cpu().contiguous()
+    return kept
+
+
+def weights_bytes(model: PreTrainedModel) -> bytes:
+    return safetensors.torch.save(weights(model))
+
+
+def read_tensors(path: Path) -> tuple[Weights, dict[str, str]]:
+    """Tensors and metadata of a safetensors file; CheckpointError if it is damaged."""
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118  not a dict
+    except (OSError, safetensors.SafetensorError) as error:
+        raise CheckpointError(f"The weights at {path} cannot be read: {error}", "Retry the run that made them.") from error
+
+
+def set_weights(model: PreTrainedModel, state: Weights) -> None:
+    """Put a weights artefact into a student; CheckpointError if the names or shapes are another student's."""
+    try:
+        missing, unexpected = model.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        raise CheckpointError(f"These weights do not fit the student: {error}", "They belong to a student of another size.") from error
+    kept = weights(model)
+    if unexpected or any(name in kept for name in missing):
+        raise CheckpointError(f"These weights do not fit the student: missing {missing[:3]}, unexpected {unexpected[:3]}.")
+
+
+class Reader:
+    """A student's hidden states and logits. No logits are made where none are asked for.
+
+    Architectures that change logits after the output matrix (soft caps, scales) are noticed by comparing once with the model's own
+    output, and then read through the model.
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self.model = model
+        self.device = model.get_input_embeddings().weight.device
+        self.positions = positions_of(model)
+        self._plain_head = self._head_is_plain()
+
+    @torch.no_grad()
+    def _head_is_plain(self) -> bool:
+        ids = torch.arange(1, 5, device=self.device)[None] % self.model.get_input_embeddings().weight.shape[0]
+        mode = self.model.training
+        self.model.eval()
+        own = self.model(input_ids=ids, use_cache=False).logits
+        ours = self.model.get_output_embeddings()(self.hidden(ids))
+        self.model.train(mode)
+        return torch.allclose(own, ours, rtol=1e-4, atol=1e-5)
+
+    def hidden(self, ids: torch.Tensor, **more: Any) -> torch.Tensor:
+        """(batch, seq) ids -> (batch, seq, hidden) states after the last norm."""
+        states: torch.Tensor = self.model.base_model(input_ids=ids, use_cache=False, **more).last_hidden_state
+        return states
+
+    def logits_at(self, ids: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor, **more: Any) -> torch.Tensor:
+        """(batch, seq) ids and (n,) places -> (n, vocabulary) logits at those places, in float32."""
+        if self._plain_head:
+            picked: torch.Tensor = self.model.get_output_embeddings()(self.hidden(ids, **more)[rows, columns])
+        else:
+            picked = self.model(input_ids=ids, use_cache=False, **more).logits[rows, columns]
+        return picked.float()
+
+
+def forward_flops(model: PreTrainedModel, tokens: int, attended: int, logits: int) -> float:
+    """Floating-point operations of a forward pass: 2 per weight of the blocks and token, 4 x layers x width per pair of query and
+    attended key (scores and mix), 2 x width x vocabulary per logit row. Training takes three times that.
+
+    tokens: non-pad positions; attended: sum over sequences of n (n + 1) / 2; logits: rows for which logits are taken.
+    """
+    embeddings = {id(p) for m in (model.get_input_embeddings(), model.get_output_embeddings()) for p in m.parameters()}
+    position_tables = {id(p) for name, p in model.named_parameters() if "wpe" in name or "embed_positions" in name}
+    blocks = sum(p.numel() for p in model.parameters() if id(p) not in embeddings | position_tables)
+    config = model.config
+    vocabulary = model.get_output_embeddings().weight.shape[0]
+    return 2.0 * blocks * tokens + 4.0 * config.num_hidden_layers * config.hidden_size * attended + 2.0 * config.hidden_size * vocabulary * logits
+
+
+def parameter_count(model: PreTrainedModel) -> int:
+    return sum(p.numel() for p in model.parameters())
+
+
+def config_json(model: PreTrainedModel) -> dict[str, Any]:
+    """The architecture as plain JSON, kept with the weights so that they can be loaded without the study."""
+    return dict(json.loads(model.config.to_json_string(use_diff=True)))

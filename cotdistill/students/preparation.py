@@ -1,0 +1,138 @@
+"""From a task and a condition to training rows: which examples, what each becomes, in which order, for how many steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from cotdistill.config import RunConfig
+from cotdistill.errors import DataError, NoRationale, SequenceTooLong
+from cotdistill.rationales.conditions import Condition, parse
+from cotdistill.rationales.passage import Corpus
+from cotdistill.rationales.transforms import Draw
+from cotdistill.students.batches import Row, Stream, steps_for_tokens, tokens_in_steps, weighted
+from cotdistill.students.tokens import Encoded, Encoder, shortened
+from cotdistill.tasks.example import Example
+
+# Above this share of rows without a swap partner the condition would be half label only.
+MOST_WITHOUT_PARTNER = 0.10
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What was counted while preparing; shown beside the accuracy. changed_share: rows whose rationale differs from the intact one."""
+
+    train_rows: int
+    excluded_rows: int
+    no_partner_rows: int
+    truncated_rows: int
+    changed_share: float
+    longest_rationale: int
+
+
+@dataclass(frozen=True)
+class Prepared:
+    rows_of: Callable[[int, int], Sequence[Row]]
+    stream: Stream
+    steps: int
+    facts: Facts
+
+
+def usable_rows(by_source: dict[str, list[Example]], policy: str) -> list[int]:
+    """The training rows that every condition of the study can use: with a rationale from each source.
+
+    policy: "exclude" drops the others in every condition, "label_only" keeps them (without a rationale), "fail" raises NoRationale.
+    """
+    lists = list(by_source.values())
+    every = range(len(lists[0]))
+    usable = [i for i in every if all(examples[i].rationale for examples in lists)]
+    if policy == "label_only":
+        return list(every)
+    if policy == "fail" and len(usable) < len(lists[0]):
+        missing = next(i for i in every if i not in set(usable))
+        raise NoRationale(
+            f"{len(lists[0]) - len(usable)} of {len(lists[0])} training rows have no rationale, for example {lists[0][missing].id!r}.",
+            "Set missing_rationale to exclude or label_only, or choose another source.",
+        )
+    if not usable:
+        raise NoRationale(
+            f"No training row has a rationale from {', '.join(by_source) or 'any source'}.",
+            "Choose another source, or conditions without rationales.",
+        )
+    return usable
+
+
+def prepare(encoder: Encoder, train_by_source: dict[str, list[Example]], run: RunConfig, positions: int) -> Prepared:
+    """Rows, order and number of steps of a run. train_by_source holds the train split (same rows, same order) under each source of the study;
+    {"": rows} for a study without rationales. Raises NoRationale, SequenceTooLong, DataError."""
+    condition = parse(run.condition)
+    reference = parse(condition.tokens) if condition.tokens else None
+    rows = usable_rows(train_by_source, run.missing_rationale) if run.sources else list(range(len(next(iter(train_by_source.values())))))
+    total = len(next(iter(train_by_source.values())))
+
+    def corpus_of(name: str) -> Corpus:
+        return encoder.corpus([train_by_source[name][i] for i in rows])
+
+    limit = min(run.student.max_length or positions, positions)
+    reader = _Sequences(encoder, corpus_of(condition.source or run.source), condition, run, limit)
+    # Bucketing by the intact sequence of the study's source: the same batches in every condition.
+    intact = _Sequences(encoder, corpus_of(run.source), parse("post_cot" if run.sources else "label_only"), run, 1_000_000)
+    lengths = [intact.tokens(i, 0) for i in range(len(rows))]
+    stream = Stream(lengths, run.training.batch_size, run.seeds.order)
+    steps = 0 if not condition.spec.sequences else run.training.steps
+    if reference is not None and steps:
+        other = _Sequences(encoder, corpus_of(reference.source or run.source), reference, run, limit)
+        steps = steps_for_tokens(stream, reader.tokens, tokens_in_steps(stream, other.tokens, steps))
+    return Prepared(reader.rows, stream, steps, _facts(reader, condition, run, total, len(rows)))
+
+
+class _Sequences:
+    """The sequences of each example under one condition, made once (or once an epoch if they are redrawn)."""
+
+    def __init__(self, encoder: Encoder, corpus: Corpus, condition: Condition, run: RunConfig, limit: int) -> None:
+        self.encoder, self.corpus, self.condition, self.run, self.limit = encoder, corpus, condition, run, limit
+        self.truncated: set[int] = set()
+        self._rows: dict[tuple[int, int], list[Row]] = {}
+
+    def sequences(self, index: int, epoch: int) -> list[Encoded]:
+        whole = self.encoder.sequences(self.corpus, index, self.condition, self.run.seeds.transform, epoch=epoch)
+        if any(len(encoded) > self.limit for encoded in whole):
+            if self.run.student.truncate == "refuse":
+                longest = max(len(encoded) for encoded in whole)
+                raise SequenceTooLong(
+                    f"Training example {self.corpus.examples[index].id!r} has {longest} tokens; the student reads {self.limit}.",
+                    "Choose truncate=question or truncate=rationale, a larger max_length, or a student that reads more.",
+                )
+            self.truncated.add(index)
+        return [shortened(encoded, self.limit, self.run.student.truncate) for encoded in whole]
+
+    def rows(self, index: int, epoch: int) -> list[Row]:
+        key = (index, epoch if self.run.training.redraw else 0)
+        if key not in self._rows:
+            if self.run.training.redraw:
+                self._rows = {k: v for k, v in self._rows.items() if k[1] >= epoch - 1}
+            self._rows[key] = weighted(self.sequences(*key), self.run.training)
+        return self._rows[key]
+
+    def tokens(self, index: int, epoch: int) -> int:
+        return sum(len(row.ids) for row in self.rows(index, epoch))
+
+
+def _facts(reader: _Sequences, condition: Condition, run: RunConfig, total: int, kept: int) -> Facts:
+    corpus, changed, alone = reader.corpus, 0, 0
+    longest = max((len(p) for p in corpus.passages), default=0)
+    if not condition.spec.sequences:
+        return Facts(0, 0, 0, 0, 0.0, longest)
+    swaps = any(step.name == "swap" for step in condition.steps)
+    for i, passage in enumerate(corpus.passages):
+        reader.rows(i, 0)
+        if condition.steps and passage:
+            rewritten = condition.rewrite(passage, Draw.of(corpus, i, run.seeds.transform))
+            changed += [t.id for t in rewritten] != [t.id for t in passage]
+            alone += swaps and not rewritten
+    if alone > MOST_WITHOUT_PARTNER * kept:
+        raise DataError(
+            f"Under {condition} {alone} of {kept} training rows have no partner to swap with (more than {MOST_WITHOUT_PARTNER:.0%}).",
+            "Choose swap(partner=any), or a task whose answers repeat.",
+        )
+    return Facts(kept, total - kept, alone, len(reader.truncated), changed / kept, longest)

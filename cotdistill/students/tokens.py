@@ -1,0 +1,261 @@
+"""Spans to ids, labels and segments: the exact sequences a student reads, without torch.
+
+Every span is tokenised on its own, so a label or rationale token has the same id wherever its span stands.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property, lru_cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import Tokenizer
+
+from cotdistill.errors import SequenceTooLong, StudentError
+from cotdistill.rationales.conditions import Condition
+from cotdistill.rationales.passage import Corpus, Passage, Token
+from cotdistill.rationales.placement import SEGMENTS
+from cotdistill.rationales.transforms import Draw
+from cotdistill.tasks.example import Example
+from cotdistill.tasks.template import Template
+
+NO_LOSS, LABEL, RATIONALE = 0, 1, 2
+
+# After this text a span's first word is tokenised as inside a sentence (with its leading space where the tokenizer has one).
+_ANCHOR = ":"
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One training sequence of one example.
+
+    ids (length,) int32; segments (length,) int8, index into SEGMENTS; loss (length,) int8: whether the token is predicted,
+    0 no, 1 in the label's loss, 2 in the rationale's; origin (length,) int32: place in the intact rationale, -1 elsewhere.
+    """
+
+    ids: npt.NDArray[np.int32]
+    segments: npt.NDArray[np.int8]
+    loss: npt.NDArray[np.int8]
+    origin: npt.NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    segment: str
+    tokens: Sequence[Token]
+
+
+@dataclass(frozen=True, slots=True)
+class Specials:
+    """Ids with a role; bos is None where the student's tokenizer puts none in front."""
+
+    bos: int | None
+    eos: int
+    pad: int
+
+
+class Encoder:
+    """Reads examples as a student does. `tokenizer` is a tokenizer.json; special ids are looked up in the files beside it."""
+
+    def __init__(self, tokenizer: Path, template: Template) -> None:
+        if not tokenizer.is_file():
+            raise StudentError(f"There is no tokenizer at {tokenizer}.", "A student folder needs a tokenizer.json (save a fast tokenizer).")
+        self.path = tokenizer
+        self.template = template
+        self.tokenizer = _read_tokenizer(str(tokenizer), tokenizer.stat().st_mtime_ns)
+        self.specials = _specials(tokenizer, self.tokenizer)
+        self._anchor = self.tokenizer.encode(_ANCHOR, add_special_tokens=False).ids
+
+    @property
+    def vocabulary_size(self) -> int:
+        return int(self.tokenizer.get_vocab_size())
+
+    @cached_property
+    def _spaced(self) -> bool:
+        """Whether tokens are whole words that the tokenizer joins by a space."""
+        return type(self.tokenizer.model).__name__ == "WordLevel"
+
+    def piece(self, id: int) -> str:
+        """The text of one token, with its leading space."""
+        token = self.tokenizer.id_to_token(id)
+        if token is None:
+            return f"<{id}>"
+        if self._spaced:
+            return token if token == "\n" else f" {token}"
+        return token.replace("▁", " ") if "▁" in token else self.tokenizer.decode([id], skip_special_tokens=False)
+
+    def pieces(self, encoded: Encoded) -> list[str]:
+        return [self.piece(int(id)) for id in encoded.ids]
+
+    def symbol_id(self, symbol: str) -> int:
+        """The id of a mask symbol; StudentError if the tokenizer needs several tokens for it."""
+        if (known := self.tokenizer.token_to_id(symbol)) is not None:
+            return int(known)
+        ids = [token.id for token in self.read(symbol)]
+        if len(ids) != 1:
+            raise StudentError(
+                f"The mask symbol {symbol!r} is {len(ids)} tokens for this student.", "Choose a symbol that is one token, for example _"
+            )
+        return ids[0]
+
+    def _plain(self, text: str) -> list[Token]:
+        """A template span: no words, no origin."""
+        return [Token(id, 0, 0, "", -1) for id in self.tokenizer.encode(text, add_special_tokens=False).ids] if text else []
+
+    def read(self, text: str) -> Passage:
+        """A label or rationale as tokens, with words and sentences. White space is folded, so no rationale can imitate a cue's line break."""
+        folded = " ".join(text.split())
+        if not folded:
+            return ()
+        encoding = self.tokenizer.encode(f"{_ANCHOR} {folded}", add_special_tokens=False)
+        start, shift = len(self._anchor), len(_ANCHOR) + 1
+        if encoding.ids[:start] != self._anchor:
+            encoding, start, shift = self.tokenizer.encode(f" {folded}", add_special_tokens=False), 0, 1
+        words = [(m.start(), m.end(), m.group()) for m in re.finditer(r"\w+(?:['’]\w+)*|[^\w\s]+", folded)]
+        ends = [m.end() for m in re.finditer(r"[.!?]+(?=\s|$)", folded)]
+        tokens, word, sentence = [], 0, 0
+        for place, (id, (low, high)) in enumerate(zip(encoding.ids[start:], encoding.offsets[start:], strict=True)):
+            low, high = low - shift, high - shift
+            first = low + len(folded[max(low, 0) : high]) - len(folded[max(low, 0) : high].lstrip()) if low >= 0 else 0
+            while word + 1 < len(words) and words[word][1] <= first:
+                word += 1
+            while sentence + 1 <= len(ends) - 1 and ends[sentence] <= first:
+                sentence += 1
+            tokens.append(Token(id, word, sentence, words[word][2] if words else folded, place))
+        return tuple(tokens)
+
+    def corpus(self, examples: Sequence[Example]) -> Corpus:
+        return Corpus(examples, self.read, self.symbol_id)
+
+    def targets(self, example: Example) -> list[list[int]]:
+        """The ids of each choice as an answer, in the order of the choices."""
+        return [[token.id for token in self._target(text)] for text in self.template.target_texts(example)]
+
+    @cache  # noqa: B019  the encoder lives as long as the job
+    def _target(self, text: str) -> Passage:
+        tokens = self.read(text)
+        if not tokens:
+            raise StudentError(f"The answer {text!r} has no tokens for this student.", "Check the choices of the task.")
+        return tokens
+
+    def sequences(self, corpus: Corpus, index: int, condition: Condition, seed: int, *, epoch: int = 0) -> list[Encoded]:
+        """What a student reads of one example under a condition: one sequence, or two under multitask, none for the undistilled.
+
+        Positions after the last predicted token are left out: in a causal model nothing after it can change the loss.
+        """
+        example = corpus.examples[index]
+        rationale: Passage = ()
+        if condition.spec.uses_rationale and corpus.passages[index]:
+            rationale = condition.rewrite(corpus.passages[index], Draw.of(corpus, index, seed, epoch))
+        label = self._target(self.template.target_texts(example)[example.gold])
+        found = (self._sequence(example, spans, label, rationale) for spans in condition.spec.sequences)
+        return [encoded for encoded in found if len(encoded)]
+
+    def prompt(self, example: Example, spans: Sequence[str], rationale: Sequence[int] | None = None) -> list[int]:
+        """The ids of a prompt made of the named spans (see Placement.prompt). `rationale` fills the rationale span, default the example's own."""
+        given = [Token(id, 0, 0, "", -1) for id in rationale] if rationale is not None else self.read(example.rationale or "")
+        if "rationale" in spans and not given:
+            spans = [span for span in spans if span not in ("rationale_cue", "rationale")]
+        return [token.id for part in self._parts(example, spans, (), given) for token in part.tokens]
+
+    @cached_property
+    def label_cue(self) -> list[int]:
+        """The ids that end a rationale which comes first."""
+        return [token.id for token in self._plain(self.template.label_cue)]
+
+    def _parts(self, example: Example, spans: Sequence[str], label: Sequence[Token], rationale: Sequence[Token]) -> list[_Part]:
+        template = self.template
+        parts = [] if self.specials.bos is None else [_Part("bos", [Token(self.specials.bos, 0, 0, "", -1)])]
+        for span in spans:
+            name, _, which = span.partition(":")
+            if name == "task":
+                tokens: Sequence[Token] = self._plain(template.label_task if which == "label" else template.rationale_task)
+            elif name in ("question", "choices"):
+                tokens = self._plain(template.question_text(example) if name == "question" else template.choices_text(example))
+            elif name in ("label_cue", "rationale_cue"):
+                tokens = self._plain(getattr(template, name))
+            elif name == "end":
+                tokens = [Token(self.specials.eos, 0, 0, "", -1)]
+            else:
+                tokens = label if name == "label" else rationale
+            parts.append(_Part(name, tokens))
+        return parts
+
+    def _sequence(self, example: Example, spans: Sequence[str], label: Passage, rationale: Passage) -> Encoded:
+        if not rationale:
+            # An empty rationale takes its cue and end with it, so that dropping everything equals label only.
+            spans = [span for span in spans if span not in ("rationale_cue", "rationale", "end")]
+        told = any(token.loss for token in rationale)
+        ids, segments, loss, origin = [], [], [], []
+        seen_rationale = False
+        for part in self._parts(example, spans, label, rationale):
+            for token in part.tokens:
+                bears = NO_LOSS
+                if part.segment == "label":
+                    bears = LABEL
+                elif part.segment == "rationale" and token.loss:
+                    bears = RATIONALE
+                elif told and (part.segment == "end" or (part.segment == "label_cue" and seen_rationale)):
+                    bears = RATIONALE  # what ends the rationale is learnt with it
+                ids.append(token.id)
+                segments.append(SEGMENTS.index(part.segment))
+                loss.append(bears)
+                origin.append(token.origin if part.segment == "rationale" else -1)
+            seen_rationale |= part.segment == "rationale"
+        last = max((i for i, bears in enumerate(loss) if bears), default=-1) + 1
+        return Encoded(
+            np.array(ids[:last], np.int32), np.array(segments[:last], np.int8), np.array(loss[:last], np.int8), np.array(origin[:last], np.int32)
+        )
+
+
+def shortened(encoded: Encoded, limit: int, how: str) -> Encoded:
+    """The sequence cut to `limit` tokens: from the question's start or the rationale's end; SequenceTooLong if that span cannot give so much."""
+    over = len(encoded) - limit
+    if over <= 0:
+        return encoded
+    places = np.flatnonzero(encoded.segments == SEGMENTS.index("question" if how == "question" else "rationale"))
+    if how == "refuse" or len(places) <= over:
+        raise SequenceTooLong(
+            f"A sequence has {len(encoded)} tokens; the student reads {limit}.",
+            "Choose truncate=question or truncate=rationale, a larger max_length, or a student that reads more.",
+        )
+    keep = np.ones(len(encoded), bool)
+    keep[places[:over] if how == "question" else places[-over:]] = False
+    return Encoded(encoded.ids[keep], encoded.segments[keep], encoded.loss[keep], encoded.origin[keep])
+
+
+@lru_cache(maxsize=16)
+def _read_tokenizer(path: str, _changed: int) -> Tokenizer:
+    try:
+        return Tokenizer.from_file(path)
+    except Exception as error:  # tokenizers raises bare Exception
+        raise StudentError(f"The tokenizer at {path} cannot be read: {error}", "Save the tokenizer again, or import the task again.") from error
+
+
+def _specials(path: Path, tokenizer: Tokenizer) -> Specials:
+    """From the student's own files where it has them, else from the built-in names."""
+    ids: dict[str, int | None] = {"bos": None, "eos": tokenizer.token_to_id("<eos>"), "pad": tokenizer.token_to_id("<pad>")}
+    for name in ("config.json", "tokenizer_config.json"):
+        beside = path.with_name(name)
+        if not beside.is_file():
+            continue
+        settings = json.loads(beside.read_text())
+        for role in ids:
+            value = settings.get(f"{role}_token_id", settings.get(f"{role}_token"))
+            value = value.get("content") if isinstance(value, dict) else value[0] if isinstance(value, list) and value else value
+            found = tokenizer.token_to_id(value) if isinstance(value, str) else value
+            ids[role] = found if found is not None else ids[role]
+    # A start token is used only where the tokenizer itself puts one in front.
+    front = tokenizer.encode("a", add_special_tokens=True).ids
+    bos = front[0] if ids["bos"] is not None and front and front[0] == ids["bos"] else None
+    if ids["eos"] is None:
+        raise StudentError(f"The tokenizer at {path} names no end token.", "Set eos_token in tokenizer_config.json.")
+    return Specials(bos, ids["eos"], ids["pad"] if ids["pad"] is not None else ids["eos"])

@@ -1,0 +1,251 @@
+"""One explicit training loop, resumable to the bit: on a CPU a run that was killed and resumed ends with the same weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch.nn.functional import cross_entropy
+from transformers import PreTrainedModel
+
+from cotdistill.config import TrainingConfig
+from cotdistill.errors import CheckpointError, StudentError
+from cotdistill.students.batches import Batch, Row, Stream, collate
+from cotdistill.students.loading import Reader, forward_flops, read_tensors
+from cotdistill.students.tokens import LABEL, RATIONALE
+
+# Seconds between two resume checkpoints; it steers only what a kill can cost, never a result.
+CHECKPOINT_SECONDS = 5.0
+
+
+@dataclass
+class Log:
+    """What a run has seen so far; kept in the resume checkpoint. `curve` rows are (step, tokens, seconds, name, value)."""
+
+    step: int = 0
+    tokens: int = 0
+    padded_tokens: int = 0
+    loss_tokens: int = 0
+    flops: float = 0.0
+    seconds: float = 0.0
+    curve: list[tuple[int, int, float, str, float]] = field(default_factory=list)
+    kept: dict[str, str] = field(default_factory=dict)
+    pending: dict[str, list[float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What the loop calls back. report(log, values) may raise to stop: the loop saves its resume checkpoint first.
+    evaluate(step) gives accuracy on dev; keep(share) stores the weights and gives their name."""
+
+    report: Callable[[Log, dict[str, float]], None]
+    evaluate: Callable[[], float] | None = None
+    keep: Callable[[float], str] | None = None
+    log: Callable[[str], None] = print
+
+
+def learning_rate(config: TrainingConfig, step: int, steps: int) -> float:
+    """The rate of a step (from 0): linear warm-up over warmup x steps, then down to zero at the last step."""
+    rising = max(1, round(config.warmup * steps)) if config.warmup else 0
+    if step < rising:
+        return config.lr * (step + 1) / rising
+    done = (step - rising) / max(1, steps - rising)
+    return config.lr * {"cosine": 0.5 * (1 + math.cos(math.pi * done)), "linear": 1 - done, "constant": 1.0}[config.schedule]
+
+
+def optimiser(model: PreTrainedModel, config: TrainingConfig) -> torch.optim.AdamW:
+    """AdamW with weight decay on matrices only."""
+    decayed = [p for p in model.parameters() if p.requires_grad and p.ndim >= 2]
+    plain = [p for p in model.parameters() if p.requires_grad and p.ndim < 2]
+    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.999), eps=1e-8, fused=True)
+
+
+def batch_loss(reader: Reader, batch: Batch, divisor: float) -> tuple[torch.Tensor, dict[str, float]]:
+    """The loss of a micro-batch divided by `divisor`, and per span the summed (token loss, number)."""
+    device = reader.device
+    rows, columns, targets = (torch.from_numpy(a).to(device) for a in (batch.rows, batch.columns, batch.targets))
+    logits = reader.logits_at(torch.from_numpy(batch.ids).to(device), rows, columns)
+    losses = cross_entropy(logits, targets, reduction="none")
+    weights = torch.from_numpy(batch.weights).to(device)
+    told = losses.detach().cpu().numpy()
+    seen = {}
+    for group, name in ((LABEL, "label"), (RATIONALE, "rationale")):
+        mine = batch.groups == group
+        seen[f"{name}_sum"], seen[f"{name}_count"] = float(told[mine].sum()), float(mine.sum())
+    return (losses * weights).sum() / divisor, seen
+
+
+def train(
+    model: PreTrainedModel,
+    rows_of: Callable[[int, int], Sequence[Row]],
+    stream: Stream,
+    config: TrainingConfig,
+    *,
+    steps: int,
+    pad: int,
+    hooks: Hooks,
+    resume: Path | None = None,
+    identity: str = "",
+) -> Log:
+    """Train in place for `steps` steps. rows_of(example, epoch) gives an example's rows; `identity` ties the resume checkpoint to its run."""
+    log, optim, reader = Log(), optimiser(model, config), Reader(model)
+    if resume is not None and resume.exists():
+        log = _resumed(model, optim, resume, identity, hooks)
+    keep_at = {round(share * steps): share for share in checkpoint_shares(config)}
+    evaluate_at = {math.ceil(steps * (i + 1) / config.evaluations) for i in range(config.evaluations)} if hooks.evaluate else set()
+    model.train()
+    started, last_saved = time.perf_counter() - log.seconds, time.perf_counter()
+    if log.step == 0:
+        _keep(log, hooks, keep_at.get(0))
+    while log.step < steps:
+        rate = learning_rate(config, log.step, steps)
+        for group in optim.param_groups:
+            group["lr"] = rate
+        values = _step(model, reader, optim, [row for i, epoch in stream.step(log.step) for row in rows_of(i, epoch)], config, pad, log)
+        log.step += 1
+        log.seconds = time.perf_counter() - started
+        if not math.isfinite(values["loss"]):
+            raise StudentError(f"The loss is {values['loss']} at step {log.step}.", "Lower the learning rate, or check the data.")
+        for name, value in values.items():
+            log.pending.setdefault(name, []).append(value)
+        if log.step % max(1, steps // 50) == 0 or log.step == steps:
+            _write_curve(log, rate)
+        if log.step in evaluate_at and hooks.evaluate:
+            model.eval()
+            log.curve.append((log.step, log.tokens, round(log.seconds, 3), "dev_accuracy", hooks.evaluate()))
+            model.train()
+        _keep(log, hooks, keep_at.get(log.step))
+        try:
+            hooks.report(log, values)
+        except BaseException:
+            if resume is not None:
+                _save(model, optim, log, resume, identity)
+            raise
+        if resume is not None and time.perf_counter() - last_saved > CHECKPOINT_SECONDS:
+            _save(model, optim, log, resume, identity)
+            last_saved = time.perf_counter()
+    model.eval()
+    return log
+
+
+def _step(
+    model: PreTrainedModel, reader: Reader, optim: torch.optim.AdamW, rows: Sequence[Row], config: TrainingConfig, pad: int, log: Log
+) -> dict[str, float]:
+    # span: over examples (each row's weights already sum to its example's share); token_mean: over all predicted tokens of the step.
+    predicted = sum(int((row.groups != 0).sum()) for row in rows)
+    divisor = float(predicted if config.loss == "token_mean" else config.batch_size)
+    size = config.micro_batch or len(rows)
+    sums: dict[str, float] = {}
+    total = 0.0
+    optim.zero_grad(set_to_none=True)
+    for start in range(0, len(rows), size):
+        batch = collate(rows[start : start + size], pad)
+        with torch.autocast(reader.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+            loss, seen = batch_loss(reader, batch, divisor)
+        loss.backward()  # type: ignore[no-untyped-call]
+        total += float(loss.detach())
+        for name, value in seen.items():
+            sums[name] = sums.get(name, 0.0) + value
+        tokens = int(batch.lengths.sum())
+        log.tokens += tokens
+        log.padded_tokens += batch.ids.size
+        log.loss_tokens += len(batch.targets)
+        log.flops += 3 * forward_flops(model, tokens, int((batch.lengths * (batch.lengths + 1) // 2).sum()), len(batch.targets))
+    if config.clip:
+        torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
+    optim.step()
+    values = {"loss": total}
+    for name in ("label", "rationale"):
+        if sums.get(f"{name}_count"):
+            values[f"{name}_loss"] = sums[f"{name}_sum"] / sums[f"{name}_count"]
+    return values
+
+
+def checkpoint_shares(config: TrainingConfig) -> list[float]:
+    """The shares of the steps at which weights are kept; StudentError if the setting cannot be read."""
+    try:
+        shares = sorted({float(part) for part in config.checkpoints.split(",") if part.strip()} | {1.0})
+    except ValueError:
+        shares = [-1.0]
+    if any(not 0 <= share <= 1 for share in shares):
+        raise StudentError(f"checkpoints is {config.checkpoints!r}; expected shares from 0 to 1.", "For example 0,0.1,0.25,0.5,1")
+    return shares
+
+
+def _keep(log: Log, hooks: Hooks, share: float | None) -> None:
+    if share is not None and hooks.keep is not None:
+        log.kept[f"weights@{share:g}"] = hooks.keep(share)
+
+
+def _write_curve(log: Log, rate: float) -> None:
+    """The mean of each value since the last point."""
+    for name, values in log.pending.items():
+        log.curve.append((log.step, log.tokens, round(log.seconds, 3), name, sum(values) / len(values)))
+    log.curve.append((log.step, log.tokens, round(log.seconds, 3), "lr", rate))
+    log.pending = {}
+
+
+def _save(model: PreTrainedModel, optim: torch.optim.AdamW, log: Log, path: Path, identity: str) -> None:
+    """Weights, optimiser moments, random state and log in one safetensors file, replaced atomically."""
+    tensors = {f"model.{name}": tensor.detach().contiguous() for name, tensor in model.named_parameters()}
+    for i, state in optim.state_dict()["state"].items():
+        tensors |= {f"optim.{i}.{name}": torch.as_tensor(value).contiguous() for name, value in state.items()}
+    tensors["random"] = torch.get_rng_state()
+    if torch.cuda.is_available():
+        tensors["random.cuda"] = torch.cuda.get_rng_state()
+    metadata = {"log": json.dumps(log.__dict__), "identity": identity, "sha256": _fingerprint(tensors)}
+    part = path.with_suffix(f".part{os.getpid()}")
+    with open(part, "wb") as file:
+        file.write(safetensors.torch.save(tensors, metadata))
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, path)
+
+
+def _fingerprint(tensors: dict[str, torch.Tensor]) -> str:
+    total = hashlib.sha256()
+    for name in sorted(tensors):
+        total.update(name.encode())
+        total.update(tensors[name].cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()
+
+
+def _resumed(model: PreTrainedModel, optim: torch.optim.AdamW, path: Path, identity: str, hooks: Hooks) -> Log:
+    """The log of a checkpoint put into model and optimiser. A damaged one, or another run's, costs the work but not the run."""
+    try:
+        tensors, metadata = read_tensors(path)
+        if metadata.get("identity") != identity:
+            raise CheckpointError("it belongs to another run")
+        if metadata.get("sha256") != _fingerprint(tensors):
+            raise CheckpointError("its bytes are damaged")
+        state: dict[str, Any] = optim.state_dict()
+        state["state"] = {}
+        for name, tensor in tensors.items():
+            if name.startswith("optim."):
+                _, i, key = name.split(".")
+                state["state"].setdefault(int(i), {})[key] = tensor
+        log = Log(**json.loads(metadata["log"]))
+    except (CheckpointError, KeyError, ValueError, TypeError) as error:
+        hooks.log(f"The resume checkpoint is not used ({error}); the run starts over.")
+        path.unlink(missing_ok=True)
+        return Log()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(tensors[f"model.{name}"])
+    optim.load_state_dict(state)
+    torch.set_rng_state(tensors["random"].cpu())
+    if "random.cuda" in tensors and torch.cuda.is_available():
+        torch.cuda.set_rng_state(tensors["random.cuda"].cpu())
+    log.curve = [(int(s), int(t), float(x), str(n), float(v)) for s, t, x, n, v in log.curve]
+    hooks.log(f"Resumed at step {log.step}.")
+    return log

@@ -1,0 +1,189 @@
+"""What a worker does for each kind of job. Compute knows no store: these functions hand it data and record what comes back."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import platform
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any
+
+import pandas as pd
+
+from cotdistill.config import RunConfig, stable_seed
+from cotdistill.errors import DataError
+from cotdistill.rationales.conditions import parse
+from cotdistill.rationales.placement import MODES, Placement
+from cotdistill.students import base as bases
+from cotdistill.students.batches import Stream
+from cotdistill.students.evaluation import Prediction, accuracy, primary_metric, score
+from cotdistill.students.loading import load_student, parameter_count, positions_of, prepare_torch, read_tensors, set_weights, weights_bytes
+from cotdistill.students.preparation import prepare
+from cotdistill.students.sources import tokenizer_of
+from cotdistill.students.tokens import Encoder
+from cotdistill.students.training import Hooks, Log
+from cotdistill.students.training import train as train_student
+from cotdistill.studies.runner import JobContext, Outcome
+from cotdistill.tasks.task import Task
+
+
+def _task(context: JobContext, run: RunConfig) -> Task:
+    task = context.task(run.task, run.seeds.world, run.task_settings)
+    if task.digest != run.task_digest:
+        raise DataError(
+            f"The task {run.task!r} has changed since this run was planned (data {run.task_digest[:12]}, now {task.digest[:12]}).",
+            "Plan the study again.",
+        )
+    return task
+
+
+def _hooks(context: JobContext, steps: int, **more: Any) -> Hooks:
+    def report(log: Log, values: dict[str, float]) -> None:
+        context.report(log.step, steps, tokens=log.tokens, seconds=round(log.seconds, 2), **{k: round(v, 4) for k, v in values.items()})
+
+    return Hooks(report=report, log=context.log, **more)
+
+
+def _table(rows: Sequence[Any], columns: Sequence[str] | None = None) -> bytes:
+    buffer = io.BytesIO()
+    pd.DataFrame(list(rows), columns=list(columns) if columns else None).to_parquet(buffer, index=False, compression="zstd")
+    return buffer.getvalue()
+
+
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in ("torch", "transformers", "tokenizers", "cotdistill")} | {"python": platform.python_version()}
+
+
+def base(context: JobContext) -> Outcome:
+    """Train the shared base of a generated task on its documents. Produces "weights"."""
+    run = RunConfig.from_plain(context.config)
+    task = _task(context, run)
+    prepare_torch(run.training.threads, run.training.deterministic)
+    encoder = Encoder(tokenizer_of(task, run), task.template)
+    rows = bases.document_rows(encoder, task.base_documents())
+    if not rows:
+        raise DataError(f"The task {task.name!r} has no documents to train a base on.", "Plan the study without a base.")
+    model = load_student(run.student, encoder.vocabulary_size, stable_seed("base", run.seeds.base))
+    stream = Stream([len(row.ids) for row in rows], run.training.batch_size, run.seeds.base)
+    log = train_student(
+        model,
+        lambda index, epoch: [rows[index]],
+        stream,
+        run.training,
+        steps=run.training.steps,
+        pad=encoder.specials.pad,
+        hooks=_hooks(context, run.training.steps),
+        resume=context.resume_file,
+        identity=context.identity,
+    )
+    produced = {"weights": context.keep(weights_bytes(model), "weights", "safetensors"), "curve": _curve(context, log)}
+    return Outcome({**_cost(log, model), "documents": len(rows), "versions": _versions()}, produced, {})
+
+
+def train(context: JobContext) -> Outcome:
+    """Train one student under one condition and score it on test. Produces "predictions", "curve" and "weights@SHARE"."""
+    run = RunConfig.from_plain(context.config)
+    condition = parse(run.condition)
+    task = _task(context, run)
+    prepare_torch(run.training.threads, run.training.deterministic)
+    encoder = Encoder(tokenizer_of(task, run), task.template)
+    model = load_student(run.student, encoder.vocabulary_size, stable_seed("init", run.seeds.init))
+    used = {"task": task.digest}
+    if run.base:
+        path = context.produced(run.base, "weights")
+        used["base"] = path.stem
+        set_weights(model, read_tensors(path)[0])
+        bases.redraw_unseen(model, bases.document_rows(encoder, task.base_documents()), stable_seed("init", run.seeds.init))
+    model.to(run.training.device)
+    sources = run.sources or ("",)
+    prepared = prepare(encoder, {name: task.examples("train", name or None) for name in sources}, run, positions_of(model))
+    test = task.examples("test", run.source or None)
+    dev = sorted(task.examples("dev", run.source or None), key=lambda e: stable_seed("dev", e.id))[: run.training.dev_examples or None]
+    metric = primary_metric(encoder, test)
+    placement = condition.spec
+    limit = prepared.facts.longest_rationale + len(encoder.label_cue)
+
+    def scored(examples: list[Any], mode: str) -> list[Prediction]:
+        return score(model, encoder, examples, placement, mode, metric=metric, limit=limit)
+
+    hooks = _hooks(
+        context,
+        prepared.steps,
+        evaluate=(lambda: accuracy(scored(dev, placement.primary))) if dev else None,
+        keep=lambda share: context.keep(weights_bytes(model), "weights", "safetensors"),
+    )
+    log = train_student(
+        model, prepared.rows_of, prepared.stream, run.training,
+        steps=prepared.steps, pad=encoder.specials.pad, hooks=hooks, resume=context.resume_file, identity=context.identity,
+    )  # fmt: skip
+    modes = [mode for mode in MODES if _asked(placement, mode, test)]
+    by_mode = {mode: scored(test, mode) for mode in modes}
+    primary = by_mode[placement.primary]
+    produced = {**log.kept, "curve": _curve(context, log), "predictions": context.keep(_predictions(by_mode), "predictions", "parquet")}
+    result = {
+        "accuracy": accuracy(primary),
+        "n": len(primary),
+        "correct": sum(p.correct for p in primary),
+        "chance": task.chance,
+        "mode": placement.primary,
+        "metric": metric,
+        "modes": {
+            m: {"accuracy": accuracy(p), "n": len(p), "correct": sum(x.correct for x in p), "trained": m in placement.trained}
+            for m, p in by_mode.items()
+        },
+        "dev_accuracy": accuracy(scored(dev, placement.primary)) if dev else None,
+        "unterminated": _share([not p.terminated for p in primary]) if placement.primary == "own" else None,
+        "unparsable": _share([p.parsed == -1 for p in primary]) if placement.primary == "own" else None,
+        "test_is": task.roles.get("test", ""),
+        "batch_gap": _batch_gap(model, encoder, test[:16], placement, metric),
+        **dataclasses.asdict(prepared.facts),
+        **_cost(log, model),
+        "device": run.training.device,
+        "versions": _versions(),
+    }
+    return Outcome(result, produced, used)
+
+
+def _asked(placement: Placement, mode: str, test: Sequence[Any]) -> bool:
+    """Label only and the undistilled student have direct mode alone; "own" costs a generation, so only students trained for it are asked."""
+    if mode == "direct" or mode == placement.primary:
+        return True
+    return mode == "given" and placement.uses_rationale and any(e.rationale for e in test)
+
+
+def _batch_gap(model: Any, encoder: Encoder, examples: list[Any], placement: Placement, metric: str) -> float:
+    """Self-check: the largest difference of a choice's score between batch size 1 and 16, asked directly."""
+    one = score(model, encoder, examples, placement, "direct", metric=metric, limit=1, batch=1)
+    many = score(model, encoder, examples, placement, "direct", metric=metric, limit=1, batch=16)
+    return max((abs(a - b) for p, q in zip(one, many, strict=True) for a, b in zip(p.sums, q.sums, strict=True)), default=0.0)
+
+
+def _share(flags: list[bool]) -> float:
+    return sum(flags) / len(flags) if flags else 0.0
+
+
+def _predictions(by_mode: dict[str, list[Prediction]]) -> bytes:
+    rows = [{**dataclasses.asdict(p), "correct": p.correct} for predictions in by_mode.values() for p in predictions]
+    frame = pd.DataFrame(rows)
+    for name, kind in (("answer", "int16"), ("predicted", "int16"), ("parsed", "Int16"), ("terminated", "boolean")):
+        frame[name] = frame[name].astype(kind)
+    buffer = io.BytesIO()
+    frame.to_parquet(buffer, index=False, compression="zstd")
+    return buffer.getvalue()
+
+
+def _curve(context: JobContext, log: Log) -> str:
+    return context.keep(_table(log.curve, ("step", "tokens", "seconds", "name", "value")), "curve", "parquet")
+
+
+def _cost(log: Log, model: Any) -> dict[str, Any]:
+    return {
+        "steps": log.step,
+        "tokens": log.tokens,
+        "padded_tokens": log.padded_tokens,
+        "loss_tokens": log.loss_tokens,
+        "flops": log.flops,
+        "seconds": round(log.seconds, 3),
+        "parameters": parameter_count(model),
+    }
