@@ -127,7 +127,7 @@ class Encoder:
             first = low + len(folded[max(low, 0) : high]) - len(folded[max(low, 0) : high].lstrip()) if low >= 0 else 0
             while word + 1 < len(words) and words[word][1] <= first:
                 word += 1
-            while sentence + 1 <= len(ends) - 1 and ends[sentence] <= first:
+            while sentence < len(ends) and ends[sentence] <= first:
                 sentence += 1
             tokens.append(Token(id, word, sentence, words[word][2] if words else folded, place))
         return tuple(tokens)

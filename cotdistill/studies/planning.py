@@ -1,0 +1,291 @@
+"""From a study to its runs: jobs with identities, what is already done, cost, memory, checks. Trains nothing and imports no torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from cotdistill.config import RunConfig, Seeds, TrainingConfig, plain
+from cotdistill.errors import NoRationale, StudentError, UnknownName
+from cotdistill.rationales.conditions import Condition, parse
+from cotdistill.statistics.power import detectable_effect
+from cotdistill.students.models import STUDENTS, checked_name, is_built_in
+from cotdistill.students.preparation import MOST_WITHOUT_PARTNER, usable_rows
+from cotdistill.students.sources import tokenizer_of
+from cotdistill.students.tokens import Encoder
+from cotdistill.studies.jobs import JobSpec, StudyDraft, Submission
+from cotdistill.studies.store import Store
+from cotdistill.studies.study import StudySpec
+from cotdistill.tasks.catalog import open_task
+from cotdistill.tasks.example import Example
+from cotdistill.tasks.task import Task
+
+# Measured on one thread of a 2-core machine: operations a second of a small student, and the seconds around its steps.
+FLOPS_PER_SECOND = 2.5e10
+SECONDS_AROUND = 3.0
+# Of the shared base: peak learning rate, and tokens of a document for the estimate of its time.
+BASE_LR = 4e-3
+DOCUMENT_TOKENS = 24.0
+# Rows looked at for lengths; a plan must answer in seconds whatever the task's size.
+SAMPLE = 400
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One run of a plan. state: "new", or the state of the job of the same identity that the store holds already."""
+
+    condition: Condition
+    replicate: int
+    job: JobSpec
+    state: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A study as it would be launched. seconds: (low, high) wall time of what is new, on `workers` processes.
+
+    memory_mb: a rough peak of one run. effect: smallest true difference in points that would be found in four of five such studies.
+    """
+
+    spec: StudySpec
+    plan_hash: str
+    runs: tuple[PlannedRun, ...]
+    bases: tuple[PlannedRun, ...]
+    seconds: tuple[float, float]
+    memory_mb: float
+    checks: tuple[str, ...]
+    effect: Mapping[str, float | str]
+    train_rows: int
+    excluded_rows: int
+    test_items: int
+
+    @property
+    def new(self) -> int:
+        return sum(run.state == "new" for run in self.runs)
+
+
+def plan(store: Store, spec: StudySpec) -> Plan:
+    """Every run of the study with its identity; tasks are generated or opened, nothing is trained. Raises the UsageErrors and DataErrors of its parts."""
+    name = checked_name(spec.student)
+    spec = dataclasses.replace(spec, student=dataclasses.replace(spec.student, name=name))
+    known = store.queue.states()
+    runs: list[PlannedRun] = []
+    bases: dict[str, PlannedRun] = {}
+    checks: list[str] = []
+    shape: _Shape | None = None
+    for replicate in range(spec.replicates):
+        seeds = spec.seeds(replicate)
+        task = open_task(store.tasks_root, spec.task, world=seeds.world, settings=spec.task_settings or None)
+        run = _run_config(spec, task, replicate)
+        shape = shape or _shape(task, run, spec, checks)
+        base = _base_job(spec, run, task, shape)
+        if base is not None:
+            bases.setdefault(base.identity, PlannedRun(Condition("undistilled"), replicate, base, known.get(base.identity, "new")))
+        for condition in shape.conditions:
+            config = dataclasses.replace(run, condition=str(condition), base=base.identity if base else "")
+            job = JobSpec(
+                kind="train",
+                config=plain(config),
+                needs=(base.identity,) if base else (),
+                label=f"{task.name} · {condition.label} · replicate {replicate}",
+                seconds=shape.seconds(condition, spec.training),
+            )
+            runs.append(PlannedRun(condition, replicate, job, known.get(job.identity, "new")))
+    assert shape is not None  # replicates is at least 1
+    waiting = sum(r.job.seconds for r in (*runs, *bases.values()) if r.state != "finished")
+    wall = waiting / max(1, store.queue.workers()) * _speed(store)
+    return Plan(
+        spec=spec,
+        plan_hash=spec.plan_hash,
+        runs=tuple(runs),
+        bases=tuple(bases.values()),
+        seconds=(0.7 * wall, 1.6 * wall),
+        memory_mb=shape.memory_mb,
+        checks=tuple(dict.fromkeys(checks)),
+        effect=detectable_effect(replicates=spec.replicates, items=shape.test_items, clusters=shape.test_clusters),
+        train_rows=shape.train_rows,
+        excluded_rows=shape.excluded_rows,
+        test_items=shape.test_items,
+    )
+
+
+def launch(store: Store, planned: Plan) -> Submission:
+    """Put the runs of a plan into the queue, in one transaction; what is done already is reused."""
+    members = [(run.job.identity, str(run.condition), run.replicate, "run") for run in planned.runs]
+    members += [(base.job.identity, "", base.replicate, "base") for base in planned.bases]
+    draft = StudyDraft(name=planned.spec.name, spec=plain(planned.spec), plan_hash=planned.plan_hash, members=tuple(members))
+    return store.queue.submit([*(base.job for base in planned.bases), *(run.job for run in planned.runs)], study=draft)
+
+
+def _run_config(spec: StudySpec, task: Task, replicate: int) -> RunConfig:
+    source = spec.source or task.default_source
+    conditions = spec.parsed()
+    uses = any(condition.spec.uses_rationale for condition in conditions)
+    wanted = dict.fromkeys([source, *(c.source for c in conditions if c.source)]) if uses else {}
+    if uses and not source:
+        raise NoRationale(
+            f"The task {task.name!r} has no rationales; {', '.join(str(c) for c in conditions if c.spec.uses_rationale)} need them.",
+            "Import it with rationales, or compare label_only alone.",
+        )
+    for name in wanted:
+        if name not in task.sources:
+            raise UnknownName(f"rationale source of {task.name}", name, task.sources)
+    tokenizer = task.tokenizer_kind if spec.tokenizer == "auto" else spec.tokenizer
+    return RunConfig(
+        task=task.name if not task.artificial else spec.task,
+        task_digest=task.digest,
+        condition="",
+        task_settings=dict(spec.task_settings),
+        source=source if uses else task.default_source,
+        sources=tuple(wanted),
+        tokenizer=tokenizer,
+        student=spec.student,
+        training=spec.training,
+        seeds=spec.seeds(replicate),
+        missing_rationale=spec.missing_rationale,
+    )
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """Lengths and counts of one replicate, from a sample of its rows."""
+
+    conditions: tuple[Condition, ...]
+    mean_tokens: Mapping[str, float]
+    logits: Mapping[str, float]
+    block_parameters: float
+    width: int
+    layers: int
+    vocabulary: int
+    train_rows: int
+    excluded_rows: int
+    test_items: int
+    test_clusters: int
+    longest: int
+
+    def flops(self, condition: Condition, training: TrainingConfig) -> float:
+        """Of all training steps: three forward passes each, as in `students.loading.forward_flops`."""
+        name = condition.tokens or str(condition)
+        length, logits = self.mean_tokens.get(name, 0.0), self.logits.get(name, 0.0)
+        each = 2 * self.block_parameters * length + 2 * self.layers * self.width * length**2 + 2 * self.width * self.vocabulary * logits
+        return 3 * each * training.batch_size * training.steps
+
+    def seconds(self, condition: Condition, training: TrainingConfig) -> float:
+        if not condition.spec.sequences:
+            return SECONDS_AROUND
+        # Scoring on test and dev costs about an epoch of forward passes; writing rationales a few times that.
+        scoring = 4.0 if condition.spec.primary == "own" else 1.0
+        share = self.test_items * scoring / max(1, training.steps * training.batch_size)
+        return SECONDS_AROUND + self.flops(condition, training) / FLOPS_PER_SECOND * (1 + share)
+
+    @property
+    def memory_mb(self) -> float:
+        return 450 + 16e-6 * (self.block_parameters + 2 * self.vocabulary * self.width) + 4e-6 * 32 * self.longest * (34 * self.width * self.layers)
+
+
+def _shape(task: Task, run: RunConfig, spec: StudySpec, checks: list[str]) -> _Shape:
+    conditions = tuple(spec.parsed())
+    by_source = {name: task.examples("train", name or None) for name in run.sources or ("",)}
+    rows = usable_rows(by_source, spec.missing_rationale) if run.sources else list(range(len(by_source[""])))
+    total = len(next(iter(by_source.values())))
+    if len(rows) < total:
+        checks.append(
+            f"{total - len(rows)} of {total} training rows have no rationale and leave every condition (missing_rationale={spec.missing_rationale})."
+        )
+    test = task.examples("test", run.source or None)
+    encoder = Encoder(tokenizer_of(task, run), task.template) if is_built_in(spec.student.name) or Path(spec.student.name).is_dir() else None
+    if encoder is None:
+        checks.append(f"{spec.student.name} is not on this machine yet: lengths are checked when it has been loaded.")
+    mean_tokens: dict[str, float] = {}
+    logits: dict[str, float] = {}
+    longest = 0
+    limit = spec.student.max_length or (STUDENTS.get(spec.student.name).positions if is_built_in(spec.student.name) else 10**6)
+    for condition in dict.fromkeys([*conditions, *(parse(c.tokens) for c in conditions if c.tokens)]):
+        name = condition.source or run.source
+        sample = [by_source[name if run.sources else ""][i] for i in rows[:: max(1, len(rows) // SAMPLE)]]
+        if encoder is not None:
+            lengths, count, over = _lengths(encoder, sample, condition, run, limit)
+            mean_tokens[str(condition)], logits[str(condition)] = lengths, count
+            longest = max(longest, over[1])
+            if over[0]:
+                checks.append(
+                    f"{condition.label}: {over[0]} of {len(sample)} sampled sequences are longer than {limit} tokens (longest {over[1]}); "
+                    + (
+                        "the run would stop: set student.truncate to question or rationale."
+                        if spec.student.truncate == "refuse"
+                        else f"the {spec.student.truncate} is cut."
+                    )
+                )
+        _check_partners([by_source[name if run.sources else ""][i] for i in rows], condition, run, encoder, checks)
+    if spec.budget == "tokens":
+        longest_name = max((str(c) for c in conditions), key=lambda c: mean_tokens.get(c, 0.0))
+        conditions = tuple(
+            c if str(c) == longest_name or c.tokens or not c.spec.sequences else dataclasses.replace(c, tokens=longest_name) for c in conditions
+        )
+    if spec.replicates < 3:
+        checks.append("Fewer than three replicates: intervals over seeds are wide or cannot be given.")
+    entry = STUDENTS.get(spec.student.name) if is_built_in(spec.student.name) else None
+    return _Shape(
+        conditions=conditions,
+        mean_tokens=mean_tokens,
+        logits=logits,
+        block_parameters=float(entry.block_parameters()) if entry else 1e8,
+        width=entry.width if entry else 768,
+        layers=entry.layers if entry else 12,
+        vocabulary=encoder.vocabulary_size if encoder else 50_000,
+        train_rows=len(rows),
+        excluded_rows=total - len(rows),
+        test_items=len(test),
+        test_clusters=len({e.cluster or e.id for e in test}),
+        longest=longest,
+    )
+
+
+def _lengths(encoder: Encoder, sample: list[Example], condition: Condition, run: RunConfig, limit: int) -> tuple[float, float, tuple[int, int]]:
+    """Mean tokens and mean predicted tokens of an example; (number over the limit, longest)."""
+    if not condition.spec.sequences or not sample:
+        return 0.0, 0.0, (0, 0)
+    corpus = encoder.corpus(sample)
+    found = [encoder.sequences(corpus, i, condition, run.seeds.transform) for i in range(len(sample))]
+    longest = max(len(s) for sequences in found for s in sequences)
+    over = sum(any(len(s) > limit for s in sequences) for sequences in found)
+    tokens = statistics.fmean(sum(len(s) for s in sequences) for sequences in found)
+    logits = statistics.fmean(sum(int((s.loss > 0).sum()) for s in sequences) for sequences in found)
+    return tokens, logits, (over, longest)
+
+
+def _check_partners(examples: list[Example], condition: Condition, run: RunConfig, encoder: Encoder | None, checks: list[str]) -> None:
+    for step in condition.steps:
+        if step.name != "swap" or encoder is None:
+            continue
+        corpus = encoder.corpus(examples)
+        rule = str(dict(step.parameters)["partner"])
+        alone = sum(corpus.partner(i, rule, run.seeds.transform) is None for i in range(len(examples)))
+        if alone:
+            told = "the run would stop" if alone > MOST_WITHOUT_PARTNER * len(examples) else "they train without a rationale"
+            checks.append(f"{condition.label}: {alone} of {len(examples)} rows have no partner to swap with; {told}.")
+
+
+def _base_job(spec: StudySpec, run: RunConfig, task: Task, shape: _Shape) -> JobSpec | None:
+    """The shared base of a generated task: one job per world and student, whatever the conditions."""
+    if not spec.base_steps:
+        return None
+    if not is_built_in(spec.student.name):
+        raise StudentError("A shared base is trained for built-in students only.", "Set base_steps to 0 for a pretrained student.")
+    training = TrainingConfig(steps=spec.base_steps, loss="token_mean", evaluations=0, checkpoints="1", threads=run.training.threads, lr=BASE_LR)
+    config = dataclasses.replace(
+        run, condition="label_only", source=task.default_source, sources=(), training=training,
+        seeds=Seeds(world=run.seeds.world, base=run.seeds.base),
+    )  # fmt: skip
+    each = 2 * (shape.block_parameters + shape.width * shape.vocabulary) * DOCUMENT_TOKENS
+    seconds = SECONDS_AROUND + 3 * each * training.batch_size * training.steps / FLOPS_PER_SECOND
+    return JobSpec(kind="base", config=plain(config), label=f"{task.name} · shared base · world {run.seeds.world}", seconds=seconds)
+
+
+def _speed(store: Store) -> float:
+    """Measured over estimated seconds of the last finished runs of this store; 1 without any."""
+    ratios = [job.seconds / job.estimate for job in store.queue.jobs(state="finished", kind="train", limit=50) if job.estimate and job.seconds]
+    return statistics.median(ratios) if ratios else 1.0

@@ -1,0 +1,169 @@
+"""The loop on a tiny real student."""
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+
+from cotdistill.config import TrainingConfig
+from cotdistill.errors import StudentError
+from cotdistill.rationales.conditions import parse
+from cotdistill.students.batches import Row, Stream, collate, weighted
+from cotdistill.students.loading import Reader, new_built_in, prepare_torch, weights
+from cotdistill.students.models import BuiltIn
+from cotdistill.students.tokens import LABEL, RATIONALE
+from cotdistill.students.training import Hooks, batch_loss, checkpoint_shares, learning_rate, train
+
+TINY = BuiltIn("tiny", "for tests", layers=1, width=16, heads=2, positions=64)
+
+
+class Stop(Exception):
+    pass
+
+
+def quiet(log, values):
+    pass
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    prepare_torch(1, False)
+
+
+def trained(encoder, examples, text="post_cot", config=None, hooks=None, resume=None, identity="run"):
+    config = config or TrainingConfig(steps=12, batch_size=4, evaluations=0, lr=1e-2)
+    corpus = encoder.corpus(examples)
+    rows = [weighted(encoder.sequences(corpus, i, parse(text), 0), config) for i in range(len(examples))]
+    model = new_built_in(TINY, len(encoder.tokenizer.get_vocab()), seed=1)
+    stream = Stream([20 + i for i in range(len(examples))], config.batch_size, seed=0)
+    log = train(model, lambda i, e: rows[i], stream, config, steps=config.steps, pad=0, hooks=hooks or Hooks(quiet), resume=resume, identity=identity)
+    return model, log
+
+
+def same(one, two):
+    a, b = weights(one), weights(two)
+    return all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_the_loss_is_the_label_mean_plus_the_rationale_mean_over_examples(encoder, examples):
+    corpus, config = encoder.corpus(examples), TrainingConfig(rationale_weight=0.5)
+    model = new_built_in(TINY, len(encoder.tokenizer.get_vocab()), seed=1)
+    sequences = [encoder.sequences(corpus, i, parse("post_cot"), 0)[0] for i in range(3)]
+    rows = [row for s in sequences for row in weighted([s], config)]
+    loss, seen = batch_loss(Reader(model), collate(rows, 0), 3.0)
+    by_hand = 0.0
+    for s in sequences:
+        ids = torch.tensor(s.ids.astype(np.int64))[None]
+        token = torch.nn.functional.cross_entropy(model(ids).logits[0, :-1], ids[0, 1:], reduction="none").detach().numpy()
+        by_hand += token[s.loss[1:] == LABEL].mean() + 0.5 * token[s.loss[1:] == RATIONALE].mean()
+    assert float(loss.detach()) == pytest.approx(by_hand / 3, rel=1e-5)
+    assert seen["label_count"] == 3
+
+
+def test_the_gradient_is_the_same_under_accumulation(encoder, examples):
+    whole, _ = trained(encoder, examples, config=TrainingConfig(steps=1, batch_size=4, evaluations=0, lr=0.0))
+    grads = {n: p.grad.clone() for n, p in whole.named_parameters()}
+    split, _ = trained(encoder, examples, config=TrainingConfig(steps=1, batch_size=4, micro_batch=1, evaluations=0, lr=0.0))
+    assert all(torch.allclose(grads[n], p.grad, atol=1e-6) for n, p in split.named_parameters())
+
+
+def test_training_lowers_the_loss(encoder, examples):
+    _, log = trained(encoder, examples, config=TrainingConfig(steps=40, batch_size=4, evaluations=0, lr=1e-2))
+    losses = [value for _, _, _, name, value in log.curve if name == "label_loss"]
+    assert losses[-1] < 0.5 * losses[0]
+    assert log.tokens > 0 and log.loss_tokens > 0 and log.padded_tokens >= log.tokens
+
+
+def test_the_same_run_gives_the_same_bits(encoder, examples):
+    assert same(trained(encoder, examples)[0], trained(encoder, examples)[0])
+
+
+@pytest.mark.parametrize("emptied", ["post_cot/mask(fraction=1.0,loss=off)", "post_cot/drop(fraction=1.0)"])
+def test_a_student_of_emptied_rationales_is_the_label_only_student_to_the_bit(encoder, examples, emptied):
+    assert same(trained(encoder, examples, emptied)[0], trained(encoder, examples, "label_only")[0])
+
+
+@pytest.mark.parametrize("at", [1, 5, 11])
+def test_a_run_stopped_at_any_step_and_resumed_ends_with_the_same_bits(encoder, examples, tmp_path, at):
+    def stop(log, values):
+        if log.step == at:
+            raise Stop
+
+    whole, log = trained(encoder, examples)
+    with pytest.raises(Stop):
+        trained(encoder, examples, hooks=Hooks(stop), resume=tmp_path / "resume.safetensors")
+    resumed, again = trained(encoder, examples, resume=tmp_path / "resume.safetensors")
+    assert same(whole, resumed)
+    assert [row[:2] + row[3:] for row in log.curve] == [row[:2] + row[3:] for row in again.curve]
+    assert (log.tokens, log.flops) == (again.tokens, again.flops)
+
+
+def test_a_damaged_checkpoint_costs_the_work_but_not_the_run(encoder, examples, tmp_path):
+    def stop(log, values):
+        if log.step == 6:
+            raise Stop
+
+    path, said = tmp_path / "resume.safetensors", []
+    for damage in (lambda data: data[: len(data) // 2], lambda data: data[:-9] + bytes([data[-9] ^ 1]) + data[-8:]):
+        with pytest.raises(Stop):
+            trained(encoder, examples, hooks=Hooks(stop), resume=path)
+        path.write_bytes(damage(path.read_bytes()))
+        resumed, log = trained(encoder, examples, hooks=Hooks(quiet, log=said.append), resume=path)
+        assert same(resumed, trained(encoder, examples)[0])
+        path.unlink(missing_ok=True)
+    assert len([line for line in said if "starts over" in line]) == 2
+
+
+def test_a_checkpoint_of_another_run_is_not_used(encoder, examples, tmp_path):
+    def stop(log, values):
+        raise Stop
+
+    path, said = tmp_path / "resume.safetensors", []
+    with pytest.raises(Stop):
+        trained(encoder, examples, hooks=Hooks(stop), resume=path, identity="other")
+    trained(encoder, examples, hooks=Hooks(quiet, log=said.append), resume=path)
+    assert "another run" in said[0]
+
+
+def test_weights_are_kept_at_the_named_shares_and_dev_is_scored_equally_often(encoder, examples):
+    kept, scored = [], []
+    config = TrainingConfig(steps=10, batch_size=2, evaluations=3, checkpoints="0,0.5,1")
+    hooks = Hooks(quiet, evaluate=lambda: scored.append(1) or 0.25, keep=lambda share: kept.append(share) or f"w{share}")
+    _, log = trained(encoder, examples, config=config, hooks=hooks)
+    assert kept == [0.0, 0.5, 1.0] and log.kept == {"weights@0": "w0.0", "weights@0.5": "w0.5", "weights@1": "w1.0"}
+    assert [row[0] for row in log.curve if row[3] == "dev_accuracy"] == [4, 7, 10]
+
+
+def test_the_learning_rate_rises_then_falls_to_nothing():
+    config = TrainingConfig(lr=1.0, warmup=0.1)
+    assert learning_rate(config, 0, 100) == pytest.approx(0.1)
+    assert learning_rate(config, 9, 100) == pytest.approx(1.0)
+    assert learning_rate(config, 55, 100) == pytest.approx(0.5)
+    assert learning_rate(config, 99, 100) < 1e-3
+
+
+def test_a_loss_that_is_no_number_stops_the_run_with_advice():
+    model = new_built_in(TINY, 10, seed=0)
+    with torch.no_grad():
+        model.transformer.wte.weight.fill_(float("nan"))
+    row = Row(np.array([3, 4, 5], np.int32), np.array([0, 0, 1], np.float32), np.array([0, 0, 1], np.int8))
+    with pytest.raises(StudentError) as error:
+        train(model, lambda i, e: [row], Stream([3], 1, 0), TrainingConfig(steps=1, batch_size=1), steps=1, pad=0, hooks=Hooks(quiet))
+    assert "learning rate" in error.value.hint
+
+
+def test_checkpoint_shares_that_are_no_shares_are_refused():
+    assert checkpoint_shares(TrainingConfig(checkpoints="")) == [1.0]
+    for text in ("a,b", "0.5,2"):
+        with pytest.raises(StudentError):
+            checkpoint_shares(TrainingConfig(checkpoints=text))
+
+
+def test_a_resume_checkpoint_is_plain_safetensors(encoder, examples, tmp_path):
+    def stop(log, values):
+        raise Stop
+
+    with pytest.raises(Stop):
+        trained(encoder, examples, hooks=Hooks(stop), resume=tmp_path / "r.safetensors")
+    assert "random" in safetensors.torch.load_file(tmp_path / "r.safetensors")
+    assert [p.name for p in tmp_path.iterdir() if p.suffix != ".json"] == ["r.safetensors"]
