@@ -201,6 +201,6 @@ class RunConfig:
     @classmethod
     def from_plain(cls, values: Mapping[str, Any]) -> RunConfig:
         """The config of a job, as the store holds it."""
-        nested = {"student": StudentConfig, "training": TrainingConfig, "seeds": Seeds}
-        read = {key: nested[key](**value) if key in nested else tuple(value) if key == "sources" else value for key, value in values.items()}
+        nested: dict[str, type] = {"student": StudentConfig, "training": TrainingConfig, "seeds": Seeds}
+        read: dict[str, Any] = {k: nested[k](**v) if k in nested else tuple(v) if k == "sources" else v for k, v in values.items()}
         return cls(**read)

@@ -173,7 +173,9 @@ def swap(passage: Passage, draw: Draw, *, partner: str) -> Passage:
 
 @transform("random_tokens", "as many tokens, drawn from the training rationales: extra loss alone", control=True)
 def random_tokens(passage: Passage, draw: Draw) -> Passage:
-    ids = draw.rng.choice(draw.corpus.unigrams, size=len(passage)) if passage else []
+    if not passage:
+        return ()
+    ids = draw.rng.choice(draw.corpus.unigrams, size=len(passage))
     return tuple(Token(int(drawn), t.word, t.sentence, "", -1) for drawn, t in zip(ids, passage, strict=True))
 
 

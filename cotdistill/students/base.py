@@ -9,6 +9,7 @@ import torch
 from transformers import PreTrainedModel
 
 from cotdistill.students.batches import Row
+from cotdistill.students.loading import input_table, output_matrix
 from cotdistill.students.tokens import LABEL, Encoder
 
 
@@ -28,12 +29,12 @@ def redraw_unseen(model: PreTrainedModel, rows: Sequence[Row], seed: int) -> int
 
     They get the spread of the embeddings that were met. Gives the number of tokens redrawn.
     """
-    seen = torch.zeros(model.get_input_embeddings().weight.shape[0], dtype=torch.bool)
+    seen = torch.zeros(input_table(model).shape[0], dtype=torch.bool)
     for row in rows:
         seen[torch.from_numpy(row.ids.astype(np.int64))] = True
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for table in (model.get_input_embeddings().weight, model.get_output_embeddings().weight):
+        for table in (input_table(model), output_matrix(model).weight):
             spread = float(table[seen].std()) if bool(seen.any()) else 0.02
             fresh = torch.randn(table.shape, generator=generator) * spread
             table[~seen] = fresh[~seen].to(table)

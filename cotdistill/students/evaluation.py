@@ -127,7 +127,7 @@ def score(
 ) -> list[Prediction]:
     """Predictions of a student over examples in one mode: "direct", "own" (its own greedy rationale of at most `limit` tokens first)
     or "given" (the teacher's; examples without one are asked directly)."""
-    model.eval()
+    model.eval()  # type: ignore[no-untyped-call]
     reader = Reader(model)
     pad = encoder.specials.pad
     targets = [encoder.targets(example) for example in examples]

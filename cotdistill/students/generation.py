@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from transformers import DynamicCache, PreTrainedModel
 
+from cotdistill.students.loading import input_table, output_matrix
+
 
 @dataclass(frozen=True, slots=True)
 class Written:
@@ -36,7 +38,7 @@ def greedy(
 
 
 def _batch(model: PreTrainedModel, prompts: list[Sequence[int]], stop: list[int], limit: int, after: int, pad: int, eos: int) -> list[Written]:
-    device = model.get_input_embeddings().weight.device
+    device = input_table(model).device
     width = max(map(len, prompts))
     ids = torch.full((len(prompts), width), pad, device=device)
     mask = torch.zeros_like(ids)
@@ -78,7 +80,7 @@ def _batch(model: PreTrainedModel, prompts: list[Sequence[int]], stop: list[int]
 
 def _next(model: PreTrainedModel, states: torch.Tensor) -> torch.Tensor:
     # The output matrix alone decides the greedy choice: soft caps and scales keep the order.
-    picked: torch.Tensor = model.get_output_embeddings()(states).argmax(-1)
+    picked: torch.Tensor = output_matrix(model)(states).argmax(-1)
     return picked
 
 

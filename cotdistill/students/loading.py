@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +23,9 @@ def prepare_torch(threads: int, deterministic: bool) -> None:
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(deterministic or not torch.cuda.is_available(), warn_only=False)
     # Filling memory that is written anyway costs a tenth of a small student's time and guards against nothing here.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     # Right padding needs no attention mask in a causal model; transformers warns of it at every batch.
-    transformers_logging.set_verbosity_error()
+    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
 
 
 def new_built_in(entry: BuiltIn, vocabulary: int, seed: int) -> GPT2LMHeadModel:
@@ -68,12 +67,26 @@ def load_student(config: StudentConfig, vocabulary: int, seed: int) -> PreTraine
             f"The student {config.name!r} cannot be loaded: {str(error).splitlines()[0]}",
             "Expected a causal LM with safetensors weights: a folder written by save_pretrained, or a hub id that can be reached.",
         ) from error
-    if model.get_input_embeddings().weight.shape[0] < vocabulary:
-        rows = model.get_input_embeddings().weight.shape[0]
+    if (rows := input_table(model).shape[0]) < vocabulary:
         raise StudentError(
             f"The tokenizer of {config.name!r} has {vocabulary} tokens, its embeddings {rows} rows.", "Use the tokenizer that belongs to it."
         )
     return model
+
+
+def input_table(model: PreTrainedModel) -> torch.Tensor:
+    """(vocabulary, hidden): the token embeddings."""
+    weight = model.get_input_embeddings().weight
+    assert isinstance(weight, torch.Tensor)
+    return weight
+
+
+def output_matrix(model: PreTrainedModel) -> torch.nn.Linear:
+    """What turns hidden states into logits; StudentError for a model without one."""
+    head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    if not isinstance(head, torch.nn.Linear):
+        raise StudentError(f"{type(model).__name__} has no output matrix over tokens.", "Choose a causal language model.")
+    return head
 
 
 def positions_of(model: PreTrainedModel) -> int:
@@ -126,17 +139,17 @@ class Reader:
 
     def __init__(self, model: PreTrainedModel) -> None:
         self.model = model
-        self.device = model.get_input_embeddings().weight.device
+        self.device = input_table(model).device
         self.positions = positions_of(model)
         self._plain_head = self._head_is_plain()
 
     @torch.no_grad()
     def _head_is_plain(self) -> bool:
-        ids = torch.arange(1, 5, device=self.device)[None] % self.model.get_input_embeddings().weight.shape[0]
+        ids = torch.arange(1, 5, device=self.device)[None] % input_table(self.model).shape[0]
         mode = self.model.training
-        self.model.eval()
+        self.model.eval()  # type: ignore[no-untyped-call]
         own = self.model(input_ids=ids, use_cache=False).logits
-        ours = self.model.get_output_embeddings()(self.hidden(ids))
+        ours = output_matrix(self.model)(self.hidden(ids))
         self.model.train(mode)
         return torch.allclose(own, ours, rtol=1e-4, atol=1e-5)
 
@@ -148,7 +161,7 @@ class Reader:
     def logits_at(self, ids: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor, **more: Any) -> torch.Tensor:
         """(batch, seq) ids and (n,) places -> (n, vocabulary) logits at those places, in float32."""
         if self._plain_head:
-            picked: torch.Tensor = self.model.get_output_embeddings()(self.hidden(ids, **more)[rows, columns])
+            picked: torch.Tensor = output_matrix(self.model)(self.hidden(ids, **more)[rows, columns])
         else:
             picked = self.model(input_ids=ids, use_cache=False, **more).logits[rows, columns]
         return picked.float()
@@ -160,18 +173,15 @@ def forward_flops(model: PreTrainedModel, tokens: int, attended: int, logits: in
 
     tokens: non-pad positions; attended: sum over sequences of n (n + 1) / 2; logits: rows for which logits are taken.
     """
-    embeddings = {id(p) for m in (model.get_input_embeddings(), model.get_output_embeddings()) for p in m.parameters()}
+    embeddings = {id(p) for p in (input_table(model), *output_matrix(model).parameters())}
     position_tables = {id(p) for name, p in model.named_parameters() if "wpe" in name or "embed_positions" in name}
     blocks = sum(p.numel() for p in model.parameters() if id(p) not in embeddings | position_tables)
     config = model.config
-    vocabulary = model.get_output_embeddings().weight.shape[0]
-    return 2.0 * blocks * tokens + 4.0 * config.num_hidden_layers * config.hidden_size * attended + 2.0 * config.hidden_size * vocabulary * logits
+    vocabulary = output_matrix(model).weight.shape[0]
+    return float(
+        2.0 * blocks * tokens + 4.0 * config.num_hidden_layers * config.hidden_size * attended + 2.0 * config.hidden_size * vocabulary * logits
+    )
 
 
 def parameter_count(model: PreTrainedModel) -> int:
     return sum(p.numel() for p in model.parameters())
-
-
-def config_json(model: PreTrainedModel) -> dict[str, Any]:
-    """The architecture as plain JSON, kept with the weights so that they can be loaded without the study."""
-    return dict(json.loads(model.config.to_json_string(use_diff=True)))

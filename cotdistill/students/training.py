@@ -121,7 +121,7 @@ def train(
         if log.step % max(1, steps // 50) == 0 or log.step == steps:
             _write_curve(log, rate)
         if log.step in evaluate_at and hooks.evaluate:
-            model.eval()
+            model.eval()  # type: ignore[no-untyped-call]
             log.curve.append((log.step, log.tokens, round(log.seconds, 3), "dev_accuracy", hooks.evaluate()))
             model.train()
         _keep(log, hooks, keep_at.get(log.step))
@@ -134,7 +134,7 @@ def train(
         if resume is not None and time.perf_counter() - last_saved > CHECKPOINT_SECONDS:
             _save(model, optim, log, resume, identity)
             last_saved = time.perf_counter()
-    model.eval()
+    model.eval()  # type: ignore[no-untyped-call]
     return log
 
 
