@@ -1,0 +1,91 @@
+# make app      open the dashboard                      make test     everything that is tested
+# make setup    the environment in .venv                make check    ruff and mypy
+# make stop     dashboard, workers and supervisor       make docs     write the generated parts of docs/ again
+# make clean    caches and build leftovers, never the store
+#
+# PYTHON=python3.12    another interpreter              PIP_ARGS="..."   passed to pip install (an index, a cache)
+# PORT=8600            a fixed port for the dashboard   NO_BROWSER=1     make test without the browser tests
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.SILENT:
+.DEFAULT_GOAL := help
+.PHONY: help setup dev app stop test check docs clean browser
+
+# The first of these that runs and is new enough. A name may exist and still not run (a shim without its version), so each is tried.
+PYTHON ?= $(firstword $(foreach name,python3.11 python3 python3.12 python3.13 python3.14,$(shell $(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(name))))
+PIP_ARGS ?=
+VENV := .venv/bin/python
+INSTALL = $(VENV) -m pip install --disable-pip-version-check --no-input --quiet -c constraints.txt $(PIP_ARGS)
+
+help:
+	sed -n 's/^# \?//p' Makefile | sed -n '1,7p'
+
+setup: .venv/.installed
+
+dev: .venv/.installed-dev
+
+.venv/.installed: requirements.txt constraints.txt
+	if [ -z "$(PYTHON)" ]; then
+	  echo "cotdistill needs Python 3.11 or newer; none was found." >&2
+	  echo "Install it (Debian, Ubuntu: sudo apt-get install python3 python3-venv; macOS: brew install python@3.11), then run make again." >&2
+	  echo "If it is installed under another name: make PYTHON=/path/to/python3 $(MAKECMDGOALS)" >&2
+	  exit 1
+	fi
+	if ! $(PYTHON) -c 'import venv, ensurepip' 2>/dev/null; then
+	  echo "$(PYTHON) cannot make a virtual environment: its venv or pip module is missing." >&2
+	  echo "Install it (Debian, Ubuntu: sudo apt-get install python3-venv python3-pip), then run make again." >&2
+	  exit 1
+	fi
+	if ! $(VENV) -m pip --version >/dev/null 2>&1; then
+	  rm -rf .venv
+	  $(PYTHON) -m venv .venv
+	fi
+	echo "Installing the packages of requirements.txt into .venv: some minutes the first time." >&2
+	$(INSTALL) -r requirements.txt
+	$(INSTALL) --no-deps -e .
+	touch $@
+
+.venv/.installed-dev: .venv/.installed requirements-dev.txt
+	$(INSTALL) -r requirements-dev.txt
+	touch $@
+
+app: setup
+	exec $(VENV) -m cotdistill app start $(if $(PORT),--port $(PORT))
+
+stop:
+	if [ ! -x $(VENV) ]; then echo "Nothing runs from here: there is no .venv yet."; exit 0; fi
+	$(VENV) -m cotdistill app stop
+
+# The pages are tested in a real browser: $$CHROME, else one that is there, else Debian's (as root).
+browser:
+	if [ -n "$${NO_BROWSER:-}" ]; then echo "NO_BROWSER is set: the browser tests are left out." >&2; exit 0; fi
+	if [ -n "$${CHROME:-}" ]; then
+	  if [ -x "$$CHROME" ]; then exit 0; fi
+	  echo "CHROME is $$CHROME, which cannot be run. Name a Chromium or Chrome, or unset it." >&2; exit 1
+	fi
+	for name in chromium chromium-browser google-chrome google-chrome-stable; do
+	  if command -v $$name >/dev/null; then exit 0; fi
+	done
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >&2 && exit 0
+	fi
+	echo "The browser tests need Chromium. Install it: sudo apt-get update && sudo apt-get install -y chromium" >&2
+	echo "Or name one: CHROME=/path/to/chrome make test. Without the browser tests: NO_BROWSER=1 make test" >&2
+	exit 1
+
+test: dev browser
+	$(VENV) -m pytest
+
+check: dev
+	$(VENV) -m ruff check .
+	$(VENV) -m ruff format --check .
+	$(VENV) -m mypy --strict cotdistill
+
+docs: setup
+	$(VENV) -m cotdistill.cli.reference
+
+clean:
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info tests/screenshots
+	find . \( -path ./.venv -o -path ./.git -o -path ./data -o -path "$${COTDISTILL_HOME:-./data}" \) -prune -o -type d -name __pycache__ -exec rm -rf {} +
