@@ -1,0 +1,104 @@
+"""Forms that follow from what is registered: a frozen config's field metadata, a transform's parameters. Nothing is written twice."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Mapping
+from typing import Any, TypeVar
+
+import streamlit as st
+
+from cotdistill.config import from_mapping
+from cotdistill.rationales.conditions import Condition, parse
+from cotdistill.rationales.placement import PLACEMENTS
+from cotdistill.rationales.transforms import TRANSFORMS
+from cotdistill.views.wording import plain_markdown
+
+C = TypeVar("C")
+
+
+def label_of(name: str) -> str:
+    """weight_decay -> Weight decay."""
+    words = name.replace("_", " ")
+    return words[:1].upper() + words[1:]
+
+
+def field(
+    name: str,
+    default: Any,
+    help: str,
+    *,
+    key: str,
+    low: float | None = None,
+    high: float | None = None,
+    choices: Collection[str] | None = None,
+) -> Any:
+    """One input for one value: the default's type says which. A value already in the session under `key` wins."""
+    label, told = label_of(name), plain_markdown(help)
+    if key not in st.session_state:
+        st.session_state[key] = default
+    if choices:
+        return st.selectbox(label, list(choices), key=key, help=told)
+    if isinstance(default, bool):
+        return st.toggle(label, key=key, help=told)
+    if isinstance(default, int):
+        least, most = (None if bound is None else int(bound) for bound in (low, high))
+        return st.number_input(label, min_value=least, max_value=most, step=1, key=key, help=told)
+    if isinstance(default, float):
+        least_, most_ = (None if bound is None else float(bound) for bound in (low, high))
+        return st.number_input(label, min_value=least_, max_value=most_, step=_step(default), format="%.6g", key=key, help=told)
+    return st.text_input(label, key=key, help=told)
+
+
+def _step(default: float) -> float:
+    """A step a person would take: a tenth of the value's size, at least a thousandth."""
+    return 10.0 ** (len(f"{int(abs(default))}") - 2) if abs(default) >= 1 else 0.001 if 0 < abs(default) < 0.02 else 0.05
+
+
+def config(cls: type[C], start: C, *, key: str, only: Collection[str] = (), skip: Collection[str] = (), columns: int = 3) -> C:
+    """A config edited by a person, starting from `start`; raises ConfigError with every problem at once."""
+    fields = [f for f in dataclasses.fields(cls) if (not only or f.name in only) and f.name not in skip]  # type: ignore[arg-type]
+    values = {f.name: getattr(start, f.name) for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    rows = [fields[i : i + columns] for i in range(0, len(fields), columns)]
+    for row in rows:
+        for place, one in zip(st.columns(columns), row, strict=False):
+            with place:
+                told = {name: one.metadata.get(name) for name in ("low", "high", "choices")}
+                values[one.name] = field(one.name, values[one.name], one.metadata.get("help", ""), key=f"{key}.{one.name}", **told)
+    return from_mapping(cls, values)
+
+
+def reset(cls: type[Any], values: Mapping[str, Any], *, key: str) -> None:
+    """Put values into the form of that key; call it before the form is drawn (in a callback)."""
+    for one in dataclasses.fields(cls):
+        if one.name in values:
+            st.session_state[f"{key}.{one.name}"] = values[one.name]
+
+
+def condition(sources: Collection[str], *, key: str) -> Condition:
+    """A condition composed from placement, transforms with their parameters, source and budget; GrammarError as the grammar gives it."""
+    placement = st.selectbox("Placement", [p.name for p in PLACEMENTS if p.uses_rationale], key=f"{key}.placement", format_func=_told_placement)
+    names = st.multiselect(
+        "Transforms, applied in this order", [t.name for t in TRANSFORMS if t.name != "identity"], key=f"{key}.transforms", placeholder="none: the full rationale"
+    )
+    text = placement
+    for place, name in enumerate(names):
+        entry = TRANSFORMS.get(name)
+        st.caption(plain_markdown(f"{name}: {entry.help}"))
+        with st.container(horizontal=True):
+            values = [
+                (p.name, field(p.name, p.default, p.help, key=f"{key}.{place}.{name}.{p.name}", low=p.low, high=p.high, choices=p.choices))
+                for p in entry.parameters
+            ]
+        inside = ",".join(f"{parameter}={value}" for parameter, value in values)
+        text += f"/{name}({inside})" if inside else f"/{name}"
+    left, right = st.columns(2)
+    source = left.selectbox("Whose rationales", ["", *sources], key=f"{key}.source", format_func=lambda s: s or "the study's teacher")
+    tokens = right.text_input("Train until it has seen the tokens of", key=f"{key}.tokens", placeholder="a condition, or empty: equal steps")
+    options = [f"source={source}"] if source else []
+    options += [f"tokens={f'({tokens})' if set('@,') & set(tokens) else tokens}"] if tokens.strip() else []
+    return parse(text + (f"@{','.join(options)}" if options else ""))
+
+
+def _told_placement(name: str) -> str:
+    return f"{name}: {PLACEMENTS.get(name).help}"

@@ -1,0 +1,154 @@
+"""The one place where HTML is written. Every text is escaped here; nothing else hands markup to the browser."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from cotdistill.views.palette import BAD, OTHER_HUE, STATES, look, tint
+from cotdistill.views.spans import Piece
+
+LABEL_COLOR, RATIONALE_COLOR, FOREIGN_COLOR, QUIET = "#009E73", OTHER_HUE, BAD, "#8A8F94"
+
+# The Plotly marks that have a near sign in a text font.
+SIGNS = {
+    "circle": "●○", "diamond": "◆◇", "diamond-wide": "⬥⬦", "diamond-tall": "⬧⬨", "square": "■□", "triangle-down": "▼▽", "triangle-left": "◀◁", "x": "✖✕", "cross": "✚✛", "star": "★☆",
+    "star-triangle-up": "▲△", "pentagon": "⬟⬠", "hexagon": "⬢⬡", "bowtie": "⧓⋈",
+}  # fmt: skip
+
+_CARD = f"border:1px solid {tint(QUIET, 0.35)};border-radius:6px;padding:12px 14px 10px;display:flex;flex-direction:column;gap:8px"
+_SMALL = "font-size:0.8rem;opacity:0.72;line-height:1.35"
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """One example under one condition: its name, the condition's text, the sequences as pieces, and a line on what changed."""
+
+    condition: str
+    label: str
+    sequences: Sequence[Sequence[Piece]]
+    told: str
+
+
+def escape(text: object) -> str:
+    return html.escape(str(text), quote=True)
+
+
+def sign(condition: str) -> str:
+    """The condition's mark in its colour, as inline HTML."""
+    seen = look(condition)
+    name = seen.mark.removesuffix("-dot").removesuffix("-open")
+    return f'<span aria-hidden="true" style="color:{seen.color};font-size:1.05em">{SIGNS.get(name, "●○")[seen.hollow]}</span>'
+
+
+def cards(shown: Iterable[Card]) -> str:
+    """Conditions side by side, as many a row as there is room for."""
+    inside = "".join(_card(card) for card in shown)
+    return f'<div style="display:grid;grid-template-columns:repeat(auto-fill,minmax(340px,1fr));gap:14px">{inside}</div>'
+
+
+def _card(card: Card) -> str:
+    every = [piece for sequence in card.sequences for piece in sequence]
+    label, rationale = (sum(p.loss == kind for p in every) for kind in ("label", "rationale"))
+    counted = f"{len(every)} tokens, {label + rationale} predicted ({label} label, {rationale} rationale)" if every else "trains on nothing"
+    body = "".join(f'<div style="white-space:pre-wrap;overflow-wrap:anywhere;line-height:1.95">{_sequence(s)}</div>' for s in card.sequences)
+    return (
+        f'<div style="{_CARD}"><div style="display:flex;gap:8px;align-items:baseline">{sign(card.condition)}'
+        f'<strong style="font-weight:620">{escape(card.label)}</strong></div>'
+        f'<code style="font-size:0.76rem;opacity:0.8;overflow-wrap:anywhere">{escape(card.condition)}</code>'
+        f'{body or _none()}<div style="{_SMALL};margin-top:auto">{escape(card.told)}<br>{escape(counted)}</div></div>'
+    )
+
+
+def _none() -> str:
+    return f'<div style="{_SMALL}">The student as it is: no training text.</div>'
+
+
+def _sequence(pieces: Sequence[Piece]) -> str:
+    return "".join(_piece(piece) for piece in pieces)
+
+
+def _piece(piece: Piece) -> str:
+    style = ["padding:1px 0"]
+    color = {"label": LABEL_COLOR, "rationale": RATIONALE_COLOR}.get(piece.loss)
+    if color:
+        style.append(f"border-bottom:2px solid {color}")
+    if piece.segment == "label":
+        style.append(f"background:{tint(LABEL_COLOR, 0.2)};font-weight:620")
+    elif piece.change == "foreign":
+        stripes = f"{tint(FOREIGN_COLOR, 0.28)} 0 3px,{tint(FOREIGN_COLOR, 0.1)} 3px 6px"
+        style.append(f"background:repeating-linear-gradient(135deg,{stripes})")
+    elif piece.segment == "rationale":
+        style.append(f"background:{tint(RATIONALE_COLOR, 0.14)}")
+        if piece.change == "moved":
+            style.append(f"border-top:2px dotted {RATIONALE_COLOR}")
+    else:
+        style.append("opacity:0.78" if piece.segment in ("question", "choices") else "opacity:0.6")
+    told = [f"token {piece.id}", piece.segment.replace("_", " "), f"predicted ({piece.loss} loss)" if piece.loss else "read, not predicted"]
+    if piece.segment == "rationale":
+        told.append("from elsewhere" if piece.origin < 0 else f"place {piece.origin + 1} of the intact rationale")
+    text = escape(piece.text).replace("\n", "↵\n")
+    if piece.segment == "end":
+        text = " ⏹"
+    gap = ""
+    if piece.gap:
+        gap = f'<span style="color:{FOREIGN_COLOR};font-size:0.8em" title="{piece.gap} tokens of the intact rationale left out here"> ⁁{piece.gap}</span>'
+    return f'{gap}<span style="{";".join(style)}" title="{escape(" · ".join(told))}">{text}</span>'
+
+
+def legend() -> str:
+    """How the spans of the cards are to be read."""
+    def swatch(style: str, text: str) -> str:
+        return f'<span style="white-space:nowrap"><span style="{style};padding:1px 5px">text</span> {text}</span>'
+
+    parts = (
+        swatch(f"background:{tint(LABEL_COLOR, 0.2)};border-bottom:2px solid {LABEL_COLOR}", "label, predicted"),
+        swatch(f"background:{tint(RATIONALE_COLOR, 0.14)};border-bottom:2px solid {RATIONALE_COLOR}", "rationale, predicted"),
+        swatch(f"background:{tint(RATIONALE_COLOR, 0.14)}", "no line: read, never predicted"),
+        swatch(f"background:{tint(RATIONALE_COLOR, 0.14)};border-top:2px dotted {RATIONALE_COLOR}", "moved"),
+        swatch(f"background:repeating-linear-gradient(135deg,{tint(FOREIGN_COLOR, 0.28)} 0 3px,{tint(FOREIGN_COLOR, 0.1)} 3px 6px)", "from elsewhere"),
+        f'<span style="white-space:nowrap"><span style="color:{FOREIGN_COLOR}">⁁3</span> three tokens left out</span>',
+    )
+    return f'<div style="display:flex;flex-wrap:wrap;gap:6px 22px;{_SMALL};opacity:0.9">{"".join(parts)}</div>'
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One cell of a table: its text, how it is set, a hover text, and the condition whose mark stands before it."""
+
+    text: str
+    struck: bool = False
+    quiet: bool = False
+    right: bool = False
+    code: bool = False
+    color: str = ""
+    title: str = ""
+    condition: str = ""
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[Cell]], label: str) -> str:
+    """A plain table with thin rules that scrolls sideways when it must; `label` names it for screen readers."""
+    rule = f"1px solid {tint(QUIET, 0.3)}"
+    first = "".join(f'<th scope="col" style="text-align:left;padding:5px 12px 5px 0;font-weight:600;opacity:0.75">{escape(h)}</th>' for h in head)
+    body = "".join(f'<tr style="border-top:{rule}">{"".join(_cell(cell) for cell in row)}</tr>' for row in rows)
+    return (
+        f'<div style="overflow-x:auto"><table aria-label="{escape(label)}" style="border-collapse:collapse;width:100%;font-size:0.88rem;'
+        f'font-variant-numeric:tabular-nums"><thead><tr>{first}</tr></thead><tbody>{body}</tbody></table></div>'
+    )
+
+
+def _cell(cell: Cell) -> str:
+    style = ["padding:5px 12px 5px 0", "vertical-align:baseline"]
+    style += ["text-decoration:line-through", "opacity:0.55"] if cell.struck else []
+    style += ["opacity:0.65"] if cell.quiet and not cell.struck else []
+    style += ["text-align:right"] if cell.right else []
+    style += [f"color:{cell.color}"] if cell.color else []
+    text = f'<code style="font-size:0.8rem;overflow-wrap:anywhere">{escape(cell.text)}</code>' if cell.code else escape(cell.text)
+    mark = f"{sign(cell.condition)} " if cell.condition else ""
+    return f'<td style="{";".join(style)}" title="{escape(cell.title)}">{mark}{text}</td>'
+
+
+def state_cell(state: str, title: str = "") -> Cell:
+    mark, color = STATES.get(state, STATES["new"])
+    return Cell(mark, color=color, title=title or state)

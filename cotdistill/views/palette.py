@@ -1,0 +1,104 @@
+"""One colour and one mark for a condition, everywhere, on light and dark ground; from Okabe and Ito's colour-blind-safe set.
+
+The hue is the placement's. A transform changes the shade and the mark; controls are hollow; another teacher's rationales get a dotted mark.
+All of it follows from the condition alone, so a condition looks the same in every study.
+"""
+
+from __future__ import annotations
+
+import colorsys
+from dataclasses import dataclass
+
+from cotdistill.config import stable_seed
+from cotdistill.rationales.conditions import Condition, parse
+
+# Mid-tones of the Okabe-Ito set: at least 3:1 against both grounds.
+HUES = {
+    "undistilled": "#8A8F94",
+    "label_only": "#74797E",
+    "pre_cot": "#D55E00",
+    "post_cot": "#1B7FC2",
+    "multitask": "#009E73",
+}
+OTHER_HUE = "#B565A7"
+
+# Plotly marker names; the order is the order in which transforms were thought of, no ranking.
+MARKS = {
+    "shuffle": "diamond",
+    "mask": "square",
+    "drop": "triangle-down",
+    "truncate": "triangle-left",
+    "swap": "x",
+    "random_tokens": "cross",
+    "random_k": "star-triangle-up",
+    "content_words": "pentagon",
+    "function_words": "hexagon",
+    "label_text_only": "star",
+    "strip_labels": "bowtie",
+}
+SPARE_MARKS = ("hexagram", "star-square", "star-diamond", "hourglass", "octagon", "triangle-right", "triangle-up")
+
+# How each verdict of a comparison looks; the words themselves come from the statistics.
+GOOD, BAD, OPEN = "#008A64", "#C2410C", "#8A8F94"
+
+# States of a run: (mark, colour).
+STATES = {
+    "new": ("○", "#8A8F94"),
+    "queued": ("○", "#8A8F94"),
+    "running": ("◐", "#1B7FC2"),
+    "finished": ("●", "#008A64"),
+    "failed": ("✕", "#C2410C"),
+    "stopped": ("■", "#B37400"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How a condition is drawn: colour (#rrggbb), Plotly mark, line dash, and whether it is hollow."""
+
+    color: str
+    mark: str
+    dash: str
+    hollow: bool
+
+
+def look(condition: Condition | str) -> Look:
+    """The look of a condition, given as such or as its text."""
+    told = parse(condition) if isinstance(condition, str) else condition
+    color = HUES.get(told.placement, OTHER_HUE)
+    mark, dash = "circle", "solid"
+    for step in told.steps:
+        mark = MARKS.get(step.name) or SPARE_MARKS[stable_seed(step.name) % len(SPARE_MARKS)]
+        if step.name == "shuffle":
+            mark = {"word": "diamond-wide", "sentence": "diamond-tall"}.get(str(dict(step.parameters)["unit"]), mark)
+        # Parameters move the shade a little, so two settings of one transform are told apart.
+        color = _shade(color, (stable_seed(str(step)) % 5 - 2) * 0.045)
+        dash = "dash"
+    if told.source:
+        mark, color, dash = f"{mark}-dot", _shade(color, 0.07), "dashdot"
+    if told.is_control:
+        dash = "dot"
+    hollow = told.is_control or told.placement == "undistilled"
+    return Look(color, _open(mark) if hollow else mark, dash, hollow)
+
+
+def _open(mark: str) -> str:
+    return mark.replace("-dot", "-open-dot") if mark.endswith("-dot") else f"{mark}-open"
+
+
+def _shade(color: str, by: float) -> str:
+    """The colour with its HLS lightness moved, kept where it reads on both grounds."""
+    hue, light, depth = colorsys.rgb_to_hls(*channels(color))
+    r, g, b = colorsys.hls_to_rgb(hue, min(0.56, max(0.34, light + by)), depth)
+    return f"#{round(r * 255):02x}{round(g * 255):02x}{round(b * 255):02x}"
+
+
+def channels(color: str) -> tuple[float, float, float]:
+    """#rrggbb as three numbers from 0 to 1."""
+    return int(color[1:3], 16) / 255, int(color[3:5], 16) / 255, int(color[5:7], 16) / 255
+
+
+def tint(color: str, opacity: float) -> str:
+    """The colour as a CSS or Plotly rgba() text."""
+    r, g, b = (round(part * 255) for part in channels(color))
+    return f"rgba({r},{g},{b},{opacity:g})"
