@@ -88,4 +88,7 @@ docs: setup
 
 clean:
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info tests/screenshots
-	find . \( -path ./.venv -o -path ./.git -o -path ./data -o -path "$${COTDISTILL_HOME:-./data}" \) -prune -o -type d -name __pycache__ -exec rm -rf {} +
+	rm -rf __pycache__
+	for folder in cotdistill pages tests benchmarks; do
+	  if [ -d $$folder ]; then find $$folder -type d -name __pycache__ -prune -exec rm -rf {} +; fi
+	done
