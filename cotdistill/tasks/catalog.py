@@ -1,0 +1,95 @@
+"""Tasks by name: generated ones are made when first asked for, imported ones are found in the store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cotdistill.config import canonical_json, digest
+from cotdistill.errors import NotFound, UnknownName
+from cotdistill.registry import Registry
+from cotdistill.tasks.task import Task, open_folder
+from cotdistill.tasks.world import VERSION, materialise
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """A task made by code: make(root, name, seed, settings) materialises one world of it."""
+
+    name: str
+    help: str
+    version: int
+    make: Callable[[Path, str, int, Mapping[str, Any]], Task]
+
+
+TASKS: Registry[Generated] = Registry("task")
+
+TASKS.register(Generated("field_guide", "artificial: creatures, groups and facts, made from a seed", VERSION, materialise))
+
+
+def open_task(root: Path, name: str, *, world: int = 0, settings: Mapping[str, Any] | None = None) -> Task:
+    """A task by name (`name@digest` for an older version of an imported one). A generated one is made on first use, in seconds.
+
+    `world` and `settings` matter to generated tasks only. UnknownName with near matches if there is no such task.
+    """
+    if name in TASKS:
+        return _generated(root, TASKS.get(name), world, dict(settings or {}))
+    wanted, _, version = name.partition("@")
+    if wanted not in imported_names(root):
+        raise UnknownName("task", name, [*TASKS.names(), *imported_names(root)])
+    home = root / wanted
+    if not version:
+        return open_folder(home / (home / "newest").read_text().strip())
+    for folder in sorted(home.glob(f"{version[:12]}*")):
+        if folder.is_dir():
+            return open_folder(folder)
+    raise NotFound(f"The task {wanted!r} has no version {version!r}.", f"Versions: {', '.join(sorted(p.name for p in home.iterdir() if p.is_dir()))}.")
+
+
+def imported_names(root: Path) -> list[str]:
+    """The names of imported tasks, in order."""
+    if not root.is_dir():
+        return []
+    return sorted(p.name for p in root.iterdir() if (p / "newest").is_file() and p.name not in TASKS and not p.name.startswith("."))
+
+
+def _generated(root: Path, entry: Generated, world: int, settings: dict[str, Any]) -> Task:
+    key = digest({"name": entry.name, "version": entry.version, "world": world, "settings": canonical_json(settings)})[:16]
+    note = root / entry.name / f"world-{key}"
+    if note.is_file():
+        folder = root / entry.name / note.read_text().strip()
+        if (folder / "task.json").is_file():
+            return open_folder(folder)
+    task = entry.make(root, entry.name, world, settings)
+    part = note.with_name(f".{note.name}.part")
+    part.write_text(task.folder.name)
+    part.replace(note)
+    return task
+
+
+def list_tasks(root: Path) -> list[dict[str, Any]]:
+    """Every task: id, title, help, artificial, rows per split, sources, chance, digest. Generated ones are not made by listing them."""
+    found: list[dict[str, Any]] = []
+    for entry in TASKS:
+        made = root / entry.name / "newest"
+        task = open_folder(root / entry.name / made.read_text().strip()) if made.is_file() else None
+        found.append(_listed(entry.name, entry.help, task, artificial=True))
+    for name in imported_names(root):
+        task = open_task(root, name)
+        found.append(_listed(name, task.help, task, artificial=False))
+    return found
+
+
+def _listed(name: str, help: str, task: Task | None, *, artificial: bool) -> dict[str, Any]:
+    return {
+        "id": name,
+        "title": task.title if task else name,
+        "help": help,
+        "artificial": artificial,
+        "rows": dict(task.info["rows"]) if task else None,
+        "sources": list(task.sources) if task else [],
+        "chance": task.chance if task else None,
+        "digest": task.digest if task else None,
+    }
