@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shlex
-from collections.abc import Mapping
 from typing import Any
 
 from cotdistill.config import plain
 from cotdistill.studies.study import STUDIES, StudySpec
 
 PROGRAM = "python -m cotdistill"
+
+# Settings that have an option of their own; all others are said by --set.
+OPTIONS = {
+    "task": "--task",
+    "student.name": "--student",
+    "conditions": "--conditions",
+    "replicates": "--seeds",
+    "training.steps": "--steps",
+    "budget": "--budget",
+    "source": "--source",
+    "tokenizer": "--tokenizer",
+    "baseline": "--baseline",
+    "missing_rationale": "--missing-rationale",
+    "name": "--name",
+}
 
 
 def command(*words: str) -> str:
@@ -19,50 +34,26 @@ def command(*words: str) -> str:
 
 
 def run_study(spec: StudySpec, verb: str = "run") -> str:
-    """The command for a study. What the options cannot say is told as a YAML file."""
-    base = STUDIES.get(spec.name).make() if spec.name in STUDIES else StudySpec()
-    if plain(spec) == plain(base):
-        return command("study", verb, spec.name)
-    words = ["study", verb]
-    if spec.name in STUDIES:
-        words.append(spec.name)
-    easy = {"task": "--task", "conditions": "--conditions", "replicates": "--seeds", "budget": "--budget"}
-    changed = _changed(spec, base)
-    if set(changed) - {*easy, "student.name", "training.steps", "name", "title"}:
-        return command("study", verb, f"{spec.name}.yaml")
-    if spec.name not in STUDIES or "task" in changed:
-        words += ["--task", spec.task]
-    if "student.name" in changed:
-        words += ["--student", spec.student.name]
-    if "conditions" in changed:
-        words += ["--conditions", ",".join(spec.conditions)]
-    if "replicates" in changed or spec.name not in STUDIES:
-        words += ["--seeds", str(spec.replicates)]
-    if "training.steps" in changed:
-        words += ["--steps", str(spec.training.steps)]
-    if "budget" in changed:
-        words += ["--budget", spec.budget]
+    """The command for a study: a built-in one with what was changed, or a new one from its task."""
+    built_in = spec.name in STUDIES
+    base = STUDIES.get(spec.name).make() if built_in else StudySpec()
+    words = ["study", verb, *([spec.name] if built_in else ["--task", spec.task])]
+    for key, value in changed(spec, base).items():
+        if key == "task" and not built_in:
+            continue
+        if key in OPTIONS:
+            words += [OPTIONS[key], ",".join(value) if key == "conditions" else str(value)]
+        else:
+            words += ["--set", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
     return command(*words)
 
 
-def study_file(spec: StudySpec) -> dict[str, Any]:
-    """What of a study differs from the defaults, nested as a YAML file holds it."""
-    found: dict[str, Any] = {}
-    for key, value in _changed(spec, StudySpec()).items():
-        outer, _, inner = key.partition(".")
-        if inner:
-            found.setdefault(outer, {})[inner] = value
-        else:
-            found[outer] = value
-    return {"task": spec.task, **found, "conditions": list(spec.conditions)}
-
-
-def _changed(spec: StudySpec, base: StudySpec) -> dict[str, Any]:
-    """Settings that differ, as {"training.steps": 300}."""
+def changed(spec: StudySpec, base: StudySpec) -> dict[str, Any]:
+    """The settings of a study that differ from another's: {"training.steps": 300}."""
     found: dict[str, Any] = {}
     for field in dataclasses.fields(spec):
         mine, theirs = plain(getattr(spec, field.name)), plain(getattr(base, field.name))
-        if field.name in ("student", "training") and isinstance(mine, Mapping):
+        if field.name in ("student", "training"):
             found |= {f"{field.name}.{key}": value for key, value in mine.items() if value != theirs[key]}
         elif mine != theirs:
             found[field.name] = mine

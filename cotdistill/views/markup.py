@@ -127,7 +127,14 @@ class Cell:
     condition: str = ""
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[Cell]], label: str) -> str:
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """A cell of state marks, one a run."""
+
+    states: Sequence[str]
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[Cell | Marks]], label: str) -> str:
     """A plain table with thin rules that scrolls sideways when it must; `label` names it for screen readers."""
     rule = f"1px solid {tint(QUIET, 0.3)}"
     first = "".join(f'<th scope="col" style="text-align:left;padding:5px 12px 5px 0;font-weight:600;opacity:0.75">{escape(h)}</th>' for h in head)
@@ -138,7 +145,10 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Cell]], label: str) -> st
     )
 
 
-def _cell(cell: Cell) -> str:
+def _cell(cell: Cell | Marks) -> str:
+    if isinstance(cell, Marks):
+        drawn = (f'<span style="color:{STATES.get(s, STATES["new"])[1]}" title="{escape(s)}">{STATES.get(s, STATES["new"])[0]}</span>' for s in cell.states)
+        return f'<td style="padding:5px 12px 5px 0;letter-spacing:2px">{"".join(drawn)}</td>'
     style = ["padding:5px 12px 5px 0", "vertical-align:baseline"]
     style += ["text-decoration:line-through", "opacity:0.55"] if cell.struck else []
     style += ["opacity:0.65"] if cell.quiet and not cell.struck else []
@@ -147,8 +157,3 @@ def _cell(cell: Cell) -> str:
     text = f'<code style="font-size:0.8rem;overflow-wrap:anywhere">{escape(cell.text)}</code>' if cell.code else escape(cell.text)
     mark = f"{sign(cell.condition)} " if cell.condition else ""
     return f'<td style="{";".join(style)}" title="{escape(cell.title)}">{mark}{text}</td>'
-
-
-def state_cell(state: str, title: str = "") -> Cell:
-    mark, color = STATES.get(state, STATES["new"])
-    return Cell(mark, color=color, title=title or state)

@@ -1,0 +1,5 @@
+"""Home: what can be asked here, what is running, and what the findings say today."""
+
+from cotdistill.views import frame, home
+
+frame.page("Home", home.draw)

@@ -1,0 +1,71 @@
+"""Page Data: pick a task, see one example under every condition, read its counts and checks, import another."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import streamlit as st
+
+from cotdistill.errors import CotdistillError
+from cotdistill.studies.store import Store
+from cotdistill.tasks.catalog import list_tasks, open_task
+from cotdistill.tasks.task import Task
+from cotdistill.tasks.world import WorldSettings
+from cotdistill.views import example, facts, forms, frame, importing
+from cotdistill.views.commands import command
+from cotdistill.views.wording import percent, plain_markdown
+
+KEY = "world"
+
+
+def draw(store: Store) -> None:
+    frame.heading("Data", "Questions with choices, answers and a teacher's rationales; and what becomes of a rationale under every condition, token by token.")
+    known = {str(row["id"]): row for row in list_tasks(store.tasks_root)}
+    left, middle, right = st.columns([3, 3, 2], vertical_alignment="bottom")
+    with left:
+        name = frame.choose("Task", list(known), key="task", told=lambda n: _told(known[n]))
+    with right, st.popover("Import a task", icon=":material/upload_file:", width="stretch"):
+        importing.draw(store)
+    settings, world = _dials() if known[name].get("artificial") else (None, 0)
+    try:
+        with st.spinner("Opening the task…"):
+            task = open_task(store.tasks_root, name, world=world, settings=settings)
+    except CotdistillError as error:
+        frame.problem(error)
+        return
+    with middle:
+        source = frame.choose("Rationales by", list(task.sources), key="source", start=task.default_source) if task.sources else ""
+    _numbers(task, known[name])
+    example.draw(task, source)
+    facts.draw(task)
+    frame.terminal(command("tasks", "show", task.name), command("tasks", "list"), command("tasks", "export", task.name, "FOLDER"))
+
+
+def _told(row: dict[str, Any]) -> str:
+    kind = " (generated, artificial)" if row.get("artificial") else ""
+    return f"{row['id']}{kind}"
+
+
+def _dials() -> tuple[dict[str, Any] | None, int]:
+    """The dials of the generated task; None where all stand at their defaults, so that the usual world is named as everywhere."""
+    with st.expander("Dials of the generated task", icon=":material/tune:"):
+        world = st.number_input("World", min_value=0, max_value=10_000, step=1, key=KEY, bind="query-params", help="The seed of the world: another table of facts, other creatures.", width=220)
+        try:
+            chosen = forms.config(WorldSettings, WorldSettings(), key=f"{KEY}.dials", columns=4)
+        except CotdistillError as error:
+            frame.problem(error)
+            chosen = WorldSettings()
+    changed = {f.name: getattr(chosen, f.name) for f in dataclasses.fields(chosen) if getattr(chosen, f.name) != f.default}
+    return changed or None, int(world)
+
+
+def _numbers(task: Task, row: dict[str, Any]) -> None:
+    rows = row.get("rows", {})
+    with st.container(horizontal=True):
+        for split in ("train", "dev", "test"):
+            st.metric(split, f"{int(rows.get(split, 0)):,}", width="content", help=plain_markdown(task.roles.get(split, "")) or None)
+        st.metric("Chance", percent(task.chance), width="content", help="The mean of one over the number of choices, on test.")
+    roles = "; ".join(f"{split}: {told}" for split, told in task.roles.items())
+    kind = "An artificial task, made by code from a seed. " if task.artificial else ""
+    st.caption(plain_markdown(f"{kind}{task.help} {roles}".strip()))

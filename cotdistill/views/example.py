@@ -1,0 +1,165 @@
+"""One example under every condition, side by side: the exact tokens a student reads, what bears loss, and what was done to the rationale."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import streamlit as st
+
+from cotdistill.errors import CotdistillError
+from cotdistill.rationales.conditions import PRESETS, Condition, parse, parse_list
+from cotdistill.rationales.passage import Corpus
+from cotdistill.rationales.placement import PLACEMENTS
+from cotdistill.students.tokens import Encoder
+from cotdistill.studies.study import STUDIES
+from cotdistill.tasks.example import Example
+from cotdistill.tasks.task import Task
+from cotdistill.views import forms, frame, markup
+from cotdistill.views.commands import command
+from cotdistill.views.spans import difference, pieces
+from cotdistill.views.wording import plain_markdown
+
+START = "label_only,pre_cot,post_cot,shuffled,masked,swapped"
+# A second page of conditions helps nobody: what is compared must stand on one screen.
+MOST = 24
+
+
+def draw(task: Task, source: str) -> None:
+    """The centrepiece of page Data."""
+    frame.section("One example under every condition", "Exactly what a student reads. Hover over a token for its id, its span and its place in the teacher's rationale.")
+    split, seed = _controls(task)
+    corpus = _read(task, task.digest, source, source, split)[1]
+    if not corpus.examples:
+        st.info(f"The {split} split has no rows.")
+        return
+    index = _step(corpus.examples)
+    example = corpus.examples[index]
+    _question(example)
+    conditions = _conditions(task)
+    st.html(markup.legend())
+    st.html(markup.cards([_card(task, source, split, example, condition, seed) for condition in conditions]))
+    frame.terminal(*(command("preview", "--task", task.name, "--condition", str(c), "--example", example.id) for c in conditions[:3]))
+
+
+def _controls(task: Task) -> tuple[str, int]:
+    left, middle, right = st.columns([2, 2, 3], vertical_alignment="bottom")
+    with left:
+        split = frame.choose("Split", ["train", "dev", "test"], key="split")
+    with middle:
+        seed = st.number_input(
+            "Transform seed", min_value=0, max_value=2**31, step=1, key="draw", bind="query-params", help="Replicate r of a study draws with seed r."
+        )
+    right.button("Draw again", icon=":material/casino:", on_click=_next_seed, help="The next transform seed: another shuffle, another partner.")
+    return split, int(seed)
+
+
+def _next_seed() -> None:
+    st.session_state["draw"] = int(st.session_state.get("draw", 0)) + 1
+
+
+@st.cache_resource(max_entries=8, show_spinner="Reading the rationales as tokens…")
+def _read(_task: Task, digest: str, tokenizer: str, source: str, split: str) -> tuple[Encoder, Corpus]:
+    """The split as a student reads it: tokenizer of one source, rationales of another. An immutable thing, so it is kept."""
+    encoder = Encoder(_task.tokenizer(tokenizer, _task.tokenizer_kind), _task.template)
+    examples = _task.examples(split, source or None)
+    told = [example for example in examples if example.rationale]
+    # Rows without a rationale leave training in every condition, so partners are drawn among the others, as in a run.
+    return encoder, encoder.corpus(told or examples)
+
+
+def _step(examples: Sequence[Example]) -> int:
+    """Which example is shown: by number, with buttons and arrow keys; by id in the URL, so that a link means the same after a new import."""
+    last = len(examples) - 1
+    given = st.query_params.get("example")
+    ids = {example.id: i for i, example in enumerate(examples)}
+    at = min(max(0, int(st.session_state.get("row", 1)) - 1), last)
+    if given is not None and "row" not in st.session_state:
+        if given in ids:
+            at = ids[given]
+        else:
+            st.warning(f"The link names example “{plain_markdown(given[:80])}”, which is not in this split; showing the first.", icon=":material/link_off:")
+    st.session_state["row"] = at + 1
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        st.button("Previous", icon=":material/arrow_back:", shortcut="Left", on_click=_move, args=(-1, last), disabled=at == 0)
+        st.button("Next", icon=":material/arrow_forward:", shortcut="Right", on_click=_move, args=(1, last), disabled=at == last)
+        row = st.number_input(f"Example, 1 to {last + 1:,}", min_value=1, max_value=last + 1, step=1, key="row", width=220)
+    st.query_params["example"] = examples[int(row) - 1].id
+    return int(row) - 1
+
+
+def _move(by: int, last: int) -> None:
+    st.session_state["row"] = min(max(0, int(st.session_state.get("row", 1)) - 1 + by), last) + 1
+
+
+def _question(example: Example) -> None:
+    with st.container(border=True):
+        st.text(example.question)
+        st.text("   ".join(f"{'✓ ' if c.label == example.answer else ''}({c.label}) {c.text}" for c in example.choices))
+        facts = [f"id {example.id}", f"cluster {example.cluster or example.id}"]
+        facts += [f"rationale by {example.source}"] if example.rationale else ["no rationale here"]
+        facts += [f"{key} {value}" for key, value in example.metadata.items()]
+        st.caption(plain_markdown(" · ".join(facts)))
+
+
+def offered(sources: Sequence[str]) -> list[str]:
+    """Conditions to pick from without typing: those of the built-in studies, the placements and the presets, in canonical form."""
+    named = [str(c) for study in STUDIES for c in study.make().parsed() if c.source in ("", *sources)]
+    named += [p.name for p in PLACEMENTS] + [preset.condition for preset in PRESETS]
+    return list(dict.fromkeys(str(parse(text)) for text in named))
+
+
+def _conditions(task: Task) -> list[Condition]:
+    """The conditions chosen for view: a list that also takes any condition typed in."""
+    start = [str(c) for c in parse_list(START)]
+    left, right = st.columns([5, 1], vertical_alignment="bottom")
+    with right:
+        composer(task, "preview", "shown")
+    chosen = left.multiselect(
+        "Conditions in view; type any, such as post_cot/mask(fraction=0.3)",
+        list(dict.fromkeys([*start, *offered(task.sources), *st.session_state.get("shown", ())])),
+        default=start,
+        key="shown",
+        accept_new_options=True,
+        max_selections=MOST,
+    )
+    found: list[Condition] = []
+    for text in chosen:
+        try:
+            found.append(parse(text))
+        except CotdistillError as error:
+            frame.problem(error)
+    return found or [parse("label_only")]
+
+
+def composer(task: Task, key: str, field: str) -> None:
+    """A form that puts a condition together and adds it to the list held in the session under `field`."""
+    with st.popover("Compose a condition", icon=":material/add:"):
+        try:
+            condition = forms.condition(task.sources, key=key)
+        except CotdistillError as error:
+            frame.problem(error)
+            return
+        st.code(str(condition), language=None, wrap_lines=True)
+        st.button("Add it", key=f"{key}.add", type="primary", on_click=_add, args=(str(condition), field))
+
+
+def _add(condition: str, field: str) -> None:
+    chosen: list[Any] = list(st.session_state.get(field, ()))
+    st.session_state[field] = [*chosen, condition] if condition not in chosen else chosen
+
+
+def _card(task: Task, source: str, split: str, example: Example, condition: Condition, seed: int) -> markup.Card:
+    try:
+        encoder, corpus = _read(task, task.digest, source, condition.source or source, split)
+        index = next((i for i, other in enumerate(corpus.examples) if other.id == example.id), None)
+        if index is None:
+            return markup.Card(str(condition), condition.label, (), f"{condition.source} has no rationale for this row")
+        encoded = encoder.sequences(corpus, index, condition, seed)
+    except CotdistillError as error:
+        return markup.Card(str(condition), condition.label, (), f"{error.message} {error.hint}")
+    shown = [pieces(sequence, encoder.pieces(sequence)) for sequence in encoded]
+    told = difference(shown, len(corpus.passages[index])).told() if condition.spec.uses_rationale else "no rationale in this condition"
+    if condition.tokens:
+        told += f"; trained until it has seen the tokens of {parse(condition.tokens).label}"
+    return markup.Card(str(condition), condition.label, shown, told)

@@ -1,0 +1,104 @@
+"""What every page has in common: page set-up, sidebar, the store, errors in words, and the state that lives in the URL."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import streamlit as st
+
+from cotdistill import __version__
+from cotdistill.errors import BadRows, CotdistillError
+from cotdistill.studies.store import Store
+from cotdistill.views.markup import escape
+from cotdistill.views.wording import plain_markdown
+
+PAGES = (
+    ("app.py", "Home", ":material/home:"),
+    ("pages/1_Data.py", "Data", ":material/dataset:"),
+    ("pages/2_Train.py", "Train", ":material/model_training:"),
+    ("pages/3_Compare.py", "Compare", ":material/leaderboard:"),
+)
+
+# What a link between pages takes along: the study and the task a person is looking at.
+CARRIED = ("study", "task")
+
+
+def page(title: str, draw: Callable[[Store], None]) -> None:
+    """Set the page up, open the store and draw; a failure is told in words, with what to do."""
+    page_setup(title)
+    try:
+        draw(Store.open())
+    except CotdistillError as error:
+        problem(error)
+
+
+def page_setup(title: str) -> None:
+    """The first call of every page: browser title, wide layout, and the sidebar with links that keep study and task."""
+    st.set_page_config(page_title=f"{title} · cotdistill", page_icon=":material/neurology:", layout="wide", initial_sidebar_state="expanded")
+    carried = carry()
+    with st.sidebar:
+        st.markdown("**cotdistill**")
+        for path, name, icon in PAGES:
+            st.page_link(path, label=name, icon=icon, query_params=carried)
+        st.space("small")
+        st.caption(f"version {__version__}")
+
+
+def carry(**more: str) -> dict[str, str]:
+    """Query parameters for a link to another page."""
+    found = {name: st.query_params[name] for name in CARRIED if name in st.query_params}
+    return found | more
+
+
+def problem(error: CotdistillError) -> None:
+    """An error as a person needs it: what was given and expected, what to do, and the rows it speaks of."""
+    st.error(plain_markdown(error.message), icon=":material/error:")
+    if error.hint:
+        st.caption(f"What to do: {plain_markdown(error.hint)}")
+    if isinstance(error, BadRows):
+        bad_rows([{"file": p.file, "line": p.line, "reason": p.reason} for p in error.problems])
+
+
+def bad_rows(rows: list[dict[str, Any]]) -> None:
+    """Rows of a file that cannot be used, each with its line and reason."""
+    st.dataframe(rows, hide_index=True, column_config={"line": st.column_config.NumberColumn(format="%d", width="small")})
+
+
+def terminal(*commands: str, label: str = "The same in the terminal") -> None:
+    """The command that does what the page just showed or would do."""
+    with st.expander(label, icon=":material/terminal:"):
+        for one in commands:
+            st.code(one, language="bash", wrap_lines=True)
+
+
+def empty(title: str, told: str) -> None:
+    """Nothing to show yet: what will stand here, and the way to the button that brings it."""
+    with st.container(border=True):
+        st.markdown(f"**{plain_markdown(title)}**")
+        st.markdown(plain_markdown(told))
+        st.page_link("app.py", label="Home: run the starter study", icon=":material/play_circle:", query_params=carry())
+
+
+def heading(text: str, caption: str = "") -> None:
+    """The head of a page; the text may come from data."""
+    st.title(plain_markdown(text), anchor=False)
+    if caption:
+        st.html(f'<p style="opacity:0.72;margin:-0.6rem 0 0.6rem 0;max-width:62rem">{escape(caption)}</p>')
+
+
+def section(text: str, caption: str = "") -> None:
+    st.subheader(plain_markdown(text), anchor=False)
+    if caption:
+        st.caption(plain_markdown(caption))
+
+
+def choose(label: str, options: list[str], *, key: str, start: str | None = None, told: Callable[[str], str] = str, **more: Any) -> str:
+    """A choice that lives in the URL. A value in the URL that is none of the options is said to be so, and the start is taken."""
+    given = st.query_params.get(key)
+    if given is not None and given not in options:
+        st.warning(f"The link names {key} “{plain_markdown(given[:80])}”, which is not here; showing another.", icon=":material/link_off:")
+    if st.session_state.get(key) not in options:
+        st.session_state.pop(key, None)
+    index = options.index(start) if start in options else 0
+    return str(st.selectbox(label, options, index=index, key=key, bind="query-params", format_func=told, **more))

@@ -1,0 +1,257 @@
+"""The live queue: what runs now and how far it is, what waits, what failed and why; and one run looked at closely."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import streamlit as st
+
+from cotdistill.errors import CotdistillError
+from cotdistill.studies.jobs import Job
+from cotdistill.studies.store import Store
+from cotdistill.studies.supervisor import ensure_supervisor
+from cotdistill.views import frame
+from cotdistill.views.commands import command
+from cotdistill.views.wording import ago, capital, count, duration, percent, plain_markdown, plural
+
+# More rows than this are counted, not drawn: a queue of thousands must not slow the page.
+SHOWN = 8
+LOG_CHARACTERS = 20_000
+
+# What can be done to a run: verb of the terminal -> its name on the page.
+ACTIONS = {
+    "first": "Move to the front",
+    "last": "Move to the end",
+    "stop": "Stop",
+    "pause": "Pause",
+    "resume": "Resume",
+    "retry": "Retry",
+    "delete": "Delete",
+    "log": "Log and details",
+}
+OFFERED = {
+    "queued": ("first", "last", "pause", "stop", "delete", "log"),
+    "held": ("resume", "stop", "delete", "log"),
+    "running": ("pause", "stop", "log"),
+    "failed": ("retry", "delete", "log"),
+    "stopped": ("resume", "delete", "log"),
+    "finished": ("log", "delete"),
+}
+
+
+def draw(store: Store) -> None:
+    """The queue of page Train, with one run's details below it."""
+    frame.section("Queue", "Refreshes by itself. Runs go on when the page, or the whole dashboard, is closed.")
+    _controls(store)
+    live(store)
+    _details(store)
+    frame.terminal(
+        command("runs", "list"), command("runs", "stop", "RUN"), command("runs", "move", "RUN", "--first"), command("queue", "pause"), command("queue", "resume"),
+        label="The queue in the terminal",
+    )  # fmt: skip
+
+
+def _controls(store: Store) -> None:
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        paused = store.queue.paused
+        st.button(
+            "Go on" if paused else "Pause the queue", icon=":material/play_arrow:" if paused else ":material/pause:", key="queue.pause",
+            on_click=_pause, args=(store, not paused), help="Runs that have begun go on to their end; nothing new is begun.",
+        )  # fmt: skip
+        st.number_input(
+            "Workers", min_value=1, max_value=256, step=1, value=store.queue.workers(), key="queue.workers", on_change=_workers, args=(store,), width=140,
+            help="How many runs are trained side by side, each in a process of its own.",
+        )  # fmt: skip
+    if paused:
+        st.info("The queue is paused: nothing new is begun.", icon=":material/pause:")
+
+
+def _pause(store: Store, wanted: bool) -> None:
+    store.queue.set_paused(wanted)
+    st.toast(f"In the terminal: `{command('queue', 'pause' if wanted else 'resume')}`")
+
+
+def _workers(store: Store) -> None:
+    store.queue.set_workers(int(st.session_state["queue.workers"]))
+
+
+@st.fragment(run_every=2)
+def live(store: Store, *, short: bool = False, study: int | None = None) -> None:
+    """What changes by itself. short: only what runs now, for Home and Compare; there the page is drawn again when a run ends."""
+    jobs = store.queue.jobs(study=study) if study is not None else store.queue.jobs()
+    groups: dict[str, list[Job]] = {name: [] for name in OFFERED}
+    for job in jobs:
+        groups["held" if job.held and job.state == "queued" else job.state].append(job)
+    if groups["queued"] or groups["running"]:
+        # Somebody may have killed it, or the machine was started again: whoever looks at the queue brings it back.
+        ensure_supervisor(store)
+    _summary(store, groups)
+    for job in groups["running"]:
+        _running(store, job, short=short)
+    if short:
+        ended = sum(len(groups[state]) for state in ("finished", "failed", "stopped"))
+        if st.session_state.setdefault("queue.ended", ended) != ended:
+            st.session_state["queue.ended"] = ended
+            st.rerun(scope="app")
+        return
+    for job in groups["failed"][:SHOWN]:
+        _failed(store, job)
+    for state, title in (("queued", "Waiting"), ("held", "Paused"), ("stopped", "Stopped"), ("finished", "Finished")):
+        _rows(store, state, title, groups[state])
+    if not jobs:
+        frame.empty("Nothing has been queued yet", "Launch a study above, or run the starter study.")
+
+
+def _summary(store: Store, groups: dict[str, list[Job]]) -> None:
+    told = [f"{len(found)} {name}" for name, found in (("running", groups["running"]), ("waiting", groups["queued"]), ("paused", groups["held"])) if found]
+    told += [plural(len(groups["finished"]), "run") + " finished"] if groups["finished"] else []
+    told += [f"{len(groups['failed'])} failed"] if groups["failed"] else []
+    waiting = sum(job.estimate or 0.0 for job in groups["queued"]) + sum(left or 0.0 for left in map(time_left, groups["running"]))
+    if waiting and not store.queue.paused:
+        told.append(f"about {duration(waiting / max(1, store.queue.workers()))} left")
+    if told:
+        st.markdown(f"**{capital(' · '.join(told))}**")
+
+
+def time_left(job: Job, now: float | None = None) -> float | None:
+    """Seconds until a running job ends, from its own pace; None before there is one."""
+    step, total, seconds = (job.progress.get(key) for key in ("step", "total", "seconds"))
+    if not step or not total:
+        return None
+    if not seconds:
+        seconds = (time.time() if now is None else now) - (job.started or time.time())
+    return float(seconds) * (float(total) - float(step)) / float(step)
+
+
+def _running(store: Store, job: Job, *, short: bool) -> None:
+    step, total = int(job.progress.get("step") or 0), int(job.progress.get("total") or 0)
+    told = [f"step {step:,} of {total:,}"] if total else ["starting"]
+    loss, dev = job.progress.get("loss"), job.progress.get("dev_accuracy")
+    told += [f"loss {loss:.3f}"] if isinstance(loss, (int, float)) else []
+    told += [f"dev {percent(float(dev))}"] if isinstance(dev, (int, float)) else []
+    told += [f"{duration(left)} left"] if (left := time_left(job)) is not None else []
+    told += [str(job.progress["device"])] if job.progress.get("device") else []
+    told += [f"{job.request} asked for"] if job.request else []
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.progress(min(1.0, step / total) if total else 0.0, text=f"{plain_markdown(job.label or job.kind)}  \n{plain_markdown(' · '.join(told))}")
+        if not short:
+            _menu(store, job, "running")
+
+
+def _failed(store: Store, job: Job) -> None:
+    error = job.error or {}
+    with st.container(border=True, horizontal=True, vertical_alignment="center"):
+        st.markdown(f":material/error: **{plain_markdown(job.label or job.kind)}** failed: {plain_markdown(str(error.get('message', 'no cause was recorded')))}")
+        st.button("Retry", key=f"retry.{job.id}", on_click=act, args=(store, "retry", job.id), icon=":material/refresh:")
+        st.button("Log", key=f"log.{job.id}", on_click=act, args=(store, "log", job.id), icon=":material/article:")
+    if error.get("hint"):
+        st.caption(f"What to do: {plain_markdown(str(error['hint']))}")
+
+
+def _rows(store: Store, state: str, title: str, jobs: Sequence[Job]) -> None:
+    if not jobs:
+        return
+    ordered = sorted(jobs, key=lambda j: j.position) if state in ("queued", "held") else sorted(jobs, key=lambda j: -(j.finished or 0))
+    with st.expander(f"{title}: {plural(len(jobs), 'run')}", expanded=state != "finished", key=f"queue.{state}"):
+        for job in ordered[:SHOWN]:
+            with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+                st.markdown(f"{plain_markdown(job.label or job.kind)}  \n:small[:gray[{plain_markdown(_told(job))}]]")
+                _menu(store, job, state)
+        if len(jobs) > SHOWN:
+            st.caption(f"… and {len(jobs) - SHOWN:,} more; every run can be found by name under “One run” below.")
+
+
+def _told(job: Job) -> str:
+    result = job.result or {}
+    told = [f"run {job.id}"]
+    if isinstance(result.get("accuracy"), (int, float)):
+        told.append(f"accuracy {percent(float(result['accuracy']))}")
+    if job.state == "finished":
+        told += [duration(job.seconds), ago(job.finished)]
+    elif job.estimate:
+        told.append(f"about {duration(job.estimate)}")
+    return " · ".join(told)
+
+
+def _menu(store: Store, job: Job, state: str) -> None:
+    chosen = st.menu_button(
+        "…", OFFERED[state], key=f"menu.{job.id}", format_func=lambda verb: ACTIONS[verb], type="tertiary", help="What to do with this run"
+    )  # fmt: skip
+    if chosen:
+        act(store, chosen, job.id)
+        st.rerun(scope="app")
+
+
+def act(store: Store, verb: str, job: int) -> None:
+    """Do to a run what its menu says, and tell the command that does the same."""
+    queue = store.queue
+    try:
+        if verb == "log":
+            st.session_state["run"] = str(job)
+            return
+        if verb in ("first", "last"):
+            queue.move(job, before=verb)
+            told = command("runs", "move", str(job), f"--{verb}")
+        else:
+            {"stop": queue.stop, "pause": queue.pause, "resume": queue.resume, "retry": queue.retry, "delete": queue.delete}[verb](job)
+            told = command("runs", verb, str(job))
+        if verb in ("resume", "retry"):
+            ensure_supervisor(store)
+        st.toast(f"{ACTIONS[verb]}: done. In the terminal: `{told}`")
+    except CotdistillError as error:
+        st.toast(plain_markdown(f"{error.message} {error.hint}"), icon=":material/error:")
+
+
+def _details(store: Store) -> None:
+    jobs = {str(job.id): job for job in store.queue.jobs()}
+    if not jobs:
+        return
+    frame.section("One run")
+    given = st.query_params.get("run")
+    if given is not None and given not in jobs:
+        st.warning(f"The link names run “{plain_markdown(given[:80])}”, which is not in this store.", icon=":material/link_off:")
+    if st.session_state.get("run") not in jobs:
+        st.session_state.pop("run", None)
+    chosen = st.selectbox(
+        "Run", list(jobs), index=None, key="run", bind="query-params", placeholder="choose a run", label_visibility="collapsed",
+        format_func=lambda id: f"{id} · {jobs[id].label or jobs[id].kind} · {jobs[id].state}",
+    )  # fmt: skip
+    if chosen is not None:
+        details(store, jobs[chosen])
+
+
+def details(store: Store, job: Job) -> None:
+    """One run: state, result, cause of failure, log."""
+    with st.container(horizontal=True):
+        state = "held" if job.held and job.state == "queued" else job.state
+        for verb in OFFERED[state]:
+            if verb != "log":
+                st.button(ACTIONS[verb], key=f"act.{verb}.{job.id}", on_click=act, args=(store, verb, job.id))
+    if job.error:
+        st.error(plain_markdown(f"{job.error.get('kind', 'error')}: {job.error.get('message', '')}"), icon=":material/error:")
+        if job.error.get("hint"):
+            st.caption(f"What to do: {plain_markdown(str(job.error['hint']))}")
+    result = job.result or {}
+    if result:
+        with st.container(horizontal=True):
+            for name, value in (
+                ("Accuracy", percent(result.get("accuracy"))), ("Steps", count(result.get("steps"))), ("Tokens", count(result.get("tokens"))),
+                ("Operations", count(result.get("flops"))), ("Training", duration(result.get("seconds"))),
+            ):  # fmt: skip
+                st.metric(name, value, width="content")
+    log, config, outcome = st.tabs(["Log", "Configuration", "Result"])
+    log.code(_log(store, job), language=None, height=320)
+    if job.error and job.error.get("traceback"):
+        log.code(job.error["traceback"], language="python", height=240)
+    config.json(dict(job.config), expanded=1)
+    outcome.json({**result, "produced": dict(job.produced), "used": dict(job.used)}, expanded=1)
+    frame.terminal(command("runs", "show", str(job.id)), command("runs", "log", str(job.id)))
+
+
+def _log(store: Store, job: Job) -> str:
+    """The end of the latest attempt's log."""
+    path = store.queue.log_path(job.id, job.attempt)
+    if not path.is_file():
+        return "Nothing has been written yet."
+    return path.read_text(encoding="utf-8", errors="replace")[-LOG_CHARACTERS:]

@@ -1,0 +1,152 @@
+"""Page Train: compose a study, see its runs, cost and detectable effect, launch it, and watch the queue."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import streamlit as st
+
+from cotdistill.config import Seeds, StudentConfig, TrainingConfig, plain
+from cotdistill.errors import CotdistillError
+from cotdistill.students.models import STUDENTS
+from cotdistill.studies.store import Store
+from cotdistill.studies.study import BUDGETS, MISSING, STUDIES, StudySpec, spec_from_mapping
+from cotdistill.tasks.catalog import list_tasks, open_task
+from cotdistill.tasks.task import Task
+from cotdistill.views import example, forms, frame, plans, queue
+from cotdistill.views.commands import run_study
+
+KEY = "compose"
+
+
+def draw(store: Store) -> None:
+    frame.heading("Train", "Conditions × replicates become runs; what the store has already is not trained again. Training goes on when this page is closed.")
+    left, right = st.columns([3, 2], gap="large")
+    with left:
+        spec = _compose(store)
+    with right:
+        if spec is not None:
+            _launch(store, spec)
+    st.divider()
+    queue.draw(store)
+
+
+def _compose(store: Store) -> StudySpec | None:
+    """The form. None (with the problems told) while it does not make a study."""
+    frame.section("1 · Compose")
+    offered = _starts(store)
+    name = st.selectbox("Start from", list(offered), key=f"{KEY}.start", format_func=lambda n: _told_start(n), on_change=_forget)
+    start = offered[name]
+    try:
+        task = _task(store, start)
+        values = _fields(task, start)
+        with st.expander("Training settings", icon=":material/tune:"):
+            training = forms.config(TrainingConfig, start.training, key=f"{KEY}.training")
+        with st.expander("Student, seeds and missing rationales", icon=":material/settings:"):
+            values |= _more(task, start)
+        return spec_from_mapping({**values, "training": plain(training)}, StudySpec())
+    except CotdistillError as error:
+        frame.problem(error)
+        return None
+
+
+def _starts(store: Store) -> dict[str, StudySpec]:
+    """Studies to start from: the built-in ones, the store's own (newest of each name), and an empty one."""
+    found = {entry.name: entry.make() for entry in STUDIES}
+    for study in store.queue.studies():
+        found.setdefault(study.name, spec_from_mapping(study.spec))
+    return found | {"a new study": StudySpec(name="my-study", conditions=("label_only", "pre_cot", "post_cot"))}
+
+
+def _told_start(name: str) -> str:
+    return f"{name}: {STUDIES.get(name).help}" if name in STUDIES else name
+
+
+def _forget() -> None:
+    """Another start: the form's values go, so that the new start's stand in it."""
+    for key in [k for k in st.session_state if str(k).startswith(f"{KEY}.") and k != f"{KEY}.start"]:
+        del st.session_state[key]
+
+
+def _task(store: Store, start: StudySpec) -> Task:
+    known = [str(row["id"]) for row in list_tasks(store.tasks_root)]
+    _first(f"{KEY}.task", st.query_params.get("task") if st.query_params.get("task") in known else start.task)
+    if st.session_state[f"{KEY}.task"] not in known:
+        st.session_state[f"{KEY}.task"] = known[0]
+    name = st.selectbox("Task", known, key=f"{KEY}.task", help="Import others on page Data.")
+    with st.spinner("Opening the task…"):
+        return open_task(store.tasks_root, name, settings=dict(start.task_settings) if name == start.task and start.task_settings else None)
+
+
+def _fields(task: Task, start: StudySpec) -> dict[str, Any]:
+    same = task.name == start.task
+    _first(f"{KEY}.conditions", [str(c) for c in start.parsed() if same or not c.source])
+    left, right = st.columns(2)
+    name = left.text_input("Name of the study", key=_first(f"{KEY}.name", start.name), help="A name means its latest study.")
+    students = list(dict.fromkeys([*STUDENTS.names(), start.student.name]))
+    student = right.selectbox(
+        "Student", list(dict.fromkeys([*students, st.session_state.get(f"{KEY}.student", students[0])])), key=_first(f"{KEY}.student", start.student.name),
+        accept_new_options=True, help="Built-in, or type a folder that save_pretrained wrote, or a hub id.", format_func=_told_student,
+    )  # fmt: skip
+    chosen = st.session_state[f"{KEY}.conditions"]
+    conditions = st.multiselect(
+        "Conditions; type any, such as post_cot/mask(fraction=0.3)", list(dict.fromkeys([*example.offered(task.sources), *chosen])),
+        key=f"{KEY}.conditions", accept_new_options=True,
+    )  # fmt: skip
+    example.composer(task, f"{KEY}.new", f"{KEY}.conditions")
+    one, two, three, four = st.columns(4)
+    replicates = one.number_input("Replicates", min_value=1, max_value=1000, step=1, key=_first(f"{KEY}.replicates", start.replicates))
+    sources = ["", *task.sources]
+    _first(f"{KEY}.source", start.source if start.source in sources else "")
+    source = two.selectbox("Rationales by", sources, key=f"{KEY}.source", format_func=lambda s: s or f"default: {task.default_source or 'none'}")
+    budget = three.selectbox("Equal", BUDGETS, key=_first(f"{KEY}.budget", start.budget), help="steps: the same number; tokens: as many as the longest sees")
+    baseline = four.selectbox("Baseline", ["", *conditions], key=_first(f"{KEY}.baseline", start.baseline), format_func=lambda c: c or "label_only, or the first")
+    return {
+        "name": name, "title": start.title if same else "", "task": task.name, "task_settings": dict(start.task_settings) if same else {}, "source": source,
+        "conditions": list(conditions), "replicates": int(replicates), "budget": budget, "baseline": baseline, "student": {"name": student},
+    }  # fmt: skip
+
+
+def _more(task: Task, start: StudySpec) -> dict[str, Any]:
+    student = forms.config(StudentConfig, dataclasses.replace(start.student, name="nano"), key=f"{KEY}.student_settings", skip=("name", "tokenizer"))
+    one, two, three = st.columns(3)
+    tokenizer = one.selectbox("Tokenizer", ("auto", "word", "bpe"), key=_first(f"{KEY}.tokenizer", start.tokenizer))
+    missing = two.selectbox("Rows without a rationale", MISSING, key=_first(f"{KEY}.missing", start.missing_rationale))
+    steps = start.base_steps if task.artificial else 0
+    base_steps = three.number_input(
+        "Steps of the shared base", min_value=0, step=100, key=_first(f"{KEY}.base_steps", steps), disabled=not task.artificial,
+        help="Generated tasks: a base trained once plays the pretrained model. 0: none.",
+    )  # fmt: skip
+    names = [f.name for f in dataclasses.fields(Seeds)]
+    fixed = st.multiselect("Seeds that are the same in every replicate", names, key=_first(f"{KEY}.fixed", list(start.fixed_seeds)))
+    return {
+        "student": {**plain(student), "name": st.session_state[f"{KEY}.student"]}, "tokenizer": tokenizer, "missing_rationale": missing,
+        "base_steps": int(base_steps) if task.artificial else 0, "fixed_seeds": {n: int(start.fixed_seeds.get(n, 0)) for n in fixed},
+    }  # fmt: skip
+
+
+def _first(key: str, value: Any) -> str:
+    """The key, with a first value in the session if there is none yet."""
+    if key not in st.session_state:
+        st.session_state[key] = value
+    return key
+
+
+def _told_student(name: str) -> str:
+    return f"{name}: {STUDENTS.get(name).help}" if name in STUDENTS else name
+
+
+def _launch(store: Store, spec: StudySpec) -> None:
+    frame.section("2 · Look at the plan, launch")
+    try:
+        planned = plans.plan_of(store, spec)
+    except CotdistillError as error:
+        frame.problem(error)
+        return
+    plans.draw(planned)
+    if st.button(plans.launch_label(planned), type="primary", icon=":material/rocket_launch:", key="launch", disabled=not plans.open_runs(planned)):
+        submission = plans.launch(store, planned)
+        st.toast(f"Launched: {len(submission.new)} new, {len(submission.reused)} already there.", icon=":material/rocket_launch:")
+    frame.terminal(run_study(spec, "plan"), run_study(spec))
+
