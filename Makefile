@@ -6,9 +6,7 @@
 # PYTHON=python3.12    another interpreter              PIP_ARGS="..."   passed to pip install (an index, a cache)
 # PORT=8600            a fixed port for the dashboard   NO_BROWSER=1     make test without the browser tests
 
-SHELL := bash
-.SHELLFLAGS := -euo pipefail -c
-.ONESHELL:
+# Written for the make that macOS ships (3.81) too: one shell a line, no .ONESHELL.
 .SILENT:
 .DEFAULT_GOAL := help
 .PHONY: help setup dev app stop test check docs clean browser
@@ -20,27 +18,27 @@ VENV := .venv/bin/python
 INSTALL = $(VENV) -m pip install --disable-pip-version-check --no-input --quiet -c constraints.txt $(PIP_ARGS)
 
 help:
-	sed -n 's/^# \?//p' Makefile | sed -n '1,7p'
+	sed -n '1,7s/^#  *//p' Makefile
 
 setup: .venv/.installed
 
 dev: .venv/.installed-dev
 
 .venv/.installed: requirements.txt constraints.txt
-	if [ -z "$(PYTHON)" ]; then
-	  echo "cotdistill needs Python 3.11 or newer; none was found." >&2
-	  echo "Install it (Debian, Ubuntu: sudo apt-get install python3 python3-venv; macOS: brew install python@3.11), then run make again." >&2
-	  echo "If it is installed under another name: make PYTHON=/path/to/python3 $(MAKECMDGOALS)" >&2
-	  exit 1
+	if [ -z "$(PYTHON)" ]; then \
+	  echo "cotdistill needs Python 3.11 or newer; none was found." >&2; \
+	  echo "Install it (Debian, Ubuntu: sudo apt-get install python3 python3-venv; macOS: brew install python@3.11), then run make again." >&2; \
+	  echo "If it is installed under another name: make PYTHON=/path/to/python3 $(MAKECMDGOALS)" >&2; \
+	  exit 1; \
 	fi
-	if ! $(PYTHON) -c 'import venv, ensurepip' 2>/dev/null; then
-	  echo "$(PYTHON) cannot make a virtual environment: its venv or pip module is missing." >&2
-	  echo "Install it (Debian, Ubuntu: sudo apt-get install python3-venv python3-pip), then run make again." >&2
-	  exit 1
+	if ! $(PYTHON) -c 'import venv, ensurepip' 2>/dev/null; then \
+	  echo "$(PYTHON) cannot make a virtual environment: its venv or pip module is missing." >&2; \
+	  echo "Install it (Debian, Ubuntu: sudo apt-get install python3-venv python3-pip), then run make again." >&2; \
+	  exit 1; \
 	fi
-	if ! $(VENV) -m pip --version >/dev/null 2>&1; then
-	  rm -rf .venv
-	  $(PYTHON) -m venv .venv
+	if ! $(VENV) -m pip --version >/dev/null 2>&1; then \
+	  rm -rf .venv; \
+	  $(PYTHON) -m venv .venv; \
 	fi
 	echo "Installing the packages of requirements.txt into .venv: some minutes the first time." >&2
 	$(INSTALL) -r requirements.txt
@@ -55,25 +53,27 @@ app: setup
 	exec $(VENV) -m cotdistill app start $(if $(PORT),--port $(PORT))
 
 stop:
-	if [ ! -x $(VENV) ]; then echo "Nothing runs from here: there is no .venv yet."; exit 0; fi
-	$(VENV) -m cotdistill app stop
+	if [ -x $(VENV) ]; then $(VENV) -m cotdistill app stop; else echo "Nothing runs from here: there is no .venv yet."; fi
 
 # The pages are tested in a real browser: $$CHROME, else one that is there, else Debian's (as root).
 browser:
-	if [ -n "$${NO_BROWSER:-}" ]; then echo "NO_BROWSER is set: the browser tests are left out." >&2; exit 0; fi
-	if [ -n "$${CHROME:-}" ]; then
-	  if [ -x "$$CHROME" ]; then exit 0; fi
-	  echo "CHROME is $$CHROME, which cannot be run. Name a Chromium or Chrome, or unset it." >&2; exit 1
+	found=""; \
+	for name in chromium chromium-browser google-chrome google-chrome-stable; do \
+	  if [ -z "$$found" ] && command -v $$name >/dev/null; then found=$$name; fi; \
+	done; \
+	if [ -n "$${NO_BROWSER:-}" ]; then \
+	  echo "NO_BROWSER is set: the browser tests are left out." >&2; \
+	elif [ -n "$${CHROME:-}" ]; then \
+	  if [ ! -x "$$CHROME" ]; then \
+	    echo "CHROME is $$CHROME, which cannot be run. Name a Chromium or Chrome, or unset it." >&2; exit 1; \
+	  fi; \
+	elif [ -z "$$found" ]; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	    && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >&2; then exit 0; fi; \
+	  echo "The browser tests need Chromium. Install it: sudo apt-get update && sudo apt-get install -y chromium" >&2; \
+	  echo "Or name one: CHROME=/path/to/chrome make test. Without the browser tests: NO_BROWSER=1 make test" >&2; \
+	  exit 1; \
 	fi
-	for name in chromium chromium-browser google-chrome google-chrome-stable; do
-	  if command -v $$name >/dev/null; then exit 0; fi
-	done
-	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >&2 && exit 0
-	fi
-	echo "The browser tests need Chromium. Install it: sudo apt-get update && sudo apt-get install -y chromium" >&2
-	echo "Or name one: CHROME=/path/to/chrome make test. Without the browser tests: NO_BROWSER=1 make test" >&2
-	exit 1
 
 test: dev browser
 	$(VENV) -m pytest
@@ -89,6 +89,6 @@ docs: setup
 clean:
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info tests/screenshots
 	rm -rf __pycache__
-	for folder in cotdistill pages tests benchmarks; do
-	  if [ -d $$folder ]; then find $$folder -type d -name __pycache__ -prune -exec rm -rf {} +; fi
+	for folder in cotdistill pages tests benchmarks; do \
+	  if [ -d $$folder ]; then find $$folder -type d -name __pycache__ -prune -exec rm -rf {} +; fi; \
 	done

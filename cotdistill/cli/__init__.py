@@ -1,0 +1,206 @@
+"""The terminal: `python -m cotdistill NOUN VERB ...`, everything the pages do.
+
+With --json a command prints exactly one JSON document on stdout, errors as {"error": {"kind", "message", "hint"}}; progress and logs
+go to stderr. Exit codes: 0, 1 (the work failed), 2 (the words were wrong), 130 (interrupted).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from cotdistill import __version__
+from cotdistill.cli import app, compare, conditions, doctor, preview, queue, runs, students, study, tasks, verify, worker
+from cotdistill.cli.command import Command, Noun, Result
+from cotdistill.cli.output import note, printable
+from cotdistill.config import plain
+from cotdistill.errors import BadRows, CotdistillError, UnknownName, UsageError
+
+NOUNS: dict[str, Noun] = {
+    module.NOUN.name: module.NOUN
+    for module in (tasks, students, conditions, preview, study, runs, queue, compare, worker, verify, doctor, app)
+}  # fmt: skip
+
+PROGRAM = "python -m cotdistill"
+
+
+class Parser(argparse.ArgumentParser):
+    """An argparse parser that raises instead of printing, so that --json can answer for errors too."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message[:1].upper()}{message[1:]}.", f"{self.prog} --help shows what fits.")
+
+
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Help as wide as the terminal, at most 110 columns."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=28, width=min(110, _columns()))
+
+
+def _columns() -> int:
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns
+    except (OSError, ValueError, AttributeError):
+        return 110
+
+
+def parser_of(command: Command) -> Parser:
+    """The parser of one command."""
+    description = command.help[:1].upper() + command.help[1:] + "." + (f"\n\n{command.notes}" if command.notes else "")
+    parser = Parser(prog=f"{PROGRAM} {command.words}", description=description, formatter_class=_Help, allow_abbrev=False)
+    command.arguments(parser)
+    parser.add_argument("--json", action="store_true", help="one JSON document on stdout; progress and logs go to stderr")
+    return parser
+
+
+def overview() -> str:
+    """The help of the whole program."""
+    width = max(len(command.words) for noun in NOUNS.values() for command in noun.commands)
+    lines = [f"usage: {PROGRAM} NOUN [VERB] [options]", "", "Train small students with rationales under ablations, compare, look inside.", ""]
+    for noun in NOUNS.values():
+        lines += [f"  {command.words.ljust(width)}  {command.help}" for command in noun.commands]
+    lines += [
+        "",
+        "  --help after a command shows its options; --json makes any command print one JSON document.",
+        "  --version prints the version. COTDISTILL_HOME is the folder where everything is kept.",
+    ]
+    return "\n".join(lines)
+
+
+def _find(argv: Sequence[str]) -> tuple[Command, list[str]] | str:
+    """The command that is meant and the rest of the words; or text to print where only help is asked for."""
+    words = [word for word in argv if not word.startswith("-")]
+    asks = any(word in ("-h", "--help") for word in argv)
+    if not words:
+        if "--version" in argv:
+            return __version__
+        if asks:
+            return overview()
+        raise UsageError("No command was given.", f"{PROGRAM} --help lists them all.")
+    if words[0] not in NOUNS:
+        raise UnknownName("command", words[0], NOUNS)
+    noun = NOUNS[words[0]]
+    rest = list(argv)
+    rest.remove(noun.name)
+    if not noun.verbs:
+        return noun.commands[0], rest
+    if len(words) < 2:
+        if asks:
+            return _noun_help(noun)
+        raise UsageError(f"{noun.name} needs a verb: {', '.join(noun.verbs)}.", f"For example: {PROGRAM} {noun.name} {noun.verbs[0]}")
+    for command in noun.commands:
+        if command.verb == words[1]:
+            rest.remove(command.verb)
+            return command, rest
+    raise UnknownName(f"verb of {noun.name}", words[1], noun.verbs)
+
+
+def _noun_help(noun: Noun) -> str:
+    width = max(len(command.words) for command in noun.commands)
+    lines = [f"  {command.words.ljust(width)}  {command.help}" for command in noun.commands]
+    return "\n".join([f"usage: {PROGRAM} {noun.name} VERB [options]", "", noun.help[:1].upper() + noun.help[1:] + ".", "", *lines])
+
+
+def _parse(command: Command, words: list[str]) -> argparse.Namespace:
+    parser = parser_of(command)
+    arguments, unknown = parser.parse_known_args(words)
+    if unknown:
+        if unknown[0].startswith("-"):
+            known = [option for action in parser._actions for option in action.option_strings if option.startswith("--")]
+            raise UnknownName(f"option of {command.words}", unknown[0].split("=")[0], known)
+        raise UsageError(f"{command.words}: {' '.join(unknown)!r} is too much.", f"{parser.prog} --help shows what fits.")
+    return arguments
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    as_json = "--json" in given
+    out = sys.stdout
+    try:
+        # Whatever a library prints belongs to the logs: stdout holds the answer alone.
+        with contextlib.redirect_stdout(sys.stderr):
+            found = _find(given)
+            if isinstance(found, str):
+                result = Result({"help": found}, found)
+            elif any(word in ("-h", "--help") for word in given):
+                text = parser_of(found[0]).format_help().rstrip()
+                result = Result({"help": text}, text)
+            else:
+                arguments = _parse(*found)
+                result = found[0].run(arguments)
+        _print(out, _json(result.document) if as_json else result.text)
+        return result.code
+    except CotdistillError as error:
+        return _tell(out, error, as_json)
+    except KeyboardInterrupt:
+        return _tell(out, _Interrupted("Interrupted.", "Training that was started goes on; runs list shows it."), as_json)
+    except BrokenPipeError:
+        # The reader of stdout has left (`| head`): nothing more to say, and nothing to flush at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
+        return 0
+    except Exception as error:
+        if os.environ.get("COTDISTILL_DEBUG"):
+            traceback.print_exc()
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        told = _Unexpected(
+            f"{type(error).__name__}: {error} ({os.path.basename(where.filename)}, line {where.lineno})",
+            "This should not happen. COTDISTILL_DEBUG=1 shows the whole traceback; please report it.",
+        )
+        return _tell(out, told, as_json)
+
+
+class _Interrupted(CotdistillError):
+    kind = "interrupted"
+    exit_code = 130
+
+
+class _Unexpected(CotdistillError):
+    kind = "unexpected"
+
+
+def _tell(out: Any, error: CotdistillError, as_json: bool) -> int:
+    """An error for a person on stderr, or as a document on stdout; bad rows are all listed."""
+    problems = [plain(problem) for problem in error.problems] if isinstance(error, BadRows) else []
+    if as_json:
+        _print(out, _json({"error": error.as_dict(), **({"problems": problems} if problems else {})}))
+        return error.exit_code
+    note(printable(error.message))
+    for problem in problems[3:]:
+        note(f"  {printable(problem['file'])} line {problem['line']}: {printable(problem['reason'])}")
+    if error.hint:
+        note(printable(error.hint))
+    return error.exit_code
+
+
+def _json(document: Any) -> str:
+    return json.dumps(_finite(plain(document)), ensure_ascii=False, indent=2, allow_nan=False, default=_scalar)
+
+
+def _scalar(value: Any) -> Any:
+    """A number of numpy or pandas as Python's own."""
+    if hasattr(value, "item"):
+        return _finite(value.item())
+    raise TypeError(f"{type(value).__name__} cannot stand in JSON")
+
+
+def _finite(value: Any) -> Any:
+    """NaN and infinity have no place in JSON: they become null."""
+    if isinstance(value, float) and value - value != 0:
+        return None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list) else value
+
+
+def _print(out: Any, text: str) -> None:
+    # A terminal that cannot show a sign shows a question mark instead of failing.
+    encoding = getattr(out, "encoding", None) or "utf-8"
+    print(text.encode(encoding, "replace").decode(encoding), file=out, flush=True)

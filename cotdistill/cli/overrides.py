@@ -1,0 +1,111 @@
+"""From the words of `study plan` and `study run` to a study: a named one, a file or a new one, with settings laid over it."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import difflib
+import json
+from pathlib import Path
+from typing import Any
+
+from cotdistill.cli.command import whole_number
+from cotdistill.config import StudentConfig, TrainingConfig
+from cotdistill.errors import UnknownName, UsageError
+from cotdistill.studies.store import Store
+from cotdistill.studies.study import BUDGETS, MISSING, STUDIES, StudySpec, spec_from_mapping, study_spec
+
+# Where each option's value goes.
+OPTIONS = {
+    "task": "task",
+    "source": "source",
+    "tokenizer": "tokenizer",
+    "student": "student.name",
+    "conditions": "conditions",
+    "seeds": "replicates",
+    "steps": "training.steps",
+    "budget": "budget",
+    "baseline": "baseline",
+    "missing_rationale": "missing_rationale",
+    "name": "name",
+}
+# Settings that hold names of their own: dials of a generated task, seeds.
+OPEN = ("task_settings", "fixed_seeds")
+
+
+def add_overrides(parser: argparse.ArgumentParser) -> None:
+    """The options that describe a study."""
+    parser.add_argument("study", nargs="?", metavar="NAME|FILE.yaml", help="a named study or a file; may be left out when --task is given")
+    parser.add_argument("--task", metavar="T", help="a task of `tasks list`")
+    parser.add_argument("--student", metavar="S", help="a student of `students list`, a folder or a hub id")
+    parser.add_argument("--conditions", metavar="A,B", help="comma list, for example label_only,pre_cot,'post_cot/shuffle(unit=token)'")
+    parser.add_argument("--seeds", type=whole_number(1), metavar="N", help="number of replicates")
+    parser.add_argument("--steps", type=whole_number(0), metavar="N", help="optimiser steps of each run")
+    parser.add_argument("--budget", choices=BUDGETS, help="equal steps, or equal training tokens (those of the longest condition)")
+    parser.add_argument("--source", metavar="S", help="whose rationales; default: the task's")
+    parser.add_argument("--tokenizer", choices=("auto", "word", "bpe"), help="built-in students: which tokenizer")
+    parser.add_argument("--baseline", metavar="CONDITION", help="what differences are taken to")
+    parser.add_argument("--missing-rationale", choices=MISSING, help="training rows without a rationale")
+    parser.add_argument("--name", metavar="N", help="the name the study gets")
+    parser.add_argument(
+        "--set", action="append", default=[], dest="settings", metavar="KEY=VALUE", help="any setting, for example training.lr=0.001 (repeatable)"
+    )
+
+
+def spec_of(store: Store, arguments: argparse.Namespace) -> StudySpec:
+    """The study that the words describe; UnknownName, UsageError or ConfigError where they do not."""
+    values: dict[str, Any] = {}
+    for option, setting in OPTIONS.items():
+        if (value := getattr(arguments, option)) is not None:
+            values[setting] = value
+    for text in arguments.settings:
+        key, value = setting_of(text)
+        values[key] = value
+    name: str | None = arguments.study
+    if name is None:
+        if "task" not in values:
+            raise UsageError("Which study? Neither a name nor --task was given.", f"Built in: {', '.join(STUDIES.names())}. Or start from --task.")
+        return study_spec(None, values)
+    if name in STUDIES or name.endswith((".yaml", ".yml")) or Path(name).is_file():
+        return study_spec(name, values)
+    stored = {study.name: study for study in reversed(store.queue.studies())}
+    if name in stored:
+        return spec_from_mapping(values, spec_from_mapping(stored[name].spec))
+    raise UnknownName("study", name, [*STUDIES.names(), *stored])
+
+
+def setting_of(text: str) -> tuple[str, Any]:
+    """`training.lr=0.001` as key and value, the value of the setting's own type; UnknownName with near matches."""
+    key, equals, value = text.partition("=")
+    key = key.strip()
+    if not equals:
+        raise UsageError(f"--set {text!r} is not KEY=VALUE.", "For example --set training.lr=0.001")
+    defaults = _defaults()
+    outer, _, inner = key.partition(".")
+    if key in defaults:
+        default = defaults[key]
+    elif outer in OPEN and inner:
+        default = None
+    else:
+        # `lr` is near training.lr, though the two texts are not.
+        by_tail = {name.rpartition(".")[2]: name for name in defaults}
+        near = difflib.get_close_matches(key.rpartition(".")[2], by_tail, n=3, cutoff=0.6)
+        error = UnknownName("setting", key, defaults)
+        if near:
+            error.hint = f"Did you mean {' or '.join(by_tail[name] for name in near)}?"
+        raise error
+    if isinstance(default, str) or key == "conditions":
+        return key, value
+    try:
+        return key, json.loads(value)
+    except ValueError:
+        return key, value
+
+
+def _defaults() -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for prefix, config in (("", StudySpec()), ("training.", TrainingConfig()), ("student.", StudentConfig())):
+        for field in dataclasses.fields(config):
+            if prefix or field.name not in ("student", "training"):
+                found[prefix + field.name] = getattr(config, field.name)
+    return found

@@ -1,0 +1,253 @@
+"""study plan, run, list, show: conditions x replicates of one task and one student."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from cotdistill.cli.command import Command, Noun, Result, whole_number
+from cotdistill.cli.output import note, printable, table
+from cotdistill.cli.overrides import add_overrides, spec_of
+from cotdistill.cli.report import REPORT_KEYS, report, report_text
+from cotdistill.cli.waiting import wait
+from cotdistill.config import plain
+from cotdistill.studies.jobs import Study
+from cotdistill.studies.planning import Plan, PlannedRun, launch
+from cotdistill.studies.planning import plan as make_plan
+from cotdistill.studies.store import Store
+from cotdistill.studies.supervisor import ensure_supervisor
+from cotdistill.views.wording import about, ago, count, plural
+
+
+def plan(arguments: argparse.Namespace) -> Result:
+    store = Store.open()
+    if arguments.workers is not None:
+        store.queue.set_workers(arguments.workers)
+    document = _plan_document(make_plan(store, spec_of(store, arguments)))
+    return Result(document, _plan_text(document))
+
+
+def run(arguments: argparse.Namespace) -> Result:
+    store = Store.open()
+    if arguments.workers is not None:
+        store.queue.set_workers(arguments.workers)
+    planned = make_plan(store, spec_of(store, arguments))
+    if arguments.wait:
+        note(_plan_text(_plan_document(planned)))
+    submission = launch(store, planned)
+    ensure_supervisor(store)
+    study = store.queue.study(submission.study_id)
+    started = {
+        "study": {"id": study.id, "name": study.name, "plan_hash": study.plan_hash},
+        "new": list(submission.new),
+        "reused": list(submission.reused),
+        "requeued": list(submission.requeued),
+    }
+    if not arguments.wait:
+        text = [
+            f"Study {study.name} (number {study.id}): {plural(len(submission.new), 'job')} queued, {len(submission.reused)} already there"
+            + (f", {len(submission.requeued)} queued again" if submission.requeued else "")
+            + ".",
+            f"Training goes on in the background. See it:   python -m cotdistill study show {study.name}",
+            "                                   The queue: python -m cotdistill runs list",
+        ]
+        return Result({**started, "report": None}, "\n".join(text))
+    wait(store, study.id)
+    found = report(store, study.id)
+    return Result({**started, "report": found}, report_text(found), 1 if found["failed"] or found["stopped"] else 0)
+
+
+def list_(arguments: argparse.Namespace) -> Result:
+    store = Store.open()
+    states = {job.id: job.state for job in store.queue.jobs()}
+    document = [_listed(study, states) for study in store.queue.studies()]
+    rows = [[s["id"], s["name"], s["task"], s["student"], f"{s['finished']} of {s['runs']}", s["failed"] or "", ago(s["created"])] for s in document]
+    text = table(["study", "name", "task", "student", "finished", "failed", "launched"], rows, right=("study", "failed"))
+    return Result(document, text if document else "No study yet. The first: python -m cotdistill study run starter --wait")
+
+
+def _listed(study: Study, states: dict[int, str]) -> dict[str, Any]:
+    runs = [states.get(member.job_id, "deleted") for member in study.members if member.role == "run"]
+    return {
+        "id": study.id,
+        "name": study.name,
+        "task": study.spec["task"],
+        "student": study.spec["student"]["name"],
+        "created": study.created,
+        "plan_hash": study.plan_hash,
+        "runs": len(runs),
+        **{state: runs.count(state) for state in ("finished", "failed", "stopped", "running", "queued")},
+    }
+
+
+def show(arguments: argparse.Namespace) -> Result:
+    store = Store.open()
+    found = report(store, arguments.study, baseline=arguments.baseline, margin=arguments.margin)
+    return Result(found, report_text(found))
+
+
+def _plan_document(planned: Plan) -> dict[str, Any]:
+    states = [run.state for run in planned.runs]
+    return {
+        "name": planned.spec.name,
+        "task": planned.spec.task,
+        "student": planned.spec.student.name,
+        "baseline": planned.spec.pinned,
+        "plan_hash": planned.plan_hash,
+        "counts": {"runs": len(states), "new": states.count("new"), "bases": len(planned.bases), "replicates": planned.spec.replicates},
+        "runs": [_planned(run) for run in planned.runs],
+        "bases": [_planned(base) for base in planned.bases],
+        "seconds": {"low": planned.seconds[0], "high": planned.seconds[1]},
+        "memory_mb": planned.memory_mb,
+        "train_rows": planned.train_rows,
+        "excluded_rows": planned.excluded_rows,
+        "test_items": planned.test_items,
+        "effect": dict(planned.effect),
+        "checks": list(planned.checks),
+        "spec": plain(planned.spec),
+    }
+
+
+def _planned(run: PlannedRun) -> dict[str, Any]:
+    return {
+        "id": run.job.identity,
+        "condition": str(run.condition),
+        "label": run.condition.label,
+        "replicate": run.replicate,
+        "state": run.state,
+        "seconds": run.job.seconds,
+    }
+
+
+def _plan_text(document: dict[str, Any]) -> str:
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for run in document["runs"]:
+        rows.setdefault(run["label"], []).append(run)
+    cells = [[label, len(runs), sum(r["state"] == "new" for r in runs), runs[0]["condition"]] for label, runs in rows.items()]
+    counts = document["counts"]
+    effect = document["effect"]
+    lines = [
+        f"Study {document['name']}: {document['task']}, student {document['student']}, {plural(counts['replicates'], 'replicate')}",
+        "",
+        table(["condition", "runs", "new", "canonical form"], cells, right=("runs", "new")),
+        "",
+        f"{plural(counts['new'], 'run')} to train of {counts['runs']}"
+        + (f", {plural(len(document['bases']), 'shared base')}" if document["bases"] else "")
+        + f"; {about(document['seconds']['low'], document['seconds']['high'])}; about {document['memory_mb']:.0f} MB a run.",
+        f"Trains on {count(document['train_rows'])} rows"
+        + (f" ({count(document['excluded_rows'])} left out for want of a rationale)" if document["excluded_rows"] else "")
+        + f", judged on {count(document['test_items'])} test questions.",
+        f"Smallest difference it would probably find: {effect['points_low']:.1f} to {effect['points_high']:.1f} points ({effect['label']}).",
+        *(f"! {printable(check)}" for check in document["checks"]),
+    ]
+    return "\n".join(lines)
+
+
+def _run_arguments(parser: argparse.ArgumentParser) -> None:
+    _plan_arguments(parser)
+    parser.add_argument(
+        "--wait", action="store_true", help="stay until every run has ended, then print the table; Ctrl-C leaves the training running"
+    )
+
+
+def _plan_arguments(parser: argparse.ArgumentParser) -> None:
+    add_overrides(parser)
+    parser.add_argument("--workers", type=whole_number(1), metavar="N", help="worker processes of the store, kept until changed")
+
+
+def _show_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("study", help="its name (the latest of that name) or number")
+    parser.add_argument("--baseline", metavar="CONDITION", help="what differences are taken to; default: the study's own")
+    parser.add_argument("--margin", type=float, metavar="POINTS", help="also judge 'no worse' by this margin, chosen beforehand")
+
+
+_PLANNED = {
+    "id": "identity (hash) of the run",
+    "condition": "canonical form",
+    "label": "its name for people",
+    "replicate": "replicate index",
+    "state": "new, or the state of the same run in the store",
+    "seconds": "estimated compute",
+}
+
+_NOTES = (
+    "NAME is a built-in study (starter, starter-worlds), a study of the store, or a YAML file with the same keys as --set.\n"
+    "Options laid over a named study make a variant under the same name; a name means its latest study.\n"
+    "Without a name, --task starts a new study."
+)
+
+NOUN = Noun(
+    "study",
+    "conditions x replicates of a task and a student",
+    (
+        Command(
+            "study",
+            "plan",
+            "what would be trained, how long it takes, what it could show; trains nothing",
+            plan,
+            {
+                "name": "name of the study",
+                "task": "task",
+                "student": "student",
+                "baseline": "what differences are taken to",
+                "plan_hash": "hash of the plan",
+                "counts": "how many",
+                "counts.runs": "runs",
+                "counts.new": "runs that are not in the store yet",
+                "counts.bases": "shared bases",
+                "counts.replicates": "replicates",
+                "runs": "every run",
+                **{f"runs[].{key}": help for key, help in _PLANNED.items()},
+                "bases": "every shared base, with the keys of a run",
+                "seconds": "wall time of what is new",
+                "seconds.low": "if all goes fast",
+                "seconds.high": "if not",
+                "memory_mb": "memory of one run",
+                "train_rows": "training rows, the same in every condition",
+                "excluded_rows": "rows left out for want of a rationale",
+                "test_items": "test questions",
+                "effect": "smallest true difference that four of five such studies would find",
+                "checks": "what deserves a look before launching",
+                "spec": "the whole study, every setting",
+            },
+            _plan_arguments,
+            notes=_NOTES,
+        ),
+        Command(
+            "study",
+            "run",
+            "queue what is new of it; with --wait, until the table stands",
+            run,
+            {
+                "study": "the study that was launched",
+                "study.id": "its number",
+                "study.name": "its name",
+                "study.plan_hash": "hash of the plan",
+                "new": "numbers of the jobs that were queued",
+                "reused": "numbers of the jobs that were there already",
+                "requeued": "numbers of failed or stopped jobs that were queued again",
+                "report": "with --wait the document of `study show`, else null",
+            },
+            _run_arguments,
+            notes=_NOTES,
+        ),
+        Command(
+            "study",
+            "list",
+            "the studies of the store, newest first",
+            list_,
+            {
+                "id": "number",
+                "name": "name",
+                "task": "task",
+                "student": "student",
+                "created": "unix time of the launch",
+                "plan_hash": "hash of the plan",
+                "runs": "planned runs",
+                **{state: f"runs that are {state}" for state in ("finished", "failed", "stopped", "running", "queued")},
+            },
+            listed=True,
+        ),
+        Command("study", "show", "accuracies, intervals and differences of a study", show, REPORT_KEYS, _show_arguments),
+    ),
+)

@@ -1,0 +1,184 @@
+"""tasks list, show, import, export."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from cotdistill.cli.command import Command, Noun, Result, parsed_pairs, whole_number
+from cotdistill.cli.output import Progress, note, printable, table
+from cotdistill.config import from_mapping, plain
+from cotdistill.errors import UsageError
+from cotdistill.studies.store import Store
+from cotdistill.tasks.catalog import describe, export_task, list_tasks, open_task
+from cotdistill.tasks.files import ColumnMap, import_task
+from cotdistill.tasks.task import Task
+from cotdistill.tasks.template import Template
+from cotdistill.views.wording import percent
+
+
+def list_(arguments: argparse.Namespace) -> Result:
+    document = list_tasks(Store.open().tasks_root)
+    rows = [
+        [
+            task["id"] + (" (artificial)" if task["artificial"] else ""),
+            *((task["rows"] or {}).get(split) for split in ("train", "dev", "test")),
+            percent(task["chance"]),
+            ", ".join(task["sources"]),
+            task["title"],
+        ]
+        for task in document
+    ]
+    text = table(["task", "train", "dev", "test", "chance", "rationales by", ""], rows, right=("train", "dev", "test", "chance"))
+    return Result(document, text)
+
+
+def _task(arguments: argparse.Namespace) -> Task:
+    return open_task(Store.open().tasks_root, arguments.task, world=arguments.world)
+
+
+def show(arguments: argparse.Namespace) -> Result:
+    document = {"id": arguments.task, **plain(describe(_task(arguments)))}
+    return Result(document, "\n".join(_outline(document)))
+
+
+def _outline(value: dict[str, Any], depth: int = 0) -> list[str]:
+    """A nested mapping as indented lines."""
+    lines = []
+    for key, item in value.items():
+        name = f"{'  ' * depth}{str(key).replace('_', ' ')}"
+        if isinstance(item, dict) and item:
+            lines += [name, *_outline(item, depth + 1)]
+        elif isinstance(item, list) and item and isinstance(item[0], dict):
+            lines += [name, *(f"{'  ' * (depth + 1)}{printable(json.dumps(part, ensure_ascii=False))}" for part in item)]
+        else:
+            shown = ", ".join(map(str, item)) if isinstance(item, list) else f"{item:.4g}" if isinstance(item, float) else item
+            lines.append(f"{name}: {printable(str(shown)) if shown not in (None, '', {}) else '-'}")
+    return lines
+
+
+def import_(arguments: argparse.Namespace) -> Result:
+    path = Path(arguments.path).expanduser()
+    if not path.exists():
+        raise UsageError(f"There is no file or folder {path}.", "Name a JSONL, CSV or Parquet file, or a folder with {train,dev,test} files.")
+    columns = from_mapping(ColumnMap, arguments.columns) if arguments.columns else None
+    template = _template(arguments.template) if arguments.template else None
+    progress = Progress(1.0, "share")
+    try:
+        report = import_task(
+            Store.open().tasks_root,
+            path,
+            arguments.name,
+            columns=columns,
+            keep_good_rows=arguments.keep_good_rows,
+            cluster=arguments.cluster,
+            template=template,
+            progress=lambda share, what: progress.show(share, what),
+        )
+    finally:
+        progress.close()
+    document = {
+        "task": report.task.name,
+        "digest": report.task.digest,
+        "rows": {split: len(report.task.examples(split)) for split in ("train", "dev", "test")},
+        "sources": list(report.task.sources),
+        "roles": dict(report.task.roles),
+        "chance": report.task.chance,
+        "problems": [plain(problem) for problem in report.problems],
+        "warnings": list(report.warnings),
+    }
+    for problem in document["problems"]:
+        note(f"left out: {printable(problem['file'])} line {problem['line']}: {printable(problem['reason'])}")
+    lines = [f"Imported {document['task']} ({document['digest'][:12]})."]
+    lines += [f"  {split}: {count} rows ({document['roles'].get(split, '')})" for split, count in document["rows"].items()]
+    lines.append(f"  rationales by: {', '.join(document['sources']) or 'nobody'}; chance {percent(document['chance'])}")
+    lines += [f"  warning: {printable(warning)}" for warning in document["warnings"]]
+    if document["problems"]:
+        lines.append(f"  {len(document['problems'])} rows were left out; each is listed above with its reason.")
+    lines.append(f"Next: python -m cotdistill study run --task {document['task']} --conditions label_only,post_cot --seeds 3 --wait")
+    return Result(document, "\n".join(lines))
+
+
+def _template(path: str) -> Template:
+    try:
+        values = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"The template {path} cannot be read: {error}", 'Expected a JSON object such as {"label_cue": "\\nAnswer:"}.') from error
+    template = from_mapping(Template, values)
+    template.check()
+    return template
+
+
+def export(arguments: argparse.Namespace) -> Result:
+    written = export_task(_task(arguments), Path(arguments.folder).expanduser())
+    document = {"task": arguments.task, "files": [str(path) for path in written]}
+    return Result(document, "\n".join(document["files"]))
+
+
+def _one(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("task", help="its name; name@digest opens that version of an imported task")
+    parser.add_argument("--world", type=whole_number(0), default=0, metavar="N", help="which world of a generated task (default 0)")
+
+
+def _import_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("path", metavar="DIR|FILE", help="a folder with {train,dev,test}.{jsonl,csv,parquet}[.gz], or one such file")
+    parser.add_argument("--name", required=True, metavar="N", help="the name it gets")
+    parser.add_argument("--columns", type=parsed_pairs, metavar="FIELD=COLUMN,...", help="which column holds which field, where it is not guessed")
+    parser.add_argument(
+        "--cluster", metavar="RULE", help="what groups rows that are not independent: a column's name, or regex:PATTERN on the question"
+    )
+    parser.add_argument("--keep-good-rows", action="store_true", help="leave bad rows out (each is listed) instead of refusing the whole import")
+    parser.add_argument("--template", metavar="FILE", help="a JSON file with the parts of the prompt that differ from the default")
+
+
+def _export_arguments(parser: argparse.ArgumentParser) -> None:
+    _one(parser)
+    parser.add_argument("folder", help="where the files go")
+
+
+NOUN = Noun(
+    "tasks",
+    "questions with answers and rationales",
+    (
+        Command(
+            "tasks",
+            "list",
+            "the tasks of the store, and the generated one",
+            list_,
+            {
+                "id": "name for --task",
+                "title": "one line",
+                "artificial": "whether it is made by code",
+                "rows": "rows of each split",
+                "sources": "whose rationales there are",
+                "chance": "accuracy of guessing (share)",
+                "digest": "hash of its content",
+            },
+            listed=True,
+        ),
+        Command("tasks", "show", "counts, balance, lengths, leakage, duplicates and the roles of the splits", show, {"id": "name"}, _one),
+        Command(
+            "tasks",
+            "import",
+            "read a folder or a file; nothing is half-imported",
+            import_,
+            {
+                "task": "its name",
+                "digest": "hash of its content",
+                "rows": "rows of each split",
+                "sources": "whose rationales there are",
+                "roles": "what each split is",
+                "chance": "accuracy of guessing (share)",
+                "problems": "rows that were left out",
+                "problems[].file": "file",
+                "problems[].line": "line (1-based)",
+                "problems[].reason": "what is wrong",
+                "warnings": "what deserves a look: duplicates, overlaps, clusters",
+            },
+            _import_arguments,
+        ),
+        Command("tasks", "export", "write a task as JSONL files", export, {"task": "its name", "files": "what was written"}, _export_arguments),
+    ),
+)

@@ -1,0 +1,69 @@
+"""Waiting for a study: progress on stderr until every run has ended, whatever happens to supervisor and workers."""
+
+from __future__ import annotations
+
+import time
+
+from cotdistill.cli.output import Progress, note
+from cotdistill.studies.jobs import Job
+from cotdistill.studies.store import Store
+from cotdistill.studies.supervisor import ensure_supervisor
+from cotdistill.views.wording import duration, plural
+
+# How often the queue is looked at; the looking costs a millisecond.
+POLL_SECONDS = 1.0
+ENDED = ("finished", "failed", "stopped")
+
+
+def wait(store: Store, study_id: int) -> None:
+    """Return when every job of the study has ended. Ctrl-C leaves the training running, says how to come back, and is passed on."""
+    jobs = store.queue.jobs(study=study_id)
+    total = sum(_weight(job) for job in jobs)
+    progress = Progress(total, "seconds of work")
+    begun, held_told, failed_told = time.monotonic(), False, set[int]()
+    before = sum(_weight(job) * _share(job) for job in jobs)
+    try:
+        while True:
+            jobs = store.queue.jobs(study=study_id)
+            waiting = [job for job in jobs if job.state not in ENDED]
+            done = sum(_weight(job) * _share(job) for job in jobs)
+            progress.show(done, _told(jobs, done - before, total - done, time.monotonic() - begun))
+            for job in jobs:
+                if job.state == "failed" and job.id not in failed_told:
+                    failed_told.add(job.id)
+                    note(f"failed: {job.label}: {(job.error or {}).get('message', '')} (python -m cotdistill runs log {job.id})")
+            if not waiting:
+                return
+            if not held_told and (store.queue.paused or all(job.held for job in waiting)):
+                held_told = True
+                note("The queue is paused: nothing starts until it goes on (python -m cotdistill queue resume).")
+            # Each time: a supervisor that was killed is started again, one that runs is left alone.
+            ensure_supervisor(store)
+            time.sleep(POLL_SECONDS)
+    except KeyboardInterrupt:
+        name = store.queue.study(study_id).name
+        note(f"\nThe training goes on. Come back: python -m cotdistill study show {name}    Stop it: python -m cotdistill queue pause")
+        raise
+    finally:
+        progress.close()
+
+
+def _weight(job: Job) -> float:
+    return max(job.estimate, 1.0)
+
+
+def _share(job: Job) -> float:
+    """How much of a job is done, 0 to 1. Scoring comes after the last step, so the steps alone never make it whole."""
+    if job.state in ENDED:
+        return 1.0
+    step, total = job.progress.get("step", 0), job.progress.get("total", 0)
+    return 0.95 * step / total if job.state == "running" and total else 0.0
+
+
+def _told(jobs: list[Job], gained: float, left: float, passed: float) -> str:
+    ended = sum(job.state in ENDED for job in jobs)
+    running = [job.label for job in jobs if job.state == "running"]
+    # An estimate from a moment's work would mislead.
+    remaining = f", {duration(passed * left / gained)} left" if gained > 0 and passed > 10 and left > 0 else ""
+    now = f"; now: {' | '.join(running[:3])}" if running else ""
+    return f"{ended} of {plural(len(jobs), 'job')}{remaining}{now}"
