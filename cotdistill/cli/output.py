@@ -24,7 +24,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]], *, right: Sequen
 
 
 def _cell(value: Any) -> str:
-    return "-" if value is None or value == "" else printable(str(value))
+    return "-" if value is None else printable(str(value))
 
 
 def printable(text: str) -> str:

@@ -20,7 +20,7 @@ def _state(store: Store) -> Result:
         "queued": counts["queued"],
         "running": counts["running"],
     }
-    told = "The queue is paused; what runs ends its step and waits" if document["paused"] else "The queue goes on"
+    told = "The queue is paused; what runs goes on to its end" if document["paused"] else "The queue goes on"
     return Result(document, f"{told}: {document['running']} running, {document['queued']} queued, {plural(document['workers'], 'worker')} wanted.")
 
 
@@ -60,7 +60,7 @@ NOUN = Noun(
     "queue",
     "the queue as a whole",
     (
-        Command("queue", "pause", "start nothing new until resumed", pause, _KEYS),
+        Command("queue", "pause", "begin nothing new until resumed; what runs goes on to its end", pause, _KEYS),
         Command("queue", "resume", "go on", resume, _KEYS),
         Command("queue", "workers", "tell or set the number of worker processes", workers, _KEYS, _workers_arguments),
     ),

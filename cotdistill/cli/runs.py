@@ -37,6 +37,7 @@ def _document(job: Job) -> dict[str, Any]:
         "created": job.created,
         "started": job.started,
         "finished": job.finished,
+        "waits": job.waits or None,
         "error": job.error,
     }
 
@@ -45,14 +46,13 @@ def list_(arguments: argparse.Namespace) -> Result:
     store = Store.open()
     study = None if arguments.study is None else store.queue.study(arguments.study).id
     kind = None if arguments.kind == "all" else arguments.kind
-    jobs = store.queue.jobs(state=arguments.state, kind=kind, study=study)
-    jobs = sorted(jobs, key=lambda job: job.id, reverse=True)[: arguments.limit or None]
+    jobs = store.queue.jobs(state=arguments.state, kind=kind, study=study, limit=arguments.limit or None)
     document = [_document(job) for job in jobs]
     rows = [
         [
             run["id"],
             run["label"],
-            run["state"] + (", held" if run["held"] else ""),
+            run["state"] + (", paused" if run["held"] else "") + (f" ({run['waits']})" if run["waits"] else ""),
             _progress(run),
             percent(run["accuracy"]) if run["accuracy"] is not None else None,
             duration(run["seconds"]) if run["seconds"] else None,
@@ -92,9 +92,9 @@ def log(arguments: argparse.Namespace) -> Result:
     attempt = arguments.attempt or job.attempt
     path = store.queue.log_path(job.id, attempt)
     if not path.is_file():
-        told = f"It has {job.attempt} attempts." if job.attempt else "It has not started yet."
+        told = f"Attempts so far: {job.attempt}." if job.attempt else "It has not started yet."
         raise NotFound(f"Run {job.id} has no log of attempt {attempt}.", told)
-    text = path.read_text(encoding="utf-8", errors="replace")
+    text = store.queue.log(job.id, attempt)
     return Result({"id": job.id, "attempt": attempt, "path": str(path), "text": text}, text.rstrip())
 
 
@@ -170,6 +170,7 @@ _RUN = {
     "created": "unix time",
     "started": "unix time, or null",
     "finished": "unix time, or null",
+    "waits": "why it cannot start before a person does something, or null",
     "error": "kind, message, hint and traceback of a failure, or null",
 }
 _DONE = {"done": "the verb", "ids": "numbers of the runs"}
@@ -198,17 +199,22 @@ NOUN = Noun(
             "log",
             "the log of one attempt",
             log,
-            {"id": "number of the run", "attempt": "attempt", "path": "file", "text": "the log"},
+            {"id": "number of the run", "attempt": "attempt", "path": "file", "text": "the log, at most its last 200 kB"},
             _log_arguments,
         ),
         Command(
-            "runs", "stop", "end runs for good; retry starts them anew", _each("stop", "stopping", lambda s, i: s.queue.stop(i)), _DONE, _several
+            "runs",
+            "stop",
+            "end runs; resume lets them go on, retry starts them anew",
+            _each("stop", "stopping", lambda s, i: s.queue.stop(i)),
+            _DONE,
+            _several,
         ),
         Command("runs", "pause", "hold runs where they are", _each("pause", "pausing", lambda s, i: s.queue.pause(i)), _DONE, _several),
         Command(
             "runs",
             "resume",
-            "let held runs go on where they were",
+            "let paused, stopped or failed runs go on where they were",
             _each("resume", "goes on", lambda s, i: s.queue.resume(i), starts=True),
             _DONE,
             _several,
@@ -224,7 +230,7 @@ NOUN = Noun(
         Command(
             "runs",
             "retry",
-            "queue failed or stopped runs again",
+            "queue failed or stopped runs again, from their start",
             _each("retry", "queued again", lambda s, i: s.queue.retry(i), starts=True),
             _DONE,
             _several,

@@ -21,9 +21,11 @@ from cotdistill.views.wording import about, ago, count, plural
 
 def plan(arguments: argparse.Namespace) -> Result:
     store = Store.open()
-    if arguments.workers is not None:
-        store.queue.set_workers(arguments.workers)
     document = _plan_document(make_plan(store, spec_of(store, arguments)))
+    if arguments.workers is not None:
+        # The plan counts with the store's number; a plan changes nothing, so the time is scaled instead.
+        share = store.queue.workers() / arguments.workers
+        document["seconds"] = {end: seconds * share for end, seconds in document["seconds"].items()}
     return Result(document, _plan_text(document))
 
 

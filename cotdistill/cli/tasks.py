@@ -25,9 +25,9 @@ def list_(arguments: argparse.Namespace) -> Result:
         [
             task["id"] + (" (artificial)" if task["artificial"] else ""),
             *((task["rows"] or {}).get(split) for split in ("train", "dev", "test")),
-            percent(task["chance"]),
+            None if task["chance"] is None else percent(task["chance"]),
             ", ".join(task["sources"]),
-            task["title"],
+            task["help"],
         ]
         for task in document
     ]
@@ -149,12 +149,13 @@ NOUN = Noun(
             list_,
             {
                 "id": "name for --task",
-                "title": "one line",
+                "title": "name for people",
+                "help": "one line",
                 "artificial": "whether it is made by code",
-                "rows": "rows of each split",
+                "rows": "rows of each split; null for a generated task that was not made yet",
                 "sources": "whose rationales there are",
-                "chance": "accuracy of guessing (share)",
-                "digest": "hash of its content",
+                "chance": "accuracy of guessing (share), or null",
+                "digest": "hash of its content, or null",
             },
             listed=True,
         ),

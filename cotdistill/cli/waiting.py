@@ -32,11 +32,14 @@ def wait(store: Store, study_id: int) -> None:
                 if job.state == "failed" and job.id not in failed_told:
                     failed_told.add(job.id)
                     note(f"failed: {job.label}: {(job.error or {}).get('message', '')} (python -m cotdistill runs log {job.id})")
-            if not waiting:
+            # A job whose input failed cannot start before a person does something: waiting for it would never end.
+            if all(job.waits for job in waiting):
+                for job in waiting:
+                    note(f"cannot start: {job.label}: {job.waits}")
                 return
-            if not held_told and (store.queue.paused or all(job.held for job in waiting)):
+            if not held_told and (store.queue.paused or all(job.held or job.waits for job in waiting)):
                 held_told = True
-                note("The queue is paused: nothing starts until it goes on (python -m cotdistill queue resume).")
+                note("Paused: nothing starts until it goes on (python -m cotdistill queue resume, or runs resume).")
             # Each time: a supervisor that was killed is started again, one that runs is left alone.
             ensure_supervisor(store)
             time.sleep(POLL_SECONDS)
