@@ -180,7 +180,7 @@ def starter() -> StudySpec:
             name="starter",
             title="Starter study: where should the rationale go, and must it be coherent?",
             training=TrainingConfig(steps=_from_environment("STEPS", 600)),
-            base_steps=_from_environment("BASE_STEPS", 2000),
+            base_steps=_from_environment("BASE_STEPS", 1500),
             conditions=_STARTER,
             replicates=_from_environment("REPLICATES", 3),
             fixed_seeds={"world": 0, "base": 0, "split": 0},

@@ -1,0 +1,245 @@
+"""From the store to tables: runs, predictions, curves, accuracies and differences with their intervals. A partial study gives what there is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from cotdistill.rationales.conditions import parse
+from cotdistill.statistics.intervals import Interval, mean_interval, numbered
+from cotdistill.statistics.verdicts import PROVISIONAL, word
+from cotdistill.studies.jobs import Job
+from cotdistill.studies.store import Store
+
+RUN_COLUMNS = (
+    "job", "study", "condition", "label", "replicate", "state", "accuracy", "n", "correct", "chance", "mode", "steps", "tokens", "loss_tokens",
+    "flops", "seconds", "train_rows", "excluded_rows", "changed_share", "unterminated", "unparsable", "dev_accuracy", "error",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ConditionSummary:
+    """One condition of a study. mean, low, high: accuracy as a share with its 95 % interval; points: each finished replicate's accuracy.
+
+    at_chance: whether the interval contains chance. tokens, seconds: means over finished runs.
+    """
+
+    condition: str
+    label: str
+    planned: int
+    finished: int
+    mean: float | None
+    low: float | None
+    high: float | None
+    speaks_of: str
+    points: tuple[float, ...]
+    items: int
+    clusters: int
+    chance: float | None
+    at_chance: bool
+    tokens: float | None
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """A condition against the baseline: the paired difference of accuracies (a share) with its 95 % interval, p and verdict word."""
+
+    condition: str
+    label: str
+    difference: float
+    low: float | None
+    high: float | None
+    p: float | None
+    word: str
+    kind: str
+    items: int
+    clusters: int
+    replicates: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All conditions against one. provisional: planned runs are missing, so no word is a verdict yet."""
+
+    baseline: str
+    rows: tuple[Row, ...]
+    provisional: bool
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """What the finished replicates of one condition answered: (replicates, items) right or wrong, by replicate index."""
+
+    replicates: tuple[int, ...]
+    correct: npt.NDArray[np.float64]
+    clusters: tuple[str, ...]
+    nested: bool
+
+
+def _planned(store: Store, study: int | str) -> list[tuple[str, int, Job | None]]:
+    """(condition, replicate, job or None if it was deleted) of every planned run."""
+    found = store.queue.study(study)
+    jobs = {job.id: job for job in store.queue.jobs(study=found.id)}
+    return [(m.condition, m.replicate, jobs.get(m.job_id)) for m in found.members if m.role == "run"]
+
+
+def runs(store: Store, study: int | str | None = None) -> pd.DataFrame:
+    """One row a planned run (columns RUN_COLUMNS); of every study if none is named."""
+    rows: list[dict[str, Any]] = []
+    for one in [store.queue.study(study)] if study is not None else store.queue.studies():
+        for condition, replicate, job in _planned(store, one.id):
+            result = (job.result if job else None) or {}
+            row: dict[str, Any] = {name: result.get(name) for name in RUN_COLUMNS}
+            row |= {
+                "job": job.id if job else None,
+                "study": one.name,
+                "condition": condition,
+                "label": parse(condition).label,
+                "replicate": replicate,
+            }
+            row |= {"state": job.state if job else "deleted", "error": (job.error or {}).get("message") if job else "the run was deleted"}
+            rows.append(row)
+    return pd.DataFrame(rows, columns=list(RUN_COLUMNS))
+
+
+def predictions(store: Store, study: int | str, mode: str = "primary") -> pd.DataFrame:
+    """One row an item, condition and replicate: item, cluster, condition, replicate, correct, predicted, answer, margin.
+
+    mode: "primary" (the one a condition is judged in), "direct", "own" or "given"; conditions without it are left out.
+    """
+    parts = []
+    for condition, replicate, job in _planned(store, study):
+        if job is None or job.state != "finished" or "predictions" not in job.produced or not job.result:
+            continue
+        wanted = job.result["mode"] if mode == "primary" else mode
+        table = store.artifacts.table(job.produced["predictions"])
+        table = table.loc[table["mode"] == wanted, ["id", "cluster", "correct", "predicted", "answer", "margin"]].rename(columns={"id": "item"})
+        parts.append(table.assign(condition=condition, replicate=replicate))
+    columns = ["item", "cluster", "condition", "replicate", "correct", "predicted", "answer", "margin"]
+    return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
+
+
+def curves(store: Store, study: int | str) -> pd.DataFrame:
+    """Learning curves of the finished runs: condition, replicate, step, tokens, seconds, name, value."""
+    parts = []
+    for condition, replicate, job in _planned(store, study):
+        if job is not None and job.state == "finished" and "curve" in job.produced:
+            parts.append(store.artifacts.table(job.produced["curve"]).assign(condition=condition, replicate=replicate))
+    columns = ["condition", "replicate", "step", "tokens", "seconds", "name", "value"]
+    filled = [part for part in parts if len(part)]
+    return pd.concat(filled, ignore_index=True)[columns] if filled else pd.DataFrame(columns=columns)
+
+
+@lru_cache(maxsize=4096)
+def _right(store: Store, digest: str, mode: str) -> tuple[tuple[str, ...], tuple[str, ...], npt.NDArray[np.float64]]:
+    """Items, clusters and right answers of one run in one mode, by item."""
+    table = store.artifacts.table(digest)
+    table = table[table["mode"] == mode].sort_values("id")
+    return tuple(table["id"]), tuple(table["cluster"]), table["correct"].to_numpy(dtype=np.float64)
+
+
+def _answers(store: Store, planned: Sequence[tuple[str, int, Job | None]], condition: str, only: set[int] | None = None) -> _Answers | None:
+    rows = []
+    for name, replicate, job in planned:
+        if name == condition and job is not None and job.state == "finished" and job.result and (only is None or replicate in only):
+            rows.append((replicate, *_right(store, job.produced["predictions"], str(job.result["mode"]))))
+    if not rows:
+        return None
+    rows.sort(key=lambda row: row[0])
+    nested = len({row[1] for row in rows}) > 1
+    shortest = min(len(row[3]) for row in rows)
+    # Worlds of different sizes would need weights; generated worlds are of one size, so nothing is cut in practice.
+    return _Answers(tuple(r[0] for r in rows), np.stack([r[3][:shortest] for r in rows]), rows[0][2][:shortest], nested)
+
+
+def summary(store: Store, study: int | str) -> list[ConditionSummary]:
+    """Every condition of a study in the order planned, with its accuracy over the finished replicates."""
+    planned = _planned(store, study)
+    found = []
+    for condition in dict.fromkeys(name for name, _, _ in planned):
+        mine = [job for name, _, job in planned if name == condition]
+        results = [job.result for job in mine if job is not None and job.state == "finished" and job.result]
+        answers = _answers(store, planned, condition)
+        interval = mean_interval(answers.correct, numbered(list(answers.clusters)), answers.nested) if answers else None
+        chance = float(results[0]["chance"]) if results else None
+        low, high = _within(interval)
+        found.append(
+            ConditionSummary(
+                condition=condition,
+                label=parse(condition).label,
+                planned=len(mine),
+                finished=len(results),
+                mean=interval.mean if interval else None,
+                low=low,
+                high=high,
+                speaks_of=interval.speaks_of if interval else "",
+                points=tuple(float(row.mean()) for row in answers.correct) if answers else (),
+                items=answers.correct.shape[1] if answers else 0,
+                clusters=len(set(answers.clusters)) if answers else 0,
+                chance=chance,
+                at_chance=chance is not None and low is not None and high is not None and low <= chance <= high,
+                tokens=fmean(r["tokens"] for r in results) if results else None,
+                seconds=fmean(r["seconds"] for r in results) if results else None,
+            )
+        )
+    return found
+
+
+def _within(interval: Interval | None) -> tuple[float | None, float | None]:
+    """An accuracy's interval, kept within 0 and 1."""
+    if interval is None or interval.low is None or interval.high is None:
+        return None, None
+    return max(0.0, interval.low), min(1.0, interval.high)
+
+
+def difference(store: Store, study: int | str, condition: str, baseline: str) -> tuple[Interval, _Answers] | None:
+    """The paired difference of two conditions over the replicates that both have finished; None if there are none."""
+    return _difference(store, _planned(store, study), condition, baseline)
+
+
+def _difference(store: Store, planned: Sequence[tuple[str, int, Job | None]], condition: str, baseline: str) -> tuple[Interval, _Answers] | None:
+    both = [
+        {replicate for name, replicate, job in planned if name == wanted and job is not None and job.state == "finished"}
+        for wanted in (condition, baseline)
+    ]
+    only = both[0] & both[1]
+    one, other = (_answers(store, planned, name, only) for name in (condition, baseline))
+    if one is None or other is None or one.correct.shape != other.correct.shape:
+        return None
+    return mean_interval(one.correct - other.correct, numbered(list(one.clusters)), one.nested), one
+
+
+def comparison(store: Store, study: int | str, baseline: str, *, margin: float | None = None) -> Comparison:
+    """Every condition with results against the baseline. margin (a share): also say "no worse" when the interval lies above -margin."""
+    planned = _planned(store, study)
+    provisional = any(job is None or job.state != "finished" for _, _, job in planned)
+    rows = []
+    for condition in dict.fromkeys(name for name, _, _ in planned if name != baseline):
+        found = _difference(store, planned, condition, baseline)
+        if found is None:
+            continue
+        interval, answers = found
+        rows.append(
+            Row(
+                condition=condition,
+                label=parse(condition).label,
+                difference=interval.mean,
+                low=interval.low,
+                high=interval.high,
+                p=interval.p,
+                word=PROVISIONAL if provisional else word(interval, margin),
+                kind=f"{interval.method}: {interval.speaks_of}",
+                items=answers.correct.shape[1],
+                clusters=len(set(answers.clusters)),
+                replicates=len(answers.replicates),
+            )
+        )
+    return Comparison(baseline, tuple(rows), provisional)
