@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cotdistill.errors import StoreError, Superseded
+from cotdistill.errors import NotFound, Superseded
 from cotdistill.studies.disk import disk_errors
 from cotdistill.studies.jobs import Job, document
 from cotdistill.studies.locks import Lock, holder, is_held
@@ -63,6 +63,7 @@ class Attempt:
         self.resume_file = queue.resume_path(job.id)
         self._lock = lock
         self._begun = time.monotonic()
+        self._ended = False
 
     @property
     def seconds(self) -> float:
@@ -83,16 +84,17 @@ class Attempt:
             return str(row["request"])
 
     def finish(self, result: Mapping[str, Any], produced: Mapping[str, str], used: Mapping[str, str]) -> None:
-        """Record what came out. StoreError if a product is not in the store."""
+        """Record what came out. NotFound if a product is not in the store."""
         with self.queue.database.write() as connection:
             self._current(connection)
             for role, digest in produced.items():
                 if digest not in self.queue.artifacts:
-                    raise StoreError(f"The {role} of run {self.job.id} is not in the store.", "Retry the run.")
+                    raise NotFound(f"The {role} of run {self.job.id} is not in the store.", "Retry the run.")
             connection.execute("DELETE FROM link WHERE job = ?", (self.job.id,))
             links = [(self.job.id, way, role, digest) for way, found in (("produced", produced), ("used", used)) for role, digest in found.items()]
             connection.executemany("INSERT INTO link VALUES (?, ?, ?, ?)", links)
             self._end(connection, "finished", result=document(result))
+        self._ended = True
         self.resume_file.unlink(missing_ok=True)
 
     def fail(self, error: Mapping[str, str]) -> None:
@@ -100,15 +102,19 @@ class Attempt:
         with self.queue.database.write() as connection:
             self._current(connection)
             self._end(connection, "failed", error=document(error))
+        self._ended = True
 
     def release(self, request: str) -> None:
         """Give the job back: "stop" ends it, "pause" holds it, "leave" (the worker ends) leaves it to another worker."""
         with self.queue.database.write() as connection:
             self._current(connection)
             self._end(connection, "stopped" if request == "stop" else "queued", held=int(request == "pause"))
+        self._ended = True
 
     def close(self) -> None:
         """Let go of the lock. If the attempt is still open, it counts as dead from here on."""
+        if self._ended:
+            self._lock.path.unlink(missing_ok=True)
         self._lock.release()
 
     def _current(self, connection: sqlite3.Connection) -> sqlite3.Row:
@@ -183,14 +189,23 @@ def settle(queue: Queue, dead: Running, cause: str, *, crashed: bool, blamed: bo
     return True
 
 
+def settle_dead(queue: Queue) -> None:
+    """Settle every attempt whose process has died, where no supervisor knows more about the cause."""
+    for one in running(queue):
+        if not one.alive:
+            settle(queue, one, "it ended without a word", crashed=False)
+
+
 def _told(queue: Queue, dead: Running, step: int, times: int, cause: str) -> dict[str, str]:
-    log = queue.log(dead.job, dead.attempt).strip()
+    lines = queue.log(dead.job, dead.attempt).splitlines()
     where = f"at step {step}" if step >= 0 else "before its first step"
-    last = " | ".join(line.strip() for line in log.splitlines()[-TAIL_LINES:] if line.strip())
+    # Without the stack that a crash prints: it stands in the log.
+    told = [line.strip() for line in lines if line.strip() and not line.startswith(("  File ", "Thread 0x", "Current thread 0x"))]
+    last = " | ".join(told[-TAIL_LINES:])
     said = f" It last said: {last[:600]}" if last else ""
     return {
         "kind": "died",
         "message": f"The process of this run died {times} times in a row {where}: {cause}.{said}",
         "hint": f"Read the log (python -m cotdistill runs log {dead.job}), mend the cause, then retry.",
-        "traceback": "\n".join(log.splitlines()[-200:]),
+        "traceback": "\n".join(lines[-200:]),
     }

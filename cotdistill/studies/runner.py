@@ -1,0 +1,305 @@
+"""A worker process: takes jobs from the queue, one after the other, and records what comes back.
+
+One process runs many jobs: importing torch and transformers takes five seconds and more, as long as a third of a small student's training.
+Locks, attempts and logs are per job all the same, so the death of a worker costs one attempt. What a kind of job needs is imported before
+a job of that kind is taken: a process that cannot even start is not held against the job.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import errno
+import faulthandler
+import importlib
+import math
+import os
+import platform
+import secrets
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cotdistill
+from cotdistill.errors import CotdistillError, DiskFull, NotFound, StoreError, Superseded
+from cotdistill.registry import Registry
+from cotdistill.studies.attempts import Attempt, claim, settle_dead
+from cotdistill.studies.disk import disk_errors, disk_full
+from cotdistill.studies.jobs import StopRequested, document
+from cotdistill.studies.locks import Lock, is_held
+from cotdistill.studies.pulse import INTERRUPT, Pulse, interrupted
+from cotdistill.studies.store import Store
+
+if TYPE_CHECKING:
+    from cotdistill.tasks.task import Task
+
+# How long a worker without work stays, with torch in memory, in case more comes.
+IDLE_SECONDS = 5.0
+POLL_SECONDS = 0.2
+# How long a result is kept trying to be recorded while the store is busy or the disk is full.
+RECORD_SECONDS = 60.0
+# Modules (a comma list) that register further kinds of job in every worker.
+EXTRA_KINDS = "COTDISTILL_KINDS"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a job function gives back: a result of plain JSON values, and digests by role of what it produced and what it used."""
+
+    result: Mapping[str, Any]
+    produced: Mapping[str, str]
+    used: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of job. `function` is "module:function", imported when the first job of the kind comes."""
+
+    name: str
+    help: str
+    function: str
+
+    def load(self) -> Callable[[JobContext], Outcome]:
+        module, _, name = self.function.partition(":")
+        function: Callable[[JobContext], Outcome] = getattr(importlib.import_module(module), name)
+        return function
+
+
+KINDS: Registry[Kind] = Registry("kind of job")
+KINDS.register(Kind("base", "train the shared base of a generated task", "cotdistill.studies.work:base"))
+KINDS.register(Kind("train", "train a student under one condition and score it", "cotdistill.studies.work:train"))
+
+
+class JobContext:
+    """What a job function is handed: its config and identity, its inputs, and a way to tell how far it is. `resume_file` may not exist yet."""
+
+    def __init__(self, store: Store, attempt: Attempt, leaving: threading.Event) -> None:
+        self.config = attempt.job.config
+        self.identity = attempt.job.identity
+        self.resume_file = attempt.resume_file
+        self._store, self._attempt = store, attempt
+        self._progress: dict[str, Any] = {}
+        self._pulse = Pulse(attempt, lambda: dict(self._progress), leaving)
+
+    def task(self, name: str, world: int = 0, settings: Mapping[str, Any] | None = None) -> Task:
+        """A task of this store, generated if need be."""
+        # Imported here: a worker that runs other kinds of job starts faster without tables and tokenizers.
+        from cotdistill.tasks.catalog import open_task
+
+        return open_task(self._store.tasks_root, name, world=world, settings=settings or None)
+
+    def produced(self, identity: str, role: str) -> Path:
+        """An artefact of another job, named by that job's identity; NotFound if it is not there."""
+        job = self._store.queue.job(identity)
+        if role not in job.produced:
+            raise NotFound(f"Run {job.id} has made no {role!r}.", f"Retry it: python -m cotdistill runs retry {job.id}")
+        return self._store.artifacts.path(job.produced[role])
+
+    def report(self, step: int, total: int, **values: float | int | str | None) -> None:
+        """Tell the step reached, of how many, and the latest values; as often as one likes, it costs microseconds.
+
+        Raises StopRequested if a person asked to stop or pause: save what is needed to resume and let it pass through.
+        """
+        self._progress |= {"step": int(step), "total": int(total), **{name: _finite(value) for name, value in values.items()}}
+        self._attempt.note(step)
+        self._pulse.check()
+
+    def keep(self, data: bytes | Path, kind: str, suffix: str) -> str:
+        """Keep bytes or a file as an artefact; gives its digest."""
+        put = self._store.artifacts.put_file if isinstance(data, Path) else self._store.artifacts.put_bytes
+        return put(data, kind, suffix)  # type: ignore[arg-type]
+
+    def log(self, text: str) -> None:
+        """A line in the log of this attempt."""
+        print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
+
+    def run(self, function: Callable[[JobContext], Outcome]) -> Outcome:
+        """Call a job function with the heart beating. Raises what it raises, StopRequested and Superseded included."""
+        self._pulse.start()
+        try:
+            return function(self)
+        finally:
+            self._pulse.end()
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN; numbers of numpy and torch become Python's."""
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    return float(value) if math.isfinite(value) else None
+
+
+def carry_out(store: Store, attempt: Attempt, leaving: threading.Event) -> None:
+    """Run one attempt to its end and record it, whatever the end is."""
+    with contextlib.closing(attempt), contextlib.suppress(Superseded):
+        try:
+            with captured(attempt.log_path):
+                record = _tried(store, attempt, leaving)
+                _recorded(record)
+        except DiskFull as error:
+            # No room even for the log.
+            told = failure(error, attempt.job.id, store.home)
+            _recorded(lambda: attempt.fail(told))
+
+
+def _tried(store: Store, attempt: Attempt, leaving: threading.Event) -> Callable[[], None]:
+    """Call the job function; gives what is to be recorded."""
+    job = attempt.job
+    context = JobContext(store, attempt, leaving)
+    context.log(f"Attempt {attempt.number} of run {job.id} ({job.label or job.kind}); process {os.getpid()} on {platform.node()}, {_version()}.")
+    try:
+        outcome = context.run(lambda given: KINDS.get(job.kind).load()(given))
+        # Here, so that a result that cannot be written down is a failure like any other.
+        document(outcome.result)
+        context.log("Finished.")
+        return lambda: attempt.finish(outcome.result, outcome.produced, outcome.used)
+    except StopRequested as stop:
+        request = stop.request
+        context.log({"stop": "Stopped.", "pause": "Paused.", "leave": "The worker was told to leave; another one goes on."}[request])
+        return lambda: attempt.release(request)
+    except Superseded as error:
+        context.log(f"{error.message} What was done here is dropped.")
+        raise
+    except Exception as error:
+        traceback.print_exc()
+        told = failure(error, job.id, store.home)
+        context.log(f"Failed: {told['message']}")
+        return lambda: attempt.fail(told)
+
+
+def _recorded(write: Callable[[], None]) -> None:
+    """Write to the store, trying again while it is busy or full: hours of work must not hang on a second."""
+    deadline = time.monotonic() + RECORD_SECONDS
+    while True:
+        try:
+            return write()
+        except Superseded:
+            raise
+        except StoreError as error:
+            if time.monotonic() > deadline:
+                raise
+            print(f"{error.message} Trying again.", flush=True)
+            time.sleep(1.0)
+
+
+def failure(error: Exception, job: int, home: Path) -> dict[str, str]:
+    """An exception as the store keeps it: kind, message, hint, traceback."""
+    if isinstance(error, CotdistillError):
+        told = error.as_dict()
+    elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        told = disk_full(home, "the files of a run").as_dict()
+    elif isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        told = {"kind": "out_of_memory", "message": f"There was not enough memory: {error}", "hint": "Use fewer workers, or training.micro_batch."}
+    else:
+        hint = f"The log tells where: python -m cotdistill runs log {job}"
+        told = {"kind": "unexpected", "message": f"{type(error).__name__}: {error}", "hint": hint}
+    return {**told, "traceback": "".join(traceback.format_exception(error))}
+
+
+@contextlib.contextmanager
+def captured(path: Path) -> Iterator[None]:
+    """What this process writes, C libraries included, goes to the end of a file."""
+    with disk_errors(path.parent, "the log of a run"):
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    kept = [os.dup(number) for number in (1, 2)]
+    _pour(file, file)
+    os.close(file)
+    try:
+        yield
+    finally:
+        _pour(*kept)
+        for descriptor in kept:
+            os.close(descriptor)
+
+
+def _pour(out: int, err: int) -> None:
+    # What Python still holds back belongs to where it was printed.
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os.dup2(out, 1)
+    os.dup2(err, 2)
+
+
+def work(store: Store, *, supervised: bool = False, name: str = "") -> int:
+    """Take jobs until none is left, and a few seconds longer. Gives the number of jobs done. To be called in the first thread of a process.
+
+    supervised: leave as soon as there are more workers than a person wants. SIGTERM and Ctrl-C save the running job for another worker.
+    """
+    for module in filter(None, os.environ.get(EXTRA_KINDS, "").split(",")):
+        importlib.import_module(module)
+    leaving = threading.Event()
+    folder = store.home / "workers"
+    with disk_errors(folder, "the lock of a worker"):
+        folder.mkdir(exist_ok=True)
+        # By name, those that were started by hand come first: they are not the ones to leave.
+        lock = Lock(folder / f"{'b' if supervised else 'a'}-{name or secrets.token_hex(6)}.lock")
+    handlers = {INTERRUPT: interrupted, **dict.fromkeys((signal.SIGTERM, signal.SIGINT), lambda number, frame: leaving.set())}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        return _work(store, leaving, lock.path if supervised else None)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        lock.path.unlink(missing_ok=True)
+        lock.release()
+
+
+def _work(store: Store, leaving: threading.Event, mine: Path | None) -> int:
+    done, idle_since = 0, time.monotonic()
+    while not leaving.is_set() and not (mine and _too_many(store, mine)):
+        backlog = store.queue.backlog()
+        if not backlog.ready and not is_held(store.home / "supervisor.lock"):
+            settle_dead(store.queue)
+        for kind in backlog.kinds[:1]:
+            # Also while the first job of the kind still waits for another one. What goes wrong here is told when a job is run.
+            with contextlib.suppress(Exception):
+                KINDS.get(kind).load()
+        attempt = claim(store.queue) if backlog.ready and not leaving.is_set() else None
+        if attempt is not None:
+            print(f"run {attempt.job.id}: {attempt.job.label or attempt.job.kind}", flush=True)
+            carry_out(store, attempt, leaving)
+            done += 1
+        if attempt is not None or backlog.coming:
+            idle_since = time.monotonic()
+        elif time.monotonic() - idle_since > IDLE_SECONDS:
+            break
+        if attempt is None:
+            leaving.wait(POLL_SECONDS)
+    return done
+
+
+def _too_many(store: Store, mine: Path) -> bool:
+    """Whether more workers live than are wanted and this one is among the last of them, by name."""
+    before = sum(path.name < mine.name and is_held(path) for path in mine.parent.glob("*.lock"))
+    return before >= store.queue.workers()
+
+
+def _version() -> str:
+    return f"cotdistill {cotdistill.__version__}, Python {platform.python_version()}"
+
+
+def main() -> int:
+    """The process that the supervisor starts."""
+    parser = argparse.ArgumentParser(prog="python -m cotdistill.studies.runner", description="A worker process of one store.")
+    parser.add_argument("--home", type=Path, help="the store's folder")
+    parser.add_argument("--supervised", metavar="NAME", default="", help="the name its supervisor gave it")
+    arguments = parser.parse_args()
+    # What kills the process from within leaves its traceback in the log of the attempt.
+    faulthandler.enable()
+    if arguments.supervised:
+        # The dashboard and whatever else a person does come first.
+        os.nice(5)
+    work(Store.open(arguments.home), supervised=bool(arguments.supervised), name=arguments.supervised)
+    return 0
+
+
+if __name__ == "__main__":
+    # By its own name, so that job functions and this process see the same module.
+    sys.exit(importlib.import_module("cotdistill.studies.runner").main())

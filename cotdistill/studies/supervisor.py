@@ -1,0 +1,317 @@
+"""The supervisor of a store: one process, started on demand, that keeps workers alive while there is work and clears up after dead ones.
+
+It holds a lock for life, so there is never a second one; it runs in a session of its own, so it outlives the terminal or the page that started
+it; and its workers outlive it: they are known by their locks, not as its children. It ends when nothing is left to do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from cotdistill.errors import StoreError
+from cotdistill.studies.attempts import Running, claim, running, settle
+from cotdistill.studies.disk import disk_errors
+from cotdistill.studies.locks import Lock, holder, is_held, send
+from cotdistill.studies.store import Store
+
+TICK_SECONDS = 0.25
+# How long it stays without work, in case more comes.
+LINGER_SECONDS = 3.0
+# Without a beat for so long a living process hangs (workers beat twice a second).
+HANG_SECONDS = float(os.environ.get("COTDISTILL_HANG_SECONDS", "60"))
+# A supervisor that has not touched its lock for so long hangs itself, and is replaced.
+SILENT_SECONDS = 60.0
+# Workers in a row that die before they take a job, until a job is made to fail with their last words.
+MOST_STILLBORN = 3
+LOG_BYTES = 1 << 20
+# Exit codes of processes that somebody ended: they say nothing about the job.
+FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGHUP, -signal.SIGINT)
+
+
+@dataclass
+class Child:
+    """A worker that this supervisor started."""
+
+    process: subprocess.Popen[bytes]
+    name: str
+
+
+class Supervisor:
+    """One supervisor's work; `run` is its life."""
+
+    def __init__(self, store: Store) -> None:
+        self.store, self.queue = store, store.queue
+        self.children: list[Child] = []
+        # pid -> exit code of workers that have ended; (job, attempt) -> (last beat, when it changed, kills for want of memory by then).
+        self.ended: dict[int, int] = {}
+        self.seen: dict[tuple[int, int], tuple[int, float, int]] = {}
+        self.hung: set[tuple[int, int]] = set()
+        self.stillborn = 0
+        self.leaving = False
+        self.last_tick = time.monotonic()
+
+    def run(self) -> bool:
+        """Work until nothing is left; False if another supervisor does already."""
+        path = self.store.home / "supervisor.lock"
+        idle_since = time.monotonic()
+        lock = _take(path)
+        if lock is None:
+            return False
+        say(f"Supervisor {os.getpid()} begins.")
+        while not self.leaving:
+            try:
+                lock.touch()
+                if self.tick():
+                    idle_since = time.monotonic()
+            except StoreError as error:
+                if not self.queue.database.path.exists():
+                    say("The store is gone.")
+                    break
+                # A full disk, a busy store: nothing is lost by waiting.
+                say(error.message)
+                time.sleep(1.0)
+            if time.monotonic() - idle_since > LINGER_SECONDS:
+                lock.release()
+                # Work that came in just now was left to this supervisor, since it still held the lock.
+                again = _take(path) if self.queue.backlog().total else None
+                if again is None:
+                    break
+                lock, idle_since = again, time.monotonic()
+            time.sleep(TICK_SECONDS)
+        for child in self.children:
+            # Those that are still starting have no lock by which anybody could find them, and no job.
+            if not is_held(self.store.home / "workers" / f"b-{child.name}.lock"):
+                child.process.kill()
+        lock.release()
+        say(f"Supervisor {os.getpid()} ends.")
+        return True
+
+    def tick(self) -> bool:
+        """Look once at everything; whether there is work."""
+        now = time.monotonic()
+        if now - self.last_tick > 10:
+            # It was frozen itself: others may have been, too, and get their time to beat again.
+            self.seen.clear()
+        self.last_tick = now
+        self.reap()
+        for one in running(self.queue):
+            self.watch(one, now)
+        return self.staff()
+
+    def reap(self) -> None:
+        """Take note of workers that have ended."""
+        for child in list(self.children):
+            code = child.process.poll()
+            if code is None:
+                continue
+            self.children.remove(child)
+            self.ended[child.process.pid] = code
+            if code == 0:
+                self.stillborn = 0
+            else:
+                say(f"Worker {child.process.pid} ended: {cause_of(code)}.")
+                if code not in FROM_OUTSIDE and all(one.pid != child.process.pid for one in running(self.queue)):
+                    self.stillborn += 1
+                    self._give_up(child, code)
+            _clear(self.store.home / "workers", child.name, keep_log=code != 0)
+
+    def _give_up(self, child: Child, code: int) -> None:
+        """Workers that cannot even start would be started for ever: the next job fails with what they said."""
+        if self.stillborn < MOST_STILLBORN:
+            return
+        self.stillborn = 0
+        attempt = claim(self.queue)
+        if attempt is None:
+            return
+        last = (self.store.home / "workers" / f"{child.name}.log").read_text(encoding="utf-8", errors="replace").strip()[-2000:]
+        message = f"Worker processes do not start: {cause_of(code)}. The last one said: {' | '.join(last.splitlines()[-2:])}"
+        attempt.fail({"kind": "died", "message": message, "hint": "python -m cotdistill doctor tells what is missing.", "traceback": last})
+        attempt.close()
+
+    def watch(self, one: Running, now: float) -> None:
+        """Settle an attempt whose process has died; end a process that hangs."""
+        key = (one.job, one.attempt)
+        if one.alive:
+            beat, since, killed = self.seen.get(key, (-1, now, _memory_kills()))
+            self.seen[key] = (one.beat, now if beat != one.beat else since, killed)
+            if beat == one.beat and now - since > HANG_SECONDS and key not in self.hung:
+                self.hung.add(key)
+                say(f"Run {one.job} gives no sign of life; its process {one.pid} is ended.")
+                send(one.lock, signal.SIGKILL)
+            return
+        code = self._code(one.pid)
+        starved = code == -signal.SIGKILL and key in self.seen and _memory_kills() > self.seen[key][2]
+        cause = "it hung" if key in self.hung else "the system ended it for want of memory" if starved else cause_of(code)
+        crashed = starved or key in self.hung or (code is not None and code not in FROM_OUTSIDE)
+        if settle(self.queue, one, cause, crashed=crashed):
+            say(f"The process of run {one.job} has died ({cause}).")
+        self.seen.pop(key, None)
+        self.hung.discard(key)
+
+    def _code(self, pid: int | None) -> int | None:
+        """The exit code of a worker that has died; None if it was not started here."""
+        for child in self.children:
+            if child.process.pid == pid:
+                # Its lock is free, so it is ending: a matter of milliseconds.
+                try:
+                    return child.process.wait(timeout=5)
+                except subprocess.TimeoutExpired:
+                    return None
+        return self.ended.get(pid) if pid else None
+
+    def staff(self) -> bool:
+        """Start the workers that are missing; whether there is work."""
+        backlog = self.queue.backlog()
+        folder = self.store.home / "workers"
+        alive = {child.process.pid for child in self.children}
+        for path in folder.glob("*.lock"):
+            wrote = holder(path)
+            if is_held(path):
+                alive |= {wrote.pid} if wrote else set()
+            elif path.stem.removeprefix("b-") not in {child.name for child in self.children}:
+                # A child of ours may just be about to take it.
+                _clear(folder, path.stem.removeprefix("b-"), keep_log=True)
+        for _ in range(min(self.queue.workers(), backlog.total) - len(alive)):
+            self.children.append(child := self._start(folder))
+            # A number may be given to another process once its first owner is gone.
+            self.ended.pop(child.process.pid, None)
+        return backlog.total > 0
+
+    def _start(self, folder: Path) -> Child:
+        name = secrets.token_hex(6)
+        with disk_errors(folder, "the log of a worker"):
+            folder.mkdir(exist_ok=True)
+            words = [sys.executable, "-m", "cotdistill.studies.runner", "--home", str(self.store.home), "--supervised", name]
+            return Child(_detached(words, folder / f"{name}.log", self.store.home), name)
+
+
+def _clear(folder: Path, name: str, *, keep_log: bool) -> None:
+    """Forget a worker that has ended; the log of one that died stays, of the last twenty."""
+    for prefix in ("a", "b"):
+        (folder / f"{prefix}-{name}.lock").unlink(missing_ok=True)
+    if not keep_log:
+        (folder / f"{name}.log").unlink(missing_ok=True)
+    for path in sorted(folder.glob("*.log"), key=lambda p: p.stat().st_mtime)[:-20]:
+        path.unlink(missing_ok=True)
+
+
+def _take(path: Path) -> Lock | None:
+    """The lock of the supervisor; None if it is taken. Somebody who looks whether it is held has it for an instant, so it is tried again."""
+    for _ in range(5):
+        try:
+            return Lock(path)
+        except BlockingIOError:
+            time.sleep(0.1)
+    return None
+
+
+def _memory_kills() -> int:
+    """How many processes the system has ended for want of memory since it was started; 0 where it does not tell."""
+    try:
+        lines = Path("/proc/vmstat").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
+
+
+def cause_of(code: int | None) -> str:
+    """An exit code in words; None is a death that nobody saw."""
+    if code is None:
+        return "it was ended from outside, or the machine went down"
+    if code >= 0:
+        return f"it ended with exit code {code}" if code else "it ended without recording a result"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = "unknown"
+    return f"it was ended by signal {-code} ({name})"
+
+
+def say(text: str) -> None:
+    print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}", flush=True)
+
+
+def _detached(words: list[str], log: Path, home: Path) -> subprocess.Popen[bytes]:
+    """Start a program in a session of its own, with nothing but a log to write to: it needs neither terminal nor parent."""
+    environment = {**os.environ, "COTDISTILL_HOME": str(home)}
+    with open(log, "ab") as file:
+        return subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=file, stderr=file, cwd=home, env=environment, start_new_session=True)
+
+
+# Supervisors that this process has started, by store: not started twice while the first is on its way, and waited for when they have ended.
+_started: dict[Path, subprocess.Popen[bytes]] = {}
+_starting = threading.Lock()
+
+
+def ensure_supervisor(store: Store) -> bool:
+    """See to it that somebody works on what is left to do; whether there is anything. Costs a millisecond; may be called from any thread."""
+    if not store.queue.backlog().total:
+        return False
+    path = store.home / "supervisor.lock"
+    with _starting:
+        if is_held(path):
+            if time.time() - path.stat().st_mtime < SILENT_SECONDS:
+                return True
+            # It is frozen. Its workers do not mind.
+            send(path, signal.SIGKILL)
+        earlier = _started.get(store.home)
+        if earlier is not None and earlier.poll() is None:
+            return True
+        log = store.home / "supervisor.log"
+        with disk_errors(store.home, "the log of the supervisor"):
+            if log.exists() and log.stat().st_size > LOG_BYTES:
+                os.replace(log, log.with_suffix(".old.log"))
+            words = [sys.executable, "-m", "cotdistill.studies.supervisor", "--home", str(store.home)]
+            _started[store.home] = _detached(words, log, store.home)
+    return True
+
+
+def stop_all(store: Store, patience: float = 8.0) -> list[int]:
+    """End the supervisor and every worker of a store; gives their pids. Running jobs are saved and go on at the next start."""
+    # The supervisor first, so that it starts nobody anew.
+    pids = _end([store.home / "supervisor.lock"], patience)
+    pids += _end(sorted((store.home / "workers").glob("*.lock")), patience)
+    for one in running(store.queue):
+        settle(store.queue, one, "it was told to end", crashed=False, blamed=False)
+    return pids
+
+
+def _end(locks: list[Path], patience: float) -> list[int]:
+    """Ask the holders of locks to leave, then make them; gives their pids."""
+    pids: set[int] = set()
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        pids |= {pid for path in locks if (pid := send(path, number)) is not None}
+        deadline = time.monotonic() + patience
+        while any(is_held(path) for path in locks) and time.monotonic() < deadline:
+            time.sleep(0.05)
+    return sorted(pids)
+
+
+def main() -> int:
+    """The process that `ensure_supervisor` starts."""
+    parser = argparse.ArgumentParser(prog="python -m cotdistill.studies.supervisor", description="The supervisor of one store.")
+    parser.add_argument("--home", type=Path, help="the store's folder")
+    supervisor = Supervisor(Store.open(parser.parse_args().home))
+
+    def leave(number: int, frame: object) -> None:
+        supervisor.leaving = True
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, leave)
+    if not supervisor.run():
+        say("Another supervisor is at work.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(importlib.import_module("cotdistill.studies.supervisor").main())
