@@ -77,10 +77,6 @@ class Artifacts:
             if not path.name.startswith("."):
                 yield path
 
-    def verify(self) -> list[str]:
-        """The artefacts whose content no longer has the hash it is kept under, in words."""
-        return [f"{path} is damaged: its content is not what its name says." for path in self.all() if hash_file(path) != path.name.partition(".")[0]]
-
     def _find(self, digest: str) -> Path | None:
         if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
             raise UsageError(f"{digest!r} is no digest; expected 64 hexadecimal digits.")

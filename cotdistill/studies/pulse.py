@@ -66,7 +66,7 @@ class Pulse(threading.Thread):
             if now - self._heard > SILENCE_SECONDS:
                 continue
             try:
-                self._asked = self._attempt.beat(self._progress())
+                self._asked = "" if self._lost else self._attempt.beat(self._progress())
             except Superseded as error:
                 self._lost = error
             except StoreError:

@@ -125,7 +125,12 @@ class JobContext:
         try:
             return function(self)
         finally:
-            self._pulse.end()
+            try:
+                self._pulse.end()
+            except (StopRequested, Superseded):
+                # Interrupted between the last line of the job and the end of the pulse; that happens once only.
+                self._pulse.end()
+                raise
 
 
 def _finite(value: Any) -> Any:

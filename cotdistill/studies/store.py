@@ -11,6 +11,7 @@ from cotdistill.studies.artifacts import Artifacts
 from cotdistill.studies.disk import disk_errors, refuse_network
 from cotdistill.studies.queue import Queue
 from cotdistill.studies.schema import Database
+from cotdistill.studies.verify import Verified, verify
 
 
 def default_home() -> Path:
@@ -40,3 +41,7 @@ class Store:
             if not os.access(home, os.W_OK | os.X_OK):
                 raise StoreError(f"{home} may not be written to.", "Allow it, or set COTDISTILL_HOME to a folder that you may write to.")
             return cls(home, Database(home / "store.sqlite"))
+
+    def verify(self) -> Verified:
+        """Derive every hash again: artefacts, identities of jobs, digests of tasks."""
+        return verify(self)

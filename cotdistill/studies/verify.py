@@ -1,0 +1,57 @@
+"""Derive every hash of a store again: the content of artefacts, the identities of jobs, the digests of tasks. Changes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cotdistill.errors import CotdistillError
+from cotdistill.studies.artifacts import hash_file
+from cotdistill.studies.jobs import identity_of, read_document
+
+if TYPE_CHECKING:
+    from cotdistill.studies.store import Store
+
+
+@dataclass(frozen=True)
+class Verified:
+    """How many artefacts, jobs and tasks were looked at, and what is wrong, in words."""
+
+    artifacts: int
+    jobs: int
+    tasks: int
+    problems: tuple[str, ...]
+
+
+def verify(store: Store) -> Verified:
+    """Look at everything; takes as long as reading the store once."""
+    # Imported here: only this needs tables and tokenizers, and the store is opened by processes that should start fast.
+    from cotdistill.tasks.task import open_folder
+
+    problems: list[str] = []
+    present: set[str] = set()
+    for path in store.artifacts.all():
+        digest = path.name.partition(".")[0]
+        present.add(digest)
+        if (found := hash_file(path)) != digest:
+            problems.append(f"artefact {digest[:12]}: its content hashes to {found[:12]} ({path})")
+    with store.queue.database.read() as connection:
+        problems += [f"database: {row[0]}" for row in connection.execute("PRAGMA integrity_check") if row[0] != "ok"]
+        jobs = connection.execute("SELECT id, identity, kind, recipe, config FROM job ORDER BY id").fetchall()
+        links = connection.execute("SELECT job, role, digest FROM link WHERE direction = 'produced' ORDER BY job, role").fetchall()
+    for job in jobs:
+        try:
+            expected = identity_of(job["kind"], job["recipe"], read_document(job["config"]))
+        except ValueError:
+            problems.append(f"run {job['id']}: its config cannot be read")
+            continue
+        if expected != job["identity"]:
+            problems.append(f"run {job['id']}: its config hashes to {expected[:12]}, it is kept as {job['identity'][:12]}")
+    problems += [f"run {link['job']}: its {link['role']} ({link['digest'][:12]}) is missing" for link in links if link["digest"] not in present]
+    folders = sorted(path.parent for path in store.tasks_root.glob("*/*/task.json") if not path.parent.name.startswith("."))
+    for folder in folders:
+        try:
+            problems += open_folder(folder).verify()
+        except CotdistillError as error:
+            problems.append(error.message)
+    return Verified(len(present), len(jobs), len(folders), tuple(problems))
