@@ -7,7 +7,6 @@ from typing import Any
 
 from cotdistill.cli.command import Command, Noun, Result
 from cotdistill.cli.report import REPORT_KEYS, report, report_text
-from cotdistill.config import plain
 from cotdistill.studies import claims
 from cotdistill.studies.store import Store
 
@@ -15,11 +14,15 @@ from cotdistill.studies.store import Store
 def compare(arguments: argparse.Namespace) -> Result:
     store = Store.open()
     found = report(store, arguments.study, baseline=arguments.baseline, margin=arguments.margin)
-    document: dict[str, Any] = {**found, "claims": [plain(verdict) for verdict in claims.judge(store, found["id"])]}
-    lines = [report_text(found), "", "Planned claims:"]
-    for verdict in document["claims"]:
-        lines.append(f"  {verdict['claim']}: {verdict['word']}")
-        lines += [f"    {reason}" for reason in verdict["reasons"]]
+    titles = {claim.name: claim.title for claim in claims.CLAIMS}
+    judged = [
+        {"id": verdict.claim, "title": titles[verdict.claim], "word": verdict.word, "told": verdict.told, "p": verdict.p}
+        for verdict in claims.judge(store, found["id"])
+    ]
+    document: dict[str, Any] = {**found, "claims": judged}
+    lines = [report_text(found), "", "The planned claims:"]
+    for claim in judged:
+        lines += [f"  {claim['id']}. {claim['title']}: {claim['word']}", f"     {claim['told']}"]
     return Result(document, "\n".join(lines))
 
 
@@ -41,9 +44,11 @@ NOUN = Noun(
             {
                 **REPORT_KEYS,
                 "claims": "the planned claims",
-                "claims[].claim": "its name",
-                "claims[].word": "verdict in words",
-                "claims[].reasons": "why",
+                "claims[].id": "its number",
+                "claims[].title": "what it says",
+                "claims[].word": "holds, fails, not shown, provisional, or cannot be asked here",
+                "claims[].told": "the numbers, or what is missing",
+                "claims[].p": "largest p of its comparisons, adjusted after Holm, or null",
             },
             _arguments,
         ),

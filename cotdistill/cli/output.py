@@ -63,7 +63,7 @@ class Progress:
         now = time.monotonic()
         share = f"{100 * done / self.total:3.0f} %" if self.total else "100 %"
         line = f"{share}  {text}"
-        if line != self._last and now - self._told >= self.EVERY:
+        if line != self._last and (now - self._told >= self.EVERY or done >= self.total):
             note(line)
             self._told, self._last = now, line
 

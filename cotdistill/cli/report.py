@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from cotdistill.cli.output import printable, table
+from cotdistill.errors import UnknownName
 from cotdistill.rationales.conditions import parse
 from cotdistill.studies import results
 from cotdistill.studies.jobs import Study
@@ -22,6 +24,8 @@ def report(store: Store, which: str | int, *, baseline: str | None = None, margi
     study = store.queue.study(which)
     spec = spec_from_mapping(study.spec)
     pinned = str(parse(baseline)) if baseline else spec.pinned
+    if pinned not in spec.conditions:
+        raise UnknownName(f"condition of the study {study.name}", pinned, spec.conditions)
     compared = results.comparison(store, study.id, pinned, margin=None if margin is None else margin / 100)
     differences = {row.condition: row for row in compared.rows}
     conditions = []
@@ -67,7 +71,7 @@ def _about(store: Store, study: Study, spec: StudySpec) -> dict[str, Any]:
     jobs = {job.id: job for job in store.queue.jobs(study=study.id)}
     runs = [jobs.get(member.job_id) for member in study.members if member.role == "run"]
     states = Counter(job.state if job else "deleted" for job in runs)
-    first = next((job.result for job in runs if job and job.result), {})
+    first: Mapping[str, Any] = next((job.result for job in runs if job and job.result), {})
     return {
         "id": study.id,
         "name": study.name,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from cotdistill.config import from_mapping, plain
 from cotdistill.errors import UsageError
 from cotdistill.studies.store import Store
 from cotdistill.tasks.catalog import describe, export_task, list_tasks, open_task
-from cotdistill.tasks.files import ColumnMap, import_task
+from cotdistill.tasks.columns import ColumnMap
+from cotdistill.tasks.files import import_task
 from cotdistill.tasks.task import Task
 from cotdistill.tasks.template import Template
 from cotdistill.views.wording import percent
@@ -63,7 +65,7 @@ def import_(arguments: argparse.Namespace) -> Result:
     path = Path(arguments.path).expanduser()
     if not path.exists():
         raise UsageError(f"There is no file or folder {path}.", "Name a JSONL, CSV or Parquet file, or a folder with {train,dev,test} files.")
-    columns = from_mapping(ColumnMap, arguments.columns) if arguments.columns else None
+    columns = _columns(arguments.columns) if arguments.columns else None
     template = _template(arguments.template) if arguments.template else None
     progress = Progress(1.0, "share")
     try:
@@ -99,6 +101,13 @@ def import_(arguments: argparse.Namespace) -> Result:
         lines.append(f"  {len(document['problems'])} rows were left out; each is listed above with its reason.")
     lines.append(f"Next: python -m cotdistill study run --task {document['task']} --conditions label_only,post_cot --seeds 3 --wait")
     return Result(document, "\n".join(lines))
+
+
+def _columns(pairs: Mapping[str, str]) -> ColumnMap:
+    """Every field is a column's name but first_number, which is a number."""
+    return from_mapping(
+        ColumnMap, {key: int(value) if key == "first_number" and value.lstrip("-").isdigit() else value for key, value in pairs.items()}
+    )
 
 
 def _template(path: str) -> Template:
