@@ -59,7 +59,8 @@ def finish(store: Store, accuracies: Mapping[tuple[str, int], float], items: int
             result = {
                 "accuracy": accuracy, "n": items, "correct": sum(right), "chance": 0.25, "mode": "direct", "modes": modes, "test_is": "held out",
                 "train_rows": 10, "excluded_rows": 0, "steps": 1, "tokens": 100, "loss_tokens": 10, "padded_tokens": 120,
-                "flops": 1e6, "seconds": 1.0, "unterminated": None, "unparsable": None, "dev_accuracy": accuracy, "parameters": 1, "changed_share": 0.0,
+                "flops": 1e6, "seconds": 1.0, "unterminated": None, "unparsable": None, "dev_accuracy": accuracy, "parameters": 1,
+                "changed_share": 0.0,
             }  # fmt: skip
             attempt.finish(result, produced, {})
         attempt.close()

@@ -105,9 +105,10 @@ def import_(arguments: argparse.Namespace) -> Result:
 
 def _columns(pairs: Mapping[str, str]) -> ColumnMap:
     """Every field is a column's name but first_number, which is a number."""
-    return from_mapping(
-        ColumnMap, {key: int(value) if key == "first_number" and value.lstrip("-").isdigit() else value for key, value in pairs.items()}
-    )
+    values: dict[str, Any] = dict(pairs)
+    if (number := pairs.get("first_number", "")).lstrip("-").isdigit():
+        values["first_number"] = int(number)
+    return from_mapping(ColumnMap, values)
 
 
 def _template(path: str) -> Template:
