@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -139,9 +140,9 @@ def curves(store: Store, study: int | str) -> pd.DataFrame:
 
 
 @lru_cache(maxsize=4096)
-def _right(store: Store, digest: str, mode: str) -> tuple[tuple[str, ...], tuple[str, ...], npt.NDArray[np.float64]]:
-    """Items, clusters and right answers of one run in one mode, by item."""
-    table = store.artifacts.table(digest)
+def _right(path: Path, mode: str) -> tuple[tuple[str, ...], tuple[str, ...], npt.NDArray[np.float64]]:
+    """Items, clusters and right answers of one run in one mode, by item; kept, since an artefact never changes."""
+    table = pd.read_parquet(path, columns=["id", "cluster", "mode", "correct"])
     table = table[table["mode"] == mode].sort_values("id")
     return tuple(table["id"]), tuple(table["cluster"]), table["correct"].to_numpy(dtype=np.float64)
 
@@ -150,7 +151,7 @@ def _answers(store: Store, planned: Sequence[tuple[str, int, Job | None]], condi
     rows = []
     for name, replicate, job in planned:
         if name == condition and job is not None and job.state == "finished" and job.result and (only is None or replicate in only):
-            rows.append((replicate, *_right(store, job.produced["predictions"], str(job.result["mode"]))))
+            rows.append((replicate, *_right(store.artifacts.path(job.produced["predictions"]), str(job.result["mode"]))))
     if not rows:
         return None
     rows.sort(key=lambda row: row[0])
