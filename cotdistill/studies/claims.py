@@ -122,11 +122,12 @@ def _judged(store: Store, study: int | str, claim: Claim, names: dict[str, str])
             ps.append(superiority_p(interval))
             fails |= word(interval) == WORSE
             told.append(f"{_points(interval)} against {_said(planned.second)}")
+    first = _said(claim.comparisons[0].first)
     size = f"{answers.correct.shape[1]:,} questions, {len(set(answers.clusters)):,} clusters, {len(answers.replicates)} replicates"
     demonstration = " Fewer than five replicates: a demonstration." if len(answers.replicates) < 5 else ""
     return (
         "fails" if fails else "open",
-        f"{_said(claim.comparisons[0].first).capitalize()}: {'; '.join(told)} points. {size}.{demonstration}",
+        f"{first[0].upper()}{first[1:]}, in points: {'; '.join(told)}. {size}.{demonstration}",
         max(ps),
     )
 
