@@ -13,9 +13,10 @@ from cotdistill.cli.output import Progress, note, printable, table
 from cotdistill.config import from_mapping, plain
 from cotdistill.errors import UsageError
 from cotdistill.studies.store import Store
-from cotdistill.tasks.catalog import describe, export_task, list_tasks, open_task
+from cotdistill.tasks.catalog import list_tasks, open_task
+from cotdistill.tasks.describe import describe, export_task
 from cotdistill.tasks.columns import ColumnMap
-from cotdistill.tasks.files import import_task
+from cotdistill.tasks.importing import import_task
 from cotdistill.tasks.task import Task
 from cotdistill.tasks.template import Template
 from cotdistill.views.wording import percent

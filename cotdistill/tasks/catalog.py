@@ -45,7 +45,9 @@ def open_task(root: Path, name: str, *, world: int = 0, settings: Mapping[str, A
     for folder in sorted(home.glob(f"{version[:12]}*")):
         if folder.is_dir():
             return open_folder(folder)
-    raise NotFound(f"The task {wanted!r} has no version {version!r}.", f"Versions: {', '.join(sorted(p.name for p in home.iterdir() if p.is_dir()))}.")
+    raise NotFound(
+        f"The task {wanted!r} has no version {version!r}.", f"Versions: {', '.join(sorted(p.name for p in home.iterdir() if p.is_dir()))}."
+    )
 
 
 def imported_names(root: Path) -> list[str]:

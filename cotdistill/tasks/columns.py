@@ -27,7 +27,10 @@ NAMES: dict[str, tuple[str, ...]] = {
     "cluster": ("cluster",),
     "split": ("split",),
 }
-SEPARATE = (("a", "b", "c", "d", "e", "f", "g", "h"), ("option{}", "option_{}", "choice{}", "choice_{}", "opt{}", "sol{}", "ending{}", "answer{}", "op{}"))
+SEPARATE = (
+    ("a", "b", "c", "d", "e", "f", "g", "h"),
+    ("option{}", "option_{}", "choice{}", "choice_{}", "opt{}", "sol{}", "ending{}", "answer{}", "op{}"),
+)
 NLI = "entailment|neutral|contradiction"
 
 

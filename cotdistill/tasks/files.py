@@ -91,7 +91,9 @@ def find_files(path: Path) -> SourceFiles:
     for file in _rows_files(path / "rationales"):
         name, _, source = _stem(file).partition(".")
         if name.casefold() not in SPLIT_NAMES or not source:
-            raise DataError(f"rationales/{file.name} names no split and source.", "Expected rationales/SPLIT.SOURCE.jsonl, such as train.human.jsonl.")
+            raise DataError(
+                f"rationales/{file.name} names no split and source.", "Expected rationales/SPLIT.SOURCE.jsonl, such as train.human.jsonl."
+            )
         side.append(SideFile(SPLIT_NAMES[name.casefold()], source_name(source), file))
     return SourceFiles(main, tuple(side))
 

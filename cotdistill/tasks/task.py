@@ -247,7 +247,9 @@ def _tables(folder: str, _digest: str) -> tuple[dict[str, list[Example]], dict[s
     for row in pd.read_parquet(Path(folder) / "rationales.parquet").itertuples(index=False):
         if isinstance(row.rationale, str) and row.rationale.strip():
             by_source.setdefault(str(row.source), {})[str(row.id)] = row.rationale
-    return by_split, by_source
+    # In the order in which the import met them: a split's own source comes before those of the side files.
+    order = json.loads((Path(folder) / "task.json").read_text(encoding="utf-8"))["sources"]
+    return by_split, {source: by_source[source] for source in (*order, *by_source) if source in by_source}
 
 
 @lru_cache(maxsize=32)

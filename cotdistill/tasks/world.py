@@ -150,7 +150,13 @@ def examples(world: World) -> list[Example]:
                         answer=answer,
                         split="train" if trains else world.split_of[name],
                         cluster=f"w{world.seed}-{name}",
-                        metadata={"creature": name, "group": group, "relation": relation, "wording": wording, "teacher_believes": world.believed[name]},
+                        metadata={
+                            "creature": name,
+                            "group": group,
+                            "relation": relation,
+                            "wording": wording,
+                            "teacher_believes": world.believed[name],
+                        },
                     )
                 )
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from cotdistill.tasks.catalog import describe
+from cotdistill.tasks.describe import describe
 from cotdistill.tasks.task import Task
 
 
