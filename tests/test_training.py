@@ -108,7 +108,7 @@ def test_a_damaged_checkpoint_costs_the_work_but_not_the_run(encoder, examples, 
         with pytest.raises(Stop):
             trained(encoder, examples, hooks=Hooks(stop), resume=path)
         path.write_bytes(damage(path.read_bytes()))
-        resumed, log = trained(encoder, examples, hooks=Hooks(quiet, log=said.append), resume=path)
+        resumed, _ = trained(encoder, examples, hooks=Hooks(quiet, log=said.append), resume=path)
         assert same(resumed, trained(encoder, examples)[0])
         path.unlink(missing_ok=True)
     assert len([line for line in said if "starts over" in line]) == 2

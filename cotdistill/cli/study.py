@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from typing import Any
 
 from cotdistill.cli.command import Command, Noun, Result, whole_number
@@ -38,6 +39,7 @@ def run(arguments: argparse.Namespace) -> Result:
         note(_plan_text(_plan_document(planned)))
     submission = launch(store, planned)
     ensure_supervisor(store)
+    assert submission.study_id is not None  # a plan always names its study
     study = store.queue.study(submission.study_id)
     started = {
         "study": {"id": study.id, "name": study.name, "plan_hash": study.plan_hash},
@@ -139,10 +141,16 @@ def _plan_text(document: dict[str, Any]) -> str:
         f"Trains on {count(document['train_rows'])} rows"
         + (f" ({count(document['excluded_rows'])} left out for want of a rationale)" if document["excluded_rows"] else "")
         + f", judged on {count(document['test_items'])} test questions.",
-        f"Smallest difference it would probably find: {effect['points_low']:.1f} to {effect['points_high']:.1f} points ({effect['label']}).",
+        f"Smallest difference it would probably find: {_effect(effect)} ({effect['label']}).",
         *(f"! {printable(check)}" for check in document["checks"]),
     ]
     return "\n".join(lines)
+
+
+def _effect(effect: Mapping[str, Any]) -> str:
+    if effect["points_low"] is None:
+        return "none can be stated"
+    return f"{effect['points_low']:.1f} to {effect['points_high']:.1f} points"
 
 
 def _run_arguments(parser: argparse.ArgumentParser) -> None:

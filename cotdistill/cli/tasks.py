@@ -14,8 +14,8 @@ from cotdistill.config import from_mapping, plain
 from cotdistill.errors import UsageError
 from cotdistill.studies.store import Store
 from cotdistill.tasks.catalog import list_tasks, open_task
-from cotdistill.tasks.describe import describe, export_task
 from cotdistill.tasks.columns import ColumnMap
+from cotdistill.tasks.describe import describe, export_task
 from cotdistill.tasks.importing import import_task
 from cotdistill.tasks.task import Task
 from cotdistill.tasks.template import Template
@@ -82,7 +82,7 @@ def import_(arguments: argparse.Namespace) -> Result:
         )
     finally:
         progress.close()
-    document = {
+    document: dict[str, Any] = {
         "task": report.task.name,
         "digest": report.task.digest,
         "rows": {split: len(report.task.examples(split)) for split in ("train", "dev", "test")},

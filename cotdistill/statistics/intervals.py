@@ -44,7 +44,8 @@ def cluster_totals(values: Values, clusters: npt.NDArray[np.int64]) -> Values:
     totals = np.zeros((values.shape[0], count))
     for row in range(values.shape[0]):
         totals[row] = np.bincount(clusters, weights=deviations[row], minlength=count)
-    return totals * (count / values.shape[1])
+    scaled: Values = totals * (count / values.shape[1])
+    return scaled
 
 
 def _finish(mean: float, variance: float, df: float, method: str, speaks_of: str) -> Interval:

@@ -57,7 +57,7 @@ class Plan:
     seconds: tuple[float, float]
     memory_mb: float
     checks: tuple[str, ...]
-    effect: Mapping[str, float | str]
+    effect: Mapping[str, float | str | None]
     train_rows: int
     excluded_rows: int
     test_items: int
@@ -68,7 +68,7 @@ class Plan:
 
 
 def plan(store: Store, spec: StudySpec) -> Plan:
-    """Every run of the study with its identity; tasks are generated or opened, nothing is trained. Raises the UsageErrors and DataErrors of its parts."""
+    """Every run of the study with its identity; tasks are generated or opened, nothing is trained. UsageError or DataError if it cannot be run."""
     name = checked_name(spec.student)
     spec = dataclasses.replace(spec, student=dataclasses.replace(spec.student, name=name))
     known = store.queue.states()

@@ -117,7 +117,8 @@ def spec_from_mapping(values: Mapping[str, Any], base: StudySpec | None = None) 
             raise ConfigError([f"{key} is {current[key]!r}; expected a mapping"])
     current["student"] = from_mapping(StudentConfig, current["student"])
     current["training"] = from_mapping(TrainingConfig, current["training"])
-    return checked(StudySpec(**{key: tuple(value) if key == "conditions" else value for key, value in current.items()}))
+    current["conditions"] = tuple(current["conditions"])
+    return checked(StudySpec(**current))
 
 
 def _texts(value: Any) -> list[str]:

@@ -10,6 +10,7 @@ from importlib.metadata import version
 from typing import Any
 
 import pandas as pd
+import torch
 
 from cotdistill.config import RunConfig, stable_seed
 from cotdistill.errors import DataError
@@ -95,7 +96,7 @@ def train(context: JobContext) -> Outcome:
         used["base"] = path.stem
         set_weights(model, read_tensors(path)[0])
         bases.redraw_unseen(model, bases.document_rows(encoder, task.base_documents()), stable_seed("init", run.seeds.init))
-    model.to(run.training.device)
+    model.to(torch.device(run.training.device))  # type: ignore[arg-type]
     sources = run.sources or ("",)
     prepared = prepare(encoder, {name: task.examples("train", name or None) for name in sources}, run, positions_of(model))
     test = task.examples("test", run.source or None)
@@ -166,8 +167,7 @@ def _share(flags: list[bool]) -> float:
 def _predictions(by_mode: dict[str, list[Prediction]]) -> bytes:
     rows = [{**dataclasses.asdict(p), "correct": p.correct} for predictions in by_mode.values() for p in predictions]
     frame = pd.DataFrame(rows)
-    for name, kind in (("answer", "int16"), ("predicted", "int16"), ("parsed", "Int16"), ("terminated", "boolean")):
-        frame[name] = frame[name].astype(kind)
+    frame = frame.astype({"answer": "int16", "predicted": "int16", "parsed": "Int16", "terminated": "boolean"})
     buffer = io.BytesIO()
     frame.to_parquet(buffer, index=False, compression="zstd")
     return buffer.getvalue()

@@ -7,7 +7,7 @@ import math
 import re
 import string
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cotdistill.config import param
@@ -88,7 +88,7 @@ def guess_columns(header: Sequence[str]) -> ColumnMap:
     if not chosen["choices"]:
         chosen["choices"] = "+".join(_separate(known))
     fixed = NLI if chosen["hypothesis"] and not chosen["choices"] else ""
-    return ColumnMap(fixed_choices=fixed, **chosen)
+    return replace(ColumnMap(fixed_choices=fixed), **chosen)  # type: ignore[arg-type]
 
 
 def _separate(known: Mapping[str, str]) -> list[str]:

@@ -222,10 +222,18 @@ def _note(path: Path, text: str) -> None:
 
 def _rows(examples: Sequence[Example]) -> pd.DataFrame:
     rows = [
-        (e.id, e.split, e.question, json.dumps([[c.label, c.text] for c in e.choices], ensure_ascii=False), e.answer, e.cluster or e.id, json.dumps(plain(e.metadata)))
+        {
+            "id": e.id,
+            "split": e.split,
+            "question": e.question,
+            "choices": json.dumps([[c.label, c.text] for c in e.choices], ensure_ascii=False),
+            "answer": e.answer,
+            "cluster": e.cluster or e.id,
+            "metadata": json.dumps(plain(e.metadata)),
+        }
         for e in sorted(examples, key=lambda e: (SPLITS.index(e.split), e.id))
-    ]  # fmt: skip
-    return pd.DataFrame(rows, columns=["id", "split", "question", "choices", "answer", "cluster", "metadata"]).astype("str")
+    ]
+    return pd.DataFrame(rows).astype("str")
 
 
 def _rationale_rows(rationales: Sequence[Rationale]) -> pd.DataFrame:

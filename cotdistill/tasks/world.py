@@ -89,7 +89,7 @@ def make_world(seed: int, settings: WorldSettings) -> World:
     check(settings)
     rng = random.Random(stable_seed("facts", seed))
     groups = list(GROUPS[: settings.groups])
-    table = {}
+    table: dict[tuple[str, str], str] = {}
     for relation, values in VALUES.items():
         spread = [values[i % len(values)] for i in range(len(groups))]
         rng.shuffle(spread)
