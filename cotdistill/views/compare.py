@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 import streamlit as st
 
-from cotdistill.config import plain
 from cotdistill.rationales.conditions import parse
 from cotdistill.studies import results
 from cotdistill.studies.jobs import Study
@@ -44,11 +45,11 @@ def draw(store: Store) -> None:
     summaries = results.summary(store, study.id)
     if any(s.finished < s.planned for s in summaries):
         st.info(plain_markdown(report.missing_told(summaries)), icon=":material/hourglass_top:")
-        queue.live(store, short=True, study=study.id)
+        queue.live(store, short=True)
     if not any(s.finished for s in summaries):
         frame.empty("No run of this study has finished yet", "The first point appears with the first finished run.")
         return
-    _accuracy(summaries)
+    accuracy(summaries)
     _differences(store, study, baseline)
     _curves(store, study, {s.condition: s.label for s in summaries})
     _table(store, study, summaries, baseline)
@@ -61,14 +62,18 @@ def _about(store: Store, study: Study, spec: StudySpec) -> str:
     return " · ".join(told)
 
 
-def _accuracy(summaries: list[results.ConditionSummary]) -> None:
+def accuracy(summaries: Sequence[results.ConditionSummary]) -> None:
+    """The accuracy figure with its caption; Home shows it too."""
     rows = report.accuracy_rows(summaries)
+    if not rows:
+        st.caption("The first accuracy appears with the first finished run.")
+        return
     chance = next((s.chance for s in summaries if s.chance is not None), None)
     _figure(figures.accuracy(rows, chance, report.accuracy_title(rows, chance)), "accuracy")
     first = next(s for s in summaries if s.finished)
     st.caption(plain_markdown(
         f"{first.items:,} test questions in {first.clusters:,} clusters. Small ticks: each replicate. Large mark: their mean. "
-        f"Bar: 95 % interval, {first.speaks_of}. Hollow marks are controls. Dotted line: chance."
+        f"Bar: 95 % interval, {first.speaks_of}. Hollow marks are controls. Dotted line: chance. {report.missing_told(summaries)}"
     ))  # fmt: skip
 
 
@@ -81,7 +86,11 @@ def _differences(store: Store, study: Study, baseline: str) -> None:
         return
     _figure(figures.forest(rows, name, report.difference_title(rows, name)), "forest")
     kinds = list(dict.fromkeys(row.kind for row in compared.rows))
-    st.caption(plain_markdown(f"Paired on questions and replicates, to {name}. Bar: 95 % interval; {'; '.join(kinds)}. {'Provisional. ' if compared.provisional else ''}"))
+    st.caption(
+        plain_markdown(
+            f"Paired on questions and replicates, to {name}. Bar: 95 % interval; {'; '.join(kinds)}. {'Provisional. ' if compared.provisional else ''}"
+        )
+    )
 
 
 def _curves(store: Store, study: Study, labels: dict[str, str]) -> None:
@@ -97,7 +106,7 @@ def _curves(store: Store, study: Study, labels: dict[str, str]) -> None:
         axis = frame.choose("Against", list(AXES), key="against", told=lambda a: AXES[a])
     title, share = CURVES[name]
     rows = report.curve_rows(table, labels, name, axis)
-    _figure(figures.curves(rows, AXES[axis], title, report.curve_title(rows, title, share), share=share), "curves")
+    _figure(figures.curves(rows, AXES[axis], title, report.curve_title(rows, title, share=share), share=share), "curves")
     st.caption(plain_markdown("Strong line: mean over replicates; faint lines: each of them. Dotted: controls; dashed: transformed rationales."))
 
 
@@ -112,12 +121,22 @@ def _table(store: Store, study: Study, summaries: list[results.ConditionSummary]
             f"against {parse(baseline).label}": points(row.difference) if row else "–", "interval of it": between_points(row.low, row.high) if row else "–",
             "p": p_value(row.p) if row else "–", "verdict": row.word if row else "–", "tokens": count(s.tokens), "written as": s.condition,
         })  # fmt: skip
-    st.dataframe(pd.DataFrame(shown), hide_index=True)
+    st.dataframe(pd.DataFrame(shown), hide_index=True, height="content")
     runs = results.runs(store, study.id)
-    st.download_button("Every run as CSV", report.csv_text(list(runs.columns), runs.itertuples(index=False)), f"{study.name}-runs.csv", "text/csv", icon=":material/download:")
+    st.download_button(
+        "Every run as CSV",
+        report.csv_text(list(runs.columns), runs.itertuples(index=False)),
+        f"{study.name}-runs.csv",
+        "text/csv",
+        icon=":material/download:",
+    )
     with st.expander("What this study set, where it is not the default"):
         st.json(changed(spec_from_mapping(study.spec), StudySpec()))
-    frame.terminal(command("compare", study.name, "--baseline", baseline), command("study", "show", study.name), command("runs", "list", "--study", study.name, "--json"))
+    frame.terminal(
+        command("compare", study.name, "--baseline", baseline),
+        command("study", "show", study.name),
+        command("runs", "list", "--study", study.name, "--json"),
+    )
 
 
 def _figure(figure: object, key: str) -> None:

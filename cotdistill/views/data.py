@@ -20,7 +20,9 @@ KEY = "world"
 
 
 def draw(store: Store) -> None:
-    frame.heading("Data", "Questions with choices, answers and a teacher's rationales; and what becomes of a rationale under every condition, token by token.")
+    frame.heading(
+        "Data", "Questions with choices, answers and a teacher's rationales; and what becomes of a rationale under every condition, token by token."
+    )
     known = {str(row["id"]): row for row in list_tasks(store.tasks_root)}
     left, middle, right = st.columns([3, 3, 2], vertical_alignment="bottom")
     with left:
@@ -36,7 +38,7 @@ def draw(store: Store) -> None:
         return
     with middle:
         source = frame.choose("Rationales by", list(task.sources), key="source", start=task.default_source) if task.sources else ""
-    _numbers(task, known[name])
+    _numbers(task)
     example.draw(task, source)
     facts.draw(task)
     frame.terminal(command("tasks", "show", task.name), command("tasks", "list"), command("tasks", "export", task.name, "FOLDER"))
@@ -50,7 +52,16 @@ def _told(row: dict[str, Any]) -> str:
 def _dials() -> tuple[dict[str, Any] | None, int]:
     """The dials of the generated task; None where all stand at their defaults, so that the usual world is named as everywhere."""
     with st.expander("Dials of the generated task", icon=":material/tune:"):
-        world = st.number_input("World", min_value=0, max_value=10_000, step=1, key=KEY, bind="query-params", help="The seed of the world: another table of facts, other creatures.", width=220)
+        world = st.number_input(
+            "World",
+            min_value=0,
+            max_value=10_000,
+            step=1,
+            key=KEY,
+            bind="query-params",
+            help="The seed of the world: another table of facts, other creatures.",
+            width=220,
+        )
         try:
             chosen = forms.config(WorldSettings, WorldSettings(), key=f"{KEY}.dials", columns=4)
         except CotdistillError as error:
@@ -60,12 +71,10 @@ def _dials() -> tuple[dict[str, Any] | None, int]:
     return changed or None, int(world)
 
 
-def _numbers(task: Task, row: dict[str, Any]) -> None:
-    rows = row.get("rows", {})
+def _numbers(task: Task) -> None:
     with st.container(horizontal=True):
-        for split in ("train", "dev", "test"):
-            st.metric(split, f"{int(rows.get(split, 0)):,}", width="content", help=plain_markdown(task.roles.get(split, "")) or None)
+        for split, name in (("train", "Training rows"), ("dev", "Dev rows"), ("test", "Test questions")):
+            st.metric(name, f"{len(task.examples(split)):,}", width="content", help=plain_markdown(task.roles.get(split, "")) or None)
         st.metric("Chance", percent(task.chance), width="content", help="The mean of one over the number of choices, on test.")
     roles = "; ".join(f"{split}: {told}" for split, told in task.roles.items())
-    kind = "An artificial task, made by code from a seed. " if task.artificial else ""
-    st.caption(plain_markdown(f"{kind}{task.help} {roles}".strip()))
+    st.caption(plain_markdown(". ".join(part.rstrip(". ") for part in (task.help, roles) if part) + "."))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import streamlit as st
@@ -23,35 +24,35 @@ from cotdistill.views.wording import plain_markdown
 START = "label_only,pre_cot,post_cot,shuffled,masked,swapped"
 # A second page of conditions helps nobody: what is compared must stand on one screen.
 MOST = 24
+SPLITS = ("train", "dev", "test")
 
 
 def draw(task: Task, source: str) -> None:
     """The centrepiece of page Data."""
-    frame.section("One example under every condition", "Exactly what a student reads. Hover over a token for its id, its span and its place in the teacher's rationale.")
-    split, seed = _controls(task)
+    frame.section(
+        "One example under every condition",
+        "Exactly what a student reads. Hover over a token for its id, its span and its place in the teacher's rationale.",
+    )
+    bar = st.container(horizontal=True, vertical_alignment="bottom")
+    with bar:
+        split = str(st.segmented_control("Split", SPLITS, default="train", required=True, key="split", bind="query-params"))
     corpus = _read(task, task.digest, source, source, split)[1]
     if not corpus.examples:
         st.info(f"The {split} split has no rows.")
         return
-    index = _step(corpus.examples)
+    with bar:
+        index = _step(corpus.examples)
+        seed = int(st.number_input(
+            "Transform seed", min_value=0, max_value=2**31, step=1, key="draw", bind="query-params", width=150, help="Replicate r of a study draws with seed r."
+        ))  # fmt: skip
+        st.button("Draw again", icon=":material/casino:", on_click=_next_seed, help="The next transform seed: another shuffle, another partner.")
     example = corpus.examples[index]
     _question(example)
     conditions = _conditions(task)
     st.html(markup.legend())
     st.html(markup.cards([_card(task, source, split, example, condition, seed) for condition in conditions]))
-    frame.terminal(*(command("preview", "--task", task.name, "--condition", str(c), "--example", example.id) for c in conditions[:3]))
-
-
-def _controls(task: Task) -> tuple[str, int]:
-    left, middle, right = st.columns([2, 2, 3], vertical_alignment="bottom")
-    with left:
-        split = frame.choose("Split", ["train", "dev", "test"], key="split")
-    with middle:
-        seed = st.number_input(
-            "Transform seed", min_value=0, max_value=2**31, step=1, key="draw", bind="query-params", help="Replicate r of a study draws with seed r."
-        )
-    right.button("Draw again", icon=":material/casino:", on_click=_next_seed, help="The next transform seed: another shuffle, another partner.")
-    return split, int(seed)
+    lines = [command("preview", "--task", task.name, "--condition", str(c), "--example", example.id, "--seed", str(seed)) for c in conditions[:3]]
+    frame.terminal(*lines, label="This preview in the terminal")
 
 
 def _next_seed() -> None:
@@ -78,12 +79,13 @@ def _step(examples: Sequence[Example]) -> int:
         if given in ids:
             at = ids[given]
         else:
-            st.warning(f"The link names example “{plain_markdown(given[:80])}”, which is not in this split; showing the first.", icon=":material/link_off:")
+            st.warning(
+                f"The link names example “{plain_markdown(given[:80])}”, which is not in this split; showing the first.", icon=":material/link_off:"
+            )
     st.session_state["row"] = at + 1
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        st.button("Previous", icon=":material/arrow_back:", shortcut="Left", on_click=_move, args=(-1, last), disabled=at == 0)
-        st.button("Next", icon=":material/arrow_forward:", shortcut="Right", on_click=_move, args=(1, last), disabled=at == last)
-        row = st.number_input(f"Example, 1 to {last + 1:,}", min_value=1, max_value=last + 1, step=1, key="row", width=220)
+    st.button("Previous", icon=":material/arrow_back:", shortcut="Left", on_click=_move, args=(-1, last), disabled=at == 0)
+    st.button("Next", icon=":material/arrow_forward:", shortcut="Right", on_click=_move, args=(1, last), disabled=at == last)
+    row = st.number_input(f"Example, 1 to {last + 1:,}", min_value=1, max_value=last + 1, step=1, key="row", width=170)
     st.query_params["example"] = examples[int(row) - 1].id
     return int(row) - 1
 
@@ -104,9 +106,19 @@ def _question(example: Example) -> None:
 
 def offered(sources: Sequence[str]) -> list[str]:
     """Conditions to pick from without typing: those of the built-in studies, the placements and the presets, in canonical form."""
-    named = [str(c) for study in STUDIES for c in study.make().parsed() if c.source in ("", *sources)]
-    named += [p.name for p in PLACEMENTS] + [preset.condition for preset in PRESETS]
-    return list(dict.fromkeys(str(parse(text)) for text in named))
+    found = [str(c) for study in STUDIES for c in study.make().parsed() if c.source in ("", *sources)]
+    found += [p.name for p in PLACEMENTS] + [preset.condition for preset in PRESETS]
+    return list(dict.fromkeys(str(parse(text)) for text in found))
+
+
+@cache
+def _names() -> dict[str, str]:
+    return {text: parse(text).label for text in offered(())}
+
+
+def named(text: str) -> str:
+    """A condition in a list to pick from: its name if it is one of the usual ones, else the text that a person has typed or composed."""
+    return _names().get(text, text)
 
 
 def _conditions(task: Task) -> list[Condition]:
@@ -120,7 +132,9 @@ def _conditions(task: Task) -> list[Condition]:
         list(dict.fromkeys([*start, *offered(task.sources), *st.session_state.get("shown", ())])),
         default=start,
         key="shown",
+        format_func=named,
         accept_new_options=True,
+        wrap=True,
         max_selections=MOST,
     )
     found: list[Condition] = []
@@ -134,7 +148,7 @@ def _conditions(task: Task) -> list[Condition]:
 
 def composer(task: Task, key: str, field: str) -> None:
     """A form that puts a condition together and adds it to the list held in the session under `field`."""
-    with st.popover("Compose a condition", icon=":material/add:"):
+    with st.popover("Compose", icon=":material/add:", help="Put a condition together from its parts"):
         try:
             condition = forms.condition(task.sources, key=key)
         except CotdistillError as error:

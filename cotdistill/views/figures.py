@@ -5,11 +5,11 @@ Accuracies and differences come as shares (0.72) and are drawn in percent and po
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cotdistill.views.palette import BAD, GOOD, OPEN, look, tint
+from cotdistill.views.palette import BAD, GOOD, OPEN, hue, look, tint
 from cotdistill.views.wording import between, between_points, percent, points
 
 GROUND = "#8A8F94"
@@ -65,7 +65,16 @@ def template() -> Any:
     axis = {"showgrid": True, "gridcolor": tint(GROUND, 0.22), "zeroline": False, "ticks": "", "automargin": True, "title": {"standoff": 12}}
     return go.layout.Template(
         layout={
-            "title": {"x": 0.0, "xref": "container", "xanchor": "left", "y": 1.0, "yref": "container", "yanchor": "top", "font": {"size": 17}, "pad": {"t": 6}},
+            "title": {
+                "x": 0.0,
+                "xref": "container",
+                "xanchor": "left",
+                "y": 1.0,
+                "yref": "container",
+                "yanchor": "top",
+                "font": {"size": 17},
+                "pad": {"t": 6},
+            },
             "font": {"size": 13},
             "margin": {"l": 8, "r": 24, "t": 52, "b": 48},
             "xaxis": axis,
@@ -110,13 +119,21 @@ def accuracy(rows: Sequence[AccuracyRow], chance: float | None, title: str) -> A
             hovertemplate=f"{_safe(row.label)}: {percent(row.mean)}<extra></extra>",
         )
         missing = f"  ({len(row.replicates)} of {row.planned})" if len(row.replicates) < row.planned else ""
-        figure.add_annotation(x=1.0, xref="paper", y=place, text=f"{100 * row.mean:.1f}{missing}", showarrow=False, xanchor="left", xshift=10, font_size=13)
+        figure.add_annotation(
+            x=1.0, xref="paper", y=place, text=f"<b>{100 * row.mean:.1f}</b>{missing}", showarrow=False, xanchor="left", xshift=10, font_size=13
+        )
     if chance is not None:
         figure.add_vline(x=100 * chance, line={"dash": "dot", "width": 1.4, "color": GROUND})
         figure.add_annotation(
-            x=100 * chance, y=1.0, yref="paper", text=f"chance {100 * chance:.0f} %", showarrow=False, yanchor="bottom", font={"size": 12, "color": GROUND}
+            x=100 * chance,
+            y=1.0,
+            yref="paper",
+            text=f"chance {100 * chance:.0f} %",
+            showarrow=False,
+            yanchor="bottom",
+            font={"size": 12, "color": GROUND},
         )
-    _rows_axis(figure, [row.label for row in ordered])
+    _rows_axis(figure, ordered)
     every = [v for row in rows for v in (*row.replicates, row.mean, row.low, row.high, chance) if v is not None]
     low, high = (min(every), max(every)) if every else (0.0, 1.0)
     room = max(0.02, 0.06 * (high - low))
@@ -141,9 +158,9 @@ def forest(rows: Sequence[DifferenceRow], baseline: str, title: str) -> Any:
             marker={"symbol": seen.mark, "size": 12, "color": seen.color, "line": {"width": 1.8, "color": seen.color}},
             hovertemplate=f"{_safe(told)}<extra></extra>",
         )
-        text = f"{points(row.difference)}  <span style='color:{row.color}'>{_safe(row.word)}</span>"
+        text = f"<b>{points(row.difference)}</b>  <span style='color:{row.color}'>{_safe(row.word)}</span>"
         figure.add_annotation(x=1.0, xref="paper", y=place, text=text, showarrow=False, xanchor="left", align="left", xshift=10, font_size=13)
-    _rows_axis(figure, [row.label for row in ordered])
+    _rows_axis(figure, ordered)
     figure.update_xaxes(title_text=f"points of accuracy against {_safe(baseline)}")
     figure.update_layout(margin_r=190)
     return figure
@@ -177,18 +194,18 @@ def curves(shown: Sequence[Curve], x_title: str, y_title: str, title: str, *, sh
     return figure
 
 
-def labels(counts: dict[str, int], title: str, x_title: str) -> Any:
-    """How often each answer is right, largest on top."""
+def bars(counts: Mapping[str, int], title: str, x_title: str) -> Any:
+    """How often each thing occurs, the most frequent on top."""
     ordered = sorted(counts.items(), key=lambda pair: pair[1])
-    figure = _figure(title, height=AROUND + 22 * len(ordered))
+    figure = _figure(title, height=AROUND + 20 * len(ordered))
     figure.add_bar(
         x=[number for _, number in ordered],
         y=list(range(len(ordered))),
         orientation="h",
-        marker_color=tint("#1B7FC2", 0.75),
+        marker_color=tint(GROUND, 0.75),
         hovertemplate=[f"{_safe(name)}: {number:,}<extra></extra>" for name, number in ordered],
     )
-    _rows_axis(figure, [name for name, _ in ordered])
+    figure.update_yaxes(tickvals=list(range(len(ordered))), ticktext=[_safe(name) for name, _ in ordered], showgrid=False, fixedrange=True)
     figure.update_xaxes(title_text=x_title, rangemode="tozero")
     return figure
 
@@ -210,7 +227,7 @@ def _name_ends(figure: Any, ends: list[tuple[float, Curve]]) -> None:
     shift = min(0.0, middle - sum(at for at, _, _ in placed) / len(placed))
     for at, _, curve in placed:
         figure.add_annotation(
-            x=1.0, xref="paper", y=at + shift, text=_safe(curve.label), showarrow=False, xanchor="left", xshift=8, font={"color": look(curve.condition).color, "size": 12}
+            x=1.0, xref="paper", y=at + shift, text=_safe(curve.label), showarrow=False, xanchor="left", xshift=8, font={"color": hue(curve.condition), "size": 12}
         )  # fmt: skip
 
 
@@ -220,9 +237,11 @@ def _bar(figure: Any, low: float, high: float, place: int, color: str, told: str
     )
 
 
-def _rows_axis(figure: Any, names: Sequence[str]) -> None:
+def _rows_axis(figure: Any, rows: Sequence[AccuracyRow | DifferenceRow]) -> None:
+    """One row a condition, its name in the condition's own colour."""
+    names = [f"<span style='color:{hue(row.condition)}'>{_safe(row.label)}</span>" for row in rows]
     figure.update_yaxes(
-        tickvals=list(range(len(names))), ticktext=[_safe(name) for name in names], range=[-0.6, len(names) - 0.3], showgrid=False, fixedrange=True
+        tickvals=list(range(len(rows))), ticktext=names, tickfont_size=13, range=[-0.6, len(rows) - 0.3], showgrid=False, fixedrange=True
     )
     figure.update_layout(margin_r=90)
 

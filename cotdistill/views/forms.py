@@ -79,7 +79,10 @@ def condition(sources: Collection[str], *, key: str) -> Condition:
     """A condition composed from placement, transforms with their parameters, source and budget; GrammarError as the grammar gives it."""
     placement = st.selectbox("Placement", [p.name for p in PLACEMENTS if p.uses_rationale], key=f"{key}.placement", format_func=_told_placement)
     names = st.multiselect(
-        "Transforms, applied in this order", [t.name for t in TRANSFORMS if t.name != "identity"], key=f"{key}.transforms", placeholder="none: the full rationale"
+        "Transforms, applied in this order",
+        [t.name for t in TRANSFORMS if t.name != "identity"],
+        key=f"{key}.transforms",
+        placeholder="none: the full rationale",
     )
     text = placement
     for place, name in enumerate(names):

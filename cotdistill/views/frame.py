@@ -67,7 +67,7 @@ def bad_rows(rows: list[dict[str, Any]]) -> None:
 
 def terminal(*commands: str, label: str = "The same in the terminal") -> None:
     """The command that does what the page just showed or would do."""
-    with st.expander(label, icon=":material/terminal:"):
+    with st.expander(label, icon=":material/terminal:", type="compact"):
         for one in commands:
             st.code(one, language="bash", wrap_lines=True)
 

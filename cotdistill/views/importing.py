@@ -1,11 +1,94 @@
-"""Import of a task."""
+"""Import of a task: a folder or file by path, or a dropped file. The work is done by the terminal's own command in a process of its own."""
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
 import streamlit as st
 
+from cotdistill.errors import CotdistillError
 from cotdistill.studies.store import Store
+from cotdistill.tasks.columns import ColumnMap, guess_columns
+from cotdistill.tasks.files import Preview, read_source
+from cotdistill.views import forms, frame
+from cotdistill.views.commands import command
+from cotdistill.views.wording import plain_markdown, plural
+
+LONGEST_SECONDS = 600
 
 
 def draw(store: Store) -> None:
-    st.caption("soon")
+    """The form: where from, what it holds, which column is what; then the import with its bad rows."""
+    st.caption("A folder with {train,dev,test}.{jsonl,csv,parquet}[.gz], and rationales/SPLIT.SOURCE.jsonl if there are more; or one file.")
+    given = st.text_input("Folder or file on this machine", key="import.path", placeholder="/data/commonsenseqa")
+    dropped = st.file_uploader("or drop one file", type=["jsonl", "csv", "parquet", "gz"], key="import.file")
+    if not given.strip() and dropped is None:
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(given.strip()).expanduser()
+        if dropped is not None:
+            path = Path(folder) / Path(dropped.name).name
+            path.write_bytes(dropped.getvalue())
+        try:
+            found = read_source(path)
+        except CotdistillError as error:
+            frame.problem(error)
+            return
+        columns = _columns(found)
+        name = st.text_input("Name of the task", value=path.name.split(".")[0][:64], key="import.name")
+        keep = st.toggle("Import the good rows if some are bad", key="import.keep")
+        words = ["tasks", "import", str(path), "--name", name.strip(), *(["--keep-good-rows"] if keep else []), *columns]
+        if columns is not None and st.button("Import", type="primary", key="import.go"):
+            with st.spinner("Reading rows and training tokenizers…"):
+                _told(_run(store, words))
+        frame.terminal(command(*(words if dropped is None else ["FILE" if word == str(path) else word for word in words])))
+
+
+def _columns(found: Preview) -> list[str]:
+    """What the file holds, and which column is what; gives the options of the command."""
+    st.caption(plain_markdown("; ".join(f"{file}: {plural(count, 'row')}" for file, count in found.counts.items())))
+    st.dataframe(pd.DataFrame([{k: str(v) for k, v in row.items()} for row in found.rows[:3]]), hide_index=True)
+    if found.problems:
+        st.warning(f"{plural(len(found.problems), 'row')} cannot be read; each is listed when you import.", icon=":material/rule:")
+    guessed = guess_columns(found.columns)
+    with st.expander("Which column is what", expanded=bool(guessed.missing())):
+        chosen = forms.form(guessed, "import.columns")
+    if chosen == guessed:
+        return []
+    told = {name: str(value) for name, value in vars(chosen).items() if value != getattr(ColumnMap(), name)}
+    return ["--columns", ",".join(f"{name}={value}" for name, value in told.items())]
+
+
+def _run(store: Store, words: list[str]) -> dict[str, Any]:
+    """The document that the command prints."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "cotdistill", *words, "--json"],
+        env={**os.environ, "COTDISTILL_HOME": str(store.home)},
+        capture_output=True,
+        text=True,
+        timeout=LONGEST_SECONDS,
+        check=False,
+    )
+    try:
+        return dict(json.loads(ran.stdout))
+    except ValueError:
+        return {"error": {"message": "The import ended without an answer.", "hint": ran.stderr[-300:]}}
+
+
+def _told(document: dict[str, Any]) -> None:
+    if error := document.get("error"):
+        st.error(plain_markdown(f"{error['message']} {error.get('hint', '')}"), icon=":material/error:")
+        return
+    rows = ", ".join(f"{split} {count:,} ({document['roles'].get(split, '')})" for split, count in document["rows"].items())
+    st.success(plain_markdown(f"Imported {document['task']}: {rows}."), icon=":material/check:")
+    for warning in document["warnings"]:
+        st.caption(plain_markdown(warning))
+    if document["problems"]:
+        st.dataframe(pd.DataFrame(document["problems"]), hide_index=True)

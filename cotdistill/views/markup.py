@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cotdistill.views.palette import BAD, OTHER_HUE, STATES, look, tint
 from cotdistill.views.spans import Piece
@@ -45,7 +45,7 @@ def sign(condition: str) -> str:
 def cards(shown: Iterable[Card]) -> str:
     """Conditions side by side, as many a row as there is room for."""
     inside = "".join(_card(card) for card in shown)
-    return f'<div style="display:grid;grid-template-columns:repeat(auto-fill,minmax(340px,1fr));gap:14px">{inside}</div>'
+    return f'<div style="display:grid;grid-template-columns:repeat(auto-fill,minmax(300px,1fr));gap:14px">{inside}</div>'
 
 
 def _card(card: Card) -> str:
@@ -66,7 +66,7 @@ def _none() -> str:
 
 
 def _sequence(pieces: Sequence[Piece]) -> str:
-    return "".join(_piece(piece) for piece in pieces)
+    return "".join(_piece(replace(piece, text=piece.text.lstrip(" ")) if place == 0 else piece) for place, piece in enumerate(pieces))
 
 
 def _piece(piece: Piece) -> str:
@@ -90,7 +90,7 @@ def _piece(piece: Piece) -> str:
         told.append("from elsewhere" if piece.origin < 0 else f"place {piece.origin + 1} of the intact rationale")
     text = escape(piece.text).replace("\n", "↵\n")
     if piece.segment == "end":
-        text = " ⏹"
+        text = " ‹end›"
     gap = ""
     if piece.gap:
         gap = f'<span style="color:{FOREIGN_COLOR};font-size:0.8em" title="{piece.gap} tokens of the intact rationale left out here"> ⁁{piece.gap}</span>'
@@ -99,6 +99,7 @@ def _piece(piece: Piece) -> str:
 
 def legend() -> str:
     """How the spans of the cards are to be read."""
+
     def swatch(style: str, text: str) -> str:
         return f'<span style="white-space:nowrap"><span style="{style};padding:1px 5px">text</span> {text}</span>'
 
@@ -107,7 +108,9 @@ def legend() -> str:
         swatch(f"background:{tint(RATIONALE_COLOR, 0.14)};border-bottom:2px solid {RATIONALE_COLOR}", "rationale, predicted"),
         swatch(f"background:{tint(RATIONALE_COLOR, 0.14)}", "no line: read, never predicted"),
         swatch(f"background:{tint(RATIONALE_COLOR, 0.14)};border-top:2px dotted {RATIONALE_COLOR}", "moved"),
-        swatch(f"background:repeating-linear-gradient(135deg,{tint(FOREIGN_COLOR, 0.28)} 0 3px,{tint(FOREIGN_COLOR, 0.1)} 3px 6px)", "from elsewhere"),
+        swatch(
+            f"background:repeating-linear-gradient(135deg,{tint(FOREIGN_COLOR, 0.28)} 0 3px,{tint(FOREIGN_COLOR, 0.1)} 3px 6px)", "from elsewhere"
+        ),
         f'<span style="white-space:nowrap"><span style="color:{FOREIGN_COLOR}">⁁3</span> three tokens left out</span>',
     )
     return f'<div style="display:flex;flex-wrap:wrap;gap:6px 22px;{_SMALL};opacity:0.9">{"".join(parts)}</div>'
@@ -147,7 +150,9 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Cell | Marks]], label: st
 
 def _cell(cell: Cell | Marks) -> str:
     if isinstance(cell, Marks):
-        drawn = (f'<span style="color:{STATES.get(s, STATES["new"])[1]}" title="{escape(s)}">{STATES.get(s, STATES["new"])[0]}</span>' for s in cell.states)
+        drawn = (
+            f'<span style="color:{STATES.get(s, STATES["new"])[1]}" title="{escape(s)}">{STATES.get(s, STATES["new"])[0]}</span>' for s in cell.states
+        )
         return f'<td style="padding:5px 12px 5px 0;letter-spacing:2px">{"".join(drawn)}</td>'
     style = ["padding:5px 12px 5px 0", "vertical-align:baseline"]
     style += ["text-decoration:line-through", "opacity:0.55"] if cell.struck else []

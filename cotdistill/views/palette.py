@@ -82,6 +82,11 @@ def look(condition: Condition | str) -> Look:
     return Look(color, _open(mark) if hollow else mark, dash, hollow)
 
 
+def hue(condition: Condition | str) -> str:
+    """The plain hue of the condition's placement, for its name in a figure: text needs more contrast than a mark."""
+    return HUES.get((parse(condition) if isinstance(condition, str) else condition).placement, OTHER_HUE)
+
+
 def _open(mark: str) -> str:
     return mark.replace("-dot", "-open-dot") if mark.endswith("-dot") else f"{mark}-open"
 

@@ -59,13 +59,18 @@ def numbers(planned: planning.Plan) -> None:
     with st.container(horizontal=True):
         st.metric("Runs", f"{len(planned.runs)}{bases}", help=f"{done} of the runs are done already and are reused.", width="content")
         low, high = planned.seconds
-        st.metric("Time", about(low, high) if high > 0 else "none left", help="Of what is not done yet, from this store's own runs where there are some.", width="content")
+        st.metric(
+            "Time",
+            about(low, high) if high > 0 else "none left",
+            help="Of what is not done yet, from this store's own runs where there are some.",
+            width="content",
+        )
         st.metric("Detects", effect_told(planned), width="content", help=plain_markdown(str(planned.effect.get("label", ""))) or None)
         st.metric("Memory a run", f"{planned.memory_mb:,.0f} MB", width="content")
 
 
 def draw(planned: planning.Plan) -> None:
-    """Numbers, checks and the table of runs."""
+    """Numbers and checks."""
     numbers(planned)
     excluded = f"; {plural(planned.excluded_rows, 'row')} without a rationale left out of every condition" if planned.excluded_rows else ""
     st.caption(f"{planned.train_rows:,} training rows{excluded}; {planned.test_items:,} test questions.")
@@ -73,7 +78,12 @@ def draw(planned: planning.Plan) -> None:
         st.warning(plain_markdown(check), icon=":material/rule:")
     if not planned.checks:
         st.caption(":material/check: Lengths, rationales and partners are in order.")
-    st.html(table(planned))
+
+
+def told(planned: planning.Plan) -> str:
+    """How much of a plan is there already: "33 runs, 12 done"."""
+    done = sum(run.state == "finished" for run in planned.runs)
+    return plural(len(planned.runs), "run") + (f", {done} done and struck out" if done else ", none done yet")
 
 
 def table(planned: planning.Plan) -> str:
@@ -86,17 +96,18 @@ def table(planned: planning.Plan) -> str:
     for condition in dict.fromkeys(run.condition for run in planned.runs):
         runs = [run for run in planned.runs if run.condition == condition]
         rows.append(_row(str(condition), condition.label, [run.state for run in runs], sum(run.job.seconds for run in runs)))
-    return markup.table(("Condition", "Replicates", "State", "Time"), rows, "runs of the plan")
+    return markup.table(("Condition", "Written as", "Replicates", "State", "Computing"), rows, "runs of the plan")
 
 
 def _row(condition: str, label: str, states: list[str], seconds: float) -> list[markup.Cell | markup.Marks]:
     done = all(state == "finished" for state in states)
     counted = {state: states.count(state) for state in dict.fromkeys(states)}
-    told = "done, reused" if done else ", ".join(f"{number} {state}" if len(counted) > 1 else state for state, number in counted.items())
+    shown = "done, reused" if done else ", ".join(f"{number} {state}" if len(counted) > 1 else state for state, number in counted.items())
     return [
         markup.Cell(label, struck=done, condition=condition, title=condition),
+        markup.Cell(condition, code=bool(condition), quiet=True),
         markup.Marks(tuple(states)),
-        markup.Cell(told, quiet=True),
+        markup.Cell(shown, quiet=True),
         markup.Cell(duration(seconds), struck=done, quiet=True),
     ]
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 import streamlit as st
 
@@ -17,7 +18,8 @@ from cotdistill.views.wording import ago, capital, count, duration, percent, pla
 
 # More rows than this are counted, not drawn: a queue of thousands must not slow the page.
 SHOWN = 8
-LOG_CHARACTERS = 20_000
+# Runs offered in the list of details, newest first; older ones are reached by their number in the URL.
+LISTED = 300
 
 # What can be done to a run: verb of the terminal -> its name on the page.
 ACTIONS = {
@@ -77,41 +79,42 @@ def _workers(store: Store) -> None:
 
 
 @st.fragment(run_every=2)
-def live(store: Store, *, short: bool = False, study: int | None = None) -> None:
+def live(store: Store, *, short: bool = False) -> None:
     """What changes by itself. short: only what runs now, for Home and Compare; there the page is drawn again when a run ends."""
-    jobs = store.queue.jobs(study=study) if study is not None else store.queue.jobs()
-    groups: dict[str, list[Job]] = {name: [] for name in OFFERED}
-    for job in jobs:
-        groups["held" if job.held and job.state == "queued" else job.state].append(job)
-    if groups["queued"] or groups["running"]:
+    running = store.queue.jobs(state="running")
+    waiting = sorted(store.queue.jobs(state="queued"), key=lambda job: job.position)
+    counted = Counter(store.queue.states().values())
+    if running or waiting:
         # Somebody may have killed it, or the machine was started again: whoever looks at the queue brings it back.
         ensure_supervisor(store)
-    _summary(store, groups)
-    for job in groups["running"]:
+    _summary(store, running, waiting, counted)
+    for job in sorted(running, key=lambda job: job.started or 0):
         _running(store, job, short=short)
     if short:
-        ended = sum(len(groups[state]) for state in ("finished", "failed", "stopped"))
+        ended = counted.total() - len(running) - len(waiting)
         if st.session_state.setdefault("queue.ended", ended) != ended:
             st.session_state["queue.ended"] = ended
             st.rerun(scope="app")
         return
-    for job in groups["failed"][:SHOWN]:
+    for job in store.queue.jobs(state="failed", limit=SHOWN) if counted["failed"] else ():
         _failed(store, job)
-    for state, title in (("queued", "Waiting"), ("held", "Paused"), ("stopped", "Stopped"), ("finished", "Finished")):
-        _rows(store, state, title, groups[state])
-    if not jobs:
+    _rows(store, "queued", "Waiting", [job for job in waiting if not job.held])
+    _rows(store, "held", "Paused", [job for job in waiting if job.held])
+    for state, title in (("stopped", "Stopped"), ("finished", "Finished")):
+        if counted[state]:
+            _rows(store, state, title, store.queue.jobs(state=state, limit=SHOWN), counted[state])
+    if not counted:
         frame.empty("Nothing has been queued yet", "Launch a study above, or run the starter study.")
 
 
-def _summary(store: Store, groups: dict[str, list[Job]]) -> None:
-    told = [f"{len(found)} {name}" for name, found in (("running", groups["running"]), ("waiting", groups["queued"]), ("paused", groups["held"])) if found]
-    told += [plural(len(groups["finished"]), "run") + " finished"] if groups["finished"] else []
-    told += [f"{len(groups['failed'])} failed"] if groups["failed"] else []
-    waiting = sum(job.estimate or 0.0 for job in groups["queued"]) + sum(left or 0.0 for left in map(time_left, groups["running"]))
-    if waiting and not store.queue.paused:
-        told.append(f"about {duration(waiting / max(1, store.queue.workers()))} left")
-    if told:
-        st.markdown(f"**{capital(' · '.join(told))}**")
+def _summary(store: Store, running: Sequence[Job], waiting: Sequence[Job], counted: Mapping[str, int]) -> None:
+    held = sum(job.held for job in waiting)
+    told = [f"{number} {name}" for number, name in ((len(running), "running"), (len(waiting) - held, "waiting"), (held, "paused")) if number]
+    told += [f"{counted[state]} {state}" for state in ("finished", "failed", "stopped") if counted.get(state)]
+    left = sum(job.estimate for job in waiting if not job.held) + sum(time_left(job) or job.estimate for job in running)
+    if left and not store.queue.paused:
+        told.append(f"about {duration(left / max(1, store.queue.workers()))} left")
+    st.markdown(f"**{capital(' · '.join(told))}**" if told else ":gray[Nothing runs.]")
 
 
 def time_left(job: Job, now: float | None = None) -> float | None:
@@ -142,24 +145,26 @@ def _running(store: Store, job: Job, *, short: bool) -> None:
 def _failed(store: Store, job: Job) -> None:
     error = job.error or {}
     with st.container(border=True, horizontal=True, vertical_alignment="center"):
-        st.markdown(f":material/error: **{plain_markdown(job.label or job.kind)}** failed: {plain_markdown(str(error.get('message', 'no cause was recorded')))}")
+        st.markdown(
+            f":material/error: **{plain_markdown(job.label or job.kind)}** failed: {plain_markdown(str(error.get('message', 'no cause was recorded')))}"
+        )
         st.button("Retry", key=f"retry.{job.id}", on_click=act, args=(store, "retry", job.id), icon=":material/refresh:")
         st.button("Log", key=f"log.{job.id}", on_click=act, args=(store, "log", job.id), icon=":material/article:")
     if error.get("hint"):
         st.caption(f"What to do: {plain_markdown(str(error['hint']))}")
 
 
-def _rows(store: Store, state: str, title: str, jobs: Sequence[Job]) -> None:
+def _rows(store: Store, state: str, title: str, jobs: Sequence[Job], total: int = 0) -> None:
     if not jobs:
         return
-    ordered = sorted(jobs, key=lambda j: j.position) if state in ("queued", "held") else sorted(jobs, key=lambda j: -(j.finished or 0))
-    with st.expander(f"{title}: {plural(len(jobs), 'run')}", expanded=state != "finished", key=f"queue.{state}"):
-        for job in ordered[:SHOWN]:
+    number = max(total, len(jobs))
+    with st.expander(f"{title}: {plural(number, 'run')}", expanded=state != "finished", key=f"queue.{state}"):
+        for job in jobs[:SHOWN]:
             with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
                 st.markdown(f"{plain_markdown(job.label or job.kind)}  \n:small[:gray[{plain_markdown(_told(job))}]]")
                 _menu(store, job, state)
-        if len(jobs) > SHOWN:
-            st.caption(f"… and {len(jobs) - SHOWN:,} more; every run can be found by name under “One run” below.")
+        if number > SHOWN:
+            st.caption(f"… and {number - SHOWN:,} more. Any run can be opened under “One run” below.")
 
 
 def _told(job: Job) -> str:
@@ -171,6 +176,7 @@ def _told(job: Job) -> str:
         told += [duration(job.seconds), ago(job.finished)]
     elif job.estimate:
         told.append(f"about {duration(job.estimate)}")
+    told += [job.waits] if job.waits else []
     return " · ".join(told)
 
 
@@ -204,18 +210,20 @@ def act(store: Store, verb: str, job: int) -> None:
 
 
 def _details(store: Store) -> None:
-    jobs = {str(job.id): job for job in store.queue.jobs()}
+    jobs = {str(job.id): job for job in store.queue.jobs(limit=LISTED)}
     if not jobs:
         return
     frame.section("One run")
-    given = st.query_params.get("run")
-    if given is not None and given not in jobs:
-        st.warning(f"The link names run “{plain_markdown(given[:80])}”, which is not in this store.", icon=":material/link_off:")
-    if st.session_state.get("run") not in jobs:
-        st.session_state.pop("run", None)
+    given = str(st.session_state.get("run") or st.query_params.get("run") or "")
+    if given and given not in jobs:
+        try:
+            jobs[given] = store.queue.job(given)
+        except CotdistillError as error:
+            frame.problem(error)
+            st.session_state.pop("run", None)
     chosen = st.selectbox(
         "Run", list(jobs), index=None, key="run", bind="query-params", placeholder="choose a run", label_visibility="collapsed",
-        format_func=lambda id: f"{id} · {jobs[id].label or jobs[id].kind} · {jobs[id].state}",
+        format_func=lambda id: f"{jobs[id].id} · {jobs[id].label or jobs[id].kind}",
     )  # fmt: skip
     if chosen is not None:
         details(store, jobs[chosen])
@@ -241,17 +249,9 @@ def details(store: Store, job: Job) -> None:
             ):  # fmt: skip
                 st.metric(name, value, width="content")
     log, config, outcome = st.tabs(["Log", "Configuration", "Result"])
-    log.code(_log(store, job), language=None, height=320)
+    log.code(store.queue.log(job.id) or "Nothing has been written yet.", language=None, height=320)
     if job.error and job.error.get("traceback"):
         log.code(job.error["traceback"], language="python", height=240)
     config.json(dict(job.config), expanded=1)
     outcome.json({**result, "produced": dict(job.produced), "used": dict(job.used)}, expanded=1)
     frame.terminal(command("runs", "show", str(job.id)), command("runs", "log", str(job.id)))
-
-
-def _log(store: Store, job: Job) -> str:
-    """The end of the latest attempt's log."""
-    path = store.queue.log_path(job.id, job.attempt)
-    if not path.is_file():
-        return "Nothing has been written yet."
-    return path.read_text(encoding="utf-8", errors="replace")[-LOG_CHARACTERS:]

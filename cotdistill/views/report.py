@@ -18,9 +18,7 @@ from cotdistill.views.wording import capital, listed, percent, plural, points
 def accuracy_rows(summaries: Sequence[ConditionSummary]) -> list[AccuracyRow]:
     """Rows of the accuracy figure; conditions without a finished run are left out (the caption names them)."""
     return [
-        AccuracyRow(s.condition, s.label, s.mean, s.low, s.high, tuple(s.points), s.planned)
-        for s in summaries
-        if s.mean is not None and s.points
+        AccuracyRow(s.condition, s.label, s.mean, s.low, s.high, tuple(s.points), s.planned) for s in summaries if s.mean is not None and s.points
     ]
 
 
@@ -79,6 +77,17 @@ def curve_rows(frame: pd.DataFrame, labels: Mapping[str, str], name: str, axis: 
         each = tuple((tuple(map(float, line[axis])), tuple(map(float, line["value"]))) for line in lines)
         found.append(Curve(condition, label, tuple(x), tuple(y), each))
     return found
+
+
+def curve_title(rows: Sequence[Curve], what: str, *, share: bool) -> str:
+    """Which condition ends where it should: highest for an accuracy, lowest for a loss."""
+    ends = [row for row in rows if row.y]
+    if not ends:
+        return f"No record of {what} yet"
+    if not share:
+        return capital(what)
+    best = max(ends, key=lambda row: row.y[-1])
+    return f"{capital(best.label)} ends highest on dev, at {percent(best.y[-1])}"
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

@@ -10,6 +10,7 @@ import streamlit as st
 from cotdistill.config import Seeds, StudentConfig, TrainingConfig, plain
 from cotdistill.errors import CotdistillError
 from cotdistill.students.models import STUDENTS
+from cotdistill.studies.planning import Plan
 from cotdistill.studies.store import Store
 from cotdistill.studies.study import BUDGETS, MISSING, STUDIES, StudySpec, spec_from_mapping
 from cotdistill.tasks.catalog import list_tasks, open_task
@@ -21,13 +22,18 @@ KEY = "compose"
 
 
 def draw(store: Store) -> None:
-    frame.heading("Train", "Conditions × replicates become runs; what the store has already is not trained again. Training goes on when this page is closed.")
+    frame.heading(
+        "Train", "Conditions × replicates become runs; what the store has already is not trained again. Training goes on when this page is closed."
+    )
     left, right = st.columns([3, 2], gap="large")
     with left:
         spec = _compose(store)
-    with right:
-        if spec is not None:
-            _launch(store, spec)
+    if spec is not None:
+        with right:
+            planned = _launch(store, spec)
+        if planned is not None:
+            with st.expander(f"Every run of this plan: {plans.told(planned)}", expanded=True, icon=":material/table_rows:"):
+                st.html(plans.table(planned))
     st.divider()
     queue.draw(store)
 
@@ -92,7 +98,7 @@ def _fields(task: Task, start: StudySpec) -> dict[str, Any]:
     chosen = st.session_state[f"{KEY}.conditions"]
     conditions = st.multiselect(
         "Conditions; type any, such as post_cot/mask(fraction=0.3)", list(dict.fromkeys([*example.offered(task.sources), *chosen])),
-        key=f"{KEY}.conditions", accept_new_options=True,
+        key=f"{KEY}.conditions", accept_new_options=True, format_func=example.named, wrap=True,
     )  # fmt: skip
     example.composer(task, f"{KEY}.new", f"{KEY}.conditions")
     one, two, three, four = st.columns(4)
@@ -100,8 +106,15 @@ def _fields(task: Task, start: StudySpec) -> dict[str, Any]:
     sources = ["", *task.sources]
     _first(f"{KEY}.source", start.source if start.source in sources else "")
     source = two.selectbox("Rationales by", sources, key=f"{KEY}.source", format_func=lambda s: s or f"default: {task.default_source or 'none'}")
-    budget = three.selectbox("Equal", BUDGETS, key=_first(f"{KEY}.budget", start.budget), help="steps: the same number; tokens: as many as the longest sees")
-    baseline = four.selectbox("Baseline", ["", *conditions], key=_first(f"{KEY}.baseline", start.baseline), format_func=lambda c: c or "label_only, or the first")
+    budget = three.selectbox(
+        "Equal", BUDGETS, key=_first(f"{KEY}.budget", start.budget), help="steps: the same number; tokens: as many as the longest sees"
+    )
+    baseline = four.selectbox(
+        "Baseline",
+        ["", *conditions],
+        key=_first(f"{KEY}.baseline", start.baseline),
+        format_func=lambda c: example.named(c) if c else "label only, or the first",
+    )
     return {
         "name": name, "title": start.title if same else "", "task": task.name, "task_settings": dict(start.task_settings) if same else {}, "source": source,
         "conditions": list(conditions), "replicates": int(replicates), "budget": budget, "baseline": baseline, "student": {"name": student},
@@ -137,16 +150,16 @@ def _told_student(name: str) -> str:
     return f"{name}: {STUDENTS.get(name).help}" if name in STUDENTS else name
 
 
-def _launch(store: Store, spec: StudySpec) -> None:
+def _launch(store: Store, spec: StudySpec) -> Plan | None:
     frame.section("2 · Look at the plan, launch")
     try:
         planned = plans.plan_of(store, spec)
     except CotdistillError as error:
         frame.problem(error)
-        return
+        return None
     plans.draw(planned)
     if st.button(plans.launch_label(planned), type="primary", icon=":material/rocket_launch:", key="launch", disabled=not plans.open_runs(planned)):
         submission = plans.launch(store, planned)
         st.toast(f"Launched: {len(submission.new)} new, {len(submission.reused)} already there.", icon=":material/rocket_launch:")
     frame.terminal(run_study(spec, "plan"), run_study(spec))
-
+    return planned

@@ -121,4 +121,3 @@ def plain_markdown(text: str) -> str:
     """Text from data, made safe where Streamlit reads Markdown (labels, captions): every sign that means something is escaped."""
     escaped = "".join(f"\\{char}" if char in "\\`*_{}[]()#+-.!|<>~$:&^" else char for char in text)
     return " ".join(escaped.split())
-
