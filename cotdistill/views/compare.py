@@ -12,9 +12,10 @@ from cotdistill.studies import results
 from cotdistill.studies.jobs import Study
 from cotdistill.studies.store import Store
 from cotdistill.studies.study import StudySpec, spec_from_mapping
+from cotdistill.tasks.catalog import TASKS
 from cotdistill.views import figures, frame, queue, report
 from cotdistill.views.commands import changed, command
-from cotdistill.views.wording import between, between_points, count, duration, p_value, percent, plain_markdown, plural, points
+from cotdistill.views.wording import between, between_points, count, p_value, percent, plain_markdown, plural, points
 
 CURVES = {
     "dev_accuracy": ("accuracy on dev, percent", True),
@@ -57,7 +58,12 @@ def draw(store: Store) -> None:
 
 def _about(store: Store, study: Study, spec: StudySpec) -> str:
     """Task, student and sizes in one line; an artificial task is called so."""
-    told = [f"task {spec.task}", f"student {spec.student.name}", plural(spec.replicates, "replicate"), f"{spec.training.steps:,} steps"]
+    told = [
+        f"task {spec.task}{' (artificial)' if spec.task in TASKS else ''}",
+        f"student {spec.student.name}",
+        plural(spec.replicates, "replicate"),
+        f"{spec.training.steps:,} steps",
+    ]
     told += [f"rationales by {spec.source}"] if spec.source else []
     return " · ".join(told)
 
@@ -71,10 +77,12 @@ def accuracy(summaries: Sequence[results.ConditionSummary]) -> None:
     chance = next((s.chance for s in summaries if s.chance is not None), None)
     _figure(figures.accuracy(rows, chance, report.accuracy_title(rows, chance)), "accuracy")
     first = next(s for s in summaries if s.finished)
-    st.caption(plain_markdown(
-        f"{first.items:,} test questions in {first.clusters:,} clusters. Small ticks: each replicate. Large mark: their mean. "
-        f"Bar: 95 % interval, {first.speaks_of}. Hollow marks are controls. Dotted line: chance. {report.missing_told(summaries)}"
-    ))  # fmt: skip
+    st.caption(
+        plain_markdown(
+            f"{first.items:,} test questions in {first.clusters:,} clusters. Small ticks: each replicate. Large mark: their mean. "
+            f"Bar: 95 % interval, {first.speaks_of}. Hollow marks are controls. Dotted line: chance. {report.missing_told(summaries)}"
+        )
+    )
 
 
 def _differences(store: Store, study: Study, baseline: str) -> None:
@@ -88,7 +96,7 @@ def _differences(store: Store, study: Study, baseline: str) -> None:
     kinds = list(dict.fromkeys(row.kind for row in compared.rows))
     st.caption(
         plain_markdown(
-            f"Paired on questions and replicates, to {name}. Bar: 95 % interval; {'; '.join(kinds)}. {'Provisional. ' if compared.provisional else ''}"
+            f"Paired on questions and replicates, to {name}. Bar: 95 % interval; {'; '.join(kinds)}.{' Provisional.' if compared.provisional else ''}"
         )
     )
 
@@ -113,14 +121,23 @@ def _curves(store: Store, study: Study, labels: dict[str, str]) -> None:
 def _table(store: Store, study: Study, summaries: list[results.ConditionSummary], baseline: str) -> None:
     compared = {row.condition: row for row in results.comparison(store, study.id, baseline).rows}
     frame.section("The numbers")
-    shown, raw = [], []
+    shown = []
     for s in sorted(summaries, key=lambda s: -(s.mean if s.mean is not None else -1)):
         row = compared.get(s.condition)
-        shown.append({
-            "condition": s.label, "runs": f"{s.finished} of {s.planned}", "accuracy": percent(s.mean), "95 % interval": between(s.low, s.high),
-            f"against {parse(baseline).label}": points(row.difference) if row else "–", "interval of it": between_points(row.low, row.high) if row else "–",
-            "p": p_value(row.p) if row else "–", "verdict": row.word if row else "–", "tokens": count(s.tokens), "written as": s.condition,
-        })  # fmt: skip
+        shown.append(
+            {
+                "condition": s.label,
+                "runs": f"{s.finished} of {s.planned}",
+                "accuracy": percent(s.mean),
+                "95 % interval": between(s.low, s.high),
+                f"against {parse(baseline).label}": points(row.difference) if row else "–",
+                "interval of it": between_points(row.low, row.high) if row else "–",
+                "p": p_value(row.p) if row else "–",
+                "verdict": row.word if row else "–",
+                "tokens": count(s.tokens),
+                "written as": s.condition,
+            }
+        )
     st.dataframe(pd.DataFrame(shown), hide_index=True, height="content")
     runs = results.runs(store, study.id)
     st.download_button(

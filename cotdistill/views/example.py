@@ -42,9 +42,18 @@ def draw(task: Task, source: str) -> None:
         return
     with bar:
         index = _step(corpus.examples)
-        seed = int(st.number_input(
-            "Transform seed", min_value=0, max_value=2**31, step=1, key="draw", bind="query-params", width=150, help="Replicate r of a study draws with seed r."
-        ))  # fmt: skip
+        seed = int(
+            st.number_input(
+                "Transform seed",
+                min_value=0,
+                max_value=2**31,
+                step=1,
+                key="draw",
+                bind="query-params",
+                width=150,
+                help="Replicate r of a study draws with seed r.",
+            )
+        )
         st.button("Draw again", icon=":material/casino:", on_click=_next_seed, help="The next transform seed: another shuffle, another partner.")
     example = corpus.examples[index]
     _question(example)

@@ -227,8 +227,15 @@ def _name_ends(figure: Any, ends: list[tuple[float, Curve]]) -> None:
     shift = min(0.0, middle - sum(at for at, _, _ in placed) / len(placed))
     for at, _, curve in placed:
         figure.add_annotation(
-            x=1.0, xref="paper", y=at + shift, text=_safe(curve.label), showarrow=False, xanchor="left", xshift=8, font={"color": hue(curve.condition), "size": 12}
-        )  # fmt: skip
+            x=1.0,
+            xref="paper",
+            y=at + shift,
+            text=_safe(curve.label),
+            showarrow=False,
+            xanchor="left",
+            xshift=8,
+            font={"color": hue(curve.condition), "size": 12},
+        )
 
 
 def _bar(figure: Any, low: float, high: float, place: int, color: str, told: str) -> None:

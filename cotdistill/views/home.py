@@ -17,13 +17,14 @@ from cotdistill.views import compare, frame, markup, plans, queue
 from cotdistill.views.commands import command
 from cotdistill.views.wording import ago, plain_markdown, plural, size
 
-BADGES = {"holds": "green", "fails": "red"}
+BADGES: dict[str, Literal["green", "red", "gray"]] = {"holds": "green", "fails": "red"}
 
 
 def draw(store: Store) -> None:
     frame.heading(
         "Why do rationales help a small student?",
-        "A student learns from questions, answers and a teacher's rationales. Here you take the rationales apart (before or after the answer, shuffled, masked, swapped, "
+        "A student learns from questions, answers and a teacher's rationales. Here you take the rationales apart "
+        "(before or after the answer, shuffled, masked, swapped, "
         "replaced by noise), train a student under each condition, and see which difference stands up to its own noise.",
     )
     spec = STUDIES.get("starter").make()
@@ -98,10 +99,13 @@ def _latest(store: Store, studies: Sequence[Study]) -> None:
     rows = []
     for study in studies[:6]:
         runs = [states.get(member.job_id, "deleted") for member in study.members if member.role == "run"]
-        rows.append([
-            markup.Cell(study.name, title=f"{study.spec.get('task', '')}, {study.spec.get('title', '')}"), markup.Cell(f"{runs.count('finished')} of {len(runs)}"),
-            markup.Cell(ago(study.created), quiet=True),
-        ])  # fmt: skip
+        rows.append(
+            [
+                markup.Cell(study.name, title=f"{study.spec.get('task', '')}, {study.spec.get('title', '')}"),
+                markup.Cell(f"{runs.count('finished')} of {len(runs)}"),
+                markup.Cell(ago(study.created), quiet=True),
+            ]
+        )
     st.html(markup.table(("Study", "Finished", "Launched"), rows, "latest studies"))
 
 

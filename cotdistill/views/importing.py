@@ -45,7 +45,7 @@ def draw(store: Store) -> None:
         name = st.text_input("Name of the task", value=path.name.split(".")[0][:64], key="import.name")
         keep = st.toggle("Import the good rows if some are bad", key="import.keep")
         words = ["tasks", "import", str(path), "--name", name.strip(), *(["--keep-good-rows"] if keep else []), *columns]
-        if columns is not None and st.button("Import", type="primary", key="import.go"):
+        if st.button("Import", type="primary", key="import.go"):
             with st.spinner("Reading rows and training tokenizers…"):
                 _told(_run(store, words))
         frame.terminal(command(*(words if dropped is None else ["FILE" if word == str(path) else word for word in words])))
@@ -59,7 +59,7 @@ def _columns(found: Preview) -> list[str]:
         st.warning(f"{plural(len(found.problems), 'row')} cannot be read; each is listed when you import.", icon=":material/rule:")
     guessed = guess_columns(found.columns)
     with st.expander("Which column is what", expanded=bool(guessed.missing())):
-        chosen = forms.form(guessed, "import.columns")
+        chosen = forms.config(ColumnMap, guessed, key="import.columns", columns=2)
     if chosen == guessed:
         return []
     told = {name: str(value) for name, value in vars(chosen).items() if value != getattr(ColumnMap(), name)}

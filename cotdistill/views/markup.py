@@ -13,9 +13,21 @@ LABEL_COLOR, RATIONALE_COLOR, FOREIGN_COLOR, QUIET = "#009E73", OTHER_HUE, BAD, 
 
 # The Plotly marks that have a near sign in a text font.
 SIGNS = {
-    "circle": "●○", "diamond": "◆◇", "diamond-wide": "⬥⬦", "diamond-tall": "⬧⬨", "square": "■□", "triangle-down": "▼▽", "triangle-left": "◀◁", "x": "✖✕", "cross": "✚✛", "star": "★☆",
-    "star-triangle-up": "▲△", "pentagon": "⬟⬠", "hexagon": "⬢⬡", "bowtie": "⧓⋈",
-}  # fmt: skip
+    "circle": "●○",
+    "diamond": "◆◇",
+    "diamond-wide": "⬥⬦",
+    "diamond-tall": "⬧⬨",
+    "square": "■□",
+    "triangle-down": "▼▽",
+    "triangle-left": "◀◁",
+    "x": "✖✕",
+    "cross": "✚✛",
+    "star": "★☆",
+    "star-triangle-up": "▲△",
+    "pentagon": "⬟⬠",
+    "hexagon": "⬢⬡",
+    "bowtie": "⧓⋈",
+}
 
 _CARD = f"border:1px solid {tint(QUIET, 0.35)};border-radius:6px;padding:12px 14px 10px;display:flex;flex-direction:column;gap:8px"
 _SMALL = "font-size:0.8rem;opacity:0.72;line-height:1.35"
@@ -93,7 +105,8 @@ def _piece(piece: Piece) -> str:
         text = " ‹end›"
     gap = ""
     if piece.gap:
-        gap = f'<span style="color:{FOREIGN_COLOR};font-size:0.8em" title="{piece.gap} tokens of the intact rationale left out here"> ⁁{piece.gap}</span>'
+        told = f"{piece.gap} tokens of the intact rationale left out here"
+        gap = f'<span style="color:{FOREIGN_COLOR};font-size:0.8em" title="{told}"> ⁁{piece.gap}</span>'
     return f'{gap}<span style="{";".join(style)}" title="{escape(" · ".join(told))}">{text}</span>'
 
 

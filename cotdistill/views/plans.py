@@ -89,7 +89,7 @@ def told(planned: planning.Plan) -> str:
 def table(planned: planning.Plan) -> str:
     """One row a condition, one mark a replicate; what is done already is struck out."""
     rows: list[list[markup.Cell | markup.Marks]] = []
-    for base in planned.bases[:1]:
+    if planned.bases:
         states = [run.state for run in planned.bases]
         told = f"shared base, {plural(len(states), 'world')}" if len(states) > 1 else "shared base"
         rows.append(_row("", told, states, sum(b.job.seconds for b in planned.bases)))
@@ -123,7 +123,8 @@ def confirm(store: Store, spec: StudySpec) -> None:
     st.markdown(f"**{plain_markdown(spec.title or spec.name)}**")
     numbers(planned)
     st.markdown(
-        f"{plural(len(planned.runs), 'small student')} on {plural(store.queue.workers(), 'worker process', 'worker processes')}. The tab may be closed: training goes on, "
+        f"{plural(len(planned.runs), 'small student')} on {plural(store.queue.workers(), 'worker process', 'worker processes')}. "
+        "The tab may be closed: training goes on, "
         "and this page finds it again."
     )
     for check in planned.checks:

@@ -49,22 +49,38 @@ def draw(store: Store) -> None:
     live(store)
     _details(store)
     frame.terminal(
-        command("runs", "list"), command("runs", "stop", "RUN"), command("runs", "move", "RUN", "--first"), command("queue", "pause"), command("queue", "resume"),
+        command("runs", "list"),
+        command("runs", "stop", "RUN"),
+        command("runs", "move", "RUN", "--first"),
+        command("queue", "pause"),
+        command("queue", "resume"),
         label="The queue in the terminal",
-    )  # fmt: skip
+    )
 
 
 def _controls(store: Store) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         paused = store.queue.paused
         st.button(
-            "Go on" if paused else "Pause the queue", icon=":material/play_arrow:" if paused else ":material/pause:", key="queue.pause",
-            on_click=_pause, args=(store, not paused), help="Runs that have begun go on to their end; nothing new is begun.",
-        )  # fmt: skip
+            "Go on" if paused else "Pause the queue",
+            icon=":material/play_arrow:" if paused else ":material/pause:",
+            key="queue.pause",
+            on_click=_pause,
+            args=(store, not paused),
+            help="Runs that have begun go on to their end; nothing new is begun.",
+        )
         st.number_input(
-            "Workers", min_value=1, max_value=256, step=1, value=store.queue.workers(), key="queue.workers", on_change=_workers, args=(store,), width=140,
+            "Workers",
+            min_value=1,
+            max_value=256,
+            step=1,
+            value=store.queue.workers(),
+            key="queue.workers",
+            on_change=_workers,
+            args=(store,),
+            width=140,
             help="How many runs are trained side by side, each in a process of its own.",
-        )  # fmt: skip
+        )
     if paused:
         st.info("The queue is paused: nothing new is begun.", icon=":material/pause:")
 
@@ -146,7 +162,8 @@ def _failed(store: Store, job: Job) -> None:
     error = job.error or {}
     with st.container(border=True, horizontal=True, vertical_alignment="center"):
         st.markdown(
-            f":material/error: **{plain_markdown(job.label or job.kind)}** failed: {plain_markdown(str(error.get('message', 'no cause was recorded')))}"
+            f":material/error: **{plain_markdown(job.label or job.kind)}** failed: "
+            f"{plain_markdown(str(error.get('message', 'no cause was recorded')))}"
         )
         st.button("Retry", key=f"retry.{job.id}", on_click=act, args=(store, "retry", job.id), icon=":material/refresh:")
         st.button("Log", key=f"log.{job.id}", on_click=act, args=(store, "log", job.id), icon=":material/article:")
@@ -183,7 +200,7 @@ def _told(job: Job) -> str:
 def _menu(store: Store, job: Job, state: str) -> None:
     chosen = st.menu_button(
         "…", OFFERED[state], key=f"menu.{job.id}", format_func=lambda verb: ACTIONS[verb], type="tertiary", help="What to do with this run"
-    )  # fmt: skip
+    )
     if chosen:
         act(store, chosen, job.id)
         st.rerun(scope="app")
@@ -222,9 +239,15 @@ def _details(store: Store) -> None:
             frame.problem(error)
             st.session_state.pop("run", None)
     chosen = st.selectbox(
-        "Run", list(jobs), index=None, key="run", bind="query-params", placeholder="choose a run", label_visibility="collapsed",
+        "Run",
+        list(jobs),
+        index=None,
+        key="run",
+        bind="query-params",
+        placeholder="choose a run",
+        label_visibility="collapsed",
         format_func=lambda id: f"{jobs[id].id} · {jobs[id].label or jobs[id].kind}",
-    )  # fmt: skip
+    )
     if chosen is not None:
         details(store, jobs[chosen])
 
@@ -244,9 +267,12 @@ def details(store: Store, job: Job) -> None:
     if result:
         with st.container(horizontal=True):
             for name, value in (
-                ("Accuracy", percent(result.get("accuracy"))), ("Steps", count(result.get("steps"))), ("Tokens", count(result.get("tokens"))),
-                ("Operations", count(result.get("flops"))), ("Training", duration(result.get("seconds"))),
-            ):  # fmt: skip
+                ("Accuracy", percent(result.get("accuracy"))),
+                ("Steps", count(result.get("steps"))),
+                ("Tokens", count(result.get("tokens"))),
+                ("Operations", count(result.get("flops"))),
+                ("Training", duration(result.get("seconds"))),
+            ):
                 st.metric(name, value, width="content")
     log, config, outcome = st.tabs(["Log", "Configuration", "Result"])
     log.code(store.queue.log(job.id) or "Nothing has been written yet.", language=None, height=320)

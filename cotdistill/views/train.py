@@ -92,14 +92,22 @@ def _fields(task: Task, start: StudySpec) -> dict[str, Any]:
     name = left.text_input("Name of the study", key=_first(f"{KEY}.name", start.name), help="A name means its latest study.")
     students = list(dict.fromkeys([*STUDENTS.names(), start.student.name]))
     student = right.selectbox(
-        "Student", list(dict.fromkeys([*students, st.session_state.get(f"{KEY}.student", students[0])])), key=_first(f"{KEY}.student", start.student.name),
-        accept_new_options=True, help="Built-in, or type a folder that save_pretrained wrote, or a hub id.", format_func=_told_student,
-    )  # fmt: skip
+        "Student",
+        list(dict.fromkeys([*students, st.session_state.get(f"{KEY}.student", students[0])])),
+        key=_first(f"{KEY}.student", start.student.name),
+        accept_new_options=True,
+        help="Built-in, or type a folder that save_pretrained wrote, or a hub id.",
+        format_func=_told_student,
+    )
     chosen = st.session_state[f"{KEY}.conditions"]
     conditions = st.multiselect(
-        "Conditions; type any, such as post_cot/mask(fraction=0.3)", list(dict.fromkeys([*example.offered(task.sources), *chosen])),
-        key=f"{KEY}.conditions", accept_new_options=True, format_func=example.named, wrap=True,
-    )  # fmt: skip
+        "Conditions; type any, such as post_cot/mask(fraction=0.3)",
+        list(dict.fromkeys([*example.offered(task.sources), *chosen])),
+        key=f"{KEY}.conditions",
+        accept_new_options=True,
+        format_func=example.named,
+        wrap=True,
+    )
     example.composer(task, f"{KEY}.new", f"{KEY}.conditions")
     one, two, three, four = st.columns(4)
     replicates = one.number_input("Replicates", min_value=1, max_value=1000, step=1, key=_first(f"{KEY}.replicates", start.replicates))
@@ -116,9 +124,17 @@ def _fields(task: Task, start: StudySpec) -> dict[str, Any]:
         format_func=lambda c: example.named(c) if c else "label only, or the first",
     )
     return {
-        "name": name, "title": start.title if same else "", "task": task.name, "task_settings": dict(start.task_settings) if same else {}, "source": source,
-        "conditions": list(conditions), "replicates": int(replicates), "budget": budget, "baseline": baseline, "student": {"name": student},
-    }  # fmt: skip
+        "name": name,
+        "title": start.title if same else "",
+        "task": task.name,
+        "task_settings": dict(start.task_settings) if same else {},
+        "source": source,
+        "conditions": list(conditions),
+        "replicates": int(replicates),
+        "budget": budget,
+        "baseline": baseline,
+        "student": {"name": student},
+    }
 
 
 def _more(task: Task, start: StudySpec) -> dict[str, Any]:
@@ -128,15 +144,22 @@ def _more(task: Task, start: StudySpec) -> dict[str, Any]:
     missing = two.selectbox("Rows without a rationale", MISSING, key=_first(f"{KEY}.missing", start.missing_rationale))
     steps = start.base_steps if task.artificial else 0
     base_steps = three.number_input(
-        "Steps of the shared base", min_value=0, step=100, key=_first(f"{KEY}.base_steps", steps), disabled=not task.artificial,
+        "Steps of the shared base",
+        min_value=0,
+        step=100,
+        key=_first(f"{KEY}.base_steps", steps),
+        disabled=not task.artificial,
         help="Generated tasks: a base trained once plays the pretrained model. 0: none.",
-    )  # fmt: skip
+    )
     names = [f.name for f in dataclasses.fields(Seeds)]
     fixed = st.multiselect("Seeds that are the same in every replicate", names, key=_first(f"{KEY}.fixed", list(start.fixed_seeds)))
     return {
-        "student": {**plain(student), "name": st.session_state[f"{KEY}.student"]}, "tokenizer": tokenizer, "missing_rationale": missing,
-        "base_steps": int(base_steps) if task.artificial else 0, "fixed_seeds": {n: int(start.fixed_seeds.get(n, 0)) for n in fixed},
-    }  # fmt: skip
+        "student": {**plain(student), "name": st.session_state[f"{KEY}.student"]},
+        "tokenizer": tokenizer,
+        "missing_rationale": missing,
+        "base_steps": int(base_steps) if task.artificial else 0,
+        "fixed_seeds": {n: int(start.fixed_seeds.get(n, 0)) for n in fixed},
+    }
 
 
 def _first(key: str, value: Any) -> str:
