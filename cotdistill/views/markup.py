@@ -105,8 +105,8 @@ def _piece(piece: Piece) -> str:
         text = " ‹end›"
     gap = ""
     if piece.gap:
-        told = f"{piece.gap} tokens of the intact rationale left out here"
-        gap = f'<span style="color:{FOREIGN_COLOR};font-size:0.8em" title="{told}"> ⁁{piece.gap}</span>'
+        left_out = f"{piece.gap} tokens of the intact rationale left out here"
+        gap = f'<span style="color:{FOREIGN_COLOR};font-size:0.8em" title="{left_out}"> ⁁{piece.gap}</span>'
     return f'{gap}<span style="{";".join(style)}" title="{escape(" · ".join(told))}">{text}</span>'
 
 
