@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.soak import soak
+from benchmarks.kills import soak
 
 
 @pytest.mark.timeout(420)

@@ -1,6 +1,6 @@
 """Kill workers, supervisor, dashboard and everything at once, at random moments, and check that no run is lost, doubled or changed.
 
-    python benchmarks/soak.py --kills 200 --seed 0 [--seconds 3600] [--home FOLDER]
+    python benchmarks/kills.py --kills 200 --seed 0 [--seconds 3600] [--home FOLDER]
 
 Each round trains a small real study in a store of its own while processes are killed with signal 9. Afterwards every job must be finished,
 once, with predictions and weights equal to the bit to those of an undisturbed run. Prints a line a round and one JSON document at the end.
