@@ -197,6 +197,7 @@ def test_conditions_list_names_parameters_with_bounds_and_presets_with_what_they
 def test_a_task_is_shown_and_called_artificial(say: Say) -> None:
     said = say("tasks show field_guide --json")
     assert said.code == 0, said
+    check_keys("tasks show", said.document)
     assert said.document["id"] == "field_guide"
     assert "artificial" in say("tasks list").out
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from cotdistill.studies.attempts import claim
 from cotdistill.studies.store import Store
+from cotdistill.tasks.catalog import open_task
 from tests.terminal import Say, check_keys, speaker
 
 
@@ -30,12 +32,22 @@ def say(capsys: pytest.CaptureFixture[str]) -> Say:
 SMALL = "--task field_guide --conditions label_only,post_cot --seeds 2 --steps 1 --name small"
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The generated task, made once for all stores of this file."""
+    root = tmp_path_factory.mktemp("made") / "tasks"
+    open_task(root, "field_guide")
+    return root
+
+
 @pytest.fixture
-def launched(say: Say, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+def launched(say: Say, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     """A store of its own with four queued runs and nobody who works."""
-    monkeypatch.setenv("COTDISTILL_HOME", str(tmp_path / "own"))
+    home = tmp_path / "own"
+    shutil.copytree(made, home / "tasks")
+    monkeypatch.setenv("COTDISTILL_HOME", str(home))
     assert say(f"study run {SMALL}").code == 0
-    return Store.open(tmp_path / "own")
+    return Store.open(home)
 
 
 def finish(store: Store, accuracies: Mapping[tuple[str, int], float], items: int = 200) -> None:

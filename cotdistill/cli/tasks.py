@@ -170,7 +170,28 @@ NOUN = Noun(
             },
             listed=True,
         ),
-        Command("tasks", "show", "counts, balance, lengths, leakage, duplicates and the roles of the splits", show, {"id": "name"}, _one),
+        Command(
+            "tasks",
+            "show",
+            "counts, balance, lengths, leakage, duplicates and the roles of the splits",
+            show,
+            {
+                "id": "name",
+                "name": "name",
+                "title": "name for people",
+                "artificial": "whether it is made by code",
+                "digest": "hash of its content",
+                "chance": "accuracy of guessing (share)",
+                "tokenizer": "word or bpe: what built-in students read it with",
+                "default_source": "whose rationales are used unless others are named; empty without any",
+                "splits": "train, dev and test, each: role, rows, clusters, answers, choices (rows by number of them), question_words and "
+                "choices_words (mean, p5, median, p95, longest)",
+                "sources": "by whose rationales, of the training split: with_rationale (rows), share, words, gold_text (share whose text holds the "
+                "gold choice's), answer_key (share that names a choice's letter)",
+                "checks": "what was checked when it was made: duplicates and overlaps of the splits",
+            },
+            _one,
+        ),
         Command(
             "tasks",
             "import",
