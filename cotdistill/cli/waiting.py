@@ -45,7 +45,7 @@ def wait(store: Store, study_id: int) -> None:
             time.sleep(POLL_SECONDS)
     except KeyboardInterrupt:
         name = store.queue.study(study_id).name
-        note(f"\nThe training goes on. Come back: python -m cotdistill study show {name}    Stop it: python -m cotdistill queue pause")
+        note(f"\nThe training goes on. Come back: python -m cotdistill study show {name}    Begin nothing more: python -m cotdistill queue pause")
         raise
     finally:
         progress.close()

@@ -71,7 +71,8 @@ def prepare(encoder: Encoder, train_by_source: dict[str, list[Example]], run: Ru
     total = len(next(iter(train_by_source.values())))
 
     def corpus_of(name: str) -> Corpus:
-        return encoder.corpus([train_by_source[name][i] for i in rows])
+        # A study in which no condition reads a rationale names no source; its tokenizer may still be that of one.
+        return encoder.corpus([train_by_source[name if run.sources else ""][i] for i in rows])
 
     limit = min(run.student.max_length or positions, positions)
     reader = _Sequences(encoder, corpus_of(condition.source or run.source), condition, run, limit)
