@@ -12,10 +12,9 @@ from cotdistill.studies import results
 from cotdistill.studies.jobs import Study
 from cotdistill.studies.store import Store
 from cotdistill.studies.study import StudySpec, spec_from_mapping
-from cotdistill.tasks.catalog import TASKS
 from cotdistill.views import figures, frame, queue, report
 from cotdistill.views.commands import changed, command
-from cotdistill.views.wording import between, between_points, count, p_value, percent, plain_markdown, plural, points
+from cotdistill.views.wording import ago, between, between_points, count, p_value, percent, plain_markdown, plural, points
 
 CURVES = {
     "dev_accuracy": ("accuracy on dev, percent", True),
@@ -39,11 +38,13 @@ def draw(store: Store) -> None:
         name = frame.choose("Study", names, key="study")
     study = next(s for s in studies if s.name == name)
     spec = spec_from_mapping(study.spec)
-    conditions = [str(c) for c in spec.parsed()]
-    with right:
-        baseline = frame.choose("Baseline", conditions, key="baseline", start=spec.pinned, told=lambda c: parse(c).label)
-    frame.heading(spec.title or study.name, _about(store, study, spec))
     summaries = results.summary(store, study.id)
+    with right:
+        # Under a token budget the conditions that were trained carry it, so they are read from the results, not from the spec.
+        planned = [s.condition for s in summaries]
+        pinned = next((c for c in planned if c == spec.pinned or c.startswith(f"{spec.pinned}@tokens=")), planned[0])
+        baseline = frame.choose("Baseline", planned, key="baseline", start=pinned, told=lambda c: parse(c).label)
+    frame.heading(spec.title or study.name, _about(study, spec))
     if any(s.finished < s.planned for s in summaries):
         st.info(plain_markdown(report.missing_told(summaries)), icon=":material/hourglass_top:")
         queue.live(store, short=True)
@@ -56,16 +57,11 @@ def draw(store: Store) -> None:
     _table(store, study, summaries, baseline)
 
 
-def _about(store: Store, study: Study, spec: StudySpec) -> str:
+def _about(study: Study, spec: StudySpec) -> str:
     """Task, student and sizes in one line; an artificial task is called so."""
-    told = [
-        f"task {spec.task}{' (artificial)' if spec.task in TASKS else ''}",
-        f"student {spec.student.name}",
-        plural(spec.replicates, "replicate"),
-        f"{spec.training.steps:,} steps",
-    ]
-    told += [f"rationales by {spec.source}"] if spec.source else []
-    return " · ".join(told)
+    told = [f"task {spec.task}{report.world_told(study.spec)}", f"student {spec.student.name}", plural(spec.replicates, "replicate")]
+    told += [f"{spec.training.steps:,} steps", f"rationales by {spec.source}" if spec.source else "", f"study {study.id}, {ago(study.created)}"]
+    return " · ".join(part for part in told if part)
 
 
 def accuracy(summaries: Sequence[results.ConditionSummary]) -> None:
@@ -128,7 +124,7 @@ def _table(store: Store, study: Study, summaries: list[results.ConditionSummary]
             {
                 "condition": s.label,
                 "runs": f"{s.finished} of {s.planned}",
-                "accuracy": percent(s.mean),
+                "accuracy": percent(s.mean) + (", at chance" if s.at_chance else ""),
                 "95 % interval": between(s.low, s.high),
                 f"against {parse(baseline).label}": points(row.difference) if row else "–",
                 "interval of it": between_points(row.low, row.high) if row else "–",
@@ -140,13 +136,11 @@ def _table(store: Store, study: Study, summaries: list[results.ConditionSummary]
         )
     st.dataframe(pd.DataFrame(shown), hide_index=True, height="content")
     runs = results.runs(store, study.id)
-    st.download_button(
-        "Every run as CSV",
-        report.csv_text(list(runs.columns), runs.itertuples(index=False)),
-        f"{study.name}-runs.csv",
-        "text/csv",
-        icon=":material/download:",
-    )
+    with st.container(horizontal=True):
+        table = report.csv_text(list(shown[0]), [list(row.values()) for row in shown])
+        st.download_button("This table as CSV", table, f"{study.name}.csv", "text/csv", icon=":material/download:")
+        every = report.csv_text(list(runs.columns), runs.itertuples(index=False))
+        st.download_button("Every run as CSV", every, f"{study.name}-runs.csv", "text/csv", icon=":material/download:")
     with st.expander("What this study set, where it is not the default"):
         st.json(changed(spec_from_mapping(study.spec), StudySpec()))
     frame.terminal(

@@ -14,7 +14,7 @@ from cotdistill.tasks.task import Task
 from cotdistill.tasks.world import WorldSettings
 from cotdistill.views import example, facts, forms, frame, importing
 from cotdistill.views.commands import command
-from cotdistill.views.wording import percent, plain_markdown
+from cotdistill.views.wording import capital, percent, plain_markdown
 
 KEY = "world"
 
@@ -39,7 +39,7 @@ def draw(store: Store) -> None:
     with middle:
         source = frame.choose("Rationales by", list(task.sources), key="source", start=task.default_source) if task.sources else ""
     _numbers(task)
-    example.draw(task, source)
+    example.draw(task, source, world)
     facts.draw(task)
     frame.terminal(command("tasks", "show", task.name), command("tasks", "list"), command("tasks", "export", task.name, "FOLDER"))
 
@@ -77,4 +77,4 @@ def _numbers(task: Task) -> None:
             st.metric(name, f"{len(task.examples(split)):,}", width="content", help=plain_markdown(task.roles.get(split, "")) or None)
         st.metric("Chance", percent(task.chance), width="content", help="The mean of one over the number of choices, on test.")
     roles = "; ".join(f"{split}: {told}" for split, told in task.roles.items())
-    st.caption(plain_markdown(". ".join(part.rstrip(". ") for part in (task.help, roles) if part) + "."))
+    st.caption(plain_markdown(". ".join(part.rstrip(". ") for part in (capital(task.help), roles) if part) + "."))

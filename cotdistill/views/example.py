@@ -27,8 +27,8 @@ MOST = 24
 SPLITS = ("train", "dev", "test")
 
 
-def draw(task: Task, source: str) -> None:
-    """The centrepiece of page Data."""
+def draw(task: Task, source: str, world: int = 0) -> None:
+    """The centrepiece of page Data. world: which one of a generated task, for the command that shows the same."""
     frame.section(
         "One example under every condition",
         "Exactly what a student reads. Hover over a token for its id, its span and its place in the teacher's rationale.",
@@ -60,7 +60,10 @@ def draw(task: Task, source: str) -> None:
     conditions = _conditions(task)
     st.html(markup.legend())
     st.html(markup.cards([_card(task, source, split, example, condition, seed) for condition in conditions]))
-    lines = [command("preview", "--task", task.name, "--condition", str(c), "--example", example.id, "--seed", str(seed)) for c in conditions[:3]]
+    words = ["--task", task.name, "--example", example.id, "--seed", str(seed)]
+    words += ["--source", source] if source != task.default_source else []
+    words += ["--world", str(world)] if world else []
+    lines = [command("preview", *words, "--condition", str(c)) for c in conditions[:3]]
     frame.terminal(*lines, label="This preview in the terminal")
 
 
@@ -113,16 +116,19 @@ def _question(example: Example) -> None:
         st.caption(plain_markdown(" · ".join(facts)))
 
 
-def offered(sources: Sequence[str]) -> list[str]:
-    """Conditions to pick from without typing: those of the built-in studies, the placements and the presets, in canonical form."""
-    found = [str(c) for study in STUDIES for c in study.make().parsed() if c.source in ("", *sources)]
+def offered(sources: Sequence[str] | None = None) -> list[str]:
+    """Conditions to pick from without typing: those of the built-in studies, the placements and the presets, in canonical form.
+
+    sources: only conditions that these sources can serve; None: all.
+    """
+    found = [str(c) for study in STUDIES for c in study.make().parsed() if sources is None or c.source in ("", *sources)]
     found += [p.name for p in PLACEMENTS] + [preset.condition for preset in PRESETS]
     return list(dict.fromkeys(str(parse(text)) for text in found))
 
 
 @cache
 def _names() -> dict[str, str]:
-    return {text: parse(text).label for text in offered(())}
+    return {text: parse(text).label for text in offered()}
 
 
 def named(text: str) -> str:
@@ -133,7 +139,7 @@ def named(text: str) -> str:
 def _conditions(task: Task) -> list[Condition]:
     """The conditions chosen for view: a list that also takes any condition typed in."""
     start = [str(c) for c in parse_list(START)]
-    left, right = st.columns([5, 1], vertical_alignment="bottom")
+    left, right = st.columns([9, 2], vertical_alignment="bottom")
     with right:
         composer(task, "preview", "shown")
     chosen = left.multiselect(

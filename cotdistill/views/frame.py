@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import streamlit as st
@@ -12,6 +14,8 @@ from cotdistill.errors import BadRows, CotdistillError
 from cotdistill.studies.store import Store
 from cotdistill.views.markup import escape
 from cotdistill.views.wording import plain_markdown
+
+LOG = logging.getLogger(__name__)
 
 PAGES = (
     ("app.py", "Home", ":material/home:"),
@@ -27,10 +31,21 @@ CARRIED = ("study", "task")
 def page(title: str, draw: Callable[[Store], None]) -> None:
     """Set the page up, open the store and draw; a failure is told in words, with what to do."""
     page_setup(title)
-    try:
+    with told_errors():
         draw(Store.open())
+
+
+@contextmanager
+def told_errors() -> Iterator[None]:
+    """Whatever goes wrong inside is told on the page. What nobody foresaw is written to the dashboard's own log, with its trace."""
+    try:
+        yield
     except CotdistillError as error:
         problem(error)
+    except Exception as error:
+        LOG.exception("a page could not be drawn")
+        st.error(f"Something went wrong while this page was drawn ({plain_markdown(f'{type(error).__name__}: {error}')}).", icon=":material/error:")
+        st.caption("What to do: reload the page. Training is not touched by this. The full trace is in the terminal where the dashboard was started.")
 
 
 def page_setup(title: str) -> None:

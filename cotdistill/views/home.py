@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 import streamlit as st
@@ -13,7 +14,7 @@ from cotdistill.studies import claims, results
 from cotdistill.studies.jobs import Study
 from cotdistill.studies.store import Store
 from cotdistill.studies.study import STUDIES, StudySpec
-from cotdistill.views import compare, frame, markup, plans, queue
+from cotdistill.views import compare, frame, markup, plans, queue, report
 from cotdistill.views.commands import command
 from cotdistill.views.wording import ago, plain_markdown, plural, size
 
@@ -78,7 +79,7 @@ def _today(store: Store, studies: Sequence[Study]) -> None:
 
 def _claims(store: Store | None, study: Study | None) -> None:
     """Three cards: the claim, today's verdict, and the numbers it rests on."""
-    where = f"as the study {study.name} stands today" if study is not None else "to be tested on your own runs"
+    where = f"as the study {study.name} stands today{report.world_told(study.spec)}" if study is not None else "to be tested on your own runs"
     frame.section("Three claims", f"From “Investigating Mysteries of CoT-Augmented Distillation” (Wadhwa, Amir, Wallace; EMNLP 2024), {where}.")
     verdicts = {v.claim: v for v in claims.judge(store, study.id)} if store is not None and study is not None else {}
     for place, claim in zip(st.columns(len(claims.CLAIMS)), claims.CLAIMS, strict=True):
@@ -95,10 +96,10 @@ def _card(claim: claims.Claim, verdict: claims.Verdict | None) -> None:
 
 def _latest(store: Store, studies: Sequence[Study]) -> None:
     frame.section("Latest studies")
-    states = {job.id: job.state for job in store.queue.jobs()}
+    states = store.queue.states()
     rows = []
     for study in studies[:6]:
-        runs = [states.get(member.job_id, "deleted") for member in study.members if member.role == "run"]
+        runs = [states.get(member.identity, "deleted") for member in study.members if member.role == "run"]
         rows.append(
             [
                 markup.Cell(study.name, title=f"{study.spec.get('task', '')}, {study.spec.get('title', '')}"),
@@ -111,12 +112,17 @@ def _latest(store: Store, studies: Sequence[Study]) -> None:
 
 def _machine(store: Store) -> None:
     st.divider()
-    used = sum(path.stat().st_size for path in store.home.rglob("*") if path.is_file())
     free = shutil.disk_usage(store.home).free
     told = [
-        f"store {store.home} ({size(used)}, {size(free)} free)",
+        f"store {store.home} ({size(_used(str(store.home)))}, {size(free)} free)",
         f"{plural(store.queue.workers(), 'worker process', 'worker processes')} on the CPU",
         f"built-in students: {', '.join(STUDENTS.names())}",
     ]
     st.caption(plain_markdown(" · ".join(told)))
     frame.terminal(command("study", "run", "starter", "--wait"), command("study", "list"), command("doctor"))
+
+
+@st.cache_data(ttl=300, max_entries=4, show_spinner=False)
+def _used(home: str) -> int:
+    """Bytes of a store. Thousands of runs are many files, so they are not counted for every click."""
+    return sum(path.stat().st_size for path in Path(home).rglob("*") if path.is_file())

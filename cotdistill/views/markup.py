@@ -3,31 +3,14 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from cotdistill.views.marks import image
 from cotdistill.views.palette import BAD, OTHER_HUE, STATES, look, tint
 from cotdistill.views.spans import Piece
 
 LABEL_COLOR, RATIONALE_COLOR, FOREIGN_COLOR, QUIET = "#009E73", OTHER_HUE, BAD, "#8A8F94"
-
-# The Plotly marks that have a near sign in a text font.
-SIGNS = {
-    "circle": "●○",
-    "diamond": "◆◇",
-    "diamond-wide": "⬥⬦",
-    "diamond-tall": "⬧⬨",
-    "square": "■□",
-    "triangle-down": "▼▽",
-    "triangle-left": "◀◁",
-    "x": "✖✕",
-    "cross": "✚✛",
-    "star": "★☆",
-    "star-triangle-up": "▲△",
-    "pentagon": "⬟⬠",
-    "hexagon": "⬢⬡",
-    "bowtie": "⧓⋈",
-}
 
 _CARD = f"border:1px solid {tint(QUIET, 0.35)};border-radius:6px;padding:12px 14px 10px;display:flex;flex-direction:column;gap:8px"
 _SMALL = "font-size:0.8rem;opacity:0.72;line-height:1.35"
@@ -48,10 +31,8 @@ def escape(text: object) -> str:
 
 
 def sign(condition: str) -> str:
-    """The condition's mark in its colour, as inline HTML."""
-    seen = look(condition)
-    name = seen.mark.removesuffix("-dot").removesuffix("-open")
-    return f'<span aria-hidden="true" style="color:{seen.color};font-size:1.05em">{SIGNS.get(name, "●○")[seen.hollow]}</span>'
+    """The condition's mark in its colour, as an inline image."""
+    return image(look(condition))
 
 
 def cards(shown: Iterable[Card]) -> str:
@@ -136,7 +117,6 @@ class Cell:
     text: str
     struck: bool = False
     quiet: bool = False
-    right: bool = False
     code: bool = False
     color: str = ""
     title: str = ""
@@ -150,7 +130,14 @@ class Marks:
     states: Sequence[str]
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[Cell | Marks]], label: str) -> str:
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """A cell with a small bar cut by how often each thing occurs."""
+
+    counts: Mapping[str, int]
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[Cell | Marks | Shares]], label: str) -> str:
     """A plain table with thin rules that scrolls sideways when it must; `label` names it for screen readers."""
     rule = f"1px solid {tint(QUIET, 0.3)}"
     first = "".join(f'<th scope="col" style="text-align:left;padding:5px 12px 5px 0;font-weight:600;opacity:0.75">{escape(h)}</th>' for h in head)
@@ -161,17 +148,33 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Cell | Marks]], label: st
     )
 
 
-def _cell(cell: Cell | Marks) -> str:
+def _cell(cell: Cell | Marks | Shares) -> str:
+    if isinstance(cell, Shares):
+        return _shares(cell)
     if isinstance(cell, Marks):
         drawn = (
             f'<span style="color:{STATES.get(s, STATES["new"])[1]}" title="{escape(s)}">{STATES.get(s, STATES["new"])[0]}</span>' for s in cell.states
         )
-        return f'<td style="padding:5px 12px 5px 0;letter-spacing:2px">{"".join(drawn)}</td>'
+        return f'<td style="padding:5px 12px 5px 0;vertical-align:baseline;letter-spacing:2px">{"".join(drawn)}</td>'
     style = ["padding:5px 12px 5px 0", "vertical-align:baseline"]
-    style += ["text-decoration:line-through", "opacity:0.55"] if cell.struck else []
+    style += ["opacity:0.55"] if cell.struck else []
     style += ["opacity:0.65"] if cell.quiet and not cell.struck else []
-    style += ["text-align:right"] if cell.right else []
     style += [f"color:{cell.color}"] if cell.color else []
     text = f'<code style="font-size:0.8rem;overflow-wrap:anywhere">{escape(cell.text)}</code>' if cell.code else escape(cell.text)
+    text = f"<s>{text}</s>" if cell.struck else text
     mark = f"{sign(cell.condition)} " if cell.condition else ""
     return f'<td style="{";".join(style)}" title="{escape(cell.title)}">{mark}{text}</td>'
+
+
+def _shares(cell: Shares) -> str:
+    """Each part as wide as its share, its name in it where there is room for one, its count on hover."""
+    total = sum(cell.counts.values())
+    parts = []
+    for place, (name, number) in enumerate(cell.counts.items()):
+        share = number / total if total else 0.0
+        shown = escape(name) if share > 0.06 and len(name) < 4 else ""
+        told = f"{name}: {number:,} ({100 * share:.1f} %)"
+        style = f"flex:{max(share, 0.001):.4f};background:{tint(QUIET, 0.34 if place % 2 else 0.2)};text-align:center;overflow:hidden"
+        parts.append(f'<span style="{style}" title="{escape(told)}">{shown}</span>')
+    inside = f'<div style="display:flex;width:150px;font-size:0.76rem;border-radius:3px;overflow:hidden">{"".join(parts)}</div>'
+    return f'<td style="padding:5px 12px 5px 0;vertical-align:baseline">{inside}</td>'

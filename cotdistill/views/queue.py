@@ -97,6 +97,11 @@ def _workers(store: Store) -> None:
 @st.fragment(run_every=2)
 def live(store: Store, *, short: bool = False) -> None:
     """What changes by itself. short: only what runs now, for Home and Compare; there the page is drawn again when a run ends."""
+    with frame.told_errors():
+        _live(store, short=short)
+
+
+def _live(store: Store, *, short: bool) -> None:
     running = store.queue.jobs(state="running")
     waiting = sorted(store.queue.jobs(state="queued"), key=lambda job: job.position)
     counted = Counter(store.queue.states().values())

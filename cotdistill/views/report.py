@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from cotdistill.studies.results import Comparison, ConditionSummary
+from cotdistill.tasks.catalog import TASKS
 from cotdistill.views.figures import AccuracyRow, Curve, DifferenceRow, verdict_color
 from cotdistill.views.wording import capital, listed, percent, plural, points
 
@@ -51,6 +52,14 @@ def difference_title(rows: Sequence[DifferenceRow], baseline: str, lead: str = "
     if row.word in ("no worse", "not distinguishable"):
         return f"{capital(row.label)}: {row.word}{' than' if row.word == 'no worse' else ' from'} {baseline} ({points(row.difference)} points)"
     return f"{capital(row.label)} stands {points(row.difference)} points from {baseline}"
+
+
+def world_told(spec: Mapping[str, Any]) -> str:
+    """How far a study of a generated task can speak: ", in this one artificial world"; empty for real text."""
+    if spec.get("task") not in TASKS:
+        return ""
+    fixed = "world" in dict(spec.get("fixed_seeds") or {}) or spec.get("replicates") == 1
+    return ", in this one artificial world" if fixed else f", over {plural(int(spec.get('replicates') or 0), 'artificial world')}"
 
 
 def missing_told(summaries: Sequence[ConditionSummary]) -> str:

@@ -109,7 +109,8 @@ def _fields(task: Task, start: StudySpec) -> dict[str, Any]:
         wrap=True,
     )
     example.composer(task, f"{KEY}.new", f"{KEY}.conditions")
-    one, two, three, four = st.columns(4)
+    one, two = st.columns(2)
+    three, four = st.columns(2)
     replicates = one.number_input("Replicates", min_value=1, max_value=1000, step=1, key=_first(f"{KEY}.replicates", start.replicates))
     sources = ["", *task.sources]
     _first(f"{KEY}.source", start.source if start.source in sources else "")
