@@ -10,6 +10,8 @@ import os
 import random
 import signal
 import time
+from collections.abc import Mapping
+from typing import Any
 
 from cotdistill.config import RECIPES
 from cotdistill.studies.runner import KINDS, JobContext, Kind, Outcome
@@ -21,14 +23,14 @@ def count(context: JobContext) -> Outcome:
     """config: steps, seconds (of each), seed; die_at with death (a signal's name, or "exit"): the process ends itself at that step;
     raise_at: an error; deaf: never reports. The result depends on every step, so a step that is lost or doubled shows."""
     config = context.config
-    generator, step, total = random.Random(config["seed"]), 0, 0
+    generator, step, total = random.Random(str(config["seed"])), 0, 0
     if context.resume_file.exists():
         kept = json.loads(context.resume_file.read_text())
         step, total = kept["step"], kept["total"]
         generator.setstate((kept["random"][0], tuple(kept["random"][1]), kept["random"][2]))
         context.log(f"Resumed at step {step}.")
-    for base in config.get("adds", ()):
-        total += int(context.produced(base, "numbers").read_text())
+    else:
+        total = sum(int(context.produced(base, "numbers").read_text()) for base in config.get("adds", ()))
 
     def save() -> None:
         part = context.resume_file.with_suffix(".part")
@@ -41,7 +43,7 @@ def count(context: JobContext) -> Outcome:
             os._exit(3) if config["death"] == "exit" else os.kill(os.getpid(), getattr(signal, config["death"]))
         if step == config.get("raise_at"):
             raise OSError(config["errno"], os.strerror(config["errno"]))
-        total = (31 * total + generator.randrange(1000)) % 1_000_003
+        total = counted(total, generator)
         step += 1
         time.sleep(config.get("seconds", 0.0))
         if step % 10 == 0:
@@ -54,6 +56,18 @@ def count(context: JobContext) -> Outcome:
                 raise
     numbers = context.keep(str(total).encode(), "numbers", "txt")
     return Outcome({"accuracy": total / 1_000_003, "steps": step, "total": total}, {"numbers": numbers}, {"task": "0" * 64})
+
+
+def counted(total: int, generator: random.Random) -> int:
+    return (31 * total + generator.randrange(1000)) % 1_000_003
+
+
+def expected_total(config: Mapping[str, Any], bases: Mapping[str, int]) -> int:
+    """What `count` must end with, computed in one go. `bases` are the totals of the jobs it adds, by identity."""
+    generator, total = random.Random(str(config["seed"])), sum(bases[base] for base in config.get("adds", ()))
+    for _ in range(config["steps"]):
+        total = counted(total, generator)
+    return total
 
 
 if "count" not in KINDS:

@@ -248,7 +248,7 @@ def work(store: Store, *, supervised: bool = False, name: str = "") -> int:
     handlers = {INTERRUPT: interrupted, **dict.fromkeys((signal.SIGTERM, signal.SIGINT), lambda number, frame: leaving.set())}
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
-        return _work(store, leaving, lock.path if supervised else None)
+        return _work(store, leaving, lock, supervised)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -256,9 +256,10 @@ def work(store: Store, *, supervised: bool = False, name: str = "") -> int:
         lock.release()
 
 
-def _work(store: Store, leaving: threading.Event, mine: Path | None) -> int:
+def _work(store: Store, leaving: threading.Event, lock: Lock, supervised: bool) -> int:
     done, idle_since = 0, time.monotonic()
-    while not leaving.is_set() and not (mine and _too_many(store, mine)):
+    while not leaving.is_set() and not (supervised and _too_many(store, lock.path)):
+        lock.touch()
         backlog = store.queue.backlog()
         if not backlog.ready and not is_held(store.home / "supervisor.lock"):
             settle_dead(store.queue)

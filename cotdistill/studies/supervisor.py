@@ -29,6 +29,8 @@ TICK_SECONDS = 0.25
 LINGER_SECONDS = 3.0
 # Without a beat for so long a living process hangs (workers beat twice a second).
 HANG_SECONDS = float(os.environ.get("COTDISTILL_HANG_SECONDS", "60"))
+# A worker between two jobs may take longer: it imports torch then.
+IDLE_HANG_SECONDS = 5 * HANG_SECONDS
 # A supervisor that has not touched its lock for so long hangs itself, and is replaced.
 SILENT_SECONDS = 60.0
 # Workers in a row that die before they take a job, until a job is made to fail with their last words.
@@ -56,6 +58,8 @@ class Supervisor:
         self.ended: dict[int, int] = {}
         self.seen: dict[tuple[int, int], tuple[int, float, int]] = {}
         self.hung: set[tuple[int, int]] = set()
+        # Lock of a worker -> (when it touched it last, when that was seen).
+        self.touched: dict[Path, tuple[float, float]] = {}
         self.stillborn = 0
         self.leaving = False
         self.last_tick = time.monotonic()
@@ -102,6 +106,7 @@ class Supervisor:
         if now - self.last_tick > 10:
             # It was frozen itself: others may have been, too, and get their time to beat again.
             self.seen.clear()
+            self.touched.clear()
         self.last_tick = now
         self.reap()
         for one in running(self.queue):
@@ -174,10 +179,12 @@ class Supervisor:
         backlog = self.queue.backlog()
         folder = self.store.home / "workers"
         alive = {child.process.pid for child in self.children}
+        busy = {one.pid for one in running(self.queue)}
         for path in folder.glob("*.lock"):
             wrote = holder(path)
             if is_held(path):
                 alive |= {wrote.pid} if wrote else set()
+                self._end_if_frozen(path, working=wrote is None or wrote.pid in busy)
             elif path.stem.removeprefix("b-") not in {child.name for child in self.children}:
                 # A child of ours may just be about to take it.
                 _clear(folder, path.stem.removeprefix("b-"), keep_log=True)
@@ -186,6 +193,20 @@ class Supervisor:
             # A number may be given to another process once its first owner is gone.
             self.ended.pop(child.process.pid, None)
         return backlog.total > 0
+
+    def _end_if_frozen(self, path: Path, *, working: bool) -> None:
+        """A worker without a job that no longer looks for one would take another's place for ever."""
+        now = time.monotonic()
+        try:
+            touch = path.stat().st_mtime
+        except FileNotFoundError:
+            return
+        last, since = self.touched.get(path, (-1.0, now))
+        if working or touch != last:
+            since = now
+        self.touched[path] = (touch, since)
+        if now - since > IDLE_HANG_SECONDS and (pid := send(path, signal.SIGKILL)) is not None:
+            say(f"Worker {pid} gives no sign of life and is ended.")
 
     def _start(self, folder: Path) -> Child:
         name = secrets.token_hex(6)
