@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import streamlit as st
@@ -12,7 +11,7 @@ from cotdistill.studies.store import Store
 from cotdistill.tasks.catalog import list_tasks, open_task
 from cotdistill.tasks.task import Task
 from cotdistill.tasks.world import WorldSettings
-from cotdistill.views import example, facts, forms, frame, importing
+from cotdistill.views import example, facts, forms, frame, importing, train
 from cotdistill.views.commands import command
 from cotdistill.views.wording import capital, percent, plain_markdown
 
@@ -39,6 +38,9 @@ def draw(store: Store) -> None:
     with middle:
         source = frame.choose("Rationales by", list(task.sources), key="source", start=task.default_source) if task.sources else ""
     _numbers(task)
+    if st.button("Train on this task", icon=":material/model_training:"):
+        train.begin(task.name, settings or {})
+        st.switch_page("pages/2_Train.py", query_params={"task": task.name})
     example.draw(task, source, world)
     facts.draw(task)
     frame.terminal(command("tasks", "show", task.name), command("tasks", "list"), command("tasks", "export", task.name, "FOLDER"))
@@ -67,8 +69,7 @@ def _dials() -> tuple[dict[str, Any] | None, int]:
         except CotdistillError as error:
             frame.problem(error)
             chosen = WorldSettings()
-    changed = {f.name: getattr(chosen, f.name) for f in dataclasses.fields(chosen) if getattr(chosen, f.name) != f.default}
-    return changed or None, int(world)
+    return forms.changed(chosen) or None, int(world)
 
 
 def _numbers(task: Task) -> None:

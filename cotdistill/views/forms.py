@@ -33,21 +33,24 @@ def field(
     high: float | None = None,
     choices: Collection[str] | None = None,
 ) -> Any:
-    """One input for one value: the default's type says which. A value already in the session under `key` wins."""
+    """One input for one value: the default's type says which. A value already in the session under `key` wins, and is kept
+    while other pages are visited."""
     label, told = label_of(name), plain_markdown(help)
     if key not in st.session_state:
         st.session_state[key] = default
     if choices:
-        return st.selectbox(label, list(choices), key=key, help=told)
+        return st.selectbox(label, list(choices), key=key, help=told, persist_state="session")
     if isinstance(default, bool):
-        return st.toggle(label, key=key, help=told)
+        return st.toggle(label, key=key, help=told, persist_state="session")
     if isinstance(default, int):
         least, most = (None if bound is None else int(bound) for bound in (low, high))
-        return st.number_input(label, min_value=least, max_value=most, step=1, key=key, help=told)
+        return st.number_input(label, min_value=least, max_value=most, step=1, key=key, help=told, persist_state="session")
     if isinstance(default, float):
         least_, most_ = (None if bound is None else float(bound) for bound in (low, high))
-        return st.number_input(label, min_value=least_, max_value=most_, step=_step(default), format="%.6g", key=key, help=told)
-    return st.text_input(label, key=key, help=told)
+        return st.number_input(
+            label, min_value=least_, max_value=most_, step=_step(default), format="%.6g", key=key, help=told, persist_state="session"
+        )
+    return st.text_input(label, key=key, help=told, persist_state="session")
 
 
 def _step(default: float) -> float:
@@ -66,6 +69,11 @@ def config(cls: type[C], start: C, *, key: str, only: Collection[str] = (), skip
                 told = {name: one.metadata.get(name) for name in ("low", "high", "choices")}
                 values[one.name] = field(one.name, values[one.name], one.metadata.get("help", ""), key=f"{key}.{one.name}", **told)
     return from_mapping(cls, values)
+
+
+def changed(chosen: Any) -> dict[str, Any]:
+    """The settings of a config that are not at their default."""
+    return {f.name: getattr(chosen, f.name) for f in dataclasses.fields(chosen) if getattr(chosen, f.name) != f.default}
 
 
 def reset(cls: type[Any], values: Mapping[str, Any], *, key: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -108,12 +108,24 @@ def section(text: str, caption: str = "") -> None:
         st.caption(plain_markdown(caption))
 
 
-def choose(label: str, options: list[str], *, key: str, start: str | None = None, told: Callable[[str], str] = str, **more: Any) -> str:
-    """A choice that lives in the URL. A value in the URL that is none of the options is said to be so, and the start is taken."""
+def choose(label: str, options: Sequence[str], *, key: str, start: str | None = None, told: Callable[[str], str] = str, **more: Any) -> str:
+    """A choice that lives in the URL under `key`, by its own value and not by the name shown for it. A value in the URL that is none of the
+    options is said to be so, and the start is taken."""
     given = st.query_params.get(key)
     if given is not None and given not in options:
-        st.warning(f"The link names {key} “{plain_markdown(given[:80])}”, which is not here; showing another.", icon=":material/link_off:")
-    if st.session_state.get(key) not in options:
-        st.session_state.pop(key, None)
-    index = options.index(start) if start in options else 0
-    return str(st.selectbox(label, options, index=index, key=key, bind="query-params", format_func=told, **more))
+        lost(key, given)
+    st.session_state[key] = given if given in options else start if start in options else options[0]
+    return str(st.selectbox(label, options, key=key, format_func=told, on_change=keep, args=(key,), **more))
+
+
+def keep(key: str) -> None:
+    """Write a widget's value into the URL; no value, no parameter."""
+    if st.session_state[key] is None:
+        st.query_params.pop(key, None)
+    else:
+        st.query_params[key] = str(st.session_state[key])
+
+
+def lost(what: str, given: str) -> None:
+    """A link that names something which is not here."""
+    st.warning(f"The link names {what} “{plain_markdown(given[:80])}”, which is not here; showing another.", icon=":material/link_off:")

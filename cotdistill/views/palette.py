@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from cotdistill.config import stable_seed
 from cotdistill.rationales.conditions import Condition, parse
 
-# Mid-tones of the Okabe-Ito set: at least 3:1 against both grounds.
+# Mid-tones near the Okabe-Ito set: at least 3:1 against both grounds, and apart for deuteranopes (its own green falls on our grey).
 HUES = {
     "undistilled": "#8A8F94",
     "label_only": "#74797E",
     "pre_cot": "#D55E00",
     "post_cot": "#1B7FC2",
-    "multitask": "#009E73",
+    "multitask": "#2FA84F",
 }
 OTHER_HUE = "#B565A7"
 

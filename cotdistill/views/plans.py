@@ -48,7 +48,7 @@ def effect_told(planned: planning.Plan) -> str:
     """The smallest true difference the study would find in four of five tries: "2.1 to 4.0 points"."""
     low, high = (planned.effect.get(f"points_{end}") for end in ("low", "high"))
     if not isinstance(low, (int, float)) or not isinstance(high, (int, float)) or low != low or high != high:
-        return "not to be said"
+        return "needs two replicates"
     return f"{low:.1f} to {high:.1f} points"
 
 

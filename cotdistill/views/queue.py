@@ -182,7 +182,7 @@ def _rows(store: Store, state: str, title: str, jobs: Sequence[Job], total: int 
     number = max(total, len(jobs))
     with st.expander(f"{title}: {plural(number, 'run')}", expanded=state != "finished", key=f"queue.{state}"):
         for job in jobs[:SHOWN]:
-            with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+            with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", key=f"row.{job.id}"):
                 st.markdown(f"{plain_markdown(job.label or job.kind)}  \n:small[:gray[{plain_markdown(_told(job))}]]")
                 _menu(store, job, state)
         if number > SHOWN:
@@ -216,7 +216,7 @@ def act(store: Store, verb: str, job: int) -> None:
     queue = store.queue
     try:
         if verb == "log":
-            st.session_state["run"] = str(job)
+            st.query_params["run"] = str(job)
             return
         if verb in ("first", "last"):
             queue.move(job, before=verb)
@@ -236,22 +236,24 @@ def _details(store: Store) -> None:
     if not jobs:
         return
     frame.section("One run")
-    given = str(st.session_state.get("run") or st.query_params.get("run") or "")
+    given = st.query_params.get("run", "")
     if given and given not in jobs:
         try:
-            jobs[given] = store.queue.job(given)
+            found = store.queue.job(given)
+            jobs[str(found.id)], given = found, str(found.id)
         except CotdistillError as error:
             frame.problem(error)
-            st.session_state.pop("run", None)
+    st.session_state["run"] = given if given in jobs else None
     chosen = st.selectbox(
         "Run",
         list(jobs),
-        index=None,
         key="run",
-        bind="query-params",
         placeholder="choose a run",
         label_visibility="collapsed",
-        format_func=lambda id: f"{jobs[id].id} · {jobs[id].label or jobs[id].kind}",
+        format_func=lambda id: f"{id} · {jobs[id].label or jobs[id].kind}",
+        index=None,
+        on_change=frame.keep,
+        args=("run",),
     )
     if chosen is not None:
         details(store, jobs[chosen])

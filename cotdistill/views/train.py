@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import streamlit as st
 
-from cotdistill.config import Seeds, StudentConfig, TrainingConfig, plain
+from cotdistill.config import Seeds, StudentConfig, TrainingConfig, from_mapping, plain
 from cotdistill.errors import CotdistillError
 from cotdistill.students.models import STUDENTS
 from cotdistill.studies.planning import Plan
 from cotdistill.studies.store import Store
 from cotdistill.studies.study import BUDGETS, MISSING, STUDIES, StudySpec, spec_from_mapping
-from cotdistill.tasks.catalog import list_tasks, open_task
+from cotdistill.tasks.catalog import TASKS, list_tasks, open_task
 from cotdistill.tasks.task import Task
+from cotdistill.tasks.world import WorldSettings
 from cotdistill.views import example, forms, frame, plans, queue
 from cotdistill.views.commands import run_study
 
 KEY = "compose"
+NEW = "a new study"
 
 
 def draw(store: Store) -> None:
@@ -42,11 +45,11 @@ def _compose(store: Store) -> StudySpec | None:
     """The form. None (with the problems told) while it does not make a study."""
     frame.section("1 · Compose")
     offered = _starts(store)
-    name = st.selectbox("Start from", list(offered), key=f"{KEY}.start", format_func=lambda n: _told_start(n), on_change=_forget)
+    name = st.selectbox("Start from", list(offered), key=f"{KEY}.start", persist_state="session", format_func=_told_start, on_change=_forget)
     start = offered[name]
     try:
-        task = _task(store, start)
-        values = _fields(task, start)
+        task, settings = _task(store, start)
+        values = _fields(task, start) | {"task_settings": settings}
         with st.expander("Training settings", icon=":material/tune:"):
             training = forms.config(TrainingConfig, start.training, key=f"{KEY}.training")
         with st.expander("Student, seeds and missing rationales", icon=":material/settings:"):
@@ -62,7 +65,7 @@ def _starts(store: Store) -> dict[str, StudySpec]:
     found = {entry.name: entry.make() for entry in STUDIES}
     for study in store.queue.studies():
         found.setdefault(study.name, spec_from_mapping(study.spec))
-    return found | {"a new study": StudySpec(name="my-study", conditions=("label_only", "pre_cot", "post_cot"))}
+    return found | {NEW: StudySpec(name="my-study", conditions=("label_only", "pre_cot", "post_cot"))}
 
 
 def _told_start(name: str) -> str:
@@ -75,26 +78,49 @@ def _forget() -> None:
         del st.session_state[key]
 
 
-def _task(store: Store, start: StudySpec) -> Task:
+def begin(task: str, settings: Mapping[str, Any]) -> None:
+    """Set the form up for a new study of a task; called by page Data, before the form is drawn."""
+    _forget()
+    st.session_state[f"{KEY}.start"] = NEW
+    st.session_state[f"{KEY}.task"] = st.session_state[f"{KEY}.name"] = task
+    forms.reset(WorldSettings, settings, key=f"{KEY}.dials")
+
+
+def _task(store: Store, start: StudySpec) -> tuple[Task, dict[str, Any]]:
+    """The chosen task, and those dials of a generated one that are not at their default."""
     known = [str(row["id"]) for row in list_tasks(store.tasks_root)]
     _first(f"{KEY}.task", st.query_params.get("task") if st.query_params.get("task") in known else start.task)
     if st.session_state[f"{KEY}.task"] not in known:
         st.session_state[f"{KEY}.task"] = known[0]
-    name = st.selectbox("Task", known, key=f"{KEY}.task", help="Import others on page Data.")
+    name = st.selectbox(
+        "Task", known, key=f"{KEY}.task", persist_state="session", help="Import others on page Data.", on_change=_rename, args=(start.name,)
+    )
+    settings: dict[str, Any] = {}
+    if name in TASKS:
+        with st.expander("Dials of the generated task", icon=":material/tune:"):
+            given = dict(start.task_settings) if name == start.task else {}
+            settings = forms.changed(forms.config(WorldSettings, from_mapping(WorldSettings, given), key=f"{KEY}.dials"))
     with st.spinner("Opening the task…"):
-        return open_task(store.tasks_root, name, settings=dict(start.task_settings) if name == start.task and start.task_settings else None)
+        return open_task(store.tasks_root, name, settings=settings or None), settings
+
+
+def _rename(start: str) -> None:
+    """A study that was only started from another one's settings gets its task's name, unless a person has named it."""
+    if st.session_state.get(f"{KEY}.name") in (start, *TASKS.names()):
+        st.session_state[f"{KEY}.name"] = st.session_state[f"{KEY}.task"]
 
 
 def _fields(task: Task, start: StudySpec) -> dict[str, Any]:
     same = task.name == start.task
     _first(f"{KEY}.conditions", [str(c) for c in start.parsed() if same or not c.source])
     left, right = st.columns(2)
-    name = left.text_input("Name of the study", key=_first(f"{KEY}.name", start.name), help="A name means its latest study.")
+    name = left.text_input("Name of the study", key=_first(f"{KEY}.name", start.name), persist_state="session", help="A name means its latest study.")
     students = list(dict.fromkeys([*STUDENTS.names(), start.student.name]))
     student = right.selectbox(
         "Student",
         list(dict.fromkeys([*students, st.session_state.get(f"{KEY}.student", students[0])])),
         key=_first(f"{KEY}.student", start.student.name),
+        persist_state="session",
         accept_new_options=True,
         help="Built-in, or type a folder that save_pretrained wrote, or a hub id.",
         format_func=_told_student,
@@ -104,31 +130,40 @@ def _fields(task: Task, start: StudySpec) -> dict[str, Any]:
         "Conditions; type any, such as post_cot/mask(fraction=0.3)",
         list(dict.fromkeys([*example.offered(task.sources), *chosen])),
         key=f"{KEY}.conditions",
+        persist_state="session",
         accept_new_options=True,
         format_func=example.named,
         wrap=True,
     )
-    example.composer(task, f"{KEY}.new", f"{KEY}.conditions")
+    example.composer(task, "composer", f"{KEY}.conditions")
     one, two = st.columns(2)
     three, four = st.columns(2)
-    replicates = one.number_input("Replicates", min_value=1, max_value=1000, step=1, key=_first(f"{KEY}.replicates", start.replicates))
+    replicates = one.number_input(
+        "Replicates", min_value=1, max_value=1000, step=1, key=_first(f"{KEY}.replicates", start.replicates), persist_state="session"
+    )
     sources = ["", *task.sources]
     _first(f"{KEY}.source", start.source if start.source in sources else "")
-    source = two.selectbox("Rationales by", sources, key=f"{KEY}.source", format_func=lambda s: s or f"default: {task.default_source or 'none'}")
+    source = two.selectbox(
+        "Rationales by", sources, key=f"{KEY}.source", persist_state="session", format_func=lambda s: s or f"default: {task.default_source or 'none'}"
+    )
     budget = three.selectbox(
-        "Equal", BUDGETS, key=_first(f"{KEY}.budget", start.budget), help="steps: the same number; tokens: as many as the longest sees"
+        "Equal",
+        BUDGETS,
+        key=_first(f"{KEY}.budget", start.budget),
+        persist_state="session",
+        help="steps: the same number; tokens: as many as the longest sees",
     )
     baseline = four.selectbox(
         "Baseline",
         ["", *conditions],
         key=_first(f"{KEY}.baseline", start.baseline),
+        persist_state="session",
         format_func=lambda c: example.named(c) if c else "label only, or the first",
     )
     return {
         "name": name,
         "title": start.title if same else "",
         "task": task.name,
-        "task_settings": dict(start.task_settings) if same else {},
         "source": source,
         "conditions": list(conditions),
         "replicates": int(replicates),
@@ -141,19 +176,22 @@ def _fields(task: Task, start: StudySpec) -> dict[str, Any]:
 def _more(task: Task, start: StudySpec) -> dict[str, Any]:
     student = forms.config(StudentConfig, dataclasses.replace(start.student, name="nano"), key=f"{KEY}.student_settings", skip=("name", "tokenizer"))
     one, two, three = st.columns(3)
-    tokenizer = one.selectbox("Tokenizer", ("auto", "word", "bpe"), key=_first(f"{KEY}.tokenizer", start.tokenizer))
-    missing = two.selectbox("Rows without a rationale", MISSING, key=_first(f"{KEY}.missing", start.missing_rationale))
+    tokenizer = one.selectbox("Tokenizer", ("auto", "word", "bpe"), key=_first(f"{KEY}.tokenizer", start.tokenizer), persist_state="session")
+    missing = two.selectbox("Rows without a rationale", MISSING, key=_first(f"{KEY}.missing", start.missing_rationale), persist_state="session")
     steps = start.base_steps if task.artificial else 0
     base_steps = three.number_input(
         "Steps of the shared base",
         min_value=0,
         step=100,
         key=_first(f"{KEY}.base_steps", steps),
+        persist_state="session",
         disabled=not task.artificial,
         help="Generated tasks: a base trained once plays the pretrained model. 0: none.",
     )
     names = [f.name for f in dataclasses.fields(Seeds)]
-    fixed = st.multiselect("Seeds that are the same in every replicate", names, key=_first(f"{KEY}.fixed", list(start.fixed_seeds)))
+    fixed = st.multiselect(
+        "Seeds that are the same in every replicate", names, key=_first(f"{KEY}.fixed", list(start.fixed_seeds)), persist_state="session"
+    )
     return {
         "student": {**plain(student), "name": st.session_state[f"{KEY}.student"]},
         "tokenizer": tokenizer,
