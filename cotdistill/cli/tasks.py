@@ -187,7 +187,8 @@ NOUN = Noun(
                 "splits": "train, dev and test, each: role, rows, clusters, answers, choices (rows by number of them), question_words and "
                 "choices_words (mean, p5, median, p95, longest)",
                 "sources": "by whose rationales, of the training split: with_rationale (rows), share, words, gold_text (share whose text holds the "
-                "gold choice's), answer_key (share that names a choice's letter)",
+                "gold choice's), answer_key (share that names a choice's letter), teacher_right (share of the teacher's own answers that are right, "
+                "or null), and splits: the counts behind them for train, dev and test",
                 "checks": "what was checked when it was made: duplicates and overlaps of the splits",
             },
             _one,

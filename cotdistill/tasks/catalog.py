@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from cotdistill.config import canonical_json, digest
-from cotdistill.errors import NotFound, UnknownName
+from cotdistill.errors import DataError, NotFound, UnknownName
 from cotdistill.registry import Registry
 from cotdistill.tasks.task import Task, open_folder
 from cotdistill.tasks.world import VERSION, materialise
+from cotdistill.tasks.writing import disk_in_words, write_note
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +43,11 @@ def open_task(root: Path, name: str, *, world: int = 0, settings: Mapping[str, A
     home = root / wanted
     if not version:
         return open_folder(home / (home / "newest").read_text().strip())
-    for folder in sorted(home.glob(f"{version[:12]}*")):
-        if folder.is_dir():
-            return open_folder(folder)
-    raise NotFound(
-        f"The task {wanted!r} has no version {version!r}.", f"Versions: {', '.join(sorted(p.name for p in home.iterdir() if p.is_dir()))}."
-    )
+    versions = sorted(p.name for p in home.iterdir() if (p / "task.json").is_file() and not p.name.startswith("."))
+    for folder in versions:
+        if folder.startswith(version[:12]) and open_folder(home / folder).digest.startswith(version):
+            return open_folder(home / folder)
+    raise NotFound(f"The task {wanted!r} has no version {version!r}.", f"Versions: {', '.join(versions)}.")
 
 
 def imported_names(root: Path) -> list[str]:
@@ -58,29 +58,40 @@ def imported_names(root: Path) -> list[str]:
 
 
 def _generated(root: Path, entry: Generated, world: int, settings: dict[str, Any]) -> Task:
-    key = digest({"name": entry.name, "version": entry.version, "world": world, "settings": canonical_json(settings)})[:16]
-    note = root / entry.name / f"world-{key}"
-    if note.is_file():
-        folder = root / entry.name / note.read_text().strip()
-        if (folder / "task.json").is_file():
-            return open_folder(folder)
+    if found := _made(root, entry, world, settings):
+        return found
     task = entry.make(root, entry.name, world, settings)
-    part = note.with_name(f".{note.name}.part")
-    part.write_text(task.folder.name)
-    part.replace(note)
+    with disk_in_words(root):
+        write_note(_note(root, entry, world, settings), task.folder.name)
     return task
 
 
+def _made(root: Path, entry: Generated, world: int, settings: dict[str, Any]) -> Task | None:
+    """The world if it stands in the store already."""
+    note = _note(root, entry, world, settings)
+    if not note.is_file():
+        return None
+    folder = root / entry.name / note.read_text().strip()
+    return open_folder(folder) if (folder / "task.json").is_file() else None
+
+
+def _note(root: Path, entry: Generated, world: int, settings: dict[str, Any]) -> Path:
+    """The file that names the folder of a world."""
+    key = digest({"name": entry.name, "version": entry.version, "world": world, "settings": canonical_json(settings)})[:16]
+    return root / entry.name / f"world-{key}"
+
+
 def list_tasks(root: Path) -> list[dict[str, Any]]:
-    """Every task: id, title, help, artificial, rows per split, sources, chance, digest. Generated ones are not made by listing them."""
-    found: list[dict[str, Any]] = []
-    for entry in TASKS:
-        made = root / entry.name / "newest"
-        task = open_folder(root / entry.name / made.read_text().strip()) if made.is_file() else None
-        found.append(_listed(entry.name, entry.help, task, artificial=True))
+    """Every task: id, title, help, artificial, rows per split, sources, chance, digest. Generated ones are not made by listing them: what is told
+    is their first world, if it was made. One that cannot be read says so in its help, and hides none of the others."""
+    found = [_listed(entry.name, entry.help, _made(root, entry, 0, {}), artificial=True) for entry in TASKS]
     for name in imported_names(root):
-        task = open_task(root, name)
-        found.append(_listed(name, task.help, task, artificial=False))
+        try:
+            task = open_task(root, name)
+        except DataError as error:
+            found.append(_listed(name, error.message, None, artificial=False))
+        else:
+            found.append(_listed(name, task.help, task, artificial=False))
     return found
 
 

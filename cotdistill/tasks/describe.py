@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
+import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from statistics import fmean, quantiles
 from typing import Any
 
+from cotdistill.config import plain
+from cotdistill.errors import UsageError
 from cotdistill.tasks.example import Example
 from cotdistill.tasks.task import SPLITS, Task
+from cotdistill.tasks.writing import disk_in_words
 
 
 def describe(task: Task) -> dict[str, Any]:
@@ -43,17 +50,30 @@ def describe(task: Task) -> dict[str, Any]:
 
 
 def _source(task: Task, source: str) -> dict[str, Any]:
-    """The training rationales of one source. Leakage: shares whose text holds the gold choice's text as whole words, or names an answer key."""
-    rows = task.examples("train", source)
-    told = [e for e in rows if e.rationale]
+    """The training rationales of one source, as shares, and the counts behind them split by split. Leakage: rationales that hold the gold
+    choice's text as whole words, or name an answer key. teacher_right: among those whose teacher's own answer is known (None if of none)."""
+    labels = task.teacher_labels(source)
+    told = {split: [e for e in task.examples(split, source) if e.rationale and e.source == source] for split in SPLITS}
+    counts = {split: _counts(rows, labels) for split, rows in told.items()}
+    train, rows = counts["train"], int(task.info["rows"]["train"])
+    return {
+        "with_rationale": train["with_rationale"],
+        "share": train["with_rationale"] / rows if rows else 0.0,
+        "words": _lengths([e.rationale or "" for e in told["train"]]),
+        "gold_text": train["gold_text"] / train["with_rationale"] if train["with_rationale"] else 0.0,
+        "answer_key": train["answer_key"] / train["with_rationale"] if train["with_rationale"] else 0.0,
+        "teacher_right": train["teacher_right"] / train["teacher_label"] if train["teacher_label"] else None,
+        "splits": counts,
+    }
+
+
+def _counts(told: Sequence[Example], labels: Mapping[str, str]) -> dict[str, int]:
     return {
         "with_rationale": len(told),
-        "share": len(told) / len(rows) if rows else 0.0,
-        "words": _lengths([e.rationale or "" for e in told]),
-        "gold_text": fmean(_holds(e) for e in told) if told else 0.0,
-        "answer_key": fmean(bool(re.search(r"\(\s?[A-H]\s?\)|\b(?:option|choice|answer)\s[A-H]\b", e.rationale or "")) for e in told)
-        if told
-        else 0.0,
+        "gold_text": sum(map(_holds, told)),
+        "answer_key": sum(map(_names_key, told)),
+        "teacher_label": sum(e.id in labels for e in told),
+        "teacher_right": sum(labels.get(e.id) == e.answer for e in told),
     }
 
 
@@ -61,6 +81,17 @@ def _holds(example: Example) -> bool:
     """Whether the rationale holds the gold choice's text as whole words, case and punctuation ignored."""
     text, gold = (" ".join(re.findall(r"\w+", part.casefold())) for part in (example.rationale or "", example.answer_text))
     return bool(gold) and f" {gold} " in f" {text} "
+
+
+def _names_key(example: Example) -> bool:
+    """Whether the rationale names one of the row's answer keys: (B), B: or option B."""
+    return bool(_key_pattern(tuple(c.label for c in example.choices)).search(example.rationale or ""))
+
+
+@cache
+def _key_pattern(labels: tuple[str, ...]) -> re.Pattern[str]:
+    key = f"(?:{'|'.join(re.escape(label) for label in labels)})"
+    return re.compile(rf"\(\s?{key}\s?\)|(?<!\w){key}[:)]|\b(?i:options?|choices?|answers?)\s(?:is\s)?\(?{key}(?!\w)")
 
 
 def _lengths(texts: Sequence[str]) -> dict[str, float]:
@@ -72,21 +103,38 @@ def _lengths(texts: Sequence[str]) -> dict[str, float]:
 
 
 def export_task(task: Task, target: Path) -> list[Path]:
-    """Write the rows as {train,dev,test}.jsonl and every source's rationales as rationales/SPLIT.SOURCE.jsonl: a folder that can be imported."""
-    (target / "rationales").mkdir(parents=True, exist_ok=True)
-    written = []
+    """Write the rows as {train,dev,test}.jsonl, every source's rationales as rationales/SPLIT.SOURCE.jsonl and the template as template.json:
+    a folder that can be imported. UsageError if it holds something already; StoreError or DiskFull if it cannot be written."""
+    with disk_in_words(target):
+        if target.exists() and (not target.is_dir() or any(target.iterdir())):
+            raise UsageError(f"{target} is there already, and not an empty folder.", "Name a new folder.")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=".part-", dir=target.parent))
+        try:
+            part.chmod(0o755)
+            written = _export(task, part)
+            os.replace(part, target)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+    return [target / path.relative_to(part) for path in written]
+
+
+def _export(task: Task, folder: Path) -> list[Path]:
+    labels = {source: task.teacher_labels(source) for source in task.sources}
+    files: dict[str, list[Mapping[str, Any]]] = {}
     for split in SPLITS:
-        path = target / f"{split}.jsonl"
-        rows = task.examples(split)
-        path.write_text("".join(_line(_row(e)) for e in rows), encoding="utf-8")
-        written.append(path)
+        files[f"{split}.jsonl"] = [_row(e) for e in task.examples(split)]
         for source in task.sources:
             told = [e for e in task.examples(split, source) if e.rationale and e.source == source]
             if told:
-                path = target / "rationales" / f"{split}.{source}.jsonl"
-                path.write_text("".join(_line({"id": e.id, "rationale": e.rationale, "rationale_source": source}) for e in told), encoding="utf-8")
-                written.append(path)
-    return written
+                files[f"rationales/{split}.{source}.jsonl"] = [
+                    {"id": e.id, "rationale": e.rationale, "rationale_source": source, "teacher_label": labels[source].get(e.id)} for e in told
+                ]
+    (folder / "rationales").mkdir()
+    for name, rows in files.items():
+        (folder / name).write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    (folder / "template.json").write_text(json.dumps(plain(task.template), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return [*(folder / name for name in files), folder / "template.json"]
 
 
 def _row(example: Example) -> dict[str, Any]:
@@ -101,7 +149,3 @@ def _row(example: Example) -> dict[str, Any]:
         "split": example.split,
         "metadata": dict(example.metadata),
     }
-
-
-def _line(row: dict[str, Any]) -> str:
-    return json.dumps(row, ensure_ascii=False) + "\n"

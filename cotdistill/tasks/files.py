@@ -70,12 +70,19 @@ def kind_of(path: Path) -> str | None:
 
 def find_files(path: Path) -> SourceFiles:
     """The files of a folder or the one file; DataError if there is nothing to import."""
+    try:
+        return _found(path)
+    except OSError as error:
+        raise DataError(f"{str(path)[:200]} cannot be read: {error.strerror or error}", EXPECTED) from error
+
+
+def _found(path: Path) -> SourceFiles:
     if path.is_file():
         if kind_of(path) is None:
             raise DataError(f"{path.name} is no file of rows.", "Expected the ending .jsonl, .csv or .parquet, plain or with .gz.")
         return SourceFiles({"": path})
     if not path.is_dir():
-        raise DataError(f"There is no file or folder {path}.", EXPECTED)
+        raise DataError(f"There is no file or folder {str(path)[:200]}.", EXPECTED)
     main: dict[str, Path] = {}
     for file in _rows_files(path):
         split = SPLIT_NAMES.get(_stem(file).casefold())
@@ -84,6 +91,8 @@ def find_files(path: Path) -> SourceFiles:
         if split in main:
             raise DataError(f"{main[split].name} and {file.name} are both the {split} split.", "Leave one of them.")
         main[split] = file
+    # Training first: its rationales come before those of dev and test.
+    main = {split: main[split] for split in ("train", "dev", "test") if split in main}
     if not main:
         held = ", ".join(sorted(p.name for p in path.iterdir())[:8]) or "nothing"
         raise DataError(f"The folder {path} has no file of a split; it holds {held}.", EXPECTED)

@@ -1,26 +1,27 @@
-"""Import of a task from files: rows checked one by one, splits given their roles, clusters found, duplicates and overlaps counted."""
+"""Import of a task from files: rows checked one by one, more rationales joined, and all of it written whole or not at all."""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cotdistill.config import plain, stable_seed
-from cotdistill.errors import BadRows, DataError, RowProblem, UsageError
+from cotdistill.config import plain
+from cotdistill.errors import BadRows, DataError, RowProblem, UnknownName, UsageError
 from cotdistill.tasks.catalog import TASKS
-from cotdistill.tasks.columns import ColumnMap, answer_of, at, choices_of, first_number, guess_columns, header_of, question_of, text_of
-from cotdistill.tasks.example import Example
+from cotdistill.tasks.columns import ColumnMap, Row, answer_of, at, choices_of, first_number, guess_columns, header_of, question_of, text_of
+from cotdistill.tasks.example import Choice, Example
 from cotdistill.tasks.files import SPLIT_NAMES, Record, SideFile, find_files, read_records, source_name
-from cotdistill.tasks.task import SPLITS, Rationale, Task, write_task
+from cotdistill.tasks.splits import checks, pattern_of, with_clusters, with_roles
+from cotdistill.tasks.task import Rationale, Task
 from cotdistill.tasks.template import Template
+from cotdistill.tasks.writing import write_task
 
-DEV_SHARE = 0.10
-PREMISE = re.compile(r"^premise:\s*(.+?)\s*hypothesis:", re.IGNORECASE | re.DOTALL)
 Progress = Callable[[float, str], None]
 
 
@@ -35,9 +36,13 @@ class ImportReport:
 
 @dataclass
 class _Rows:
-    examples: list[Example]
-    rationales: list[Rationale]
-    problems: list[RowProblem]
+    """What was read so far; `refused` holds the ids of rows that cannot be used, whose further rationales are no news."""
+
+    examples: list[Example] = field(default_factory=list)
+    rationales: list[Rationale] = field(default_factory=list)
+    problems: list[RowProblem] = field(default_factory=list)
+    refused: set[str] = field(default_factory=set)
+    warnings: list[str] = field(default_factory=list)
 
 
 def import_task(
@@ -57,30 +62,27 @@ def import_task(
     unless keep_good_rows. Nothing is imported unless everything is.
     """
     tell = progress or (lambda share, what: None)
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name) or name in TASKS or name in ("newest",):
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name) or name in TASKS:
         taken = " (that name belongs to a generated task)" if name in TASKS else ""
         raise UsageError(f"{name!r} cannot name a task{taken}.", "Use letters, digits, dot, dash or underscore, at most 64 of them.")
+    pattern = pattern_of(cluster) if cluster and cluster.startswith("regex:") else None
     found = find_files(path)
     tell(0.05, "reading rows")
     by_file = {split: read_records(file) for split, file in found.main.items()}
-    records = [record for rows, _ in by_file.values() for record in rows]
-    chosen = columns or guess_columns(header_of(record.row for record in records[:200]))
-    if missing := chosen.missing():
-        held = ", ".join(header_of(record.row for record in records[:200]))[:300]
-        raise DataError(f"No column is known for {', '.join(missing)}; the file has: {held}.", "Say which is which with --columns.")
+    chosen = _columns(columns, cluster if cluster and not pattern else None, [r.row for records, _ in by_file.values() for r in records])
     rows = _read(by_file, chosen)
     own = _usual(rows)
     tell(0.3, "reading rationales")
-    _add_sides(rows, found.side)
+    for side in found.side:
+        _add_side(rows, side)
     if rows.problems and not keep_good_rows:
         raise BadRows(rows.problems, "Correct them, or import the good rows alone (--keep-good-rows).")
     if not rows.examples:
         raise BadRows(rows.problems, "No row can be used. Check which column holds what (--columns).")
-    warnings: list[str] = []
-    examples = _clustered(rows.examples, cluster, warnings)
-    examples, roles = _with_roles(examples, warnings)
-    checks = _checks(examples, warnings)
-    if not rows.rationales:
+    warnings = rows.warnings
+    examples, roles = with_roles(with_clusters(rows.examples, pattern, warnings), warnings)
+    checked = checks(examples, warnings)
+    if not any(rationale.text for rationale in rows.rationales):
         warnings.append("There are no rationales: only label_only can be trained.")
     tell(0.5, "writing, and training tokenizers")
     task = write_task(
@@ -94,11 +96,28 @@ def import_task(
         help=f"imported from {path.name}",
         default_source=own,
         tokenizer_kind="bpe",
-        info={"checks": checks, "columns": plain(chosen), "left_out": len(rows.problems), "warnings": warnings},
+        info={"checks": checked, "columns": plain(chosen), "left_out": len(rows.problems), "warnings": warnings},
         progress=lambda stage: tell(0.7, stage),
     )
     tell(1.0, "done")
     return ImportReport(task, tuple(rows.problems), tuple(warnings))
+
+
+def _columns(given: ColumnMap | None, cluster: str | None, rows: Sequence[Row]) -> ColumnMap:
+    """The columns to read: those said, else those guessed. UnknownName for one that no row has, DataError where a needed one is not known."""
+    header = header_of(rows)
+    chosen = given or guess_columns(header)
+    if cluster:
+        chosen = dataclasses.replace(chosen, cluster=cluster)
+    if missing := chosen.missing():
+        raise DataError(
+            f"No column is known for {', '.join(missing)}; the file has: {', '.join(header)[:300] or 'none'}.",
+            "Say which is which with --columns.",
+        )
+    for name in chosen.names():
+        if name not in header and all(at(row, name) is None for row in rows):
+            raise UnknownName("column", name, header)
+    return chosen
 
 
 def _usual(rows: _Rows) -> str:
@@ -108,145 +127,145 @@ def _usual(rows: _Rows) -> str:
     return counts.most_common(1)[0][0] if counts else ""
 
 
-def _read(by_file: dict[str, tuple[list[Record], list[RowProblem]]], columns: ColumnMap) -> _Rows:
-    rows = _Rows([], [], [])
-    seen: dict[str, str] = {}
-    for split, (records, problems) in by_file.items():
+def _read(by_file: Mapping[str, tuple[list[Record], list[RowProblem]]], columns: ColumnMap) -> _Rows:
+    rows = _Rows()
+    for _, problems in by_file.values():
         rows.problems += problems
-        read: list[tuple[Record, Any, Any]] = []
-        for record in records:
+    placed = _placed(by_file, columns, rows)
+    seen: dict[str, str] = {}
+    for file in dict.fromkeys(record.file for record, _ in placed):
+        read: list[tuple[Record, str, str, tuple[Choice, ...]]] = []
+        for record, split in placed:
+            if record.file == file:
+                try:
+                    read.append((record, split, question_of(record.row, columns), choices_of(record.row, columns)))
+                except DataError as error:
+                    _refuse(rows, record, columns, error)
+        first = columns.first_number if columns.first_number >= 0 else first_number((at(r.row, columns.answer), c) for r, _, _, c in read)
+        for record, split, question, choices in read:
             try:
-                read.append((record, question_of(record.row, columns), choices_of(record.row, columns)))
+                _keep(rows, seen, record, split, question, choices, first, columns)
             except DataError as error:
-                rows.problems.append(RowProblem(record.file, record.line, error.message))
-        first = columns.first_number if columns.first_number >= 0 else first_number((at(r.row, columns.answer), c) for r, _, c in read)
-        for record, question, choices in read:
-            try:
-                example = _example(record, question, choices, first, columns, split)
-                if example.id in seen:
-                    raise DataError(f"the id {example.id[:60]!r} stands already in {seen[example.id]}")
-                seen[example.id] = f"{record.file} line {record.line}"
-                rows.examples.append(example)
-                text = text_of(at(record.row, columns.rationale), "rationale")
-                source = text_of(at(record.row, columns.rationale_source), "rationale source")
-            except DataError as error:
-                rows.problems.append(RowProblem(record.file, record.line, error.message))
-                continue
-            if text:
-                rows.rationales.append(Rationale(example.id, source_name(source or "rationale"), text))
+                _refuse(rows, record, columns, error)
     return rows
 
 
-def _example(record: Record, question: str, choices: Any, first: int, columns: ColumnMap, file_split: str) -> Example:
-    row = record.row
-    said = text_of(at(row, columns.split), "split") if not file_split else None
-    split = file_split or (SPLIT_NAMES.get(said.casefold(), "") if said else "")
-    if said and not split:
+def _placed(by_file: Mapping[str, tuple[list[Record], list[RowProblem]]], columns: ColumnMap, rows: _Rows) -> list[tuple[Record, str]]:
+    """Every row with its official split ("" where there is none). A test split without a single answer is left out whole, and said so."""
+    placed: list[tuple[Record, str]] = []
+    for file_split, (records, _) in by_file.items():
+        said = {r.line: at(r.row, columns.split) for r in records} if columns.split and not file_split else {}
+        named = any(value not in (None, "") for value in said.values())
+        for record in records:
+            try:
+                placed.append((record, _split(said[record.line]) if named else file_split))
+            except DataError as error:
+                _refuse(rows, record, columns, error)
+    test = [record for record, split in placed if split == "test"]
+    if test and len(test) < len(placed) and all(_empty(at(record.row, columns.answer)) for record in test):
+        rows.warnings.append(f"The {len(test)} rows of the test split have no answers: they are left out.")
+        for record in test:
+            rows.refused.add(_id(record, columns))
+        placed = [(record, split) for record, split in placed if split != "test"]
+    return placed
+
+
+def _split(value: Any) -> str:
+    said = text_of(value, "split")
+    if said is None:
+        raise DataError("the split is empty; other rows name theirs")
+    if said.casefold() not in SPLIT_NAMES:
         raise DataError(f"the split {said[:40]!r} is none of train, dev, test")
-    used = set(columns.names())
-    kept = {str(k): v for k, v in row.items() if k not in used and isinstance(v, (str, int, float, bool)) and len(str(v)) < 200}
-    return Example(
-        id=text_of(at(row, columns.id), "id") or f"{record.file}:{record.line}",
+    return SPLIT_NAMES[said.casefold()]
+
+
+def _empty(value: Any) -> bool:
+    # Files for leaderboards write -1 where the answer is kept back.
+    return value in (None, "", -1, "-1") or (isinstance(value, float) and math.isnan(value))
+
+
+def _refuse(rows: _Rows, record: Record, columns: ColumnMap, error: DataError) -> None:
+    rows.problems.append(RowProblem(record.file, record.line, error.message))
+    rows.refused.add(_id(record, columns))
+
+
+def _id(record: Record, columns: ColumnMap) -> str:
+    """The id of a row, its file and line where it has none that can be read."""
+    numbered = f"{record.file}:{record.line}"
+    try:
+        return text_of(at(record.row, columns.id), "id") or numbered
+    except DataError:
+        return numbered
+
+
+def _keep(
+    rows: _Rows, seen: dict[str, str], record: Record, split: str, question: str, choices: tuple[Choice, ...], first: int, columns: ColumnMap
+) -> None:
+    row = record.row
+    text_of(at(row, columns.id), "id")
+    id = _id(record, columns)
+    if id in seen:
+        raise DataError(f"the id {id[:60]!r} stands already in {seen[id]}")
+    example = Example(
+        id=id,
         question=question,
         choices=choices,
         answer=answer_of(at(row, columns.answer), choices, first),
         split=split,
         cluster=text_of(at(row, columns.cluster), "cluster") or "",
-        metadata=kept,
+        metadata=_metadata(row, set(columns.names())),
     )
+    text = text_of(at(row, columns.rationale), "rationale")
+    source = text_of(at(row, columns.rationale_source), "rationale source")
+    seen[id] = f"{record.file} line {record.line}"
+    rows.examples.append(example)
+    if text:
+        rows.rationales.append(Rationale(id, source_name(source or "rationale"), text))
 
 
-def _add_sides(rows: _Rows, sides: Sequence[SideFile]) -> None:
-    """More rationales, joined by id; ids that no row has are told."""
+def _metadata(row: Row, used: set[str]) -> dict[str, Any]:
+    """The other columns, and what stands under `metadata`, as far as they are short plain values."""
+    nested = row.get("metadata")
+    held: Iterable[tuple[Any, Any]] = [*row.items(), *(nested.items() if isinstance(nested, Mapping) else ())]
+    return {str(key): value for key, value in held if str(key) not in used and _is_plain(key) and _is_plain(value)}
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, str):
+        return len(value) < 200 and value.isprintable()
+    return isinstance(value, int) and value.bit_length() < 64
+
+
+def _add_side(rows: _Rows, side: SideFile) -> None:
+    """More rationales by one source, joined by id; ids that no row has are told. The main file's rationale by the same source stays."""
     known = {example.id for example in rows.examples}
-    have = {(r.id, r.source) for r in rows.rationales}
-    for side in sides:
-        records, problems = read_records(side.path)
-        rows.problems += problems
-        for record in records:
-            try:
-                id = text_of(at(record.row, "id"), "id")
-                text = text_of(at(record.row, "rationale"), "rationale")
-                label = text_of(at(record.row, "teacher_label"), "teacher's label")
-                if id is None or id not in known:
-                    raise DataError(f"the id {str(id)[:60]!r} is no row of the task")
-            except DataError as error:
-                rows.problems.append(RowProblem(f"rationales/{record.file}", record.line, error.message))
-                continue
-            if (id, side.source) not in have:
-                have.add((id, side.source))
-                rows.rationales.append(Rationale(id, side.source, text, label))
-
-
-def _clustered(examples: list[Example], rule: str | None, warnings: list[str]) -> list[Example]:
-    """Every row with its cluster: its column's, the pattern's, its premise, or the question itself."""
-    if rule and rule.startswith("regex:"):
+    have = {(r.id, r.source): place for place, r in enumerate(rows.rationales)}
+    records, problems = read_records(side.path)
+    rows.problems += [dataclasses.replace(problem, file=f"rationales/{problem.file}") for problem in problems]
+    header = header_of(record.row for record in records)
+    columns = guess_columns(header)
+    if records and not (columns.id and columns.rationale):
+        lacking = " and ".join(name for name in ("id", "rationale") if not getattr(columns, name))
+        raise DataError(
+            f"rationales/{side.path.name} has no column {lacking}; it has: {', '.join(header)[:300]}.", "Each row needs id and rationale."
+        )
+    for record in records:
         try:
-            pattern = re.compile(rule.removeprefix("regex:"), re.IGNORECASE | re.DOTALL)
-        except re.error as error:
-            raise UsageError(
-                f"The cluster pattern cannot be read: {error}.", "For example regex:^(.+?)\\? where the first group names the cluster."
-            ) from error
-        if pattern.groups < 1:
-            raise UsageError("The cluster pattern has no group.", "Put what names the cluster in brackets.")
-    elif rule:
-        missing = sum(rule not in example.metadata for example in examples)
-        if missing == len(examples):
-            raise UsageError(f"There is no column {rule!r} to cluster by.", "Name a column, or regex:PATTERN.")
-        return [dataclasses.replace(e, cluster=str(e.metadata.get(rule, e.id))) for e in examples]
-    else:
-        pattern = PREMISE
-    matches = {e.id: m.group(1) for e in examples if not e.cluster and (m := pattern.search(e.question))}
-    if matches and not rule:
-        warnings.append(f"{len(matches)} questions have a premise: questions on the same premise form one cluster.")
-    return [dataclasses.replace(e, cluster=e.cluster or _folded(matches.get(e.id, e.question))) for e in examples]
-
-
-def _folded(text: str) -> str:
-    return " ".join(re.findall(r"\w+", text.casefold()))[:500] or text[:500]
-
-
-def _with_roles(examples: list[Example], warnings: list[str]) -> tuple[list[Example], dict[str, str]]:
-    """Give every row its split. A task without a labelled test: official dev becomes test, a hash-fixed tenth of train dev."""
-    have = {e.split for e in examples}
-    if have <= {""} or len(have) == 1:
-        warnings.append("There is one split only: it is cut by hash into 80 % train, 10 % dev and 10 % test, cluster by cluster.")
-        cut = [dataclasses.replace(e, split=_tenth(e.cluster, {0: "test", 1: "dev"})) for e in examples]
-        roles = {"train": "80 % of the rows, by hash of the cluster", "dev": "10 % of the rows, by hash", "test": "10 % of the rows, by hash"}
-    elif {"train", "test", "dev"} <= have:
-        cut, roles = examples, {"train": "official train", "dev": "official dev", "test": "official test"}
-    elif {"train", "test"} <= have:
-        cut = [dataclasses.replace(e, split=_tenth(e.cluster, {0: "dev"})) if e.split == "train" else e for e in examples]
-        roles = {"train": "official train less a hash-fixed 10 %", "dev": "a hash-fixed 10 % of train", "test": "official test"}
-    elif {"train", "dev"} <= have:
-        cut = [dataclasses.replace(e, split="test" if e.split == "dev" else _tenth(e.cluster, {0: "dev"})) for e in examples]
-        roles = {"train": "official train less a hash-fixed 10 %", "dev": "a hash-fixed 10 % of train", "test": "official dev"}
-        warnings.append("There is no test split with labels: official dev is the test, and a hash-fixed 10 % of train is dev.")
-    else:
-        raise DataError(f"There is no training split; found {', '.join(sorted(have))}.", "Add train.jsonl, or import one file alone.")
-    for split in SPLITS:
-        if not any(e.split == split for e in cut):
-            raise DataError(f"No row falls into the {split} split: {len(cut)} rows are too few.", "Import more rows, or give every split its file.")
-    return cut, roles
-
-
-def _tenth(cluster: str, named: dict[int, str]) -> str:
-    """The split of a cluster by hash: one of ten equal parts each for those named, train for the rest."""
-    return named.get(stable_seed("split", cluster) % round(1 / DEV_SHARE), "train")
-
-
-def _checks(examples: Sequence[Example], warnings: list[str]) -> dict[str, Any]:
-    """Questions that occur twice, within a split and across splits."""
-    keys: dict[str, list[str]] = {}
-    for e in examples:
-        keys.setdefault(_folded(e.question) + "|" + "|".join(sorted(_folded(c.text) for c in e.choices)), []).append(e.split)
-    repeated = sum(len(splits) - len(set(splits)) for splits in keys.values())
-    overlaps = Counter(" and ".join(sorted(set(splits))) for splits in keys.values() if len(set(splits)) > 1)
-    across: dict[str, set[str]] = {}
-    for e in examples:
-        across.setdefault(e.cluster, set()).add(e.split)
-    shared = sum(len(splits) > 1 for splits in across.values())
-    if repeated:
-        warnings.append(f"{repeated} questions occur twice within a split, with the same choices.")
-    warnings += [f"{count} questions stand in {where}, with the same choices." for where, count in sorted(overlaps.items())]
-    return {"repeated_within_a_split": repeated, "in_two_splits": dict(overlaps), "clusters_in_two_splits": shared}
+            id = text_of(at(record.row, columns.id), "id")
+            text = text_of(at(record.row, columns.rationale), "rationale")
+            label = text_of(at(record.row, "teacher_label"), "teacher's label")
+            if id is None or id not in known:
+                if id in rows.refused:
+                    continue
+                raise DataError(f"the id {str(id)[:60]!r} is no row of the task")
+        except DataError as error:
+            rows.problems.append(RowProblem(f"rationales/{record.file}", record.line, error.message))
+            continue
+        place = have.get((id, side.source))
+        if place is None:
+            have[id, side.source] = len(rows.rationales)
+            rows.rationales.append(Rationale(id, side.source, text, label))
+        elif rows.rationales[place].teacher_label is None:
+            rows.rationales[place] = dataclasses.replace(rows.rationales[place], teacher_label=label)

@@ -1,14 +1,11 @@
-"""A task in a folder: rows, rationales by source, template, tokenizers; written whole or not at all, named by its content."""
+"""A task in a folder, read lazily: rows, rationales by source, template, tokenizers. `writing` makes such a folder."""
 
 from __future__ import annotations
 
-import contextlib
+import difflib
 import hashlib
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -16,11 +13,10 @@ from typing import Any
 
 import pandas as pd
 
-from cotdistill.config import canonical_json, plain
 from cotdistill.errors import DataError, NotFound, UnknownName
 from cotdistill.tasks.example import Choice, Example
 from cotdistill.tasks.template import Template
-from cotdistill.tasks.vocabulary import KINDS, literal_text, train_bpe, train_word, training_text
+from cotdistill.tasks.vocabulary import KINDS
 
 SPLITS = ("train", "dev", "test")
 
@@ -93,12 +89,22 @@ class Task:
         return list(_examples(str(self.folder), self.digest, split, wanted))
 
     def example(self, id: str, source: str | None = None) -> Example:
-        """One row of any split; NotFound if there is none of that id."""
+        """One row of any split; NotFound with near matches if there is none of that id."""
+        ids: list[str] = []
         for split in SPLITS:
             for example in self.examples(split, source):
                 if example.id == id:
                     return example
-        raise NotFound(f"The task {self.name!r} has no example {id!r}.", f"For example {next(iter(self.examples('train'))).id!r}.")
+                ids.append(example.id)
+        near = difflib.get_close_matches(id[:100], ids, n=3)
+        hint = f"Did you mean {' or '.join(near)}?" if near else f"For example {ids[0]}."
+        raise NotFound(f"The task {self.name!r} has no example {id[:100]!r}.", hint)
+
+    def teacher_labels(self, source: str) -> dict[str, str]:
+        """By example, the answer that the teacher of a source gave, where it is known."""
+        rows = pd.read_parquet(self.folder / "rationales.parquet", columns=["id", "source", "teacher_label"])
+        own = rows[(rows["source"] == source) & rows["teacher_label"].notna()]
+        return dict(zip(own["id"].astype(str), own["teacher_label"].astype(str), strict=True))
 
     def tokenizer(self, source: str, kind: str) -> Path:
         """The tokenizer.json that built-in students read with."""
@@ -134,111 +140,12 @@ def folder_digest(folder: Path) -> str:
 
 
 def open_folder(folder: Path) -> Task:
-    """The task in a folder that `write_task` made. The digest is the one noted beside it; `verify` re-derives it."""
+    """The task in a folder that `write_task` made; DataError if it cannot be read. The digest is the one noted beside it; `verify` re-derives it."""
     try:
         info = json.loads((folder / "task.json").read_text(encoding="utf-8"))
         return Task(folder, str(info["name"]), folder.with_suffix(".digest").read_text().strip(), info)
     except (OSError, ValueError, KeyError) as error:
         raise DataError(f"The task in {folder} cannot be read: {error}", "Import it again.") from error
-
-
-def write_task(
-    root: Path,
-    name: str,
-    *,
-    examples: Sequence[Example],
-    rationales: Sequence[Rationale],
-    template: Template,
-    roles: Mapping[str, str],
-    title: str,
-    help: str = "",
-    default_source: str = "",
-    artificial: bool = False,
-    tokenizer_kind: str = "bpe",
-    minimum: int = 2,
-    documents: Sequence[str] = (),
-    info: Mapping[str, Any] | None = None,
-    progress: Callable[[str], None] = lambda stage: None,
-) -> Task:
-    """Materialise a task under `<root>/<name>/`, tokenizers included, and make it the newest of its name. Nothing is half-written:
-    everything goes to a temporary folder that is renamed to the digest of its content. `Example.rationale` is ignored; rationales come apart."""
-    template.check()
-    home = root / name
-    home.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=".part-", dir=home))
-    try:
-        progress("writing rows")
-        _rows(examples).to_parquet(part / "examples.parquet", index=False, compression="zstd")
-        _rationale_rows(rationales).to_parquet(part / "rationales.parquet", index=False, compression="zstd")
-        train = sorted((e for e in examples if e.split == "train"), key=lambda e: e.id)
-        test = [e for e in examples if e.split == "test"]
-        sources = list(dict.fromkeys(r.source for r in rationales))
-        by_source: dict[str, dict[str, str]] = {source: {} for source in sources}
-        for rationale in rationales:
-            if rationale.text:
-                by_source[rationale.source][rationale.id] = rationale.text
-        (part / "tokenizers").mkdir()
-        usable = [s for s in sources if any(e.id in by_source[s] for e in train)]
-        for source in usable or [""]:
-            progress(f"training tokenizers {source}".strip())
-            told = [replace(e, rationale=by_source.get(source, {}).get(e.id)) for e in train]
-            texts = [*training_text(told, template), *documents]
-            always = literal_text(template)
-            train_word(texts, always, minimum=minimum).save(str(part / "tokenizers" / f"word-{source or 'none'}.json"))
-            train_bpe(texts, always).save(str(part / "tokenizers" / f"bpe-{source or 'none'}.json"))
-        if documents:
-            (part / "documents.txt").write_text("\n".join(documents) + "\n", encoding="utf-8")
-        told_info = {
-            **(dict(info) if info else {}),
-            "name": name,
-            "title": title,
-            "help": help,
-            "artificial": artificial,
-            "template": plain(template),
-            "sources": usable,
-            "default_source": default_source if default_source in usable else (usable[0] if usable else ""),
-            "chance": sum(1 / len(e.choices) for e in test) / len(test) if test else 0.0,
-            "roles": dict(roles),
-            "rows": {split: sum(e.split == split for e in examples) for split in SPLITS},
-            "tokenizer_kind": tokenizer_kind,
-        }
-        (part / "task.json").write_text(canonical_json(told_info), encoding="utf-8")
-        digest = folder_digest(part)
-        folder = home / digest[:12]
-        _note(folder.with_suffix(".digest"), digest)
-        with contextlib.suppress(OSError):  # the same content is there already
-            os.replace(part, folder)
-        _note(home / "newest", folder.name)
-        return open_folder(folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-
-
-def _note(path: Path, text: str) -> None:
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    part.write_text(text)
-    os.replace(part, path)
-
-
-def _rows(examples: Sequence[Example]) -> pd.DataFrame:
-    rows = [
-        {
-            "id": e.id,
-            "split": e.split,
-            "question": e.question,
-            "choices": json.dumps([[c.label, c.text] for c in e.choices], ensure_ascii=False),
-            "answer": e.answer,
-            "cluster": e.cluster or e.id,
-            "metadata": json.dumps(plain(e.metadata)),
-        }
-        for e in sorted(examples, key=lambda e: (SPLITS.index(e.split), e.id))
-    ]
-    return pd.DataFrame(rows).astype("str")
-
-
-def _rationale_rows(rationales: Sequence[Rationale]) -> pd.DataFrame:
-    rows = [(r.id, r.source, r.text, r.teacher_label) for r in sorted(rationales, key=lambda r: (r.source, r.id))]
-    return pd.DataFrame(rows, columns=["id", "source", "rationale", "teacher_label"], dtype="object")
 
 
 @lru_cache(maxsize=4)

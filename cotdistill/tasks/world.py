@@ -14,7 +14,7 @@ from typing import Any
 
 from cotdistill.config import check, from_mapping, param, plain, stable_seed
 from cotdistill.tasks.example import Choice, Example
-from cotdistill.tasks.task import Rationale, Task, write_task
+from cotdistill.tasks.task import Rationale, Task
 from cotdistill.tasks.template import Template
 from cotdistill.tasks.world_words import (
     ANSWERS_FIRST,
@@ -32,6 +32,7 @@ from cotdistill.tasks.world_words import (
     TYPES,
     VALUES,
 )
+from cotdistill.tasks.writing import write_task
 
 # Raised when the same seed gives another world.
 VERSION = 1
