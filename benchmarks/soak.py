@@ -29,6 +29,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from cotdistill.config import RECIPES  # noqa: E402
 from cotdistill.studies.jobs import Job, JobSpec  # noqa: E402
 from cotdistill.studies.locks import is_held, send  # noqa: E402
 from cotdistill.studies.store import Store  # noqa: E402
@@ -263,6 +264,7 @@ def main() -> int:
     parser.add_argument("--home", type=Path, help="an empty folder to work in (default: a temporary one)")
     parser.add_argument("--json", type=Path, help="write the figures there, too")
     arguments = parser.parse_args()
+    RECIPES["count"] = 1
     with tempfile.TemporaryDirectory(prefix="soak-") as made:
         home = arguments.home or Path(made)
         calm = undisturbed_students(home / "undisturbed", arguments.train) if arguments.train else {}

@@ -13,10 +13,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from cotdistill.config import RECIPES
 from cotdistill.studies.runner import KINDS, JobContext, Kind, Outcome
-
-RECIPES.setdefault("count", 1)
 
 
 def count(context: JobContext) -> Outcome:

@@ -89,7 +89,7 @@ class Attempt:
             self._current(connection)
             for role, digest in produced.items():
                 if digest not in self.queue.artifacts:
-                    raise NotFound(f"The {role} of run {self.job.id} is not in the store.", "Retry the run.")
+                    raise NotFound(f"The artefact {role!r} of run {self.job.id} is not in the store.", "Retry the run.")
             connection.execute("DELETE FROM link WHERE job = ?", (self.job.id,))
             links = [(self.job.id, way, role, digest) for way, found in (("produced", produced), ("used", used)) for role, digest in found.items()]
             connection.executemany("INSERT INTO link VALUES (?, ?, ?, ?)", links)

@@ -239,7 +239,7 @@ class Queue:
             needed = connection.execute("SELECT need.job FROM need WHERE need.identity = ? ORDER BY need.job", (row["identity"],)).fetchall()
             if needed:
                 listed = ", ".join(str(r[0]) for r in needed[:5]) + (" ..." if len(needed) > 5 else "")
-                raise UsageError(f"Run {job} is needed by {len(needed)} other runs ({listed}).", "Delete these first.")
+                raise UsageError(f"Run {job} is needed by {len(needed)} other{'' if len(needed) == 1 else 's'}: {listed}.", "Delete these first.")
             mine = [r[0] for r in connection.execute("SELECT digest FROM link WHERE job = ? AND direction = 'produced'", (job,))]
             connection.execute("DELETE FROM job WHERE id = ?", (job,))
             # A running job may just be about to record the same content: then the files stay.

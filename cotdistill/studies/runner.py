@@ -212,24 +212,31 @@ def captured(path: Path) -> Iterator[None]:
     """What this process writes, C libraries included, goes to the end of a file."""
     with disk_errors(path.parent, "the log of a run"):
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    _flush()
     kept = [os.dup(number) for number in (1, 2)]
-    _pour(file, file)
+    for number in (1, 2):
+        os.dup2(file, number)
     os.close(file)
     try:
-        yield
+        # Line by line, so that a process that is killed has said what it said.
+        with (
+            open(1, "w", buffering=1, encoding="utf-8", errors="replace", closefd=False) as lines,
+            contextlib.redirect_stdout(lines),
+            contextlib.redirect_stderr(lines),
+        ):
+            yield
     finally:
-        _pour(*kept)
-        for descriptor in kept:
+        _flush()
+        for number, descriptor in enumerate(kept, start=1):
+            os.dup2(descriptor, number)
             os.close(descriptor)
 
 
-def _pour(out: int, err: int) -> None:
+def _flush() -> None:
     # What Python still holds back belongs to where it was printed.
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
         sys.stderr.flush()
-    os.dup2(out, 1)
-    os.dup2(err, 2)
 
 
 def work(store: Store, *, supervised: bool = False, name: str = "") -> int:
