@@ -1,15 +1,17 @@
 """The generated task: balanced, without leaks, the same bytes for the same seed."""
 
+import re
 from collections import Counter
 from statistics import fmean
 
 import pytest
+from tokenizers import Tokenizer
 
 from cotdistill.config import digest, plain
 from cotdistill.errors import ConfigError
 from cotdistill.tasks.catalog import open_task
 from cotdistill.tasks.world import RELATIONS, STYLES, WorldSettings, documents, examples, make_world, rationale
-from cotdistill.tasks.world_words import GROUPS, VALUES
+from cotdistill.tasks.world_words import ANSWERS_FIRST, CONCLUSIONS, GROUPS, PROPERTIES, QUESTIONS, VALUES
 
 SMALL = WorldSettings(documents=200)
 
@@ -102,6 +104,64 @@ def test_the_same_seed_gives_the_same_world_and_another_seed_another(world, rows
     assert told(rows) != told(examples(make_world(1, SMALL)))
 
 
+def test_the_first_world_is_the_one_that_the_published_figures_speak_of(world, rows):
+    told = [plain(e) for e in rows], [rationale(world, e, style) for style in STYLES for e in rows], documents(world)
+    assert digest(told) == "ec6535969895d9cfe538f4bc1e5bb072423be24cc9fa828fdeccc0b6208ec10d"
+
+
+def test_no_wording_of_a_question_stands_in_two_splits(rows):
+    by_split = {split: {e.question for e in rows if e.split == split} for split in ("train", "dev", "test")}
+    assert not by_split["train"] & (by_split["dev"] | by_split["test"])
+    assert not by_split["dev"] & by_split["test"]
+
+
+def test_the_commonest_value_of_a_relation_is_no_good_guess(rows):
+    train: dict[str, Counter[str]] = {relation: Counter() for relation in RELATIONS}
+    for e in rows:
+        if e.split == "train":
+            train[e.metadata["relation"]][e.answer_text] += 1
+    # The best guess without the creature: of the four choices, the one that trained most often.
+    test = [e for e in rows if e.split == "test"]
+    right = fmean(max((c.text for c in e.choices), key=lambda t: train[e.metadata["relation"]][t]) == e.answer_text for e in test)
+    assert abs(right - 0.25) < 0.07
+
+
+def test_wrong_choices_are_of_the_same_relation_and_every_choice_differs(rows):
+    for e in rows:
+        texts = [c.text for c in e.choices]
+        assert len(set(texts)) == 4 and set(texts) <= set(VALUES[e.metadata["relation"]])
+
+
+def test_the_label_is_right_also_where_the_teacher_believes_a_wrong_group(world, rows):
+    for e in rows:
+        assert e.answer_text == world.table[world.group_of[e.metadata["creature"]], e.metadata["relation"]]
+
+
+def test_a_deductive_teacher_names_the_answer_as_such_only_in_the_last_sentence(world, rows):
+    concluded = 0
+    for e in rows[::5]:
+        sentences = [part.strip() + " ." for part in rationale(world, e, "deductive").split(" .") if part.strip()]
+        verdicts = [c.format(v=e.answer_text) for c in (*CONCLUSIONS, *ANSWERS_FIRST)]
+        assert not any(sentence in verdicts for sentence in sentences[:-1])
+        concluded += sentences[-1] in verdicts
+    assert 0.35 < concluded / len(rows[::5]) < 0.55
+
+
+def test_the_long_answer_first_teacher_elaborates_before_its_reasons(world, rows):
+    for e in rows[::5]:
+        said = rationale(world, e, "answer_first_long").split()
+        assert said.index(e.metadata["teacher_believes"]) > 12
+    lengths = {style: fmean(len(rationale(world, e, style).split()) for e in rows[::5]) for style in STYLES}
+    assert lengths["answer_first_long"] > 1.4 * lengths["answer_first"]
+
+
+def test_every_relation_has_three_questions_and_one_with_a_person():
+    for relation in RELATIONS:
+        assert len(QUESTIONS[relation]) == len(PROPERTIES[relation]) == 3
+        assert sum("{p}" in question for question in QUESTIONS[relation]) >= 1
+        assert all(question.endswith("?") and question.count("{x}") == 1 for question in QUESTIONS[relation])
+
+
 def test_a_dial_out_of_bounds_is_refused():
     with pytest.raises(ConfigError):
         make_world(0, WorldSettings(choices=9))
@@ -116,3 +176,63 @@ def test_a_world_is_made_once_and_found_again_under_the_same_digest(tmp_path):
     assert one.verify() == []
     (one.folder / "documents.txt").write_text("changed")
     assert "expected" in one.verify()[0]
+
+
+@pytest.mark.parametrize(
+    "settings", [{"creatures": 20, "groups": 6, "choices": 2, "documents": 0}, {"trained_relations": 7, "wordings": 1, "choices": 6}]
+)
+def test_the_dials_at_their_ends_still_make_a_world(settings):
+    dials = WorldSettings(**{"documents": 10, **settings})
+    made = examples(make_world(3, dials))
+    assert {e.split for e in made} == {"train", "dev", "test"}
+    assert all(len(e.choices) == dials.choices for e in made)
+    assert sum(e.split == "train" for e in made) == dials.creatures * dials.trained_relations * dials.wordings
+
+
+def test_the_dial_of_teacher_error_leaves_groups_and_facts_as_they_are():
+    one, other = (make_world(0, WorldSettings(teacher_error=share)) for share in (0.0, 0.5))
+    assert (one.group_of, one.table) == (other.group_of, other.table)
+    assert one.believed == one.group_of
+    assert sum(other.believed[n] != other.group_of[n] for n in other.group_of) == 120
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    return open_task(tmp_path_factory.mktemp("tasks"), "field_guide", settings={"documents": 2000})
+
+
+def test_students_know_every_word_of_every_split_and_every_choice_is_one_token(made):
+    for source in made.sources:
+        tokenizer = Tokenizer.from_file(str(made.tokenizer(source, "word")))
+        unknown = tokenizer.token_to_id("<unk>")
+        assert 400 < tokenizer.get_vocab_size() < 560
+        for split in ("train", "dev", "test"):
+            for e in made.examples(split, source)[::9]:
+                text = made.template.question_text(e) + made.template.choices_text(e) + " " + e.rationale
+                assert unknown not in tokenizer.encode(text).ids
+                assert all(len(tokenizer.encode(c.text).ids) == 1 for c in e.choices)
+                assert len(tokenizer.encode(e.metadata["creature"]).ids) == 1
+
+
+def test_the_prompt_reads_as_designed(made):
+    e = made.examples("test")[0]
+    prompt = made.template.question_text(e) + made.template.choices_text(e) + made.template.label_cue
+    assert re.fullmatch(r"[a-z ,.?]+ \? choices : \w+ , \w+ , \w+ , \w+ answer :", prompt)
+
+
+def test_every_teacher_speaks_of_every_question(made):
+    assert made.sources == STYLES and made.default_source == "mixed" and made.artificial
+    for style in STYLES:
+        for split, count in (("train", 1920), ("dev", 360), ("test", 1080)):
+            told = made.examples(split, style)
+            assert len(told) == count and all(e.source == style and e.rationale for e in told)
+    assert made.chance == 0.25
+
+
+def test_base_documents_ask_in_the_very_form_of_the_prompt(made):
+    told = made.base_documents()
+    assert len(told) == 2000
+    asked = [d for d in told if " choices : " in d and d.count(" answer :") == 1]
+    assert len(asked) > 0.7 * len(told)
+    assert any(0 < d.find(" because :") < d.find(" answer :") for d in asked)
+    assert any(0 < d.find(" answer :") < d.find(" because :") for d in asked)
