@@ -34,9 +34,18 @@ def training_text(examples: Sequence[Example], template: Template) -> list[str]:
 
 def literal_text(template: Template) -> list[str]:
     """The fixed parts of a template; a vocabulary without them could not ask."""
-    parts = (template.label_cue, template.rationale_cue, template.label_task, template.rationale_task)
+    parts = (
+        template.label_cue,
+        template.rationale_cue,
+        template.label_task,
+        template.rationale_task,
+        template.choices,
+        template.question,
+        template.between,
+        template.choice,
+    )
     letters = "A B C D E" if "{label}" in template.choice or template.target == "letter" else ""
-    return [*parts, template.choices.replace("{choices}", ""), template.question.replace("{question}", ""), template.between, letters]
+    return [*(re.sub(r"\{\w+\}", "", part) for part in parts), letters]
 
 
 def train_word(texts: Iterable[str], always: Iterable[str], *, minimum: int = 2) -> Tokenizer:
