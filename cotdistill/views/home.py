@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Literal
 
 import streamlit as st
@@ -125,4 +126,14 @@ def _machine(store: Store) -> None:
 @st.cache_data(ttl=300, max_entries=4, show_spinner=False)
 def _used(home: str) -> int:
     """Bytes of a store. Thousands of runs are many files, so they are not counted for every click."""
-    return sum(path.stat().st_size for path in Path(home).rglob("*") if path.is_file())
+    total, folders = 0, [home]
+    while folders:
+        # Files come and go while runs are trained.
+        with contextlib.suppress(FileNotFoundError), os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+                else:
+                    with contextlib.suppress(FileNotFoundError):
+                        total += entry.stat(follow_symlinks=False).st_size
+    return total
