@@ -109,7 +109,7 @@ def checks(examples: Sequence[Example], warnings: list[str]) -> dict[str, Any]:
     if repeated:
         warnings.append(f"{_many(repeated, 'question')} repeated within a split with the same choices, {exact} word for word.")
     warnings += [f"{_many(n, 'question')} in both {where}, with the same choices." for where, n in sorted(overlaps.items())]
-    warnings += [f"{_many(n, 'cluster')} (a repeated question, a premise) in both {where}." for where, n in sorted(shared.items())]
+    warnings += [f"{_many(n, 'cluster')} in both {where}: the same question or premise." for where, n in sorted(shared.items())]
     return {
         "repeated_within_a_split": repeated,
         "word_for_word": exact,

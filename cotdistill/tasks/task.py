@@ -96,7 +96,7 @@ class Task:
                 if example.id == id:
                     return example
                 ids.append(example.id)
-        near = difflib.get_close_matches(id[:100], ids, n=3)
+        near = difflib.get_close_matches(id[:100], ids, n=3, cutoff=0.5)
         hint = f"Did you mean {' or '.join(near)}?" if near else f"For example {ids[0]}."
         raise NotFound(f"The task {self.name!r} has no example {id[:100]!r}.", hint)
 
@@ -144,7 +144,7 @@ def open_folder(folder: Path) -> Task:
     try:
         info = json.loads((folder / "task.json").read_text(encoding="utf-8"))
         return Task(folder, str(info["name"]), folder.with_suffix(".digest").read_text().strip(), info)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"The task in {folder} cannot be read: {error}", "Import it again.") from error
 
 
@@ -169,7 +169,10 @@ def _tables(folder: str, _digest: str) -> tuple[dict[str, list[Example]], dict[s
 
 @lru_cache(maxsize=32)
 def _examples(folder: str, digest: str, split: str, source: str) -> tuple[Example, ...]:
-    by_split, by_source = _tables(folder, digest)
+    try:
+        by_split, by_source = _tables(folder, digest)
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise DataError(f"The rows of the task in {folder} cannot be read: {error}", "Import it again.") from error
     own = by_source.get(source, {})
     found = []
     for example in by_split[split]:

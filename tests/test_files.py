@@ -1,0 +1,139 @@
+"""Files of rows: formats, endings, encodings; what cannot be read is told with file and line."""
+
+import gzip
+import json
+import os
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from cotdistill.errors import DataError
+from cotdistill.tasks.files import find_files, kind_of, read_records, read_source, source_name
+
+
+def put(path, content):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def test_the_ending_tells_the_kind_with_or_without_gz():
+    names = ("a.jsonl", "A.CSV.GZ", "b.parquet", "c.json", "d.gz")
+    assert [kind_of(Path(name)) for name in names] == ["jsonl", "csv", "parquet", None, None]
+
+
+def test_a_folder_gives_training_first_and_its_side_files(tmp_path):
+    for name in ("validation.csv", "train.jsonl.gz", "test.parquet", "notes.txt", "rationales/train.a.b.jsonl", "rationales/validation.people.csv"):
+        put(tmp_path / name, "x")
+    found = find_files(tmp_path)
+    assert {split: path.name for split, path in found.main.items()} == {
+        "train": "train.jsonl.gz",
+        "dev": "validation.csv",
+        "test": "test.parquet",
+    }
+    assert list(found.main) == ["train", "dev", "test"]
+    assert [(side.split, side.source) for side in found.side] == [("train", "a.b"), ("dev", "people")]
+
+
+def test_two_files_of_one_split_are_refused(tmp_path):
+    put(tmp_path / "dev.csv", "x")
+    put(tmp_path / "validation.jsonl", "x")
+    with pytest.raises(DataError, match="both the dev split"):
+        find_files(tmp_path)
+
+
+def test_a_side_file_that_names_no_split_is_refused(tmp_path):
+    put(tmp_path / "train.jsonl", "x")
+    put(tmp_path / "rationales" / "gpt.jsonl", "x")
+    with pytest.raises(DataError, match="names no split and source"):
+        find_files(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["missing", "a\0b", "x" * 5000])
+def test_a_path_that_cannot_be_is_told_in_words(tmp_path, name):
+    with pytest.raises(DataError):
+        find_files(tmp_path / name)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every folder")
+def test_a_folder_that_may_not_be_read_is_told_in_words(tmp_path):
+    tmp_path.chmod(0)
+    try:
+        with pytest.raises(DataError):
+            find_files(tmp_path)
+    finally:
+        tmp_path.chmod(0o755)
+
+
+def test_bad_lines_of_jsonl_are_told_each_with_its_line(tmp_path):
+    path = put(tmp_path / "a.jsonl", b'{"a": 1}\n\n{broken\n[1]\n\xff\xfe{}\n{"a": 2}\n' + b"[" * 100_000 + b"\n")
+    records, problems = read_records(path)
+    assert [(r.line, r.row) for r in records] == [(1, {"a": 1}), (6, {"a": 2})]
+    assert [(p.line, p.reason.split(":")[0]) for p in problems] == [
+        (3, "not JSON"),
+        (4, "a list; expected a JSON object"),
+        (5, "byte 1 is not UTF-8 text"),
+        (7, "the JSON is nested too deeply"),
+    ]
+
+
+def test_lines_of_a_csv_are_counted_over_cells_with_line_breaks(tmp_path):
+    path = put(tmp_path / "a.csv", 'id,question\n1,"one\ntwo"\n2\n3,three\n')
+    records, problems = read_records(path)
+    assert [(r.line, r.row["question"]) for r in records] == [(2, "one\ntwo"), (5, "three")]
+    assert [(p.line, p.reason) for p in problems] == [(4, "1 cells; expected 2, as in the header")]
+
+
+def test_a_quote_that_never_closes_ends_the_csv_with_a_problem(tmp_path):
+    records, problems = read_records(put(tmp_path / "a.csv", 'id,q\n1,x\n2,"y\n3,z\n'))
+    assert len(records) == 1
+    assert problems[0].line == 3 and "not CSV from here on" in problems[0].reason
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path):
+    assert read_records(put(tmp_path / "a.csv", b"\xef\xbb\xbfid,q\n1,x\n"))[0][0].row == {"id": "1", "q": "x"}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("a.csv", "é,x\n1,2\n".encode("latin-1"), "not UTF-8"),
+        ("a.jsonl", '{"a": 1}\n'.encode("utf-16"), "UTF-16"),
+        ("a.csv", b"id,id\n1,2\n", "a column twice"),
+        ("a.csv", b"id,q\n", "empty"),
+        ("a.jsonl", b"\n \n", "empty"),
+        ("a.jsonl.gz", b"no gzip", "cannot be read"),
+        ("a.jsonl.gz", gzip.compress(b'{"a": 1}\n' * 9000)[:60], "cannot be read"),
+        ("a.parquet", b"PAR1 and no more", "cannot be read as Parquet"),
+        ("a.parquet", b"", "empty"),
+    ],
+)
+def test_a_file_that_cannot_be_used_as_a_whole_is_told_in_words(tmp_path, name, content, reason):
+    with pytest.raises(DataError, match=reason):
+        read_records(put(tmp_path / name, content))
+
+
+def test_parquet_gives_nested_values_as_they_are(tmp_path):
+    choices = {"label": ["A", "B"], "text": ["x", "y"]}
+    pd.DataFrame([{"id": "1", "choices": choices}]).to_parquet(tmp_path / "a.parquet")
+    (record,), _ = read_records(tmp_path / "a.parquet")
+    assert record.row["choices"] == choices and record.line == 1
+    pd.DataFrame({"id": []}).to_parquet(tmp_path / "b.parquet")
+    with pytest.raises(DataError, match="empty"):
+        read_records(tmp_path / "b.parquet")
+
+
+def test_a_preview_shows_columns_first_rows_counts_and_bad_rows(tmp_path):
+    put(tmp_path / "train.jsonl", "".join(json.dumps({"question": {"stem": f"q{i}"}, "answerKey": "A"}) + "\n" for i in range(9)) + "oops\n")
+    put(tmp_path / "dev.jsonl", json.dumps({"question": {"stem": "d"}, "extra": 1}) + "\n")
+    found = read_source(tmp_path)
+    assert found.counts == {"train.jsonl": 9, "dev.jsonl": 1}
+    assert found.columns == ["question", "question.stem", "answerKey", "extra"]
+    assert found.guessed.question == "question.stem"
+    assert len(found.rows) == 5 and [(p.file, p.line) for p in found.problems] == [("train.jsonl", 10)]
+
+
+@pytest.mark.parametrize(("given", "name"), [("GPT 4/o", "GPT-4-o"), ("../x", "x"), ("…", "rationale"), ("a.b_c-1", "a.b_c-1")])
+def test_a_source_gets_a_name_fit_for_files_and_addresses(given, name):
+    assert source_name(given) == name
