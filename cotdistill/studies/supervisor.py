@@ -301,6 +301,11 @@ def stop_all(store: Store, patience: float = 8.0) -> list[int]:
     """End the supervisor and every worker of a store; gives their pids. Running jobs are saved and go on at the next start."""
     # The supervisor first, so that it starts nobody anew.
     pids = _end([store.home / "supervisor.lock"], patience)
+    with _starting:
+        if (started := _started.pop(store.home, None)) is not None:
+            # Perhaps it was only on its way to the lock.
+            started.kill()
+            started.wait()
     pids += _end(sorted((store.home / "workers").glob("*.lock")), patience)
     for one in running(store.queue):
         settle(store.queue, one, "it was told to end", crashed=False, blamed=False)
