@@ -12,6 +12,7 @@ from cotdistill.studies.planning import launch, plan
 from cotdistill.studies.runner import work
 from cotdistill.studies.store import Store
 from cotdistill.studies.study import study_spec
+from cotdistill.tasks.catalog import imported_names
 from cotdistill.tasks.importing import import_task
 
 ROOT = Path(__file__).parent.parent
@@ -155,6 +156,30 @@ def test_markup_in_a_task_is_shown_and_never_run(tmp_path, monkeypatch):
     assert "<img src=x" not in html and "<i>" not in html and "&lt;" in html
     captions = " ".join(caption.value for caption in app.caption)
     assert "<u>" not in captions and ":red[" not in captions
+
+
+def test_a_file_is_imported_from_the_page_and_its_bad_row_is_listed(tmp_path, monkeypatch):
+    rows = [
+        {
+            "id": str(i),
+            "question": f"what is {i} ?",
+            "choices": [{"label": "A", "text": "odd"}, {"label": "B", "text": "even"}],
+            "answer": "BA"[i % 2],
+        }
+        for i in range(60)
+    ]
+    source = tmp_path / "parity.jsonl"
+    source.write_text("".join(json.dumps(row) + "\n" for row in [*rows, {**rows[0], "id": "bad", "answer": "C"}]))
+    home = tmp_path / "home"
+    app = drawn("pages/1_Data.py", home, monkeypatch)
+    app.text_input(key="import.path").set_value(str(source)).run()
+    app.button(key="import.go").click().run()
+    assert "line 61" in texts(sound(app)).replace("\\", "") and imported_names(Store.open(home).tasks_root) == []
+    app.toggle(key="import.keep").set_value(True).run()
+    app.button(key="import.go").click().run()
+    assert "Imported parity" in texts(sound(app))
+    assert imported_names(Store.open(home).tasks_root) == ["parity"]
+    assert any("--keep-good-rows" in code.value for code in app.code)
 
 
 def test_another_start_refills_the_form(finished, monkeypatch):

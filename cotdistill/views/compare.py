@@ -51,7 +51,7 @@ def draw(store: Store) -> None:
     if not any(s.finished for s in summaries):
         frame.empty("No run of this study has finished yet", "The first point appears with the first finished run.")
         return
-    accuracy(summaries)
+    accuracy(store, study, summaries)
     _differences(store, study, baseline)
     _curves(store, study, {s.condition: s.label for s in summaries})
     _table(store, study, summaries, baseline)
@@ -64,7 +64,7 @@ def _about(study: Study, spec: StudySpec) -> str:
     return " · ".join(part for part in told if part)
 
 
-def accuracy(summaries: Sequence[results.ConditionSummary]) -> None:
+def accuracy(store: Store, study: Study, summaries: Sequence[results.ConditionSummary]) -> None:
     """The accuracy figure with its caption; Home shows it too."""
     rows = report.accuracy_rows(summaries)
     if not rows:
@@ -75,7 +75,8 @@ def accuracy(summaries: Sequence[results.ConditionSummary]) -> None:
     first = next(s for s in summaries if s.finished)
     st.caption(
         plain_markdown(
-            f"{first.items:,} test questions in {first.clusters:,} clusters. Small ticks: each replicate. Large mark: their mean. "
+            f"{first.items:,} test questions in {first.clusters:,} clusters. {report.rows_told(store, study)} "
+            "Small ticks: each replicate. Large mark: their mean. "
             f"Bar: 95 % interval, {first.speaks_of}. Hollow marks are controls. Dotted line: chance. {report.missing_told(summaries)}"
         )
     )

@@ -37,10 +37,7 @@ def draw(store: Store) -> None:
         return
     with middle:
         source = frame.choose("Rationales by", list(task.sources), key="source", start=task.default_source) if task.sources else ""
-    _numbers(task)
-    if st.button("Train on this task", icon=":material/model_training:"):
-        train.begin(task.name, settings or {})
-        st.switch_page("pages/2_Train.py", query_params={"task": task.name})
+    _numbers(task, settings or {})
     example.draw(task, source, world)
     facts.draw(task)
     frame.terminal(command("tasks", "show", task.name), command("tasks", "list"), command("tasks", "export", task.name, "FOLDER"))
@@ -72,10 +69,14 @@ def _dials() -> tuple[dict[str, Any] | None, int]:
     return forms.changed(chosen) or None, int(world)
 
 
-def _numbers(task: Task) -> None:
-    with st.container(horizontal=True):
+def _numbers(task: Task, settings: dict[str, Any]) -> None:
+    with st.container(horizontal=True, vertical_alignment="center"):
         for split, name in (("train", "Training rows"), ("dev", "Dev rows"), ("test", "Test questions")):
             st.metric(name, f"{len(task.examples(split)):,}", width="content", help=plain_markdown(task.roles.get(split, "")) or None)
         st.metric("Chance", percent(task.chance), width="content", help="The mean of one over the number of choices, on test.")
+        st.space("stretch")
+        if st.button("Train on this task", icon=":material/model_training:"):
+            train.begin(task.name, settings)
+            st.switch_page("pages/2_Train.py", query_params={"task": task.name})
     roles = "; ".join(f"{split}: {told}" for split, told in task.roles.items())
     st.caption(plain_markdown(". ".join(part.rstrip(". ") for part in (capital(task.help), roles) if part) + "."))

@@ -67,7 +67,7 @@ def _today(store: Store, studies: Sequence[Study]) -> None:
     _claims(store, study)
     left, right = st.columns([9, 4], gap="large")
     with left:
-        compare.accuracy(results.summary(store, study.id))
+        compare.accuracy(store, study, results.summary(store, study.id))
         st.page_link(
             "pages/3_Compare.py", label="Differences, intervals and curves", icon=":material/leaderboard:", query_params=frame.carry(study=study.name)
         )

@@ -10,7 +10,9 @@ from typing import Any
 
 import pandas as pd
 
+from cotdistill.studies.jobs import Study
 from cotdistill.studies.results import Comparison, ConditionSummary
+from cotdistill.studies.store import Store
 from cotdistill.tasks.catalog import TASKS
 from cotdistill.views.figures import AccuracyRow, Curve, DifferenceRow, verdict_color
 from cotdistill.views.wording import capital, listed, percent, plural, points
@@ -60,6 +62,17 @@ def world_told(spec: Mapping[str, Any]) -> str:
         return ""
     fixed = "world" in dict(spec.get("fixed_seeds") or {}) or spec.get("replicates") == 1
     return ", in this one artificial world" if fixed else f", over {plural(int(spec.get('replicates') or 0), 'artificial world')}"
+
+
+def rows_told(store: Store, study: Study) -> str:
+    """What the accuracies of a study rest on: which questions the test is, how many rows were trained on, how many were left out."""
+    finished = store.queue.jobs(state="finished", kind="train", study=study.id, limit=20)
+    result = next((job.result for job in finished if job.result and job.result.get("train_rows")), None)
+    if result is None:
+        return ""
+    told = [f"Test: {result['test_is']}."] if result.get("test_is") else []
+    left_out = f" ({result['excluded_rows']:,} without a rationale left out)" if result.get("excluded_rows") else ""
+    return " ".join([*told, f"Trained on {result['train_rows']:,} rows{left_out}."])
 
 
 def missing_told(summaries: Sequence[ConditionSummary]) -> str:
