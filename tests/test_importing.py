@@ -1,16 +1,23 @@
 """Import: whole or not at all, every bad row with its line and reason, roles and clusters as promised."""
 
+import csv
 import gzip
+import io
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cotdistill.errors import BadRows, CotdistillError, DataError, UsageError
+from cotdistill.config import canonical_json
+from cotdistill.errors import BadRows, CotdistillError, DataError, UnknownName, UsageError
 from cotdistill.tasks.catalog import imported_names, open_task
+from cotdistill.tasks.columns import ColumnMap
 from cotdistill.tasks.describe import describe, export_task
 from cotdistill.tasks.importing import import_task
 
@@ -141,45 +148,305 @@ def test_importing_again_makes_a_new_version_and_keeps_the_old(tmp_path, folder)
     assert open_task(tmp_path / "root", f"numbers@{first.digest[:12]}").digest == first.digest
 
 
-def test_an_exported_task_can_be_imported_again(tmp_path, folder):
+def test_a_test_split_without_answers_is_left_out_and_official_dev_takes_its_place(tmp_path, folder):
+    write(folder / "test.jsonl", [row(i, answer="", rationale=None) for i in range(500, 520)])
+    write(folder / "rationales" / "test.other.jsonl", [{"id": "q500", "rationale": "x"}])
+    report = import_task(tmp_path / "root", folder, "numbers")
+    assert report.problems == () and report.task.roles["test"] == "official dev"
+    assert "The 20 rows of the test split have no answers: they are left out." in report.warnings
+
+
+def test_a_test_split_with_some_answers_is_taken_at_its_word(tmp_path, folder):
+    write(folder / "test.jsonl", [row(500), row(501, answer=None)])
+    with pytest.raises(BadRows) as error:
+        import_task(tmp_path / "root", folder, "numbers")
+    assert [(p.file, p.line, p.reason) for p in error.value.problems] == [("test.jsonl", 2, "the answer is empty")]
+
+
+def test_a_column_that_no_row_has_answers_with_near_matches(tmp_path, folder):
+    with pytest.raises(UnknownName) as error:
+        import_task(tmp_path / "root", folder, "numbers", columns=ColumnMap(question="questoin", choices="choices", answer="answer"))
+    assert "question" in error.value.hint
+    with pytest.raises(UnknownName):
+        import_task(tmp_path / "root", folder, "numbers", cluster="topic")
+
+
+def test_a_column_that_is_not_named_for_a_needed_field_is_asked_for(tmp_path):
+    path = write(tmp_path / "a.jsonl", [{"text": "q", "gold": "A"}])
+    with pytest.raises(DataError, match="No column is known for question, choices; the file has: text, gold"):
+        import_task(tmp_path / "root", path, "numbers")
+
+
+def test_a_column_can_name_the_cluster(tmp_path):
+    rows = [row(i, topic=f"t{i % 40}") for i in range(200)]
+    task = import_task(tmp_path / "root", write(tmp_path / "a.jsonl", rows), "numbers", cluster="topic").task
+    assert {e.cluster for s in ("train", "dev", "test") for e in task.examples(s)} == {f"t{i}" for i in range(40)}
+
+
+def test_one_file_may_name_the_splits_in_a_column_and_then_every_row_must(tmp_path):
+    rows = [row(i, split=("train", "validation", "test")[i % 3]) for i in range(30)]
+    task = import_task(tmp_path / "root", write(tmp_path / "a.jsonl", rows), "numbers").task
+    assert task.roles["dev"] == "official dev" and len(task.examples("dev")) == 10
+    write(tmp_path / "a.jsonl", [*rows, row(31, split=""), row(32, split="trian")])
+    with pytest.raises(BadRows) as error:
+        import_task(tmp_path / "root", tmp_path / "a.jsonl", "numbers")
+    assert [(p.line, p.reason) for p in error.value.problems] == [
+        (31, "the split is empty; other rows name theirs"),
+        (32, "the split 'trian' is none of train, dev, test"),
+    ]
+
+
+def test_a_bad_row_is_told_once_and_not_again_for_its_further_rationales(tmp_path, folder):
+    write(folder / "train.jsonl", [row(i, **({"answer": "Z"} if i == 5 else {})) for i in range(60)])
+    with pytest.raises(BadRows) as error:
+        import_task(tmp_path / "root", folder, "numbers")
+    assert [(p.file, p.line) for p in error.value.problems] == [("train.jsonl", 6)]
+
+
+def test_the_first_of_two_rows_with_one_id_keeps_its_further_rationales(tmp_path, folder):
+    write(folder / "train.jsonl", [*(row(i) for i in range(60)), row(7, question="another ?")])
+    report = import_task(tmp_path / "root", folder, "numbers", keep_good_rows=True)
+    assert [(p.line, p.reason) for p in report.problems] == [(61, "the id 'q7' stands already in train.jsonl line 8")]
+    assert report.task.example("q7", "other").rationale == "because"
+
+
+def test_further_rationales_for_no_row_are_told_with_their_line(tmp_path, folder):
+    write(
+        folder / "rationales" / "train.other.jsonl",
+        [{"id": "q1", "rationale": "x"}, {"id": "nobody", "rationale": "x"}, {"id": "q2", "rationale": ["x"]}],
+    )
+    with pytest.raises(BadRows) as error:
+        import_task(tmp_path / "root", folder, "numbers")
+    assert [(p.file, p.line) for p in error.value.problems] == [("rationales/train.other.jsonl", 2), ("rationales/train.other.jsonl", 3)]
+
+
+def test_a_side_file_without_ids_or_rationales_is_refused_by_name(tmp_path, folder):
+    write(folder / "rationales" / "train.other.jsonl", [{"id": "q1", "text": "x"}])
+    with pytest.raises(DataError, match=r"rationales/train.other.jsonl has no column rationale; it has: id, text"):
+        import_task(tmp_path / "root", folder, "numbers")
+
+
+def test_side_files_may_be_csv_or_parquet_and_give_the_main_rationale_its_teachers_answer(tmp_path, folder):
+    (folder / "rationales" / "train.people.csv").write_text("id,rationale,teacher_label\nq0,another text,B\n")
+    pd.DataFrame([{"id": "q1", "explanation": "from parquet"}]).to_parquet(folder / "rationales" / "train.late.parquet")
     task = import_task(tmp_path / "root", folder, "numbers").task
-    export_task(task, tmp_path / "out")
-    again = import_task(tmp_path / "root2", tmp_path / "out", "numbers").task
-    for split in ("train", "dev", "test"):
-        assert [(e.id, e.rationale) for e in again.examples(split)] == [(e.id, e.rationale) for e in task.examples(split)]
+    assert task.example("q0", "people").rationale == "0 by two leaves 0"
+    assert task.teacher_labels("people") == {"q0": "B"}
+    assert task.example("q1", "late").rationale == "from parquet"
 
 
-values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["label", "text", "a", "b"]), inner, max_size=3),
+def test_a_task_without_rationales_says_what_it_is_good_for(tmp_path, folder):
+    (folder / "rationales" / "train.other.jsonl").unlink()
+    write(folder / "train.jsonl", [row(i, rationale=None) for i in range(60)])
+    report = import_task(tmp_path / "root", folder, "numbers")
+    assert "There are no rationales: only label_only can be trained." in report.warnings
+    assert report.task.sources == () and report.task.default_source == ""
+    assert report.task.tokenizer("", "word").is_file()
+
+
+def test_text_from_data_is_kept_as_it_is(tmp_path, folder):
+    wild = "<script>alert(1)</script> {text} \\1 \t % 🐦 é"
+    write(folder / "train.jsonl", [row(0, question=wild), *(row(i) for i in range(1, 60))])
+    assert import_task(tmp_path / "root", folder, "numbers").task.example("q0").question == wild
+
+
+def test_other_columns_become_metadata_if_they_are_short_and_plain(tmp_path, folder):
+    more = {"level": 2, "ratio": float("inf"), "tags": ["a"], "kind": "hard", "half": "\ud800", "essay": "x" * 300}
+    write(folder / "train.jsonl", [row(i, **more) for i in range(60)])
+    assert import_task(tmp_path / "root", folder, "numbers").task.examples("train")[0].metadata == {"level": 2, "kind": "hard"}
+
+
+def test_a_killed_import_leaves_the_version_before_it_and_nothing_half_done(tmp_path, folder):
+    root = tmp_path / "root"
+    before = import_task(root, folder, "numbers").task
+    write(folder / "dev.jsonl", [row(i) for i in range(300, 320)])
+    code = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from cotdistill.tasks import writing\n"
+        "from cotdistill.tasks.importing import import_task\n"
+        "setattr(writing, sys.argv[3], lambda *_: os.kill(os.getpid(), signal.SIGKILL))\n"
+        "import_task(Path(sys.argv[1]), Path(sys.argv[2]), 'numbers')\n"
+    )
+    for step in ("train_bpe", "_put", "_settle", "folder_digest"):
+        ran = subprocess.run([sys.executable, "-c", code, str(root), str(folder), step], capture_output=True, check=False)
+        assert ran.returncode == -9, ran.stderr
+        assert open_task(root, "numbers").digest == before.digest and before.verify() == []
+        assert imported_names(root) == ["numbers"]
+    assert import_task(root, folder, "numbers").task.verify() == []
+
+
+TEXTS = st.text(max_size=20) | st.sampled_from(
+    ["A", "B", "0", "1", "train", "dev", "\ud800", "\0", "q|r", '["a","b"]', "[[", "{", " ", "-1", "_", "<eos>"]
+)
+PLAIN = st.none() | st.booleans() | st.integers() | st.floats() | TEXTS
+VALUES = st.recursive(
+    PLAIN,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["label", "text", "stem", "choices", "a", "b"]), inner, max_size=3),
     max_leaves=6,
 )
-wild = st.dictionaries(st.sampled_from(["id", "question", "choices", "answer", "rationale", "cluster", "split"]), values, max_size=7)
+NAMES = [
+    "id",
+    "question",
+    "choices",
+    "answer",
+    "rationale",
+    "rationale_source",
+    "cluster",
+    "split",
+    "metadata",
+    "premise",
+    "hypothesis",
+    "a",
+    "b",
+    "option1",
+]
+WILD = st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=8)
+GOOD = st.integers(0, 9999).map(lambda i: row(i))
+# Good rows with one field turned wild reach further into the importer than wholly wild ones.
+BENT = st.tuples(GOOD, st.sampled_from(NAMES), VALUES).map(lambda t: {**t[0], t[1]: t[2]})
+ROWS = st.lists(WILD | GOOD | BENT, max_size=12)
+FUZZ = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-@given(rows=st.lists(wild, max_size=6), tail=st.binary(max_size=20), keep=st.booleans())
-def test_whatever_is_fed_to_the_importer_is_answered_in_words_and_leaves_nothing_half_done(tmp_path_factory, rows, tail, keep):
+def jsonl(rows):
+    return "".join(json.dumps(r) + "\n" for r in rows).encode("utf-8", "surrogatepass")
+
+
+def answered_in_words(base, path, **options):
+    """Import; any answer but a whole task or a CotdistillError fails. What was imported can be read, described and exported."""
+    try:
+        task = import_task(base / "root", path, "wild", **options).task
+    except CotdistillError:
+        assert imported_names(base / "root") == []
+    else:
+        assert task.verify() == [] and canonical_json(describe(task))
+        assert sum(len(task.examples(split)) for split in ("train", "dev", "test")) > 0
+        export_task(task, base / "out")
+    assert not [p for p in base.rglob(".*") if p.is_file() or p.name.startswith(".part")]
+
+
+@FUZZ
+@given(rows=ROWS, tail=st.binary(max_size=20), keep=st.booleans(), cluster=st.sampled_from([None, "cluster", "id", "regex:(.)", "regex:(x)?"]))
+def test_whatever_stands_in_a_jsonl_is_answered_in_words_and_leaves_nothing_half_done(tmp_path_factory, rows, tail, keep, cluster):
     base = tmp_path_factory.mktemp("fuzz")
     path = base / "wild.jsonl"
-    path.write_bytes("".join(json.dumps(r) + "\n" for r in rows).encode("utf-8", "surrogatepass") + tail)
-    try:
-        import_task(base / "root", path, "wild", keep_good_rows=keep)
-    except CotdistillError:
-        made = imported_names(base / "root")
-    else:
-        made = []
-    assert made == []
-    left = list((base / "root").rglob(".part-*")) if (base / "root").exists() else []
-    assert left == []
+    path.write_bytes(jsonl(rows) + tail)
+    answered_in_words(base, path, keep_good_rows=keep, cluster=cluster)
 
 
-@pytest.mark.skipif(not (SHARED / "commonsenseqa").is_dir(), reason="the real data are not here (set COTDISTILL_SHARED)")
-def test_real_commonsenseqa_has_the_counts_its_notes_state(tmp_path):
+@FUZZ
+@given(
+    header=st.lists(st.sampled_from(NAMES) | TEXTS, max_size=6),
+    lines=st.lists(st.lists(TEXTS, max_size=6), max_size=8),
+    noise=st.binary(max_size=12),
+    zipped=st.sampled_from(["plain", "gzip", "cut", "not zipped"]),
+)
+def test_whatever_stands_in_a_csv_is_answered_in_words(tmp_path_factory, header, lines, noise, zipped):
+    base = tmp_path_factory.mktemp("fuzz")
+    written = io.StringIO()
+    csv.writer(written).writerows([header, *lines])
+    content = written.getvalue().encode("utf-8", "surrogatepass") + noise
+    path = base / ("wild.csv" if zipped == "plain" else "wild.csv.gz")
+    packed = gzip.compress(content)
+    path.write_bytes({"plain": content, "gzip": packed, "cut": packed[: len(packed) // 2], "not zipped": content}[zipped])
+    answered_in_words(base, path, keep_good_rows=True)
+
+
+@FUZZ
+@given(
+    ids=st.lists(PLAIN, max_size=8),
+    choices=st.sampled_from([["x", "y"], {"label": ["A", "B"], "text": ["x", "y"]}, {"label": ["A"], "text": ["x", "y"]}, b"x|y", "x|y", 3.5]),
+    damage=st.tuples(st.integers(0, 4000), st.binary(max_size=4)),
+)
+def test_whatever_stands_in_a_parquet_is_answered_in_words(tmp_path_factory, ids, choices, damage):
+    base = tmp_path_factory.mktemp("fuzz")
+    texts = [str(i).encode("utf-8", "replace").decode() for i in ids]
+    rows = [{"id": t, "question": t or None, "choices": choices, "answer": "A", "when": pd.Timestamp(i, unit="D")} for i, t in enumerate(texts)]
+    pd.DataFrame(rows, columns=["id", "question", "choices", "answer", "when"]).to_parquet(base / "wild.parquet")
+    content = bytearray((base / "wild.parquet").read_bytes())
+    place, noise = damage
+    content[place : place + len(noise)] = noise
+    (base / "wild.parquet").write_bytes(content)
+    answered_in_words(base, base / "wild.parquet", keep_good_rows=True)
+
+
+@FUZZ
+@given(
+    train=ROWS,
+    dev=ROWS,
+    test=ROWS,
+    side=st.lists(WILD | st.fixed_dictionaries({"id": TEXTS, "rationale": VALUES, "teacher_label": VALUES}), max_size=6),
+    source=st.sampled_from(["people", "ä b", "x.y", ".."]),
+    keep=st.booleans(),
+)
+def test_whatever_stands_in_a_folder_is_answered_in_words(tmp_path_factory, train, dev, test, side, source, keep):
+    base = tmp_path_factory.mktemp("fuzz")
+    (base / "in" / "rationales").mkdir(parents=True)
+    for name, rows in (("train", train), ("dev", dev), ("test", test), (f"rationales/train.{source}", side)):
+        if rows:
+            (base / "in" / f"{name}.jsonl").write_bytes(jsonl(rows))
+    answered_in_words(base, base / "in", keep_good_rows=keep)
+
+
+def real(name):
+    return pytest.mark.skipif(not (SHARED / name).is_dir(), reason=f"{name} is not here (COTDISTILL_SHARED names the folder that has it)")
+
+
+def over(told, *splits):
+    """Counts of a source over some splits of the task."""
+    return {key: sum(told["splits"][split][key] for split in splits) for key in told["splits"]["train"]}
+
+
+@real("commonsenseqa")
+def test_commonsenseqa_has_the_figures_that_its_notes_state(tmp_path):
     task = import_task(tmp_path, SHARED / "commonsenseqa", "commonsenseqa").task
+    found = describe(task)
     rows = task.info["rows"]
-    assert rows["train"] + rows["dev"] == 9741 and rows["test"] == 1221
-    assert task.default_source == "llama3-70b-l2" and len(task.sources) == 6
-    told = describe(task)["sources"]["llama3-70b-l2"]
-    assert told["gold_text"] == pytest.approx(0.569, abs=0.01)
-    assert told["words"]["mean"] == pytest.approx(22.37, abs=0.2)
+    # Official train is cut into train and dev here; official dev is the test.
+    assert rows["train"] + rows["dev"] == 9741 and rows["test"] == 1221 and task.roles["test"] == "official dev"
+    assert 0.09 < rows["dev"] / 9741 < 0.11 and task.chance == 0.2
+    assert task.sources[0] == task.default_source == "llama3-70b-l2" and len(task.sources) == 6
+    own = over(found["sources"]["llama3-70b-l2"], "train", "dev")
+    assert own["with_rationale"] == 9723 and round(own["gold_text"] / 9723, 3) == 0.569
+    assert found["splits"]["test"]["question_words"]["mean"] == 13.1 and found["splits"]["test"]["choices_words"]["mean"] == 7.52
+    assert found["splits"]["train"]["question_words"]["mean"] == pytest.approx(13.25, abs=0.05)
+    assert found["sources"]["llama3-70b-l2"]["words"]["mean"] == pytest.approx(22.37, abs=0.1)
+    palm = over(found["sources"]["palm-540b"], "train", "dev")
+    assert (palm["with_rationale"], palm["teacher_label"], round(palm["teacher_right"] / 9559, 4)) == (9741, 9741 - 182, 0.7717)
+    on_test = found["sources"]["palm-540b"]["splits"]["test"]
+    assert (on_test["with_rationale"], on_test["teacher_label"], round(on_test["teacher_right"] / 1205, 4)) == (1221, 1221 - 16, 0.7975)
+    for source, count in {"llama3-70b-l1": 9732, "llama3-70b-l3": 9732, "gemini-1.5-flash-l1": 9740, "human-cos-e-v1.11": 9741}.items():
+        assert over(found["sources"][source], "train", "dev")["with_rationale"] == count
+    assert found["sources"]["human-cos-e-v1.11"]["teacher_right"] is None
+
+
+@real("openbookqa")
+def test_openbookqa_has_the_figures_that_its_notes_state(tmp_path):
+    task = import_task(tmp_path, SHARED / "openbookqa", "openbookqa").task
+    found = describe(task)
+    assert task.info["rows"] == {"train": 4957, "dev": 500, "test": 500} and task.roles["test"] == "official test"
+    words = {split: (found["splits"][split]["question_words"]["mean"], found["splits"][split]["choices_words"]["mean"]) for split in found["splits"]}
+    assert words == {"train": (10.71, 11.12), "dev": (10.33, 13.32), "test": (10.3, 12.24)}
+    assert found["checks"]["word_for_word"] == 5
+    own = found["sources"]["llama3-70b-l2"]
+    assert (own["with_rationale"], round(own["gold_text"], 3), own["words"]["mean"]) == (4943, 0.539, 33.3)
+    means = {source: found["sources"][source]["words"]["mean"] for source in found["sources"]}
+    stated = {"llama3-70b-l1": 11.95, "gemini-1.5-flash-l2": 36.71, "gpt-4o-l2": 40.37, "human-obqa-fact1": 9.34, "flan-t5": 17.02}
+    assert {source: means[source] for source in stated} == stated
+    counts = {source: found["sources"][source]["splits"]["train"]["with_rationale"] for source in stated}
+    assert counts == {"llama3-70b-l1": 4956, "gemini-1.5-flash-l2": 4957, "gpt-4o-l2": 4955, "human-obqa-fact1": 4957, "flan-t5": 4957}
+    facts = found["sources"]["human-obqa-fact1"]["splits"]
+    assert (facts["dev"]["gold_text"], facts["test"]["gold_text"]) == (44, 43)  # 8.8 % and 8.6 % of 500
+    assert task.examples("dev")[0].source == "human-obqa-fact1"
+
+
+@real("esnli_small")
+def test_esnli_is_split_by_premise_with_three_explanations_a_training_row(tmp_path):
+    report = import_task(tmp_path, SHARED / "esnli_small", "esnli_small")
+    found = describe(report.task)
+    assert report.task.info["rows"] == {"train": 14744, "dev": 1637, "test": 3279}
+    assert found["checks"]["clusters_in_two_splits"] == 0 and found["splits"]["train"]["clusters"] < 14744 / 2.9
+    assert all(0.32 < count / 14744 < 0.35 for count in found["splits"]["train"]["answers"].values())
+    assert [found["sources"][f"human-e-snli-{n}"]["share"] for n in (1, 2, 3)] == [1.0, 1.0, 1.0]
+    assert any("premise" in warning for warning in report.warnings)
