@@ -242,9 +242,10 @@ def test_a_dozen_kills_at_random_moments_lose_double_and_change_nothing(store: S
 def test_a_student_that_was_killed_and_paused_ends_with_the_same_bits(store: Store, tmp_path: Path) -> None:
     values = {
         "task": "field_guide",
+        "task_settings": {"creatures": 24, "documents": 100, "wordings": 2},
         "conditions": ["post_cot"],
         "replicates": 1,
-        "training": {"steps": 150, "checkpoints": "0.5,1", "dev_examples": 40},
+        "training": {"steps": 300, "batch_size": 8, "checkpoints": "0.5,1", "dev_examples": 10},
     }
     spec = spec_from_mapping(values)
     calm = Store.open(tmp_path / "calm")
