@@ -5,7 +5,19 @@ import pytest
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
-from cotdistill.statistics.intervals import cluster_totals, crossed, mean_interval, numbered, one_replicate, over_replicates, wilson
+from cotdistill.statistics.exact import mcnemar, sign_flip
+from cotdistill.statistics.intervals import (
+    accuracy_interval,
+    cluster_totals,
+    crossed,
+    mean_interval,
+    numbered,
+    one_replicate,
+    over_replicates,
+    wilson,
+)
+from cotdistill.statistics.shares import share_kept
+from cotdistill.statistics.verdicts import word
 
 
 @pytest.mark.parametrize(("correct", "n"), [(0, 10), (3, 10), (10, 10), (850, 1221)])
@@ -47,9 +59,6 @@ def test_cluster_totals_sum_to_nothing_and_weigh_by_size():
 
 
 def test_the_crossed_variance_is_the_two_way_analysis_by_hand():
-    # Two replicates, two items: totals -0.5 0.5 / 0.5 -0.5 around 0.5 give no row or column effect, so the rest is the whole variance.
-    found = crossed(np.array([[0.0, 1.0], [1.0, 0.0]]), np.array([0, 1]))
-    assert found.mean == 0.5 and found.low == found.high == 0.5  # the larger of MS_rep and MS_cluster is zero here
     values = np.array([[1.0, 0.0, 1.0, 1.0], [0.0, 0.0, 1.0, 0.0], [1.0, 0.0, 1.0, 1.0]])
     rows, columns, grand = values.mean(1), values.mean(0), values.mean()
     ms_rep = 4 * ((rows - grand) ** 2).sum() / 2
@@ -60,6 +69,60 @@ def test_the_crossed_variance_is_the_two_way_analysis_by_hand():
     reach = stats.t.ppf(0.975, df) * variance**0.5
     found = crossed(values, np.arange(4))
     assert (found.low, found.high, found.df) == pytest.approx((grand - reach, grand + reach, df))
+
+
+def test_a_component_below_zero_counts_as_zero_and_never_gives_an_interval_of_no_width():
+    # Two replicates, two items, no row or column effect at all: MS_rest = 1 stands for both, variance 1 / 4, df 1 / (1 + 1 + 1).
+    found = crossed(np.array([[0.0, 1.0], [1.0, 0.0]]), np.array([0, 1]))
+    assert found.df == pytest.approx(1 / 3) and found.p > 0.05 and found.low < 0 < 1 < found.high
+
+
+def test_replicates_that_tie_prove_nothing():
+    found = over_replicates(np.array([0.02, 0.02]))
+    assert (found.mean, found.low, found.high, found.p) == (0.02, None, None, None)
+    assert word(found) == "cannot be asked here"
+
+
+def test_one_replicate_takes_its_p_from_an_exact_test():
+    values = np.array([1.0] * 12 + [-1.0] * 3 + [0.0] * 20)
+    assert mean_interval(values[None], np.arange(35), nested=False).p == pytest.approx(stats.binomtest(12, 15).pvalue)
+
+
+def test_the_sign_flip_over_single_items_is_mcnemar():
+    assert sign_flip(np.array([1.0] * 8 + [-1.0] * 2), np.arange(10)) == pytest.approx(mcnemar(8, 2))
+    drawn = sign_flip(np.array([1.0] * 20 + [-1.0] * 8), np.arange(28))
+    assert drawn == pytest.approx(mcnemar(20, 8), abs=0.006)
+
+
+def test_the_sign_flip_moves_whole_clusters():
+    # Three clusters with sums 2, 2, 2: only + + + and - - - of the eight patterns reach 6.
+    assert sign_flip(np.ones(6), np.repeat(np.arange(3), 2)) == 0.25
+    assert sign_flip(np.zeros(6), np.repeat(np.arange(3), 2)) == 1.0
+
+
+def test_the_accuracy_of_one_replicate_is_wilsons_and_wider_where_clusters_agree():
+    correct = np.array([[1.0, 1.0, 0.0, 1.0] * 10])
+    single = accuracy_interval(correct, np.arange(40), nested=False)
+    assert (single.low, single.high) == pytest.approx(proportion_confint(30, 40, method="wilson"))
+    agreeing = accuracy_interval(np.repeat(correct, 10, axis=1), np.repeat(np.arange(40), 10), nested=False)
+    pretended = proportion_confint(300, 400, method="wilson")
+    assert agreeing.low < single.low < pretended[0] < pretended[1] < single.high < agreeing.high
+    assert agreeing.low == pytest.approx(single.low, abs=0.01)
+
+
+def test_an_accuracy_of_one_keeps_an_interval_with_one_replicate():
+    found = accuracy_interval(np.ones((1, 60)), np.repeat(np.arange(10), 6), nested=False)
+    assert (found.low, found.high) == pytest.approx(wilson(10, 10))
+
+
+def test_the_share_kept_is_fiellers():
+    kept, full = np.array([0.08, 0.10, 0.09, 0.11]), np.array([0.10, 0.12, 0.11, 0.10])
+    share, low, high = share_kept(kept, full)
+    assert share == pytest.approx(0.38 / 0.43)
+    # Fieller: an end r of the interval is where the mean of kept - r full is just off zero.
+    for end in (low, high):
+        assert stats.ttest_1samp(kept - end * full, 0).pvalue == pytest.approx(0.05)
+    assert share_kept(kept, np.array([0.1, -0.1, 0.1, -0.1])) is None and share_kept(kept[:1], full[:1]) is None
 
 
 def test_the_method_follows_from_the_data():
@@ -85,9 +148,10 @@ def simulated(rng, draws, replicates, items, spread):
     return out[0].astype(float) - out[1]
 
 
-def test_the_crossed_interval_keeps_its_word_where_pooling_does_not():
+@pytest.mark.parametrize("replicates", [2, 3, 5])
+def test_the_crossed_interval_keeps_its_word_where_pooling_does_not(replicates):
     rng = np.random.default_rng(7)
-    differences = simulated(rng, draws=400, replicates=5, items=300, spread=0.03)
+    differences = simulated(rng, draws=400, replicates=replicates, items=300, spread=0.03)
     clusters = np.arange(300)
     crossed_alarms = np.mean([crossed(d, clusters).p < 0.05 for d in differences])
     pooled_alarms = np.mean([stats.ttest_1samp(d.ravel(), 0).pvalue < 0.05 for d in differences])

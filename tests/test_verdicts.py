@@ -6,9 +6,10 @@ from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar as reference
 from statsmodels.stats.multitest import multipletests
 
+from cotdistill.statistics.exact import mcnemar
 from cotdistill.statistics.intervals import over_replicates
 from cotdistill.statistics.power import detectable_effect, minimum_detectable_effect
-from cotdistill.statistics.verdicts import holm, mcnemar, noninferiority_margin, noninferiority_p, superiority_p, word
+from cotdistill.statistics.verdicts import holm, noninferiority_margin, noninferiority_p, superiority_p, word
 
 GAIN = over_replicates(np.array([0.04, 0.05, 0.06]))
 LOSS = over_replicates(np.array([-0.04, -0.05, -0.06]))

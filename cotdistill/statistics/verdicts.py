@@ -14,14 +14,16 @@ LARGEST_MARGIN = 0.02
 
 
 def word(found: Interval, margin: float | None = None) -> str:
-    """better / worse when the 95 % interval of the difference is off zero; with a margin also "no worse" when it lies above -margin."""
+    """better / worse when the 95 % interval of the difference is off zero and its p, exact for one replicate, below .05; with a margin also
+    "no worse" when the interval lies above -margin."""
     if found.low is None or found.high is None:
         return CANNOT
-    if found.low > 0:
+    sure = found.p is None or found.p < 0.05
+    if found.low > 0 and sure:
         return BETTER
     if margin is not None and found.low > -margin:
         return NO_WORSE
-    return WORSE if found.high < 0 else OPEN
+    return WORSE if found.high < 0 and sure else OPEN
 
 
 def noninferiority_p(found: Interval, margin: float) -> float:
@@ -30,7 +32,7 @@ def noninferiority_p(found: Interval, margin: float) -> float:
         return 1.0
     error = (found.mean - found.low) / float(stats.t.ppf(0.975, found.df))
     if error <= 0:
-        return 0.0 if found.mean > -margin else 1.0
+        return 1.0
     return min(1.0, 2 * float(stats.t.sf((found.mean + margin) / error, found.df)))
 
 
@@ -52,9 +54,3 @@ def holm(ps: Sequence[float]) -> list[float]:
         highest = max(highest, min(1.0, (len(ps) - rank) * ps[i]))
         adjusted[i] = highest
     return adjusted
-
-
-def mcnemar(only_first: int, only_second: int) -> float:
-    """Exact two-sided McNemar test of one pair of students: how many items only the first, and only the second, got right."""
-    n = only_first + only_second
-    return float(stats.binomtest(only_first, n).pvalue) if n else 1.0

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cotdistill.statistics.intervals import Interval, over_replicates
-from cotdistill.statistics.verdicts import CANNOT, PROVISIONAL, WORSE, holm, noninferiority_margin, noninferiority_p, superiority_p, word
+from cotdistill.statistics.shares import share_kept
+from cotdistill.statistics.verdicts import BETTER, CANNOT, PROVISIONAL, WORSE, holm, noninferiority_margin, noninferiority_p, superiority_p, word
 from cotdistill.studies import results
 from cotdistill.studies.store import Store
 
@@ -114,10 +115,13 @@ def _judged(store: Store, study: int | str, claim: Claim, names: dict[str, str])
         if planned.no_worse:
             margin = _margin(store, study)
             if margin is None:
-                return Verdict(claim.name, CANNOT, "Intact post-CoT is not better than label only on dev, so there is no gain to keep.")
+                return Verdict(claim.name, CANNOT, "Intact post-CoT is not shown to be better than label only on dev, so there is no gain to keep.")
+            full = results.difference(store, study, names[planned.second], names[claim.comparisons[0].second])
+            if full is None or word(full[0]) != BETTER:
+                return Verdict(claim.name, CANNOT, "Intact post-CoT is not shown to be better than label only, so there is no gain to keep.")
             ps.append(noninferiority_p(interval, margin))
             fails |= interval.high is not None and interval.high < -margin
-            told.append(f"{_points(interval)} against {_said(planned.second)} (margin {100 * margin:.1f})")
+            told.append(f"{_points(interval)} against {_said(planned.second)} (margin {100 * margin:.1f}), {_kept(store, study, names, claim)}")
         else:
             ps.append(superiority_p(interval))
             fails |= word(interval) == WORSE
@@ -130,6 +134,18 @@ def _judged(store: Store, study: int | str, claim: Claim, names: dict[str, str])
         f"{first[0].upper()}{first[1:]}, in points: {'; '.join(told)}. {size}.{demonstration}",
         max(ps),
     )
+
+
+def _kept(store: Store, study: int | str, names: dict[str, str], claim: Claim) -> str:
+    """The share of intact post-CoT's gain over label only that is kept, with its interval over the replicates."""
+    runs = results.runs(store, study)
+    used = [names[name] for name in (claim.comparisons[0].first, "label_only", "post_cot")]
+    wide = runs[runs["condition"].isin(used)].pivot_table(index="replicate", columns="condition", values="accuracy").dropna()
+    first, none, full = (wide[name].to_numpy(dtype=float) for name in used)
+    share = share_kept(first - none, full - none)
+    if share is None:
+        return "the share of the gain kept cannot be told"
+    return "keeping {:.0f} % of the gain ({:.0f} to {:.0f})".format(*(100 * value for value in share))
 
 
 def _margin(store: Store, study: int | str) -> float | None:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from cotdistill.rationales.conditions import parse
-from cotdistill.statistics.intervals import Interval, mean_interval, numbered
+from cotdistill.statistics.intervals import Interval, accuracy_interval, mean_interval, numbered
 from cotdistill.statistics.verdicts import PROVISIONAL, word
 from cotdistill.studies.jobs import Job
 from cotdistill.studies.store import Store
@@ -77,9 +77,13 @@ class Comparison:
 
 @dataclass(frozen=True)
 class _Answers:
-    """What the finished replicates of one condition answered: (replicates, items) right or wrong, by replicate index."""
+    """What the finished replicates of one condition answered, by replicate index: which items, and (replicates, items) right or wrong.
+
+    nested: the items differ between replicates. Then `correct` is cut to the smallest replicate, and `clusters` are the first's.
+    """
 
     replicates: tuple[int, ...]
+    items: tuple[tuple[str, ...], ...]
     correct: npt.NDArray[np.float64]
     clusters: tuple[str, ...]
     nested: bool
@@ -118,7 +122,7 @@ def predictions(store: Store, study: int | str, mode: str = "primary") -> pd.Dat
     """
     parts = []
     for condition, replicate, job in _planned(store, study):
-        if job is None or job.state != "finished" or "predictions" not in job.produced or not job.result:
+        if job is None or not _scored(job) or not job.result:
             continue
         wanted = job.result["mode"] if mode == "primary" else mode
         table = store.artifacts.table(job.produced["predictions"])
@@ -150,7 +154,7 @@ def _right(path: Path, mode: str) -> tuple[tuple[str, ...], tuple[str, ...], npt
 def _answers(store: Store, planned: Sequence[tuple[str, int, Job | None]], condition: str, only: set[int] | None = None) -> _Answers | None:
     rows = []
     for name, replicate, job in planned:
-        if name == condition and job is not None and job.state == "finished" and job.result and (only is None or replicate in only):
+        if name == condition and job is not None and _scored(job) and job.result and (only is None or replicate in only):
             rows.append((replicate, *_right(store.artifacts.path(job.produced["predictions"]), str(job.result["mode"]))))
     if not rows:
         return None
@@ -158,7 +162,12 @@ def _answers(store: Store, planned: Sequence[tuple[str, int, Job | None]], condi
     nested = len({row[1] for row in rows}) > 1
     shortest = min(len(row[3]) for row in rows)
     # Worlds of different sizes would need weights; generated worlds are of one size, so nothing is cut in practice.
-    return _Answers(tuple(r[0] for r in rows), np.stack([r[3][:shortest] for r in rows]), rows[0][2][:shortest], nested)
+    correct = np.stack([r[3][:shortest] for r in rows])
+    return _Answers(tuple(r[0] for r in rows), tuple(r[1] for r in rows), correct, rows[0][2][:shortest], nested)
+
+
+def _scored(job: Job) -> bool:
+    return job.state == "finished" and bool(job.result) and "predictions" in job.produced
 
 
 def summary(store: Store, study: int | str) -> list[ConditionSummary]:
@@ -169,7 +178,7 @@ def summary(store: Store, study: int | str) -> list[ConditionSummary]:
         mine = [job for name, _, job in planned if name == condition]
         results = [job.result for job in mine if job is not None and job.state == "finished" and job.result]
         answers = _answers(store, planned, condition)
-        interval = mean_interval(answers.correct, numbered(list(answers.clusters)), answers.nested) if answers else None
+        interval = accuracy_interval(answers.correct, numbered(list(answers.clusters)), answers.nested) if answers else None
         chance = float(results[0]["chance"]) if results else None
         low, high = _within(interval)
         found.append(
@@ -202,18 +211,18 @@ def _within(interval: Interval | None) -> tuple[float | None, float | None]:
 
 
 def difference(store: Store, study: int | str, condition: str, baseline: str) -> tuple[Interval, _Answers] | None:
-    """The paired difference of two conditions over the replicates that both have finished; None if there are none."""
+    """The paired difference of two conditions over the replicates that both have finished; None if there are none, or if they did not answer
+    the same questions."""
     return _difference(store, _planned(store, study), condition, baseline)
 
 
 def _difference(store: Store, planned: Sequence[tuple[str, int, Job | None]], condition: str, baseline: str) -> tuple[Interval, _Answers] | None:
     both = [
-        {replicate for name, replicate, job in planned if name == wanted and job is not None and job.state == "finished"}
-        for wanted in (condition, baseline)
+        {replicate for name, replicate, job in planned if name == wanted and job is not None and _scored(job)} for wanted in (condition, baseline)
     ]
     only = both[0] & both[1]
     one, other = (_answers(store, planned, name, only) for name in (condition, baseline))
-    if one is None or other is None or one.correct.shape != other.correct.shape:
+    if one is None or other is None or one.items != other.items:
         return None
     return mean_interval(one.correct - other.correct, numbered(list(one.clusters)), one.nested), one
 
