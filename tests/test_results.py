@@ -1,0 +1,162 @@
+"""From stored runs to tables and verdicts, with answers made by hand: no training, a fake store."""
+
+import hashlib
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cotdistill.studies import claims, results
+
+SHUFFLED = claims.SHUFFLED
+ITEMS = 200
+
+
+class FakeStore:
+    """One study; every run a Parquet file of predictions, as a worker would leave it."""
+
+    def __init__(self, folder):
+        self.folder, self.jobs_, self.members = folder, [], []
+        self.queue = SimpleNamespace(study=self.study, studies=lambda: [self.study()], jobs=lambda study=None: self.jobs_)
+        self.artifacts = SimpleNamespace(path=lambda digest: folder / f"{digest}.parquet", table=lambda d: pd.read_parquet(folder / f"{d}.parquet"))
+
+    def study(self, which=1):
+        return SimpleNamespace(id=1, name="made", members=tuple(self.members))
+
+    def add(self, condition, replicate, correct, *, state="finished", ids=None, dev=0.5, per_cluster=1):
+        correct = np.asarray(correct, dtype=bool)
+        names = ids or [f"q{i:04}" for i in range(len(correct))]
+        table = pd.DataFrame({"id": names, "cluster": [f"c{i // per_cluster}" for i in range(len(names))], "mode": "direct", "correct": correct})
+        table = table.assign(predicted=0, answer=1, margin=0.0)
+        digest = hashlib.sha256(f"{condition} {replicate}".encode()).hexdigest()
+        table.sample(frac=1, random_state=replicate).to_parquet(self.folder / f"{digest}.parquet")
+        result = {"accuracy": float(correct.mean()), "mode": "direct", "chance": 0.25, "tokens": 10, "seconds": 1.0, "dev_accuracy": dev}
+        done = state == "finished"
+        job = SimpleNamespace(
+            id=len(self.jobs_) + 1, state=state, error=None, result=result if done else None, produced={"predictions": digest} if done else {}
+        )
+        self.jobs_.append(job)
+        self.members.append(SimpleNamespace(job_id=job.id, condition=condition, replicate=replicate, role="run"))
+
+
+@pytest.fixture
+def store(tmp_path):
+    return FakeStore(tmp_path)
+
+
+def answers(accuracy, replicate, seed=0):
+    """Right with the probability `accuracy`; easier items are easier for every condition."""
+    level = np.random.default_rng(99).random(ITEMS)
+    noise = np.random.default_rng([seed, replicate]).normal(0, 0.08, ITEMS)
+    return level + noise < accuracy
+
+
+def fill(store, accuracies, replicates=5, dev=None):
+    for seed, (condition, accuracy) in enumerate(accuracies.items()):
+        for replicate in range(replicates):
+            store.add(condition, replicate, answers(accuracy, replicate, seed), dev=(dev or accuracies)[condition] + 0.001 * (seed * replicate % 4))
+
+
+def test_a_difference_is_that_of_the_means_and_rows_need_not_be_in_order(store):
+    fill(store, {"label_only": 0.4, "post_cot": 0.7})
+    (row,) = results.comparison(store, 1, "label_only").rows
+    means = results.runs(store, 1).groupby("condition")["accuracy"].mean()
+    assert row.difference == pytest.approx(means["post_cot"] - means["label_only"])
+    assert (row.word, row.items, row.clusters, row.replicates) == ("better", ITEMS, ITEMS, 5)
+    assert row.kind.startswith("crossed random effects") and "new questions and new seeds" in row.kind
+
+
+def test_a_run_that_failed_leaves_the_rest_paired_and_provisional(store):
+    fill(store, {"label_only": 0.4, "post_cot": 0.7}, replicates=3)
+    store.add("label_only", 3, answers(0.4, 3), state="failed")
+    store.add("post_cot", 3, answers(0.7, 3))
+    compared = results.comparison(store, 1, "label_only")
+    assert compared.provisional and [(r.word, r.replicates) for r in compared.rows] == [("provisional", 3)]
+    assert [(s.planned, s.finished) for s in results.summary(store, 1)] == [(4, 3), (4, 4)]
+
+
+def test_a_study_of_which_nothing_has_run_is_empty_and_no_error(store):
+    store.add("label_only", 0, [True], state="queued")
+    assert results.comparison(store, 1, "label_only").rows == ()
+    assert results.predictions(store, 1).empty and results.curves(store, 1).empty
+    (summary,) = results.summary(store, 1)
+    assert (summary.mean, summary.low, summary.points, summary.finished) == (None, None, (), 0)
+    assert {v.word for v in claims.judge(store, 1)} == {"cannot be asked here"}
+
+
+def test_a_finished_run_without_predictions_is_left_out_of_the_intervals(store):
+    fill(store, {"label_only": 0.4, "post_cot": 0.7}, replicates=3)
+    store.jobs_[0].produced = {}
+    (row,) = results.comparison(store, 1, "label_only").rows
+    assert row.replicates == 2
+
+
+def test_runs_that_answered_different_questions_are_not_compared(store):
+    store.add("label_only", 0, answers(0.4, 0))
+    store.add("post_cot", 0, answers(0.7, 0), ids=[f"other{i:04}" for i in range(ITEMS)])
+    assert results.comparison(store, 1, "label_only").rows == ()
+
+
+def test_worlds_of_their_own_make_the_replicate_the_unit(store):
+    for replicate in range(3):
+        ids = [f"w{replicate}-{i:04}" for i in range(ITEMS)]
+        store.add("label_only", replicate, answers(0.4, replicate), ids=ids)
+        store.add("post_cot", replicate, answers(0.7, replicate, 1), ids=ids)
+    (row,) = results.comparison(store, 1, "label_only").rows
+    assert row.kind == "t over replicates: it speaks of new worlds and new seeds"
+
+
+def test_one_replicate_gets_wilsons_interval_and_mcnemars_p(store):
+    right = np.zeros(40, bool)
+    store.add("label_only", 0, right)
+    right[:6] = True
+    store.add("post_cot", 0, right)
+    (row,) = results.comparison(store, 1, "label_only").rows
+    assert row.p == pytest.approx(2 * 0.5**6) and row.word == "better" and "one seed" in row.kind
+    assert results.summary(store, 1)[0].low == 0.0 and results.summary(store, 1)[0].high == pytest.approx(0.0876, abs=1e-4)
+
+
+def test_an_accuracy_that_holds_chance_in_its_interval_is_at_chance(store):
+    store.add("label_only", 0, [True] * 10 + [False] * 30)
+    store.add("post_cot", 0, [True] * 30 + [False] * 10)
+    assert [s.at_chance for s in results.summary(store, 1)] == [True, False]
+
+
+def test_a_claim_holds_only_if_each_of_its_comparisons_does(store):
+    fill(store, {"label_only": 0.4, "pre_cot": 0.5, "post_cot": 0.7})
+    first = claims.judge(store, 1)[0]
+    assert first.word == "holds" and first.p < 0.05 and "200 questions" in first.told
+
+
+def test_a_claim_fails_when_one_comparison_goes_the_other_way(store):
+    fill(store, {"label_only": 0.4, "pre_cot": 0.9, "post_cot": 0.7})
+    assert claims.judge(store, 1)[0].word == "fails"
+
+
+def test_a_claim_with_runs_left_is_provisional(store):
+    fill(store, {"label_only": 0.4, "pre_cot": 0.5, "post_cot": 0.7})
+    store.add("pre_cot", 5, answers(0.5, 5), state="running")
+    first = claims.judge(store, 1)[0]
+    assert first.word == "provisional" and first.told.startswith("1 of 16")
+
+
+SECOND = ("label_only", "post_cot/random_tokens", SHUFFLED, "post_cot")
+
+
+def test_shuffled_as_good_as_intact_holds_and_says_how_much_of_the_gain_is_kept(store):
+    fill(store, dict(zip(SECOND, (0.3, 0.32, 0.75, 0.7), strict=True)))
+    second = claims.judge(store, 1)[1]
+    assert second.word == "holds" and "margin 2.0" in second.told and "% of the gain (" in second.told
+
+
+def test_without_a_gain_on_dev_or_on_test_there_is_nothing_to_keep(store, tmp_path):
+    accuracies = dict(zip(SECOND, (0.3, 0.3, 0.7, 0.7), strict=True))
+    fill(store, accuracies, dev=dict.fromkeys(SECOND, 0.5))
+    second = claims.judge(store, 1)[1]
+    assert second.word == "cannot be asked here" and "on dev" in second.told
+    (tmp_path / "test").mkdir()
+    other = FakeStore(tmp_path / "test")
+    fill(other, {**accuracies, "post_cot": 0.3}, dev=accuracies)
+    second = claims.judge(other, 1)[1]
+    assert second.word == "cannot be asked here" and "on dev" not in second.told
