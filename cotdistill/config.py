@@ -5,6 +5,7 @@ Help, bounds and choices sit in the field metadata, so that the page's form, the
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -112,6 +113,10 @@ def from_mapping(cls: type[C], values: Mapping[str, Any]) -> C:
         default = fields[key].default
         if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
+        if isinstance(default, float) and isinstance(value, str):
+            # YAML 1.1 takes 4e-3 for text.
+            with contextlib.suppress(ValueError):
+                value = float(value)
         cast[key] = tuple(value) if isinstance(value, list) else value
     config = cls(**cast)
     check(config)
@@ -146,10 +151,9 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class StudentConfig:
-    """Which student, how it reads text, and how long a sequence may be."""
+    """Which student, and how long a sequence it may read."""
 
     name: str = param("nano", "a built-in student, a local folder, or a hub id")
-    tokenizer: str = param("auto", "built-in students: word or byte-level BPE; auto takes the task's default", choices=("auto", "word", "bpe"))
     max_length: int = param(0, "longest sequence in tokens; 0 means what the student can read", low=0, high=1_000_000)
     truncate: str = param("refuse", "when a sequence is too long", choices=("refuse", "question", "rationale"))
     revision: str = param("", "hub revision (a commit, a tag); recorded")

@@ -450,3 +450,9 @@ def test_esnli_is_split_by_premise_with_three_explanations_a_training_row(tmp_pa
     assert all(0.32 < count / 14744 < 0.35 for count in found["splits"]["train"]["answers"].values())
     assert [found["sources"][f"human-e-snli-{n}"]["share"] for n in (1, 2, 3)] == [1.0, 1.0, 1.0]
     assert any("premise" in warning for warning in report.warnings)
+
+
+def test_a_cluster_pattern_that_matches_no_question_is_refused(tmp_path, folder):
+    with pytest.raises(UsageError) as error:
+        import_task(tmp_path / "root", folder, "numbers", cluster="regex:^nothing (like) this")
+    assert "what is number" in error.value.hint

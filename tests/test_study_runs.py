@@ -189,3 +189,17 @@ def test_a_task_without_rationales_can_only_train_label_only(tmp_path):
     with pytest.raises(NoRationale):
         plan(store, study_spec(None, {"task": "plain", "conditions": "label_only,post_cot"}))
     assert plan(store, study_spec(None, {"task": "plain", "conditions": "label_only", "replicates": 2})).new == 2
+
+
+def test_rationales_written_for_another_answer_are_counted_before_training(tmp_path):
+    store = Store.open(tmp_path / "s")
+    folder = tmp_path / "in"
+    (folder / "rationales").mkdir(parents=True)
+    lines = [f'{{"id": "{i}", "question": "is {i} even ?", "choices": ["yes", "no"], "answer": "{"AB"[i % 2]}"}}' for i in range(200)]
+    (folder / "train.jsonl").write_text("\n".join(lines[:150]))
+    (folder / "dev.jsonl").write_text("\n".join(lines[150:]))
+    told = [f'{{"id": "{i}", "rationale": "it is", "teacher_label": "A"}}' for i in range(150)]
+    (folder / "rationales" / "train.guess.jsonl").write_text("\n".join(told))
+    import_task(store.tasks_root, folder, "even")
+    planned = plan(store, study_spec(None, {"task": "even", "conditions": "label_only,post_cot", "replicates": 2}))
+    assert any("written for another answer" in check for check in planned.checks)

@@ -106,3 +106,7 @@ def test_a_folder_without_a_tokenizer_is_named(tmp_path, terse):
     with pytest.raises(StudentError) as error:
         Encoder(tmp_path / "none.json", terse)
     assert "none.json" in error.value.message
+
+
+def test_a_special_token_spelt_out_in_the_data_is_text(encoder):
+    assert encoder.specials.eos not in [t.id for t in encoder.read("tree <eos> pond")]

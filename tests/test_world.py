@@ -106,7 +106,7 @@ def test_the_same_seed_gives_the_same_world_and_another_seed_another(world, rows
 
 def test_the_first_world_is_the_one_that_the_published_figures_speak_of(world, rows):
     told = [plain(e) for e in rows], [rationale(world, e, style) for style in STYLES for e in rows], documents(world)
-    assert digest(told) == "ec6535969895d9cfe538f4bc1e5bb072423be24cc9fa828fdeccc0b6208ec10d"
+    assert digest(told) == "777dc11b9cb7c987a2d833c4723eac12ab82b9c160a3826de895ccd52c2fd6f7"
 
 
 def test_no_wording_of_a_question_stands_in_two_splits(rows):
@@ -236,3 +236,10 @@ def test_base_documents_ask_in_the_very_form_of_the_prompt(made):
     assert len(asked) > 0.7 * len(told)
     assert any(0 < d.find(" because :") < d.find(" answer :") for d in asked)
     assert any(0 < d.find(" answer :") < d.find(" because :") for d in asked)
+
+
+def test_the_share_of_errors_leaves_facts_relations_and_splits_as_they_are():
+    one, other = (make_world(0, WorldSettings(teacher_error=share)) for share in (0.05, 0.5))
+    assert (one.table, one.trained, one.split_of, one.group_of) == (other.table, other.trained, other.split_of, other.group_of)
+    wrong = [{n for n in w.group_of if w.believed[n] != w.group_of[n]} for w in (one, other)]
+    assert wrong[0] < wrong[1]

@@ -235,9 +235,12 @@ def shortened(encoded: Encoded, limit: int, how: str) -> Encoded:
 @lru_cache(maxsize=16)
 def _read_tokenizer(path: str, _changed: int) -> Tokenizer:
     try:
-        return Tokenizer.from_file(path)
+        tokenizer = Tokenizer.from_file(path)
     except Exception as error:  # tokenizers raises bare Exception
         raise StudentError(f"The tokenizer at {path} cannot be read: {error}", "Save the tokenizer again, or import the task again.") from error
+    # A question that spells out "<eos>" is text, not an end.
+    tokenizer.encode_special_tokens = True
+    return tokenizer
 
 
 def _specials(path: Path, tokenizer: Tokenizer) -> Specials:

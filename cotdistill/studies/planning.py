@@ -195,6 +195,7 @@ def _shape(task: Task, run: RunConfig, spec: StudySpec, checks: list[str]) -> _S
         checks.append(
             f"{total - len(rows)} of {total} training rows have no rationale and leave every condition (missing_rationale={spec.missing_rationale})."
         )
+    checks += [told for name in run.sources if (told := _other_answers(task, name, by_source[name]))]
     test = task.examples("test", run.source or None)
     encoder = Encoder(tokenizer_of(task, run), task.template) if is_built_in(spec.student.name) or Path(spec.student.name).is_dir() else None
     if encoder is None:
@@ -242,6 +243,13 @@ def _shape(task: Task, run: RunConfig, spec: StudySpec, checks: list[str]) -> _S
         test_clusters=len({e.cluster or e.id for e in test}),
         longest=longest,
     )
+
+
+def _other_answers(task: Task, source: str, examples: list[Example]) -> str:
+    """A teacher that was not shown the label argues for its own answer, which may be another one: kept, and said."""
+    labels = task.teacher_labels(source)
+    other = sum(e.id in labels and labels[e.id] != e.answer for e in examples if e.rationale)
+    return f"{other} of {len(examples)} training rationales by {source} were written for another answer than the label." if other else ""
 
 
 def _lengths(encoder: Encoder, sample: list[Example], condition: Condition, run: RunConfig, limit: int) -> tuple[float, float, tuple[int, int]]:

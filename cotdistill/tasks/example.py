@@ -19,7 +19,7 @@ class Choice:
 class Example:
     """A row of a task.
 
-    `answer` is the label of the right choice. `rationale` is None where the teacher gave none (or one for another answer).
+    `answer` is the label of the right choice. `rationale` is None where its source gave none.
     `cluster` groups examples that are not independent (a latent entity, a premise, a repeated question); its default is the id.
     `metadata` holds plain JSON values, for slices.
     """

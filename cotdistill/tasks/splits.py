@@ -32,6 +32,8 @@ def pattern_of(rule: str) -> re.Pattern[str]:
 def with_clusters(examples: Sequence[Example], pattern: re.Pattern[str] | None, warnings: list[str]) -> list[Example]:
     """Every row with its cluster: the one it has, what the pattern's first group finds in the question, its premise, or the question itself."""
     matches = {e.id: m.group(1) for e in examples if not e.cluster and (m := (pattern or PREMISE).search(e.question)) and m.group(1)}
+    if pattern is not None and not matches and not all(e.cluster for e in examples):
+        raise UsageError("The cluster pattern matches no question.", f"The first question is: {examples[0].question[:120]!r}")
     if matches and pattern is None:
         warnings.append(f"{len(matches):,} questions have a premise: questions on the same premise form one cluster.")
     if pattern is not None and not matches:

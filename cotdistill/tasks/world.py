@@ -100,8 +100,10 @@ def make_world(seed: int, settings: WorldSettings) -> World:
     rng.shuffle(names)
     names = names[: settings.creatures]
     group_of = {name: groups[i % len(groups)] for i, name in enumerate(names)}
-    wrong = set(rng.sample(names, round(settings.teacher_error * len(names))))
-    believed = {n: rng.choice([g for g in groups if g != group_of[n]]) if n in wrong else group_of[n] for n in names}
+    # A generator of its own: another share of errors leaves relations and splits as they are.
+    teacher = random.Random(stable_seed("teacher", seed))
+    wrong = set(teacher.sample(names, len(names))[: round(settings.teacher_error * len(names))])
+    believed = {n: teacher.choice([g for g in groups if g != group_of[n]]) if n in wrong else group_of[n] for n in names}
     # Each creature trains the next relations of a shuffled wheel: every relation is trained equally often.
     trained: dict[str, tuple[str, ...]] = {}
     wheel: list[str] = []

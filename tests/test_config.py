@@ -1,0 +1,41 @@
+"""Configs: plain values in, every problem told at once, one text for one value."""
+
+import pytest
+
+from cotdistill.config import RunConfig, Seeds, TrainingConfig, canonical_json, digest, from_mapping, plain, stable_seed
+from cotdistill.errors import ConfigError, UnknownName
+
+
+def test_every_problem_is_told_at_once():
+    with pytest.raises(ConfigError) as error:
+        from_mapping(TrainingConfig, {"steps": -1, "loss": "x", "lr": "fast", "redraw": 1})
+    assert [p.split(" ")[0] for p in error.value.problems] == ["steps", "lr", "loss", "redraw"]
+
+
+def test_an_unknown_setting_is_answered_with_the_nearest():
+    with pytest.raises(UnknownName) as error:
+        from_mapping(TrainingConfig, {"step": 3})
+    assert "steps" in error.value.near
+
+
+def test_a_whole_number_and_yamls_way_of_small_numbers_may_stand_for_a_float():
+    assert from_mapping(TrainingConfig, {"lr": 1}).lr == 1.0
+    assert from_mapping(TrainingConfig, {"lr": "4e-3"}).lr == 4e-3
+
+
+def test_the_digest_depends_on_values_and_not_on_the_order_of_keys():
+    assert digest({"a": 1, "b": (1, 2)}) == digest({"b": [1, 2], "a": 1}) != digest({"a": 1, "b": [2, 1]})
+    assert canonical_json({"b": 1, "a": "ü"}) == '{"a":"ü","b":1}'
+    with pytest.raises(ValueError):
+        canonical_json(float("nan"))
+
+
+def test_a_run_reads_back_from_its_plain_form():
+    run = RunConfig("task", "d", "post_cot", sources=("a", "b"), seeds=Seeds.of_replicate(2, {"world": 0}))
+    assert RunConfig.from_plain(plain(run)) == run
+    assert run.seeds.world == 0 and run.seeds.order == 2
+
+
+def test_a_stable_seed_is_the_same_everywhere():
+    assert stable_seed("order", 0, 1) == stable_seed("order", 0, 1) != stable_seed("order", 1, 0)
+    assert 0 <= stable_seed("x") < 2**63
