@@ -12,6 +12,7 @@ CotdistillError
   StudentError          a model that cannot be loaded, trained or scored
     SequenceTooLong     longer than the student can read
     CheckpointError     a checkpoint that is damaged or of another run
+    NotReadable         an attribution that cannot exist, since the target does not read what it is asked about
   StoreError            the folder where everything is kept
     StoreTooNew         written by a newer version
     NetworkFileSystem   locks cannot be trusted there
@@ -118,6 +119,10 @@ class SequenceTooLong(StudentError):
 
 class CheckpointError(StudentError):
     kind = "bad_checkpoint"
+
+
+class NotReadable(StudentError):
+    kind = "not_readable"
 
 
 class StoreError(CotdistillError):

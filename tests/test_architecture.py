@@ -15,11 +15,12 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 # From the ground up. A module may import from lower floors and from its own package.
-FLOORS = ("errors", "registry", "config", "tasks", "rationales", "students", "studies", "views", "cli")
+FLOORS = ("errors", "registry", "config", "tasks", "rationales", "students", "saliency", "studies", "views", "cli")
 # Loading one of these loads torch, or takes as long.
 HEAVY = {"torch", "transformers", "captum", "datasets", "huggingface_hub", "accelerate", "sentence_transformers"}
 # What runs in the page process or before a person sees the terminal's help.
 LIGHT_STUDIES = ("study", "planning", "store", "artifacts", "jobs", "runner", "supervisor", "results", "claims")
+LIGHT_SALIENCY = ("reading", "settings", "targets", "methods", "tables", "aggregates", "stability")
 IMPORT_NAMES = {"PyYAML": "yaml"}
 
 
@@ -124,8 +125,8 @@ def test_statistics_know_nothing_but_errors() -> None:
     assert not wrong
 
 
-def test_only_studies_and_above_use_statistics() -> None:
-    allowed = ("cotdistill.studies", "cotdistill.views", "cotdistill.cli", "cotdistill.statistics")
+def test_only_saliency_and_above_use_statistics() -> None:
+    allowed = ("cotdistill.saliency", "cotdistill.studies", "cotdistill.views", "cotdistill.cli", "cotdistill.statistics")
     assert not [n for n, p in modules().items() if any(i.startswith("cotdistill.statistics") for i in imports(p)) and not n.startswith(allowed)]
 
 
@@ -142,6 +143,7 @@ def light_modules() -> set[str]:
     known = modules()
     starts = {name for name in known if name.startswith(("cotdistill.views", "cotdistill.cli", "cotdistill.statistics", "cotdistill.tasks"))}
     starts |= {f"cotdistill.studies.{name}" for name in LIGHT_STUDIES} & set(known)
+    starts |= {f"cotdistill.saliency.{name}" for name in LIGHT_SALIENCY} & set(known)
     starts |= {"cotdistill.__main__", "cotdistill.students.models", "cotdistill.students.tokens"}
     for page in pages():
         starts |= {name for name in imports(page) if name.startswith("cotdistill")}

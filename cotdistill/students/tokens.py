@@ -48,7 +48,9 @@ class Encoded:
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
+class Part:
+    """One span of a sequence: its segment's name (see SEGMENTS) and its tokens."""
+
     segment: str
     tokens: Sequence[Token]
 
@@ -107,8 +109,11 @@ class Encoder:
         return ids[0]
 
     def _plain(self, text: str) -> list[Token]:
-        """A template span: no words, no origin."""
-        return [Token(id, 0, 0, "", -1) for id in self.tokenizer.encode(text, add_special_tokens=False).ids] if text else []
+        """A template span: words and sentences, no origin."""
+        if not text:
+            return []
+        encoding = self.tokenizer.encode(text, add_special_tokens=False)
+        return _told_apart(text, encoding.ids, encoding.offsets, rationale=False)
 
     def read(self, text: str) -> Passage:
         """A label or rationale as tokens, with words and sentences. White space is folded, so no rationale can imitate a cue's line break."""
@@ -119,28 +124,18 @@ class Encoder:
         start, shift = len(self._anchor), len(_ANCHOR) + 1
         if encoding.ids[:start] != self._anchor:
             encoding, start, shift = self.tokenizer.encode(f" {folded}", add_special_tokens=False), 0, 1
-        words = [(m.start(), m.end(), m.group()) for m in re.finditer(r"\w+(?:['’]\w+)*|[^\w\s]+", folded)]
-        ends = [m.end() for m in re.finditer(r"[.!?]+(?=\s|$)", folded)]
-        tokens, word, sentence = [], 0, 0
-        for place, (id, (low, high)) in enumerate(zip(encoding.ids[start:], encoding.offsets[start:], strict=True)):
-            low, high = low - shift, high - shift
-            first = low + len(folded[max(low, 0) : high]) - len(folded[max(low, 0) : high].lstrip()) if low >= 0 else 0
-            while word + 1 < len(words) and words[word][1] <= first:
-                word += 1
-            while sentence < len(ends) and ends[sentence] <= first:
-                sentence += 1
-            tokens.append(Token(id, word, sentence, words[word][2] if words else folded, place))
-        return tuple(tokens)
+        offsets = [(low - shift, high - shift) for low, high in encoding.offsets[start:]]
+        return tuple(_told_apart(folded, encoding.ids[start:], offsets))
 
     def corpus(self, examples: Sequence[Example]) -> Corpus:
         return Corpus(examples, self.read, self.symbol_id)
 
     def targets(self, example: Example) -> list[list[int]]:
         """The ids of each choice as an answer, in the order of the choices."""
-        return [[token.id for token in self._target(text)] for text in self.template.target_texts(example)]
+        return [[token.id for token in self.target(text)] for text in self.template.target_texts(example)]
 
     @cache  # noqa: B019  the encoder lives as long as the job
-    def _target(self, text: str) -> Passage:
+    def target(self, text: str) -> Passage:
         tokens = self.read(text)
         if not tokens:
             raise StudentError(f"The answer {text!r} has no tokens for this student.", "Check the choices of the task.")
@@ -155,7 +150,7 @@ class Encoder:
         rationale: Passage = ()
         if condition.spec.uses_rationale and corpus.passages[index]:
             rationale = condition.rewrite(corpus.passages[index], Draw.of(corpus, index, seed, epoch))
-        label = self._target(self.template.target_texts(example)[example.gold])
+        label = self.target(self.template.target_texts(example)[example.gold])
         found = (self._sequence(example, spans, label, rationale) for spans in condition.spec.sequences)
         return [encoded for encoded in found if len(encoded)]
 
@@ -164,16 +159,17 @@ class Encoder:
         given = [Token(id, 0, 0, "", -1) for id in rationale] if rationale is not None else self.read(example.rationale or "")
         if "rationale" in spans and not given:
             spans = [span for span in spans if span not in ("rationale_cue", "rationale")]
-        return [token.id for part in self._parts(example, spans, (), given) for token in part.tokens]
+        return [token.id for part in self.parts(example, spans, (), given) for token in part.tokens]
 
     @cached_property
     def label_cue(self) -> list[int]:
         """The ids that end a rationale which comes first."""
         return [token.id for token in self._plain(self.template.label_cue)]
 
-    def _parts(self, example: Example, spans: Sequence[str], label: Sequence[Token], rationale: Sequence[Token]) -> list[_Part]:
+    def parts(self, example: Example, spans: Sequence[str], label: Sequence[Token], rationale: Sequence[Token]) -> list[Part]:
+        """The named spans of a sequence in order, each tokenised on its own, with label and rationale as given."""
         template = self.template
-        parts = [] if self.specials.bos is None else [_Part("bos", [Token(self.specials.bos, 0, 0, "", -1)])]
+        parts = [] if self.specials.bos is None else [Part("bos", [Token(self.specials.bos, 0, 0, "", -1)])]
         for span in spans:
             name, _, which = span.partition(":")
             if name == "task":
@@ -186,7 +182,7 @@ class Encoder:
                 tokens = [Token(self.specials.eos, 0, 0, "", -1)]
             else:
                 tokens = label if name == "label" else rationale
-            parts.append(_Part(name, tokens))
+            parts.append(Part(name, tokens))
         return parts
 
     def _sequence(self, example: Example, spans: Sequence[str], label: Passage, rationale: Passage) -> Encoded:
@@ -196,7 +192,7 @@ class Encoder:
         told = any(token.loss for token in rationale)
         ids, segments, loss, origin = [], [], [], []
         seen_rationale = False
-        for part in self._parts(example, spans, label, rationale):
+        for part in self.parts(example, spans, label, rationale):
             for token in part.tokens:
                 bears = NO_LOSS
                 if part.segment == "label":
@@ -214,6 +210,23 @@ class Encoder:
         return Encoded(
             np.array(ids[:last], np.int32), np.array(segments[:last], np.int8), np.array(loss[:last], np.int8), np.array(origin[:last], np.int32)
         )
+
+
+def _told_apart(text: str, ids: Sequence[int], offsets: Sequence[tuple[int, int]], *, rationale: bool = True) -> list[Token]:
+    """Tokens with the word and the sentence in which each begins; offsets are places in the text (before its start for a leading space).
+    Only tokens of a rationale have a place in it."""
+    words = [(m.end(), m.group()) for m in re.finditer(r"\w+(?:['’]\w+)*|[^\w\s]+", text)]
+    ends = [m.end() for m in re.finditer(r"[.!?]+(?=\s|$)", text)]
+    tokens, word, sentence = [], 0, 0
+    for place, (id, (low, high)) in enumerate(zip(ids, offsets, strict=True)):
+        covered = text[max(low, 0) : high]
+        first = low + len(covered) - len(covered.lstrip()) if low >= 0 else 0
+        while word + 1 < len(words) and words[word][0] <= first:
+            word += 1
+        while sentence < len(ends) and ends[sentence] <= first:
+            sentence += 1
+        tokens.append(Token(id, word, sentence, words[word][1] if words else text, place if rationale else -1))
+    return tokens
 
 
 def shortened(encoded: Encoded, limit: int, how: str) -> Encoded:
