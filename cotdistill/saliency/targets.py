@@ -113,7 +113,9 @@ def queries(reading: Reading, target: Target, moved: Sequence[str], predicted: i
         return [_span_query(reading, int(c), int(c), moved, int(c)) for c in columns if c > 0]
     first, last = int(target.one), int(target.other)
     if not 0 < first <= last < len(reading):
-        raise UsageError(f"The target {target} lies outside the sequence of {len(reading)} tokens.", f"Expected columns from 1 to {len(reading) - 1}.")
+        raise UsageError(
+            f"The target {target} lies outside the sequence of {len(reading)} tokens.", f"Expected columns from 1 to {len(reading) - 1}."
+        )
     return [_span_query(reading, first, last, moved, -1)]
 
 
@@ -122,7 +124,8 @@ def label_query(reading: Reading, moved: Sequence[str] = ()) -> Query:
     prompt = reading.ids[: reading.label_at].astype(np.int64)
     n = len(prompt)
     ids, positions, owner = [prompt], [np.arange(n)], [np.zeros(n, np.int64)]
-    places, picks, tokens, groups = [n - 1], [], [], []
+    places, picks = [n - 1], list[int]()
+    tokens, groups = list[int](), list[int]()
     at = n
     for c, choice in enumerate(reading.choices):
         # The first token is read from the end of the prompt, which all choices share.

@@ -166,6 +166,15 @@ class Reader:
             picked = self.model(input_ids=ids, use_cache=False, **more).logits[rows, columns]
         return picked.float()
 
+    def logits_from(self, embeds: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor, **more: Any) -> torch.Tensor:
+        """As `logits_at`, from (batch, seq, hidden) token embeddings instead of ids."""
+        if self._plain_head:
+            states = self.model.base_model(inputs_embeds=embeds, use_cache=False, **more).last_hidden_state
+            picked: torch.Tensor = output_matrix(self.model)(states[rows, columns])
+        else:
+            picked = self.model(inputs_embeds=embeds, use_cache=False, **more).logits[rows, columns]
+        return picked.float()
+
 
 def forward_flops(model: PreTrainedModel, tokens: int, attended: int, logits: int) -> float:
     """Floating-point operations of a forward pass: 2 per weight of the blocks and token, 4 x layers x width per pair of query and

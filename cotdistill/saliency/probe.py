@@ -1,0 +1,198 @@
+"""A student asked many queries at a time, by its token embeddings: values, gradients for captum, and values with tokens replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.nn.functional import log_softmax
+from transformers import PreTrainedModel
+
+from cotdistill.errors import SequenceTooLong
+from cotdistill.saliency.reading import Reading
+from cotdistill.saliency.targets import Query, label_query
+from cotdistill.students.loading import Reader, input_table, output_matrix
+
+# What the activations of one forward and backward pass may take.
+MEMORY_BYTES = 512 << 20
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Queries side by side, padded on the right. members: their places in the list they come from. ids, positions (b, n); mask (b, 1, n, n) or
+    None; places (b, p); picks, tokens, groups (b, m) with valid (b, m); weights, against (b, g); moves (b, n)."""
+
+    members: list[int]
+    queries: list[Query]
+    ids: torch.Tensor
+    positions: torch.Tensor
+    mask: torch.Tensor | None
+    places: torch.Tensor
+    picks: torch.Tensor
+    tokens: torch.Tensor
+    groups: torch.Tensor
+    valid: torch.Tensor
+    weights: torch.Tensor
+    against: torch.Tensor
+    moves: torch.Tensor
+
+    def all(self) -> torch.Tensor:
+        """(b,) every query once: the index that `Probe.values` takes."""
+        return torch.arange(len(self.queries), device=self.ids.device)
+
+
+class Probe:
+    """One student, in evaluation mode. Results do not depend on how queries are batched (to the rounding of the arithmetic)."""
+
+    def __init__(self, model: PreTrainedModel, pad: int, memory: int = MEMORY_BYTES) -> None:
+        model.eval()  # type: ignore[no-untyped-call]
+        for parameter in model.parameters():
+            parameter.requires_grad_(False)
+        self.model = model
+        self.reader = Reader(model)
+        self.device = self.reader.device
+        self.pad = pad
+        self.memory = memory
+
+    def rows(self, queries: Sequence[Query]) -> int:
+        """How many copies of the longest of these queries fit into the memory budget at once, with a backward pass."""
+        config = self.model.config
+        n, p = max(len(q.ids) for q in queries), max(len(q.places) for q in queries)
+        width, vocabulary = config.hidden_size, output_matrix(self.model).weight.shape[0]
+        # Kept for the backward pass: about 24 numbers a token, layer and unit of width (attention, norms, a fourfold MLP), the attention
+        # matrices, and three copies of the logits.
+        numbers = n * (config.num_hidden_layers * (24 * width + 3 * config.num_attention_heads * n) + 4 * width) + 3 * p * vocabulary
+        return max(1, int(self.memory // (4 * numbers)))
+
+    def batches(self, queries: Sequence[Query], copies: int = 1) -> Iterator[Batch]:
+        """The queries in batches of similar length, each small enough that `copies` of every query fit into the budget."""
+        order = sorted(range(len(queries)), key=lambda i: len(queries[i].ids))
+        at = 0
+        while at < len(order):
+            # The longest comes last, so it is looked for from there.
+            size = max(1, self.rows([queries[i] for i in order[at : at + 256]]) // copies)
+            members = order[at : at + min(size, 256)]
+            yield self._batch(members, [queries[i] for i in members])
+            at += len(members)
+
+    def _batch(self, members: list[int], queries: list[Query]) -> Batch:
+        b, n = len(queries), max(len(q.ids) for q in queries)
+        if n > self.reader.positions:
+            raise SequenceTooLong(f"A sequence has {n} tokens; the student reads {self.reader.positions}.", "Shorten the question or the rationale.")
+        ids = np.full((b, n), self.pad, np.int64)
+        positions = np.zeros((b, n), np.int64)
+        owner = np.full((b, n), -1, np.int64)
+        moves = np.zeros((b, n), bool)
+        for r, q in enumerate(queries):
+            k = len(q.ids)
+            ids[r, :k], positions[r, :k], owner[r, :k], moves[r, : len(q.moves)] = q.ids, q.positions, q.owner, q.moves
+        packed = any(bool((q.owner > 0).any()) for q in queries)
+        g = max(len(q.weights) for q in queries)
+        m = max(len(q.picks) for q in queries)
+
+        def laid(name: str, width: int, dtype: Any) -> torch.Tensor:
+            out = np.zeros((b, width), dtype)
+            for r, q in enumerate(queries):
+                values = getattr(q, name)
+                out[r, : len(values)] = values
+            return torch.from_numpy(out).to(self.device)
+
+        return Batch(
+            members, queries, torch.from_numpy(ids).to(self.device), torch.from_numpy(positions).to(self.device),
+            self._mask(owner, positions) if packed else None,
+            laid("places", max(len(q.places) for q in queries), np.int64), laid("picks", m, np.int64), laid("tokens", m, np.int64),
+            laid("groups", m, np.int64), torch.tensor([[i < len(q.picks) for i in range(m)] for q in queries], device=self.device),
+            laid("weights", g, np.float32), laid("against", g, bool), torch.from_numpy(moves).to(self.device),
+        )  # fmt: skip
+
+    def _mask(self, owner: npt.NDArray[np.int64], positions: npt.NDArray[np.int64]) -> torch.Tensor:
+        """(b, 1, n, n) additive: a token sees what is at or before its position, in the first part or in its own choice."""
+        seen = (positions[:, None, :] <= positions[:, :, None]) & ((owner[:, None, :] == 0) | (owner[:, None, :] == owner[:, :, None]))
+        seen |= np.eye(owner.shape[1], dtype=bool)  # padding sees itself, so that no row of the softmax is empty
+        dtype = input_table(self.model).dtype
+        return torch.zeros(seen.shape, dtype=dtype).masked_fill(~torch.from_numpy(seen), torch.finfo(dtype).min)[:, None].to(self.device)
+
+    def embed(self, batch: Batch) -> torch.Tensor:
+        """(b, n, hidden): what the student's embedding module gives for the ids."""
+        found: torch.Tensor = self.model.get_input_embeddings()(batch.ids)
+        return found.detach()
+
+    def baseline(self, name: str, counts: npt.NDArray[np.int64]) -> torch.Tensor:
+        """(hidden,): "mean" embedding over the training tokens (counts (vocabulary,)), "zero", or the "pad" token's."""
+        embeddings = self.model.get_input_embeddings()
+        if name == "zero":
+            return torch.zeros(input_table(self.model).shape[1], device=self.device, dtype=input_table(self.model).dtype)
+        if name == "pad":
+            pad: torch.Tensor = embeddings(torch.tensor([self.pad], device=self.device))[0].detach()
+            return pad
+        met = np.flatnonzero(counts)
+        share = torch.from_numpy(counts[met] / counts[met].sum()).to(self.device, input_table(self.model).dtype)
+        mean: torch.Tensor = (share[:, None] * embeddings(torch.from_numpy(met).to(self.device)).detach()).sum(0)
+        return mean
+
+    def sums(self, embeds: torch.Tensor, batch: Batch, index: torch.Tensor) -> torch.Tensor:
+        """(k, n, hidden) embeddings of the queries index (k,) -> (k, groups) summed log-probabilities."""
+        places = batch.places[index]
+        k, p = places.shape
+        rows = torch.arange(k, device=self.device)[:, None].expand(k, p).reshape(-1)
+        more: dict[str, torch.Tensor] = {}
+        if batch.mask is not None:
+            more = {"attention_mask": batch.mask[index], "position_ids": batch.positions[index]}
+        logits = self.reader.logits_from(embeds, rows, places.reshape(-1), **more)
+        likelihood = log_softmax(logits, -1).reshape(k, p, -1)
+        who = torch.arange(k, device=self.device)[:, None]
+        picked = likelihood[who, batch.picks[index], batch.tokens[index]] * batch.valid[index]
+        out = torch.zeros(k, batch.weights.shape[1], device=self.device)
+        return out.scatter_add(1, batch.groups[index], picked)
+
+    def values(self, embeds: torch.Tensor, batch: Batch, index: torch.Tensor) -> torch.Tensor:
+        """(k,): the number that each query reads (see Query), differentiable in the embeddings."""
+        sums = self.sums(embeds, batch, index)
+        value = (batch.weights[index] * sums).sum(1)
+        against = batch.against[index]
+        some = against.any(1)
+        if not bool(some.any()):
+            return value
+        # Rows without rivals would give log 0; they take nothing away.
+        rivals = torch.where(against | ~some[:, None], sums, torch.full_like(sums, float("-inf")))
+        return value - torch.where(some, rivals.logsumexp(1), torch.zeros_like(value))
+
+    @torch.no_grad()
+    def values_of(
+        self, queries: Sequence[Query], replaced: Sequence[npt.NDArray[np.bool_]] | None = None, baseline: torch.Tensor | None = None
+    ) -> npt.NDArray[np.float64]:
+        """(queries,) the number of each query; where `replaced` (a mask over the query's first part) is set, its embedding is the baseline."""
+        found = np.zeros(len(queries))
+        for batch in self.batches(queries):
+            found[batch.members] = self.values(self._replaced(batch, replaced, baseline), batch, batch.all()).cpu().numpy()
+        return found
+
+    @torch.no_grad()
+    def choice_probabilities(
+        self, readings: Sequence[Reading], replaced: Sequence[npt.NDArray[np.bool_]] | None = None, baseline: torch.Tensor | None = None
+    ) -> list[npt.NDArray[np.float64]]:
+        """Per reading, (choices,): the softmax of the choices' scores at the label. Masks are over the reading's columns; those at or behind the
+        label count for nothing."""
+        asked = [label_query(reading) for reading in readings]
+        found: list[npt.NDArray[np.float64]] = [np.zeros(0)] * len(asked)
+        for batch in self.batches(asked):
+            sums = self.sums(self._replaced(batch, replaced, baseline), batch, batch.all()).cpu().numpy().astype(np.float64)
+            for row, i in zip(sums, batch.members, strict=True):
+                scores = row[: len(readings[i].choices)] * np.array(readings[i].weights)
+                shifted = np.exp(scores - scores.max())
+                found[i] = shifted / shifted.sum()
+        return found
+
+    def _replaced(self, batch: Batch, replaced: Sequence[npt.NDArray[np.bool_]] | None, baseline: torch.Tensor | None) -> torch.Tensor:
+        embeds = self.embed(batch)
+        if replaced is None or baseline is None:
+            return embeds
+        where = np.zeros(batch.ids.shape, bool)
+        for r, (i, query) in enumerate(zip(batch.members, batch.queries, strict=True)):
+            mask = replaced[i][: query.length]
+            where[r, : len(mask)] = mask
+        return torch.where(torch.from_numpy(where).to(self.device)[..., None], baseline.to(embeds.dtype), embeds)
