@@ -146,15 +146,22 @@ def pieces(encoder: Encoder, ids: Sequence[int]) -> tuple[str, ...]:
     """The text of each token. A byte-level tokenizer may spell one character with several tokens: the first shows it, the others are empty."""
     found: list[str] = []
     pending: list[int] = []
+
+    def settle() -> None:
+        # What decodes to something else together than apart was one character, U+FFFD itself included.
+        if len(pending) > 1:
+            found[-len(pending) :] = [encoder.tokenizer.decode(pending, skip_special_tokens=False), *[""] * (len(pending) - 1)]
+        pending.clear()
+
     for id in ids:
         text = encoder.piece(id)
-        found.append(text)
         if "\ufffd" not in text:
-            pending = []
+            settle()
+            found.append(text)
             continue
+        found.append(text)
         pending.append(id)
-        whole = encoder.tokenizer.decode(pending, skip_special_tokens=False)
-        if "\ufffd" not in whole:
-            found[-len(pending) :] = [whole, *[""] * (len(pending) - 1)]
-            pending = []
+        if "\ufffd" not in encoder.tokenizer.decode(pending, skip_special_tokens=False):
+            settle()
+    settle()
     return tuple(found)
