@@ -180,6 +180,11 @@ def test_a_file_is_imported_from_the_page_and_its_bad_row_is_listed(tmp_path, mo
     assert "Imported parity" in texts(sound(app))
     assert imported_names(Store.open(home).tasks_root) == ["parity"]
     assert any("--keep-good-rows" in code.value for code in app.code)
+    assert app.selectbox(key="task").value == app.query_params["task"] == "parity"
+    app.selectbox(key="task").select("field_guide").run()
+    app.selectbox(key="source").select("deductive").run()
+    app.selectbox(key="task").select("parity").run()
+    assert sound(app).query_params["task"] == "parity" and "which is not here" not in texts(app)
 
 
 def test_another_start_refills_the_form(finished, monkeypatch):

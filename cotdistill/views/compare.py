@@ -35,7 +35,7 @@ def draw(store: Store) -> None:
     left, right = st.columns([3, 4], vertical_alignment="bottom")
     names = list(dict.fromkeys(study.name for study in studies))
     with left:
-        name = frame.choose("Study", names, key="study")
+        name = frame.choose("Study", names, key="study", drops=("baseline", "curve"))
     study = next(s for s in studies if s.name == name)
     spec = spec_from_mapping(study.spec)
     summaries = results.summary(store, study.id)

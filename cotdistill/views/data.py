@@ -22,12 +22,13 @@ def draw(store: Store) -> None:
     frame.heading(
         "Data", "Questions with choices, answers and a teacher's rationales; and what becomes of a rationale under every condition, token by token."
     )
-    known = {str(row["id"]): row for row in list_tasks(store.tasks_root)}
     left, middle, right = st.columns([3, 3, 2], vertical_alignment="bottom")
-    with left:
-        name = frame.choose("Task", list(known), key="task", told=lambda n: _told(known[n]))
+    # Before the tasks are listed, so that an imported one is among them, and shown, at once.
     with right, st.popover("Import a task", icon=":material/upload_file:", width="stretch"):
         importing.draw(store)
+    known = {str(row["id"]): row for row in list_tasks(store.tasks_root)}
+    with left:
+        name = frame.choose("Task", list(known), key="task", told=lambda n: _told(known[n]), drops=importing.BELONGS)
     settings, world = _dials() if known[name].get("artificial") else (None, 0)
     try:
         with st.spinner("Opening the task…"):

@@ -108,18 +108,29 @@ def section(text: str, caption: str = "") -> None:
         st.caption(plain_markdown(caption))
 
 
-def choose(label: str, options: Sequence[str], *, key: str, start: str | None = None, told: Callable[[str], str] = str, **more: Any) -> str:
+def choose(
+    label: str,
+    options: Sequence[str],
+    *,
+    key: str,
+    start: str | None = None,
+    told: Callable[[str], str] = str,
+    drops: Sequence[str] = (),
+    **more: Any,
+) -> str:
     """A choice that lives in the URL under `key`, by its own value and not by the name shown for it. A value in the URL that is none of the
-    options is said to be so, and the start is taken."""
+    options is said to be so, and the start is taken. drops: what leaves the URL with another choice, since it belongs to this one."""
     given = st.query_params.get(key)
     if given is not None and given not in options:
         lost(key, given)
     st.session_state[key] = given if given in options else start if start in options else options[0]
-    return str(st.selectbox(label, options, key=key, format_func=told, on_change=keep, args=(key,), **more))
+    return str(st.selectbox(label, options, key=key, format_func=told, on_change=keep, args=(key, *drops), **more))
 
 
-def keep(key: str) -> None:
-    """Write a widget's value into the URL; no value, no parameter."""
+def keep(key: str, *drops: str) -> None:
+    """Write a widget's value into the URL; no value, no parameter. drops: parameters that do not fit another value."""
+    for other in drops:
+        st.query_params.pop(other, None)
     if st.session_state[key] is None:
         st.query_params.pop(key, None)
     else:

@@ -22,10 +22,12 @@ from cotdistill.views.commands import command
 from cotdistill.views.wording import plain_markdown, plural
 
 LONGEST_SECONDS = 600
+# What a link says of one task only.
+BELONGS = ("source", "example")
 
 
 def draw(store: Store) -> None:
-    """The form: where from, what it holds, which column is what; then the import with its bad rows."""
+    """The form: where from, what it holds, which column is what; then the import with its bad rows. The imported task becomes the one shown."""
     st.caption("A folder with {train,dev,test}.{jsonl,csv,parquet}[.gz], and rationales/SPLIT.SOURCE.jsonl if there are more; or one file.")
     given = st.text_input("Folder or file on this machine", key="import.path", placeholder="/data/commonsenseqa")
     dropped = st.file_uploader("or drop one file", type=["jsonl", "csv", "parquet", "gz"], key="import.file")
@@ -88,6 +90,10 @@ def _told(document: dict[str, Any]) -> None:
         return
     rows = ", ".join(f"{split} {count:,} ({document['roles'].get(split, '')})" for split, count in document["rows"].items())
     st.success(plain_markdown(f"Imported {document['task']}: {rows}."), icon=":material/check:")
+    # The page below shows what has just been imported.
+    st.query_params["task"] = document["task"]
+    for name in BELONGS:
+        st.query_params.pop(name, None)
     for warning in document["warnings"]:
         st.caption(plain_markdown(warning))
     if document["problems"]:
