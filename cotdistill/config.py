@@ -186,7 +186,8 @@ class RunConfig:
     """Everything that makes one run: its plain form is hashed into its identity (with the kind of job and its recipe).
 
     task_digest is the content hash of rows, rationales, template and tokenizers; base is the identity of the job that trains the shared base
-    ("" without one); sources are all rationale sources of the study, so that every condition trains on the rows that all of them can use.
+    ("" without one); sources are all rationale sources of the study, so that every condition trains on the rows that all of them can use;
+    selections are the identities of the jobs that make the selections of its condition, by selector.
     """
 
     task: str
@@ -201,6 +202,14 @@ class RunConfig:
     seeds: Seeds = Seeds()
     base: str = ""
     missing_rationale: str = "exclude"
+    selections: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def job_config(self) -> dict[str, Any]:
+        """The plain form that is hashed. Empty selections are left out: a run without them is the same run as before there were any."""
+        values: dict[str, Any] = plain(self)
+        if not values["selections"]:
+            del values["selections"]
+        return values
 
     @classmethod
     def from_plain(cls, values: Mapping[str, Any]) -> RunConfig:

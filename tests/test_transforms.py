@@ -6,6 +6,7 @@ import pytest
 
 from cotdistill.rationales.conditions import parse
 from cotdistill.rationales.passage import units
+from cotdistill.rationales.selection import Selection
 from cotdistill.rationales.transforms import TRANSFORMS, Draw
 from tests.conftest import example
 
@@ -111,7 +112,7 @@ def test_the_label_alone_or_everything_but_the_choices(encoder, examples):
 @pytest.mark.parametrize("name", TRANSFORMS.names())
 def test_every_transform_takes_an_empty_and_a_one_word_rationale(encoder, name):
     rows = [example("a", "cat", "house", "house"), example("b", "dog", "kennel", None)]
-    corpus = encoder.corpus(rows)
     condition = parse(f"post_cot/{name}")
+    corpus = encoder.corpus(rows, {name: Selection(name) for name in condition.selectors})
     for index in range(2):
         assert len(condition.rewrite(corpus.passages[index], Draw.of(corpus, index, 0))) <= 1

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from cotdistill.errors import GrammarError, UnknownName
+from cotdistill.rationales.keyed import selectors_of
 from cotdistill.rationales.passage import Passage
 from cotdistill.rationales.placement import PLACEMENTS, Placement
 from cotdistill.rationales.transforms import TRANSFORMS, Draw, Transform, check_parameters
@@ -86,6 +87,12 @@ class Condition:
         return bool(self.tokens) or any(step.entry.control for step in self.steps)
 
     @property
+    def selectors(self) -> list[str]:
+        """The selectors whose scores this condition reads, and the one that its token budget reads."""
+        own = selectors_of([(step.name, dict(step.parameters)) for step in self.steps])
+        return list(dict.fromkeys([*own, *(parse(self.tokens).selectors if self.tokens else ())]))
+
+    @property
     def label(self) -> str:
         """The one name a condition has on every page and figure."""
         base = {"undistilled": "undistilled", "label_only": "label only", "pre_cot": "pre-CoT", "post_cot": "post-CoT"}.get(
@@ -117,11 +124,29 @@ def _told(step: Step) -> str:
         return {"any": "swapped", "same_label": "swapped within the label", "other_label": "swapped (other label)"}[values["partner"]]
     if step.name == "mask" and values["fraction"] == 1 and values["loss"] != "off":
         return "filler only"
+    if step.name == "human":
+        return f"tokens marked by people ({values['annotations']})" + (", rest masked" if values["rest"] == "mask" else "")
+    if "selector" in values:
+        return _told_selected(step.name, values)
     words = {"mask": "masked", "drop": "dropped"}
     if step.name in words:
         return f"{values['fraction']:.0%} {words[step.name]}"
     shown = [f"{name} {value:g}" if isinstance(value, float) else str(value) for name, value in step.parameters]
     return " ".join([step.name.replace("_", " "), *shown])
+
+
+def _told_selected(name: str, values: dict[str, Any]) -> str:
+    k = f"{values['k']:.0%}" if values["k"] < 1 else f"{values['k']:g}"
+    many = "" if values["k"] == 1 else "s"
+    what = {
+        "key_tokens": f"{k} key {values['unit']}{many}",
+        "drop_key_tokens": f"without {k} key {values['unit']}{many}",
+        "bottom_k": f"{k} least key {values['unit']}{many}",
+        "matched_random_k": f"{k} {values['unit']}{many} matched to the key ones",
+    }[name]
+    rest = ", rest masked" if values["rest"] == "mask" else ""
+    by_score = ", by score" if values.get("order") == "score" else ""
+    return f"{what} by {str(values['selector']).replace('_', ' ')}{by_score}{rest}"
 
 
 def parse(text: str) -> Condition:
@@ -174,7 +199,11 @@ def _step(text: str) -> Step:
     if not match:
         raise GrammarError(f"{text!r} is not a transform.", "Write name or name(parameter=value,...), for example shuffle(unit=word)")
     entry = TRANSFORMS.get(match.group(1))
-    return Step(entry.name, check_parameters(entry, list(_pairs(match.group(2) or ""))))
+    step = Step(entry.name, check_parameters(entry, list(_pairs(match.group(2) or ""))))
+    values = dict(step.parameters)
+    if values.get("order") == "score" and values.get("rest") == "mask":
+        raise GrammarError(f"{text!r}: masked tokens keep every unit in its place, so order=score means nothing.", "Use order=text, or rest=drop.")
+    return step
 
 
 def _pairs(text: str) -> Iterator[tuple[str, str]]:

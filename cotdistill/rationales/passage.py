@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from cotdistill.config import stable_seed
+from cotdistill.errors import NotFound
 from cotdistill.tasks.example import Example
+
+if TYPE_CHECKING:
+    from cotdistill.rationales.selection import Selection
 
 UNITS = ("token", "word", "sentence")
 
@@ -51,10 +57,13 @@ class Corpus:
     `read` turns a text into a Passage; the corpus knows neither models nor tokenizers. Rows without a rationale have an empty passage.
     """
 
-    def __init__(self, examples: Sequence[Example], read: Reader, symbol_id: Callable[[str], int]) -> None:
+    def __init__(
+        self, examples: Sequence[Example], read: Reader, symbol_id: Callable[[str], int], selections: Mapping[str, Selection] | None = None
+    ) -> None:
         self.examples = list(examples)
         self.read = read
         self.symbol_id = symbol_id
+        self._selections = dict(selections or {})
         self._partners: dict[tuple[str, int], list[int | None]] = {}
 
     @cached_property
@@ -65,6 +74,20 @@ class Corpus:
     def unigrams(self) -> npt.NDArray[np.int64]:
         """Every rationale token of the corpus, repeated as often as it occurs: a uniform draw from it is a unigram draw."""
         return np.array([token.id for passage in self.passages for token in passage], dtype=np.int64)
+
+    @cached_property
+    def word_counts(self) -> Counter[str]:
+        """How often each word (case folded) stands in the rationales of the corpus."""
+        return Counter(word[0].text.casefold() for passage in self.passages for word in units(passage, "word"))
+
+    def selection(self, name: str) -> Selection:
+        """The scores of a selector; NotFound where none were made."""
+        if name not in self._selections:
+            raise NotFound(
+                f"There is no selection {name!r} here yet.",
+                "It is made when a study with this condition runs, or by: python -m cotdistill keytokens select",
+            )
+        return self._selections[name]
 
     def partner(self, index: int, rule: str, seed: int) -> int | None:
         """Whose rationale the row gets under `swap`: a row of another cluster, a permutation without fixed points.

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+from typing import Any
 
 from cotdistill.config import RunConfig
 from cotdistill.errors import DataError, NoRationale, SequenceTooLong
 from cotdistill.rationales.conditions import Condition, parse
+from cotdistill.rationales.keyed import matches, number, ranked
 from cotdistill.rationales.passage import Corpus
+from cotdistill.rationales.selection import Selection
 from cotdistill.rationales.transforms import Draw
 from cotdistill.students.batches import Row, Stream, steps_for_tokens, tokens_in_steps, weighted
 from cotdistill.students.tokens import Encoded, Encoder, shortened
@@ -20,7 +24,12 @@ MOST_WITHOUT_PARTNER = 0.10
 
 @dataclass(frozen=True)
 class Facts:
-    """What was counted while preparing; shown beside the accuracy. changed_share: rows whose rationale differs from the intact one."""
+    """What was counted while preparing; shown beside the accuracy.
+
+    changed_share: rows whose rationale differs from the intact one. Under conditions with key tokens: unselected_rows have a rationale that the
+    selection does not know (they train without one), short_rows have fewer units than k, match_gap is the mean distance in log training
+    frequency between selected units and their random matches, unmatched_share the share of selected units for which none was left.
+    """
 
     train_rows: int
     excluded_rows: int
@@ -28,6 +37,10 @@ class Facts:
     truncated_rows: int
     changed_share: float
     longest_rationale: int
+    unselected_rows: int = 0
+    short_rows: int = 0
+    match_gap: float | None = None
+    unmatched_share: float | None = None
 
 
 @dataclass(frozen=True)
@@ -62,9 +75,16 @@ def usable_rows(by_source: dict[str, list[Example]], policy: str) -> list[int]:
     return usable
 
 
-def prepare(encoder: Encoder, train_by_source: dict[str, list[Example]], run: RunConfig, positions: int) -> Prepared:
+def prepare(
+    encoder: Encoder,
+    train_by_source: dict[str, list[Example]],
+    run: RunConfig,
+    positions: int,
+    selections: Mapping[str, Selection] | None = None,
+) -> Prepared:
     """Rows, order and number of steps of a run. train_by_source holds the train split (same rows, same order) under each source of the study;
-    {"": rows} for a study without rationales. Raises NoRationale, SequenceTooLong, DataError."""
+    {"": rows} for a study without rationales. selections: by selector, where the condition needs any. Raises NoRationale, SequenceTooLong,
+    DataError."""
     condition = parse(run.condition)
     reference = parse(condition.tokens) if condition.tokens else None
     rows = usable_rows(train_by_source, run.missing_rationale) if run.sources else list(range(len(next(iter(train_by_source.values())))))
@@ -72,7 +92,7 @@ def prepare(encoder: Encoder, train_by_source: dict[str, list[Example]], run: Ru
 
     def corpus_of(name: str) -> Corpus:
         # A study in which no condition reads a rationale names no source; its tokenizer may still be that of one.
-        return encoder.corpus([train_by_source[name if run.sources else ""][i] for i in rows])
+        return encoder.corpus([train_by_source[name if run.sources else ""][i] for i in rows], selections)
 
     limit = min(run.student.max_length or positions, positions)
     reader = _Sequences(encoder, corpus_of(condition.source or run.source), condition, run, limit)
@@ -136,4 +156,40 @@ def _facts(reader: _Sequences, condition: Condition, run: RunConfig, total: int,
             f"Under {condition} {alone} of {kept} training rows have no partner to swap with (more than {MOST_WITHOUT_PARTNER:.0%}).",
             "Choose swap(partner=any), or a task whose answers repeat.",
         )
-    return Facts(kept, total - kept, alone, len(reader.truncated), changed / kept, longest)
+    return Facts(kept, total - kept, alone, len(reader.truncated), changed / kept, longest, **_selected_facts(corpus, condition, run))
+
+
+def _selected_facts(corpus: Corpus, condition: Condition, run: RunConfig) -> dict[str, Any]:
+    """What became of the key tokens over all rows: see Facts."""
+    unselected = short = selected = unmatched = 0
+    gaps: list[float] = []
+    keyed = next((place for place, step in enumerate(condition.steps) if "selector" in dict(step.parameters) or step.name == "human"), None)
+    if keyed is None:
+        return {}
+    step, before = condition.steps[keyed], replace(condition, steps=condition.steps[:keyed])
+    values = dict(step.parameters)
+    for i, intact in enumerate(corpus.passages):
+        draw = Draw.of(corpus, i, run.seeds.transform)
+        passage = before.rewrite(intact, draw) if intact else ()
+        if not passage:
+            continue
+        if step.name == "human":
+            unselected += corpus.selection(f"human:{values['annotations']}").of(corpus.examples[i].id, passage) is None
+            continue
+        found = ranked(passage, draw, str(values["selector"]), str(values["unit"]))
+        if found is None:
+            unselected += 1
+            continue
+        parts, places = found
+        short += len(parts) < values["k"]
+        if step.name == "matched_random_k":
+            chosen = places[: number(values["k"], len(parts))]
+            matched = matches(parts, chosen, draw)
+            gaps += [gap for _, _, gap in matched]
+            selected, unmatched = selected + len(chosen), unmatched + len(chosen) - len(matched)
+    return {
+        "unselected_rows": unselected,
+        "short_rows": short,
+        "match_gap": fmean(gaps) if gaps else None,
+        "unmatched_share": unmatched / selected if selected else None,
+    }

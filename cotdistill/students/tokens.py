@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
@@ -20,6 +20,7 @@ from cotdistill.errors import SequenceTooLong, StudentError
 from cotdistill.rationales.conditions import Condition
 from cotdistill.rationales.passage import Corpus, Passage, Token
 from cotdistill.rationales.placement import SEGMENTS
+from cotdistill.rationales.selection import Selection
 from cotdistill.rationales.transforms import Draw
 from cotdistill.tasks.example import Example
 from cotdistill.tasks.template import Template
@@ -127,8 +128,8 @@ class Encoder:
         offsets = [(low - shift, high - shift) for low, high in encoding.offsets[start:]]
         return tuple(_told_apart(folded, encoding.ids[start:], offsets))
 
-    def corpus(self, examples: Sequence[Example]) -> Corpus:
-        return Corpus(examples, self.read, self.symbol_id)
+    def corpus(self, examples: Sequence[Example], selections: Mapping[str, Selection] | None = None) -> Corpus:
+        return Corpus(examples, self.read, self.symbol_id, selections)
 
     def targets(self, example: Example) -> list[list[int]]:
         """The ids of each choice as an answer, in the order of the choices."""

@@ -88,7 +88,7 @@ def plan(store: Store, spec: StudySpec) -> Plan:
             config = dataclasses.replace(run, condition=str(condition), base=base.identity if base else "")
             job = JobSpec(
                 kind="train",
-                config=plain(config),
+                config=config.job_config(),
                 needs=(base.identity,) if base else (),
                 label=f"{task.name} · {condition.label} · replicate {replicate}",
                 seconds=shape.seconds(condition, spec.training),
@@ -290,7 +290,7 @@ def _base_job(spec: StudySpec, run: RunConfig, task: Task, shape: _Shape) -> Job
     )  # fmt: skip
     each = 2 * (shape.block_parameters + shape.width * shape.vocabulary) * DOCUMENT_TOKENS
     seconds = SECONDS_AROUND + 3 * each * training.batch_size * training.steps / FLOPS_PER_SECOND
-    return JobSpec(kind="base", config=plain(config), label=f"{task.name} · shared base · world {run.seeds.world}", seconds=seconds)
+    return JobSpec(kind="base", config=config.job_config(), label=f"{task.name} · shared base · world {run.seeds.world}", seconds=seconds)
 
 
 def _speed(store: Store) -> float:

@@ -42,6 +42,7 @@ PATHS |= {
     "star": _ring(5, 0.45),
     "hexagram": _ring(6, 0.58),
     "star-triangle-up": _ring(3, 0.4),
+    "star-triangle-down": _ring(3, 0.4, turn=90.0),
     "star-square": _ring(4, 0.45, turn=-45.0),
     "star-diamond": _ring(4, 0.45),
 }

@@ -35,8 +35,13 @@ MARKS = {
     "function_words": "hexagon",
     "label_text_only": "star",
     "strip_labels": "bowtie",
+    "key_tokens": "star-diamond",
+    "drop_key_tokens": "star-square",
+    "matched_random_k": "star-triangle-down",
+    "bottom_k": "triangle-up",
+    "human": "hexagram",
 }
-SPARE_MARKS = ("hexagram", "star-square", "star-diamond", "hourglass", "octagon", "triangle-right", "triangle-up")
+SPARE_MARKS = ("hourglass", "octagon", "triangle-right")
 
 # How each verdict of a comparison looks; the words themselves come from the statistics.
 GOOD, BAD, OPEN = "#008A64", "#C2410C", "#8A8F94"
