@@ -93,6 +93,7 @@ def test_the_starter_study_is_one_button_and_survives_a_reload_and_a_killed_dash
         while not all(state in ENDED for state in states(home)) and time.monotonic() < deadline:
             time.sleep(0.5)
         assert set(states(home)) == {"finished"} and len(states(home)) == 12
+        page.get_by_text("11 runs, 11 done and struck out").wait_for()
         page.goto(f"http://localhost:{port}/Compare")
         page.get_by_text("Starter study: where should the rationale go").first.wait_for()
         page.get_by_text("accuracy on test, percent").first.wait_for()
@@ -104,15 +105,20 @@ def test_the_starter_study_is_one_button_and_survives_a_reload_and_a_killed_dash
         server.wait()
 
 
-def test_every_page_of_an_empty_store_says_what_it_will_show(tmp_path, page):
+def test_every_page_of_an_empty_store_says_what_it_will_show_and_asks_nobody_outside(tmp_path, page):
     port = free_port()
     server = serve(tmp_path / "store", port)
+    outside = []
+    page.on(
+        "request", lambda request: None if request.url.startswith((f"http://localhost:{port}", "data:", "blob:")) else outside.append(request.url)
+    )
     try:
         for name in ("", "Data", "Train", "Compare", "Compare?study=nonsense&baseline=%3Cscript%3E"):
             page.goto(f"http://localhost:{port}/{name}")
             page.locator("h1").first.wait_for()
             assert page.get_by_text("Traceback").count() == 0
             assert page.get_by_text("Something went wrong").count() == 0
+        assert outside == []
     finally:
         os.killpg(server.pid, signal.SIGKILL)
         server.wait()

@@ -70,7 +70,8 @@ def finish(store: Store, accuracies: Mapping[tuple[str, int], float], items: int
             modes = {"direct": {"accuracy": accuracy, "n": items, "correct": sum(right), "trained": True}}
             result = {
                 "accuracy": accuracy, "n": items, "correct": sum(right), "chance": 0.25, "mode": "direct", "modes": modes, "test_is": "held out",
-                "train_rows": 10, "excluded_rows": 0, "steps": 1, "tokens": 100, "loss_tokens": 10, "padded_tokens": 120,
+                "train_rows": 0 if config["condition"] == "undistilled" else 10, "excluded_rows": 0,
+                "steps": 1, "tokens": 100, "loss_tokens": 10, "padded_tokens": 120,
                 "flops": 1e6, "seconds": 1.0, "unterminated": None, "unparsable": None, "dev_accuracy": accuracy, "parameters": 1,
                 "changed_share": 0.0,
             }  # fmt: skip
@@ -169,9 +170,16 @@ def test_a_finished_study_shows_accuracies_and_differences(say: Say, launched: S
     assert post_cot["replicates"] == pytest.approx([0.80, 0.84])
     assert post_cot["difference"]["points"] == pytest.approx(21.0)
     told = say("study show small").out
-    assert "in this world" in told
+    assert document["worlds"] == 2 and "over 2 worlds" in told
+    assert document["train_rows"] == 10 and "trained on 10 rows" in told
     assert "field_guide (artificial)" in told
     assert "Chance is 25.0 %" in told
+
+
+def test_the_rows_trained_on_are_told_even_if_the_undistilled_student_comes_first(say: Say, launched: Store) -> None:
+    assert say("study run --task field_guide --conditions undistilled,label_only --seeds 1 --steps 1 --name first").code == 0
+    finish(launched, {**GOOD, ("undistilled", 0): 0.25})
+    assert say("study show first --json").document["train_rows"] == 10
 
 
 def test_the_baseline_can_be_chosen(say: Say, launched: Store) -> None:

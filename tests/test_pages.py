@@ -1,6 +1,7 @@
 """The pages without a browser: each is drawn for real, with an empty store and with a finished study, and torch stays out."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -202,6 +203,19 @@ def test_a_plan_strikes_out_what_is_done_and_launches_the_rest(finished, monkeyp
     assert "Everything is done" in [button.label for button in sound(app).button]
     assert "<s>label only</s>" in texts(app)
     assert "python -m cotdistill study run --task field_guide" in texts(app)
+
+
+def test_a_launch_shows_at_once_in_the_plan(partial, tmp_path, monkeypatch):
+    home = shutil.copytree(partial, tmp_path / "home")
+    for name in ("plans", "queue"):
+        monkeypatch.setattr(f"cotdistill.views.{name}.ensure_supervisor", lambda store: None)
+    app = drawn("pages/2_Train.py", home, monkeypatch)
+    app.selectbox(key="compose.start").select("small").run()
+    button = sound(app).button(key="launch")
+    assert button.label == "Launch 1 run"
+    button.click().run()
+    assert sound(app).button(key="launch").label == "Everything is queued" and app.button(key="launch").disabled
+    assert "Launched" in app.toast[0].value
 
 
 def test_a_wrong_setting_is_told_with_what_to_do_and_nothing_can_be_launched(finished, monkeypatch):

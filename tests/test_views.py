@@ -13,7 +13,7 @@ import pytest
 from cotdistill.cli.overrides import setting_of
 from cotdistill.rationales.conditions import PRESETS, parse
 from cotdistill.rationales.transforms import TRANSFORMS
-from cotdistill.studies.study import starter, study_spec
+from cotdistill.studies.study import StudySpec, starter, study_spec
 from cotdistill.views import commands, figures, markup, palette, report, spans, wording
 from cotdistill.views.marks import image
 
@@ -146,10 +146,15 @@ def test_the_title_says_so_when_nothing_is_above_chance():
     assert report.accuracy_title([*near, accuracy("pre_cot", 0.4, 0.37, 0.43)], 0.2) == "Pre-CoT is highest with 40.0 %"
 
 
+def test_the_title_says_so_when_no_condition_stands_out():
+    close = [accuracy("label_only", 0.22, 0.19, 0.25), accuracy("post_cot", 0.23, 0.21, 0.25)]
+    assert report.accuracy_title(close, 0.2) == "No condition stands out: all lie between 22.0 and 23.0 % (chance 20.0 %)"
+
+
 def test_a_study_of_one_world_says_so_and_one_of_real_text_does_not():
-    assert report.world_told({"task": "field_guide", "fixed_seeds": {"world": 0}, "replicates": 3}) == ", in this one artificial world"
-    assert report.world_told({"task": "field_guide", "replicates": 5}) == ", over 5 artificial worlds"
-    assert report.world_told({"task": "commonsenseqa"}) == ""
+    assert report.world_told(StudySpec(fixed_seeds={"world": 0}, replicates=3)) == ", in this one artificial world"
+    assert report.world_told(StudySpec(replicates=5)) == ", over 5 artificial worlds"
+    assert report.world_told(StudySpec(task="commonsenseqa")) == ""
 
 
 def test_figures_draw_the_largest_on_top_with_every_replicate_and_the_chance_line():

@@ -60,7 +60,7 @@ def report(store: Store, which: str | int, *, baseline: str | None = None, margi
                 },
             }
         )
-    return {**_about(store, study, spec), "baseline": pinned, "provisional": compared.provisional, "conditions": conditions}
+    return {**_about(store, study, spec), "worlds": spec.worlds, "baseline": pinned, "provisional": compared.provisional, "conditions": conditions}
 
 
 def _points(share: float | None) -> float | None:
@@ -71,7 +71,9 @@ def _about(store: Store, study: Study, spec: StudySpec) -> dict[str, Any]:
     jobs = {job.id: job for job in store.queue.jobs(study=study.id)}
     runs = [jobs.get(member.job_id) for member in study.members if member.role == "run"]
     states = Counter(job.state if job else "deleted" for job in runs)
-    first: Mapping[str, Any] = next((job.result for job in runs if job and job.result), {})
+    known = [job.result for job in runs if job and job.result]
+    # The undistilled student has seen no row, so it cannot tell how many there are.
+    first: Mapping[str, Any] = next((result for result in known if result.get("train_rows")), known[0] if known else {})
     return {
         "id": study.id,
         "name": study.name,
@@ -94,7 +96,8 @@ def _about(store: Store, study: Study, spec: StudySpec) -> dict[str, Any]:
 
 def report_text(document: dict[str, Any]) -> str:
     """The same for a person: the table, and what it does not show."""
-    where = "in this world" if document["artificial"] else f"on {document['task']}"
+    worlds = document["worlds"]
+    where = f"on {document['task']}" if worlds is None else "in this world" if worlds == 1 else f"over {worlds} worlds"
     head = [f"{document['title'] or document['name']}", _setting(document), ""]
     rows = [_row(condition, document["baseline"]) for condition in document["conditions"]]
     shown = table(["condition", "n", "accuracy", "95 % interval", "each replicate", "difference", "95 % interval", "p", ""], rows, right=("n",))
@@ -159,7 +162,7 @@ REPORT_KEYS = {
     "name": "name",
     "title": "one line",
     "task": "task",
-    "artificial": "whether the task is made by code: then everything said holds in this world only",
+    "artificial": "whether the task is made by code: then everything said holds in its worlds only",
     "student": "student",
     "steps": "optimiser steps of a run",
     "source": "whose rationales; null: the task's default",
@@ -172,6 +175,7 @@ REPORT_KEYS = {
     "failures[].run": "number",
     "failures[].label": "what it is",
     "failures[].message": "why",
+    "worlds": "in how many generated worlds the replicates stand; null on real text",
     "baseline": "what differences are taken to",
     "provisional": "whether planned runs are missing",
     "conditions": "one entry a condition",

@@ -127,7 +127,8 @@ def _judged(store: Store, study: int | str, claim: Claim, names: dict[str, str])
             fails |= word(interval) == WORSE
             told.append(f"{_points(interval)} against {_said(planned.second)}")
     first = _said(claim.comparisons[0].first)
-    size = f"{answers.correct.shape[1]:,} questions, {len(set(answers.clusters)):,} clusters, {len(answers.replicates)} replicates"
+    questions, times = f"{answers.correct.shape[1]:,} questions in {len(set(answers.clusters)):,} clusters", len(answers.replicates)
+    size = f"{questions} of each of {times} worlds" if answers.nested else f"{questions}, {times} replicate{'s' if times > 1 else ''}"
     demonstration = " Fewer than five replicates: a demonstration." if len(answers.replicates) < 5 else ""
     return (
         "fails" if fails else "open",
@@ -171,5 +172,5 @@ def _said(name: str) -> str:
 
 def _points(interval: Interval) -> str:
     if interval.low is None or interval.high is None:
-        return f"{100 * interval.mean:+.1f}"
-    return f"{100 * interval.mean:+.1f} ({100 * interval.low:+.1f} to {100 * interval.high:+.1f})"
+        return f"{100 * interval.mean:+.1f}".replace("-", "−")
+    return f"{100 * interval.mean:+.1f} ({100 * interval.low:+.1f} to {100 * interval.high:+.1f})".replace("-", "−")

@@ -15,6 +15,7 @@ from cotdistill.config import Seeds, StudentConfig, TrainingConfig, check, diges
 from cotdistill.errors import ConfigError, UnknownName, UsageError
 from cotdistill.rationales.conditions import Condition, parse, parse_list
 from cotdistill.registry import Registry
+from cotdistill.tasks.catalog import TASKS
 
 MISSING = ("exclude", "label_only", "fail")
 BUDGETS = ("steps", "tokens")
@@ -54,6 +55,13 @@ class StudySpec:
         if self.baseline:
             return str(parse(self.baseline))
         return "label_only" if "label_only" in self.conditions else self.conditions[0]
+
+    @property
+    def worlds(self) -> int | None:
+        """In how many generated worlds the replicates stand; None on real text."""
+        if self.task not in TASKS:
+            return None
+        return 1 if "world" in self.fixed_seeds else self.replicates
 
     def seeds(self, replicate: int) -> Seeds:
         return Seeds.of_replicate(replicate, self.fixed_seeds)

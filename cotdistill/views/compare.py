@@ -59,7 +59,7 @@ def draw(store: Store) -> None:
 
 def _about(study: Study, spec: StudySpec) -> str:
     """Task, student and sizes in one line; an artificial task is called so."""
-    told = [f"task {spec.task}{report.world_told(study.spec)}", f"student {spec.student.name}", plural(spec.replicates, "replicate")]
+    told = [f"task {spec.task}{report.world_told(spec)}", f"student {spec.student.name}", plural(spec.replicates, "replicate")]
     told += [f"{spec.training.steps:,} steps", f"rationales by {spec.source}" if spec.source else "", f"study {study.id}, {ago(study.created)}"]
     return " · ".join(part for part in told if part)
 
@@ -73,11 +73,12 @@ def accuracy(store: Store, study: Study, summaries: Sequence[results.ConditionSu
     chance = next((s.chance for s in summaries if s.chance is not None), None)
     _figure(figures.accuracy(rows, chance, report.accuracy_title(rows, chance)), "accuracy")
     first = next(s for s in summaries if s.finished)
+    each = " of each world" if (spec_from_mapping(study.spec).worlds or 1) > 1 else ""
     st.caption(
         plain_markdown(
-            f"{first.items:,} test questions in {first.clusters:,} clusters. {report.rows_told(store, study)} "
+            f"{first.items:,} test questions in {plural(first.clusters, 'cluster')}{each}. {report.rows_told(store, study)} "
             "Small ticks: each replicate. Large mark: their mean. "
-            f"Bar: 95 % interval, {first.speaks_of}. Hollow marks are controls. Dotted line: chance. {report.missing_told(summaries)}"
+            f"Bar: 95 % interval; {first.speaks_of}. Hollow marks are controls. Dotted line: chance. {report.missing_told(summaries)}"
         )
     )
 
@@ -124,13 +125,13 @@ def _table(store: Store, study: Study, summaries: list[results.ConditionSummary]
         shown.append(
             {
                 "condition": s.label,
-                "runs": f"{s.finished} of {s.planned}",
                 "accuracy": percent(s.mean) + (", at chance" if s.at_chance else ""),
                 "95 % interval": between(s.low, s.high),
                 f"against {parse(baseline).label}": points(row.difference) if row else "–",
                 "interval of it": between_points(row.low, row.high) if row else "–",
                 "p": p_value(row.p) if row else "–",
                 "verdict": row.word if row else "–",
+                "runs": f"{s.finished} of {s.planned}",
                 "tokens": count(s.tokens),
                 "written as": s.condition,
             }

@@ -24,6 +24,12 @@ PAGES = (
     ("pages/3_Compare.py", "Compare", ":material/leaderboard:"),
 )
 
+# Two marks with their intervals. Drawn here: a named icon would be fetched from a font service on every visit.
+ICON = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24"><path d="M3 8h18M3 16h12" stroke="#1B7FC2" stroke-width="2"/>'
+    '<circle cx="14" cy="8" r="4" fill="#1B7FC2"/><circle cx="8" cy="16" r="4" fill="#D55E00"/></svg>'
+)
+
 # What a link between pages takes along: the study and the task a person is looking at.
 CARRIED = ("study", "task")
 
@@ -50,7 +56,7 @@ def told_errors() -> Iterator[None]:
 
 def page_setup(title: str) -> None:
     """The first call of every page: browser title, wide layout, and the sidebar with links that keep study and task."""
-    st.set_page_config(page_title=f"{title} · cotdistill", page_icon=":material/neurology:", layout="wide", initial_sidebar_state="expanded")
+    st.set_page_config(page_title=f"{title} · cotdistill", page_icon=ICON, layout="wide", initial_sidebar_state="expanded")
     carried = carry()
     with st.sidebar:
         st.markdown("**cotdistill**")

@@ -14,7 +14,7 @@ from cotdistill.students.models import STUDENTS
 from cotdistill.studies import claims, results
 from cotdistill.studies.jobs import Study
 from cotdistill.studies.store import Store
-from cotdistill.studies.study import STUDIES, StudySpec
+from cotdistill.studies.study import STUDIES, StudySpec, spec_from_mapping
 from cotdistill.views import compare, frame, markup, plans, queue, report
 from cotdistill.views.commands import command
 from cotdistill.views.wording import ago, plain_markdown, plural, size
@@ -65,22 +65,34 @@ def _today(store: Store, studies: Sequence[Study]) -> None:
     name = frame.choose("Study", names, key="study", width=420) if len(names) > 1 else names[0]
     study = next(s for s in studies if s.name == name)
     _claims(store, study)
-    left, right = st.columns([9, 4], gap="large")
+    busy = not {"running", "queued"}.isdisjoint(store.queue.states().values())
+    if busy:
+        _now(store)
+    compare.accuracy(store, study, results.summary(store, study.id))
+    st.page_link(
+        "pages/3_Compare.py", label="Differences, intervals and curves", icon=":material/leaderboard:", query_params=frame.carry(study=study.name)
+    )
+    left, right = st.columns(2, gap="large")
     with left:
-        compare.accuracy(store, study, results.summary(store, study.id))
-        st.page_link(
-            "pages/3_Compare.py", label="Differences, intervals and curves", icon=":material/leaderboard:", query_params=frame.carry(study=study.name)
-        )
-    with right:
-        frame.section("Now")
-        queue.live(store, short=True)
-        st.page_link("pages/2_Train.py", label="The whole queue", icon=":material/list:", query_params=frame.carry())
         _latest(store, studies)
+    if not busy:
+        with right:
+            _now(store)
+
+
+def _now(store: Store) -> None:
+    frame.section("Now")
+    queue.live(store, short=True)
+    st.page_link("pages/2_Train.py", label="The whole queue", icon=":material/list:", query_params=frame.carry())
 
 
 def _claims(store: Store | None, study: Study | None) -> None:
     """Three cards: the claim, today's verdict, and the numbers it rests on."""
-    where = f"as the study {study.name} stands today{report.world_told(study.spec)}" if study is not None else "to be tested on your own runs"
+    where = (
+        f"as the study {study.name} stands today{report.world_told(spec_from_mapping(study.spec))}"
+        if study is not None
+        else "to be tested on your own runs"
+    )
     frame.section("Three claims", f"From “Investigating Mysteries of CoT-Augmented Distillation” (Wadhwa, Amir, Wallace; EMNLP 2024), {where}.")
     verdicts = {v.claim: v for v in claims.judge(store, study.id)} if store is not None and study is not None else {}
     for place, claim in zip(st.columns(len(claims.CLAIMS)), claims.CLAIMS, strict=True):

@@ -102,7 +102,7 @@ def table(planned: planning.Plan) -> str:
 def _row(condition: str, label: str, states: list[str], seconds: float) -> list[markup.Cell | markup.Marks]:
     done = all(state == "finished" for state in states)
     counted = {state: states.count(state) for state in dict.fromkeys(states)}
-    shown = "done, reused" if done else ", ".join(f"{number} {state}" if len(counted) > 1 else state for state, number in counted.items())
+    shown = "done" if done else ", ".join(f"{number} {state}" if len(counted) > 1 else state for state, number in counted.items())
     return [
         markup.Cell(label, struck=done, condition=condition, title=condition),
         markup.Cell(condition, code=bool(condition), quiet=True),

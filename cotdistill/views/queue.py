@@ -111,11 +111,12 @@ def _live(store: Store, *, short: bool) -> None:
     _summary(store, running, waiting, counted)
     for job in sorted(running, key=lambda job: job.started or 0):
         _running(store, job, short=short)
+    # Home and Compare show every run that ends; page Train only strikes out its plan when all have ended, so that nobody is disturbed in the form.
+    ended = counted.total() - len(running) - len(waiting)
+    if st.session_state.setdefault("queue.ended", ended) != ended and (short or not (running or waiting)):
+        st.session_state["queue.ended"] = ended
+        st.rerun(scope="app")
     if short:
-        ended = counted.total() - len(running) - len(waiting)
-        if st.session_state.setdefault("queue.ended", ended) != ended:
-            st.session_state["queue.ended"] = ended
-            st.rerun(scope="app")
         return
     for job in store.queue.jobs(state="failed", limit=SHOWN) if counted["failed"] else ():
         _failed(store, job)

@@ -13,7 +13,7 @@ import pandas as pd
 from cotdistill.studies.jobs import Study
 from cotdistill.studies.results import Comparison, ConditionSummary
 from cotdistill.studies.store import Store
-from cotdistill.tasks.catalog import TASKS
+from cotdistill.studies.study import StudySpec
 from cotdistill.views.figures import AccuracyRow, Curve, DifferenceRow, verdict_color
 from cotdistill.views.wording import capital, listed, percent, plural, points
 
@@ -34,6 +34,10 @@ def accuracy_title(rows: Sequence[AccuracyRow], chance: float | None) -> str:
         return f"No condition is above chance ({percent(chance)})"
     if len(rows) == 1:
         return f"{capital(best.label)} answers {percent(best.mean)} of the test questions"
+    worst = min(rows, key=lambda row: row.mean)
+    if best.low is not None and best.low <= worst.mean:
+        near = "" if chance is None else f" (chance {percent(chance)})"
+        return f"No condition stands out: all lie between {100 * worst.mean:.1f} and {percent(best.mean)}{near}"
     return f"{capital(best.label)} is highest with {percent(best.mean)}"
 
 
@@ -56,12 +60,11 @@ def difference_title(rows: Sequence[DifferenceRow], baseline: str, lead: str = "
     return f"{capital(row.label)} stands {points(row.difference)} points from {baseline}"
 
 
-def world_told(spec: Mapping[str, Any]) -> str:
+def world_told(spec: StudySpec) -> str:
     """How far a study of a generated task can speak: ", in this one artificial world"; empty for real text."""
-    if spec.get("task") not in TASKS:
+    if spec.worlds is None:
         return ""
-    fixed = "world" in dict(spec.get("fixed_seeds") or {}) or spec.get("replicates") == 1
-    return ", in this one artificial world" if fixed else f", over {plural(int(spec.get('replicates') or 0), 'artificial world')}"
+    return ", in this one artificial world" if spec.worlds == 1 else f", over {plural(spec.worlds, 'artificial world')}"
 
 
 def rows_told(store: Store, study: Study) -> str:

@@ -19,6 +19,7 @@ from cotdistill.tasks.task import Task
 from cotdistill.tasks.world import WorldSettings
 from cotdistill.views import example, forms, frame, plans, queue
 from cotdistill.views.commands import run_study
+from cotdistill.views.wording import plain_markdown
 
 KEY = "compose"
 NEW = "a new study"
@@ -220,8 +221,24 @@ def _launch(store: Store, spec: StudySpec) -> Plan | None:
         frame.problem(error)
         return None
     plans.draw(planned)
-    if st.button(plans.launch_label(planned), type="primary", icon=":material/rocket_launch:", key="launch", disabled=not plans.open_runs(planned)):
-        submission = plans.launch(store, planned)
-        st.toast(f"Launched: {len(submission.new)} new, {len(submission.reused)} already there.", icon=":material/rocket_launch:")
+    st.button(
+        plans.launch_label(planned),
+        type="primary",
+        icon=":material/rocket_launch:",
+        key="launch",
+        disabled=not plans.open_runs(planned),
+        # Before the page is drawn again, so that the plan shows at once what is queued now.
+        on_click=_launched,
+        args=(store, planned),
+    )
     frame.terminal(run_study(spec, "plan"), run_study(spec))
     return planned
+
+
+def _launched(store: Store, planned: Plan) -> None:
+    try:
+        submission = plans.launch(store, planned)
+    except CotdistillError as error:
+        st.toast(plain_markdown(f"{error.message} {error.hint}"), icon=":material/error:")
+        return
+    st.toast(f"Launched: {len(submission.new)} new, {len(submission.reused)} already there.", icon=":material/rocket_launch:")
