@@ -1,0 +1,114 @@
+"""One explanation as the page shows it: tokens with scores, gathered into words or sentences, and what share of the mass each span bears.
+
+Plain data, no HTML. A score of NaN means that nothing can be read there, which is never the same as 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+UNITS = ("token", "word", "sentence")
+# Spans whose words belong to the example; everything else is the template's.
+OF_EXAMPLE = ("question", "choices", "rationale", "label")
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """One explanation of one example, column by column.
+
+    pieces: text of each token; segments: the span it stands in; words, sentences: numbers rising over the sequence; origin: place in the intact
+    rationale, -1 elsewhere; scores: NaN where nothing can be read. first, last: the columns of what is explained (-1: it has none).
+    unit: what the scores count in ("nats"). probabilities: over the choices. gap, steps, converged: None for methods without completeness.
+    """
+
+    pieces: Sequence[str]
+    segments: Sequence[str]
+    words: Sequence[int]
+    word_texts: Sequence[str]
+    sentences: Sequence[int]
+    origin: Sequence[int]
+    scores: Sequence[float]
+    first: int
+    last: int
+    value: float
+    probabilities: Sequence[float]
+    choices: Sequence[str]
+    gold: int
+    predicted: int
+    gap: float | None = None
+    steps: int | None = None
+    converged: bool | None = None
+    not_readable: str = ""
+    left_out: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """One token, word or sentence of a heat map. state: "" (has a score), "target" (what is explained), "template", "unreadable" or "behind"
+    (stands after what is explained, or was not asked for). members: how many tokens it gathers; origin: the first one's place in the rationale."""
+
+    text: str
+    segment: str
+    score: float
+    state: str
+    members: int
+    origin: int
+
+
+def marks(given: Explanation, unit: str = "token") -> list[Mark]:
+    """The marks of a heat map in reading order. The score of a word or a sentence is the sum of its tokens'."""
+    keys = {"token": range(len(given.pieces)), "word": given.words, "sentence": given.sentences}[unit]
+    found = []
+    for _, columns in groupby(range(len(given.pieces)), key=lambda c: (given.segments[c], keys[c], _state(given, c))):
+        inside = list(columns)
+        scores = [given.scores[c] for c in inside if not math.isnan(given.scores[c])]
+        found.append(
+            Mark(
+                text="".join(given.pieces[c] for c in inside),
+                segment=given.segments[inside[0]],
+                score=math.fsum(scores) if scores else math.nan,
+                state=_state(given, inside[0]),
+                members=len(inside),
+                origin=given.origin[inside[0]],
+            )
+        )
+    return found
+
+
+def _state(given: Explanation, column: int) -> str:
+    if given.first <= column <= given.last:
+        return "target"
+    if not math.isnan(given.scores[column]):
+        return ""
+    if given.segments[column] not in OF_EXAMPLE:
+        return "template"
+    return "unreadable" if given.not_readable and given.segments[column] == "rationale" else "behind"
+
+
+@dataclass(frozen=True, slots=True)
+class Mass:
+    """What one span bears: the sum of the absolute scores of its tokens, its share of all of them, and the mean per token."""
+
+    segment: str
+    total: float
+    share: float
+    per_token: float
+    tokens: int
+
+
+def masses(given: Explanation) -> list[Mass]:
+    """The spans of the example that have scores, in reading order."""
+    by_segment: dict[str, list[float]] = {}
+    for segment, score in zip(given.segments, given.scores, strict=True):
+        if segment in OF_EXAMPLE and not math.isnan(score):
+            by_segment.setdefault(segment, []).append(abs(score))
+    whole = math.fsum(score for scores in by_segment.values() for score in scores)
+    return [Mass(s, math.fsum(v), math.fsum(v) / whole if whole else 0.0, math.fsum(v) / len(v), len(v)) for s, v in by_segment.items()]
+
+
+def largest(given: Sequence[Explanation], unit: str) -> float:
+    """The largest absolute score of any mark: what a scale shared by these must reach. 0 where nothing has a score."""
+    return max((abs(mark.score) for one in given for mark in marks(one, unit) if not math.isnan(mark.score)), default=0.0)
