@@ -74,6 +74,7 @@ class Kind:
 KINDS: Registry[Kind] = Registry("kind of job")
 KINDS.register(Kind("base", "train the shared base of a generated task", "cotdistill.studies.work:base"))
 KINDS.register(Kind("train", "train a student under one condition and score it", "cotdistill.studies.work:train"))
+KINDS.register(Kind("attribute", "attribute a student's answers to the tokens it read", "cotdistill.studies.look_attribute:job"))
 
 
 class JobContext:
@@ -83,7 +84,8 @@ class JobContext:
         self.config = attempt.job.config
         self.identity = attempt.job.identity
         self.resume_file = attempt.resume_file
-        self._store, self._attempt = store, attempt
+        self.store = store
+        self._attempt = attempt
         self._progress: dict[str, Any] = {}
         self._pulse = Pulse(attempt, lambda: dict(self._progress), leaving)
 
@@ -92,14 +94,14 @@ class JobContext:
         # Imported here: a worker that runs other kinds of job starts faster without tables and tokenizers.
         from cotdistill.tasks.catalog import open_task
 
-        return open_task(self._store.tasks_root, name, world=world, settings=settings or None)
+        return open_task(self.store.tasks_root, name, world=world, settings=settings or None)
 
     def produced(self, identity: str, role: str) -> Path:
         """An artefact of another job, named by that job's identity; NotFound if it is not there."""
-        job = self._store.queue.job(identity)
+        job = self.store.queue.job(identity)
         if role not in job.produced:
             raise NotFound(f"Run {job.id} has made no {role!r}.", f"Retry it: python -m cotdistill runs retry {job.id}")
-        return self._store.artifacts.path(job.produced[role])
+        return self.store.artifacts.path(job.produced[role])
 
     def report(self, step: int, total: int, **values: float | int | str | None) -> None:
         """Tell the step reached, of how many, and the latest values; as often as one likes, it costs microseconds.
@@ -112,7 +114,7 @@ class JobContext:
 
     def keep(self, data: bytes | Path, kind: str, suffix: str) -> str:
         """Keep bytes or a file as an artefact; gives its digest."""
-        put = self._store.artifacts.put_file if isinstance(data, Path) else self._store.artifacts.put_bytes
+        put = self.store.artifacts.put_file if isinstance(data, Path) else self.store.artifacts.put_bytes
         return put(data, kind, suffix)  # type: ignore[arg-type]
 
     def log(self, text: str) -> None:
