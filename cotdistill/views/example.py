@@ -50,7 +50,7 @@ def draw(task: Task, source: str, world: int = 0) -> None:
                 step=1,
                 key="draw",
                 bind="query-params",
-                width=150,
+                width=130,
                 help="Replicate r of a study draws with seed r.",
             )
         )
@@ -97,7 +97,7 @@ def _step(examples: Sequence[Example]) -> int:
     st.session_state["row"] = at + 1
     st.button("Previous", icon=":material/arrow_back:", shortcut="Left", on_click=_move, args=(-1, last), disabled=at == 0)
     st.button("Next", icon=":material/arrow_forward:", shortcut="Right", on_click=_move, args=(1, last), disabled=at == last)
-    row = st.number_input(f"Example, 1 to {last + 1:,}", min_value=1, max_value=last + 1, step=1, key="row", width=170)
+    row = st.number_input(f"Example, 1 to {last + 1:,}", min_value=1, max_value=last + 1, step=1, key="row", width=150)
     st.query_params["example"] = examples[int(row) - 1].id
     return int(row) - 1
 
