@@ -1,0 +1,176 @@
+"""Looking inside trained students, from the terminal and as jobs: a tiny real study, trained once for this file."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cotdistill.errors import NotFound, UnknownName, UsageError
+from cotdistill.saliency.settings import AttributionSettings
+from cotdistill.saliency.tables import EXAMPLE_COLUMNS, TOKEN_COLUMNS
+from cotdistill.studies import looking
+from cotdistill.studies.jobs import JobSpec
+from cotdistill.studies.looks import AttributeConfig, attribute_job, checkpoints, pick_examples, task_of, trained
+from cotdistill.studies.planning import launch, plan
+from cotdistill.studies.runner import work
+from cotdistill.studies.store import Store
+from cotdistill.studies.study import study_spec
+from tests.terminal import check_keys, speaker
+
+SPEC = {
+    "name": "look",
+    "task_settings": {"creatures": 24, "documents": 50, "wordings": 1},
+    "conditions": "label_only,pre_cot,post_cot",
+    "replicates": 1,
+    "training": {"steps": 4, "batch_size": 4, "evaluations": 0, "checkpoints": "0,0.5,1"},
+}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    home = tmp_path_factory.mktemp("look")
+    store = Store.open(home)
+    launch(store, plan(store, study_spec(None, SPEC)))
+    work(store)
+    return home
+
+
+@pytest.fixture
+def store(home, monkeypatch):
+    monkeypatch.setenv("COTDISTILL_HOME", str(home))
+    return Store.open(home)
+
+
+@pytest.fixture
+def say(capsys, store, monkeypatch):
+    # A worker in this process instead of a supervisor's.
+    monkeypatch.setattr("cotdistill.cli.looking.ensure_supervisor", work)
+    return speaker(capsys)
+
+
+def run_of(store, condition):
+    return next(job for job in store.queue.jobs(kind="train") if job.config["condition"] == condition)
+
+
+def test_a_student_is_opened_at_each_of_its_recorded_checkpoints_and_kept_open(store):
+    job = run_of(store, "pre_cot")
+    assert checkpoints(job) == ["0", "0.5", "1"]
+    first, last = (looking.open_run(store, job.id, share) for share in ("0", "1.0"))
+    assert not np.array_equal(first.model.get_input_embeddings().weight.detach(), last.model.get_input_embeddings().weight.detach())
+    assert looking.open_run(store, job.identity, "1") is last
+    # Every training rationale and every right answer counts.
+    task = task_of(store, job)
+    tree = last.encoder.read(task.examples("train")[0].answer_text)[0].id
+    assert last.counts[tree] > 0 and last.counts.sum() > 10 * len(task.examples("train"))
+
+
+def test_the_least_lately_used_student_makes_room(store, monkeypatch):
+    monkeypatch.setattr(looking, "KEPT_BYTES", 1)
+    first = looking.open_run(store, run_of(store, "pre_cot").id)
+    looking.open_run(store, run_of(store, "post_cot").id)
+    assert looking.open_run(store, run_of(store, "pre_cot").id) is not first
+
+
+def test_what_cannot_be_looked_into_says_why(store):
+    with pytest.raises(NotFound, match="no run"):
+        trained(store, 999)
+    with pytest.raises(UnknownName, match=r"checkpoint .* named '0.3'"):
+        looking.open_run(store, run_of(store, "pre_cot").id, "0.3")
+    queued = store.queue.submit([JobSpec("train", {**run_of(store, "pre_cot").config, "missing_rationale": "fail"})]).new[0]
+    with pytest.raises(UsageError, match="is queued, so there is no trained student"):
+        trained(store, queued)
+    store.queue.delete(queued)
+
+
+def test_examples_are_picked_by_number_by_id_and_from_a_file(store, tmp_path):
+    task = task_of(store, run_of(store, "pre_cot"))
+    ids = sorted(example.id for example in task.examples("dev"))
+    assert [e.id for e in pick_examples(task, "dev", "3", "")] == ids[:3]
+    assert [e.id for e in pick_examples(task, "dev", "1000000", "")] == ids
+    assert [e.id for e in pick_examples(task, "dev", f" {ids[2]} ,{ids[0]},{ids[2]}", "")] == [ids[2], ids[0]]
+    (tmp_path / "ids.txt").write_text(f"{ids[1]}\n\n{ids[0]}\n")
+    assert [e.id for e in pick_examples(task, "dev", str(tmp_path / "ids.txt"), "")] == [ids[1], ids[0]]
+    for nonsense in ("0", "", ",", "-1", str(tmp_path)):
+        with pytest.raises(UsageError):
+            pick_examples(task, "dev", nonsense, "")
+    with pytest.raises(NotFound) as caught:
+        pick_examples(task, "dev", ids[0][:-1], "")
+    assert "Did you mean" in caught.value.hint
+    with pytest.raises(UnknownName, match="split"):
+        pick_examples(task, "validation", "1", "")
+
+
+def test_a_few_examples_are_answered_at_once(say, store):
+    run = run_of(store, "pre_cot").id
+    said = say(f"attribute {run} --examples 2 --json")
+    assert said.code == 0
+    check_keys("attribute", said.document)
+    assert said.document["job"] is None and said.document["explanations"] == 2
+    first = said.document["results"][0]
+    scored = [t for t in first["tokens"] if t["score"] is not None]
+    assert {t["segment"] for t in scored} == {"question", "choices", "rationale"} and first["converged"] is True
+    told = say(f"attribute {run} --examples 1")
+    assert first["id"] in told.out and "integrated gradients of gold" in told.out
+
+
+def test_many_examples_become_a_job_that_is_found_again(say, store, tmp_path):
+    run = run_of(store, "pre_cot").id
+    out = tmp_path / "tokens.parquet"
+    words = f"attribute {run} --examples 5 --method input_x_gradient --target contrast --job --json"
+    first, again = say(words, "--out", str(out)), say(words)
+    assert first.code == again.code == 0 and first.document["job"] == again.document["job"] is not None
+    job = store.queue.job(first.document["job"])
+    assert job.kind == "attribute" and set(job.produced) == {"tokens", "examples"}
+    assert job.used["weights"] == run_of(store, "pre_cot").produced["weights@1"]
+    assert list(store.artifacts.table(job.produced["examples"])) == list(EXAMPLE_COLUMNS)
+    assert list(pd.read_parquet(out)) == list(TOKEN_COLUMNS)
+    assert "tokens" not in first.document["results"][0] and "tokens" in again.document["results"][0]
+    assert not store.verify().problems
+    # The same numbers as at once.
+    at_once = say(f"attribute {run} --examples 1 --method input_x_gradient --target contrast --json").document["results"][0]["tokens"]
+    assert [t["score"] for t in at_once] == pytest.approx([t["score"] for t in again.document["results"][0]["tokens"]], abs=1e-5, nan_ok=True)
+
+
+def test_a_label_that_does_not_read_the_rationale_says_not_readable(say, store):
+    said = say(f"attribute {run_of(store, 'post_cot').id} --json")
+    assert said.code == 0 and "not readable" in said.document["not_readable"]
+    tokens = said.document["results"][0]["tokens"]
+    assert all(t["score"] is None for t in tokens if t["segment"] == "rationale")
+    assert any(t["score"] is not None for t in tokens if t["segment"] == "question")
+    assert "not readable" in say(f"attribute {run_of(store, 'post_cot').id}").out
+
+
+def test_each_rationale_token_of_a_post_cot_student_is_explained(say, store):
+    said = say(f"attribute {run_of(store, 'post_cot').id} --target rationale --method saliency --json")
+    results = said.document["results"]
+    assert len(results) > 5 and [r["target_at"] for r in results] == sorted(r["target_at"] for r in results)
+    assert said.document["not_readable"] is None
+    said = say(f"attribute {run_of(store, 'label_only').id} --target rationale --json")
+    assert said.code == 1 and said.error["kind"] == "not_readable"
+
+
+@pytest.mark.parametrize(("words", "kind"), [
+    ("--method integrated_gradient", "unknown_name"), ("--target label:Z", "unknown_name"), ("--target span:5-2", "bad_condition"),
+    ("--steps 1", "bad_config"), ("--examples nobody", "not_found"), ("--checkpoint 7", "unknown_name"), ("--source nobody", "unknown_name"),
+    ("--out tokens.csv", "usage"), ("--out /nowhere/t.parquet", "usage"), ("--baseline blank", "usage"), ("--split all", "usage"),
+])  # fmt: skip
+def test_wrong_words_answer_with_what_was_expected(say, store, words, kind):
+    said = say(f"attribute {run_of(store, 'pre_cot').id} {words} --json")
+    assert said.code == 2 and said.error["kind"] == kind
+
+
+def test_a_job_that_fails_is_told_in_its_own_words(say, store):
+    job = run_of(store, "pre_cot")
+    config = AttributeConfig(job.identity, "dev", ("no-such-example",), settings=AttributionSettings(method="saliency"))
+    store.queue.submit([attribute_job(job, config)])
+    work(store)
+    failed = next(j for j in store.queue.jobs(kind="attribute") if j.config["examples"] == ["no-such-example"])
+    assert failed.state == "failed" and "no-such-example" in failed.error["message"]
+
+
+def test_a_config_reads_back_from_its_plain_form(store):
+    job = run_of(store, "pre_cot")
+    config = AttributeConfig(job.identity, "dev", ("a", "b"), "0.5", "", dataclasses.replace(AttributionSettings(), method="occlusion"))
+    spec = attribute_job(job, config)
+    assert AttributeConfig.from_plain(spec.config) == config and spec.needs == (job.identity,)
