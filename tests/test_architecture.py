@@ -19,7 +19,7 @@ FLOORS = ("errors", "registry", "config", "tasks", "rationales", "students", "sa
 # Loading one of these loads torch, or takes as long.
 HEAVY = {"torch", "transformers", "captum", "datasets", "huggingface_hub", "accelerate", "sentence_transformers"}
 # What runs in the page process or before a person sees the terminal's help.
-LIGHT_STUDIES = ("study", "planning", "store", "artifacts", "jobs", "runner", "supervisor", "results", "claims", "looks")
+LIGHT_STUDIES = ("study", "planning", "store", "artifacts", "jobs", "runner", "supervisor", "results", "claims", "looks", "live")
 LIGHT_SALIENCY = ("reading", "settings", "targets", "methods", "tables", "aggregates", "stability")
 IMPORT_NAMES = {"PyYAML": "yaml"}
 

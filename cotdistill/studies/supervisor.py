@@ -298,7 +298,7 @@ def ensure_supervisor(store: Store) -> bool:
 
 
 def stop_all(store: Store, patience: float = 8.0) -> list[int]:
-    """End the supervisor and every worker of a store; gives their pids. Running jobs are saved and go on at the next start."""
+    """End the supervisor, every worker and the warm process of a store; gives their pids. Running jobs are saved and go on at the next start."""
     # The supervisor first, so that it starts nobody anew.
     pids = _end([store.home / "supervisor.lock"], patience)
     with _starting:
@@ -306,7 +306,7 @@ def stop_all(store: Store, patience: float = 8.0) -> list[int]:
             # Perhaps it was only on its way to the lock.
             started.kill()
             started.wait()
-    pids += _end(sorted((store.home / "workers").glob("*.lock")), patience)
+    pids += _end([*sorted((store.home / "workers").glob("*.lock")), store.home / "live.lock"], patience)
     for one in running(store.queue):
         settle(store.queue, one, "it was told to end", crashed=False, blamed=False)
     return pids
