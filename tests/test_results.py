@@ -160,3 +160,36 @@ def test_without_a_gain_on_dev_or_on_test_there_is_nothing_to_keep(store, tmp_pa
     fill(other, {**accuracies, "post_cot": 0.3}, dev=accuracies)
     second = claims.judge(other, 1)[1]
     assert second.word == "cannot be asked here" and "on dev" not in second.told
+
+
+def test_a_gain_that_vanishes_at_equal_tokens_is_called_a_gain_of_steps(store):
+    fill(store, {"label_only": 0.4, "pre_cot": 0.5, "post_cot": 0.7, "label_only@tokens=post_cot": 0.7})
+    for job, member in zip(store.jobs_, store.members, strict=True):
+        job.result["tokens"] = 10 if member.condition == "label_only" else 30
+    first = claims.judge(store, 1)[0]
+    assert first.word == "holds" and "is a gain of steps" in first.budget
+    assert [c.second for c in first.at_tokens] == ["label_only@tokens=post_cot", "pre_cot"]
+    assert [c.status for c in first.at_tokens] == ["done", "done"]
+
+
+def test_equal_tokens_that_were_not_trained_are_said_to_be_missing(store):
+    fill(store, {"label_only": 0.4, "pre_cot": 0.5, "post_cot": 0.7})
+    for job, member in zip(store.jobs_, store.members, strict=True):
+        job.result["tokens"] = 10 if member.condition == "label_only" else 30
+    first = claims.judge(store, 1)[0]
+    assert first.at_tokens[0].status == "not_run" and "no label only, at the tokens of post-CoT" in first.budget
+
+
+def test_every_verdict_says_what_would_change_it(store):
+    fill(store, {"label_only": 0.4, "pre_cot": 0.9, "post_cot": 0.7})
+    first, second, third = claims.judge(store, 1)
+    assert "with pre-CoT would have to lie wholly above 0" in first.change
+    assert "token-shuffled post-CoT" in second.change and "key tokens" in third.change
+    assert [c.status for c in third.comparisons] == ["not_run"] * 3
+
+
+def test_a_margin_that_was_chosen_beforehand_is_used(store):
+    fill(store, dict(zip(SECOND, (0.3, 0.32, 0.66, 0.7), strict=True)))
+    strict, lenient = (claims.judge(store, 1, margin=m)[1] for m in (0.01, 0.3))
+    assert "margin 1.0" in strict.told and strict.word != "holds" and lenient.word == "holds"
+    assert lenient.comparisons[2].word == "no worse" and lenient.comparisons[2].margin == 0.3

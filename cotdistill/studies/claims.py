@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
+import pandas as pd
+
+from cotdistill.rationales.conditions import parse
 from cotdistill.statistics.intervals import Interval, over_replicates
 from cotdistill.statistics.shares import share_kept
 from cotdistill.statistics.verdicts import BETTER, CANNOT, PROVISIONAL, WORSE, holm, noninferiority_margin, noninferiority_p, superiority_p, word
@@ -11,6 +15,10 @@ from cotdistill.studies import results
 from cotdistill.studies.store import Store
 
 SHUFFLED = "post_cot/shuffle(unit=token,fraction=1.0)"
+# Two conditions whose mean training tokens differ by less are at equal tokens as they stand.
+SAME_TOKENS = 0.05
+DONE, WAITING, NOT_RUN, NOT_ASKED = "done", "provisional", "not_run", "cannot"
+HOLDS, FAILS, NOT_SHOWN = "holds", "fails", "not shown"
 
 
 @dataclass(frozen=True)
@@ -31,16 +39,51 @@ class Claim:
 
 
 @dataclass(frozen=True)
+class Compared:
+    """One comparison as it stands: differences are shares of accuracy with their 95 % interval.
+
+    status: done; provisional (planned runs have not finished); not_run (the study has no such condition); cannot (there is nothing to judge by).
+    told: the numbers in a line, or what is missing. margin: of non-inferiority, a share. kept: share of intact post-CoT's gain that is kept,
+    with its interval.
+    """
+
+    first: str
+    second: str
+    no_worse: bool
+    status: str
+    told: str
+    difference: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
+    word: str = ""
+    margin: float | None = None
+    kept: tuple[float, float, float] | None = None
+    items: int = 0
+    clusters: int = 0
+    replicates: int = 0
+    method: str = ""
+    speaks_of: str = ""
+    nested: bool = False
+
+
+@dataclass(frozen=True)
 class Verdict:
     """What a study says of a claim. word: holds, fails, not shown, provisional, or cannot be asked here; told: the numbers, or what is missing.
 
-    p: the claim's largest p, adjusted after Holm over the claims that could be asked; None if it could not.
+    p: the claim's largest p, adjusted after Holm over the claims that could be asked; None if it could not. comparisons: at equal steps, which
+    the verdict rests on; at_tokens: the same at equal training tokens, exploratory. budget: what equal tokens do to it, in words. change: what
+    would change the verdict.
     """
 
     claim: str
     word: str
     told: str
     p: float | None = None
+    comparisons: tuple[Compared, ...] = ()
+    at_tokens: tuple[Compared, ...] = ()
+    budget: str = ""
+    change: str = ""
 
 
 CLAIMS = (
@@ -59,7 +102,7 @@ CLAIMS = (
     Claim(
         "3",
         "A few key tokens give as much as the whole rationale",
-        "Needs key-token conditions with their matched controls, which this version does not train yet.",
+        "Needs key-token conditions with their matched controls: the study keytokens has them.",
         (
             Planned("post_cot/key_tokens*", "label_only"),
             Planned("post_cot/key_tokens*", "post_cot/matched_random_k*"),
@@ -69,84 +112,158 @@ CLAIMS = (
 )
 
 
-def judge(store: Store, study: int | str) -> list[Verdict]:
-    """A verdict for each claim, at equal steps, on the study's own source. Missing arms and missing runs are named, never an error."""
-    planned = results.runs(store, study)
-    asked: dict[str, tuple[str, str, float]] = {}
-    closed: dict[str, Verdict] = {}
-    for claim in CLAIMS:
-        names = {name for c in claim.comparisons for name in (c.first, c.second)}
-        found = {name: _named(name, list(planned["condition"])) for name in names}
-        if lacking := sorted(name for name, condition in found.items() if condition is None):
-            closed[claim.name] = Verdict(claim.name, CANNOT, f"This study has no {', '.join(_said(name) for name in lacking)}.")
-            continue
-        mine = planned[planned["condition"].isin([c for c in found.values() if c])]
-        left = int((mine["state"] != "finished").sum())
-        if left:
-            closed[claim.name] = Verdict(
-                claim.name, PROVISIONAL, f"{left} of {len(mine)} planned runs of this claim have not finished: no verdict yet."
-            )
-            continue
-        verdict = _judged(store, study, claim, {name: str(condition) for name, condition in found.items()})
-        if isinstance(verdict, Verdict):
-            closed[claim.name] = verdict
-        else:
-            asked[claim.name] = verdict
-    adjusted = dict(zip(asked, holm([p for _, _, p in asked.values()]), strict=True))
+def judge(store: Store, study: int | str, margin: float | None = None) -> list[Verdict]:
+    """A verdict for each claim, at equal steps, on the study's own source. Missing arms and missing runs are named, never an error.
+
+    margin: of non-inferiority, a share that was chosen beforehand; None takes the one that dev gives.
+    """
+    runs = results.runs(store, study)
+    found = [_asked(store, study, claim, runs, margin) for claim in CLAIMS]
+    ps = {verdict.claim: verdict.p for verdict in found if verdict.p is not None}
+    adjusted = dict(zip(ps, holm(list(ps.values())), strict=True))
     verdicts = []
-    for claim in CLAIMS:
-        if claim.name in closed:
-            verdicts.append(closed[claim.name])
-            continue
-        state, told, _ = asked[claim.name]
-        p = adjusted[claim.name]
-        said = state if state == "fails" else "holds" if p < 0.05 else "not shown"
-        verdicts.append(Verdict(claim.name, said, told, p))
+    for verdict in found:
+        if verdict.claim in adjusted:
+            p = adjusted[verdict.claim]
+            state = verdict.word if verdict.word == FAILS else HOLDS if p < 0.05 else NOT_SHOWN
+            verdict = replace(verdict, word=state, p=p)
+        verdicts.append(replace(verdict, change=_change(verdict)))
     return verdicts
 
 
-def _judged(store: Store, study: int | str, claim: Claim, names: dict[str, str]) -> Verdict | tuple[str, str, float]:
-    told, ps, fails = [], [], False
-    for planned in claim.comparisons:
-        found = results.difference(store, study, names[planned.first], names[planned.second])
-        if found is None:
-            return Verdict(claim.name, CANNOT, f"{_said(planned.first)} and {_said(planned.second)} did not answer the same questions.")
-        interval, answers = found
-        if planned.no_worse:
-            margin = _margin(store, study)
-            if margin is None:
-                return Verdict(claim.name, CANNOT, "Intact post-CoT is not shown to be better than label only on dev, so there is no gain to keep.")
-            full = results.difference(store, study, names[planned.second], names[claim.comparisons[0].second])
-            if full is None or word(full[0]) != BETTER:
-                return Verdict(claim.name, CANNOT, "Intact post-CoT is not shown to be better than label only, so there is no gain to keep.")
-            ps.append(noninferiority_p(interval, margin))
-            fails |= interval.high is not None and interval.high < -margin
-            told.append(f"{_points(interval)} against {_said(planned.second)} (margin {100 * margin:.1f}), {_kept(store, study, names, claim)}")
-        else:
-            ps.append(superiority_p(interval))
-            fails |= word(interval) == WORSE
-            told.append(f"{_points(interval)} against {_said(planned.second)}")
-    first = _said(claim.comparisons[0].first)
-    questions, times = f"{answers.correct.shape[1]:,} questions in {len(set(answers.clusters)):,} clusters", len(answers.replicates)
-    size = f"{questions} of each of {times} worlds" if answers.nested else f"{questions}, {times} replicate{'s' if times > 1 else ''}"
-    demonstration = " Fewer than five replicates: a demonstration." if len(answers.replicates) < 5 else ""
-    return (
-        "fails" if fails else "open",
-        f"{first[0].upper()}{first[1:]}, in points: {'; '.join(told)}. {size}.{demonstration}",
-        max(ps),
-    )
+def _asked(store: Store, study: int | str, claim: Claim, runs: pd.DataFrame, margin: float | None) -> Verdict:
+    """The claim with its own p, before Holm."""
+    conditions = list(dict.fromkeys(runs["condition"]))
+    names = {name: _named(name, conditions) for c in claim.comparisons for name in (c.first, c.second)}
+    given = margin if margin is not None else _margin(store, study)
+    compared = tuple(_compared(store, study, c, names[c.first], names[c.second], runs, given) for c in claim.comparisons)
+    equal = [_at_tokens(c, names, runs) for c in claim.comparisons]
+    at_tokens = tuple(_compared(store, study, c, first, second, runs, given) for c, first, second in equal)
+    verdict = Verdict(claim.name, CANNOT, "", None, compared, at_tokens, _budget(compared, at_tokens))
+    if lacking := sorted(name for name, condition in names.items() if condition is None):
+        return replace(verdict, told=f"This study has no {', '.join(_said(name) for name in lacking)}.")
+    mine = runs[runs["condition"].isin([c for c in names.values() if c])]
+    if left := int((mine["state"] != "finished").sum()):
+        return replace(verdict, word=PROVISIONAL, told=f"{left} of {len(mine)} planned runs of this claim have not finished: no verdict yet.")
+    if barred := next((c for c in compared if c.status != DONE), None):
+        return replace(verdict, told=barred.told)
+    fails = any((c.high is not None and c.high < -(c.margin or 0.0)) if c.no_worse else c.word == WORSE for c in compared)
+    first, last = _said(claim.comparisons[0].first), compared[-1]
+    questions = f"{last.items:,} questions in {last.clusters:,} clusters"
+    size = f"{questions} of each of {last.replicates} worlds" if last.nested else f"{questions}, {_times(last.replicates)}"
+    demonstration = " Fewer than five replicates: a demonstration." if last.replicates < 5 else ""
+    told = f"{first[0].upper()}{first[1:]}, in points: {'; '.join(c.told for c in compared)}. {size}.{demonstration}"
+    return replace(verdict, word=FAILS if fails else NOT_SHOWN, told=told, p=max(c.p if c.p is not None else 1.0 for c in compared))
 
 
-def _kept(store: Store, study: int | str, names: dict[str, str], claim: Claim) -> str:
+def _times(replicates: int) -> str:
+    return f"{replicates} replicate{'s' if replicates > 1 else ''}"
+
+
+def _compared(
+    store: Store, study: int | str, planned: Planned, first: str | None, second: str | None, runs: pd.DataFrame, margin: float | None
+) -> Compared:
+    """One comparison of two conditions of the study; None stands for a condition that it does not have."""
+    one, other = first or planned.first, second or planned.second
+    open_ = Compared(one, other, planned.no_worse, NOT_RUN, "")
+    if first is None or second is None:
+        lacking = " or ".join(_said(name) for name, there in ((one, first), (other, second)) if there is None)
+        return replace(open_, told=f"This study has no {lacking}.")
+    mine = runs[runs["condition"].isin([first, second])]
+    left = int((mine["state"] != "finished").sum())
+    found = results.difference(store, study, first, second)
+    if found is None:
+        if left:
+            return replace(open_, status=WAITING, told=f"{left} of {len(mine)} planned runs have not finished.")
+        return replace(open_, status=NOT_ASKED, told=f"{_said(one)} and {_said(other)} did not answer the same questions.")
+    interval, answers = found
+    seen = replace(
+        open_, status=WAITING if left else DONE, difference=interval.mean, low=interval.low, high=interval.high, p=superiority_p(interval),
+        word=PROVISIONAL if left else word(interval), items=answers.correct.shape[1], clusters=len(set(answers.clusters)),
+        replicates=len(answers.replicates), method=interval.method, speaks_of=interval.speaks_of, nested=answers.nested,
+        told=f"{_points(interval)} against {_said(other)}",
+    )  # fmt: skip
+    return seen if not planned.no_worse else _no_worse(store, study, seen, interval, margin, runs)
+
+
+def _no_worse(store: Store, study: int | str, seen: Compared, interval: Interval, margin: float | None, runs: pd.DataFrame) -> Compared:
+    """The same comparison as non-inferiority; nothing can be kept where intact post-CoT gains nothing."""
+    if margin is None:
+        told = "Intact post-CoT is not shown to be better than label only on dev, so there is no gain to keep."
+        return replace(seen, status=seen.status if seen.status != DONE else NOT_ASKED, told=told, p=None, word=CANNOT)
+    full = results.difference(store, study, "post_cot", "label_only")
+    if full is None or word(full[0]) != BETTER:
+        told = "Intact post-CoT is not shown to be better than label only, so there is no gain to keep."
+        return replace(seen, status=seen.status if seen.status != DONE else NOT_ASKED, told=told, p=None, word=CANNOT)
+    kept = _kept(runs, seen.first)
+    share = "the share of the gain kept cannot be told"
+    if kept is not None:
+        share = "keeping {:.0f} % of the gain ({:.0f} to {:.0f})".format(*(100 * value for value in kept))
+    said = seen.word if seen.status != DONE else word(interval, margin)
+    told = f"{seen.told} (margin {100 * margin:.1f}), {share}"
+    return replace(seen, p=noninferiority_p(interval, margin), margin=margin, kept=kept, word=said, told=told)
+
+
+def _kept(runs: pd.DataFrame, first: str) -> tuple[float, float, float] | None:
     """The share of intact post-CoT's gain over label only that is kept, with its interval over the replicates."""
-    runs = results.runs(store, study)
-    used = [names[name] for name in (claim.comparisons[0].first, "label_only", "post_cot")]
+    used = [first, "label_only", "post_cot"]
     wide = runs[runs["condition"].isin(used)].pivot_table(index="replicate", columns="condition", values="accuracy").dropna()
-    first, none, full = (wide[name].to_numpy(dtype=float) for name in used)
-    share = share_kept(first - none, full - none)
-    if share is None:
-        return "the share of the gain kept cannot be told"
-    return "keeping {:.0f} % of the gain ({:.0f} to {:.0f})".format(*(100 * value for value in share))
+    if not set(used) <= set(wide.columns) or wide.empty:
+        return None
+    own, none, full = (wide[name].to_numpy(dtype=float) for name in used)
+    return share_kept(own - none, full - none)
+
+
+def _at_tokens(planned: Planned, names: Mapping[str, str | None], runs: pd.DataFrame) -> tuple[Planned, str | None, str | None]:
+    """A comparison at intact post-CoT's training tokens: conditions as they stand where they see as many, else their own arms for it; None for
+    one that the study does not have."""
+    tokens = runs.groupby("condition")["tokens"].mean()
+    whole = float(tokens.get("post_cot", float("nan")))
+
+    def arm(name: str) -> tuple[str, str | None]:
+        own = names[name]
+        if own is not None and abs(float(tokens.get(own, float("nan"))) / whole - 1) <= SAME_TOKENS:
+            return name, own
+        wanted = f"{own or name}@tokens=post_cot"
+        return wanted, wanted if wanted in tokens.index else None
+
+    (first, one), (second, other) = arm(planned.first), arm(planned.second)
+    return Planned(first, second, planned.no_worse), one, other
+
+
+def _budget(compared: tuple[Compared, ...], at_tokens: tuple[Compared, ...]) -> str:
+    """What becomes of the differences at equal training tokens."""
+    told: list[str] = []
+    if any(c.status == NOT_RUN for c in compared):
+        return ""
+    for steps, tokens in zip(compared, at_tokens, strict=True):
+        if steps.status == tokens.status == DONE and not steps.no_worse and steps.word == BETTER and tokens.word != BETTER:
+            told.append(f"The difference to {_said(steps.second)} is a gain of steps: at equal training tokens it is {_between(tokens)}.")
+    if lacking := list(dict.fromkeys(c.told for c in at_tokens if c.status == NOT_RUN)):
+        told.append(f"Not asked at equal training tokens. {' '.join(lacking)}")
+    if not told and all(c.status == DONE for c in at_tokens):
+        told.append("It says the same at equal training tokens.")
+    return " ".join(told)
+
+
+def _change(verdict: Verdict) -> str:
+    """What would change the verdict: the comparison that it hangs on, and where its interval would have to lie."""
+    if verdict.word in (CANNOT, PROVISIONAL):
+        missing = list(dict.fromkeys(c.told for c in verdict.comparisons if c.status in (NOT_RUN, WAITING)))
+        return f"It can be judged once the planned runs are there. {' '.join(missing)}".strip() if missing else ""
+    weakest = max(verdict.comparisons, key=lambda c: c.p if c.p is not None else 1.0)
+    edge = f"above −{100 * weakest.margin:.1f}" if weakest.no_worse and weakest.margin else "above 0"
+    if verdict.word == HOLDS:
+        return f"It hangs on the comparison with {_said(weakest.second)}: its interval lies {edge}, now {_between(weakest)}."
+    return f"The comparison with {_said(weakest.second)} would have to lie wholly {edge}; it is {_between(weakest)}."
+
+
+def _between(c: Compared) -> str:
+    if c.difference is None:
+        return "not known"
+    if c.low is None or c.high is None:
+        return f"{100 * c.difference:+.1f} points".replace("-", "−")
+    return f"{100 * c.difference:+.1f} points ({100 * c.low:+.1f} to {100 * c.high:+.1f})".replace("-", "−")
 
 
 def _margin(store: Store, study: int | str) -> float | None:
@@ -166,8 +283,13 @@ def _named(pattern: str, conditions: list[str]) -> str | None:
 
 
 def _said(name: str) -> str:
-    known = {"label_only": "label only", "pre_cot": "pre-CoT", "post_cot": "post-CoT", SHUFFLED: "token-shuffled post-CoT"}
-    return known.get(name, name.removeprefix("post_cot/").rstrip("*").replace("_", " "))
+    """A condition's name in a sentence; a pattern or one that the study lacks is told by its transform."""
+    if name == SHUFFLED:
+        return "token-shuffled post-CoT"
+    if "*" in name or name == "post_cot/random_tokens":
+        whole = ", at the tokens of post-CoT" if "@" in name else ""
+        return name.removeprefix("post_cot/").partition("*")[0].replace("_", " ") + whole
+    return parse(name).label
 
 
 def _points(interval: Interval) -> str:
