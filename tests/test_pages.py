@@ -13,11 +13,12 @@ from cotdistill.studies.planning import launch, plan
 from cotdistill.studies.runner import work
 from cotdistill.studies.store import Store
 from cotdistill.studies.study import study_spec
+from cotdistill.studies.supervisor import stop_all
 from cotdistill.tasks.catalog import imported_names
 from cotdistill.tasks.importing import import_task
 
 ROOT = Path(__file__).parent.parent
-PAGES = ("app.py", "pages/1_Data.py", "pages/2_Train.py", "pages/3_Compare.py")
+PAGES = ("app.py", "pages/1_Data.py", "pages/2_Train.py", "pages/3_Compare.py", "pages/4_Saliency.py")
 SMALL = {
     "name": "small",
     "task_settings": {"creatures": 24, "documents": 50, "wordings": 1},
@@ -34,7 +35,9 @@ def finished(tmp_path_factory):
     store = Store.open(home)
     launch(store, plan(store, study_spec(None, SMALL)))
     work(store)
-    return home
+    yield home
+    # The page Saliency has started the process that looks into students.
+    stop_all(store)
 
 
 def drawn(page, home, monkeypatch, **query):
@@ -74,7 +77,8 @@ def partial(tmp_path_factory):
     work(store)
     store.queue.stop(jobs[2].id)
     store.queue.set_paused(True)
-    return home
+    yield home
+    stop_all(store)
 
 
 @pytest.mark.parametrize("page", PAGES)

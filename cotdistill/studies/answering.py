@@ -4,6 +4,7 @@
 {"do": "attribute", "run", "checkpoint", "source", "settings", and either "split" and "example" (an id) or "edited": {"question",
  "choices": [[label, text]], "answer", "rationale"}}
                                 -> {"reading", "explanations", "probabilities", "predicted", "gold", "not_readable", "seconds"}
+{"do": "answers", "run", "checkpoint", "source", "split"}   -> {"ids", "correct"}: which examples the student answers rightly, asked as above
 
 Whatever else comes is answered with {"error": {"kind", "message", "hint"}}. Nothing that is received is ever run.
 """
@@ -36,6 +37,8 @@ from cotdistill.tasks.example import Choice, Example
 # How long a client may take to say what it wants.
 PATIENCE = 10.0
 MOST_CHOICES = 26
+# A filter is no scoring run: more rows than this are not answered for one.
+MOST_ANSWERS = 4000
 
 
 def edited(given: Any) -> Example:
@@ -119,12 +122,30 @@ def attribute(store: Store, request: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def answers(store: Store, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Which examples of a split are answered rightly, each with the rationale at hand where the label reads one."""
+    from cotdistill.saliency.probe import Probe
+    from cotdistill.saliency.reading import read_example
+    from cotdistill.studies.looking import open_run
+    from cotdistill.studies.looks import source_of
+
+    source, split = _text(request, "source"), _text(request, "split", "dev")
+    opened = open_run(store, _text(request, "run"), _text(request, "checkpoint", "1"), source=source)
+    examples = opened.task.examples(split, source_of(opened.job, source) or None)
+    if len(examples) > MOST_ANSWERS:
+        raise UsageError(f"The {split} split has {len(examples):,} rows; at most {MOST_ANSWERS:,} are answered at once.", "Choose another split.")
+    probe = Probe(opened.model, opened.encoder.specials.pad)
+    readings = [read_example(opened.encoder, e, opened.condition.spec, metric=opened.metric, limit=probe.reader.positions) for e in examples]
+    correct = [int(p.argmax()) == r.gold for p, r in zip(probe.choice_probabilities(readings), readings, strict=True)]
+    return {"ids": [example.id for example in examples], "correct": correct}
+
+
 def ping(store: Store, request: Mapping[str, Any]) -> dict[str, Any]:
     return {"pid": os.getpid()}
 
 
 Handler = Callable[[Store, Mapping[str, Any]], dict[str, Any]]
-HANDLERS: dict[str, Handler] = {"ping": ping, "attribute": attribute}
+HANDLERS: dict[str, Handler] = {"ping": ping, "attribute": attribute, "answers": answers}
 
 
 def _text(request: Mapping[str, Any], name: str, default: str = "") -> str:

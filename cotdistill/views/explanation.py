@@ -6,9 +6,10 @@ Plain data, no HTML. A score of NaN means that nothing can be read there, which 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 UNITS = ("token", "word", "sentence")
 # Spans whose words belong to the example; everything else is the template's.
@@ -27,7 +28,6 @@ class Explanation:
     pieces: Sequence[str]
     segments: Sequence[str]
     words: Sequence[int]
-    word_texts: Sequence[str]
     sentences: Sequence[int]
     origin: Sequence[int]
     scores: Sequence[float]
@@ -43,6 +43,49 @@ class Explanation:
     converged: bool | None = None
     not_readable: str = ""
     left_out: int = 0
+
+
+def explanations(answer: Mapping[str, Any]) -> list[Explanation]:
+    """What the warm process answered (see studies.answering), one explanation a target."""
+    reading = answer["reading"]
+    found = []
+    for one in answer["explanations"]:
+        first, last = _explained(one, reading)
+        found.append(
+            Explanation(
+                pieces=reading["pieces"],
+                segments=reading["segments"],
+                words=reading["words"],
+                sentences=reading["sentences"],
+                origin=reading["origin"],
+                scores=[math.nan if score is None else float(score) for score in one["scores"]],
+                first=first,
+                last=last,
+                value=float(one["value"]),
+                probabilities=answer["probabilities"],
+                choices=reading["choice_texts"],
+                gold=int(answer["gold"]),
+                predicted=int(answer["predicted"]),
+                gap=one["gap"],
+                steps=one["steps"],
+                converged=one["converged"],
+                not_readable=answer["not_readable"],
+                left_out=int(reading["left_out"]),
+            )
+        )
+    return found
+
+
+def _explained(one: Mapping[str, Any], reading: Mapping[str, Any]) -> tuple[int, int]:
+    """The first and last column of what is explained; (-1, -1) where it stands in none."""
+    if one["target_at"] >= 0:
+        return int(one["target_at"]), int(one["target_at"])
+    kind, _, inside = one["target"].partition(":")
+    if kind == "span":
+        first, _, last = inside.partition("-")
+        return int(first), int(last or first)
+    places = [column for column, segment in enumerate(reading["segments"]) if segment == "label"]
+    return (places[0], places[-1]) if places else (-1, -1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ PAGES = (
     ("pages/1_Data.py", "Data", ":material/dataset:"),
     ("pages/2_Train.py", "Train", ":material/model_training:"),
     ("pages/3_Compare.py", "Compare", ":material/leaderboard:"),
+    ("pages/4_Saliency.py", "Saliency", ":material/ink_highlighter:"),
 )
 
 # Two marks with their intervals. Drawn here: a named icon would be fetched from a font service on every visit.

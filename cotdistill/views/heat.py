@@ -62,12 +62,13 @@ def alignment_scale(limit: float, unit: str) -> Scale:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A choice with its probability; gold: the right one; chosen: the one the student prefers."""
+    """A choice with its probability; gold: the right one; chosen: the one the student prefers; before: its probability before an edit."""
 
     text: str
     share: float
     gold: bool
     chosen: bool
+    before: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +96,11 @@ class Card:
     waiting: bool = False
 
 
-def cards(shown: Sequence[Card], wide: bool = False) -> str:
-    """Students side by side, as many a row as there is room for; wide: one a row, its heat maps side by side."""
-    least = "100%" if wide else "330px"
+def cards(shown: Sequence[Card], *, wide: bool = False, pairs: bool = False) -> str:
+    """Students side by side, as many a row as there is room for. wide: one a row, its heat maps side by side; pairs: two a row."""
+    columns = "minmax(0,1fr)" if wide else "repeat(2,minmax(0,1fr))" if pairs else "repeat(auto-fit,minmax(min(330px,100%),1fr))"
     inside = "".join(_card(card) for card in shown)
-    return f'<div style="display:grid;grid-template-columns:repeat(auto-fit,minmax(min({least},100%),1fr));gap:16px">{inside}</div>'
+    return f'<div style="display:grid;grid-template-columns:{columns};gap:16px">{inside}</div>'
 
 
 def _card(card: Card) -> str:
@@ -125,11 +126,14 @@ def _bars(bars: Sequence[Bar]) -> str:
         weight = "font-weight:620" if bar.chosen else "opacity:0.85"
         filled = f"width:{100 * bar.share:.1f}%;background:{tint(QUIET, 0.95 if bar.chosen else 0.5)}"
         drawn = f'<span style="display:block;height:8px;border-radius:2px;{filled}"></span>'
+        if bar.before is not None:
+            place = f"position:absolute;left:calc({100 * bar.before:.1f}% - 1px);top:-3px;width:2px;height:14px;background:#B37400"
+            drawn += f'<span style="{place}" title="before the edit: {percent(bar.before)}"></span>'
         right = ' title="the right answer" aria-label="the right answer"' if bar.gold else ""
         rows.append(
             f'<span style="text-align:right;overflow-wrap:anywhere;{weight}" dir="auto">{escape(visible(bar.text))}</span>'
             f"<span{right}>{'✓' if bar.gold else ''}</span>"
-            f'<span style="background:{tint(QUIET, 0.12)};border-radius:2px">{drawn}</span>'
+            f'<span style="position:relative;background:{tint(QUIET, 0.12)};border-radius:2px">{drawn}</span>'
             f'<span style="text-align:right;font-variant-numeric:tabular-nums;{weight}">{percent(bar.share)}</span>'
         )
     return (

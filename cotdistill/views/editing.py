@@ -1,0 +1,49 @@
+"""Another question or rationale, typed by hand and kept in the URL, beside the example as it stands."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from cotdistill.tasks.example import Example
+from cotdistill.views.scene import changed
+
+# What the URL holds of an edit; it belongs to one example.
+BELONGS = ("question", "rationale")
+# A link longer than this is refused by many a server on its way.
+MOST_IN_URL = 4000
+KEYS = {part: f"edit.{part}" for part in BELONGS}
+
+
+def draw(example: Example) -> Example | None:
+    """The two text areas; gives the edited example, None where nothing differs or the edit cannot be used (which is told)."""
+    original = {"question": example.question, "rationale": example.rationale or ""}
+    given = {part: st.query_params.get(part, original[part]) for part in BELONGS}
+    touched = given != original
+    with st.expander("Edit the question or the rationale", icon=":material/edit:", expanded=touched):
+        left, right = st.columns(2)
+        for place, part in zip((left, right), BELONGS, strict=True):
+            st.session_state[KEYS[part]] = given[part]
+            with place:
+                st.text_area(part.capitalize(), key=KEYS[part], height=110, on_change=_keep, args=(part, original[part]), max_chars=MOST_IN_URL)
+        st.button("Reset", icon=":material/undo:", on_click=reset, disabled=not touched, help="The example as it stands.")
+        st.caption("Press Ctrl+Enter to ask again. The text as it stands and the edited one are shown side by side; choices and answer stay.")
+    if not touched:
+        return None
+    if not given["question"].strip():
+        st.warning("The question is empty, so there is nothing to ask. Write one, or reset.", icon=":material/edit:")
+        return None
+    return changed(example, given["question"], given["rationale"])
+
+
+def _keep(part: str, original: str) -> None:
+    given = str(st.session_state[KEYS[part]])
+    if given == original:
+        st.query_params.pop(part, None)
+    else:
+        st.query_params[part] = given
+
+
+def reset() -> None:
+    """Forget the edit."""
+    for part in BELONGS:
+        st.query_params.pop(part, None)

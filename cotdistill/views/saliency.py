@@ -1,0 +1,165 @@
+"""Page Saliency: what each token counts, for up to four students and four methods side by side, on one example that can be edited."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from cotdistill.saliency.methods import METHODS
+from cotdistill.saliency.reading import Reading
+from cotdistill.saliency.settings import BASELINES, MOVES, AttributionSettings
+from cotdistill.studies import live
+from cotdistill.studies.jobs import Study
+from cotdistill.studies.looks import checkpoints
+from cotdistill.studies.store import Store
+from cotdistill.tasks.example import Example
+from cotdistill.views import aims, answered, asking, editing, finding, frame, heat, panels, picking, queue
+from cotdistill.views.explanation import UNITS
+from cotdistill.views.picking import Student
+from cotdistill.views.scene import Scene, commands, example_for, reading_of, task_of_student
+from cotdistill.views.wording import listed, plain_markdown
+
+ABOUT = "What each token counts for an answer, students side by side. Hover over a token for its value; every view is a link."
+
+
+def draw(store: Store) -> None:
+    frame.heading("Saliency", ABOUT)
+    studies = store.queue.studies()
+    if not studies:
+        frame.empty(
+            "What each token counts for an answer will stand here",
+            "Students side by side on one example: question, choices and rationale, coloured by what they count. It needs a trained student.",
+        )
+        return
+    names = list(dict.fromkeys(study.name for study in studies))
+    left, middle, right = st.columns([3, 6, 4], vertical_alignment="bottom")
+    with left:
+        name = frame.choose("Study", names, key="study", drops=("student", "example", "target", *editing.BELONGS))
+    study = next(s for s in studies if s.name == name)
+    known = picking.finished(store, study)
+    if not known:
+        if any(job.state in ("queued", "running") for job in store.queue.jobs(study=study.id)):
+            queue.live(store, short=True)
+        frame.empty("No student of this study has finished yet", "The first can be looked into as soon as its run has finished.")
+        return
+    live.warm(store)
+    with middle:
+        students = picking.students(known)
+    with right:
+        methods = picking.methods()
+    scene = _scene(store, study, students, methods)
+    if scene is not None:
+        _look(scene)
+
+
+def _scene(store: Store, study: Study, students: Sequence[Student], methods: Sequence[str]) -> Scene | None:
+    """The pickers of example, target and view; None where there is nothing to show, which has been told then."""
+    first = students[0]
+    task = task_of_student(store, first)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        split = finding.split()
+        examples = task.examples(split, first.source or None)
+        example = finding.draw(examples, lambda: answered.of(store, students, split, "1"))
+    if example is None:
+        st.info("No example fits. Search for less, or choose another filter or split." if examples else f"The {split} split has no rows.")
+        return None
+    facts = [
+        f"id {example.id}",
+        f"cluster {example.cluster or example.id}",
+        f"rationale by {example.source}" if example.rationale else "no rationale",
+    ]
+    st.caption(plain_markdown(" · ".join([*facts, *(f"{key} {value}" for key, value in example.metadata.items())])))
+    aim = aims.draw(example, _with_rationale(store, students, example))
+    unit, checkpoint, settings = _view(students, methods)
+    edited = editing.draw(example)
+    return Scene(store, study, tuple(students), tuple(methods), split, example, edited, aim, unit, checkpoint, settings)
+
+
+def _with_rationale(store: Store, students: Sequence[Student], example: Example) -> Reading | None:
+    """The sequence of the first student in view that reads or writes a rationale."""
+    for student in students:
+        own = example_for(store, student, example)
+        if own is not None and own.rationale and student.condition.spec.uses_rationale:
+            return reading_of(store, student, own)
+    return None
+
+
+def _view(students: Sequence[Student], methods: Sequence[str]) -> tuple[str, str, AttributionSettings]:
+    """Token, word or sentence; how far the training had come; and the settings that few people touch."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        unit = picking.switch("Show", UNITS, key="unit", start="token")
+        shared = [share for share in checkpoints(students[0].job) if all(share in checkpoints(s.job) for s in students)]
+        checkpoint = "1"
+        if len(shared) > 1:
+            checkpoint = picking.switch("After training", shared, key="checkpoint", start="1", told=lambda c: f"{100 * float(c):g} %")
+        with st.popover("Baseline", icon=":material/tune:"):
+            baseline = frame.choose("A token is compared with", BASELINES, key="from", start="mean", told=lambda b: BASELINE_NAMES[b])
+            moves = frame.choose("What is compared", MOVES, key="moves", start="content", told=lambda m: MOVE_NAMES[m])
+            takes = "token"
+            if "occlusion" in methods:
+                takes = frame.choose("Occlusion takes away", ("token", "word"), key="takes", start="token", told=lambda t: f"a {t} at once")
+    return unit, checkpoint, AttributionSettings(baseline=baseline, moves=moves, unit=takes)
+
+
+BASELINE_NAMES = {"mean": "the mean token of the training text", "zero": "zeros", "pad": "the pad token"}
+MOVE_NAMES = {
+    "content": "question, choices, rationale and label",
+    "all": "these and the template's own words",
+    "question": "question and choices only",
+    "rationale": "the rationale only",
+}
+
+
+def _look(scene: Scene) -> None:
+    """The panels, drawn as the answers come in."""
+    asked = panels.ask(scene)
+    title, place = st.empty(), st.empty()
+
+    def drawn() -> None:
+        title.subheader(plain_markdown(panels.headline(scene, asked)), anchor=False)
+        wide = len(scene.methods) > 1 and len(scene.students) > 1 and scene.edited is None
+        place.html(_legend(scene, asked) + heat.cards(panels.cards(scene, asked), wide=wide, pairs=scene.edited is not None))
+
+    asking.wait(panels.questions_of(asked), drawn)
+    asking.failures(panels.questions_of(asked))
+    for line in panels.edit_told(asked):
+        st.caption(plain_markdown(line))
+    _caption(scene)
+    frame.terminal(*commands(scene, {one.student.key: one.target for one in asked if not one.which}))
+
+
+def _legend(scene: Scene, asked: Sequence[panels.Asked]) -> str:
+    """One legend for all signed methods, one for each of the others."""
+    found = []
+    by_method = panels.scales(scene, asked)
+    signed = [m for m in scene.methods if panels.is_signed(scene, m)]
+    states = panels.states(asked)
+    if signed:
+        says = f"blue speaks for {scene.aim.told(scene.example)}; orange against it (nats)"
+        found.append(heat.legend(by_method[signed[0]], says, states=states))
+    for method in scene.methods:
+        if method not in signed:
+            scale = by_method[method]
+            says = f"{picking.method_name(method)} has no sign: how much, not in which direction ({scale.unit})"
+            found.append(heat.legend(scale, says, states=() if found else states))
+    return f'<div style="display:flex;flex-direction:column;gap:8px;margin-bottom:14px">{"".join(found)}</div>'
+
+
+def _caption(scene: Scene) -> None:
+    compared = (
+        ""
+        if set(scene.methods) <= {"saliency", "attention_rollout", "input_x_gradient"}
+        else f"Compared with {BASELINE_NAMES[scene.settings.baseline]}. "
+    )
+    given = [s.condition.label for s in scene.students if answered.mode_of(s) == "given"]
+    teacher = f"{listed(dict.fromkeys(given))}: asked with the teacher's rationale. " if given else ""
+    sums = "" if scene.unit == "token" else f"A {scene.unit} bears the sum of its tokens. "
+    told = [
+        f"One example of {scene.split}, seen by {len(scene.students)} of the study's students. {compared}{sums}{teacher}",
+        "Bars: probability of each choice, ✓ the right one. Thin bar: what each span bears of the absolute scores.",
+    ]
+    st.caption(plain_markdown(" ".join(told)))
+    with st.expander("The methods in view", type="compact"):
+        for method in scene.methods:
+            st.markdown(f"**{plain_markdown(picking.method_name(method))}**: {plain_markdown(METHODS.get(method).help)}")
