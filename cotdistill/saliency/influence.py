@@ -1,0 +1,259 @@
+"""Training-signal alignment: does a training step on one rationale token also lower the loss of the label?
+
+For a rationale token t of a training example, a(t) = <grad L_t, grad L_label>: L_t is the token's cross-entropy in the training sequence, L_label
+the cross-entropy of the right answer among the choices, scored as the run scores them. It is positive where a plain gradient step on t lowers
+L_label: to first order, a step of size lr changes it by -lr a(t). This is what a rationale behind the label can do, since no prediction reads it.
+
+L_label is taken on three pools: the example's own question; up to POOL dev questions of the same cluster or with the same answer text
+("matched"); as many random dev questions with another answer ("random"). The value reported is matched minus random: what the token does for its
+own kind of question beyond what it does for any. Test questions are never used.
+
+Parameters: the transformer blocks. Embeddings, positions and the output matrix are left out by default: there every token that equals a label
+aligns trivially. With "all" they count as well; inner products are exact in both cases, so no random projection is needed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.nn.functional import cross_entropy
+from transformers import PreTrainedModel
+
+from cotdistill.config import stable_seed
+from cotdistill.errors import NotReadable, UnknownName, UsageError
+from cotdistill.rationales.placement import SEGMENTS, Placement
+from cotdistill.saliency.probe import Batch, Probe
+from cotdistill.saliency.reading import Reading, read_example
+from cotdistill.saliency.targets import label_query
+from cotdistill.students.batches import Row, collate
+from cotdistill.students.tokens import RATIONALE, Encoded, Encoder
+from cotdistill.students.training import batch_loss
+from cotdistill.tasks.example import Example
+
+POOLS = ("own", "matched", "random")
+PARAMETERS = ("blocks", "all")
+# Dev questions in a matched pool, and in a random one.
+POOL = 16
+# Gradients of single tokens held at once.
+MEMORY_BYTES = 512 << 20
+# AdamW's own constants, as in training.
+BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
+_RATIONALE = SEGMENTS.index("rationale")
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """The rationale tokens of one training example, each array (tokens,) in the order of the sequence.
+
+    columns: places in the sequence; ids, origin as there; loss: cross-entropy in nats; norm: length of the token's gradient; raw, cosine, adam:
+    by pool, (pools, tokens), NaN where a pool is empty. adam: <grad L_t, P grad L_label> with P = 1 / (sqrt(v) + eps), v the second moment of
+    the gradients of real training batches at this checkpoint. label_text: whether the token belongs to the right answer's own text.
+    """
+
+    id: str
+    cluster: str
+    columns: npt.NDArray[np.int64]
+    ids: npt.NDArray[np.int64]
+    origin: npt.NDArray[np.int64]
+    loss: npt.NDArray[np.float64]
+    norm: npt.NDArray[np.float64]
+    raw: npt.NDArray[np.float64]
+    cosine: npt.NDArray[np.float64]
+    adam: npt.NDArray[np.float64]
+    label_text: npt.NDArray[np.bool_]
+    matched: int
+
+    @property
+    def value(self) -> npt.NDArray[np.float64]:
+        """(tokens,) matched minus random."""
+        found: npt.NDArray[np.float64] = self.raw[1] - self.raw[2]
+        return found
+
+
+class Aligner:
+    """One student at one checkpoint, with the dev questions that its label loss is taken on."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        encoder: Encoder,
+        placement: Placement,
+        dev: Sequence[Example],
+        *,
+        metric: str = "sum",
+        parameters: str = "blocks",
+        batches: Sequence[Sequence[Row]] = (),
+        memory: int = MEMORY_BYTES,
+    ) -> None:
+        """batches: real training batches, for the second moments; without any, the Adam values are NaN."""
+        if parameters not in PARAMETERS:
+            raise UnknownName("set of parameters", parameters, PARAMETERS)
+        if any(example.split == "test" for example in dev):
+            raise UsageError("Alignment is never taken on test questions.", "Use the dev split.")
+        self.model, self.encoder, self.placement, self.metric = model, encoder, placement, metric
+        self.probe = Probe(model, encoder.specials.pad)
+        self.memory = memory
+        self.names = [name for name, _ in model.named_parameters() if parameters == "all" or re.search(r"\.\d+\.", name)]
+        table = dict(model.named_parameters())
+        self.parameters = [table[name].requires_grad_(True) for name in self.names]
+        self.size = sum(p.numel() for p in self.parameters)
+        self.dev = sorted(dev, key=lambda e: stable_seed("pool", e.id))
+        self._cache: OrderedDict[tuple[str, ...], torch.Tensor] = OrderedDict()
+        self.mean, self.second = self._moments(batches)
+
+    def align(self, example: Example, sequence: Encoded) -> Aligned:
+        """Every loss-bearing rationale token of a training sequence of the example. NotReadable if it has none."""
+        columns = np.flatnonzero((sequence.segments == _RATIONALE) & (sequence.loss == RATIONALE))
+        if not len(columns):
+            raise NotReadable(
+                f"Example {example.id!r} has no rationale token that is trained on under this condition.", "Choose a run with rationales."
+            )
+        matched, other = self.pools(example)
+        pools = [self.label_gradient([example])]
+        pools += [self.label_gradient(pool) if pool else torch.full((self.size,), float("nan")) for pool in (matched, other if matched else [])]
+        target = torch.stack(pools)  # (pools, parameters)
+        if self.second is not None:
+            target = torch.cat([target, target / (self.second.sqrt() + EPS)])
+        products, norms, losses = [], [], []
+        for loss, gradients in self.token_gradients(sequence, columns):
+            losses.append(loss)
+            norms.append(gradients.norm(dim=1))
+            products.append(target @ gradients.T)
+        inner, norm = torch.cat(products, 1).double().numpy(), torch.cat(norms).double().numpy()
+        raw = inner[: len(POOLS)]
+        lengths = target[: len(POOLS)].norm(dim=1).double().numpy()
+        with np.errstate(invalid="ignore", divide="ignore"):
+            cosine = raw / (lengths[:, None] * norm[None])
+        ids = sequence.ids[columns].astype(np.int64)
+        adam = inner[len(POOLS) :] if self.second is not None else np.full_like(raw, np.nan)
+        return Aligned(
+            example.id, example.cluster or example.id, columns.astype(np.int64), ids, sequence.origin[columns].astype(np.int64),
+            torch.cat(losses).double().numpy(), norm, raw, cosine, adam, self._of_label(example, ids), len(matched),
+        )  # fmt: skip
+
+    def pools(self, example: Example) -> tuple[list[Example], list[Example]]:
+        """The matched and the random dev questions of an example, at most POOL each; the random ones have another answer and cluster."""
+        answer, cluster = example.answer_text.casefold(), example.cluster or example.id
+
+        def kin(e: Example) -> bool:
+            return e.answer_text.casefold() == answer or (e.cluster or e.id) == cluster
+
+        others = [e for e in self.dev if e.id != example.id]
+        return [e for e in others if kin(e)][:POOL], [e for e in others if not kin(e)][:POOL]
+
+    def label_gradient(self, examples: Sequence[Example]) -> torch.Tensor:
+        """(parameters,) gradient of the mean label loss of some questions, on the CPU; the last few are kept."""
+        key = tuple(example.id for example in examples)
+        if key in self._cache:
+            self._cache.move_to_end(key)
+            return self._cache[key]
+        total = torch.zeros(self.size)
+        for loss in self._label_losses(examples):
+            total += _flat(torch.autograd.grad(loss.sum(), self.parameters)) / len(examples)
+        self._cache[key] = total
+        while len(self._cache) * self.size * 4 > self.memory and len(self._cache) > 4:
+            self._cache.popitem(last=False)
+        return total
+
+    @torch.no_grad()
+    def label_loss(self, examples: Sequence[Example]) -> float:
+        """The mean label loss of some questions, as the student stands."""
+        return float(sum(float(loss.sum()) for loss in self._label_losses(examples)) / len(examples))
+
+    def _label_losses(self, examples: Sequence[Example]) -> Iterator[torch.Tensor]:
+        """(batch,) cross-entropy of the right choice among all, from the scores that the run's metric gives."""
+        readings = [self._read(example) for example in examples]
+        for batch in self.probe.batches([label_query(reading) for reading in readings]):
+            embeds = self.model.get_input_embeddings()(batch.ids)
+            scores = self._scores(embeds, batch, [readings[i] for i in batch.members])
+            gold = torch.tensor([readings[i].gold for i in batch.members], device=scores.device)
+            yield cross_entropy(scores, gold, reduction="none")
+
+    def _read(self, example: Example) -> Reading:
+        return read_example(self.encoder, example, self.placement, metric=self.metric, limit=self.probe.reader.positions)
+
+    def _scores(self, embeds: torch.Tensor, batch: Batch, readings: Sequence[Reading]) -> torch.Tensor:
+        sums = self.probe.sums(embeds, batch, batch.all())
+        weights = torch.full(sums.shape, float("-inf"), device=sums.device)
+        for row, reading in enumerate(readings):
+            weights[row, : len(reading.weights)] = torch.tensor(reading.weights)
+        missing = weights == float("-inf")
+        return torch.where(missing, weights, sums * torch.where(missing, 0.0, weights))
+
+    def token_gradients(self, sequence: Encoded, columns: npt.NDArray[np.int64]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """(tokens,) losses and (tokens, parameters) gradients, as many tokens at once as the budget allows: one forward pass, and one backward
+        pass that is batched over tokens."""
+        at_once = max(1, self.memory // (4 * self.size))
+        ids = torch.from_numpy(sequence.ids.astype(np.int64))[None].to(self.probe.device)
+        for start in range(0, len(columns), at_once):
+            mine = torch.from_numpy(columns[start : start + at_once]).to(self.probe.device)
+            logits = self.probe.reader.logits_at(ids, torch.zeros_like(mine), mine - 1)
+            losses = cross_entropy(logits, ids[0, mine], reduction="none")
+            each = torch.eye(len(mine), device=losses.device)
+            found = torch.autograd.grad(losses, self.parameters, grad_outputs=each, is_grads_batched=True)
+            yield losses.detach().cpu(), torch.cat([g.reshape(len(mine), -1) for g in found], 1).float().cpu()
+
+    def _moments(self, batches: Sequence[Sequence[Row]]) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        """Mean and second moment of the gradients of training batches, as AdamW sees them (the mean over the examples of a batch)."""
+        if not batches:
+            return None, None
+        first, second = torch.zeros(self.size), torch.zeros(self.size)
+        for rows in batches:
+            loss, _ = batch_loss(self.probe.reader, collate(rows, self.encoder.specials.pad), float(len(rows)))
+            gradient = _flat(torch.autograd.grad(loss, self.parameters))
+            first += gradient / len(batches)
+            second += gradient.square() / len(batches)
+        return first, second
+
+    def _of_label(self, example: Example, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        return np.isin(ids, self.encoder.targets(example)[example.gold])
+
+    def adamw_step(self, example: Example, sequence: Encoded, columns: npt.NDArray[np.int64], lr: float) -> npt.NDArray[np.float64]:
+        """(tokens,) how much the example's own label loss really falls by one AdamW step on each token alone, the optimiser's moments being those
+        of the training batches. What the moments alone would do is the same for every token."""
+        if self.mean is None or self.second is None:
+            raise ValueError("adamw_step needs training batches")
+        before = self.label_loss([example])
+        kept = [p.detach().clone() for p in self.parameters]
+        falls = []
+        for column in columns:
+            ((_, gradient),) = self.token_gradients(sequence, np.array([column]))
+            optimiser = torch.optim.AdamW(self.parameters, lr=lr, betas=(BETA1, BETA2), eps=EPS, weight_decay=0.0)
+            at = 0
+            for p in self.parameters:
+                cut = slice(at, at + p.numel())
+                p.grad = gradient[0, cut].view_as(p).to(p)
+                mean, second = self.mean[cut].view_as(p).to(p), self.second[cut].view_as(p).to(p)
+                # So many steps in that the bias correction no longer matters.
+                optimiser.state[p] = {"step": torch.tensor(10_000.0), "exp_avg": mean.clone(), "exp_avg_sq": second.clone()}
+                at += p.numel()
+            optimiser.step()
+            falls.append(before - self.label_loss([example]))
+            with torch.no_grad():
+                for p, old in zip(self.parameters, kept, strict=True):
+                    p.copy_(old)
+                    p.grad = None
+        return np.array(falls)
+
+
+def _flat(gradients: Sequence[torch.Tensor]) -> torch.Tensor:
+    return torch.cat([g.reshape(-1) for g in gradients]).float().cpu()
+
+
+def align_all(aligner: Aligner, examples: Sequence[tuple[Example, Encoded]], report: Callable[[int, int], None] | None = None) -> list[Aligned]:
+    """Each example with a trained-on rationale, in order; report(done, total) counts them."""
+    found = []
+    for done, (example, sequence) in enumerate(examples):
+        if report is not None:
+            report(done, len(examples))
+        if bool(((sequence.segments == _RATIONALE) & (sequence.loss == RATIONALE)).any()):
+            found.append(aligner.align(example, sequence))
+    if not found:
+        raise NotReadable("No rationale token of these examples is trained on under this condition.", "Choose a run with rationales.")
+    return found
