@@ -18,17 +18,15 @@ def look(pieces, scores, segments=None, *, first=-1, last=-1, words=None, senten
     segments = segments or ["question"] * n
     words = words or list(range(n))
     values = {"value": 1.0, "probabilities": (0.7, 0.3), "choices": ("cat", "dog"), "gold": 0, "predicted": 0, **more}
-    return explanation.Explanation(
-        pieces, segments, words, sentences or [0] * n, list(range(n)), scores, first, last, not_readable=reason, **values
-    )
+    return explanation.Explanation(pieces, segments, words, sentences or [0] * n, list(range(n)), scores, first, last, not_readable=reason, **values)
 
 
-def panel(one, unit="token", **more):
-    return heat.Panel("occlusion", explanation.marks(one, unit), heat.signed_scale(explanation.largest([one], unit)), explanation.masses(one), **more)
+def panel(one, unit="token"):
+    return heat.Panel("occlusion", explanation.marks(one, unit), heat.signed_scale(explanation.largest([one], unit)), explanation.masses(one))
 
 
-def drawn(one, unit="token", **more):
-    return heat.cards([heat.Card("pre_cot", "pre-CoT, replicate 0", (), [panel(one, unit, **more)])])
+def drawn(one, unit="token", told=""):
+    return heat.cards([heat.Card("pre_cot", "pre-CoT, replicate 0", (), [panel(one, unit)], told)])
 
 
 class Read(HTMLParser):
@@ -97,7 +95,7 @@ def test_a_rationale_behind_the_label_is_hatched_with_its_reason_and_has_no_scor
     one = look(
         ["q", " x", " so", " what"], [1.0, nan, nan, nan], ["question", "label", "rationale", "rationale"], first=1, last=1, reason="it stands behind"
     )
-    text = drawn(one, not_readable="it stands behind")
+    text = drawn(one, told="it stands behind")
     assert text.count("repeating-linear-gradient") == 2 and "it stands behind" in Read(text).text
     assert [t for t in Read(text).titles if t.startswith(("so", "what"))] == ["so: not readable", "what: not readable"]
 

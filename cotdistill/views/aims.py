@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import streamlit as st
@@ -28,11 +28,13 @@ OTHERS, GOLD, PREDICTED = "all others", "the right one", "the one it prefers"
 
 @dataclass(frozen=True)
 class Aim:
-    """A target as the URL holds it: one of saliency.targets, or "words:FIRST-LAST" in places of the intact rationale (first, last)."""
+    """A target as the URL holds it: one of saliency.targets, or "words:FIRST-LAST" in places of the intact rationale (first, last), which read
+    `words`."""
 
     text: str
     first: int = -1
     last: int = -1
+    words: str = ""
 
     @property
     def kind(self) -> str:
@@ -50,13 +52,13 @@ class Aim:
             )
         return f"span:{columns[0]}-{columns[-1]}"
 
-    def told(self, example: Example, words: str = "") -> str:
+    def told(self, example: Example) -> str:
         """What a positive score speaks for."""
         kind, _, inside = self.text.partition(":")
         named = {choice.label: choice.text for choice in example.choices}
         one, _, other = inside.partition("-")
         if kind == "words":
-            return f"“{words}”" if words else "the chosen words"
+            return f"“{self.words}”" if self.words else "the chosen words"
         if kind == "rationale":
             return "the rationale's tokens"
         if kind == "predicted":
@@ -164,7 +166,8 @@ def _words(aim: Aim, reading: Reading | None) -> Aim:
         "Press the first and the last word", list(places), selection_mode="multi", key="target.words", wrap=True,
         format_func=lambda i: plain_markdown(heat.visible(shown[i].text.strip(), short=True)) or "·", on_change=_pressed, args=(shown, aim),
     )  # fmt: skip
-    return aim
+    inside = "".join(word.text for word in words if word.first <= aim.last and word.last >= aim.first)
+    return replace(aim, words=heat.visible(inside.strip(), short=True))
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,14 +19,15 @@ def draw(example: Example) -> Example | None:
     original = {"question": example.question, "rationale": example.rationale or ""}
     given = {part: st.query_params.get(part, original[part]) for part in BELONGS}
     touched = given != original
-    with st.expander("Edit the question or the rationale", icon=":material/edit:", expanded=touched):
+    with st.expander("Edit the question or the rationale", icon=":material/edit:", type="compact", expanded=touched):
         left, right = st.columns(2)
         for place, part in zip((left, right), BELONGS, strict=True):
             st.session_state[KEYS[part]] = given[part]
             with place:
                 st.text_area(part.capitalize(), key=KEYS[part], height=110, on_change=_keep, args=(part, original[part]), max_chars=MOST_IN_URL)
-        st.button("Reset", icon=":material/undo:", on_click=reset, disabled=not touched, help="The example as it stands.")
-        st.caption("Press Ctrl+Enter to ask again. The text as it stands and the edited one are shown side by side; choices and answer stay.")
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.button("Reset", icon=":material/undo:", on_click=reset, disabled=not touched, help="The example as it stands.")
+            st.caption("Ctrl+Enter asks again. The text as it stands and the edited one are shown side by side; choices and answer stay.")
     if not touched:
         return None
     if not given["question"].strip():

@@ -81,24 +81,25 @@ class Panel:
     masses: Sequence[Mass] = ()
     told: str = ""
     warned: str = ""
-    not_readable: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """One student on one text: its name and condition, its prediction, its heat maps. failed: why there are none."""
+    """One student on one text: its name and condition, its prediction, its heat maps. told: what holds for all of them, such as why a span is
+    not readable; failed: why there are none."""
 
     condition: str
     title: str
     bars: Sequence[Bar] = ()
     panels: Sequence[Panel] = ()
+    told: str = ""
     failed: str = ""
     waiting: bool = False
 
 
 def cards(shown: Sequence[Card], *, wide: bool = False, pairs: bool = False) -> str:
     """Students side by side, as many a row as there is room for. wide: one a row, its heat maps side by side; pairs: two a row."""
-    columns = "minmax(0,1fr)" if wide else "repeat(2,minmax(0,1fr))" if pairs else "repeat(auto-fit,minmax(min(330px,100%),1fr))"
+    columns = "minmax(0,1fr)" if wide else "repeat(2,minmax(0,1fr))" if pairs else "repeat(auto-fit,minmax(min(300px,100%),1fr))"
     inside = "".join(_card(card) for card in shown)
     return f'<div style="display:grid;grid-template-columns:{columns};gap:16px">{inside}</div>'
 
@@ -110,7 +111,10 @@ def _card(card: Card) -> str:
     if card.failed or card.waiting:
         body = f'<div style="{_SMALL};opacity:0.8">{escape(card.failed or "asking the student …")}</div>'
     else:
-        body = f'<div style="display:grid;grid-template-columns:repeat(auto-fit,minmax(min(290px,100%),1fr));gap:12px 28px">{body}</div>'
+        # Four methods stand in one row where there is room, else two and two.
+        least = {1: "100%", 4: "200px"}.get(len(card.panels), "260px")
+        body = f'<div style="display:grid;grid-template-columns:repeat(auto-fit,minmax(min({least},100%),1fr));gap:12px 28px">{body}</div>'
+        body += f'<div style="{_SMALL};opacity:0.72">{escape(card.told)}</div>' if card.told else ""
     return (
         f'<section aria-label="{escape(card.title)}" style="border:1px solid {tint(QUIET, 0.35)};border-radius:6px;padding:12px 14px;display:flex;'
         f'flex-direction:column;gap:12px">{head}{_bars(card.bars)}{body}</section>'
@@ -169,12 +173,10 @@ def blocks_of(marks: Sequence[Mark]) -> Iterator[tuple[str, list[Mark]]]:
 
 
 def _block(panel: Panel, name: str, inside: Sequence[Mark]) -> str:
-    reason = panel.not_readable if any(mark.state == "unreadable" for mark in inside) else ""
-    told = f'<div style="{_SMALL};opacity:0.72">{escape(reason)}</div>' if reason else ""
     text = "".join(_mark(mark, panel, first=place == 0) for place, mark in enumerate(inside))
     return (
         f'<div><div style="font-size:0.7rem;letter-spacing:0.05em;text-transform:uppercase;opacity:0.6">{escape(name)}</div>'
-        f'<div dir="auto" style="white-space:pre-wrap;overflow-wrap:anywhere;line-height:1.75;unicode-bidi:isolate">{text}</div>{told}</div>'
+        f'<div dir="auto" style="white-space:pre-wrap;overflow-wrap:anywhere;line-height:1.75;unicode-bidi:isolate">{text}</div></div>'
     )
 
 

@@ -120,7 +120,14 @@ def _card(scene: Scene, one: Asked, by_method: Mapping[str, Scale], before: Expl
     if first is None:
         return Card(condition, title, failed=errors[0] if errors else "", waiting=not errors)
     shown = [_panel(scene, method, found[0], by_method[method]) for method in scene.methods if (found := one.found(method))]
-    return Card(condition, title, bars(first, before), shown)
+    return Card(condition, title, bars(first, before), shown, _told(first))
+
+
+def _told(given: Explanation) -> str:
+    """What holds for every panel of a student."""
+    told = f"Explains {heat.number(given.value, heat.signed_scale(max(1.0, abs(given.value))))} nats."
+    told += f" {given.left_out} rationale tokens were cut off: the student reads no more." if given.left_out else ""
+    return f"{told} Rationale {given.not_readable}" if given.not_readable else told
 
 
 def bars(given: Explanation, before: Explanation | None = None) -> list[Bar]:
@@ -133,17 +140,12 @@ def bars(given: Explanation, before: Explanation | None = None) -> list[Bar]:
 
 
 def _panel(scene: Scene, method: str, given: Explanation, scale: Scale) -> Panel:
-    told = [f"explains {heat.number(given.value, heat.signed_scale(max(1.0, abs(given.value))))} nats"]
-    warned = ""
+    told = warned = ""
     if given.gap is not None:
-        told.append(f"completeness gap {percent(given.gap)} at {given.steps} steps")
+        told = f"completeness gap {percent(given.gap)} at {given.steps} steps"
         if not given.converged:
             warned = f"Not converged: the scores miss {percent(given.gap)} of what they explain, after {given.steps} steps."
-    if given.left_out:
-        told.append(f"{given.left_out} rationale tokens cut off: the student reads no more")
-    return Panel(
-        capital(method_name(method)), marks(given, scene.unit), scale, masses(given), " · ".join(told), warned, given.not_readable
-    )  # fmt: skip
+    return Panel(capital(method_name(method)), marks(given, scene.unit), scale, masses(given), told, warned)
 
 
 def states(asked: Sequence[Asked]) -> list[str]:
@@ -153,6 +155,8 @@ def states(asked: Sequence[Asked]) -> list[str]:
 
 def headline(scene: Scene, asked: Sequence[Asked]) -> str:
     """What the panels show, in a sentence: who rests on what."""
+    if scene.edited is not None and (effects := edit_told(asked)):
+        return f"Edited: {'; '.join(effects)}"
     method = scene.methods[0]
     told: list[str] = []
     for one in asked:
@@ -167,15 +171,21 @@ def headline(scene: Scene, asked: Sequence[Asked]) -> str:
 
 
 def edit_told(asked: Sequence[Asked]) -> list[str]:
-    """What an edit did to each student's prediction."""
+    """What an edit did to each student's answer."""
     found = []
     for one in asked:
         before, after = _original(asked, one), one.first
         if before is None or after is None:
             continue
-        moved = f"{percent(before.probabilities[before.gold])} → {percent(after.probabilities[after.gold])} for the right answer"
-        answer = f"still answers “{after.choices[after.predicted]}”"
+        name = one.student.condition.label
         if after.predicted != before.predicted:
-            answer = f"answers “{after.choices[after.predicted]}” instead of “{before.choices[before.predicted]}”"
-        found.append(f"{capital(one.student.label)} {answer} ({moved}).")
-    return found
+            found.append(f"{name} answers “{after.choices[after.predicted]}” instead of “{before.choices[before.predicted]}”")
+        elif _same(before, after):
+            found.append(f"nothing changes for {name}")
+        else:
+            found.append(f"{name} still answers “{after.choices[after.predicted]}”")
+    return list(dict.fromkeys(found))
+
+
+def _same(one: Explanation, other: Explanation) -> bool:
+    return max(abs(a - b) for a, b in zip(one.probabilities, other.probabilities, strict=True)) < 1e-4

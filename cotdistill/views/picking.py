@@ -94,7 +94,8 @@ def several(
             frame.lost(key, name)
     st.session_state[key] = ([name for name in given if name in options] or list(start))[:MOST]
     return list(
-        st.multiselect(label, options, key=key, format_func=told, max_selections=MOST, on_change=keep_several, args=(key,), **more) or start[:1]
+        st.multiselect(label, options, key=key, format_func=told, max_selections=MOST, wrap=True, on_change=keep_several, args=(key,), **more)
+        or start[:1]
     )
 
 

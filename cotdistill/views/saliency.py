@@ -123,8 +123,6 @@ def _look(scene: Scene) -> None:
 
     asking.wait(panels.questions_of(asked), drawn)
     asking.failures(panels.questions_of(asked))
-    for line in panels.edit_told(asked):
-        st.caption(plain_markdown(line))
     _caption(scene)
     frame.terminal(*commands(scene, {one.student.key: one.target for one in asked if not one.which}))
 
