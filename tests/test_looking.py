@@ -11,6 +11,7 @@ from cotdistill.saliency.settings import AttributionSettings
 from cotdistill.saliency.tables import EXAMPLE_COLUMNS, TOKEN_COLUMNS
 from cotdistill.studies import looking
 from cotdistill.studies.jobs import JobSpec
+from cotdistill.studies.look_influence import COLUMNS
 from cotdistill.studies.looks import AttributeConfig, attribute_job, checkpoints, pick_examples, task_of, trained
 from cotdistill.studies.planning import launch, plan
 from cotdistill.studies.runner import work
@@ -174,3 +175,33 @@ def test_a_config_reads_back_from_its_plain_form(store):
     config = AttributeConfig(job.identity, "dev", ("a", "b"), "0.5", "", dataclasses.replace(AttributionSettings(), method="occlusion"))
     spec = attribute_job(job, config)
     assert AttributeConfig.from_plain(spec.config) == config and spec.needs == (job.identity,)
+
+
+def test_the_alignment_of_rationale_tokens_is_told_by_checkpoint(say, store, tmp_path):
+    run = run_of(store, "post_cot").id
+    said = say(f"influence {run} --examples 12 --steps 4 --json")
+    assert said.code == 0
+    check_keys("influence", said.document)
+    assert [at["checkpoint"] for at in said.document["checkpoints"]] == ["0", "0.5", "1"] and said.document["job"] is None
+    last = said.document["checkpoints"][-1]
+    groups = {g["group"]: g for g in last["groups"]}
+    assert {"all but the label's text", "content words", "role: type"} <= set(groups) and last["type_words"]["examples"] == 12
+    own = [r for r in said.document["results"] if r["checkpoint"] == "1" and not r["label_text"]]
+    assert groups["all but the label's text"]["mean"] == pytest.approx(np.mean([r["value"] for r in own]))
+    assert {r["role"] for r in own} <= {"type", "value", "other"} and last["adam_step"]["tokens"] == 4
+    out = tmp_path / "a.parquet"
+    again = say(f"influence {run} --examples 12 --checkpoints 1 --steps 0 --job --json", "--out", str(out))
+    assert again.document["job"] is not None and set(pd.read_parquet(out)) == set(COLUMNS)
+    assert [r["value"] for r in again.document["results"]] == pytest.approx(
+        [r["value"] for r in said.document["results"] if r["checkpoint"] == "1"], rel=1e-4, abs=1e-5
+    )
+    assert "AUC" in say(f"influence {run} --examples 12 --checkpoints 1").out
+
+
+@pytest.mark.parametrize(("condition", "words", "code", "kind"), [
+    ("label_only", "", 1, "not_readable"), ("post_cot", "--split test", 2, "usage"), ("post_cot", "--checkpoints 0.9", 2, "unknown_name"),
+    ("post_cot", "--source nobody", 2, "usage"), ("post_cot", "--steps -1", 2, "usage"), ("post_cot", "--parameters few", 2, "usage"),
+])  # fmt: skip
+def test_what_cannot_be_aligned_says_why(say, store, condition, words, code, kind):
+    said = say(f"influence {run_of(store, condition).id} {words} --json")
+    assert said.code == code and said.error["kind"] == kind and said.error["hint"]

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from cotdistill import __version__
-from cotdistill.cli import app, attribute, compare, conditions, doctor, preview, queue, runs, students, study, tasks, verify, worker
+from cotdistill.cli import app, attribute, compare, conditions, doctor, influence, preview, queue, runs, students, study, tasks, verify, worker
 from cotdistill.cli.command import Command, Noun, Result
 from cotdistill.cli.output import note, printable
 from cotdistill.config import plain
@@ -24,7 +24,7 @@ from cotdistill.errors import BadRows, CotdistillError, UnknownName, UsageError
 
 NOUNS: dict[str, Noun] = {
     module.NOUN.name: module.NOUN
-    for module in (tasks, students, conditions, preview, study, runs, queue, compare, attribute, worker, verify, doctor, app)
+    for module in (tasks, students, conditions, preview, study, runs, queue, compare, attribute, influence, worker, verify, doctor, app)
 }  # fmt: skip
 
 PROGRAM = "python -m cotdistill"

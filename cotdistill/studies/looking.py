@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,10 @@ from transformers import PreTrainedModel
 from cotdistill.config import RunConfig, stable_seed
 from cotdistill.errors import NotFound
 from cotdistill.rationales.conditions import Condition, parse
-from cotdistill.students.loading import load_student, prepare_torch, read_tensors, set_weights
+from cotdistill.rationales.passage import Corpus
+from cotdistill.rationales.selection import Selection, read_selection
+from cotdistill.students.loading import load_student, positions_of, prepare_torch, read_tensors, set_weights
+from cotdistill.students.preparation import usable_rows
 from cotdistill.students.sources import tokenizer_of
 from cotdistill.students.tokens import Encoder
 from cotdistill.studies.jobs import Job
@@ -41,6 +45,13 @@ class Opened:
     model: PreTrainedModel
     counts: npt.NDArray[np.int64]
     metric: str
+    selections: Mapping[str, Selection]
+
+    @property
+    def limit(self) -> int:
+        """The longest sequence that it was trained on."""
+        positions = positions_of(self.model)
+        return min(self.run.student.max_length or positions, positions)
 
 
 def open_run(store: Store, run: int | str, checkpoint: str = "1", *, source: str = "", device: str = "cpu") -> Opened:
@@ -62,12 +73,32 @@ def open_run(store: Store, run: int | str, checkpoint: str = "1", *, source: str
     result = job.result or {}
     opened = Opened(
         job, config, parse(config.condition), share, task, encoder, model,
-        _token_counts(task, encoder, source_of(job, source)), str(result.get("metric") or "sum"),
+        _token_counts(task, encoder, source_of(job, source)), str(result.get("metric") or "sum"), selections_of(store, config),
     )  # fmt: skip
     _open[key] = opened
     while len(_open) > 1 and sum(p.numel() * p.element_size() for one in _open.values() for p in one.model.parameters()) > KEPT_BYTES:
         _open.popitem(last=False)
     return opened
+
+
+def selections_of(store: Store, run: RunConfig) -> dict[str, Selection]:
+    """The selections that a run was trained on, by selector."""
+    found = {}
+    for name, identity in run.selections.items():
+        made = store.queue.job(identity).produced
+        if "selection" not in made:
+            raise NotFound(f"The selection {name!r} of this run is gone.", "Run its study again: selections are made anew where they are missing.")
+        found[name] = read_selection(store.artifacts.path(made["selection"]), name)
+    return found
+
+
+def training_corpus(opened: Opened) -> Corpus:
+    """The rows that a run was trained on, in its order, with the selections it used."""
+    run = opened.run
+    by_source = {name: opened.task.examples("train", name or None) for name in run.sources or ("",)}
+    mine = by_source[source_of(opened.job) if run.sources else ""]
+    rows = usable_rows(by_source, run.missing_rationale) if run.sources else range(len(mine))
+    return opened.encoder.corpus([mine[i] for i in rows], opened.selections)
 
 
 def _token_counts(task: Task, encoder: Encoder, source: str) -> npt.NDArray[np.int64]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cotdistill.config import RunConfig, check, from_mapping, plain
-from cotdistill.errors import NotFound, UnknownName, UsageError
+from cotdistill.errors import NotFound, NotReadable, UnknownName, UsageError
 from cotdistill.rationales.conditions import parse
 from cotdistill.saliency.methods import METHODS
 from cotdistill.saliency.settings import AttributionSettings
@@ -145,3 +145,36 @@ def found(store: Store, spec: JobSpec) -> Job | None:
 
 def ids_of(examples: Sequence[Example]) -> tuple[str, ...]:
     return tuple(example.id for example in examples)
+
+
+@dataclass(frozen=True)
+class InfluenceConfig:
+    """Training-signal alignment over examples of one split by one student at some of its checkpoints. parameters: "blocks" or "all"; steps: for
+    how many tokens a real AdamW step is taken at each checkpoint, to see how well the ranking foretells it."""
+
+    run: str
+    split: str
+    examples: tuple[str, ...]
+    checkpoints: tuple[str, ...]
+    parameters: str = "blocks"
+    steps: int = 16
+
+    @classmethod
+    def from_plain(cls, values: Mapping[str, Any]) -> InfluenceConfig:
+        """The config of a job, as the store holds it."""
+        return cls(**{**values, "examples": tuple(values["examples"]), "checkpoints": tuple(values["checkpoints"])})
+
+
+def influence_job(job: Job, config: InfluenceConfig) -> JobSpec:
+    """The job of an alignment; UsageError for what cannot be aligned."""
+    if config.split == "test":
+        raise UsageError("Alignment is never taken on test questions.", "Choose the train split, or dev.")
+    if not parse(str(job.config["condition"])).spec.uses_rationale:
+        raise NotReadable(f"Run {job.id} was trained without rationales, so there is no rationale token to align.", "Choose a run with rationales.")
+    told = f"alignment of {len(config.examples):,} {config.split} examples · {job.label}"
+    return JobSpec("influence", plain(config), (config.run,), told, START_SECONDS + aligning_seconds(config))
+
+
+def aligning_seconds(config: InfluenceConfig) -> float:
+    """A guess of the compute: about a twentieth of a second an example and checkpoint, and the pools and real steps of each checkpoint."""
+    return len(config.checkpoints) * (0.06 * len(config.examples) + 1.0 + 0.04 * config.steps)
