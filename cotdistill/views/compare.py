@@ -52,6 +52,7 @@ def draw(store: Store) -> None:
         frame.empty("No run of this study has finished yet", "The first point appears with the first finished run.")
         return
     accuracy(store, study, summaries)
+    _inside(study, summaries, baseline)
     _differences(store, study, baseline)
     _curves(store, study, {s.condition: s.label for s in summaries})
     _table(store, study, summaries, baseline)
@@ -71,7 +72,7 @@ def accuracy(store: Store, study: Study, summaries: Sequence[results.ConditionSu
         st.caption("The first accuracy appears with the first finished run.")
         return
     chance = next((s.chance for s in summaries if s.chance is not None), None)
-    _figure(figures.accuracy(rows, chance, report.accuracy_title(rows, chance)), "accuracy")
+    frame.chart(figures.accuracy(rows, chance, report.accuracy_title(rows, chance)), "accuracy")
     first = next(s for s in summaries if s.finished)
     each = " of each world" if (spec_from_mapping(study.spec).worlds or 1) > 1 else ""
     st.caption(
@@ -83,6 +84,17 @@ def accuracy(store: Store, study: Study, summaries: Sequence[results.ConditionSu
     )
 
 
+def _inside(study: Study, summaries: Sequence[results.ConditionSummary], baseline: str) -> None:
+    """Links to page Saliency: the baseline beside any other condition."""
+    finished = [s for s in summaries if s.finished]
+    with st.popover("Look inside", icon=":material/ink_highlighter:", help="What each token counts for an answer, on page Saliency"):
+        for s in finished:
+            pair = [s.condition] if s.condition == baseline or not any(o.condition == baseline for o in finished) else [s.condition, baseline]
+            label = s.label if len(pair) == 1 else f"{s.label} beside {parse(baseline).label}"
+            query = [*frame.carry(study=study.name).items(), *(("student", condition) for condition in pair)]
+            st.page_link("pages/4_Saliency.py", label=plain_markdown(label), query_params=query)
+
+
 def _differences(store: Store, study: Study, baseline: str) -> None:
     compared = results.comparison(store, study.id, baseline)
     rows = report.difference_rows(compared)
@@ -90,7 +102,7 @@ def _differences(store: Store, study: Study, baseline: str) -> None:
     if not rows:
         st.info(plain_markdown(f"No condition can be compared with {name} yet: both need a finished run of the same replicate."))
         return
-    _figure(figures.forest(rows, name, report.difference_title(rows, name)), "forest")
+    frame.chart(figures.forest(rows, name, report.difference_title(rows, name)), "forest")
     kinds = list(dict.fromkeys(row.kind for row in compared.rows))
     st.caption(
         plain_markdown(
@@ -112,7 +124,7 @@ def _curves(store: Store, study: Study, labels: dict[str, str]) -> None:
         axis = frame.choose("Against", list(AXES), key="against", told=lambda a: AXES[a])
     title, share = CURVES[name]
     rows = report.curve_rows(table, labels, name, axis)
-    _figure(figures.curves(rows, AXES[axis], title, report.curve_title(rows, title, share=share), share=share), "curves")
+    frame.chart(figures.curves(rows, AXES[axis], title, report.curve_title(rows, title, share=share), share=share), "curves")
     st.caption(plain_markdown("Strong line: mean over replicates; faint lines: each of them. Dotted: controls; dashed: transformed rationales."))
 
 
@@ -150,7 +162,3 @@ def _table(store: Store, study: Study, summaries: list[results.ConditionSummary]
         command("study", "show", study.name),
         command("runs", "list", "--study", study.name, "--json"),
     )
-
-
-def _figure(figure: object, key: str) -> None:
-    st.plotly_chart(figure, key=key, config={"displaylogo": False, "modeBarButtonsToRemove": ["lasso2d", "select2d", "autoScale2d"]})

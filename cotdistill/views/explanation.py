@@ -6,7 +6,7 @@ Plain data, no HTML. A score of NaN means that nothing can be read there, which 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -155,3 +155,47 @@ def masses(given: Explanation) -> list[Mass]:
 def largest(given: Sequence[Explanation], unit: str) -> float:
     """The largest absolute score of any mark: what a scale shared by these must reach. 0 where nothing has a score."""
     return max((abs(mark.score) for one in given for mark in marks(one, unit) if not math.isnan(mark.score)), default=0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """Each rationale token (or word, sentence) explained by itself. rows: what is explained; columns: what it is explained onto, with their spans;
+    values: (rows x columns), NaN where nothing can be read; shares: by span, what it bears of the absolute scores, averaged over rows."""
+
+    rows: Sequence[str]
+    columns: Sequence[str]
+    segments: Sequence[str]
+    values: Sequence[Sequence[float]]
+    shares: Mapping[str, float]
+
+
+def matrix(given: Sequence[Explanation], unit: str = "token") -> Matrix:
+    """From one explanation a rationale token. Log-probabilities of tokens add up to that of their word, so their scores do as well."""
+    if not given:
+        return Matrix((), (), (), (), {})
+    first = given[0]
+    keys = {"token": range(len(first.pieces)), "word": first.words, "sentence": first.sentences}[unit]
+    scored = [c for c in range(len(first.pieces)) if any(not math.isnan(one.scores[c]) for one in given)]
+    columns = [list(group) for _, group in groupby(scored, key=lambda c: (first.segments[c], keys[c]))]
+    rows = [list(group) for _, group in groupby(given, key=lambda one: keys[one.first])]
+    values = [[_sum(one.scores[c] for one in row for c in column) for column in columns] for row in rows]
+    names = [first.segments[column[0]] for column in columns]
+    spread = []
+    for line in values:
+        whole = math.fsum(abs(v) for v in line if not math.isnan(v))
+        if whole:
+            spread.append({s: _sum(abs(v) for v, n in zip(line, names, strict=True) if n == s) / whole for s in names})
+    shares = {s: math.fsum(0.0 if math.isnan(one[s]) else one[s] for one in spread) / len(spread) for s in dict.fromkeys(names)} if spread else {}
+    return Matrix(
+        ["".join(first.pieces[one.first] for one in row) for row in rows],
+        ["".join(first.pieces[c] for c in column) for column in columns],
+        names,
+        values,
+        shares,
+    )
+
+
+def _sum(values: Iterable[float]) -> float:
+    """The sum of what has a score; NaN where nothing has."""
+    known = [value for value in values if not math.isnan(value)]
+    return math.fsum(known) if known else math.nan

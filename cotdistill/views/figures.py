@@ -87,18 +87,19 @@ def template() -> Any:
     )
 
 
-def _figure(title: str, rows: int | None = None, height: int | None = None) -> Any:
+def titled(title: str, rows: int | None = None, height: int | None = None) -> Any:
+    """An empty figure of the one template with its title; as high as its rows need, or `height`."""
     import plotly.graph_objects as go
 
     figure = go.Figure()
-    figure.update_layout(template=template(), title_text=_safe(title), height=height or AROUND + ROW_HEIGHT * (rows or 1))
+    figure.update_layout(template=template(), title_text=safe(title), height=height or AROUND + ROW_HEIGHT * (rows or 1))
     return figure
 
 
 def accuracy(rows: Sequence[AccuracyRow], chance: float | None, title: str) -> Any:
     """Accuracy by condition, best on top: every replicate a point, the mean, its interval, and the chance line."""
     ordered = sorted(rows, key=lambda row: row.mean)
-    figure = _figure(title, len(ordered))
+    figure = titled(title, len(ordered))
     for place, row in enumerate(ordered):
         seen = look(row.condition)
         if row.low is not None and row.high is not None:
@@ -109,14 +110,14 @@ def accuracy(rows: Sequence[AccuracyRow], chance: float | None, title: str) -> A
             mode="markers",
             marker={"symbol": "line-ns", "size": 9, "line": {"width": 1.6, "color": seen.color}},
             opacity=0.85,
-            hovertemplate=[f"{_safe(row.label)}, replicate {i}: {percent(value)}<extra></extra>" for i, value in enumerate(row.replicates)],
+            hovertemplate=[f"{safe(row.label)}, replicate {i}: {percent(value)}<extra></extra>" for i, value in enumerate(row.replicates)],
         )
         figure.add_scatter(
             x=[100 * row.mean],
             y=[place],
             mode="markers",
             marker={"symbol": seen.mark, "size": 12, "color": seen.color, "line": {"width": 1.8, "color": seen.color}},
-            hovertemplate=f"{_safe(row.label)}: {percent(row.mean)}<extra></extra>",
+            hovertemplate=f"{safe(row.label)}: {percent(row.mean)}<extra></extra>",
         )
         missing = f"  ({len(row.replicates)} of {row.planned})" if len(row.replicates) < row.planned else ""
         figure.add_annotation(
@@ -144,7 +145,7 @@ def accuracy(rows: Sequence[AccuracyRow], chance: float | None, title: str) -> A
 def forest(rows: Sequence[DifferenceRow], baseline: str, title: str) -> Any:
     """Differences to the baseline in points, largest on top, each with its interval and its verdict in a word."""
     ordered = sorted(rows, key=lambda row: row.difference)
-    figure = _figure(title, len(ordered))
+    figure = titled(title, len(ordered))
     figure.add_vline(x=0, line={"width": 1.4, "color": GROUND})
     for place, row in enumerate(ordered):
         seen = look(row.condition)
@@ -156,12 +157,12 @@ def forest(rows: Sequence[DifferenceRow], baseline: str, title: str) -> Any:
             y=[place],
             mode="markers",
             marker={"symbol": seen.mark, "size": 12, "color": seen.color, "line": {"width": 1.8, "color": seen.color}},
-            hovertemplate=f"{_safe(told)}<extra></extra>",
+            hovertemplate=f"{safe(told)}<extra></extra>",
         )
-        text = f"<b>{points(row.difference)}</b>  <span style='color:{row.color}'>{_safe(row.word)}</span>"
+        text = f"<b>{points(row.difference)}</b>  <span style='color:{row.color}'>{safe(row.word)}</span>"
         figure.add_annotation(x=1.0, xref="paper", y=place, text=text, showarrow=False, xanchor="left", align="left", xshift=10, font_size=13)
     _rows_axis(figure, ordered)
-    figure.update_xaxes(title_text=f"points of accuracy against {_safe(baseline)}")
+    figure.update_xaxes(title_text=f"points of accuracy against {safe(baseline)}")
     figure.update_layout(margin_r=190)
     return figure
 
@@ -169,7 +170,7 @@ def forest(rows: Sequence[DifferenceRow], baseline: str, title: str) -> Any:
 def curves(shown: Sequence[Curve], x_title: str, y_title: str, title: str, *, share: bool) -> Any:
     """Learning curves by condition: the mean strong, each replicate faint, the name at the end of its line. share: y is a share, drawn in percent."""
     factor = 100.0 if share else 1.0
-    figure = _figure(title, height=440)
+    figure = titled(title, height=440)
     ends: list[tuple[float, Curve]] = []
     for curve in shown:
         seen = look(curve.condition)
@@ -183,7 +184,7 @@ def curves(shown: Sequence[Curve], x_title: str, y_title: str, title: str, *, sh
             mode="lines+markers" if len(curve.x) < 30 else "lines",
             line={"color": seen.color, "width": 2.2, "dash": seen.dash},
             marker={"symbol": seen.mark, "size": 7},
-            hovertemplate=f"{_safe(curve.label)}: %{{y:.3~g}}<extra></extra>",
+            hovertemplate=f"{safe(curve.label)}: %{{y:.3~g}}<extra></extra>",
         )
         if curve.y:
             ends.append((factor * curve.y[-1], curve))
@@ -197,15 +198,15 @@ def curves(shown: Sequence[Curve], x_title: str, y_title: str, title: str, *, sh
 def bars(counts: Mapping[str, int], title: str, x_title: str) -> Any:
     """How often each thing occurs, the most frequent on top."""
     ordered = sorted(counts.items(), key=lambda pair: pair[1])
-    figure = _figure(title, height=AROUND + 20 * len(ordered))
+    figure = titled(title, height=AROUND + 20 * len(ordered))
     figure.add_bar(
         x=[number for _, number in ordered],
         y=list(range(len(ordered))),
         orientation="h",
         marker_color=tint(GROUND, 0.75),
-        hovertemplate=[f"{_safe(name)}: {number:,}<extra></extra>" for name, number in ordered],
+        hovertemplate=[f"{safe(name)}: {number:,}<extra></extra>" for name, number in ordered],
     )
-    figure.update_yaxes(tickvals=list(range(len(ordered))), ticktext=[_safe(name) for name, _ in ordered], showgrid=False, fixedrange=True)
+    figure.update_yaxes(tickvals=list(range(len(ordered))), ticktext=[safe(name) for name, _ in ordered], showgrid=False, fixedrange=True)
     figure.update_xaxes(title_text=x_title, rangemode="tozero")
     return figure
 
@@ -230,7 +231,7 @@ def _name_ends(figure: Any, ends: list[tuple[float, Curve]]) -> None:
             x=1.0,
             xref="paper",
             y=at + shift,
-            text=_safe(curve.label),
+            text=safe(curve.label),
             showarrow=False,
             xanchor="left",
             xshift=8,
@@ -240,19 +241,19 @@ def _name_ends(figure: Any, ends: list[tuple[float, Curve]]) -> None:
 
 def _bar(figure: Any, low: float, high: float, place: int, color: str, told: str) -> None:
     figure.add_scatter(
-        x=[low, high], y=[place, place], mode="lines", line={"color": tint(color, 0.45), "width": 5}, hovertemplate=f"{_safe(told)}<extra></extra>"
+        x=[low, high], y=[place, place], mode="lines", line={"color": tint(color, 0.45), "width": 5}, hovertemplate=f"{safe(told)}<extra></extra>"
     )
 
 
 def _rows_axis(figure: Any, rows: Sequence[AccuracyRow | DifferenceRow]) -> None:
     """One row a condition, its name in the condition's own colour."""
-    names = [f"<span style='color:{hue(row.condition)}'>{_safe(row.label)}</span>" for row in rows]
+    names = [f"<span style='color:{hue(row.condition)}'>{safe(row.label)}</span>" for row in rows]
     figure.update_yaxes(
         tickvals=list(range(len(rows))), ticktext=names, tickfont_size=13, range=[-0.6, len(rows) - 0.3], showgrid=False, fixedrange=True
     )
     figure.update_layout(margin_r=90)
 
 
-def _safe(text: str) -> str:
+def safe(text: str) -> str:
     """Plotly reads a few tags in texts; what comes from data is shown as it stands."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

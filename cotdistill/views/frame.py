@@ -115,6 +115,11 @@ def section(text: str, caption: str = "") -> None:
         st.caption(plain_markdown(caption))
 
 
+def chart(figure: object, key: str) -> None:
+    """A Plotly figure with the tools that help and without those that do not."""
+    st.plotly_chart(figure, key=key, config={"displaylogo": False, "modeBarButtonsToRemove": ["lasso2d", "select2d", "autoScale2d"]})
+
+
 def choose(
     label: str,
     options: Sequence[str],

@@ -14,7 +14,7 @@ from cotdistill.studies.jobs import Study
 from cotdistill.studies.looks import checkpoints
 from cotdistill.studies.store import Store
 from cotdistill.tasks.example import Example
-from cotdistill.views import aims, answered, asking, editing, finding, frame, heat, panels, picking, queue
+from cotdistill.views import aims, answered, asking, editing, finding, frame, heat, panels, picking, queue, tokenwise
 from cotdistill.views.explanation import UNITS
 from cotdistill.views.picking import Student
 from cotdistill.views.scene import Scene, commands, example_for, reading_of, task_of_student
@@ -49,7 +49,11 @@ def draw(store: Store) -> None:
     with right:
         methods = picking.methods()
     scene = _scene(store, study, students, methods)
-    if scene is not None:
+    if scene is None:
+        return
+    if scene.aim.kind == "rationale":
+        tokenwise.draw(scene)
+    else:
         _look(scene)
 
 

@@ -1,0 +1,69 @@
+"""Each rationale token explained by itself, onto all that stands before it: one matrix a student. Where does a written rationale come from?"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import streamlit as st
+
+from cotdistill.views import asking, frame, heat, panels, saliency_figures
+from cotdistill.views.explanation import Matrix, matrix
+from cotdistill.views.heat import Scale
+from cotdistill.views.picking import method_name
+from cotdistill.views.scene import Scene, commands
+from cotdistill.views.wording import capital, listed, plain_markdown
+
+# How the spans are called where a rationale token is explained: its own span is what was written before it.
+SPANS = {"rationale": "earlier rationale"}
+
+
+def draw(scene: Scene) -> None:
+    """By the first method in view; the matrices share one scale."""
+    method = scene.methods[0]
+    scene = dataclasses.replace(scene, methods=(method,))
+    asked = panels.ask(scene)
+    title, place = st.empty(), st.container()
+    asking.wait(panels.questions_of(asked), lambda: None, "Explaining every token of the rationale")
+    asking.failures(panels.questions_of(asked))
+    found = [(one, matrix(explained, scene.unit)) for one in asked if (explained := one.found(method))]
+    if found:
+        title.subheader(plain_markdown(_headline([(one.student.condition.label, m) for one, m in found if not one.which])), anchor=False)
+    limit = max((abs(v) for _, m in found for line in m.values for v in line if v == v), default=0.0)
+    scale = heat.signed_scale(limit) if panels.is_signed(scene, method) else heat.length_scale(limit, panels.LENGTHS.get(method, "nats"))
+    with place:
+        if found:
+            st.html(heat.legend(scale, _says(scale)))
+        for one in asked:
+            name = f"{one.student.label}{', edited' if one.which else ''}"
+            mine = next((m for other, m in found if other is one), None)
+            if mine is not None:
+                frame.chart(saliency_figures.matrix(mine, scale, f"{capital(name)}: {_shares(mine)}"), f"matrix.{one.student.key}.{one.which}")
+            elif one.refused:
+                st.caption(plain_markdown(f"{name}: {one.refused}"))
+    drawn = f" Only the first {saliency_figures.MOST_ROWS} are drawn." if any(len(m.rows) > saliency_figures.MOST_ROWS for _, m in found) else ""
+    st.caption(
+        plain_markdown(
+            f"One example of {scene.split}; {method_name(method)}. Each row is a {scene.unit} of the rationale, read from left to right: what "
+            f"speaks for it among all that stands before it. Shares are of absolute scores, averaged over rows.{drawn}"
+        )
+    )
+    frame.terminal(*commands(scene, {one.student.key: one.target for one in asked if not one.which}))
+
+
+def _says(scale: Scale) -> str:
+    return "blue speaks for the token of the row; orange against it (nats)" if scale.signed else f"how much, without a sign ({scale.unit})"
+
+
+def _shares(given: Matrix) -> str:
+    ordered = sorted(given.shares.items(), key=lambda pair: -pair[1])
+    return ", ".join(f"{100 * share:.0f} % {SPANS.get(span, span)}" for span, share in ordered if share >= 0.005) or "nothing to read"
+
+
+def _headline(found: list[tuple[str, Matrix]]) -> str:
+    """Which span the rationale rests on most, by student."""
+    tops = [(name, max(m.shares, key=lambda s: m.shares[s]), m) for name, m in found if m.shares]
+    if tops and {span for _, span, _ in tops} == {"rationale"}:
+        told = [f"{100 * m.shares['rationale']:.0f} % for {name}" for name, _, m in tops]
+        return f"The rationale rests most on what is written before it: {listed(dict.fromkeys(told))}"
+    told = [f"{name}'s rationale rests {100 * m.shares[span]:.0f} % on the {SPANS.get(span, span)}" for name, span, m in tops]
+    return capital(listed(dict.fromkeys(told))) or "What the rationale rests on"
