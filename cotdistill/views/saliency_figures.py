@@ -54,9 +54,9 @@ def matrix(given: Matrix, scale: Scale, title: str) -> Any:
 def colors(scale: Scale) -> list[list[Any]]:
     """The scale as Plotly takes it: nothing in the middle, so that the page's own ground shows through."""
     more, less = (scale.background(value) for value in (scale.limit, -scale.limit))
-    half = [[0.0, _rgba(f"{more[:7]}00")], [1.0, _rgba(more)]]
+    half = [(0.0, _rgba(f"{more[:7]}00")), (1.0, _rgba(more))]
     if not scale.signed:
-        return half
+        return [list(stop) for stop in half]
     # Both ends fade in their own colour; blended into each other they would be grey around zero.
     return [[0.0, _rgba(less)], [0.5, _rgba(f"{less[:7]}00")], *([0.5 + place / 2, color] for place, color in half)]
 
