@@ -179,23 +179,23 @@ def test_a_config_reads_back_from_its_plain_form(store):
 
 def test_the_alignment_of_rationale_tokens_is_told_by_checkpoint(say, store, tmp_path):
     run = run_of(store, "post_cot").id
-    said = say(f"influence {run} --examples 12 --steps 4 --json")
+    said = say(f"influence {run} --examples 6 --steps 4 --json")
     assert said.code == 0
     check_keys("influence", said.document)
     assert [at["checkpoint"] for at in said.document["checkpoints"]] == ["0", "0.5", "1"] and said.document["job"] is None
     last = said.document["checkpoints"][-1]
     groups = {g["group"]: g for g in last["groups"]}
-    assert {"all but the label's text", "content words", "role: type"} <= set(groups) and last["type_words"]["examples"] == 12
+    assert {"all but the label's text", "content words", "role: type"} <= set(groups) and last["type_words"]["examples"] == 6
     own = [r for r in said.document["results"] if r["checkpoint"] == "1" and not r["label_text"]]
     assert groups["all but the label's text"]["mean"] == pytest.approx(np.mean([r["value"] for r in own]))
     assert {r["role"] for r in own} <= {"type", "value", "other"} and last["adam_step"]["tokens"] == 4
     out = tmp_path / "a.parquet"
-    again = say(f"influence {run} --examples 12 --checkpoints 1 --steps 0 --job --json", "--out", str(out))
+    again = say(f"influence {run} --examples 6 --checkpoints 1 --steps 0 --job --json", "--out", str(out))
     assert again.document["job"] is not None and set(pd.read_parquet(out)) == set(COLUMNS)
     assert [r["value"] for r in again.document["results"]] == pytest.approx(
         [r["value"] for r in said.document["results"] if r["checkpoint"] == "1"], rel=1e-4, abs=1e-5
     )
-    assert "AUC" in say(f"influence {run} --examples 12 --checkpoints 1").out
+    assert "AUC" in say(f"influence {run} --examples 6 --checkpoints 1").out
 
 
 @pytest.mark.parametrize(("condition", "words", "code", "kind"), [

@@ -1,0 +1,139 @@
+"""Attributions over many examples: mass by span, place, word class and word; each mean with n and its interval over clusters of examples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from cotdistill.statistics.intervals import numbered, one_replicate
+
+# Spans whose masses are compared; cues belong to the template.
+SPANS = ("question", "choices", "label", "rationale")
+DECILES = 10
+# A word is ranked once it has been scored so often.
+LEAST = 5
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean over examples with its 95 % interval (None below two clusters); n examples in so many clusters."""
+
+    name: str
+    mean: float
+    low: float | None
+    high: float | None
+    examples: int
+    clusters: int
+    tokens: int
+
+
+def readable(tokens: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a token table (see tables.TOKEN_COLUMNS) that bear a score."""
+    return tokens[tokens["score"].notna()]
+
+
+def words(tokens: pd.DataFrame) -> pd.DataFrame:
+    """One row a word: its score is the sum of its tokens'. Columns as in a token table, without those that only tokens have."""
+    return _joined(tokens, "word")
+
+
+def sentences(tokens: pd.DataFrame) -> pd.DataFrame:
+    """One row a sentence: its score is the sum of its tokens'."""
+    return _joined(tokens, "sentence")
+
+
+def _joined(tokens: pd.DataFrame, unit: str) -> pd.DataFrame:
+    keys = ["example", "target_at", "segment", unit]
+    found = readable(tokens).groupby(keys, sort=False).agg(
+        cluster=("cluster", "first"), text=("text", "".join), column=("column", "min"), origin=("origin", "min"),
+        word_text=("word_text", "first"), word_class=("word_class", "first"), score=("score", "sum"),
+    )  # fmt: skip
+    return found.reset_index()
+
+
+def by_span(tokens: pd.DataFrame) -> list[Mean]:
+    """The share of an example's absolute mass in each span; the shares of an example add up to one."""
+    return _shares(readable(tokens), "segment", SPANS)
+
+
+def by_class(tokens: pd.DataFrame) -> list[Mean]:
+    """The mean absolute score of a content word's and a function word's token, in units of the example's mean over all its tokens."""
+    return _relative(readable(tokens), "word_class", ("content", "function"))
+
+
+def per_token(tokens: pd.DataFrame) -> list[Mean]:
+    """The mean absolute score of a token of each span, in units of the example's mean over all its tokens: spans differ in length."""
+    return _relative(readable(tokens), "segment", SPANS)
+
+
+def by_place(tokens: pd.DataFrame, segment: str = "rationale") -> list[Mean]:
+    """The mean absolute score by tenth of a span, in units of the example's mean over the span."""
+    mine = readable(tokens)
+    mine = mine[mine["segment"] == segment].copy()
+    if mine.empty:
+        return []
+    size = mine.groupby(["example", "target_at"])["column"].transform("size")
+    place = mine.groupby(["example", "target_at"]).cumcount()
+    mine["tenth"] = (place * DECILES // size).clip(upper=DECILES - 1).astype(str)
+    return _relative(mine, "tenth", [str(i) for i in range(DECILES)])
+
+
+def question_against_rationale(tokens: pd.DataFrame) -> Mean | None:
+    """The rationale's share of the absolute mass of question, choices and rationale; None where no rationale bears scores."""
+    mine = readable(tokens)
+    mine = mine[mine["segment"].isin(["question", "choices", "rationale"])]
+    if not (mine["segment"] == "rationale").any():
+        return None
+    return next((m for m in _shares(mine, "segment", ("rationale",))), None)
+
+
+def top_words(tokens: pd.DataFrame, segment: str = "rationale", most: int = 15, *, absolute: bool = False) -> list[Mean]:
+    """The words of a span with the largest mean score (absolute score for methods without a sign), case folded, scored at least LEAST times."""
+    mine = words(tokens)
+    mine = mine[mine["segment"] == segment]
+    if mine.empty:
+        return []
+    mine = mine.assign(score=mine["score"].abs() if absolute else mine["score"], name=mine["word_text"].str.casefold())
+    counted = mine.groupby("name")["score"].agg(["mean", "size"])
+    ranked = counted[counted["size"] >= LEAST].sort_values(["mean"], ascending=False).head(most)
+    return [_mean(str(name), mine[mine["name"] == name], "score") for name in ranked.index]
+
+
+def _shares(mine: pd.DataFrame, key: str, names: Sequence[str]) -> list[Mean]:
+    mass = mine.assign(score=mine["score"].abs())
+    each = mass.pivot_table(index=["example", "target_at", "cluster"], columns=key, values="score", aggfunc="sum", fill_value=0.0)
+    whole = each.sum(axis=1)
+    each = each[whole > 0].div(whole[whole > 0], axis=0).reset_index()
+    counts = mine.groupby(key).size()
+    return [_mean(name, each, name, int(counts[name])) for name in names if name in each]
+
+
+def _relative(mine: pd.DataFrame, key: str, names: Sequence[str]) -> list[Mean]:
+    mass = mine.assign(score=mine["score"].abs())
+    level = mass.groupby(["example", "target_at"])["score"].transform("mean")
+    mass = mass[level > 0].assign(score=(mass["score"] / level)[level > 0])
+    each = mass.groupby(["example", "target_at", "cluster", key])["score"].mean().reset_index()
+    counts = mine.groupby(key).size()
+    return [_mean(name, each[each[key] == name], "score", int(counts[name])) for name in names if (each[key] == name).any()]
+
+
+def _mean(name: str, rows: pd.DataFrame, column: str, tokens: int | None = None) -> Mean:
+    values, names = rows[column].to_numpy(dtype=float), [str(c) for c in rows["cluster"]]
+    n = int(rows["example"].nunique())
+    if len(set(names)) < 2:
+        return Mean(name, float(values.mean()), None, None, n, len(set(names)), len(rows) if tokens is None else tokens)
+    found = one_replicate(values, numbered(names))
+    return Mean(name, found.mean, found.low, found.high, n, len(set(names)), len(rows) if tokens is None else tokens)
+
+
+def scores_by_example(tokens: pd.DataFrame) -> dict[tuple[str, int], npt.NDArray[np.float64]]:
+    """(example, target_at) -> (n,) scores by column, NaN where nothing can be read: what stability compares."""
+    ordered = tokens.sort_values(["example", "target_at", "column"])
+    keys = list(zip(ordered["example"].astype(str), ordered["target_at"].astype(int), strict=True))
+    scores = ordered["score"].to_numpy(dtype=float)
+    starts = [i for i, key in enumerate(keys) if not i or key != keys[i - 1]]
+    return {keys[start]: scores[start:end] for start, end in zip(starts, [*starts[1:], len(keys)], strict=True)}

@@ -1,0 +1,108 @@
+"""How far two attributions of the same examples agree: between replicates, methods or checkpoints; always beside what chance would give."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import rankdata
+
+from cotdistill.statistics.intervals import Interval, numbered, one_replicate
+
+Values = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Two attributions over n examples. rank: mean Spearman correlation (chance: 0); overlap: mean share of the k highest tokens that both name;
+    chance: what a random choice of k tokens would share, k / n of the example. low, high: 95 % intervals over clusters, None below two."""
+
+    one: str
+    other: str
+    examples: int
+    clusters: int
+    rank: float
+    rank_low: float | None
+    rank_high: float | None
+    k: int
+    overlap: float
+    overlap_low: float | None
+    overlap_high: float | None
+    chance: float
+
+
+def spearman(one: Values, other: Values) -> float | None:
+    """Spearman's rank correlation of two score arrays, ties by their mean rank; None where either does not vary or fewer than three are left."""
+    if len(one) < 3:
+        return None
+    a, b = rankdata(one), rankdata(other)
+    a, b = a - a.mean(), b - b.mean()
+    size = float(np.sqrt((a * a).sum() * (b * b).sum()))
+    return float((a * b).sum() / size) if size > 0 else None
+
+
+def top(scores: Values, k: int) -> set[int]:
+    """The places of the k highest scores, ties to the earlier."""
+    return set(np.argsort(-scores, kind="stable")[:k].tolist())
+
+
+def agreement(
+    one: Mapping[tuple[str, int], Values],
+    other: Mapping[tuple[str, int], Values],
+    clusters: Mapping[str, str],
+    *,
+    k: int = 5,
+    names: tuple[str, str] = ("", ""),
+    absolute: bool = False,
+) -> Agreement | None:
+    """Agreement over the examples that both have scored, on the columns that both can read; None if there are none.
+
+    absolute: compare how much instead of in which direction, for a signed method beside an unsigned one.
+    """
+    ranks: list[tuple[str, float]] = []
+    shared: list[tuple[str, float, float]] = []
+    for key in sorted(set(one) & set(other)):
+        a, b = one[key], other[key]
+        if len(a) != len(b):
+            continue
+        both = ~np.isnan(a) & ~np.isnan(b)
+        a, b = (np.abs(a[both]), np.abs(b[both])) if absolute else (a[both], b[both])
+        n = len(a)
+        if n < 3:
+            continue
+        if (rank := spearman(a, b)) is not None:
+            ranks.append((clusters[key[0]], rank))
+        size = min(k, n)
+        shared.append((clusters[key[0]], len(top(a, size) & top(b, size)) / size, size / n))
+    if not ranks:
+        return None
+    by_rank = _over([value for _, value in ranks], [cluster for cluster, _ in ranks])
+    by_overlap = _over([value for _, value, _ in shared], [cluster for cluster, _, _ in shared])
+    return Agreement(
+        names[0], names[1], len(shared), len({c for c, _, _ in shared}), by_rank.mean, by_rank.low, by_rank.high, k,
+        by_overlap.mean, by_overlap.low, by_overlap.high, float(np.mean([chance for _, _, chance in shared])),
+    )  # fmt: skip
+
+
+def every_pair(
+    scored: Mapping[str, Mapping[tuple[str, int], Values]], clusters: Mapping[str, str], *, k: int = 5, unsigned: Sequence[str] = ()
+) -> list[Agreement]:
+    """Agreement of every two of several attributions, by name; where one of the two is in `unsigned`, absolute scores are compared."""
+    names = list(scored)
+    found = []
+    for i, one in enumerate(names):
+        for other in names[i + 1 :]:
+            absolute = one in unsigned or other in unsigned
+            pair = agreement(scored[one], scored[other], clusters, k=k, names=(one, other), absolute=absolute)
+            if pair is not None:
+                found.append(pair)
+    return found
+
+
+def _over(values: Sequence[float], clusters: Sequence[str]) -> Interval:
+    array = np.asarray(values, float)
+    if len(set(clusters)) < 2:
+        return Interval(float(array.mean()), None, None, None, None, "none", "too few examples for an interval")
+    return one_replicate(array, numbered(list(clusters)))
