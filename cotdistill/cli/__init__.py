@@ -16,15 +16,34 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from cotdistill import __version__
-from cotdistill.cli import app, attribute, compare, conditions, doctor, influence, preview, queue, runs, students, study, tasks, verify, worker
+from cotdistill.cli import (
+    app,
+    attribute,
+    compare,
+    conditions,
+    doctor,
+    faithfulness,
+    influence,
+    preview,
+    queue,
+    runs,
+    students,
+    study,
+    tasks,
+    verify,
+    worker,
+)
 from cotdistill.cli.command import Command, Noun, Result
 from cotdistill.cli.output import note, printable
 from cotdistill.config import plain
 from cotdistill.errors import BadRows, CotdistillError, UnknownName, UsageError
 
 NOUNS: dict[str, Noun] = {
-    module.NOUN.name: module.NOUN
-    for module in (tasks, students, conditions, preview, study, runs, queue, compare, attribute, influence, worker, verify, doctor, app)
+    noun.name: noun
+    for noun in (
+        tasks.NOUN, students.NOUN, conditions.NOUN, preview.NOUN, study.NOUN, runs.NOUN, queue.NOUN, compare.NOUN, attribute.NOUN, influence.NOUN,
+        faithfulness.NOUN, faithfulness.STABILITY, worker.NOUN, verify.NOUN, doctor.NOUN, app.NOUN,
+    )
 }  # fmt: skip
 
 PROGRAM = "python -m cotdistill"

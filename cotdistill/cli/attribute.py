@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -11,6 +12,7 @@ from cotdistill.cli.command import Command, Noun, Result
 from cotdistill.cli.looking import add_settings, add_where, at_once_or_job, settings_of, write_table
 from cotdistill.cli.output import printable, table
 from cotdistill.saliency.methods import METHODS
+from cotdistill.saliency.settings import AttributionSettings
 from cotdistill.saliency.tables import EXAMPLE_COLUMNS, TOKEN_COLUMNS
 from cotdistill.studies.jobs import Job
 from cotdistill.studies.looks import (
@@ -25,6 +27,7 @@ from cotdistill.studies.looks import (
     trained,
 )
 from cotdistill.studies.store import Store
+from cotdistill.tasks.example import Example
 from cotdistill.views.wording import plural
 
 # Explanations whose tokens are printed in full; the rest goes to --out or --json.
@@ -39,8 +42,30 @@ def attribute(arguments: argparse.Namespace) -> Result:
     job = trained(store, arguments.run)
     checkpoint = checked_checkpoint(job, arguments.checkpoint)
     examples = pick_examples(task_of(store, job), arguments.split, arguments.examples, source_of(job, arguments.source))
-    config = AttributeConfig(job.identity, arguments.split, ids_of(examples), checkpoint, arguments.source, settings_of(arguments))
-    spec = attribute_job(job, config)
+    settings = settings_of(arguments)
+    tokens, told, summary_, number = attribution_tables(store, job, checkpoint, arguments.split, examples, arguments.source, settings, arguments.job)
+    out = write_table(arguments.out, tokens)
+    document = {
+        "run": job.id,
+        "condition": job.config["condition"],
+        "checkpoint": checkpoint,
+        "split": arguments.split,
+        "method": settings.method,
+        "signed": METHODS.get(settings.method).signed,
+        "target": settings.target,
+        "job": number,
+        "out": out,
+        **summary_,
+        "results": _results(tokens, told, with_tokens=out is None),
+    }
+    return Result(document, _text(document, job))
+
+
+def attribution_tables(
+    store: Store, job: Job, checkpoint: str, split: str, examples: Sequence[Example], source: str, settings: AttributionSettings, as_job: bool
+) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any], int | None]:
+    """The tables of tokens and of explanations, their summary, and the number of the job (None when it was done at once)."""
+    config = AttributeConfig(job.identity, split, ids_of(examples), checkpoint, source, settings)
 
     def compute() -> Tables:
         # Imported here: torch is loaded only when there is something to compute.
@@ -53,22 +78,8 @@ def attribute(arguments: argparse.Namespace) -> Result:
     def read(done: Job) -> Tables:
         return store.artifacts.table(done.produced["tokens"]), store.artifacts.table(done.produced["examples"]), dict(done.result or {})
 
-    (tokens, told, summary_), number = at_once_or_job(store, spec, seconds_for(config), arguments.job, compute, read)
-    out = write_table(arguments.out, tokens)
-    document = {
-        "run": job.id,
-        "condition": job.config["condition"],
-        "checkpoint": checkpoint,
-        "split": arguments.split,
-        "method": config.settings.method,
-        "signed": METHODS.get(config.settings.method).signed,
-        "target": config.settings.target,
-        "job": number,
-        "out": out,
-        **summary_,
-        "results": _results(tokens, told, with_tokens=out is None),
-    }
-    return Result(document, _text(document, job))
+    (tokens, told, counted), number = at_once_or_job(store, attribute_job(job, config), seconds_for(config), as_job, compute, read)
+    return tokens, told, counted, number
 
 
 def _results(tokens: pd.DataFrame, told: pd.DataFrame, *, with_tokens: bool) -> list[dict[str, Any]]:

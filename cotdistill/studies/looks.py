@@ -178,3 +178,37 @@ def influence_job(job: Job, config: InfluenceConfig) -> JobSpec:
 def aligning_seconds(config: InfluenceConfig) -> float:
     """A guess of the compute: about a twentieth of a second an example and checkpoint, and the pools and real steps of each checkpoint."""
     return len(config.checkpoints) * (0.06 * len(config.examples) + 1.0 + 0.04 * config.steps)
+
+
+@dataclass(frozen=True)
+class FaithfulnessConfig:
+    """Whether the ranking of a method says what a student uses. orders: random orders an example that it is held against."""
+
+    run: str
+    split: str
+    examples: tuple[str, ...]
+    checkpoint: str = "1"
+    source: str = ""
+    orders: int = 10
+    settings: AttributionSettings = field(default_factory=AttributionSettings)
+
+    @classmethod
+    def from_plain(cls, values: Mapping[str, Any]) -> FaithfulnessConfig:
+        """The config of a job, as the store holds it."""
+        return cls(**{**values, "examples": tuple(values["examples"]), "settings": from_mapping(AttributionSettings, values["settings"])})
+
+
+def faithfulness_job(job: Job, config: FaithfulnessConfig) -> JobSpec:
+    """The job that judges a method; NotReadable for a target that is no answer."""
+    check(config.settings)
+    METHODS.get(config.settings.method)
+    if not parse_target(config.settings.target).of_label:
+        raise NotReadable("Faithfulness is judged on the answer, and this target is none.", "Choose a label or a contrast.")
+    told = f"faithfulness of {config.settings.method.replace('_', ' ')} on {len(config.examples):,} {config.split} examples · {job.label}"
+    return JobSpec("faithfulness", plain(config), (config.run,), told, START_SECONDS + judging_seconds(config))
+
+
+def judging_seconds(config: FaithfulnessConfig) -> float:
+    """A guess of the compute: the attributions, 16 passes an order, and one a token."""
+    passes = PASSES.get(config.settings.method, 6) + 16 * (config.orders + 1) + 40
+    return len(config.examples) * passes / PASSES_PER_SECOND
