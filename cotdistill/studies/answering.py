@@ -5,6 +5,9 @@
  "choices": [[label, text]], "answer", "rationale"}}
                                 -> {"reading", "explanations", "probabilities", "predicted", "gold", "not_readable", "seconds"}
 {"do": "answers", "run", "checkpoint", "source", "split"}   -> {"ids", "correct"}: which examples the student answers rightly, asked as above
+{"do": "influence", "run", "checkpoint", "split", "example"}
+                                -> {"pieces", "segments", "columns" of the aligned tokens and, by them, "label_text", "loss", "own", "matched",
+ "random", "value", "cosine_value" (see look_influence.COLUMNS), "questions" in the matched pool, "seconds"}
 
 Whatever else comes is answered with {"error": {"kind", "message", "hint"}}. Nothing that is received is ever run.
 """
@@ -140,12 +143,37 @@ def answers(store: Store, request: Mapping[str, Any]) -> dict[str, Any]:
     return {"ids": [example.id for example in examples], "correct": correct}
 
 
+def influence(store: Store, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Training-signal alignment of one example's rationale tokens, in the sequence that the student was trained on, at one checkpoint."""
+    from cotdistill.saliency.reading import pieces
+    from cotdistill.studies.look_influence import aligner_of, rows_of, sequences_of
+    from cotdistill.studies.looking import open_run
+
+    begun = time.perf_counter()
+    split = _text(request, "split", "train")
+    if split == "test":
+        raise UsageError("Alignment is never taken on test questions.", "Choose the train split, or dev.")
+    opened = open_run(store, _text(request, "run"), _text(request, "checkpoint", "1"))
+    ((example, sequence),) = sequences_of(opened, split, [_text(request, "example")])
+    one = aligner_of(opened, "blocks", moments=False).align(example, sequence)
+    rows = rows_of(opened, one, example)
+    told = {name: rows[name].tolist() for name in ("label_text", "loss", "own", "matched", "random", "value", "cosine_value")}
+    return {
+        "pieces": list(pieces(opened.encoder, sequence.ids.tolist())),
+        "segments": [SEGMENTS[s] for s in sequence.segments],
+        "columns": one.columns.tolist(),
+        **{name: [None if v != v else v for v in values] for name, values in told.items()},
+        "questions": one.matched,
+        "seconds": round(time.perf_counter() - begun, 4),
+    }
+
+
 def ping(store: Store, request: Mapping[str, Any]) -> dict[str, Any]:
     return {"pid": os.getpid()}
 
 
 Handler = Callable[[Store, Mapping[str, Any]], dict[str, Any]]
-HANDLERS: dict[str, Handler] = {"ping": ping, "attribute": attribute, "answers": answers}
+HANDLERS: dict[str, Handler] = {"ping": ping, "attribute": attribute, "answers": answers, "influence": influence}
 
 
 def _text(request: Mapping[str, Any], name: str, default: str = "") -> str:

@@ -103,7 +103,7 @@ def accuracy(rows: Sequence[AccuracyRow], chance: float | None, title: str) -> A
     for place, row in enumerate(ordered):
         seen = look(row.condition)
         if row.low is not None and row.high is not None:
-            _bar(figure, 100 * row.low, 100 * row.high, place, seen.color, f"{row.label}: {percent(row.mean)}, interval {between(row.low, row.high)}")
+            bar(figure, 100 * row.low, 100 * row.high, place, seen.color, f"{row.label}: {percent(row.mean)}, interval {between(row.low, row.high)}")
         figure.add_scatter(
             x=[100 * value for value in row.replicates],
             y=[place + 0.26 for _ in row.replicates],
@@ -151,7 +151,7 @@ def forest(rows: Sequence[DifferenceRow], baseline: str, title: str) -> Any:
         seen = look(row.condition)
         told = f"{row.label} against {baseline}: {points(row.difference)} points, {between_points(row.low, row.high)}"
         if row.low is not None and row.high is not None:
-            _bar(figure, 100 * row.low, 100 * row.high, place, seen.color, told)
+            bar(figure, 100 * row.low, 100 * row.high, place, seen.color, told)
         figure.add_scatter(
             x=[100 * row.difference],
             y=[place],
@@ -239,7 +239,8 @@ def _name_ends(figure: Any, ends: list[tuple[float, Curve]]) -> None:
         )
 
 
-def _bar(figure: Any, low: float, high: float, place: int, color: str, told: str) -> None:
+def bar(figure: Any, low: float, high: float, place: float, color: str, told: str) -> None:
+    """An interval as a thick line across a row."""
     figure.add_scatter(
         x=[low, high], y=[place, place], mode="lines", line={"color": tint(color, 0.45), "width": 5}, hovertemplate=f"{safe(told)}<extra></extra>"
     )

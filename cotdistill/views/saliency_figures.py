@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from cotdistill.views.explanation import Matrix
-from cotdistill.views.figures import GROUND, safe, titled
+from cotdistill.views.figures import GROUND, bar, safe, titled
 from cotdistill.views.heat import Scale, number, visible
-from cotdistill.views.palette import tint
+from cotdistill.views.palette import hue, look, tint
 
 # More lines than this are neither read nor drawn in time.
 MOST_ROWS = 120
@@ -74,3 +75,81 @@ def _middles(segments: Sequence[str]) -> list[tuple[float, str]]:
             found.append(((start + place - 1) / 2, segments[start]))
             start = place
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Dot:
+    """A mean of one student with its interval (None: not to be had)."""
+
+    condition: str
+    label: str
+    mean: float
+    low: float | None
+    high: float | None
+
+
+def dots(rows: Mapping[str, Sequence[Dot]], title: str, x_title: str, *, share: bool = False, base: float | None = None) -> Any:
+    """One row a name, in it one mark a student with its interval and value; share: in percent; base: a line to compare with."""
+    factor = 100.0 if share else 1.0
+    lines = [(name, dot) for name, found in rows.items() for dot in found]
+    figure = titled(title, height=118 + 26 * max(1, len(lines)) + 10 * len(rows))
+    at, ticks, places = 0.0, [], []
+    several = any(len(found) > 1 for found in rows.values())
+    for name, found in rows.items():
+        begun = at
+        for dot in found:
+            seen = look(dot.condition)
+            told = f"{safe(name)}, {safe(dot.label)}: {factor * dot.mean:.3g}"
+            if dot.low is not None and dot.high is not None:
+                told += f", interval {factor * dot.low:.3g} to {factor * dot.high:.3g}"
+                bar(figure, factor * dot.low, factor * dot.high, at, seen.color, told)
+            figure.add_scatter(
+                x=[factor * dot.mean], y=[at], mode="markers", hovertemplate=f"{told}<extra></extra>",
+                marker={"symbol": seen.mark, "size": 11, "color": seen.color, "line": {"width": 1.8, "color": seen.color}},
+            )  # fmt: skip
+            text = f"<b>{factor * dot.mean:.3g}</b>  <span style='color:{hue(dot.condition)}'>{safe(dot.label if several else '')}</span>"
+            figure.add_annotation(x=1.0, xref="paper", y=at, text=text, showarrow=False, xanchor="left", xshift=8, font_size=12)
+            at += 1.0
+        ticks.append(safe(name))
+        places.append((begun + at - 1.0) / 2)
+        at += 0.5
+    if base is not None:
+        figure.add_vline(x=factor * base, line={"dash": "dot", "width": 1.4, "color": GROUND})
+    figure.update_yaxes(tickvals=places, ticktext=ticks, tickfont_size=13, autorange="reversed", showgrid=False, fixedrange=True)
+    figure.update_xaxes(title_text=x_title, rangemode="tozero")
+    figure.update_layout(margin_r=250 if several else 70)
+    return figure
+
+
+def places(rows: Mapping[str, Sequence[Dot]], title: str, segment: str) -> Any:
+    """A line a student over the tenths of a span (rows named "0" to "9"), with its interval as a band."""
+    figure = titled(title, height=400)
+    lines: dict[str, list[tuple[int, Dot]]] = {}
+    for tenth, found in rows.items():
+        for dot in found:
+            lines.setdefault(dot.label, []).append((int(tenth), dot))
+    for label, line in lines.items():
+        seen = look(line[0][1].condition)
+        x = [10 * tenth + 5 for tenth, _ in line]
+        if all(dot.low is not None for _, dot in line):
+            band(figure, x, [dot.low for _, dot in line], [dot.high for _, dot in line], seen.color)
+        figure.add_scatter(
+            x=x, y=[dot.mean for _, dot in line], mode="lines+markers", line={"color": seen.color, "width": 2.2, "dash": seen.dash},
+            marker={"symbol": seen.mark, "size": 7}, hovertemplate=f"{safe(label)}: %{{y:.2f}}<extra></extra>",
+        )  # fmt: skip
+        figure.add_annotation(
+            x=1.0, xref="paper", y=line[-1][1].mean, text=safe(label), showarrow=False, xanchor="left", xshift=8,
+            font={"color": hue(line[0][1].condition), "size": 12},
+        )  # fmt: skip
+    figure.add_hline(y=1.0, line={"dash": "dot", "width": 1.4, "color": GROUND})
+    figure.update_xaxes(title_text=f"place in the {segment}, percent of its length", range=[0, 100])
+    figure.update_yaxes(title_text="times the mean token", rangemode="tozero")
+    figure.update_layout(margin_r=190)
+    return figure
+
+
+def band(figure: Any, x: Sequence[float], low: Sequence[float | None], high: Sequence[float | None], color: str) -> None:
+    """An interval as a band between two lines."""
+    figure.add_scatter(
+        x=[*x, *reversed(x)], y=[*high, *reversed(low)], fill="toself", fillcolor=tint(color, 0.16), line={"width": 0}, hoverinfo="skip", mode="lines"
+    )
