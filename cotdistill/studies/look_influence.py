@@ -174,12 +174,12 @@ def summary(frame: pd.DataFrame) -> dict[str, Any]:
 
 
 def _summed(share: str, part: pd.DataFrame) -> dict[str, Any]:
+    tried = part[part["adam_step"].notna() & part["adam"].notna()]
     part = part[part["value"].notna()]
     rest = part[~part["label_text"]]
     groups: list[tuple[str, pd.DataFrame]] = [("all but the label's text", rest), ("the label's text", part[part["label_text"]])]
     groups += [(f"{name} words", rest[rest["word_class"] == name]) for name in ("content", "function")]
     groups += [(f"role: {name}", rest[rest["role"] == name]) for name in ("type", "value", "other") if (rest["role"] == name).any()]
-    tried = part[part["adam_step"].notna() & part["adam"].notna()]
     return {
         "checkpoint": share,
         "groups": [{"group": name, "tokens": len(own), **_mean(own["value"], own["cluster"])} for name, own in groups if len(own)],
