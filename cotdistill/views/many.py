@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 import pandas as pd
 import streamlit as st
 
+from cotdistill.rationales.conditions import parse
 from cotdistill.saliency import aggregates, stability
 from cotdistill.saliency.aggregates import Mean
 from cotdistill.studies.store import Store
-from cotdistill.views import frame, gathering, markup, panels, picking, saliency_figures
+from cotdistill.views import faithfulness, frame, gathering, markup, panels, picking, saliency_figures
 from cotdistill.views.gathering import Gathered
 from cotdistill.views.picking import method_name
 from cotdistill.views.saliency_figures import Dot
@@ -23,6 +24,7 @@ PARTS = {
     "place": "by place in the rationale",
     "class": "by word class",
     "words": "top words",
+    "faithfulness": "faithfulness",
     "stability": "agreement",
 }
 WILL = (
@@ -35,12 +37,15 @@ SPAN_NAMES = {"content": "content words", "function": "function words"}
 def draw(scene: Scene) -> None:
     """The section below the single example."""
     frame.section("Over many examples")
-    found = gathering.gather(scene)
-    gathering.offer(scene, found, WILL)
+    part = picking.switch("What", list(PARTS), key="part", start="span", told=lambda p: PARTS[p], label_visibility="collapsed")
+    if part == "faithfulness":
+        faithfulness.draw(scene)
+        return
+    found = gathering.attributions(scene)
     done = [one for one in found if one.finished]
+    gathering.offer(scene, found, WILL, "attribute", scene.split)
     if not done:
         return
-    part = picking.switch("What", list(PARTS), key="part", start="span", told=lambda p: PARTS[p], label_visibility="collapsed")
     if part == "stability":
         _stability(scene, done)
         return
@@ -71,14 +76,14 @@ def _dots(scene: Scene, mine: Sequence[Gathered], means: Callable[[pd.DataFrame]
 
 def _told(scene: Scene, mine: Sequence[Gathered], more: str) -> None:
     """What every figure here rests on: method, target, n, clusters, interval."""
-    counted = {(int(r["examples"]), int(r["clusters"])) for one in mine if one.job is not None and (r := one.job.result)}
+    counted = {(int(one.result["examples"]), int(one.result["clusters"])) for one in mine}
     n = " and ".join(f"{examples:,} {scene.split} examples in {clusters:,} clusters" for examples, clusters in sorted(counted))
-    left = sum(int((one.job.result or {}).get("not_converged") or 0) for one in mine if one.job is not None)
+    left = sum(int(one.result.get("not_converged") or 0) for one in mine)
     missed = f" {left} explanations did not converge." if left else ""
     st.caption(
         plain_markdown(
             f"{n}. {capital(method_name(mine[0].method))} of the target {gathering.target_of(scene)}. {more} "
-            f"Bar: 95 % interval over clusters of questions, for this one student each.{missed}"
+            f"Intervals: 95 %, over clusters of questions, for this one student each.{missed}"
         )
     )
 
@@ -98,11 +103,12 @@ def _span_title(rows: Mapping[str, Sequence[Dot]]) -> str:
     for span, found in rows.items():
         for dot in found:
             by_student.setdefault(dot.label, {})[span] = dot
-    told = []
-    for label, spans in by_student.items():
+    told: list[str] = []
+    for spans in by_student.values():
         top = "rationale" if "rationale" in spans else max(spans, key=lambda s: spans[s].mean)
-        told.append(f"{label} rests {100 * spans[top].mean:.0f} % on the {top}")
-    return capital(listed(told, 2))
+        rests = "" if told else "rests "
+        told.append(f"{parse(spans[top].condition).label} {rests}{100 * spans[top].mean:.0f} % on the {top}")
+    return capital(listed(dict.fromkeys(told)))
 
 
 def _rationale(scene: Scene, mine: Sequence[Gathered]) -> None:

@@ -88,6 +88,19 @@ class Dot:
     high: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """One student's faithfulness curves, in shares of probability, over `shares` of its tokens; each point is mean, low, high."""
+
+    condition: str
+    label: str
+    shares: Sequence[float]
+    without: Sequence[Sequence[Any]]
+    alone: Sequence[Sequence[Any]]
+    random_without: Sequence[Sequence[Any]]
+    random_alone: Sequence[Sequence[Any]]
+
+
 def dots(rows: Mapping[str, Sequence[Dot]], title: str, x_title: str, *, share: bool = False, base: float | None = None) -> Any:
     """One row a name, in it one mark a student with its interval and value; share: in percent; base: a line to compare with."""
     factor = 100.0 if share else 1.0
@@ -99,15 +112,15 @@ def dots(rows: Mapping[str, Sequence[Dot]], title: str, x_title: str, *, share: 
         begun = at
         for dot in found:
             seen = look(dot.condition)
-            told = f"{safe(name)}, {safe(dot.label)}: {factor * dot.mean:.3g}"
+            told = f"{safe(name)}, {safe(dot.label)}: {_short(dot.mean, share=share)}"
             if dot.low is not None and dot.high is not None:
-                told += f", interval {factor * dot.low:.3g} to {factor * dot.high:.3g}"
+                told += f", interval {_short(dot.low, share=share)} to {_short(dot.high, share=share)}"
                 bar(figure, factor * dot.low, factor * dot.high, at, seen.color, told)
             figure.add_scatter(
                 x=[factor * dot.mean], y=[at], mode="markers", hovertemplate=f"{told}<extra></extra>",
                 marker={"symbol": seen.mark, "size": 11, "color": seen.color, "line": {"width": 1.8, "color": seen.color}},
             )  # fmt: skip
-            text = f"<b>{factor * dot.mean:.3g}</b>  <span style='color:{hue(dot.condition)}'>{safe(dot.label if several else '')}</span>"
+            text = f"<b>{_short(dot.mean, share=share)}</b>  <span style='color:{hue(dot.condition)}'>{safe(dot.label if several else '')}</span>"
             figure.add_annotation(x=1.0, xref="paper", y=at, text=text, showarrow=False, xanchor="left", xshift=8, font_size=12)
             at += 1.0
         ticks.append(safe(name))
@@ -119,6 +132,10 @@ def dots(rows: Mapping[str, Sequence[Dot]], title: str, x_title: str, *, share: 
     figure.update_xaxes(title_text=x_title, rangemode="tozero")
     figure.update_layout(margin_r=250 if several else 70)
     return figure
+
+
+def _short(value: float, *, share: bool) -> str:
+    return f"{100 * value:.1f}" if share else f"{value:.2f}"
 
 
 def places(rows: Mapping[str, Sequence[Dot]], title: str, segment: str) -> Any:
@@ -153,3 +170,32 @@ def band(figure: Any, x: Sequence[float], low: Sequence[float | None], high: Seq
     figure.add_scatter(
         x=[*x, *reversed(x)], y=[*high, *reversed(low)], fill="toself", fillcolor=tint(color, 0.16), line={"width": 0}, hoverinfo="skip", mode="lines"
     )
+
+
+def drops(found: Sequence[Drop], title: str) -> Any:
+    """Left: the loss of probability when the highest tokens are taken away; right: when only they are kept. Dotted: as many random tokens."""
+    from plotly.subplots import make_subplots
+
+    figure = make_subplots(cols=2, horizontal_spacing=0.09)
+    figure.update_layout(titled(title, height=430).layout)
+    for one in found:
+        seen = look(one.condition)
+        for column, own, random in ((1, one.without, one.random_without), (2, one.alone, one.random_alone)):
+            for curve, dash, told in ((own, "solid", one.label), (random, "dot", f"{one.label}, random tokens")):
+                x, known = [100 * share for share in one.shares], [point for point in curve if point[1] is not None and point[2] is not None]
+                if len(known) == len(curve):
+                    edge = [*(100 * high for _, _, high in curve), *(100 * low for _, low, _ in reversed(curve))]
+                    figure.add_scatter(
+                        x=[*x, *reversed(x)], y=edge, fill="toself", fillcolor=tint(seen.color, 0.14 if dash == "solid" else 0.07),
+                        line={"width": 0}, hoverinfo="skip", mode="lines", row=1, col=column,
+                    )  # fmt: skip
+                figure.add_scatter(
+                    x=x, y=[100 * mean for mean, _, _ in curve], mode="lines+markers", row=1, col=column,
+                    line={"color": seen.color, "width": 2.2 if dash == "solid" else 1.5, "dash": dash},
+                    marker={"symbol": seen.mark, "size": 7 if dash == "solid" else 4},
+                    hovertemplate=f"{safe(told)}: %{{y:.1f}} points<extra></extra>",
+                )  # fmt: skip
+    figure.update_xaxes(title_text="share of the tokens, highest first, percent")
+    figure.update_yaxes(title_text="probability lost without them, points", row=1, col=1)
+    figure.update_yaxes(title_text="probability lost with them alone, points", row=1, col=2)
+    return figure

@@ -77,11 +77,16 @@ def commands(scene: Scene, targets: dict[str, str]) -> list[str]:
     for student in scene.students:
         for method in scene.methods:
             words = ["attribute", str(student.job.id), "--examples", scene.example.id, "--split", scene.split, "--method", method]
-            words += ["--target", targets.get(student.key, "gold")]
-            for field in dataclasses.fields(AttributionSettings):
-                value = getattr(scene.settings, field.name)
-                if field.name not in ("method", "target") and value != field.default:
-                    words += [f"--{field.name.replace('_', '-')}", str(value)]
-            words += ["--checkpoint", scene.checkpoint] if scene.checkpoint != "1" else []
+            words += ["--target", targets.get(student.key, "gold"), *options(scene)]
             found.append(command(*words))
     return found
+
+
+def options(scene: Scene) -> list[str]:
+    """The checkpoint and the settings that are not the default, as the terminal takes them."""
+    words = ["--checkpoint", scene.checkpoint] if scene.checkpoint != "1" else []
+    for field in dataclasses.fields(AttributionSettings):
+        value = getattr(scene.settings, field.name)
+        if field.name not in ("method", "target") and value != field.default:
+            words += [f"--{field.name.replace('_', '-')}", str(value)]
+    return words
