@@ -22,7 +22,8 @@ class Explanation:
 
     pieces: text of each token; segments: the span it stands in; words, sentences: numbers rising over the sequence; origin: place in the intact
     rationale, -1 elsewhere; scores: NaN where nothing can be read. first, last: the columns of what is explained (-1: it has none).
-    unit: what the scores count in ("nats"). probabilities: over the choices. gap, steps, converged: None for methods without completeness.
+    probabilities: over the choices. gap, steps, converged: None for methods without completeness. left_out: rationale tokens cut off. noted: columns
+    that are pointed out.
     """
 
     pieces: Sequence[str]
@@ -43,6 +44,7 @@ class Explanation:
     converged: bool | None = None
     not_readable: str = ""
     left_out: int = 0
+    noted: frozenset[int] = frozenset()
 
 
 def explanations(answer: Mapping[str, Any]) -> list[Explanation]:
@@ -91,7 +93,8 @@ def _explained(one: Mapping[str, Any], reading: Mapping[str, Any]) -> tuple[int,
 @dataclass(frozen=True, slots=True)
 class Mark:
     """One token, word or sentence of a heat map. state: "" (has a score), "target" (what is explained), "template", "unreadable" or "behind"
-    (stands after what is explained, or was not asked for). members: how many tokens it gathers; origin: the first one's place in the rationale."""
+    (stands after what is explained, or was not asked for). members: how many tokens it gathers; origin: the first one's place in the rationale;
+    noted: whether it is pointed out."""
 
     text: str
     segment: str
@@ -99,6 +102,7 @@ class Mark:
     state: str
     members: int
     origin: int
+    noted: bool
 
 
 def marks(given: Explanation, unit: str = "token") -> list[Mark]:
@@ -116,6 +120,7 @@ def marks(given: Explanation, unit: str = "token") -> list[Mark]:
                 state=_state(given, inside[0]),
                 members=len(inside),
                 origin=given.origin[inside[0]],
+                noted=not given.noted.isdisjoint(inside),
             )
         )
     return found

@@ -111,8 +111,8 @@ def _card(card: Card) -> str:
     if card.failed or card.waiting:
         body = f'<div style="{_SMALL};opacity:0.8">{escape(card.failed or "asking the student …")}</div>'
     else:
-        # Four methods stand in one row where there is room, else two and two.
-        least = {1: "100%", 4: "200px"}.get(len(card.panels), "260px")
+        # Four methods, or five checkpoints, stand in one row where there is room.
+        least = {1: "100%", 4: "200px", 5: "150px"}.get(len(card.panels), "260px")
         body = f'<div style="display:grid;grid-template-columns:repeat(auto-fit,minmax(min({least},100%),1fr));gap:12px 28px">{body}</div>'
         body += f'<div style="{_SMALL};opacity:0.72">{escape(card.told)}</div>' if card.told else ""
     return (
@@ -188,6 +188,7 @@ def _mark(mark: Mark, panel: Panel, *, first: bool) -> str:
     style, told = ["border-radius:3px", "padding:1.5px 0"], _told(mark, panel)
     if mark.state == "":
         style.append(f"background:{panel.scale.background(mark.score)}")
+        style += [f"border-bottom:2px dotted {tint(QUIET, 0.95)}"] if mark.noted else []
     elif mark.state == "target":
         style += [f"box-shadow:inset 0 0 0 1.5px {tint(QUIET, 0.9)}", "padding:1.5px 3px"]
     elif mark.state == "unreadable":
@@ -202,6 +203,7 @@ def _told(mark: Mark, panel: Panel) -> str:
     if mark.state == "":
         told = f"{number(mark.score, panel.scale)} {panel.scale.unit}"
         told += f" · sum of {plural(mark.members, 'token')}" if mark.members > 1 else ""
+        told += " · the right answer's own text" if mark.noted else ""
     elif mark.state == "unreadable":
         told = "not readable"
     else:
@@ -248,6 +250,7 @@ def legend(scale: Scale, says: str, *, states: Sequence[str] = ()) -> str:
     samples = {
         "unreadable": f'<span style="{HATCHED};border-radius:3px;padding:1px 5px">text</span> not readable (not 0)',
         "target": f'<span style="box-shadow:inset 0 0 0 1.5px {tint(QUIET, 0.9)};border-radius:3px;padding:1px 5px">text</span> what is explained',
+        "noted": f'<span style="border-bottom:2px dotted {tint(QUIET, 0.95)}">text</span> the right answer\'s own text',
         "template": '<span style="opacity:0.5;padding:1px 0">text</span> template, or not asked for',
     }
     more = "".join(f'<span style="white-space:nowrap">{samples[state]}</span>' for state in samples if state in states)

@@ -14,7 +14,7 @@ from cotdistill.studies.jobs import Study
 from cotdistill.studies.looks import checkpoints
 from cotdistill.studies.store import Store
 from cotdistill.tasks.example import Example
-from cotdistill.views import aims, answered, asking, editing, finding, frame, heat, many, panels, picking, queue, tokenwise
+from cotdistill.views import aims, answered, asking, editing, finding, frame, heat, many, panels, picking, queue, teaching, tokenwise
 from cotdistill.views.explanation import UNITS
 from cotdistill.views.picking import Student
 from cotdistill.views.scene import Scene, commands, example_for, reading_of, task_of_student
@@ -55,7 +55,9 @@ def draw(store: Store) -> None:
         tokenwise.draw(scene)
     else:
         _look(scene)
-    many.draw(scene)
+    # On a training example, what it teaches comes first.
+    for section in (teaching, many) if scene.split == "train" else (many, teaching):
+        section.draw(scene)
 
 
 def _scene(store: Store, study: Study, students: Sequence[Student], methods: Sequence[str]) -> Scene | None:

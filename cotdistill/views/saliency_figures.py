@@ -135,7 +135,7 @@ def dots(rows: Mapping[str, Sequence[Dot]], title: str, x_title: str, *, share: 
 
 
 def _short(value: float, *, share: bool) -> str:
-    return f"{100 * value:.1f}" if share else f"{value:.2f}"
+    return (f"{100 * value:.1f}" if share else f"{value:.2f}").replace("-", "−")
 
 
 def places(rows: Mapping[str, Sequence[Dot]], title: str, segment: str) -> Any:
