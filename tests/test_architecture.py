@@ -15,12 +15,13 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 # From the ground up. A module may import from lower floors and from its own package.
-FLOORS = ("errors", "registry", "config", "tasks", "rationales", "students", "saliency", "studies", "views", "cli")
+FLOORS = ("errors", "registry", "config", "tasks", "rationales", "students", "saliency", "keytokens", "studies", "views", "cli")
 # Loading one of these loads torch, or takes as long.
-HEAVY = {"torch", "transformers", "captum", "datasets", "huggingface_hub", "accelerate", "sentence_transformers"}
+HEAVY = {"torch", "transformers", "captum", "datasets", "huggingface_hub", "accelerate", "sentence_transformers", "gensim"}
 # What runs in the page process or before a person sees the terminal's help.
 LIGHT_STUDIES = ("study", "planning", "store", "artifacts", "jobs", "runner", "supervisor", "results", "claims", "looks", "live")
 LIGHT_SALIENCY = ("reading", "settings", "targets", "methods", "tables", "aggregates", "stability")
+LIGHT_KEYTOKENS = ("selectors", "texts", "annotations", "agreement", "summary")
 IMPORT_NAMES = {"PyYAML": "yaml"}
 
 
@@ -126,7 +127,7 @@ def test_statistics_know_nothing_but_errors() -> None:
 
 
 def test_only_saliency_and_above_use_statistics() -> None:
-    allowed = ("cotdistill.saliency", "cotdistill.studies", "cotdistill.views", "cotdistill.cli", "cotdistill.statistics")
+    allowed = ("cotdistill.saliency", "cotdistill.keytokens", "cotdistill.studies", "cotdistill.views", "cotdistill.cli", "cotdistill.statistics")
     assert not [n for n, p in modules().items() if any(i.startswith("cotdistill.statistics") for i in imports(p)) and not n.startswith(allowed)]
 
 
@@ -143,6 +144,7 @@ def light_modules() -> set[str]:
     known = modules()
     starts = {name for name in known if name.startswith(("cotdistill.views", "cotdistill.cli", "cotdistill.statistics", "cotdistill.tasks"))}
     starts |= {f"cotdistill.studies.{name}" for name in LIGHT_STUDIES} & set(known)
+    starts |= {f"cotdistill.keytokens.{name}" for name in LIGHT_KEYTOKENS} & set(known)
     starts |= {f"cotdistill.saliency.{name}" for name in LIGHT_SALIENCY} & set(known)
     starts |= {"cotdistill.__main__", "cotdistill.students.models", "cotdistill.students.tokens"}
     for page in pages():
@@ -221,7 +223,9 @@ def required(name: str) -> dict[str, str]:
 
 
 def test_every_package_that_is_imported_is_a_direct_requirement() -> None:
-    allowed = {IMPORT_NAMES.get(name, name).lower() for name in required("requirements.txt")} | {"cotdistill", "huggingface_hub"}
+    # What only an extra needs is imported inside functions, and its absence told in words.
+    named = {*required("requirements.txt"), *(name.replace("-", "_") for name in required("requirements-keytokens.txt"))}
+    allowed = {IMPORT_NAMES.get(name, name).lower() for name in named} | {"cotdistill", "huggingface_hub"}
     for path in (*modules().values(), *pages()):
         outside = {imported.split(".")[0] for imported in imports(path)} - set(sys.stdlib_module_names)
         assert {name.lower() for name in outside} <= allowed, path

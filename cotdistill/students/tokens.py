@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
@@ -121,12 +121,30 @@ class Encoder:
         folded = " ".join(text.split())
         if not folded:
             return ()
+        ids, offsets = self._spaced_tokens(folded)
+        return tuple(_told_apart(folded, ids, offsets))
+
+    def _spaced_tokens(self, folded: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """Ids and places of a text as inside a sentence; a leading space begins before its start."""
         encoding = self.tokenizer.encode(f"{_ANCHOR} {folded}", add_special_tokens=False)
         start, shift = len(self._anchor), len(_ANCHOR) + 1
         if encoding.ids[:start] != self._anchor:
             encoding, start, shift = self.tokenizer.encode(f" {folded}", add_special_tokens=False), 0, 1
-        offsets = [(low - shift, high - shift) for low, high in encoding.offsets[start:]]
-        return tuple(_told_apart(folded, encoding.ids[start:], offsets))
+        return encoding.ids[start:], [(low - shift, high - shift) for low, high in encoding.offsets[start:]]
+
+    def _offsets(self, text: str) -> list[tuple[int, int]]:
+        folded = " ".join(text.split())
+        return self._spaced_tokens(folded)[1] if folded else []
+
+    def tokens_in(self, text: str, spans: Iterable[tuple[int, int]]) -> set[int]:
+        """The places, in what `read` gives for a text, of the tokens that overlap some ranges of its characters."""
+        folded: dict[int, int] = {}
+        length = 0
+        for match in re.finditer(r"\S+", text):
+            folded |= {i: length + i - match.start() for i in range(match.start(), match.end())}
+            length += len(match.group()) + 1
+        wanted = {folded[i] for a, b in spans for i in range(a, b) if i in folded}
+        return {place for place, (low, high) in enumerate(self._offsets(text)) if wanted & set(range(max(low, 0), high))}
 
     def corpus(self, examples: Sequence[Example], selections: Mapping[str, Selection] | None = None) -> Corpus:
         return Corpus(examples, self.read, self.symbol_id, selections)
@@ -166,6 +184,10 @@ class Encoder:
     def label_cue(self) -> list[int]:
         """The ids that end a rationale which comes first."""
         return [token.id for token in self._plain(self.template.label_cue)]
+
+    def cue(self, name: str) -> list[int]:
+        """The ids of a template's cue ("label_cue", "rationale_cue")."""
+        return [token.id for token in self._plain(getattr(self.template, name))]
 
     def parts(self, example: Example, spans: Sequence[str], label: Sequence[Token], rationale: Sequence[Token]) -> list[Part]:
         """The named spans of a sequence in order, each tokenised on its own, with label and rationale as given."""

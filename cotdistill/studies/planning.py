@@ -10,12 +10,16 @@ from pathlib import Path
 
 from cotdistill.config import RunConfig, Seeds, TrainingConfig, plain
 from cotdistill.errors import NoRationale, StudentError, UnknownName
+from cotdistill.keytokens.selectors import parse_selector
 from cotdistill.rationales.conditions import Condition, parse
+from cotdistill.rationales.passage import Corpus
+from cotdistill.rationales.selection import Selection
 from cotdistill.statistics.power import detectable_effect
 from cotdistill.students.models import STUDENTS, checked_name, is_built_in
 from cotdistill.students.preparation import MOST_WITHOUT_PARTNER, usable_rows
 from cotdistill.students.sources import tokenizer_of
 from cotdistill.students.tokens import Encoder
+from cotdistill.studies.inputs import reader_of, readers, select_job
 from cotdistill.studies.jobs import JobSpec, StudyDraft, Submission
 from cotdistill.studies.store import Store
 from cotdistill.studies.study import StudySpec
@@ -30,7 +34,7 @@ SECONDS_AROUND = 3.0
 BASE_LR = 4e-3
 DOCUMENT_TOKENS = 24.0
 # Rows looked at for lengths; a plan must answer in seconds whatever the task's size.
-SAMPLE = 400
+SAMPLE = 300
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,8 @@ class PlannedRun:
 
 @dataclass(frozen=True)
 class Plan:
-    """A study as it would be launched. seconds: (low, high) wall time of what is new, on `workers` processes.
+    """A study as it would be launched. inputs: selections of key tokens, and the students they are read from where these are no runs of the
+    study. seconds: (low, high) wall time of what is new, on `workers` processes.
 
     memory_mb: a rough peak of one run. effect: smallest true difference in points that would be found in four of five such studies.
     """
@@ -54,6 +59,7 @@ class Plan:
     plan_hash: str
     runs: tuple[PlannedRun, ...]
     bases: tuple[PlannedRun, ...]
+    inputs: tuple[PlannedRun, ...]
     seconds: tuple[float, float]
     memory_mb: float
     checks: tuple[str, ...]
@@ -74,6 +80,7 @@ def plan(store: Store, spec: StudySpec) -> Plan:
     known = store.queue.states()
     runs: list[PlannedRun] = []
     bases: dict[str, PlannedRun] = {}
+    inputs: dict[str, PlannedRun] = {}
     checks: list[str] = []
     shape: _Shape | None = None
     for replicate in range(spec.replicates):
@@ -84,24 +91,29 @@ def plan(store: Store, spec: StudySpec) -> Plan:
         base = _base_job(spec, run, task, shape)
         if base is not None:
             bases.setdefault(base.identity, PlannedRun(Condition("undistilled"), replicate, base, known.get(base.identity, "new")))
+        own = _Replicate(replicate, run, base, shape, spec.training, known)
         for condition in shape.conditions:
-            config = dataclasses.replace(run, condition=str(condition), base=base.identity if base else "")
-            job = JobSpec(
-                kind="train",
-                config=config.job_config(),
-                needs=(base.identity,) if base else (),
-                label=f"{task.name} · {condition.label} · replicate {replicate}",
-                seconds=shape.seconds(condition, spec.training),
-            )
-            runs.append(PlannedRun(condition, replicate, job, known.get(job.identity, "new")))
+            made: dict[str, str] = {}
+            for selector in condition.selectors:
+                reader = reader_of(selector, condition.source)
+                read = own.trained(reader, {}) if reader else None
+                if read is not None:
+                    inputs.setdefault(read.job.identity, read)
+                job = select_job(store, selector, run, condition.source, read.job.identity if read else "", shape.selecting(selector))
+                inputs.setdefault(job.identity, PlannedRun(reader or Condition("undistilled"), replicate, job, known.get(job.identity, "new")))
+                made[selector] = job.identity
+            runs.append(own.trained(condition, made))
     assert shape is not None  # replicates is at least 1
-    waiting = sum(r.job.seconds for r in (*runs, *bases.values()) if r.state != "finished")
+    for one in runs:
+        inputs.pop(one.job.identity, None)
+    waiting = sum(r.job.seconds for r in (*runs, *bases.values(), *inputs.values()) if r.state != "finished")
     wall = waiting / max(1, store.queue.workers()) * _speed(store)
     return Plan(
         spec=spec,
         plan_hash=spec.plan_hash,
         runs=tuple(runs),
         bases=tuple(bases.values()),
+        inputs=tuple(inputs.values()),
         seconds=(0.7 * wall, 1.6 * wall),
         memory_mb=shape.memory_mb,
         checks=tuple(dict.fromkeys(checks)),
@@ -116,8 +128,36 @@ def launch(store: Store, planned: Plan) -> Submission:
     """Put the runs of a plan into the queue, in one transaction; what is done already is reused."""
     members = [(run.job.identity, str(run.condition), run.replicate, "run") for run in planned.runs]
     members += [(base.job.identity, "", base.replicate, "base") for base in planned.bases]
+    members += [(one.job.identity, "", one.replicate, "input") for one in planned.inputs]
     draft = StudyDraft(name=planned.spec.name, spec=plain(planned.spec), plan_hash=planned.plan_hash, members=tuple(members))
-    return store.queue.submit([*(base.job for base in planned.bases), *(run.job for run in planned.runs)], study=draft)
+    # What is needed comes first: bases, then students that are read, then the selections, then the runs that use them.
+    inputs = sorted(planned.inputs, key=lambda one: one.job.kind == "select")
+    reading = {one.job.identity for one in planned.inputs}
+    used = {need for one in planned.inputs for need in one.job.needs} - reading
+    first = [run.job for run in planned.runs if run.job.identity in used]
+    rest = [run.job for run in planned.runs if run.job.identity not in used]
+    return store.queue.submit([*(base.job for base in planned.bases), *first, *(one.job for one in inputs), *rest], study=draft)
+
+
+@dataclass(frozen=True)
+class _Replicate:
+    """One replicate of a study: what all its runs share."""
+
+    number: int
+    run: RunConfig
+    base: JobSpec | None
+    shape: _Shape
+    training: TrainingConfig
+    known: Mapping[str, str]
+
+    def trained(self, condition: Condition, made: Mapping[str, str]) -> PlannedRun:
+        """The run of a condition; made: the identity of the job that makes each selection it reads."""
+        needs = (self.base.identity,) if self.base else ()
+        config = dataclasses.replace(self.run, condition=str(condition), base=needs[0] if needs else "", selections=made)
+        label = f"{self.run.task} · {condition.label} · replicate {self.number}"
+        seconds = self.shape.seconds(condition, self.training)
+        job = JobSpec("train", config.job_config(), (*needs, *dict.fromkeys(made.values())), label, seconds)
+        return PlannedRun(condition, self.number, job, self.known.get(job.identity, "new"))
 
 
 def _run_config(spec: StudySpec, task: Task, replicate: int) -> RunConfig:
@@ -173,6 +213,13 @@ class _Shape:
         each = 2 * self.block_parameters * length + 2 * self.layers * self.width * length**2 + 2 * self.width * self.vocabulary * logits
         return 3 * each * training.batch_size * training.steps
 
+    def selecting(self, selector: str) -> float:
+        """Of a selection over all training rows: so many forward passes a row as the selector says."""
+        name = next(iter(self.mean_tokens), "")
+        length = max(self.mean_tokens.values(), default=0.0)
+        each = 2 * self.block_parameters * length + 2 * self.width * self.vocabulary * self.logits.get(name, 1.0)
+        return SECONDS_AROUND + self.train_rows * parse_selector(selector)[0].passes * each / FLOPS_PER_SECOND
+
     def seconds(self, condition: Condition, training: TrainingConfig) -> float:
         if not condition.spec.sequences:
             return SECONDS_AROUND
@@ -204,11 +251,15 @@ def _shape(task: Task, run: RunConfig, spec: StudySpec, checks: list[str]) -> _S
     logits: dict[str, float] = {}
     longest = 0
     limit = spec.student.max_length or (STUDENTS.get(spec.student.name).positions if is_built_in(spec.student.name) else 10**6)
-    for condition in dict.fromkeys([*conditions, *(parse(c.tokens) for c in conditions if c.tokens)]):
+    # Selections are not made yet: every token counts the same, which gives the right lengths.
+    later = {name: Selection(name) for condition in conditions for name in condition.selectors}
+    corpora: dict[str, Corpus] = {}
+    for condition in dict.fromkeys([*conditions, *(parse(c.tokens) for c in conditions if c.tokens), *readers(conditions)]):
         name = condition.source or run.source
         sample = [by_source[name if run.sources else ""][i] for i in rows[:: max(1, len(rows) // SAMPLE)]]
         if encoder is not None:
-            lengths, count, over = _lengths(encoder, sample, condition, run, limit)
+            corpus = corpora.setdefault(name, encoder.corpus(sample, later))
+            lengths, count, over = _lengths(encoder, corpus, condition, run, limit)
             mean_tokens[str(condition)], logits[str(condition)] = lengths, count
             longest = max(longest, over[1])
             if over[0]:
@@ -252,12 +303,11 @@ def _other_answers(task: Task, source: str, examples: list[Example]) -> str:
     return f"{other} of {len(examples)} training rationales by {source} were written for another answer than the label." if other else ""
 
 
-def _lengths(encoder: Encoder, sample: list[Example], condition: Condition, run: RunConfig, limit: int) -> tuple[float, float, tuple[int, int]]:
+def _lengths(encoder: Encoder, corpus: Corpus, condition: Condition, run: RunConfig, limit: int) -> tuple[float, float, tuple[int, int]]:
     """Mean tokens and mean predicted tokens of an example; (number over the limit, longest)."""
-    if not condition.spec.sequences or not sample:
+    if not condition.spec.sequences or not corpus.examples:
         return 0.0, 0.0, (0, 0)
-    corpus = encoder.corpus(sample)
-    found = [encoder.sequences(corpus, i, condition, run.seeds.transform) for i in range(len(sample))]
+    found = [encoder.sequences(corpus, i, condition, run.seeds.transform) for i in range(len(corpus.examples))]
     longest = max(len(s) for sequences in found for s in sequences)
     over = sum(any(len(s) > limit for s in sequences) for sequences in found)
     tokens = statistics.fmean(sum(len(s) for s in sequences) for sequences in found)

@@ -74,6 +74,7 @@ class Kind:
 KINDS: Registry[Kind] = Registry("kind of job")
 KINDS.register(Kind("base", "train the shared base of a generated task", "cotdistill.studies.work:base"))
 KINDS.register(Kind("train", "train a student under one condition and score it", "cotdistill.studies.work:train"))
+KINDS.register(Kind("select", "score the tokens of every training rationale", "cotdistill.studies.work_select:job"))
 KINDS.register(Kind("attribute", "attribute a student's answers to the tokens it read", "cotdistill.studies.look_attribute:job"))
 KINDS.register(Kind("influence", "align the signal of rationale tokens with that of the label", "cotdistill.studies.look_influence:job"))
 KINDS.register(Kind("faithfulness", "hold a ranking of tokens against random ones", "cotdistill.studies.look_faithfulness:job"))

@@ -209,8 +209,36 @@ def starter_worlds() -> StudySpec:
     )
 
 
+K_GRID = (1, 2, 3, 5, 10, 15, 20)
+SWEPT = ("integrated_gradients", "influence", "tf_idf", "random")
+# The planned comparison of claim 3 is made with this selector and number.
+PRIMARY, PRIMARY_K = "integrated_gradients", 5
+
+
+def keytokens() -> StudySpec:
+    """Claim 3: a few key words against the whole rationale, with their controls, and a sweep of k for several selectors."""
+    chosen = f"(selector={PRIMARY},k={PRIMARY_K})"
+    planned = (
+        f"post_cot/key_tokens{chosen}", f"post_cot/matched_random_k{chosen}", f"post_cot/drop_key_tokens{chosen}", f"post_cot/bottom_k{chosen}",
+        f"post_cot/strip_labels/key_tokens{chosen}", "post_cot/label_text_only",
+        f"post_cot/key_tokens{chosen}@tokens=post_cot", f"post_cot/matched_random_k{chosen}@tokens=post_cot", "label_only@tokens=post_cot",
+    )  # fmt: skip
+    sweep = tuple(f"post_cot/key_tokens(selector={selector},k={k})" for selector in SWEPT for k in K_GRID)
+    return checked(
+        dataclasses.replace(
+            starter(),
+            name="keytokens",
+            title="Key tokens: do a few words do as much as the whole rationale?",
+            conditions=("undistilled", "label_only", "pre_cot", "post_cot", *planned, *sweep),
+        )
+    )
+
+
 STUDIES.register(BuiltInStudy("starter", "one generated world, small students, the paper's placements with their controls", starter))
 STUDIES.register(BuiltInStudy("starter-worlds", "the same over five generated worlds, the world as the unit of inference", starter_worlds))
+
+
+STUDIES.register(BuiltInStudy("keytokens", "claim 3: key words by several selectors, their controls, and a sweep of how many", keytokens))
 
 
 def study_spec(name: str | None, overrides: Mapping[str, Any]) -> StudySpec:

@@ -16,6 +16,7 @@ from cotdistill.config import RunConfig, stable_seed
 from cotdistill.errors import DataError
 from cotdistill.rationales.conditions import parse
 from cotdistill.rationales.placement import MODES, Placement
+from cotdistill.rationales.selection import read_selection
 from cotdistill.students import base as bases
 from cotdistill.students.batches import Stream
 from cotdistill.students.evaluation import Prediction, accuracy, primary_metric, score
@@ -98,7 +99,12 @@ def train(context: JobContext) -> Outcome:
         bases.redraw_unseen(model, bases.document_rows(encoder, task.base_documents()), stable_seed("init", run.seeds.init))
     model.to(torch.device(run.training.device))  # type: ignore[arg-type]
     sources = run.sources or ("",)
-    prepared = prepare(encoder, {name: task.examples("train", name or None) for name in sources}, run, positions_of(model))
+    selections = {}
+    for name, identity in run.selections.items():
+        path = context.produced(identity, "selection")
+        selections[name] = read_selection(path, name)
+        used[f"selection:{name}"] = path.stem
+    prepared = prepare(encoder, {name: task.examples("train", name or None) for name in sources}, run, positions_of(model), selections)
     test = task.examples("test", run.source or None)
     dev = sorted(task.examples("dev", run.source or None), key=lambda e: stable_seed("dev", e.id))[: run.training.dev_examples or None]
     metric = primary_metric(encoder, test)

@@ -1,0 +1,63 @@
+"""How much more likely each rationale token is behind the right answer than behind a wrong one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch.nn.functional import log_softmax
+from transformers import PreTrainedModel
+
+from cotdistill.rationales.passage import Passage
+from cotdistill.students.loading import Reader
+from cotdistill.students.tokens import Encoder
+from cotdistill.tasks.example import Example
+
+BATCH = 64
+
+
+@torch.no_grad()
+def contrasted(
+    model: PreTrainedModel,
+    encoder: Encoder,
+    examples: Sequence[Example],
+    passages: Sequence[Passage],
+    report: Callable[[int, int], None] | None = None,
+) -> dict[str, tuple[float, ...]]:
+    """By example, per rationale token: log p(token | question, right answer, tokens before) minus the mean of the same over the wrong answers."""
+    reader = Reader(model)
+    rows: list[tuple[int, bool, list[int], int]] = []
+    for i, (example, passage) in enumerate(zip(examples, passages, strict=True)):
+        asked = encoder.prompt(example, ("question", "choices", "label_cue"))
+        cue = encoder.cue("rationale_cue")
+        for c, choice in enumerate(encoder.targets(example)):
+            head = [*asked, *choice, *cue]
+            ids = [*head, *(token.id for token in passage)][: reader.positions]
+            rows.append((i, c == example.gold, ids, len(head)))
+    right = [np.zeros(len(p)) for p in passages]
+    wrong = [np.zeros(len(p)) for p in passages]
+    order = sorted(range(len(rows)), key=lambda r: len(rows[r][2]))
+    for at in range(0, len(order), BATCH):
+        if report is not None:
+            report(at * len(examples) // len(order), len(examples))
+        members = [rows[r] for r in order[at : at + BATCH]]
+        width = max(len(ids) for _, _, ids, _ in members)
+        padded = torch.full((len(members), width), encoder.specials.pad, device=reader.device)
+        for r, (_, _, ids, _) in enumerate(members):
+            padded[r, : len(ids)] = torch.tensor(ids, device=reader.device)
+        places = [(r, column) for r, (_, _, ids, head) in enumerate(members) for column in range(head - 1, len(ids) - 1)]
+        where, columns = (torch.tensor(part, device=reader.device) for part in zip(*places, strict=True)) if places else (None, None)
+        if where is None or columns is None:
+            continue
+        told = log_softmax(reader.logits_at(padded, where, columns), -1).gather(1, padded[where, columns + 1][:, None])[:, 0].cpu().numpy()
+        taken = 0
+        for i, gold, ids, begins in members:
+            count = max(0, len(ids) - begins)
+            mine = told[taken : taken + count]
+            taken += count
+            if gold:
+                right[i][:count] = mine
+            else:
+                wrong[i][:count] += mine / (len(examples[i].choices) - 1)
+    return {e.id: tuple((r - w).tolist()) for e, r, w in zip(examples, right, wrong, strict=True)}

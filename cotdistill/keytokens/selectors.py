@@ -1,0 +1,242 @@
+"""What scores the tokens of a rationale: one function and one decorator each. Higher is more key.
+
+Selectors that ask for the label's gradient read a student that was given the rationale before the label; where the label stands first, nothing of
+it can depend on the rationale, so a post-CoT student is never read that way. torch and the optional libraries are imported inside the functions
+only: pages read this list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from cotdistill.config import stable_seed
+from cotdistill.errors import DataError, GrammarError, UsageError
+from cotdistill.keytokens import texts
+from cotdistill.rationales.passage import Passage
+from cotdistill.rationales.placement import Placement
+from cotdistill.registry import Registry
+from cotdistill.saliency.settings import AttributionSettings
+from cotdistill.students.tokens import Encoded, Encoder
+from cotdistill.tasks.example import Example
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+Scores = dict[str, tuple[float, ...]]
+# Where in the student's training the alignment is read: early enough that labels are not memorised yet, late enough that it has learnt something.
+INFLUENCE_AT = "0.25"
+
+
+@dataclass(frozen=True)
+class SelectInput:
+    """What a selector may look at: training rows with rationales, and the student that it reads.
+
+    passages: the rationales as tokens; sequences: the student's own training sequences of these rows; dev: dev questions; student(share): the
+    student at a recorded checkpoint, in evaluation mode; counts (vocabulary,): how often each token stands in the training text; option: what
+    was written behind the selector's name; marks: by example, the places that people marked; report(done, total).
+    """
+
+    encoder: Encoder
+    examples: Sequence[Example]
+    passages: Sequence[Passage]
+    option: str = ""
+    seed: int = 0
+    placement: Placement | None = None
+    metric: str = "sum"
+    sequences: Sequence[Encoded] = ()
+    dev: Sequence[Example] = ()
+    student: Callable[[str], PreTrainedModel] | None = None
+    counts: npt.NDArray[np.int64] | None = None
+    marks: dict[str, frozenset[int]] | None = None
+    report: Callable[[int, int], None] | None = None
+
+    def model(self, share: str = "1") -> PreTrainedModel:
+        assert self.student is not None, "this selector reads a student"
+        return self.student(share)
+
+
+Function = Callable[[SelectInput], Scores]
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """A registered selector. reads: the placement of the student that it reads ("" for none, "any" for one of any); option: what may stand behind
+    its name after a colon ("" for nothing); passes: forward passes a row, for estimates; draws: whether it depends on the selector seed."""
+
+    name: str
+    help: str
+    compute: Function
+    reads: str = ""
+    option: str = ""
+    passes: float = 1.0
+    draws: bool = False
+
+
+SELECTORS: Registry[Selector] = Registry("selector")
+
+
+def selector(name: str, help: str, *, reads: str = "", option: str = "", passes: float = 1.0, draws: bool = False) -> Callable[[Function], Function]:
+    """Register a function (SelectInput) -> scores by example, one number a token of the intact rationale."""
+
+    def register(function: Function) -> Function:
+        SELECTORS.register(Selector(name, help, function, reads, option, passes, draws))
+        return function
+
+    return register
+
+
+def parse_selector(text: str) -> tuple[Selector, str]:
+    """A selector as it is written in a condition, `name` or `name:option`; UnknownName with near matches, GrammarError for an option that does not
+    belong there or is missing."""
+    name, colon, option = text.strip().partition(":")
+    entry = SELECTORS.get(name)
+    if option and not entry.option:
+        raise GrammarError(f"The selector {name} takes nothing behind its name, but {option!r} was given.", f"Write {name}")
+    if (colon and not option) or (not option and entry.option and not entry.option.startswith("[")):
+        raise GrammarError(f"The selector {name} needs {entry.option} behind a colon.", f"For example {name}:{entry.option}")
+    return entry, option
+
+
+def _attributed(given: SelectInput, method: str) -> Scores:
+    """Attribution of the right answer against the others to the rationale alone, for a student that was given it before the label."""
+    from cotdistill.saliency.attribution import attribute
+
+    assert given.placement is not None and given.counts is not None
+    settings = AttributionSettings(method=method, target="contrast", moves="rationale")
+    found = attribute(given.model(), given.encoder, given.examples, given.placement, settings, given.counts, metric=given.metric, report=given.report)
+    scores: Scores = {}
+    for one, passage in zip(found, given.passages, strict=True):
+        row = np.zeros(len(passage))
+        columns = one.reading.columns("rationale")
+        row[one.reading.origin[columns]] = np.nan_to_num(one.scores[columns])
+        scores[one.reading.id] = tuple(row.tolist())
+    return scores
+
+
+@selector("integrated_gradients", "what the token adds to the right answer against the others (pre-CoT student)", reads="pre_cot", passes=110)
+def integrated_gradients(given: SelectInput) -> Scores:
+    return _attributed(given, "integrated_gradients")
+
+
+@selector("input_x_gradient", "a first-order guess of the same (pre-CoT student)", reads="pre_cot", passes=4)
+def input_x_gradient(given: SelectInput) -> Scores:
+    return _attributed(given, "input_x_gradient")
+
+
+@selector("saliency", "how much the answer changes with the token, without direction (pre-CoT student)", reads="pre_cot", passes=4)
+def saliency(given: SelectInput) -> Scores:
+    return _attributed(given, "saliency")
+
+
+@selector("occlusion", "what the right answer loses when the token is taken away (pre-CoT student)", reads="pre_cot", passes=45)
+def occlusion(given: SelectInput) -> Scores:
+    return _attributed(given, "occlusion")
+
+
+@selector(
+    "influence",
+    "whether a training step on the token lowers the label loss of its kind of question (post-CoT student), at a quarter of its steps",
+    reads="post_cot",
+    option=f"[SHARE, default {INFLUENCE_AT}]",
+    passes=120,
+)
+def influence(given: SelectInput) -> Scores:
+    """Matched minus random, as cosines: the raw products grow with the token's own loss. The own question stands in where no dev question matches."""
+    from cotdistill.saliency.influence import Aligner
+
+    assert given.placement is not None
+    aligner = Aligner(given.model(given.option or INFLUENCE_AT), given.encoder, given.placement, given.dev, metric=given.metric)
+    scores: Scores = {}
+    for done, (example, passage, sequence) in enumerate(zip(given.examples, given.passages, given.sequences, strict=True)):
+        if given.report is not None:
+            given.report(done, len(given.examples))
+        one = aligner.align(example, sequence)
+        value = one.cosine[1] - one.cosine[2] if one.matched else one.cosine[0]
+        row = np.zeros(len(passage))
+        row[one.origin] = np.nan_to_num(value)
+        scores[example.id] = tuple(row.tolist())
+    return scores
+
+
+@selector(
+    "contrastive",
+    "log-probability of the token given the right answer minus given a wrong one (post-CoT student; after SCOTT)",
+    reads="post_cot",
+    passes=6,
+)
+def contrastive(given: SelectInput) -> Scores:
+    """SCOTT (Wang et al. 2023, arXiv 2305.01879) decodes by this contrast; here it scores what the teacher wrote. Mean over the wrong choices."""
+    from cotdistill.keytokens.contrast import contrasted
+
+    assert given.placement is not None
+    return contrasted(given.model(), given.encoder, given.examples, given.passages, given.report)
+
+
+@selector("similarity", "cosine of the word's input embedding to those of question and right answer (the student's own)", reads="any", passes=0.1)
+def similarity(given: SelectInput) -> Scores:
+    from cotdistill.students.loading import input_table
+
+    table = input_table(given.model()).detach().cpu().numpy().astype(float)
+
+    def vector(ids: Sequence[int]) -> npt.NDArray[np.float64]:
+        mean: npt.NDArray[np.float64] = table[list(ids)].mean(0)
+        return mean
+
+    return texts.similarity(given.examples, given.passages, lambda text: vector([t.id for t in given.encoder.read(text)]), by_ids=vector)
+
+
+@selector("word2vec", "the same with word2vec vectors trained on the task's own text (needs gensim)", passes=0.5)
+def word2vec(given: SelectInput) -> Scores:
+    return texts.by_vectors(given.examples, given.passages, texts.trained_vectors(given.examples))
+
+
+@selector("vectors", "the same with word vectors from a file in word2vec or GloVe text format", option="FILE", passes=0.2)
+def vectors(given: SelectInput) -> Scores:
+    return texts.by_vectors(given.examples, given.passages, texts.read_vectors(given.option, texts.vocabulary(given.examples)))
+
+
+@selector("sentence_transformer", "the same with a sentence-transformers model (optional)", option="NAME_OR_FOLDER", passes=20)
+def sentence_transformer(given: SelectInput) -> Scores:
+    return texts.similarity(given.examples, given.passages, texts.sentence_vectors(given.option))
+
+
+@selector("tf_idf", "frequent in this rationale, rare in the others", passes=0.1)
+def tf_idf(given: SelectInput) -> Scores:
+    return texts.tf_idf(given.examples, given.passages)
+
+
+@selector("pmi", "pointwise mutual information of the word with the answer's text, over the training rationales", passes=0.1)
+def pmi(given: SelectInput) -> Scores:
+    return texts.pmi(given.examples, given.passages)
+
+
+@selector("random", "uniform: what any selector must beat", passes=0.1, draws=True)
+def random(given: SelectInput) -> Scores:
+    """One draw a word, shared out evenly over its tokens, so that words of many tokens are not favoured."""
+    scores: Scores = {}
+    for example, passage in zip(given.examples, given.passages, strict=True):
+        rng = np.random.default_rng(stable_seed("random selector", given.seed, example.id))
+        scores[example.id] = texts.shared_out(passage, lambda word, rng=rng: float(rng.random()))  # type: ignore[misc]
+    return scores
+
+
+@selector("human", "tokens that people marked", option="ANNOTATIONS")
+def human(given: SelectInput) -> Scores:
+    """1 for marked tokens, 0 for others, for the examples that somebody has marked."""
+    if not given.marks:
+        raise UsageError(f"Nobody has marked anything in the annotation set {given.option!r} of this task.", "Mark examples on page Key tokens.")
+    scores: Scores = {}
+    for example, passage in zip(given.examples, given.passages, strict=True):
+        if example.id in given.marks:
+            marked = given.marks[example.id]
+            if marked and max(marked) >= len(passage):
+                raise DataError(f"The marks of {example.id!r} were made on another rationale.", "Mark it anew.")
+            scores[example.id] = tuple(1.0 if place in marked else 0.0 for place in range(len(passage)))
+    if not scores:
+        raise UsageError(f"The annotation set {given.option!r} marks none of the training rows.", "Mark examples of the training split.")
+    return scores

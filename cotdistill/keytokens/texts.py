@@ -1,0 +1,166 @@
+"""Scores that need words only: rarity, association with the answer, likeness to question and answer. Every word shares its score out evenly over
+its tokens, so that a word of many tokens is not favoured."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from cotdistill.errors import DataError, UsageError
+from cotdistill.rationales.passage import Passage, units
+from cotdistill.rationales.words import is_function_word
+from cotdistill.tasks.example import Example
+
+Scores = dict[str, tuple[float, ...]]
+Vector = npt.NDArray[np.float64]
+Vectors = dict[str, Vector]
+INSTALL = ".venv/bin/python -m pip install -c constraints.txt -r requirements-keytokens.txt"
+
+
+def shared_out(passage: Passage, score: Callable[[str], float]) -> tuple[float, ...]:
+    """(tokens,) each word's score over the number of its tokens."""
+    found: list[float] = []
+    for word in units(passage, "word"):
+        value = score(word[0].text.casefold())
+        found += [value / len(word)] * len(word)
+    return tuple(found)
+
+
+def words_of(passage: Passage) -> list[str]:
+    return [word[0].text.casefold() for word in units(passage, "word")]
+
+
+def tf_idf(examples: Sequence[Example], passages: Sequence[Passage]) -> Scores:
+    """Count in this rationale x log(rationales / rationales that hold the word) (Spärck Jones 1972)."""
+    held = Counter(word for passage in passages for word in set(words_of(passage)))
+    scores = {}
+    for example, passage in zip(examples, passages, strict=True):
+        counts = Counter(words_of(passage))
+        scores[example.id] = shared_out(passage, lambda word, counts=counts: counts[word] * math.log(len(passages) / held[word]))  # type: ignore[misc]
+    return scores
+
+
+def pmi(examples: Sequence[Example], passages: Sequence[Passage]) -> Scores:
+    """log p(word, answer) / (p(word) p(answer)) over rationales, with half a count added to the joint one (a word met once proves little)."""
+    answers = Counter(e.answer_text.casefold() for e in examples)
+    held = Counter(word for passage in passages for word in set(words_of(passage)))
+    joint = Counter((word, e.answer_text.casefold()) for e, passage in zip(examples, passages, strict=True) for word in set(words_of(passage)))
+    n = len(examples)
+    scores = {}
+    for example, passage in zip(examples, passages, strict=True):
+        answer = example.answer_text.casefold()
+
+        def score(word: str, answer: str = answer) -> float:
+            return math.log((joint[word, answer] + 0.5) * n / ((held[word] + 1) * answers[answer]))
+
+        scores[example.id] = shared_out(passage, score)
+    return scores
+
+
+def similarity(
+    examples: Sequence[Example],
+    passages: Sequence[Passage],
+    vector: Callable[[str], Vector | None],
+    by_ids: Callable[[Sequence[int]], Vector] | None = None,
+) -> Scores:
+    """Cosine of each word's vector to that of question and right answer. by_ids: the vector of a word from its token ids, where there is one."""
+    cache: dict[tuple[int, ...] | str, Vector | None] = {}
+    scores = {}
+    for example, passage in zip(examples, passages, strict=True):
+        whole = vector(f"{example.question} {example.answer_text}")
+        row: list[float] = []
+        for word in units(passage, "word"):
+            key: tuple[int, ...] | str = tuple(t.id for t in word) if by_ids else word[0].text
+            if key not in cache:
+                cache[key] = by_ids([t.id for t in word]) if by_ids else vector(word[0].text)
+            row += [_cosine(cache[key], whole) / len(word)] * len(word)
+        scores[example.id] = tuple(row)
+    return scores
+
+
+def _cosine(one: Vector | None, other: Vector | None) -> float:
+    if one is None or other is None:
+        return 0.0
+    size = float(np.linalg.norm(one) * np.linalg.norm(other))
+    return float(one @ other) / size if size > 0 else 0.0
+
+
+def by_vectors(examples: Sequence[Example], passages: Sequence[Passage], vectors: Vectors) -> Scores:
+    """Likeness by word vectors: a text's is the mean of its content words', a word without a vector scores 0."""
+
+    def vector(text: str) -> Vector | None:
+        words = [word for word in _split(text) if word in vectors]
+        content = [word for word in words if not is_function_word(word)] or words
+        return np.mean([vectors[word] for word in content], axis=0) if content else None
+
+    return similarity(examples, passages, vector)
+
+
+def _split(text: str) -> list[str]:
+    return ["".join(char for char in part if char.isalnum() or char in "'’-") for part in text.casefold().split()]
+
+
+def vocabulary(examples: Sequence[Example]) -> set[str]:
+    """Every word of questions, choices and rationales."""
+    return {w for e in examples for text in (e.question, e.rationale or "", *(c.text for c in e.choices)) for w in _split(text)}
+
+
+def read_vectors(name: str, wanted: set[str]) -> Vectors:
+    """The vectors of the wanted words from a text file, `word number number ...` a line (GloVe), with or without a first line `count size`
+    (word2vec). DataError with the line for what cannot be read."""
+    path = Path(name).expanduser()
+    if not path.is_file():
+        raise UsageError(f"There is no file {path}.", "Name a file with word vectors in word2vec or GloVe text format.")
+    found: Vectors = {}
+    size = 0
+    try:
+        with path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, start=1):
+                word, *numbers = line.rstrip().split(" ")
+                if number == 1 and len(numbers) == 1:
+                    continue
+                size = size or len(numbers)
+                if len(numbers) != size or not size:
+                    raise DataError(f"{path} line {number} has {len(numbers)} numbers; expected {size or 'some'}.", "Expected word number number ...")
+                if word.casefold() in wanted and word.casefold() not in found:
+                    found[word.casefold()] = np.array([float(part) for part in numbers])
+    except (UnicodeDecodeError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as word vectors: {error}", "Expected text, one word a line with its numbers.") from error
+    if not found:
+        raise DataError(f"{path} has a vector for none of the {len(wanted):,} words of this task.", "Choose vectors of the same language.")
+    return found
+
+
+def trained_vectors(examples: Sequence[Example]) -> Vectors:
+    """word2vec on the task's own questions and rationales; the same vectors every time."""
+    try:
+        from gensim.models import Word2Vec  # type: ignore[import-not-found]
+    except ImportError:
+        raise UsageError("The selector word2vec needs gensim, which is not installed.", INSTALL) from None
+    sentences = [_split(f"{e.question} {e.answer_text} {e.rationale or ''}") for e in examples]
+    model = Word2Vec(sentences, vector_size=64, window=5, min_count=1, workers=1, seed=0, epochs=20)
+    return {word: np.asarray(model.wv[word], float) for word in model.wv.index_to_key}
+
+
+def sentence_vectors(name: str) -> Callable[[str], Vector | None]:
+    """Text -> vector by a sentence-transformers model, by name or folder; nothing of it is run as code."""
+    try:
+        from sentence_transformers import SentenceTransformer  # type: ignore[import-not-found]
+    except ImportError:
+        raise UsageError("The selector sentence_transformer needs sentence-transformers, which is not installed.", INSTALL) from None
+    try:
+        model = SentenceTransformer(name, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"The model {name!r} cannot be loaded: {str(error).splitlines()[0]}", "Name a folder, or a model that can be reached."
+        ) from error
+
+    def vector(text: str) -> Vector | None:
+        return np.asarray(model.encode(text, show_progress_bar=False), float)
+
+    return vector

@@ -1,0 +1,78 @@
+"""What a run needs before it can begin, beyond its data: selections of key tokens, and the students that these are read from.
+
+Each is named by the identity of the job that makes it, so a whole study is planned and deduplicated before anything runs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from cotdistill.config import RunConfig, plain
+from cotdistill.keytokens.annotations import AnnotationSet
+from cotdistill.keytokens.selectors import parse_selector
+from cotdistill.rationales.conditions import Condition, parse
+from cotdistill.studies.jobs import JobSpec
+from cotdistill.studies.store import Store
+
+
+@dataclass(frozen=True)
+class SelectConfig:
+    """What makes a selection. reads: identity of the training run whose student is read, "" where none is. seed: only for selectors that draw.
+    annotations: digest of the marks of a set, "" for all others."""
+
+    selector: str
+    task: str
+    task_digest: str
+    tokenizer: str
+    student: str
+    source: str
+    sources: tuple[str, ...]
+    missing_rationale: str = "exclude"
+    task_settings: Mapping[str, Any] = field(default_factory=dict)
+    world: int = 0
+    reads: str = ""
+    seed: int = 0
+    annotations: str = ""
+
+    @classmethod
+    def from_plain(cls, values: Mapping[str, Any]) -> SelectConfig:
+        return cls(**{**values, "sources": tuple(values["sources"])})
+
+
+def reader_of(selector: str, source: str) -> Condition | None:
+    """The condition of the student that a selector reads, of the same replicate; None where it reads none."""
+    reads = parse_selector(selector)[0].reads
+    if not reads:
+        return None
+    return dataclasses.replace(parse("pre_cot" if reads == "any" else reads), source=source)
+
+
+def readers(conditions: tuple[Condition, ...]) -> list[Condition]:
+    """Every condition whose student the selections of some conditions are read from, each once."""
+    found = (reader_of(selector, condition.source) for condition in conditions for selector in condition.selectors)
+    return list(dict.fromkeys(reader for reader in found if reader is not None))
+
+
+def select_job(store: Store, selector: str, run: RunConfig, source: str, reader: str, seconds: float) -> JobSpec:
+    """The job that makes a selection for the training rows of a run. reader: identity of the run it reads, "" for none."""
+    entry, option = parse_selector(selector)
+    config = SelectConfig(
+        selector=selector,
+        task=run.task,
+        task_digest=run.task_digest,
+        tokenizer=run.tokenizer,
+        student=run.student.name,
+        source=source or run.source,
+        sources=run.sources,
+        missing_rationale=run.missing_rationale,
+        task_settings=run.task_settings,
+        world=run.seeds.world,
+        reads=reader,
+        seed=run.seeds.selector if entry.draws else 0,
+        annotations=AnnotationSet(store.home, run.task, option).digest() if entry.name == "human" else "",
+    )
+    told = f"{run.task} · key tokens by {selector.replace('_', ' ')}"
+    return JobSpec("select", plain(config), (reader,) if reader else (), told + (f" · world {run.seeds.world}" if run.seeds.world else ""), seconds)

@@ -1,0 +1,151 @@
+"""From a rationale's scores to a student trained on its key words, in one tiny real study."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from cotdistill.config import RunConfig
+from cotdistill.errors import DataError, NotReadable, UsageError
+from cotdistill.keytokens.annotations import AnnotationSet, Mark, text_hash
+from cotdistill.keytokens.selectors import SELECTORS
+from cotdistill.rationales.selection import read_selection
+from cotdistill.studies.inputs import SelectConfig, readers
+from cotdistill.studies.looking import open_run, training_corpus
+from cotdistill.studies.planning import launch, plan
+from cotdistill.studies.runner import work
+from cotdistill.studies.store import Store
+from cotdistill.studies.study import STUDIES, study_spec
+from cotdistill.studies.work_select import checked_reader, marks
+from cotdistill.tasks.catalog import open_task
+
+CONDITIONS = (
+    "label_only,post_cot/key_tokens(selector=integrated_gradients,k=3),post_cot/matched_random_k(selector=integrated_gradients,k=3),"
+    "post_cot/key_tokens(selector=tf_idf,k=2),post_cot/key_tokens(selector=influence,k=2),post_cot/key_tokens(selector=random,k=2),"
+    "post_cot/human(annotations=lab),post_cot/key_tokens(selector=tf_idf,k=2)@tokens=post_cot"
+)
+SPEC = {
+    "name": "keys",
+    "task_settings": {"creatures": 24, "documents": 50, "wordings": 1},
+    "conditions": CONDITIONS,
+    "replicates": 1,
+    "fixed_seeds": {"world": 0, "base": 0},
+    "training": {"steps": 4, "batch_size": 4, "evaluations": 1, "dev_examples": 5},
+    "base_steps": 3,
+}
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory):
+    store = Store.open(tmp_path_factory.mktemp("keys"))
+    task = open_task(store.tasks_root, "field_guide", settings=SPEC["task_settings"])
+    first = task.examples("train")[0]
+    AnnotationSet(store.home, "field_guide", "lab").add(Mark(first.id, "ada", ((0, len(first.rationale.split()[0])),), text_hash(first.rationale)))
+    planned = plan(store, study_spec(None, SPEC))
+    launch(store, planned)
+    work(store)
+    return store, planned
+
+
+def jobs(store, kind):
+    return store.queue.jobs(kind=kind)
+
+
+def test_everything_is_planned_before_anything_runs(ran):
+    store, planned = ran
+    kinds = [one.job.kind for one in plan(store, dataclasses.replace(planned.spec, replicates=2)).inputs]
+    # pre_cot and post_cot students of two replicates; integrated gradients, influence and random twice, TF-IDF and the marks once for both.
+    assert kinds.count("train") == 4 and kinds.count("select") == 2 + 2 + 2 + 1 + 1
+    assert {str(c) for c in readers(tuple(planned.spec.parsed()))} == {"pre_cot", "post_cot"}
+    assert all(job.state == "finished" for job in store.queue.jobs())
+    again = plan(store, planned.spec)
+    assert again.new == 0 and {one.state for one in again.inputs} == {"finished"}
+
+
+def test_a_run_names_its_selection_and_the_selection_its_student(ran):
+    store, _ = ran
+    run = next(j for j in jobs(store, "train") if "integrated_gradients" in j.config["condition"])
+    made = store.queue.job(run.config["selections"]["integrated_gradients"])
+    assert run.used["selection:integrated_gradients"] == made.produced["selection"]
+    reader = store.queue.job(made.config["reads"])
+    assert reader.config["condition"] == "pre_cot" and reader.config["seeds"] == run.config["seeds"]
+    assert made.used["weights"] == reader.produced["weights@1"]
+    assert made.result["rows"] == run.result["train_rows"] and 0 <= made.result["label_text_share"] <= 1
+    assert not store.verify().problems
+
+
+def test_the_student_reads_the_words_that_were_selected(ran):
+    store, _ = ran
+    run = next(j for j in jobs(store, "train") if "key_tokens(selector=tf_idf" in j.config["condition"] and "@" not in j.config["condition"])
+    opened = open_run(store, run.id)
+    corpus = training_corpus(opened)
+    selection = read_selection(store.artifacts.path(run.used["selection:tf_idf"]), "tf_idf")
+    encoded = opened.encoder.sequences(corpus, 0, opened.condition, 0)[0]
+    scores = np.array(selection.scores[corpus.examples[0].id])
+    kept = encoded.origin[encoded.origin >= 0]
+    assert len(kept) == 2 and scores[kept].min() >= np.sort(scores)[-2]
+
+
+def test_controls_report_how_well_they_match_and_marks_how_many_rows_have_none(ran):
+    store, _ = ran
+    matched = next(j for j in jobs(store, "train") if "matched_random_k" in j.config["condition"])
+    assert matched.result["match_gap"] >= 0 and matched.result["unmatched_share"] == 0
+    human = next(j for j in jobs(store, "train") if "human" in j.config["condition"])
+    assert human.result["unselected_rows"] == human.result["train_rows"] - 1
+
+
+def test_equal_tokens_train_key_words_for_longer(ran):
+    store, _ = ran
+    short, longer = (
+        next(j for j in jobs(store, "train") if "tf_idf" in j.config["condition"] and ("@" in j.config["condition"]) == more).result
+        for more in (False, True)
+    )
+    assert longer["steps"] > short["steps"] and longer["tokens"] > short["tokens"]
+
+
+def test_a_label_gradient_of_a_post_cot_student_is_refused_with_the_reason(ran):
+    store, _ = ran
+    post = next(j for j in jobs(store, "train") if j.config["condition"] == "post_cot")
+    pre = next(j for j in jobs(store, "train") if j.config["condition"] == "pre_cot")
+    with pytest.raises(NotReadable, match="does not read a rationale"):
+        checked_reader(store, SELECTORS.get("integrated_gradients"), post.identity)
+    with pytest.raises(NotReadable, match="behind the label"):
+        checked_reader(store, SELECTORS.get("influence"), pre.identity)
+    keyed = next(j for j in jobs(store, "train") if "key_tokens" in j.config["condition"])
+    with pytest.raises(NotReadable, match="changed rationales"):
+        checked_reader(store, SELECTORS.get("influence"), keyed.identity)
+
+
+def test_marks_that_changed_after_planning_are_refused(ran):
+    store, _ = ran
+    config = SelectConfig.from_plain(next(j for j in jobs(store, "select") if j.config["selector"] == "human:lab").config)
+    run = open_run(store, next(j for j in jobs(store, "train") if j.config["condition"] == "post_cot").id)
+    rows = run.task.examples("train")
+    assert len(marks(store, config, run.encoder, rows, "lab")) == 1
+    with pytest.raises(DataError, match="has changed since"):
+        marks(store, dataclasses.replace(config, annotations="0" * 64), run.encoder, rows, "lab")
+
+
+def test_a_selection_in_use_cannot_be_deleted_under_its_runs(ran):
+    store, _ = ran
+    made = next(j for j in jobs(store, "select") if j.config["selector"] == "tf_idf")
+    with pytest.raises(UsageError, match="is needed by"):
+        store.queue.delete(made.id)
+    with pytest.raises(UsageError, match="is needed by"):
+        store.queue.delete(store.queue.job(next(j for j in jobs(store, "select") if j.config["reads"]).config["reads"]).id)
+
+
+def test_runs_without_selections_keep_their_identity(ran):
+    store, _ = ran
+    plain_run = next(j for j in jobs(store, "train") if j.config["condition"] == "label_only")
+    assert "selections" not in plain_run.config and RunConfig.from_plain(plain_run.config).selections == {}
+
+
+def test_the_built_in_study_has_the_planned_comparison_its_controls_and_the_sweep():
+    spec = STUDIES.get("keytokens").make()
+    first = next(c for c in spec.conditions if c.startswith("post_cot/key_tokens"))
+    assert "integrated_gradients" in first and "k=5.0" in first
+    for needed in ("matched_random_k", "drop_key_tokens", "bottom_k", "strip_labels/key_tokens", "label_text_only", "@tokens=post_cot"):
+        assert any(needed in c for c in spec.conditions), needed
+    swept = {c for c in spec.conditions if c.startswith("post_cot/key_tokens") and "@" not in c}
+    assert len(swept) == 4 * 7
