@@ -6,6 +6,7 @@ A stretch of the rationale is kept by its places in the intact rationale ("words
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -164,7 +165,7 @@ def _words(aim: Aim, reading: Reading | None) -> Aim:
     st.session_state["target.words"] = [i for i in places if shown[i].first <= aim.last and shown[i].last >= aim.first]
     st.pills(
         "Press the first and the last word", list(places), selection_mode="multi", key="target.words", wrap=True,
-        format_func=lambda i: plain_markdown(heat.visible(shown[i].text.strip(), short=True)) or "·", on_change=_pressed, args=(shown, aim),
+        format_func=names(shown).__getitem__, on_change=_pressed, args=(shown, aim),
     )  # fmt: skip
     inside = "".join(word.text for word in words if word.first <= aim.last and word.last >= aim.first)
     return replace(aim, words=heat.visible(inside.strip(), short=True))
@@ -191,6 +192,20 @@ def rationale_words(reading: Reading) -> list[Word]:
         else:
             found[number] = Word(text, int(reading.sentences[column]), place, place)
     return list(found.values())
+
+
+def names(words: Sequence[Word]) -> list[str]:
+    """What the pills say. Streamlit tells pills apart by what they say, so a word that comes again bears its number: climber, climber₂."""
+    met: Counter[str] = Counter()
+    found = []
+    for word in words:
+        shown = heat.visible(word.text.strip(), short=True) or "·"
+        met[shown] += 1
+        found.append(plain_markdown(shown) + (str(met[shown]).translate(_SMALL) if met[shown] > 1 else ""))
+    return found
+
+
+_SMALL = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
 
 def _sentence(words: Sequence[Word], number: int) -> str:
