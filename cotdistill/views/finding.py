@@ -62,6 +62,16 @@ def draw(examples: Sequence[Example], answers: Callable[[], Sequence[Mapping[str
     return found[_step(found)] if found else None
 
 
+def search(examples: Sequence[Example]) -> Example | None:
+    """Search and steps alone, where no student answers."""
+    words = st.text_input("Search", key="search", placeholder="words, or an id", bind="query-params", width=170)
+    found = [e for e in examples if matches(e, words or "")]
+    given = st.query_params.get("example")
+    if given is not None and not any(example.id == given for example in examples):
+        frame.lost("example", given)
+    return found[_step(found)] if found else None
+
+
 def _step(found: Sequence[Example]) -> int:
     """Where in the list we are: by the id in the URL, with buttons and arrow keys."""
     last = len(found) - 1

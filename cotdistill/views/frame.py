@@ -23,6 +23,7 @@ PAGES = (
     ("pages/2_Train.py", "Train", ":material/model_training:"),
     ("pages/3_Compare.py", "Compare", ":material/leaderboard:"),
     ("pages/4_Saliency.py", "Saliency", ":material/ink_highlighter:"),
+    ("pages/5_Key_tokens.py", "Key tokens", ":material/key:"),
 )
 
 # Two marks with their intervals. Drawn here: a named icon would be fetched from a font service on every visit.
