@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -15,6 +16,7 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 from cotdistill.studies.store import Store
+from cotdistill.studies.supervisor import stop_all
 
 ROOT = Path(__file__).parent.parent
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -99,10 +101,16 @@ def test_the_starter_study_is_one_button_and_survives_a_reload_and_a_killed_dash
         page.get_by_text("accuracy on test, percent").first.wait_for()
         page.goto(f"http://localhost:{port}/Data")
         page.get_by_text("One example under every condition").wait_for()
+        page.goto(f"http://localhost:{port}/Saliency?student=post_cot&target=words%3A0-0")
+        page.get_by_title("this is what is explained").wait_for()
+        page.locator("button[data-variant=pills]").nth(3).click()
+        page.wait_for_url(re.compile("target=words(%3A|:)0-3"))
+        page.wait_for_function("document.querySelectorAll('[title*=\"this is what is explained\"]').length > 1")
         assert page.get_by_text("Traceback").count() == 0
     finally:
         os.killpg(server.pid, signal.SIGKILL)
         server.wait()
+        stop_all(Store.open(home))
 
 
 def test_every_page_of_an_empty_store_says_what_it_will_show_and_asks_nobody_outside(tmp_path, page):
@@ -113,7 +121,7 @@ def test_every_page_of_an_empty_store_says_what_it_will_show_and_asks_nobody_out
         "request", lambda request: None if request.url.startswith((f"http://localhost:{port}", "data:", "blob:")) else outside.append(request.url)
     )
     try:
-        for name in ("", "Data", "Train", "Compare", "Compare?study=nonsense&baseline=%3Cscript%3E"):
+        for name in ("", "Data", "Train", "Compare", "Compare?study=nonsense&baseline=%3Cscript%3E", "Saliency"):
             page.goto(f"http://localhost:{port}/{name}")
             page.locator("h1").first.wait_for()
             assert page.get_by_text("Traceback").count() == 0

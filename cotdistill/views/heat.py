@@ -182,6 +182,9 @@ def _block(panel: Panel, name: str, inside: Sequence[Mark]) -> str:
 
 def _mark(mark: Mark, panel: Panel, *, first: bool) -> str:
     text = visible(mark.text.lstrip(" ") if first else mark.text)
+    if first:
+        # A span stands on a line of its own anyway.
+        text = text.replace("↵\n", "↵ ")
     lead = text[: len(text) - len(text.lstrip(" "))]
     # The colour covers the word, not the space before it: two neighbours stay two.
     body = escape(text[len(lead) :]) or "·"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -125,7 +126,7 @@ def _card(scene: Scene, one: Asked, by_method: Mapping[str, Scale], before: Expl
 
 def _told(given: Explanation) -> str:
     """What holds for every panel of a student."""
-    told = f"Explains {heat.number(given.value, heat.signed_scale(max(1.0, abs(given.value))))} nats."
+    told = f"What is explained stands at {_nats(given.value)}."
     told += f" {given.left_out} rationale tokens were cut off: the student reads no more." if given.left_out else ""
     return f"{told} Rationale {given.not_readable}" if given.not_readable else told
 
@@ -142,10 +143,15 @@ def bars(given: Explanation, before: Explanation | None = None) -> list[Bar]:
 def _panel(scene: Scene, method: str, given: Explanation, scale: Scale) -> Panel:
     told = warned = ""
     if given.gap is not None:
-        told = f"completeness gap {percent(given.gap)} at {given.steps} steps"
+        whole = math.fsum(score for score in given.scores if not math.isnan(score))
+        told = f"adds up to {_nats(whole)}; completeness gap {percent(given.gap)} at {given.steps} steps"
         if not given.converged:
             warned = f"Not converged: the scores miss {percent(given.gap)} of what they explain, after {given.steps} steps."
     return Panel(capital(method_name(method)), marks(given, scene.unit), scale, masses(given), told, warned)
+
+
+def _nats(value: float) -> str:
+    return f"{heat.number(value, heat.signed_scale(max(1.0, abs(value))))} nats"
 
 
 def states(asked: Sequence[Asked]) -> list[str]:
