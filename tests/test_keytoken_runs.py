@@ -18,6 +18,7 @@ from cotdistill.studies.store import Store
 from cotdistill.studies.study import STUDIES, study_spec
 from cotdistill.studies.work_select import checked_reader, marks
 from cotdistill.tasks.catalog import open_task
+from tests.terminal import check_keys, speaker
 
 CONDITIONS = (
     "label_only,post_cot/key_tokens(selector=integrated_gradients,k=3),post_cot/matched_random_k(selector=integrated_gradients,k=3),"
@@ -149,3 +150,75 @@ def test_the_built_in_study_has_the_planned_comparison_its_controls_and_the_swee
         assert any(needed in c for c in spec.conditions), needed
     swept = {c for c in spec.conditions if c.startswith("post_cot/key_tokens") and "@" not in c}
     assert len(swept) == 4 * 7
+
+
+@pytest.fixture
+def say(capsys, ran, monkeypatch):
+    monkeypatch.setenv("COTDISTILL_HOME", str(ran[0].home))
+    monkeypatch.setattr("cotdistill.cli.looking.ensure_supervisor", work)
+    return speaker(capsys)
+
+
+def selection(store, selector):
+    return next(j for j in jobs(store, "select") if j.config["selector"] == selector)
+
+
+def test_selectors_are_listed(say):
+    said = say("keytokens selectors --json")
+    check_keys("keytokens selectors", said.document)
+    assert {"integrated_gradients", "human", "tf_idf"} <= {s["id"] for s in said.document} and "pre_cot" in say("keytokens selectors").out
+
+
+def test_a_selection_that_is_there_is_told_and_shows_its_lineage_both_ways(say, ran):
+    store, _ = ran
+    pre = next(j for j in jobs(store, "train") if j.config["condition"] == "pre_cot")
+    said = say(f"keytokens select {pre.id} --selector integrated_gradients --json")
+    check_keys("keytokens select", said.document)
+    assert said.document["id"] == selection(store, "integrated_gradients").id and said.document["run"] == pre.id
+    shown = say(f"keytokens show {said.document['id']} --json")
+    check_keys("keytokens show", shown.document)
+    assert shown.document["reads"] == pre.id and len(shown.document["used_by"]) == 2
+    words = shown.document["example"]["words"]
+    assert sorted(w["rank"] for w in words) == list(range(1, len(words) + 1))
+    assert max(words, key=lambda w: w["score"])["rank"] == 1
+    assert "used by 2 runs" in say(f"keytokens show {said.document['id']}").out
+
+
+def test_selections_are_compared(say, ran):
+    store, _ = ran
+    ids = [selection(store, s).id for s in ("tf_idf", "random", "influence")]
+    said = say(f"keytokens compare {ids[0]} {ids[1]} {ids[2]} --json")
+    check_keys("keytokens compare", said.document)
+    assert len(said.document["pairs"]) == 3 and all(0 <= p["jaccard"] <= 1 and p["examples"] == 48 for p in said.document["pairs"])
+    assert "by chance" in say(f"keytokens compare {ids[0]} {ids[1]}").out
+
+
+def test_marks_go_out_and_come_in_again(say, ran, tmp_path):
+    task = "--task field_guide --set lab"
+    out = tmp_path / "marks.jsonl"
+    # The tests' world has its own dials; the default world has other examples, so none of its rows was marked.
+    said = say(f"keytokens export {task} --json", "--out", str(out))
+    assert said.code == 0 and said.document["marks"] == 1
+    said = say(f"keytokens import {out} --task field_guide --set other --json")
+    assert said.code in (0, 1) and (said.code == 0 or said.error["kind"] == "bad_rows")
+    assert say("keytokens export --task field_guide --set none --json", "--out", str(out)).error["kind"] == "usage"
+
+
+@pytest.mark.parametrize(("words", "kind"), [
+    ("select 99 --selector tf_idf", "not_found"), ("select {pre} --selector tfidf", "unknown_name"), ("show {sel} --example nobody", "usage"),
+    ("select {pre} --selector influence", "not_readable"), ("select {post} --selector saliency", "not_readable"), ("show {pre}", "usage"),
+    ("show 99", "not_found"), ("compare {sel}", "usage"), ("import /nowhere --task field_guide --set a", "usage"),
+    ("import /nowhere --task nothing --set a", "unknown_name"),
+])  # fmt: skip
+def test_wrong_words_about_key_tokens_are_told(say, ran, words, kind):
+    store, _ = ran
+    ids = {name: next(j.id for j in jobs(store, "train") if j.config["condition"] == f"{name}_cot") for name in ("pre", "post")}
+    said = say(f"keytokens {words.format(**ids, sel=selection(store, 'tf_idf').id)} --json")
+    assert said.code in (1, 2) and said.error["kind"] == kind and said.error["message"]
+
+
+def test_the_study_tells_its_claims(say):
+    said = say("study show keys")
+    assert said.code == 0 and "key words by tf idf" in said.out
+    told = say("compare keys --json").document["claims"]
+    assert [c["id"] for c in told] == ["1", "2", "3"]

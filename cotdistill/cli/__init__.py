@@ -24,6 +24,7 @@ from cotdistill.cli import (
     doctor,
     faithfulness,
     influence,
+    keytokens,
     preview,
     queue,
     runs,
@@ -42,7 +43,7 @@ NOUNS: dict[str, Noun] = {
     noun.name: noun
     for noun in (
         tasks.NOUN, students.NOUN, conditions.NOUN, preview.NOUN, study.NOUN, runs.NOUN, queue.NOUN, compare.NOUN, attribute.NOUN, influence.NOUN,
-        faithfulness.NOUN, faithfulness.STABILITY, worker.NOUN, verify.NOUN, doctor.NOUN, app.NOUN,
+        faithfulness.NOUN, faithfulness.STABILITY, keytokens.NOUN, worker.NOUN, verify.NOUN, doctor.NOUN, app.NOUN,
     )
 }  # fmt: skip
 

@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from cotdistill.cli.command import Command, Noun, Result
-from cotdistill.cli.report import REPORT_KEYS, report, report_text
-from cotdistill.studies import claims
+from cotdistill.cli.report import CLAIM_KEYS, REPORT_KEYS, claims_document, claims_text, report
 from cotdistill.studies.store import Store
 
 
 def compare(arguments: argparse.Namespace) -> Result:
     store = Store.open()
     found = report(store, arguments.study, baseline=arguments.baseline, margin=arguments.margin)
-    titles = {claim.name: claim.title for claim in claims.CLAIMS}
-    judged = [
-        {"id": verdict.claim, "title": titles[verdict.claim], "word": verdict.word, "told": verdict.told, "p": verdict.p}
-        for verdict in claims.judge(store, found["id"])
-    ]
-    document: dict[str, Any] = {**found, "claims": judged}
-    lines = [report_text(found), "", "The planned claims:"]
-    for claim in judged:
-        lines += [f"  {claim['id']}. {claim['title']}: {claim['word']}", f"     {claim['told']}"]
-    return Result(document, "\n".join(lines))
+    return Result({**found, "claims": claims_document(store, found["id"], arguments.margin)}, claims_text(store, found, arguments.margin))
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,12 +32,7 @@ NOUN = Noun(
             compare,
             {
                 **REPORT_KEYS,
-                "claims": "the planned claims",
-                "claims[].id": "its number",
-                "claims[].title": "what it says",
-                "claims[].word": "holds, fails, not shown, provisional, or cannot be asked here",
-                "claims[].told": "the numbers, or what is missing",
-                "claims[].p": "largest p of its comparisons, adjusted after Holm, or null",
+                **CLAIM_KEYS,
             },
             _arguments,
         ),

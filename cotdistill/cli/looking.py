@@ -71,10 +71,10 @@ def at_once_or_job(
         return compute(), None
     store.queue.submit([spec])
     number = store.queue.job(spec.identity).id
-    return read(_waited(store, number)), number
+    return read(waited(store, number)), number
 
 
-def _waited(store: Store, number: int) -> Job:
+def waited(store: Store, number: int) -> Job:
     """The job when it has finished; its failure is raised in its own words."""
     progress = Progress(1.0, "of the work")
     begun = time.monotonic()

@@ -9,7 +9,7 @@ from typing import Any
 from cotdistill.cli.output import printable, table
 from cotdistill.errors import UnknownName
 from cotdistill.rationales.conditions import parse
-from cotdistill.studies import results
+from cotdistill.studies import claims, results
 from cotdistill.studies.jobs import Study
 from cotdistill.studies.store import Store
 from cotdistill.studies.study import StudySpec, spec_from_mapping
@@ -115,6 +115,23 @@ def report_text(document: dict[str, Any]) -> str:
     return "\n".join([*head, shown, *tail])
 
 
+def claims_document(store: Store, study: int, margin: float | None = None) -> list[dict[str, Any]]:
+    """The planned claims as the study stands. margin: in points."""
+    titles = {claim.name: claim.title for claim in claims.CLAIMS}
+    return [
+        {"id": v.claim, "title": titles[v.claim], "word": v.word, "told": v.told, "p": v.p}
+        for v in claims.judge(store, study, None if margin is None else margin / 100)
+    ]
+
+
+def claims_text(store: Store, document: dict[str, Any], margin: float | None = None) -> str:
+    """The table and the planned claims, for a person."""
+    lines = [report_text(document), "", "The planned claims:"]
+    for claim in claims_document(store, document["id"], margin):
+        lines += [f"  {claim['id']}. {claim['title']}: {claim['word']}", f"     {claim['told']}"]
+    return "\n".join(lines)
+
+
 def _setting(document: dict[str, Any]) -> str:
     artificial = " (artificial)" if document["artificial"] else ""
     told = [f"{document['task']}{artificial}", f"student {document['student']}", f"{document['steps']:,} steps"]
@@ -201,4 +218,13 @@ REPORT_KEYS = {
     "conditions[].difference.p": "p of no difference",
     "conditions[].difference.word": "better, worse, no worse, not distinguishable",
     "conditions[].difference.kind": "how the interval was made, and what it speaks of",
+}
+
+CLAIM_KEYS = {
+    "claims": "the planned claims",
+    "claims[].id": "its number",
+    "claims[].title": "what it says",
+    "claims[].word": "holds, fails, not shown, provisional, or cannot be asked here",
+    "claims[].told": "the numbers, or what is missing",
+    "claims[].p": "largest p of its comparisons, adjusted after Holm, or null",
 }

@@ -9,7 +9,7 @@ from typing import Any
 from cotdistill.cli.command import Command, Noun, Result, whole_number
 from cotdistill.cli.output import note, printable, table
 from cotdistill.cli.overrides import add_overrides, spec_of
-from cotdistill.cli.report import REPORT_KEYS, report, report_text
+from cotdistill.cli.report import REPORT_KEYS, claims_text, report, report_text
 from cotdistill.cli.waiting import wait
 from cotdistill.config import plain
 from cotdistill.studies.jobs import Study
@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> Result:
         return Result({**started, "report": None}, "\n".join(text))
     wait(store, study.id)
     found = report(store, study.id)
-    return Result({**started, "report": found}, report_text(found), 1 if found["failed"] or found["stopped"] else 0)
+    return Result({**started, "report": found}, claims_text(store, found), 1 if found["failed"] or found["stopped"] else 0)
 
 
 def list_(arguments: argparse.Namespace) -> Result:
@@ -101,6 +101,7 @@ def _plan_document(planned: Plan) -> dict[str, Any]:
         "counts": {"runs": len(states), "new": states.count("new"), "bases": len(planned.bases), "replicates": planned.spec.replicates},
         "runs": [_planned(run) for run in planned.runs],
         "bases": [_planned(base) for base in planned.bases],
+        "inputs": [{"kind": one.job.kind, "what": one.job.label, **_planned(one)} for one in planned.inputs],
         "seconds": {"low": planned.seconds[0], "high": planned.seconds[1]},
         "memory_mb": planned.memory_mb,
         "train_rows": planned.train_rows,
@@ -137,6 +138,7 @@ def _plan_text(document: dict[str, Any]) -> str:
         "",
         f"{plural(counts['new'], 'run')} to train of {counts['runs']}"
         + (f", {plural(len(document['bases']), 'shared base')}" if document["bases"] else "")
+        + (f", {plural(sum(i['kind'] == 'select' for i in document['inputs']), 'selection')}" if document["inputs"] else "")
         + f"; {about(document['seconds']['low'], document['seconds']['high'])}; about {document['memory_mb']:.0f} MB a run.",
         f"Trains on {count(document['train_rows'])} rows"
         + (f" ({count(document['excluded_rows'])} left out for want of a rationale)" if document["excluded_rows"] else "")
@@ -209,6 +211,7 @@ NOUN = Noun(
                 "runs": "every run",
                 **{f"runs[].{key}": help for key, help in _PLANNED.items()},
                 "bases": "every shared base, with the keys of a run",
+                "inputs": "selections of key tokens and the students they are read from, with the keys of a run, kind and what it is",
                 "seconds": "wall time of what is new",
                 "seconds.low": "if all goes fast",
                 "seconds.high": "if not",
