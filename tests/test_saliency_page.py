@@ -77,6 +77,7 @@ def test_a_condition_alone_is_its_first_replicate(home, monkeypatch):
 
 def test_an_edit_is_shown_beside_the_original_and_can_be_taken_back(home, monkeypatch):
     app = page(home, monkeypatch)
+    app.toggle(key="edit.open").set_value(True).run()
     app.text_area(key="edit.rationale").set_value("it is a <b>climber</b> .").run()
     shown = cards(sound(app))
     assert list(shown) == [f"{name}, replicate 0{edit}" for name in ("pre-CoT", "post-CoT") for edit in ("", ", edited")]
@@ -88,6 +89,7 @@ def test_an_edit_is_shown_beside_the_original_and_can_be_taken_back(home, monkey
 
 def test_an_empty_question_is_told_and_the_original_stays(home, monkeypatch):
     app = page(home, monkeypatch)
+    app.toggle(key="edit.open").set_value(True).run()
     app.text_area(key="edit.question").set_value("  ").run()
     assert "The question is empty" in texts(sound(app)) and len(cards(app)) == 2
 

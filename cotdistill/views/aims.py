@@ -20,7 +20,7 @@ from cotdistill.tasks.example import Example
 from cotdistill.views import frame, heat
 from cotdistill.views.wording import plain_markdown
 
-KINDS = {"contrast": "a contrast", "label": "an answer", "words": "words of the rationale", "rationale": "each rationale token"}
+KINDS = {"contrast": "contrast", "label": "answer", "words": "words of the rationale", "rationale": "each rationale token"}
 START = "contrast"
 # More words than this are clicked sentence by sentence.
 MOST_PILLS = 90
@@ -128,9 +128,9 @@ def _choices(example: Example, aim: Aim) -> None:
     st.session_state["target.for"], st.session_state["target.against"] = wanted, against
     right = {label: f"{text} ✓" if label == example.answer else text for label, text in labels.items()}
     told = lambda o: right.get(str(o), str(o))  # noqa: E731  one for both boxes
-    st.selectbox("For", list(labels), key="target.for", format_func=told, on_change=_contrast, args=(example.answer,), width=200)
+    st.selectbox("For", list(labels), key="target.for", format_func=told, on_change=_contrast, args=(example.answer,), width=180)
     rivals = [*([OTHERS] if wanted == example.answer else []), *(label for label in labels if label != wanted)]
-    st.selectbox("Against", rivals, key="target.against", format_func=told, on_change=_contrast, args=(example.answer,), width=200)
+    st.selectbox("Against", rivals, key="target.against", format_func=told, on_change=_contrast, args=(example.answer,), width=180)
 
 
 def _label() -> None:
@@ -195,11 +195,16 @@ def rationale_words(reading: Reading) -> list[Word]:
 
 
 def names(words: Sequence[Word]) -> list[str]:
-    """What the pills say. Streamlit tells pills apart by what they say, so a word that comes again bears its number: climber, climber₂."""
+    """What the pills say."""
+    return told_apart([word.text for word in words])
+
+
+def told_apart(texts: Sequence[str]) -> list[str]:
+    """Streamlit tells pills apart by what they say, so a word that comes again bears its number: climber, climber₂."""
     met: Counter[str] = Counter()
     found = []
-    for word in words:
-        shown = heat.visible(word.text.strip(), short=True) or "·"
+    for text in texts:
+        shown = heat.visible(text.strip(), short=True) or "·"
         met[shown] += 1
         found.append(plain_markdown(shown) + (str(met[shown]).translate(_SMALL) if met[shown] > 1 else ""))
     return found

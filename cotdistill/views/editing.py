@@ -14,20 +14,37 @@ MOST_IN_URL = 4000
 KEYS = {part: f"edit.{part}" for part in BELONGS}
 
 
+def _parts(example: Example) -> tuple[dict[str, str], dict[str, str]]:
+    """The texts as they stand, and as the URL has them."""
+    original = {"question": example.question, "rationale": example.rationale or ""}
+    return original, {part: st.query_params.get(part, original[part]) for part in BELONGS}
+
+
+def switch(example: Example) -> bool:
+    """Whether the text is being edited; a link with an edit opens it."""
+    original, given = _parts(example)
+    if given != original:
+        st.session_state["edit.open"] = True
+    return bool(st.toggle("Edit the text", key="edit.open", on_change=_closed, persist_state="session"))
+
+
+def _closed() -> None:
+    if not st.session_state["edit.open"]:
+        reset()
+
+
 def draw(example: Example) -> Example | None:
     """The two text areas; gives the edited example, None where nothing differs or the edit cannot be used (which is told)."""
-    original = {"question": example.question, "rationale": example.rationale or ""}
-    given = {part: st.query_params.get(part, original[part]) for part in BELONGS}
+    original, given = _parts(example)
     touched = given != original
-    with st.expander("Edit the question or the rationale", icon=":material/edit:", type="compact", expanded=touched):
-        left, right = st.columns(2)
-        for place, part in zip((left, right), BELONGS, strict=True):
-            st.session_state[KEYS[part]] = given[part]
-            with place:
-                st.text_area(part.capitalize(), key=KEYS[part], height=110, on_change=_keep, args=(part, original[part]), max_chars=MOST_IN_URL)
-        with st.container(horizontal=True, vertical_alignment="center"):
-            st.button("Reset", icon=":material/undo:", on_click=reset, disabled=not touched, help="The example as it stands.")
-            st.caption("Ctrl+Enter asks again. The text as it stands and the edited one are shown side by side; choices and answer stay.")
+    left, right = st.columns(2)
+    for place, part in zip((left, right), BELONGS, strict=True):
+        st.session_state[KEYS[part]] = given[part]
+        with place:
+            st.text_area(part.capitalize(), key=KEYS[part], height=90, on_change=_keep, args=(part, original[part]), max_chars=MOST_IN_URL)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.button("Reset", icon=":material/undo:", on_click=reset, disabled=not touched, help="The example as it stands.")
+        st.caption("Ctrl+Enter asks again. The text as it stands and the edited one are shown side by side; choices and answer stay.")
     if not touched:
         return None
     if not given["question"].strip():

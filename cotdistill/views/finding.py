@@ -48,8 +48,8 @@ def split() -> str:
 
 def draw(examples: Sequence[Example], answers: Callable[[], Sequence[Mapping[str, bool]] | None]) -> Example | None:
     """The rest of the bar: search, filter and steps. answers: by student, called only when a person filters by them."""
-    words = st.text_input("Search", key="search", placeholder="words, or an id", bind="query-params", width=170)
-    wanted = frame.choose("Answered by them", list(FILTERS), key="answered", start="any", told=lambda f: FILTERS[f], width=170)
+    words = st.text_input("Search", key="search", placeholder="words, an id", bind="query-params", width=125)
+    wanted = frame.choose("Answered by them", list(FILTERS), key="answered", start="any", told=lambda f: FILTERS[f], width=140)
     found = [e for e in examples if matches(e, words or "")]
     if wanted != "any":
         known = answers()
@@ -64,7 +64,7 @@ def draw(examples: Sequence[Example], answers: Callable[[], Sequence[Mapping[str
 
 def search(examples: Sequence[Example]) -> Example | None:
     """Search and steps alone, where no student answers."""
-    words = st.text_input("Search", key="search", placeholder="words, or an id", bind="query-params", width=170)
+    words = st.text_input("Search", key="search", placeholder="words, an id", bind="query-params", width=125)
     found = [e for e in examples if matches(e, words or "")]
     given = st.query_params.get("example")
     if given is not None and not any(example.id == given for example in examples):
@@ -82,7 +82,7 @@ def _step(found: Sequence[Example]) -> int:
     st.button("Next", icon=":material/arrow_forward:", shortcut="Right", on_click=_go, args=(ids[min(last, at + 1)],), disabled=at == last)
     st.session_state["place"] = at + 1
     st.number_input(
-        f"Of {plural(last + 1, 'example')}", min_value=1, max_value=last + 1, step=1, key="place", on_change=_jump, args=(ids,), width=130
+        f"Of {plural(last + 1, 'example')}", min_value=1, max_value=last + 1, step=1, key="place", on_change=_jump, args=(ids,), width=110
     )
     return at
 

@@ -242,27 +242,32 @@ def _masses(panel: Panel) -> str:
     )
 
 
-def legend(scale: Scale, says: str, *, states: Sequence[str] = ()) -> str:
-    """The colours of a scale with its numbers, and how the marks without a score are drawn (states in use)."""
+def legend(scale: Scale, says: str) -> str:
+    """The colours of a scale with its numbers."""
     steps = 41
     low = -scale.limit if scale.signed else 0.0
     values = [low + (scale.limit - low) * i / (steps - 1) for i in range(steps)]
     ramp = "".join(f'<span style="flex:1;background:{scale.background(value)}"></span>' for value in values)
     ends = [low, 0.0, scale.limit] if scale.signed else [low, scale.limit]
     ticks = "".join(f"<span>{number(value, scale) if value else '0'}</span>" for value in ends)
-    samples = {
-        "unreadable": f'<span style="{HATCHED};border-radius:3px;padding:1px 5px">text</span> not readable (not 0)',
-        "target": f'<span style="box-shadow:inset 0 0 0 1.5px {tint(QUIET, 0.9)};border-radius:3px;padding:1px 5px">text</span> what is explained',
-        "noted": f'<span style="border-bottom:2px dotted {tint(QUIET, 0.95)}">text</span> the right answer\'s own text',
-        "template": '<span style="opacity:0.5;padding:1px 0">text</span> template, or not asked for',
-    }
-    more = "".join(f'<span style="white-space:nowrap">{samples[state]}</span>' for state in samples if state in states)
     return (
         f'<div style="display:flex;flex-wrap:wrap;gap:6px 26px;align-items:center;{_SMALL}"><span style="display:inline-block;width:260px">'
         f'<span style="display:flex;height:11px;border-radius:3px;overflow:hidden;border:1px solid {tint(QUIET, 0.3)}">{ramp}</span>'
         f'<span style="display:flex;justify-content:space-between;font-variant-numeric:tabular-nums">{ticks}</span></span>'
-        f"<span>{escape(says)}</span>{more}</div>"
+        f"<span>{escape(says)}</span></div>"
     )
+
+
+def key(states: Sequence[str]) -> str:
+    """How marks without a score, or with something to be said of them, are drawn; states: those in view."""
+    samples = {
+        "target": f'<span style="box-shadow:inset 0 0 0 1.5px {tint(QUIET, 0.9)};border-radius:3px;padding:1px 5px">text</span> what is explained',
+        "unreadable": f'<span style="{HATCHED};border-radius:3px;padding:1px 5px">text</span> not readable (not 0)',
+        "noted": f'<span style="border-bottom:2px dotted {tint(QUIET, 0.95)}">text</span> the right answer\'s own text',
+        "template": '<span style="opacity:0.5;padding:1px 0">text</span> the template\'s, or behind what is explained',
+    }
+    shown = "".join(f'<span style="white-space:nowrap">{sample}</span>' for state, sample in samples.items() if state in states)
+    return f'<div style="display:flex;flex-wrap:wrap;gap:6px 26px;margin-top:10px;{_SMALL};opacity:0.85">{shown}</div>' if shown else ""
 
 
 _SHOWN = {"\n": "↵\n", "\r": "␍", "\t": "⇥\t"}

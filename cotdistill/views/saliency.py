@@ -67,19 +67,13 @@ def _scene(store: Store, study: Study, students: Sequence[Student], methods: Seq
     with st.container(horizontal=True, vertical_alignment="bottom"):
         split = finding.split()
         examples = task.examples(split, first.source or None)
-        example = finding.draw(examples, lambda: answered.of(store, students, split, "1"))
+        example = finding.draw(examples, lambda: answered.of(store, students, split, _shares(students)[1]))
     if example is None:
         st.info("No example fits. Search for less, or choose another filter or split." if examples else f"The {split} split has no rows.")
         return None
-    facts = [
-        f"id {example.id}",
-        f"cluster {example.cluster or example.id}",
-        f"rationale by {example.source}" if example.rationale else "no rationale",
-    ]
-    st.caption(plain_markdown(" · ".join([*facts, *(f"{key} {value}" for key, value in example.metadata.items())])))
     aim = aims.draw(example, _with_rationale(store, students, example))
-    unit, checkpoint, settings = _view(students, methods)
-    edited = editing.draw(example)
+    unit, checkpoint, settings, edit = _view(students, methods, example)
+    edited = editing.draw(example) if edit else None
     return Scene(store, study, tuple(students), tuple(methods), split, example, edited, aim, unit, checkpoint, settings)
 
 
@@ -92,12 +86,18 @@ def _with_rationale(store: Store, students: Sequence[Student], example: Example)
     return None
 
 
-def _view(students: Sequence[Student], methods: Sequence[str]) -> tuple[str, str, AttributionSettings]:
-    """Token, word or sentence; how far the training had come; and the settings that few people touch."""
+def _shares(students: Sequence[Student]) -> tuple[list[str], str]:
+    """The checkpoints that all students in view have, and the one that the URL names, else the last."""
+    shared = [share for share in checkpoints(students[0].job) if all(share in checkpoints(s.job) for s in students)]
+    given = st.query_params.get("checkpoint", "1")
+    return shared, given if given in shared else "1"
+
+
+def _view(students: Sequence[Student], methods: Sequence[str], example: Example) -> tuple[str, str, AttributionSettings, bool]:
+    """Token, word or sentence; how far the training had come; the settings that few people touch; and whether the text is being edited."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         unit = picking.switch("Show", UNITS, key="unit", start="token")
-        shared = [share for share in checkpoints(students[0].job) if all(share in checkpoints(s.job) for s in students)]
-        checkpoint = "1"
+        shared, checkpoint = _shares(students)
         if len(shared) > 1:
             checkpoint = picking.switch("After training", shared, key="checkpoint", start="1", told=lambda c: f"{100 * float(c):g} %")
         with st.popover("Baseline", icon=":material/tune:"):
@@ -106,7 +106,8 @@ def _view(students: Sequence[Student], methods: Sequence[str]) -> tuple[str, str
             takes = "token"
             if "occlusion" in methods:
                 takes = frame.choose("Occlusion takes away", ("token", "word"), key="takes", start="token", told=lambda t: f"a {t} at once")
-    return unit, checkpoint, AttributionSettings(baseline=baseline, moves=moves, unit=takes)
+        edit = editing.switch(example)
+    return unit, checkpoint, AttributionSettings(baseline=baseline, moves=moves, unit=takes), edit
 
 
 BASELINE_NAMES = {"mean": "the mean token of the training text", "zero": "zeros", "pad": "the pad token"}
@@ -126,7 +127,8 @@ def _look(scene: Scene) -> None:
     def drawn() -> None:
         title.subheader(plain_markdown(panels.headline(scene, asked)), anchor=False)
         wide = len(scene.methods) > 1 and len(scene.students) > 1 and scene.edited is None
-        place.html(_legend(scene, asked) + heat.cards(panels.cards(scene, asked), wide=wide, pairs=scene.edited is not None))
+        shown = heat.cards(panels.cards(scene, asked), wide=wide, pairs=scene.edited is not None)
+        place.html(_legend(scene, asked) + shown + heat.key(panels.states(asked)))
 
     asking.wait(panels.questions_of(asked), drawn)
     asking.failures(panels.questions_of(asked))
@@ -139,19 +141,21 @@ def _legend(scene: Scene, asked: Sequence[panels.Asked]) -> str:
     found = []
     by_method = panels.scales(scene, asked)
     signed = [m for m in scene.methods if panels.is_signed(scene, m)]
-    states = panels.states(asked)
     if signed:
         says = f"blue speaks for {scene.aim.told(scene.example)}; orange against it (nats)"
-        found.append(heat.legend(by_method[signed[0]], says, states=states))
+        found.append(heat.legend(by_method[signed[0]], says))
     for method in scene.methods:
         if method not in signed:
             scale = by_method[method]
             says = f"{picking.method_name(method)} has no sign: how much, not in which direction ({scale.unit})"
-            found.append(heat.legend(scale, says, states=() if found else states))
+            found.append(heat.legend(scale, says))
     return f'<div style="display:flex;flex-direction:column;gap:8px;margin-bottom:14px">{"".join(found)}</div>'
 
 
 def _caption(scene: Scene) -> None:
+    example = scene.example
+    facts = [f"cluster {example.cluster or example.id}", *(f"{key} {value}" for key, value in example.metadata.items())]
+    facts += [f"rationale by {example.source}" if example.rationale else "no rationale"]
     compared = (
         ""
         if set(scene.methods) <= {"saliency", "attention_rollout", "input_x_gradient"}
@@ -161,7 +165,7 @@ def _caption(scene: Scene) -> None:
     teacher = f"{listed(dict.fromkeys(given))}: asked with the teacher's rationale. " if given else ""
     sums = "" if scene.unit == "token" else f"A {scene.unit} bears the sum of its tokens. "
     told = [
-        f"One example of {scene.split}, seen by {len(scene.students)} of the study's students. {compared}{sums}{teacher}",
+        f"One example: {example.id} of {scene.split} ({', '.join(facts)}). {compared}{sums}{teacher}",
         "Bars: probability of each choice, ✓ the right one. Thin bar: what each span bears of the absolute scores.",
     ]
     st.caption(plain_markdown(" ".join(told)))

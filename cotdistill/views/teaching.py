@@ -84,8 +84,8 @@ def _single(scene: Scene, taught: Sequence[Student]) -> None:
         found = [(one, aligned(one.question.answer, pool)) for one in asked if one.question.answer is not None]
         scale = heat.alignment_scale(largest([e for _, e in found], "token"), "" if pool == "cosine_value" else "nats a unit step")
         title.markdown(f"**{plain_markdown(_headline(found))}**")
-        legend = heat.legend(scale, _says(pool), states=("noted",))
-        panels.html(f'<div style="margin-bottom:14px">{legend}</div>' + heat.cards(_cards(asked, found, scale), wide=every))
+        legend = heat.legend(scale, _says(pool))
+        panels.html(f'<div style="margin-bottom:14px">{legend}</div>' + heat.cards(_cards(asked, found, scale), wide=every) + heat.key(("noted",)))
 
     asking.wait([one.question for one in asked], drawn, "Asking what a training step on each token would do")
     asking.failures([one.question for one in asked])
