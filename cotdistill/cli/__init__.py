@@ -23,6 +23,7 @@ from cotdistill.cli import (
     conditions,
     doctor,
     faithfulness,
+    findings,
     influence,
     keytokens,
     preview,
@@ -42,7 +43,8 @@ from cotdistill.errors import BadRows, CotdistillError, UnknownName, UsageError
 NOUNS: dict[str, Noun] = {
     noun.name: noun
     for noun in (
-        tasks.NOUN, students.NOUN, conditions.NOUN, preview.NOUN, study.NOUN, runs.NOUN, queue.NOUN, compare.NOUN, attribute.NOUN, influence.NOUN,
+        tasks.NOUN, students.NOUN, conditions.NOUN, preview.NOUN, study.NOUN, runs.NOUN, queue.NOUN, compare.NOUN,
+        findings.FINDINGS, findings.REPORT, attribute.NOUN, influence.NOUN,
         faithfulness.NOUN, faithfulness.STABILITY, keytokens.NOUN, worker.NOUN, verify.NOUN, doctor.NOUN, app.NOUN,
     )
 }  # fmt: skip
