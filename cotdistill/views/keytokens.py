@@ -11,11 +11,11 @@ import streamlit as st
 from cotdistill.errors import CotdistillError
 from cotdistill.keytokens.agreement import jaccard
 from cotdistill.keytokens.spans import word_spans
-from cotdistill.keytokens.summary import top_places
 from cotdistill.saliency.stability import spearman
 from cotdistill.studies.store import Store
 from cotdistill.studies.study import STUDIES
-from cotdistill.views import finding, frame, markup, picking, plans, queue, selections, wordmap
+from cotdistill.tasks.example import Example
+from cotdistill.views import finding, frame, marked, marking, markup, picking, plans, queue, selections, wordmap
 from cotdistill.views.commands import command
 from cotdistill.views.selections import Chosen, Ground
 from cotdistill.views.wording import capital, listed, plain_markdown, plural
@@ -39,7 +39,7 @@ def draw(store: Store) -> None:
     if not known and part != "mark":
         wanting(store, f" Nothing has been selected from these {len(ground.examples):,} rationales yet.")
         return
-    _side_by_side(ground, known)
+    {"example": _side_by_side, "mark": marking.draw}[part](ground, known)
 
 
 def wanting(store: Store, more: str = "") -> None:
@@ -50,8 +50,8 @@ def wanting(store: Store, more: str = "") -> None:
         st.markdown("**Selectors side by side will stand here, and how far a student gets with the few words they choose**")
         st.markdown(
             plain_markdown(
-                "Every rationale word shaded by its score, the key words framed; overlap between selectors, top words, word classes; accuracy against "
-                f"the number of words kept, beside the whole rationale and the label alone.{more}"
+                "Every rationale word shaded by its score, the key words framed; overlap between selectors, top words, word classes; accuracy "
+                f"against the number of words kept, beside the whole rationale and the label alone.{more}"
             )
         )
         launched = any(study.plan_hash == spec.plan_hash for study in store.queue.studies())
@@ -86,7 +86,7 @@ def _side_by_side(ground: Ground, known: Sequence[Chosen]) -> None:
     st.html(wordmap.question(example))
     found, failed = rows_of(ground, chosen, example)
     title, place = st.empty(), st.empty()
-    shown = [card(ground, one, row, k) for one, row in found]
+    shown = [wordmap.Card(capital(one.label), one.hue, row, marked.top(row, k), (), selections.lineage(ground, one)) for one, row in found]
     if found:
         title.subheader(plain_markdown(_headline(example.rationale or "", found, k)), anchor=False)
         place.html(wordmap.legend(k) + wordmap.cards(example.rationale or "", shown))
@@ -95,13 +95,13 @@ def _side_by_side(ground: Ground, known: Sequence[Chosen]) -> None:
         st.warning(plain_markdown(told), icon=":material/rule:")
     st.caption(
         plain_markdown(
-            f"Training example {example.id}, rationale by {ground.source}. A word bears the sum of its tokens. Scores of different selectors count in "
-            "different units, so only their order is compared."
+            f"Training example {example.id}, rationale by {ground.source}. A word bears the sum of its tokens. Scores of different selectors count "
+            "in different units, so only their order is compared."
         )
     )
 
 
-def rows_of(ground: Ground, chosen: Sequence[Chosen], example: selections.Example) -> tuple[list[tuple[Chosen, list[float]]], list[str]]:
+def rows_of(ground: Ground, chosen: Sequence[Chosen], example: Example) -> tuple[list[tuple[Chosen, list[float]]], list[str]]:
     """Each selection with the scores of the example's words; and why some have none."""
     found, failed = [], []
     for one in chosen:
@@ -117,18 +117,10 @@ def rows_of(ground: Ground, chosen: Sequence[Chosen], example: selections.Exampl
     return found, failed
 
 
-def top(row: Sequence[float], k: int) -> set[int]:
-    return top_places([("", score) for score in row], k)
-
-
-def card(ground: Ground, one: Chosen, row: Sequence[float], k: int, marked: Sequence[int] = (), told: str = "") -> wordmap.Card:
-    return wordmap.Card(capital(one.label), one.hue, row, top(row, k), marked, told or selections.lineage(ground, one))
-
-
 def _headline(rationale: str, found: Sequence[tuple[Chosen, Sequence[float]]], k: int) -> str:
     """What all name; or which two come closest."""
     words = [rationale[a:b] for a, b in word_spans(rationale)]
-    sets = [top(row, k) for _, row in found]
+    sets = [marked.top(row, k) for _, row in found]
     if len(found) == 1:
         return f"{capital(found[0][0].label)} chooses {listed((words[i] for i in sorted(sets[0])), most=8)}"
     common = sorted(set.intersection(*sets))
@@ -145,7 +137,7 @@ def _pairs(found: Sequence[tuple[Chosen, Sequence[float]]], k: int) -> None:
         return
     rows: list[list[markup.Cell | markup.Marks | markup.Shares]] = []
     for (one, first), (other, second) in combinations(found, 2):
-        a, b = top(first, k), top(second, k)
+        a, b = marked.top(first, k), marked.top(second, k)
         rank = spearman(np.array(first), np.array(second))
         by_chance = len(a) * len(b) / len(first)
         rows.append([

@@ -47,7 +47,9 @@ SPARE_MARKS = ("hourglass", "octagon", "triangle-right")
 GOOD, BAD, OPEN = "#008A64", "#C2410C", "#8A8F94"
 
 # One a selector of key tokens, apart from the hues of the placements; what is drawn by lot is grey.
-SELECTOR_HUES = ("#8257B8", "#B07A00", "#008A78", "#C2410C", "#B565A7", "#4C72B0", "#7A8B00", "#A0522D", "#2E8B8B", "#9B4F96", "#5F7F3F", "#B5485D", "#D0457B")
+SELECTOR_HUES = (
+    "#8257B8", "#A8611E", "#C2410C", "#A0522D", "#008A78", "#4C72B0", "#7A8B00", "#B565A7", "#2E8B8B", "#9B4F96", "#B07A00", "#B5485D", "#D0457B",
+)  # fmt: skip
 QUIET_SELECTOR = "#8A8F94"
 
 # States of a run: (mark, colour).

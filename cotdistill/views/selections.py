@@ -68,7 +68,9 @@ class Chosen:
     @property
     def key(self) -> str:
         """How the URL names it."""
-        return f"{self.selector}~{self.replicate}" if self.replicate is not None else self.selector if self.ours else f"{self.selector}~run{self.job.id}"
+        if self.replicate is not None:
+            return f"{self.selector}~{self.replicate}"
+        return self.selector if self.ours else f"{self.selector}~run{self.job.id}"
 
     @property
     def label(self) -> str:
@@ -230,7 +232,7 @@ def lineage(ground: Ground, one: Chosen) -> str:
     if one.job.config["reads"]:
         told.append(f"read from {_reader(ground.store, str(one.job.config['reads']))}")
     trained = sum(one.job.identity in used for used in _used(ground))
-    told.append(f"{plural(trained, 'run')} of this study {'trains' if trained == 1 else 'train'} on it" if trained else "no run of this study uses it")
+    told.append(f"used by {plural(trained, 'run')} of this study" if trained else "used by no run of this study")
     return " · ".join(told)
 
 

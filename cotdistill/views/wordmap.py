@@ -40,8 +40,8 @@ def _card(rationale: str, card: Card) -> str:
     dot = f'<span style="display:inline-block;width:10px;height:10px;border-radius:5px;background:{card.hue}"></span>'
     told = f'<div style="{_SMALL};opacity:0.75;margin-top:auto">{escape(card.told)}</div>' if card.told else ""
     return (
-        f'<section aria-label="{escape(card.title)}" style="border:1px solid {tint(QUIET, 0.35)};border-radius:6px;padding:12px 14px 10px;display:flex;'
-        f'flex-direction:column;gap:8px"><div style="display:flex;gap:8px;align-items:baseline">{dot}'
+        f'<section aria-label="{escape(card.title)}" style="border:1px solid {tint(QUIET, 0.35)};border-radius:6px;padding:12px 14px 10px;'
+        f'display:flex;flex-direction:column;gap:8px"><div style="display:flex;gap:8px;align-items:baseline">{dot}'
         f'<strong style="font-weight:620">{escape(card.title)}</strong></div>'
         f'<div dir="auto" style="white-space:pre-wrap;overflow-wrap:anywhere;line-height:2.05;unicode-bidi:isolate">{_words(rationale, card, scale)}'
         f"</div>{told}</section>"
@@ -50,19 +50,20 @@ def _card(rationale: str, card: Card) -> str:
 
 def _words(rationale: str, card: Card, scale: Scale) -> str:
     parts, at = [], 0
+    scores = card.scores or ()
+    ranks = {place: rank for rank, place in enumerate(sorted(range(len(scores)), key=lambda i: (-scores[i], i)), start=1)}
     for place, (start, end) in enumerate(word_spans(rationale)):
         parts.append(escape(visible(rationale[at:start])))
-        parts.append(_word(rationale[start:end], place, card, scale))
+        parts.append(_word(rationale[start:end], place, ranks.get(place), card, scale))
         at = end
     parts.append(escape(visible(rationale[at:])))
     return "".join(parts)
 
 
-def _word(text: str, place: int, card: Card, scale: Scale) -> str:
-    style, told = ["padding:2px 3px", "margin:0 -3px", "border-radius:3px"], [visible(text, short=True)]
+def _word(text: str, place: int, rank: int | None, card: Card, scale: Scale) -> str:
+    style, told = ["padding:2px 3px", "border-radius:3px"], [visible(text, short=True)]
     if card.scores is not None:
         style.append(f"background:{scale.background(card.scores[place])}")
-        rank = sorted(range(len(card.scores)), key=lambda i: (-card.scores[i], i)).index(place) + 1 if card.scores else 0
         told.append(f"score {number(card.scores[place], scale)}, place {rank} of {len(card.scores)}")
     if place in card.key:
         style += ["box-shadow:inset 0 0 0 1.6px currentColor", "font-weight:620"]
@@ -79,7 +80,7 @@ def legend(k: int, *, marked: bool = False) -> str:
     shade = f"background:linear-gradient(90deg,{tint(QUIET, 0.0)},{tint(QUIET, 0.7)})"
     parts = [
         f'<span style="{box};{shade}">word</span> score, on the scale of its own selector (orange: below zero)',
-        f'<span style="{box};box-shadow:inset 0 0 0 1.6px currentColor;font-weight:620">word</span> {"the key word" if k == 1 else f"the {k} key words"}',
+        f'<span style="{box};box-shadow:inset 0 0 0 1.6px currentColor;font-weight:620">word</span> {"key word" if k == 1 else f"the {k} key words"}',
     ]
     if marked:
         parts.append(f'<span style="padding:1px 5px;border-bottom:3px solid {MARKED}">word</span> marked by people')
