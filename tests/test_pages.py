@@ -18,7 +18,7 @@ from cotdistill.tasks.catalog import imported_names
 from cotdistill.tasks.importing import import_task
 
 ROOT = Path(__file__).parent.parent
-PAGES = ("app.py", "pages/1_Data.py", "pages/2_Train.py", "pages/3_Compare.py", "pages/4_Saliency.py", "pages/5_Key_tokens.py")
+PAGES = ("app.py", "pages/1_Data.py", "pages/2_Train.py", "pages/3_Compare.py", "pages/4_Saliency.py", "pages/5_Key_tokens.py", "pages/6_Findings.py")
 SMALL = {
     "name": "small",
     "task_settings": {"creatures": 24, "documents": 50, "wordings": 1},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import streamlit as st
 
@@ -24,6 +24,7 @@ PAGES = (
     ("pages/3_Compare.py", "Compare", ":material/leaderboard:"),
     ("pages/4_Saliency.py", "Saliency", ":material/ink_highlighter:"),
     ("pages/5_Key_tokens.py", "Key tokens", ":material/key:"),
+    ("pages/6_Findings.py", "Findings", ":material/gavel:"),
 )
 
 # Two marks with their intervals. Drawn here: a named icon would be fetched from a font service on every visit.
@@ -56,9 +57,17 @@ def told_errors() -> Iterator[None]:
         st.caption("What to do: reload the page. Training is not touched by this. The full trace is in the terminal where the dashboard was started.")
 
 
+def presenting() -> bool:
+    """Whether the link asks for one claim a screen, without menus."""
+    return "present" in st.query_params
+
+
 def page_setup(title: str) -> None:
-    """The first call of every page: browser title, wide layout, and the sidebar with links that keep study and task."""
-    st.set_page_config(page_title=f"{title} · cotdistill", page_icon=ICON, layout="wide", initial_sidebar_state="expanded")
+    """The first call of every page: browser title, wide layout, and the sidebar with links that keep study and task (none while presenting)."""
+    state: Literal["collapsed", "expanded"] = "collapsed" if presenting() else "expanded"
+    st.set_page_config(page_title=f"{title} · cotdistill", page_icon=ICON, layout="wide", initial_sidebar_state=state)
+    if presenting():
+        return
     carried = carry()
     with st.sidebar:
         st.markdown("**cotdistill**")

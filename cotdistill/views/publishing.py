@@ -10,7 +10,7 @@ from cotdistill.views import figures
 from cotdistill.views.markup import escape
 from cotdistill.views.palette import BAD, GOOD, OPEN
 from cotdistill.views.tables import Table, as_csv, as_html, as_markdown, latex_document, markdown
-from cotdistill.views.wording import between, between_points, p_value, percent, plural, points
+from cotdistill.views.wording import between, between_points, capital, p_value, percent, plural, points
 
 FORMS = ("html", "md", "tex", "csv")
 COLORS = {"holds": GOOD, "fails": BAD}
@@ -114,9 +114,28 @@ def claim_figure(document: dict[str, Any], claim: dict[str, Any]) -> Any:
     if not rows:
         return None
     first = claim["comparisons"][0]["first_label"]
-    figure = figures.forest(rows, "the other condition", f"{first[:1].upper()}{first[1:]}: {claim['word']}")
+    figure = figures.forest(rows, "the other condition", claim_title(claim))
     figure.update_xaxes(title_text=f"points of accuracy, {first} minus the other")
     return figure
+
+
+def claim_title(claim: dict[str, Any]) -> str:
+    """What the figure of a claim shows, in a sentence; never more than the words of its comparisons allow."""
+    told = []
+    for c in claim["comparisons"]:
+        if c["points"] is None:
+            continue
+        size, other = f"{abs(c['points']):.1f}", c["second_label"]
+        told.append(
+            {
+                "better": f"beats {other} by {size}",
+                "worse": f"falls {size} short of {other}",
+                "no worse": f"is no worse than {other}",
+                "not distinguishable": f"is not distinguishable from {other}",
+            }.get(str(c["word"]), f"stands {points(c['points'] / 100)} from {other}")
+        )
+    first = capital(str(claim["comparisons"][0]["first_label"]))
+    return f"{first} {', '.join(told[:-1])}{' and ' if len(told) > 1 else ''}{told[-1]}" if told else first
 
 
 def html_page(document: dict[str, Any]) -> str:

@@ -1,0 +1,129 @@
+"""Findings as one document, and as files that others open."""
+
+import csv
+import io
+import json
+import re
+
+import pytest
+
+from cotdistill.studies.findings import findings
+from cotdistill.studies.planning import launch, plan
+from cotdistill.studies.runner import work
+from cotdistill.studies.store import Store
+from cotdistill.studies.study import study_spec
+from cotdistill.views.publishing import claim_title, html_page, published, tables
+from tests.terminal import check_keys, speaker
+
+SPEC = {
+    "name": "found",
+    "title": "Found <b>&</b> lost",
+    "task_settings": {"creatures": 24, "documents": 50, "wordings": 1},
+    "conditions": "undistilled,label_only,pre_cot,post_cot,shuffled,random,label_only@tokens=post_cot",
+    "replicates": 2,
+    "fixed_seeds": {"world": 0},
+    "training": {"steps": 2, "batch_size": 4, "evaluations": 1, "dev_examples": 5},
+}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    home = tmp_path_factory.mktemp("found")
+    store = Store.open(home)
+    launch(store, plan(store, study_spec(None, SPEC)))
+    work(store)
+    return home
+
+
+@pytest.fixture
+def store(home, monkeypatch):
+    monkeypatch.setenv("COTDISTILL_HOME", str(home))
+    return Store.open(home)
+
+
+@pytest.fixture
+def say(capsys, store):
+    return speaker(capsys)
+
+
+def test_the_document_holds_every_comparison_its_controls_and_what_would_change_it(say):
+    said = say("findings found --json")
+    assert said.code == 0
+    check_keys("findings", said.document)
+    first, second, third = said.document["claims"]
+    assert said.document["status"] == "done" and said.document["artificial"] and said.document["worlds"] == 1
+    assert [(c["first"], c["second"], c["status"]) for c in first["comparisons"]] == [
+        ("post_cot", "label_only", "done"), ("post_cot", "pre_cot", "done"),
+    ]  # fmt: skip
+    assert [c["second"] for c in first["at_tokens"]] == ["label_only@tokens=post_cot", "pre_cot"]
+    assert [c["id"] for c in first["controls"]] == ["undistilled", "label_only@tokens=post_cot"]
+    assert {c["id"] for c in second["controls"]} == {"post_cot/random_tokens", "label_only@tokens=post_cot"}
+    assert third["status"] == "not_run" and third["asked_by"] == "keytokens" and all(c["status"] == "not_run" for c in third["comparisons"])
+    for comparison in first["comparisons"]:
+        assert comparison["low"] <= comparison["points"] <= comparison["high"] and comparison["items"] == 108
+
+
+def test_a_study_that_nobody_has_launched_answers_with_what_it_would_compare(say):
+    said = say("findings keytokens --json")
+    assert said.code == 0 and said.document["status"] == "not_run" and said.document["id"] is None
+    assert all(c["status"] == "not_run" for claim in said.document["claims"] for c in claim["comparisons"])
+    assert say("findings nothing --json").error["kind"] == "unknown_name"
+
+
+def test_a_margin_that_was_chosen_beforehand_reaches_the_comparison(store):
+    document = findings(store, "found", margin=3.5)
+    assert document["margin"] == 3.5
+    margins = {c["margin"] for c in document["claims"][1]["comparisons"]}
+    assert margins <= {None, 3.5}
+
+
+@pytest.mark.parametrize("form", ["html", "md", "tex", "csv"])
+def test_a_report_is_written_whole_and_says_where(say, tmp_path, form):
+    out = tmp_path / f"r.{form}"
+    said = say("report found --json", "--out", str(out))
+    assert said.code == 0 and said.document["bytes"] == out.stat().st_size > 200
+    check_keys("report", said.document)
+    assert [p.name for p in tmp_path.iterdir()] == [out.name]
+
+
+@pytest.mark.parametrize("out", ["r.pdf", "r", "/nowhere/r.html"])
+def test_a_report_that_cannot_be_written_says_why(say, out):
+    assert say("report found --json", "--out", out).error["kind"] == "usage"
+
+
+def test_the_html_page_holds_the_same_numbers_to_the_last_digit_and_asks_nobody(store):
+    document = findings(store, "found")
+    page = html_page(document)
+    held = re.search(r'<script type="application/json" id="findings">(.*?)</script>', page, re.DOTALL).group(1)
+    assert json.loads(held) == json.loads(json.dumps(document))
+    outside = page.partition("</style>")[2]
+    body = re.sub(r"<script.*?</script>", "", outside, flags=re.DOTALL)
+    assert not re.findall(r'(?:src|href)\s*=\s*"', body) and "<b>" not in body and "Found &lt;b&gt;&amp;&lt;/b&gt; lost" in body
+
+
+def test_tables_show_what_the_document_says(store):
+    document = findings(store, "found")
+    every = tables(document)
+    assert len(every) == 4 and all(len(row) == len(table.columns) for table in every for row in table.rows)
+    rows = list(csv.reader(io.StringIO(published(document, "csv"))))
+    assert len(rows) == 1 + len(document["conditions"])
+    best = max(document["conditions"], key=lambda c: c["accuracy"])
+    assert rows[1][2] == f"{100 * best['accuracy']:.1f} %"
+
+
+def test_a_title_says_no_more_than_its_comparisons():
+    def one(word, points, second):
+        return {"first_label": "post-CoT", "second_label": second, "word": word, "points": points}
+
+    assert claim_title({"comparisons": [one("better", 8.94, "label only"), one("worse", -20.9, "pre-CoT")]}) == (
+        "Post-CoT beats label only by 8.9 and falls 20.9 short of pre-CoT"
+    )
+    assert claim_title({"comparisons": [one("provisional", 1.0, "label only")]}) == "Post-CoT stands +1.0 from label only"
+    assert claim_title({"comparisons": [one(None, None, "label only")]}) == "Post-CoT"
+
+
+def test_markdown_and_latex_hold_every_claim(store):
+    document = findings(store, "found")
+    for claim in document["claims"]:
+        assert claim["title"].split(",")[0] in published(document, "md").replace("\\", "")
+    assert published(document, "tex").count("\\begin{table}") == 4
