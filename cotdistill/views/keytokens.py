@@ -15,7 +15,7 @@ from cotdistill.saliency.stability import spearman
 from cotdistill.studies.store import Store
 from cotdistill.studies.study import STUDIES
 from cotdistill.tasks.example import Example
-from cotdistill.views import finding, frame, marked, marking, markup, overlaps, picking, plans, queue, selections, sweep, wordmap
+from cotdistill.views import composing, finding, frame, marked, marking, markup, overlaps, picking, plans, queue, selections, sweep, wordmap
 from cotdistill.views.commands import command
 from cotdistill.views.selections import Chosen, Ground
 from cotdistill.views.wording import capital, listed, plain_markdown, plural
@@ -40,6 +40,8 @@ def draw(store: Store) -> None:
         wanting(store, f" Nothing has been selected from these {len(ground.examples):,} rationales yet.")
         return
     {"example": _side_by_side, "mark": marking.draw, "task": overlaps.draw, "sweep": sweep.draw}[part](ground, known)
+    st.divider()
+    composing.draw(ground, known, part)
 
 
 def wanting(store: Store, more: str = "") -> None:

@@ -20,6 +20,8 @@ from cotdistill.views.wording import plain_markdown, plural
 RULE = "Press the words that a person needs to get from the question to the answer. No selector is shown until you have saved."
 # An example that was saved is shown with the selectors until a person goes on; to mark it anew says so here.
 AGAIN = "mark.again"
+# The example in the URL: another one than that of the other views, where its selections have been seen.
+KEY = "marking"
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Desk:
 
     def at(self) -> int:
         """Where in the order we are: by the id in the URL, else at the first that this annotator has not seen."""
-        wanted = st.query_params.get("example")
+        wanted = st.query_params.get(KEY)
         return self.order.index(wanted) if wanted in self.order else self.unseen(-1)
 
     def unseen(self, after: int) -> int:
@@ -69,7 +71,7 @@ def draw(ground: Ground, known: Sequence[Chosen]) -> None:
 def _example(desk: Desk, known: Sequence[Chosen]) -> None:
     at = desk.at()
     example = desk.ground.by_id[desk.order[at]]
-    st.query_params["example"] = example.id
+    st.query_params[KEY] = example.id
     if st.session_state.get("mark.shown") != example.id:
         st.session_state["mark.shown"] = example.id
         st.session_state.pop(AGAIN, None)
@@ -150,7 +152,7 @@ def _progress(desk: Desk, example: Example) -> str:
 
 
 def _go(id: str) -> None:
-    st.query_params["example"] = id
+    st.query_params[KEY] = id
     st.session_state.pop(AGAIN, None)
 
 

@@ -101,7 +101,7 @@ def _classes(ground: Ground, chosen: Sequence[Chosen]) -> None:
     counted = max(int(result.get("rows") or 0) for _, result in results)
     st.caption(
         plain_markdown(
-            f"{counted:,} training rationales. Dotted line: the same share among all words, what a choice by lot would give. A selection that is rich "
+            f"{counted:,} training rationales. Dotted line: the same share among all words, what a choice by lot would give. A selection rich "
             "in the answer's text hands the student the label twice; the condition strip_labels takes it away."
         )
     )

@@ -34,7 +34,7 @@ from cotdistill.views.wording import plain_markdown, plural
 LOOKED = 400
 NO_STUDY = "task "
 # What a link says of one task's rationales only.
-BELONGS = ("source", "world", "example", "selection", "swept", "answered", "search")
+BELONGS = ("source", "world", "example", "marking", "selection", "trained", "search")
 
 
 @dataclass(frozen=True)

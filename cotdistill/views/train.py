@@ -87,6 +87,21 @@ def begin(task: str, settings: Mapping[str, Any]) -> None:
     forms.reset(WorldSettings, settings, key=f"{KEY}.dials")
 
 
+def begin_with(spec: StudySpec) -> None:
+    """Set the form up with everything a study says, under its name, as a study still to be launched; called by page Key tokens."""
+    begin(spec.task, spec.task_settings)
+    values = {
+        "name": spec.name, "student": spec.student.name, "conditions": list(spec.conditions), "replicates": spec.replicates, "source": spec.source,
+        "budget": spec.budget, "baseline": spec.baseline, "tokenizer": spec.tokenizer, "missing": spec.missing_rationale,
+        "base_steps": spec.base_steps, "fixed": list(spec.fixed_seeds),
+    }  # fmt: skip
+    for name, value in values.items():
+        st.session_state[f"{KEY}.{name}"] = value
+    forms.reset(TrainingConfig, plain(spec.training), key=f"{KEY}.training")
+    forms.reset(StudentConfig, plain(spec.student), key=f"{KEY}.student_settings")
+    st.session_state[f"{KEY}.seeds"] = dict(spec.fixed_seeds)
+
+
 def _task(store: Store, start: StudySpec) -> tuple[Task, dict[str, Any]]:
     """The chosen task, and those dials of a generated one that are not at their default."""
     known = [str(row["id"]) for row in list_tasks(store.tasks_root)]
@@ -198,7 +213,7 @@ def _more(task: Task, start: StudySpec) -> dict[str, Any]:
         "tokenizer": tokenizer,
         "missing_rationale": missing,
         "base_steps": int(base_steps) if task.artificial else 0,
-        "fixed_seeds": {n: int(start.fixed_seeds.get(n, 0)) for n in fixed},
+        "fixed_seeds": {n: int({**start.fixed_seeds, **st.session_state.get(f"{KEY}.seeds", {})}.get(n, 0)) for n in fixed},
     }
 
 
