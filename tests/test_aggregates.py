@@ -1,5 +1,6 @@
 """Averages over many attributions, from a token table written by hand."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -45,6 +46,25 @@ def test_shares_of_absolute_mass_add_up_to_one(tokens):
     assert sum(m.mean for m in found.values()) == pytest.approx(1)
 
 
+def test_cues_that_bear_scores_have_their_share(tokens):
+    found = by_name(aggregates.by_span(tokens.fillna({"score": 2.0})))
+    # a: 2 of 10; b has none.
+    assert found["cues"].mean == pytest.approx(0.1) and sum(m.mean for m in found.values()) == pytest.approx(1)
+    assert "cues" not in by_name(aggregates.by_span(tokens))
+
+
+def test_scores_of_zero_have_no_shares(tokens):
+    nothing = tokens.assign(score=tokens["score"] * 0)
+    assert aggregates.by_span(nothing) == [] and aggregates.per_token(nothing) == [] and aggregates.question_against_rationale(nothing) is None
+
+
+def test_the_order_of_the_rows_does_not_matter(tokens):
+    mixed = tokens.sample(frac=1, random_state=1)
+    for mean in (aggregates.by_span, aggregates.per_token, aggregates.by_place, aggregates.by_class):
+        assert mean(mixed) == mean(tokens)
+    assert aggregates.words(mixed).equals(aggregates.words(tokens))
+
+
 def test_tokens_are_measured_against_the_mean_of_their_example(tokens):
     found = by_name(aggregates.per_token(tokens))
     # a: mean 8 / 5; question 4 / 2, rationale 4 / 3. b: mean 10 / 3; question 4, rationale 3.
@@ -64,6 +84,9 @@ def test_places_are_tenths_of_the_rationale(tokens):
 def test_the_rationales_share_is_missing_where_none_is_readable(tokens):
     assert aggregates.question_against_rationale(tokens).mean == pytest.approx((0.5 + 0.6) / 2)
     assert aggregates.question_against_rationale(tokens[tokens["segment"] != "rationale"]) is None
+    # An example without a rationale is left out; it does not count as one that rests on nothing of it.
+    alone = aggregates.question_against_rationale(tokens[(tokens["segment"] != "rationale") | (tokens["example"] == "b")])
+    assert alone.mean == pytest.approx(0.6) and (alone.examples, alone.clusters, alone.low) == (1, 1, None)
 
 
 def test_the_top_words_are_those_scored_often_enough(tokens, monkeypatch):
@@ -76,6 +99,14 @@ def test_the_top_words_are_those_scored_often_enough(tokens, monkeypatch):
     assert [m.name for m in aggregates.top_words(tokens, "question")] == ["who", "flies"]
 
 
-def test_scores_are_handed_on_by_example_with_gaps_where_nothing_is_read(tokens):
+def test_scores_are_handed_on_by_span_with_gaps_where_nothing_is_read(tokens):
     found = aggregates.scores_by_example(tokens.sample(frac=1, random_state=0))
-    assert found["b", -1].tolist() == [4.0, 6.0, 0.0] and found["a", -1][0] == 1.0 and pd.isna(found["a", -1][2])
+    assert list(found["b", ""]) == [("question", " who"), ("rationale", " climber", " so")]
+    assert found["b", ""]["rationale", " climber", " so"].tolist() == [6.0, 0.0]
+    assert found["a", ""]["question", " who", " flies"].tolist() == [1.0, -3.0] and np.isnan(found["a", ""]["label_cue", " :"]).all()
+
+
+def test_an_explained_rationale_token_is_the_same_wherever_its_sequence_puts_it(tokens):
+    rationale = tokens[tokens["example"] == "b"].assign(origin=[-1, 0, 1], target_at=1)
+    behind = rationale.assign(column=rationale["column"] + 2, target_at=3)
+    assert list(aggregates.scores_by_example(rationale)) == list(aggregates.scores_by_example(behind)) == [("b", "0  climber")]

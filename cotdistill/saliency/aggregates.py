@@ -11,8 +11,9 @@ import pandas as pd
 
 from cotdistill.statistics.intervals import numbered, one_replicate
 
-# Spans whose masses are compared; cues belong to the template.
+# Spans of the example; every other token belongs to the template, "cues", which bear scores only where all spans move.
 SPANS = ("question", "choices", "label", "rationale")
+CUES = "cues"
 DECILES = 10
 # A word is ranked once it has been scored so often.
 LEAST = 5
@@ -32,8 +33,8 @@ class Mean:
 
 
 def readable(tokens: pd.DataFrame) -> pd.DataFrame:
-    """The rows of a token table (see tables.TOKEN_COLUMNS) that bear a score."""
-    return tokens[tokens["score"].notna()]
+    """The rows of a token table (see tables.TOKEN_COLUMNS) that bear a score, each explanation in the order of its columns."""
+    return tokens[tokens["score"].notna()].sort_values(["example", "target_at", "column"], kind="stable")
 
 
 def words(tokens: pd.DataFrame) -> pd.DataFrame:
@@ -56,8 +57,8 @@ def _joined(tokens: pd.DataFrame, unit: str) -> pd.DataFrame:
 
 
 def by_span(tokens: pd.DataFrame) -> list[Mean]:
-    """The share of an example's absolute mass in each span; the shares of an example add up to one."""
-    return _shares(readable(tokens), "segment", SPANS)
+    """The share of an example's absolute mass in each span; the shares of an example add up to one, with 0 for a span that it lacks."""
+    return _shares(_with_cues(tokens), "segment", (*SPANS, CUES))
 
 
 def by_class(tokens: pd.DataFrame) -> list[Mean]:
@@ -67,7 +68,12 @@ def by_class(tokens: pd.DataFrame) -> list[Mean]:
 
 def per_token(tokens: pd.DataFrame) -> list[Mean]:
     """The mean absolute score of a token of each span, in units of the example's mean over all its tokens: spans differ in length."""
-    return _relative(readable(tokens), "segment", SPANS)
+    return _relative(_with_cues(tokens), "segment", (*SPANS, CUES))
+
+
+def _with_cues(tokens: pd.DataFrame) -> pd.DataFrame:
+    mine = readable(tokens)
+    return mine.assign(segment=mine["segment"].where(mine["segment"].isin(SPANS), CUES))
 
 
 def by_place(tokens: pd.DataFrame, segment: str = "rationale") -> list[Mean]:
@@ -83,10 +89,13 @@ def by_place(tokens: pd.DataFrame, segment: str = "rationale") -> list[Mean]:
 
 
 def question_against_rationale(tokens: pd.DataFrame) -> Mean | None:
-    """The rationale's share of the absolute mass of question, choices and rationale; None where no rationale bears scores."""
+    """The rationale's share of the absolute mass of question, choices and rationale, over the examples whose rationale bears scores; None where
+    there is none."""
     mine = readable(tokens)
     mine = mine[mine["segment"].isin(["question", "choices", "rationale"])]
-    if not (mine["segment"] == "rationale").any():
+    there = (mine["segment"] == "rationale").groupby([mine["example"], mine["target_at"]]).transform("any")
+    mine = mine[there]
+    if mine.empty:
         return None
     return next((m for m in _shares(mine, "segment", ("rationale",))), None)
 
@@ -108,6 +117,8 @@ def _shares(mine: pd.DataFrame, key: str, names: Sequence[str]) -> list[Mean]:
     each = mass.pivot_table(index=["example", "target_at", "cluster"], columns=key, values="score", aggfunc="sum", fill_value=0.0)
     whole = each.sum(axis=1)
     each = each[whole > 0].div(whole[whole > 0], axis=0).reset_index()
+    if each.empty:
+        return []
     counts = mine.groupby(key).size()
     return [_mean(name, each, name, int(counts[name])) for name in names if name in each]
 
@@ -130,10 +141,20 @@ def _mean(name: str, rows: pd.DataFrame, column: str, tokens: int | None = None)
     return Mean(name, found.mean, found.low, found.high, n, len(set(names)), len(rows) if tokens is None else tokens)
 
 
-def scores_by_example(tokens: pd.DataFrame) -> dict[tuple[str, int], npt.NDArray[np.float64]]:
-    """(example, target_at) -> (n,) scores by column, NaN where nothing can be read: what stability compares."""
-    ordered = tokens.sort_values(["example", "target_at", "column"])
-    keys = list(zip(ordered["example"].astype(str), ordered["target_at"].astype(int), strict=True))
+def scores_by_example(tokens: pd.DataFrame) -> dict[tuple[str, str], dict[tuple[str, ...], npt.NDArray[np.float64]]]:
+    """What stability compares, from a whole token table: (example, explained) -> the scores of each span, by the span's name and its tokens' texts;
+    NaN where nothing can be read. explained: "" or, where each rationale token is explained by itself, its place in the rationale and its text,
+    so that sequences in which it stands elsewhere can be compared."""
+    ordered = tokens.sort_values(["example", "target_at", "column"], kind="stable")
+    examples, targets, segments = ordered["example"].astype(str).tolist(), ordered["target_at"].tolist(), ordered["segment"].tolist()
+    columns, origins, texts = ordered["column"].tolist(), ordered["origin"].tolist(), ordered["text"].tolist()
     scores = ordered["score"].to_numpy(dtype=float)
+    explained = {(examples[i], targets[i]): f"{origins[i]} {texts[i]}" for i in range(len(scores)) if columns[i] == targets[i]}
+    found: dict[tuple[str, str], dict[tuple[str, ...], npt.NDArray[np.float64]]] = {}
+    keys = list(zip(examples, targets, segments, strict=True))
     starts = [i for i, key in enumerate(keys) if not i or key != keys[i - 1]]
-    return {keys[start]: scores[start:end] for start, end in zip(starts, [*starts[1:], len(keys)], strict=True)}
+    for start, end in zip(starts, [*starts[1:], len(keys)], strict=True):
+        example, target, segment = keys[start]
+        spans = found.setdefault((example, explained.get((example, target), "")), {})
+        spans[segment, *texts[start:end]] = scores[start:end]
+    return found

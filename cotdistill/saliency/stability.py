@@ -12,17 +12,26 @@ from scipy.stats import rankdata
 from cotdistill.statistics.intervals import Interval, numbered, one_replicate
 
 Values = npt.NDArray[np.float64]
+# One explanation: a span with the texts of its tokens -> the score of each token, NaN where nothing can be read.
+Spans = Mapping[tuple[str, ...], Values]
+# (example, explained token or "") -> its scores; see aggregates.scores_by_example.
+Scores = Mapping[tuple[str, str], Spans]
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """Two attributions over n examples. rank: mean Spearman correlation (chance: 0); overlap: mean share of the k highest tokens that both name;
-    chance: what a random choice of k tokens would share, k / n of the example. low, high: 95 % intervals over clusters, None below two."""
+    """Two attributions of the same examples. explanations: how many are compared (several an example where each rationale token is explained);
+    ranked: how many of them have a rank correlation (none where the scores of one do not vary). absolute: whether sizes were compared. rank: mean
+    Spearman correlation (chance: 0); overlap: mean share of the k highest tokens that both name; chance: what a random choice of k tokens would
+    share, k / n of the explanation. low, high: 95 % intervals over clusters, None below two."""
 
     one: str
     other: str
     examples: int
+    explanations: int
+    ranked: int
     clusters: int
+    absolute: bool
     rank: float
     rank_low: float | None
     rank_high: float | None
@@ -48,30 +57,41 @@ def top(scores: Values, k: int) -> set[int]:
     return set(np.argsort(-scores, kind="stable")[:k].tolist())
 
 
+def shared_scores(one: Spans, other: Spans) -> tuple[Values, Values]:
+    """The scores of the tokens that both can read, (n,) each. Tokens are the same if they stand at the same place of the same span, and the whole
+    span reads the same: a question before a label or before a rationale is one question, and other tokenizers' tokens are never paired."""
+    spans = [span for span in one if span in other]
+    if not spans:
+        return np.zeros(0), np.zeros(0)
+    a, b = np.concatenate([one[span] for span in spans]), np.concatenate([other[span] for span in spans])
+    both = ~np.isnan(a) & ~np.isnan(b)
+    return a[both], b[both]
+
+
 def agreement(
-    one: Mapping[tuple[str, int], Values],
-    other: Mapping[tuple[str, int], Values],
+    one: Scores,
+    other: Scores,
     clusters: Mapping[str, str],
     *,
     k: int = 5,
     names: tuple[str, str] = ("", ""),
     absolute: bool = False,
 ) -> Agreement | None:
-    """Agreement over the examples that both have scored, on the columns that both can read; None if there are none.
+    """Agreement over the explanations that both have, on the tokens that both can read (three at least); None if there are none.
 
-    absolute: compare how much instead of in which direction, for a signed method beside an unsigned one.
+    absolute: rank by the size of the scores instead of by what they say for the target; needed beside a method without a sign.
     """
     ranks: list[tuple[str, float]] = []
     shared: list[tuple[str, float, float]] = []
+    examples: set[str] = set()
     for key in sorted(set(one) & set(other)):
-        a, b = one[key], other[key]
-        if len(a) != len(b):
-            continue
-        both = ~np.isnan(a) & ~np.isnan(b)
-        a, b = (np.abs(a[both]), np.abs(b[both])) if absolute else (a[both], b[both])
+        a, b = shared_scores(one[key], other[key])
+        if absolute:
+            a, b = np.abs(a), np.abs(b)
         n = len(a)
         if n < 3:
             continue
+        examples.add(key[0])
         if (rank := spearman(a, b)) is not None:
             ranks.append((clusters[key[0]], rank))
         size = min(k, n)
@@ -81,21 +101,22 @@ def agreement(
     by_rank = _over([value for _, value in ranks], [cluster for cluster, _ in ranks])
     by_overlap = _over([value for _, value, _ in shared], [cluster for cluster, _, _ in shared])
     return Agreement(
-        names[0], names[1], len(shared), len({c for c, _, _ in shared}), by_rank.mean, by_rank.low, by_rank.high, k,
+        names[0], names[1], len(examples), len(shared), len(ranks), len({c for c, _, _ in shared}), absolute,
+        by_rank.mean, by_rank.low, by_rank.high, k,
         by_overlap.mean, by_overlap.low, by_overlap.high, float(np.mean([chance for _, _, chance in shared])),
     )  # fmt: skip
 
 
 def every_pair(
-    scored: Mapping[str, Mapping[tuple[str, int], Values]], clusters: Mapping[str, str], *, k: int = 5, unsigned: Sequence[str] = ()
+    scored: Mapping[str, Scores], clusters: Mapping[str, str], *, k: int = 5, unsigned: Sequence[str] = (), absolute: bool = False
 ) -> list[Agreement]:
-    """Agreement of every two of several attributions, by name; where one of the two is in `unsigned`, absolute scores are compared."""
+    """Agreement of every two of several attributions, by name; where one of the two is in `unsigned`, or with `absolute`, sizes are compared."""
     names = list(scored)
     found = []
     for i, one in enumerate(names):
         for other in names[i + 1 :]:
-            absolute = one in unsigned or other in unsigned
-            pair = agreement(scored[one], scored[other], clusters, k=k, names=(one, other), absolute=absolute)
+            sizes = absolute or one in unsigned or other in unsigned
+            pair = agreement(scored[one], scored[other], clusters, k=k, names=(one, other), absolute=sizes)
             if pair is not None:
                 found.append(pair)
     return found
