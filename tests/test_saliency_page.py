@@ -188,7 +188,7 @@ def test_a_span_is_found_again_in_the_columns_of_every_student(encoder, examples
         first, last = map(int, aim.of(reading).removeprefix("span:").split("-"))
         columns[name] = "".join(reading.pieces[first : last + 1])
     assert columns["pre_cot"] == columns["post_cot"] == " wings ."
-    with pytest.raises(NotReadable, match="no rationale"):
+    with pytest.raises(NotReadable, match="Here is no rationale"):
         aim.of(read_example(encoder, examples[0], parse("label_only").spec))
 
 

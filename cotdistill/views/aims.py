@@ -22,6 +22,8 @@ from cotdistill.views.wording import plain_markdown
 
 KINDS = {"contrast": "contrast", "label": "answer", "words": "words of the rationale", "rationale": "each rationale token"}
 START = "contrast"
+# More tokens than this are not explained one by one while a person waits.
+MOST_EACH = 150
 # More words than this are clicked sentence by sentence.
 MOST_PILLS = 90
 OTHERS, GOLD, PREDICTED = "all others", "the right one", "the one it prefers"
@@ -44,13 +46,16 @@ class Aim:
 
     def of(self, reading: Reading) -> str:
         """The target for one student's sequence. NotReadable where the sequence has no such place."""
+        if self.kind == "rationale" and len(reading.columns("rationale")) > MOST_EACH:
+            raise NotReadable(
+                f"This rationale has {len(reading.columns('rationale')):,} tokens; at most {MOST_EACH} are explained one by one while you wait.",
+                "Explain some of its words, or take the terminal: attribute ... --target rationale --job",
+            )
         if self.kind != "words":
             return self.text
         columns = np.flatnonzero((reading.origin >= self.first) & (reading.origin <= self.last))
         if not len(columns):
-            raise NotReadable(
-                "This student reads no rationale, so none of its words can be explained.", "Explain an answer, or choose another student."
-            )
+            raise NotReadable("Here is no rationale with these words, so they cannot be explained.", "Explain an answer, or choose another student.")
         return f"span:{columns[0]}-{columns[-1]}"
 
     def told(self, example: Example) -> str:

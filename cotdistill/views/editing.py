@@ -25,7 +25,11 @@ def switch(example: Example) -> bool:
     original, given = _parts(example)
     if given != original:
         st.session_state["edit.open"] = True
-    return bool(st.toggle("Edit the text", key="edit.open", on_change=_closed, persist_state="session"))
+    too_long = any(len(text) > MOST_IN_URL for text in original.values())
+    told = "This text is too long for a link, so it is not edited here." if too_long else None
+    return (
+        bool(st.toggle("Edit the text", key="edit.open", on_change=_closed, persist_state="session", disabled=too_long, help=told)) and not too_long
+    )
 
 
 def _closed() -> None:

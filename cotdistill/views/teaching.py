@@ -19,7 +19,7 @@ from cotdistill.views.heat import Card, Panel, Scale
 from cotdistill.views.picking import Student
 from cotdistill.views.saliency_figures import Dot
 from cotdistill.views.scene import Scene, example_for
-from cotdistill.views.wording import capital, listed, plain_markdown
+from cotdistill.views.wording import listed, plain_markdown, plural
 
 # Which label loss the signal of a token is held against.
 POOLS = {"value": "matched − random", "own": "the own question", "matched": "matched", "random": "random", "cosine_value": "cosine, matched − random"}
@@ -190,7 +190,7 @@ def _many(scene: Scene) -> None:
         plain_markdown(
             f"{counted}, after {_percent(scene.checkpoint)} of training. Right of the dotted line: a step on such a token lowers the label's loss on "
             "questions of its kind more than on others. The answer's own text is left out of all other rows. "
-            f"Intervals: 95 %, over clusters of questions, for this one student each.{_agreement(done, summaries)}"
+            f"Intervals: 95 %, over clusters of questions, for this one student each.{_pairs(done, summaries)}{_agreement(done, summaries)}"
         )
     )
 
@@ -209,18 +209,24 @@ def _at(one: Gathered, checkpoint: str) -> Mapping[str, Any] | None:
 
 
 def _title(done: Sequence[Gathered], summaries: Mapping[str, Mapping[str, Any] | None]) -> str:
-    """Whether the words that name the latent group stand out, where a task has such words; else how content words do."""
+    """Whether the words that name the latent group stand out, where a task has such words; else no more than what is shown."""
+    told = [
+        f"{100 * found['auc']:.0f} % for {one.student.condition.label}"
+        for one in done
+        if (found := (summaries[one.student.key] or {}).get("type_words")) is not None
+    ]
+    return f"Words that name the group outrank others in {listed(told)} of pairs; chance is 50 %" if told else "Which rationale words help the label"
+
+
+def _pairs(done: Sequence[Gathered], summaries: Mapping[str, Mapping[str, Any] | None]) -> str:
+    """The intervals of what the title says."""
+    told = []
     for one in done:
-        at = summaries[one.student.key] or {}
-        if (found := at.get("type_words")) is not None:
-            share = f"{100 * found['auc']:.0f} % of pairs"
-            name = capital(one.student.condition.label)
-            if found["low"] is not None and found["low"] > 0.5:
-                return f"{name}: words that name the group outrank other words in {share}"
-            if found["high"] is not None and found["high"] < 0.5:
-                return f"{name}: words that name the group rank below other words ({share})"
-            return f"{name}: words that name the group do not stand out ({share}; 50 % is chance)"
-    return "Which rationale words help the label"
+        found = (summaries[one.student.key] or {}).get("type_words")
+        if found is not None and found["low"] is not None:
+            reach = f"{100 * found['low']:.0f} to {100 * found['high']:.0f} %"
+            told.append(f"{reach} for {one.student.label} ({plural(found['examples'], 'example')})")
+    return f" Pairs within one rationale, 95 % interval: {listed(told)}." if told else ""
 
 
 def _agreement(done: Sequence[Gathered], summaries: Mapping[str, Mapping[str, Any] | None]) -> str:
