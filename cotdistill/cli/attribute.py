@@ -178,7 +178,7 @@ NOUN = Noun(
                 **{f"results[].tokens[].{name}": TOKEN_COLUMNS[name] for name in ("column", "text", "segment", "word", "score")},
             },
             _arguments,
-            notes="Methods: " + "; ".join(f"{entry.name} ({entry.help})" for entry in METHODS) + ".",
+            notes="Methods:\n" + "\n".join(f"  {entry.name.ljust(22)}{entry.help}" for entry in METHODS),
         ),
     ),
 )

@@ -20,7 +20,9 @@ SEGMENTS_MOVED = {
 class AttributionSettings:
     """What is asked of a student about its examples. Everything here is part of a result's identity."""
 
-    method: str = param("integrated_gradients", "how: a method of METHODS")
+    method: str = param(
+        "integrated_gradients", "how: integrated_gradients, input_x_gradient, saliency, gradient_shap, occlusion or attention_rollout"
+    )
     target: str = param(
         "gold", "what is explained: gold, predicted, label:B, contrast (gold minus the others), contrast:A-B, span:FIRST-LAST, rationale (each token)"
     )
