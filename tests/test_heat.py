@@ -18,7 +18,7 @@ def look(pieces, scores, segments=None, *, first=-1, last=-1, words=None, senten
     segments = segments or ["question"] * n
     words = words or list(range(n))
     values = {"value": 1.0, "probabilities": (0.7, 0.3), "choices": ("cat", "dog"), "gold": 0, "predicted": 0, **more}
-    return explanation.Explanation(pieces, segments, words, sentences or [0] * n, list(range(n)), scores, first, last, not_readable=reason, **values)
+    return explanation.Explanation(pieces, segments, words, sentences or [0] * n, scores, first, last, not_readable=reason, **values)
 
 
 def panel(one, unit="token"):

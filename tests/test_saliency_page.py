@@ -202,7 +202,7 @@ def test_the_matrix_of_a_rationale_adds_tokens_to_words_and_shares_out_each_row(
     pieces, segments, words = [" q", " a", " un", "sure", " b"], ["question", "label_cue", "rationale", "rationale", "rationale"], [0, 1, 2, 2, 3]
 
     def one(at, scores):
-        return explanation.Explanation(pieces, segments, words, [0, 1, 2, 2, 2], [-1, -1, 0, 1, 2], scores, at, at, 0.0, (), (), 0, 0)
+        return explanation.Explanation(pieces, segments, words, [0, 1, 2, 2, 2], scores, at, at, 0.0, (), (), 0, 0)
 
     given = [one(2, [1.0, nan, nan, nan, nan]), one(3, [2.0, nan, -2.0, nan, nan]), one(4, [1.0, nan, 2.0, 1.0, nan])]
     by_token, by_word = explanation.matrix(given), explanation.matrix(given, "word")

@@ -20,8 +20,7 @@ OF_EXAMPLE = ("question", "choices", "rationale", "label")
 class Explanation:
     """One explanation of one example, column by column.
 
-    pieces: text of each token; segments: the span it stands in; words, sentences: numbers rising over the sequence; origin: place in the intact
-    rationale, -1 elsewhere; scores: NaN where nothing can be read. first, last: the columns of what is explained (-1: it has none).
+    pieces: text of each token; segments: the span it stands in; words, sentences: numbers rising over the sequence; scores: NaN where nothing can be read. first, last: the columns of what is explained (-1: it has none).
     probabilities: over the choices. gap, steps, converged: None for methods without completeness. left_out: rationale tokens cut off. noted: columns
     that are pointed out.
     """
@@ -30,7 +29,6 @@ class Explanation:
     segments: Sequence[str]
     words: Sequence[int]
     sentences: Sequence[int]
-    origin: Sequence[int]
     scores: Sequence[float]
     first: int
     last: int
@@ -59,7 +57,6 @@ def explanations(answer: Mapping[str, Any]) -> list[Explanation]:
                 segments=reading["segments"],
                 words=reading["words"],
                 sentences=reading["sentences"],
-                origin=reading["origin"],
                 scores=[math.nan if score is None else float(score) for score in one["scores"]],
                 first=first,
                 last=last,
@@ -93,15 +90,13 @@ def _explained(one: Mapping[str, Any], reading: Mapping[str, Any]) -> tuple[int,
 @dataclass(frozen=True, slots=True)
 class Mark:
     """One token, word or sentence of a heat map. state: "" (has a score), "target" (what is explained), "template", "unreadable" or "behind"
-    (stands after what is explained, or was not asked for). members: how many tokens it gathers; origin: the first one's place in the rationale;
-    noted: whether it is pointed out."""
+    (stands after what is explained, or was not asked for). members: how many tokens it gathers; noted: whether it is pointed out."""
 
     text: str
     segment: str
     score: float
     state: str
     members: int
-    origin: int
     noted: bool
 
 
@@ -119,7 +114,6 @@ def marks(given: Explanation, unit: str = "token") -> list[Mark]:
                 score=math.fsum(scores) if scores else math.nan,
                 state=_state(given, inside[0]),
                 members=len(inside),
-                origin=given.origin[inside[0]],
                 noted=not given.noted.isdisjoint(inside),
             )
         )

@@ -113,7 +113,7 @@ def aligned(answer: Mapping[str, Any], pool: str) -> Explanation:
         if own_text:
             noted.add(int(column))
     return Explanation(
-        pieces=answer["pieces"], segments=answer["segments"], words=range(n), sentences=[0] * n, origin=[-1] * n, scores=scores,
+        pieces=answer["pieces"], segments=answer["segments"], words=range(n), sentences=[0] * n, scores=scores,
         first=-1, last=-1, value=math.nan, probabilities=(), choices=(), gold=-1, predicted=-1, noted=frozenset(noted),
     )  # fmt: skip
 
