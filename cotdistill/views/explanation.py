@@ -20,7 +20,8 @@ OF_EXAMPLE = ("question", "choices", "rationale", "label")
 class Explanation:
     """One explanation of one example, column by column.
 
-    pieces: text of each token; segments: the span it stands in; words, sentences: numbers rising over the sequence; scores: NaN where nothing can be read. first, last: the columns of what is explained (-1: it has none).
+    pieces: text of each token; segments: the span it stands in; words, sentences: numbers rising over the sequence; scores:
+    NaN where nothing can be read. first, last: the columns of what is explained (-1: it has none).
     probabilities: over the choices. gap, steps, converged: None for methods without completeness. left_out: rationale tokens cut off. noted: columns
     that are pointed out.
     """
