@@ -85,3 +85,16 @@ def test_per_byte_scores_divide_by_the_length_of_the_text(model, encoder, exampl
 def test_a_prompt_longer_than_the_student_reads_is_refused(model):
     with pytest.raises(SequenceTooLong):
         choice_scores(Reader(model), [[5] * 64], [[[6, 7]]], pad=0)
+
+
+def test_a_given_rationale_that_is_too_long_is_cut_where_the_student_reads_no_more(model, encoder):
+    long = example("long", "bird", "tree", " ".join(["it flies"] * 200))
+    fits = example("fits", "bird", "tree", "it flies")
+    placement = PLACEMENTS.get("pre_cot")
+    found = score(model, encoder, [long, fits], placement, "given", metric="sum", limit=5)
+    assert [p.id for p in found] == ["long", "fits"]
+    room = TINY.positions - len(encoder.prompt(long, placement.prompt("given"), [])) - len(encoder.cue("rationale_cue"))
+    whole = [t.id for t in encoder.read(long.rationale)]
+    cut = encoder.prompt(long, placement.prompt("given"), whole[:room])
+    likelihood = model(torch.tensor([cut])).logits[0, -1].log_softmax(-1)  # the answers are one token, read from the last place
+    assert found[0].sums == pytest.approx([float(likelihood[ids[0]]) for ids in encoder.targets(long)], abs=1e-4)

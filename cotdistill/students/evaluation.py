@@ -126,12 +126,18 @@ def score(
     batch: int = 64,
 ) -> list[Prediction]:
     """Predictions of a student over examples in one mode: "direct", "own" (its own greedy rationale of at most `limit` tokens first)
-    or "given" (the teacher's; examples without one are asked directly)."""
+    or "given" (the teacher's, cut at its end where the student reads no more; examples without one are asked directly)."""
     model.eval()  # type: ignore[no-untyped-call]
     reader = Reader(model)
     pad = encoder.specials.pad
     targets = [encoder.targets(example) for example in examples]
     prompts = [encoder.prompt(example, placement.prompt(mode)) for example in examples]
+    if mode == "given":
+        for i, example in enumerate(examples):
+            over = len(prompts[i]) + max(map(len, targets[i])) - 1 - reader.positions
+            if over > 0 and example.rationale:
+                given = [token.id for token in encoder.read(example.rationale)]
+                prompts[i] = encoder.prompt(example, placement.prompt(mode), given[: max(0, len(given) - over)])
     written: list[Written] | None = None
     if mode == "own":
         room = max(1, min(limit, reader.positions - max(map(len, prompts)) - len(encoder.label_cue) - max(len(t) for ts in targets for t in ts)))
