@@ -96,5 +96,5 @@ def test_a_given_rationale_that_is_too_long_is_cut_where_the_student_reads_no_mo
     room = TINY.positions - len(encoder.prompt(long, placement.prompt("given"), [])) - len(encoder.cue("rationale_cue"))
     whole = [t.id for t in encoder.read(long.rationale)]
     cut = encoder.prompt(long, placement.prompt("given"), whole[:room])
-    likelihood = model(torch.tensor([cut])).logits[0, -1].log_softmax(-1)  # the answers are one token, read from the last place
+    likelihood = model(torch.tensor([cut])).logits[0, -1].log_softmax(-1).detach()  # the answers are one token, read from the last place
     assert found[0].sums == pytest.approx([float(likelihood[ids[0]]) for ids in encoder.targets(long)], abs=1e-4)
