@@ -38,6 +38,8 @@ def draw(store: Store) -> None:
     known = selections.finished(ground)
     if not known and part != "mark":
         wanting(store, f" Nothing has been selected from these {len(ground.examples):,} rationales yet.")
+        st.divider()
+        composing.draw(ground, known, part)
         return
     {"example": _side_by_side, "mark": marking.draw, "task": overlaps.draw, "sweep": sweep.draw}[part](ground, known)
     st.divider()

@@ -72,9 +72,13 @@ def _example(desk: Desk, known: Sequence[Chosen]) -> None:
     at = desk.at()
     example = desk.ground.by_id[desk.order[at]]
     st.query_params[KEY] = example.id
-    if st.session_state.get("mark.shown") != example.id:
-        st.session_state["mark.shown"] = example.id
+    before, who = st.session_state.get("mark.shown", ("", ""))
+    if (before, who) != (example.id, desk.annotator):
+        st.session_state["mark.shown"] = (example.id, desk.annotator)
         st.session_state.pop(AGAIN, None)
+        if who:
+            # Words chosen before a name was given stay; those of another annotator do not.
+            st.session_state.pop(_key(desk, example), None)
     mark = desk.mine.get(example.id)
     revealed = mark is not None and not mark.skipped and not st.session_state.get(AGAIN)
     with st.container(border=True):
@@ -88,7 +92,7 @@ def _example(desk: Desk, known: Sequence[Chosen]) -> None:
 
 
 def _key(desk: Desk, example: Example) -> str:
-    return f"mark.words.{desk.annotations.name}.{desk.annotator}.{example.id}"
+    return f"mark.words.{desk.annotations.name}.{example.id}"
 
 
 def _words(desk: Desk, example: Example, mark: Mark | None) -> None:

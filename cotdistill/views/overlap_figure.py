@@ -27,15 +27,23 @@ def matrix(names: Sequence[str], values: Sequence[Sequence[float | None]], title
         xgap=2,
         ygap=2,
         hoverongaps=False,
-        text=[["" if v is None else f"{round(v, 2) + 0.0:.2f}".replace("-", "−") for v in row] for row in shown],
-        texttemplate="%{text}",
+        text=[["" if v is None else _two(v) for v in row] for row in shown],
         customdata=[[f"{safe(names[r])} and {safe(names[c])}" for c in range(count)] for r in range(count)],
         hovertemplate="%{customdata}: %{text}<extra></extra>",
     )
+    # Notes follow the page's ink on light and dark; a heat map's own text does not.
+    for at, row in enumerate(shown):
+        for column, value in enumerate(row):
+            if value is not None:
+                figure.add_annotation(x=column, y=at, text=_two(value), showarrow=False, font_size=13)
     ticks = [safe(name).replace(", ", "<br>") for name in names]
     figure.update_xaxes(tickvals=list(range(count)), ticktext=ticks, showgrid=False, fixedrange=True, tickangle=0, tickfont_size=11)
     figure.update_yaxes(tickvals=list(range(count)), ticktext=ticks, showgrid=False, fixedrange=True, autorange="reversed", tickfont_size=11)
     return figure
+
+
+def _two(value: float) -> str:
+    return f"{round(value, 2) + 0.0:.2f}".replace("-", "−")
 
 
 def shares(rows: Mapping[str, Sequence[tuple[str, str, float | None]]], marks: Mapping[str, float | None], title: str) -> Any:

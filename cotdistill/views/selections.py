@@ -134,7 +134,7 @@ def ground(store: Store) -> Ground | None:
 
 
 def _told(name: str) -> str:
-    return f"{name}, no study yet" if name.startswith(NO_STUDY) else name
+    return f"{name}, without a study" if name.startswith(NO_STUDY) else name
 
 
 def _selects(study: Study) -> bool:

@@ -14,7 +14,7 @@ from cotdistill.rationales.keyed import number
 from cotdistill.rationales.passage import units
 from cotdistill.studies import results
 from cotdistill.studies.results import ConditionSummary
-from cotdistill.views import frame, markup, report, selections, sweep_figure
+from cotdistill.views import frame, markup, queue, report, selections, sweep_figure
 from cotdistill.views.selections import Chosen, Ground
 from cotdistill.views.sweep_figure import Level, Line, Point
 from cotdistill.views.wording import between, count, percent, plain_markdown, plural
@@ -67,6 +67,7 @@ def draw(ground: Ground, known: Sequence[Chosen]) -> None:
             plain_markdown(f"{finished} of {planned} runs of the sweep have finished. {report.missing_told(summaries)}"),
             icon=":material/hourglass_top:",
         )
+        queue.live(ground.store, short=True)
     if not done:
         st.caption("The first point appears with the first finished run of the sweep.")
         return
