@@ -9,7 +9,7 @@ import pytest
 from cotdistill.errors import NotFound, UnknownName, UsageError
 from cotdistill.saliency.settings import AttributionSettings
 from cotdistill.saliency.tables import EXAMPLE_COLUMNS, TOKEN_COLUMNS
-from cotdistill.studies import looking
+from cotdistill.studies import look_faithfulness, looking
 from cotdistill.studies.jobs import JobSpec
 from cotdistill.studies.look_influence import COLUMNS
 from cotdistill.studies.looks import AttributeConfig, attribute_job, checkpoints, pick_examples, task_of, trained
@@ -220,9 +220,23 @@ def test_methods_are_judged_against_random_tokens(say, store, tmp_path):
         assert one["shares"][0] == 0 and curve[0]["mean"] == pytest.approx(0, abs=1e-6)
     assert len(pd.read_parquet(out)) == 2 * 4 * 8
     kept = say(f"faithfulness {run} --examples 4 --methods saliency --random 3 --job --json").document["methods"][0]
-    assert kept["job"] is not None
+    assert kept["job"] is not None and kept["left_out"] == 0 and kept["not_readable"] is None
+    rows = store.artifacts.table(store.queue.job(kept["job"]).produced["examples"])
+    assert list(rows.columns) == list(look_faithfulness.EXAMPLE_COLUMNS)
+    assert rows["comprehensiveness"].mean() == pytest.approx(kept["comprehensiveness"]["mean"])
     assert kept["comprehensiveness"]["mean"] == pytest.approx(said.document["methods"][0]["comprehensiveness"]["mean"], abs=1e-5)
     assert "Comprehensiveness" in say(f"faithfulness {run} --examples 4 --methods saliency --random 3").out
+    other = say(f"faithfulness {run} --examples 4 --methods saliency --random 3 --shares 0.5,0.25 --json").document["methods"][0]
+    assert other["shares"] == [0.25, 0.5] and len(other["curves"]["without"]) == 2
+
+
+def test_a_post_cot_student_is_judged_on_its_question_and_never_on_its_rationale(say, store):
+    run = run_of(store, "post_cot").id
+    told = say(f"faithfulness {run} --examples 4 --methods saliency --random 2 --json").document["methods"][0]
+    assert "stands before the rationale" in told["not_readable"] and told["examples"] == 4
+    assert "the rationale is not ranked" in say(f"faithfulness {run} --examples 4 --methods saliency --random 2").out
+    refused = say(f"faithfulness {run} --examples 4 --methods saliency --moves rationale --json")
+    assert refused.code == 1 and refused.error["kind"] == "not_readable" and "stands before the rationale" in refused.error["message"]
 
 
 def test_agreement_between_methods_and_checkpoints_is_told(say, store):
@@ -231,12 +245,22 @@ def test_agreement_between_methods_and_checkpoints_is_told(say, store):
     assert said.code == 0
     check_keys("stability", said.document)
     assert len(said.document["pairs"]) == 6 and all(p["examples"] == 4 and p["k"] == 3 for p in said.document["pairs"])
+    assert all(p["absolute"] for p in said.document["pairs"] if "saliency" in p["one"] + p["other"])
+    assert [p["absolute"] for p in said.document["pairs"] if "saliency" not in p["one"] + p["other"]] == [False]
     assert "by chance" in say(f"stability {run} --examples 4 --methods saliency,input_x_gradient").out
+    sizes = say(f"stability {run} --examples 4 --methods input_x_gradient --checkpoints 0.5,1 --by size --json").document
+    assert sizes["by"] == "size" and [p["absolute"] for p in sizes["pairs"]] == [True]
+    # The question is the same in students of other placements, columns are not.
+    both = f"{run},{run_of(store, 'post_cot').id}"
+    (pair,) = say(f"stability {both} --examples 4 --methods saliency --json").document["pairs"]
+    assert (pair["examples"], pair["explanations"]) == (4, 4)
+    span = say(f"stability {both} --examples 4 --methods saliency --target span:3-4 --json")
+    assert span.code == 2 and "several placements" in span.error["message"]
     one = say(f"stability {run} --examples 4 --methods saliency --json")
     assert one.code == 2 and "nothing to compare" in one.error["message"]
 
 
-@pytest.mark.parametrize("words", ["--methods magic", "--methods ,", "--random 0", "--target rationale", "--checkpoint 3"])
+@pytest.mark.parametrize("words", ["--methods magic", "--methods ,", "--random 0", "--target rationale", "--checkpoint 3", "--shares 0,1"])
 def test_wrong_words_about_judging_are_told(say, store, words):
     said = say(f"faithfulness {run_of(store, 'post_cot').id} {words} --json")
     assert said.code in (1, 2) and said.error["message"] and said.error["hint"]

@@ -16,7 +16,9 @@ from cotdistill.errors import UsageError
 from cotdistill.rationales.conditions import parse
 from cotdistill.saliency.aggregates import scores_by_example
 from cotdistill.saliency.methods import METHODS
+from cotdistill.saliency.settings import SHARES, checked_shares
 from cotdistill.saliency.stability import Agreement, every_pair
+from cotdistill.saliency.targets import parse_target
 from cotdistill.studies.jobs import Job
 from cotdistill.studies.looks import (
     FaithfulnessConfig,
@@ -33,8 +35,6 @@ from cotdistill.studies.looks import (
 from cotdistill.studies.store import Store
 from cotdistill.views.wording import plural
 
-MEASURES = ("comprehensiveness", "sufficiency", "leave_one_out")
-
 
 def faithfulness(arguments: argparse.Namespace) -> Result:
     store = Store.open()
@@ -44,8 +44,9 @@ def faithfulness(arguments: argparse.Namespace) -> Result:
     found, frames = [], []
     for name in _names(arguments.methods):
         config = FaithfulnessConfig(
-            job.identity, arguments.split, ids_of(examples), checkpoint, arguments.source, arguments.random, settings_of(arguments, method=name)
-        )
+            job.identity, arguments.split, ids_of(examples), checkpoint, arguments.source, arguments.random,
+            settings_of(arguments, method=name), arguments.shares,
+        )  # fmt: skip
         frame, told, number = _judged(store, job, config, arguments.job)
         found.append({"id": name, "job": number, **told})
         frames.append(frame.assign(method=name))
@@ -68,7 +69,7 @@ def _judged(store: Store, job: Job, config: FaithfulnessConfig, as_job: bool) ->
         from cotdistill.studies.look_faithfulness import judged, summary, table
 
         made, _ = judged(store, config)
-        return table(made), summary(made)
+        return table(made), summary(made, len(config.examples))
 
     def read(done: Job) -> tuple[pd.DataFrame, dict[str, Any]]:
         return store.artifacts.table(done.produced["curves"]), dict(done.result or {})
@@ -96,18 +97,22 @@ def _text(document: dict[str, Any], job: Job) -> str:
                 _share(one["sufficiency"]),
                 _share(one["sufficiency_over_random"]),
                 _share(one["leave_one_out"]),
+                _share(one["leave_one_out_size"]),
             ]
         )
-    head = ["method", "comprehensiveness", "above random", "sufficiency", "above random", "leave-one-out"]
+    head = ["method", "comprehensiveness", "minus random", "sufficiency", "minus random", "leave-one-out", "by size"]
     lines = [
         f"faithfulness of attributions, run {job.id} ({printable(job.label)}); target {document['target']}",
         f"{plural(first['examples'], 'example')} of {document['split']} in {plural(first['clusters'], 'cluster')}; "
         f"random: {plural(document['random'], 'order')} an example",
+        *([f"left out, with fewer than two tokens to rank: {plural(first['left_out'], 'example')}"] if first["left_out"] else []),
+        *([f"the rationale is not ranked: {first['not_readable']}"] if first["not_readable"] else []),
         "",
         table(head, rows),
         "",
         "Comprehensiveness: mean loss of probability when the highest tokens go (high is good). Sufficiency: when only they stay (low is good).",
-        "Leave-one-out: rank correlation with the loss when each token alone goes. In brackets: 95 % intervals over clusters.",
+        "Leave-one-out: rank correlation with the loss when each token alone goes; by size: of the sizes of both, which is fair to methods without",
+        "a sign. In brackets: 95 % intervals over clusters.",
     ]
     if document["out"]:
         lines += ["", f"Written to {document['out']}"]
@@ -126,6 +131,8 @@ def stability(arguments: argparse.Namespace) -> Result:
     jobs = [trained(store, run.strip()) for run in arguments.run.split(",") if run.strip()]
     if not jobs:
         raise UsageError("No run is named.", "Name one or more: 4,15,26")
+    if parse_target(arguments.target).kind == "span" and len({parse(str(job.config["condition"])).spec.name for job in jobs}) > 1:
+        raise UsageError("A span of columns is not the same tokens in students of several placements.", "Choose another target, or runs of one.")
     methods = _names(arguments.methods)
     scored: dict[str, Any] = {}
     clusters: dict[str, str] = {}
@@ -143,11 +150,12 @@ def stability(arguments: argparse.Namespace) -> Result:
     if len(scored) < 2:
         raise UsageError("There is one attribution only, and nothing to compare it with.", "Name several runs, methods or checkpoints.")
     unsigned = [key for key in scored if not METHODS.get(key.split(" · ")[1]).signed]
-    pairs = every_pair(scored, clusters, k=arguments.k, unsigned=unsigned)
+    pairs = every_pair(scored, clusters, k=arguments.k, unsigned=unsigned, absolute=arguments.by == "size")
     document = {
         "runs": [{"id": job.id, "condition": job.config["condition"], "label": parse(str(job.config["condition"])).label} for job in jobs],
         "split": arguments.split,
         "target": arguments.target,
+        "by": arguments.by,
         "k": arguments.k,
         "pairs": [plain(pair) for pair in pairs],
     }
@@ -168,7 +176,17 @@ def _stability_text(document: dict[str, Any], pairs: list[Agreement]) -> str:
         if pairs
         else "no example in common"
     )
-    return "\n".join([f"agreement of attributions of {document['target']}; {n}", "", table(head, rows)])
+    told = [f"agreement of attributions of {document['target']}; {n}", "", table(head, rows)]
+    if any(p.absolute for p in pairs):
+        told += ["", "Sizes of the scores are compared" + ("." if all(p.absolute for p in pairs) else " where one of the two methods has no sign.")]
+    return "\n".join(told)
+
+
+def _shares(text: str) -> tuple[float, ...]:
+    try:
+        return checked_shares([float(part) for part in text.split(",")])
+    except (ValueError, UsageError) as error:
+        raise argparse.ArgumentTypeError(f"{text!r} are no shares; expected numbers from 0 to 1, one at least between: 0,0.1,0.5,1") from error
 
 
 def _faithfulness_arguments(parser: argparse.ArgumentParser) -> None:
@@ -176,6 +194,8 @@ def _faithfulness_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", metavar="SHARE", default="1", help="share of the steps at which the weights were kept; default 1, the end")
     parser.add_argument("--methods", "--method", metavar="A,B|all", default="integrated_gradients", help="methods that are judged")
     parser.add_argument("--random", type=whole_number(1), metavar="N", default=10, help="random orders an example; default 10")
+    told = ",".join(f"{share:g}" for share in SHARES)
+    parser.add_argument("--shares", type=_shares, metavar="Q,Q", default=SHARES, help=f"shares of the tokens that go or stay; default {told}")
     add_settings(parser, leave=("method",))
     parser.set_defaults(target="predicted")
 
@@ -184,6 +204,7 @@ def _stability_arguments(parser: argparse.ArgumentParser) -> None:
     add_where(parser, examples="50", split="dev", splits=("train", "dev", "test"))
     parser.add_argument("--methods", "--method", metavar="A,B|all", default="integrated_gradients", help="methods that are compared")
     parser.add_argument("--checkpoints", metavar="all|SHARE,SHARE", default="1", help="shares of the steps; default 1, the end")
+    parser.add_argument("--by", choices=("value", "size"), default="value", help="rank tokens by their score or by its size; default value")
     parser.add_argument("-k", type=whole_number(1), metavar="K", default=5, help="how many of the highest tokens are compared; default 5")
     add_settings(parser, leave=("method",))
 
@@ -217,12 +238,19 @@ NOUN = Noun(
                 "methods[].job": "number of the job; null if it was done at once",
                 "methods[].examples": "how many",
                 "methods[].clusters": "in how many clusters",
+                "methods[].left_out": "examples with fewer than two tokens to rank",
+                "methods[].not_readable": "why a part of the sequences is not ranked, or null",
                 "methods[].shares": "shares of the tokens that are taken away or kept",
                 **_mean_keys("comprehensiveness", "area of the loss of probability without the highest tokens (AOPC)"),
-                **_mean_keys("comprehensiveness_over_random", "the same minus that of random tokens"),
+                **_mean_keys("random_comprehensiveness", "the same without random tokens"),
+                **_mean_keys("comprehensiveness_over_random", "their difference"),
                 **_mean_keys("sufficiency", "area of the loss with the highest tokens alone (AOPC)"),
-                **_mean_keys("sufficiency_over_random", "the same minus that of random tokens"),
+                **_mean_keys("random_sufficiency", "the same with random tokens alone"),
+                **_mean_keys("sufficiency_over_random", "their difference"),
                 **_mean_keys("leave_one_out", "rank correlation with the loss when each token alone goes; null where it does not vary"),
+                "methods[].leave_one_out.examples": "over how many examples; in the others it does not vary",
+                **_mean_keys("leave_one_out_size", "the same of the sizes of both; null where it does not vary"),
+                "methods[].leave_one_out_size.examples": "over how many examples",
                 "methods[].curves": "without, alone, random_without, random_alone: for each share the mean with its interval",
             },
             _faithfulness_arguments,
@@ -246,13 +274,17 @@ STABILITY = Noun(
                 "runs[].label": "its name for people",
                 "split": "train, dev or test",
                 "target": "what is explained",
+                "by": "value, or size: tokens are ranked by the size of their scores",
                 "k": "how many of the highest tokens are compared",
                 "pairs": "every two of them",
                 "pairs[].one": "run, method and checkpoint",
                 "pairs[].other": "run, method and checkpoint",
                 "pairs[].examples": "how many",
+                "pairs[].explanations": "several an example where each rationale token is explained",
+                "pairs[].ranked": "how many of them have a rank correlation; scores that do not vary have none",
                 "pairs[].clusters": "in how many clusters",
-                "pairs[].rank": "mean rank correlation; of sizes where one of the two has no sign",
+                "pairs[].absolute": "whether sizes were compared: asked for, or one of the two has no sign",
+                "pairs[].rank": "mean rank correlation",
                 "pairs[].rank_low": "lower end of the 95 % interval over clusters, or null",
                 "pairs[].rank_high": "upper end, or null",
                 "pairs[].k": "as above",

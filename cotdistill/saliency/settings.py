@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cotdistill.config import param
+from cotdistill.errors import UsageError
 
 BASELINES = ("mean", "zero", "pad")
 MOVES = ("content", "all", "question", "rationale")
@@ -34,3 +36,15 @@ class AttributionSettings:
     most_steps: int = param(256, "integrated gradients: steps are doubled up to this many until the completeness gap is small", low=2, high=65_536)
     samples: int = param(16, "gradient SHAP: random baselines an example", low=1, high=4096)
     seed: int = param(0, "gradient SHAP: what its draws depend on", low=0, high=2**31)
+
+
+# Shares of the ranked tokens that are taken away, or kept, when a ranking is judged.
+SHARES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)
+
+
+def checked_shares(shares: Sequence[float]) -> tuple[float, ...]:
+    """The shares, rising and each once; UsageError if one is no share or none lies between 0 and 1, where the area is taken."""
+    found = tuple(sorted({float(share) for share in shares}))
+    if not found or not 0 <= found[0] <= found[-1] <= 1 or not any(0 < share < 1 for share in found):
+        raise UsageError("These are no shares of tokens to judge by.", "Expected numbers from 0 to 1, one at least between them: 0,0.1,0.2,0.5,1")
+    return found

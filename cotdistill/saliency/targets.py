@@ -145,13 +145,18 @@ def label_query(reading: Reading, moved: Sequence[str] = ()) -> Query:
     )  # fmt: skip
 
 
+def explained_choice(reading: Reading, target: Target, predicted: int) -> int:
+    """The choice that a target of the label speaks for: of a contrast, the first. UnknownName for a choice that the example does not have."""
+    if target.kind == "label" or target.other:
+        return _choice(reading, target.one)
+    return predicted if target.kind == "predicted" else reading.gold
+
+
 def _label_query(reading: Reading, target: Target, moved: Sequence[str], predicted: int) -> Query:
     base = label_query(reading, moved)
     count = len(reading.choices)
     weights, against = np.zeros(count), np.zeros(count, bool)
-    one = {"gold": reading.gold, "predicted": predicted}.get(target.kind, reading.gold)
-    if target.kind == "label" or target.other:
-        one = _choice(reading, target.one)
+    one = explained_choice(reading, target, predicted)
     weights[one] = 1.0
     if target.kind == "contrast":
         if target.one:

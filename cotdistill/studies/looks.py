@@ -12,7 +12,7 @@ from cotdistill.config import RunConfig, check, from_mapping, plain
 from cotdistill.errors import NotFound, NotReadable, UnknownName, UsageError
 from cotdistill.rationales.conditions import parse
 from cotdistill.saliency.methods import METHODS
-from cotdistill.saliency.settings import AttributionSettings
+from cotdistill.saliency.settings import SHARES, AttributionSettings, checked_shares
 from cotdistill.saliency.targets import parse_target
 from cotdistill.studies.jobs import Job, JobSpec
 from cotdistill.studies.store import Store
@@ -182,7 +182,8 @@ def aligning_seconds(config: InfluenceConfig) -> float:
 
 @dataclass(frozen=True)
 class FaithfulnessConfig:
-    """Whether the ranking of a method says what a student uses. orders: random orders an example that it is held against."""
+    """Whether the ranking of a method says what a student uses. orders: random orders an example that it is held against; shares: of the tokens
+    that are taken away or kept."""
 
     run: str
     split: str
@@ -191,24 +192,28 @@ class FaithfulnessConfig:
     source: str = ""
     orders: int = 10
     settings: AttributionSettings = field(default_factory=AttributionSettings)
+    shares: tuple[float, ...] = SHARES
 
     @classmethod
     def from_plain(cls, values: Mapping[str, Any]) -> FaithfulnessConfig:
         """The config of a job, as the store holds it."""
-        return cls(**{**values, "examples": tuple(values["examples"]), "settings": from_mapping(AttributionSettings, values["settings"])})
+        settings = from_mapping(AttributionSettings, values["settings"])
+        shares = tuple(values.get("shares", SHARES))  # a job queued by an older version names none
+        return cls(**{**values, "examples": tuple(values["examples"]), "settings": settings, "shares": shares})
 
 
 def faithfulness_job(job: Job, config: FaithfulnessConfig) -> JobSpec:
-    """The job that judges a method; NotReadable for a target that is no answer."""
+    """The job that judges a method; NotReadable for a target that is no one answer, UsageError for shares that are none."""
     check(config.settings)
     METHODS.get(config.settings.method)
-    if not parse_target(config.settings.target).of_label:
-        raise NotReadable("Faithfulness is judged on the answer, and this target is none.", "Choose a label or a contrast.")
+    checked_shares(config.shares)
+    if parse_target(config.settings.target).kind == "rationale":
+        raise NotReadable("Faithfulness is judged on one answer, and this target is many.", "Choose a label, a contrast or a span.")
     told = f"faithfulness of {config.settings.method.replace('_', ' ')} on {len(config.examples):,} {config.split} examples · {job.label}"
     return JobSpec("faithfulness", plain(config), (config.run,), told, START_SECONDS + judging_seconds(config))
 
 
 def judging_seconds(config: FaithfulnessConfig) -> float:
-    """A guess of the compute: the attributions, 16 passes an order, and one a token."""
-    passes = PASSES.get(config.settings.method, 6) + 16 * (config.orders + 1) + 40
+    """A guess of the compute: the attributions, two passes an order and share, and one a token."""
+    passes = PASSES.get(config.settings.method, 6) + 2 * len(config.shares) * (config.orders + 1) + 40
     return len(config.examples) * passes / PASSES_PER_SECOND
