@@ -17,9 +17,11 @@ from cotdistill.studies.store import Store
 from cotdistill.studies.study import study_spec
 from cotdistill.studies.supervisor import stop_all
 from cotdistill.tasks.catalog import open_task
-from cotdistill.views import marked, marking, selections, sweep
+from cotdistill.views import heat, marked, marking, palette, selections, sweep, sweep_figure, wordmap
 from tests.conftest import example
+from tests.test_heat import GROUNDS, laid
 from tests.test_pages import SMALL, drawn, sound, texts
+from tests.test_views import contrast
 
 PAGE = "pages/5_Key_tokens.py"
 CONDITIONS = "label_only,post_cot,post_cot/key_tokens(selector=tf_idf,k=2),post_cot/key_tokens(selector=random,k=2)"
@@ -166,6 +168,11 @@ def test_a_sweep_is_what_differs_in_selector_and_k_alone():
     assert sweep.title(found, []) == "With 5 words: tf idf 50.0 percent"
 
 
+def test_names_that_crowd_share_their_middle_and_others_stay():
+    assert sweep_figure.spread([1.0, 10.0, 10.0, 20.0], 2.0) == pytest.approx([1.0, 9.0, 11.0, 20.0])
+    assert sweep_figure.spread([5.0, 5.5, 6.0], 2.0) == pytest.approx([3.5, 5.5, 7.5])
+
+
 def test_the_sweep_is_drawn_between_its_lines(made, monkeypatch):
     app = page(made, monkeypatch, part="sweep")
     figure = json.loads(app.get("plotly_chart")[0].proto.spec)
@@ -194,6 +201,21 @@ def test_marks_are_trained_on_with_their_number_said(home, monkeypatch):
     app = page(home, monkeypatch, part="mark", set="lab")
     told = texts(app).replace("\\", "")
     assert "human(annotations=lab" in told and f"1 of {len(rationales(home)):,} training rationales are marked" in told
+
+
+@pytest.mark.parametrize("ground", GROUNDS)
+def test_text_reads_on_every_selectors_shade_and_its_mark_on_the_ground(ground):
+    under, text = GROUNDS[ground]
+    for hue in (*palette.SELECTOR_HUES, palette.QUIET_SELECTOR):
+        assert contrast(laid(heat.Scale(1.0, more=hue).background(1.0), under), text) >= 4.5, hue
+        assert contrast(hue, under) >= 3, hue
+
+
+def test_markup_in_a_rationale_is_shown_and_never_run():
+    evil = "<img src=x onerror=alert(1)> 'so' \u202eright"
+    drawn_ = wordmap.cards(evil, [wordmap.Card("<b>", "#8257B8", [1.0] * len(word_spans(evil)), {0}, {1}, "<i>")])
+    assert "<img" not in drawn_ and "<b>" not in drawn_ and "<i>" not in drawn_ and "\u202e" not in drawn_
+    assert wordmap.question(example("e", "<script>", "tree", None)).count("<script>") == 0
 
 
 def test_a_selector_has_one_name_and_one_colour():

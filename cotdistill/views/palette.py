@@ -50,7 +50,7 @@ GOOD, BAD, OPEN = "#008A64", "#C2410C", "#8A8F94"
 SELECTOR_HUES = (
     "#8257B8", "#A8611E", "#C2410C", "#A0522D", "#008A78", "#4C72B0", "#7A8B00", "#B565A7", "#2E8B8B", "#9B4F96", "#B07A00", "#B5485D", "#D0457B",
 )  # fmt: skip
-QUIET_SELECTOR = "#8A8F94"
+QUIET_SELECTOR = "#7E8388"
 
 # States of a run: (mark, colour).
 STATES = {

@@ -120,13 +120,22 @@ def _hover(line: Line, point: Point) -> str:
 def _names(figure: Any, ends: Sequence[tuple[float, str, str]]) -> None:
     """Names at the right end, pushed apart so that none covers another."""
     every = [v for trace in figure.data for v in (trace.y or ()) if v is not None] + [value for value, _, _ in ends]
-    gap = (max(every) - min(every) or 1.0) * 0.05
     ordered = sorted(ends)
-    placed: list[float] = []
-    for value, _, _ in ordered:
-        placed.append(max(value, placed[-1] + gap) if placed else value)
-    shift = min(0.0, sum(v for v, _, _ in ordered) / len(ordered) - sum(placed) / len(placed))
+    placed = spread([value for value, _, _ in ordered], (max(every) - min(every) or 1.0) * 0.05)
     for at, (_, name, color) in zip(placed, ordered, strict=True):
         figure.add_annotation(
-            x=1.0, xref="paper", y=at + shift, text=safe(name), showarrow=False, xanchor="left", xshift=8, font={"color": color, "size": 13}
+            x=1.0, xref="paper", y=at, text=safe(name), showarrow=False, xanchor="left", xshift=8, font={"color": color, "size": 13}
         )
+
+
+def spread(values: Sequence[float], gap: float) -> list[float]:
+    """Rising values moved as little as can be (by least squares) until neighbours are a gap apart: those that crowd share their middle."""
+    blocks: list[tuple[float, int]] = []
+    for place, value in enumerate(values):
+        total, count = value - place * gap, 1
+        while blocks and blocks[-1][0] / blocks[-1][1] > total / count:
+            before = blocks.pop()
+            total, count = total + before[0], count + before[1]
+        blocks.append((total, count))
+    level = [total / count for total, count in blocks for _ in range(count)]
+    return [at + place * gap for place, at in enumerate(level)]
