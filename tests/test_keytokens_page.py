@@ -80,6 +80,15 @@ def test_nonsense_in_every_parameter_is_no_error(made, monkeypatch):
         drawn(PAGE, made, monkeypatch, study="keys", **{**{name: "<script>(" for name in names if name != "search"}, "part": part})
 
 
+def test_a_task_is_looked_at_without_a_study_and_taken_along_as_a_task(made, monkeypatch):
+    app = page(made, monkeypatch, part="mark")
+    app.selectbox(key="study").select("task field_guide").run()
+    assert sound(app).query_params["study"] == "task field_guide"
+    app.switch_page("pages/3_Compare.py").run()
+    other = drawn(PAGE, made, monkeypatch, task="field_guide", part="mark")
+    assert other.selectbox(key="study").value == "keys"
+
+
 def test_an_empty_store_offers_the_study_and_can_be_marked_at_once(tmp_path, monkeypatch):
     app = drawn(PAGE, tmp_path / "empty", monkeypatch)
     assert app.button(key="keytokens").label == "Run the study keytokens"

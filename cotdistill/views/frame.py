@@ -35,6 +35,8 @@ ICON = (
 
 # What a link between pages takes along: the study and the task a person is looking at.
 CARRIED = ("study", "task")
+# Where a task can be looked at without a study, that stands in the study's place in the link.
+NO_STUDY = "task "
 
 
 def page(title: str, draw: Callable[[Store], None]) -> None:
@@ -80,6 +82,8 @@ def page_setup(title: str) -> None:
 def carry(**more: str) -> dict[str, str]:
     """Query parameters for a link to another page."""
     found = {name: st.query_params[name] for name in CARRIED if name in st.query_params}
+    if found.get("study", "").startswith(NO_STUDY):
+        found["task"] = found.pop("study").removeprefix(NO_STUDY)
     return found | more
 
 

@@ -32,7 +32,6 @@ from cotdistill.views.wording import plain_markdown, plural
 
 # Selections looked through, newest first.
 LOOKED = 400
-NO_STUDY = "task "
 # What a link says of one task's rationales only.
 BELONGS = ("source", "world", "example", "marking", "selection", "trained", "search")
 
@@ -107,16 +106,15 @@ def selector_hue(selector: str) -> str:
 
 def ground(store: Store) -> Ground | None:
     """The pickers: a study, or a task that no study stands on yet; whose rationales; in which world. None where there is nothing, told then."""
-    studies = {study.name: study for study in reversed(store.queue.studies())}
+    studies: dict[str, Study] = {}
+    for study in store.queue.studies():
+        studies.setdefault(study.name, study)
     tasks = [str(row["id"]) for row in list_tasks(store.tasks_root) if row["artificial"] or row["sources"]]
-    started = next((name for name, study in reversed(studies.items()) if _selects(study)), next(reversed(studies), None))
-    options = [*reversed(studies), *(f"{NO_STUDY}{name}" for name in tasks)]
-    wanted = st.query_params.get("task")
-    start = f"{NO_STUDY}{wanted}" if wanted in tasks and not started else started
-    name = frame.choose("Study, or task", options, key="study", start=start, told=_told, drops=(*BELONGS, "task"))
-    study = studies.get(name)
+    options = [*studies, *(f"{frame.NO_STUDY}{name}" for name in tasks)]
+    name = frame.choose("Study, or task", options, key="study", start=_start(studies, tasks), told=_told, drops=(*BELONGS, "task"))
+    chosen = studies.get(name)
     try:
-        found = _of_study(store, study) if study is not None else _of_task(store, name.removeprefix(NO_STUDY))
+        found = _of_study(store, chosen) if chosen is not None else _of_task(store, name.removeprefix(frame.NO_STUDY))
     except CotdistillError as error:
         frame.problem(error)
         return None
@@ -130,11 +128,19 @@ def ground(store: Store) -> Ground | None:
     if not examples:
         st.info(plain_markdown(f"No training row has a rationale by {source}."), icon=":material/info:")
         return None
-    return Ground(store, task, spec.task, source, world, study, spec, examples)
+    return Ground(store, task, spec.task, source, world, chosen, spec, examples)
+
+
+def _start(studies: Mapping[str, Study], tasks: Sequence[str]) -> str | None:
+    """Of the task in the link, if there is one: the newest study that selects, else the newest, else the task alone."""
+    wanted = st.query_params.get("task")
+    fitting = [study for study in studies.values() if wanted not in tasks or study.spec.get("task") == wanted]
+    found = next((study.name for study in fitting if _selects(study)), fitting[0].name if fitting else None)
+    return f"{frame.NO_STUDY}{wanted}" if found is None and wanted in tasks else found
 
 
 def _told(name: str) -> str:
-    return f"{name}, without a study" if name.startswith(NO_STUDY) else name
+    return f"{name}, without a study" if name.startswith(frame.NO_STUDY) else name
 
 
 def _selects(study: Study) -> bool:
