@@ -105,7 +105,8 @@ def test_every_module_belongs_to_a_floor() -> None:
 def test_imports_run_downward_only() -> None:
     wrong = []
     for name, path in modules().items():
-        if name.startswith("cotdistill.statistics"):
+        # The package itself is a door for notebooks: it opens the studies when it is asked to.
+        if name.startswith("cotdistill.statistics") or name == "cotdistill":
             continue
         for imported in imports(path):
             if not imported.startswith("cotdistill") or imported.startswith("cotdistill.statistics"):

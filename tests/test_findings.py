@@ -1,4 +1,4 @@
-"""Findings as one document, and as files that others open."""
+"""Findings as one document, as files that others open, and a study as data frames."""
 
 import csv
 import io
@@ -7,6 +7,9 @@ import re
 
 import pytest
 
+import cotdistill
+from cotdistill.errors import UnknownName
+from cotdistill.studies import results
 from cotdistill.studies.findings import findings
 from cotdistill.studies.planning import launch, plan
 from cotdistill.studies.runner import work
@@ -127,3 +130,25 @@ def test_markdown_and_latex_hold_every_claim(store):
     for claim in document["claims"]:
         assert claim["title"].split(",")[0] in published(document, "md").replace("\\", "")
     assert published(document, "tex").count("\\begin{table}") == 4
+
+
+def test_a_study_is_read_as_data_frames(home):
+    library = cotdistill.open(home)
+    assert library.studies()["name"].tolist() == ["found"]
+    study = library.study("found")
+    predictions = study.predictions()
+    assert {"item", "condition", "replicate", "correct"} <= set(predictions) and predictions["replicate"].nunique() == 2
+    means = predictions.groupby("condition")["correct"].mean()
+    summary = study.summary().set_index("condition")
+    assert means["post_cot"] == pytest.approx(summary.loc["post_cot", "mean"])
+    runs = study.runs()
+    assert runs.groupby("condition")["accuracy"].mean()["label_only"] == pytest.approx(summary.loc["label_only", "mean"])
+    difference = study.differences("label_only").set_index("condition").loc["post_cot"]
+    assert difference["difference"] == pytest.approx(means["post_cot"] - means["label_only"]) and difference["low"] <= difference["difference"]
+    assert "loss" in set(study.curves()["name"]) and study.findings()["name"] == "found"
+    assert len(results.comparison(Store.open(home), "found", "label_only").rows) == len(study.differences("label_only"))
+
+
+def test_an_unknown_study_answers_with_near_matches(home):
+    with pytest.raises(UnknownName, match="fund"):
+        cotdistill.open(home).study("fund")
