@@ -12,15 +12,15 @@ from cotdistill.config import RunConfig, Seeds, TrainingConfig, plain
 from cotdistill.errors import NoRationale, StudentError, UnknownName
 from cotdistill.keytokens.selectors import parse_selector
 from cotdistill.rationales.conditions import Condition, parse
-from cotdistill.rationales.passage import Corpus
+from cotdistill.rationales.passage import Corpus, units
 from cotdistill.rationales.selection import Selection
-from cotdistill.statistics.power import detectable_effect
 from cotdistill.students.models import STUDENTS, checked_name, is_built_in
 from cotdistill.students.preparation import MOST_WITHOUT_PARTNER, usable_rows
 from cotdistill.students.sources import tokenizer_of
 from cotdistill.students.tokens import Encoder
 from cotdistill.studies.inputs import reader_of, readers, select_job
 from cotdistill.studies.jobs import JobSpec, StudyDraft, Submission
+from cotdistill.studies.noise import detectable_effect
 from cotdistill.studies.store import Store
 from cotdistill.studies.study import StudySpec
 from cotdistill.tasks.catalog import open_task
@@ -52,7 +52,8 @@ class Plan:
     """A study as it would be launched. inputs: selections of key tokens, and the students they are read from where these are no runs of the
     study. seconds: (low, high) wall time of what is new, on `workers` processes.
 
-    memory_mb: a rough peak of one run. effect: smallest true difference in points that would be found in four of five such studies.
+    memory_mb: a rough peak of one run. effect: smallest true difference in points that would be found in four of five such studies, and the chance
+    of showing "no worse" at none (keys of `statistics.power.foretold`).
     """
 
     spec: StudySpec
@@ -117,7 +118,7 @@ def plan(store: Store, spec: StudySpec) -> Plan:
         seconds=(0.7 * wall, 1.6 * wall),
         memory_mb=shape.memory_mb,
         checks=tuple(dict.fromkeys(checks)),
-        effect=detectable_effect(replicates=spec.replicates, items=shape.test_items, clusters=shape.test_clusters),
+        effect=detectable_effect(store, spec, shape.test_items, shape.test_clusters),
         train_rows=shape.train_rows,
         excluded_rows=shape.excluded_rows,
         test_items=shape.test_items,
@@ -260,6 +261,7 @@ def _shape(task: Task, run: RunConfig, spec: StudySpec, checks: list[str]) -> _S
         if encoder is not None:
             corpus = corpora.setdefault(name, encoder.corpus(sample, later))
             lengths, count, over = _lengths(encoder, corpus, condition, run, limit)
+            _check_k(corpus, condition, checks)
             mean_tokens[str(condition)], logits[str(condition)] = lengths, count
             longest = max(longest, over[1])
             if over[0]:
@@ -313,6 +315,21 @@ def _lengths(encoder: Encoder, corpus: Corpus, condition: Condition, run: RunCon
     tokens = statistics.fmean(sum(len(s) for s in sequences) for sequences in found)
     logits = statistics.fmean(sum(int((s.loss > 0).sum()) for s in sequences) for sequences in found)
     return tokens, logits, (over, longest)
+
+
+def _check_k(corpus: Corpus, condition: Condition, checks: list[str]) -> None:
+    """Where k is as large as a rationale, keeping the key ones changes nothing: allowed in a sweep, and said."""
+    for step in condition.steps:
+        values = dict(step.parameters)
+        if "selector" not in values or values["k"] < 1:
+            continue
+        passages = [passage for passage in corpus.passages if passage]
+        short = sum(len(units(passage, str(values["unit"]))) <= values["k"] for passage in passages)
+        if 2 * short > len(passages):
+            checks.append(
+                f"{condition.label}: {short} of {len(passages)} sampled rationales have no more than {values['k']:g} {values['unit']}s, "
+                "so all of them are selected."
+            )
 
 
 def _check_partners(examples: list[Example], condition: Condition, run: RunConfig, encoder: Encoder | None, checks: list[str]) -> None:
