@@ -225,7 +225,7 @@ def test_the_study_tells_its_claims(say):
 
 
 def test_a_k_that_takes_whole_rationales_is_said_in_the_plan(ran):
-    store, planned = ran
+    store, _ = ran
     spec = study_spec(None, {**SPEC, "conditions": "label_only,post_cot/key_tokens(selector=tf_idf,k=500),post_cot/key_tokens(selector=tf_idf,k=2)"})
     told = [check for check in plan(store, spec).checks if "all of them are selected" in check]
     assert len(told) == 1 and "500 words" in told[0]
