@@ -189,6 +189,9 @@ def test_the_alignment_of_rationale_tokens_is_told_by_checkpoint(say, store, tmp
     own = [r for r in said.document["results"] if r["checkpoint"] == "1" and not r["label_text"]]
     assert groups["all but the label's text"]["mean"] == pytest.approx(np.mean([r["value"] for r in own if r["value"] is not None]))
     assert {r["role"] for r in own} <= {"type", "value", "other"} and last["adam_step"]["tokens"] == 4
+    rest = [r["value"] > 0 for r in own if r["value"] is not None]
+    assert groups["all but the label's text"]["positive"] == pytest.approx(np.mean(rest))
+    assert all(-1 <= last["adam_step"][name] <= 1 for name in ("raw", "adam", "raw_small", "adam_small"))
     out = tmp_path / "a.parquet"
     again = say(f"influence {run} --examples 6 --checkpoints 1 --steps 0 --job --json", "--out", str(out))
     assert again.document["job"] is not None and set(pd.read_parquet(out)) == set(COLUMNS)

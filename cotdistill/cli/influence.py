@@ -79,18 +79,19 @@ def _text(document: dict[str, Any], job: Job, frame: pd.DataFrame) -> str:
         f"{plural(document['tokens'], 'token')}; parameters: {document['parameters']}",
     ]
     for at in document["checkpoints"]:
-        rows = [[g["group"], f"{g['tokens']:,}", _signed(g["mean"]), _between(g)] for g in at["groups"]]
-        head = ["matched minus random", "tokens", "mean", "95 % interval"]
-        lines += ["", f"at {100 * float(at['checkpoint']):g} % of the steps", table(head, rows, right=("tokens", "mean"))]
+        rows = [[g["group"], f"{g['tokens']:,}", _signed(g["mean"]), _between(g), f"{100 * g['positive']:.0f} %"] for g in at["groups"]]
+        head = ["matched minus random", "tokens", "mean", "95 % interval", "above 0"]
+        lines += ["", f"at {100 * float(at['checkpoint']):g} % of the steps", table(head, rows, right=("tokens", "mean", "above 0"))]
         if at["type_words"]:
             auc = at["type_words"]
             reach = "" if auc["low"] is None else f" ({auc['low']:.3f} to {auc['high']:.3f})"
             lines.append(f"type words above the other tokens of their rationale: AUC {auc['auc']:.3f}{reach}, {plural(auc['examples'], 'example')}")
         step = at["adam_step"]
-        if step["adam"] is not None:
+        if step["tokens"]:
             lines.append(
-                f"rank agreement with a real AdamW step on {plural(step['tokens'], 'token')}: "
-                f"raw {step['raw']:.2f}, preconditioned {step['adam']:.2f}"
+                f"rank agreement with a real AdamW step on {plural(step['tokens'], 'token')}, beyond what the optimiser does without the token: "
+                f"raw {_rank(step['raw'])}, preconditioned {_rank(step['adam'])}; "
+                f"at a hundredth of the rate {_rank(step['raw_small'])}, {_rank(step['adam_small'])}"
             )
     last = frame[(frame["checkpoint"] == document["checkpoints"][-1]["checkpoint"]) & frame["value"].notna() & ~frame["label_text"]]
     top = last.assign(word=last["word_text"].str.casefold()).groupby("word")["value"].agg(["mean", "size"])
@@ -105,6 +106,10 @@ def _text(document: dict[str, Any], job: Job, frame: pd.DataFrame) -> str:
 
 def _signed(value: float) -> str:
     return f"{value:+.3g}"
+
+
+def _rank(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.2f}"
 
 
 def _between(group: dict[str, Any]) -> str:
@@ -147,6 +152,7 @@ NOUN = Noun(
                 "checkpoints[].groups": "means of matched minus random, by kind of token",
                 "checkpoints[].groups[].group": "which tokens",
                 "checkpoints[].groups[].tokens": "how many",
+                "checkpoints[].groups[].positive": "share of them with a value above 0",
                 "checkpoints[].groups[].mean": "mean value",
                 "checkpoints[].groups[].low": "lower end of the 95 % interval over clusters, or null",
                 "checkpoints[].groups[].high": "upper end, or null",
@@ -156,10 +162,12 @@ NOUN = Noun(
                 "checkpoints[].type_words.auc": "mean share of pairs in which the type word is higher; .5 is chance",
                 "checkpoints[].type_words.low": "lower end of the 95 % interval, or null",
                 "checkpoints[].type_words.high": "upper end, or null",
-                "checkpoints[].adam_step": "rank agreement with a real AdamW step on single tokens",
+                "checkpoints[].adam_step": "rank agreement with real AdamW steps on single tokens, less what the optimiser does without the token",
                 "checkpoints[].adam_step.tokens": "tokens tried",
-                "checkpoints[].adam_step.raw": "Spearman's correlation of the raw alignment, or null",
+                "checkpoints[].adam_step.raw": "Spearman's correlation of the raw alignment, at the run's highest learning rate, or null",
                 "checkpoints[].adam_step.adam": "of the preconditioned one, or null",
+                "checkpoints[].adam_step.raw_small": "of the raw one with a step at a hundredth of that rate, or null",
+                "checkpoints[].adam_step.adam_small": "of the preconditioned one with such a step, or null",
                 "results": "one entry a token and checkpoint",
                 "results[].id": "id of the example",
                 "results[].checkpoint": "share of the steps",
@@ -167,7 +175,7 @@ NOUN = Noun(
                 "results[].text": "its text",
                 "results[].word_text": "its word",
                 "results[].role": "generated tasks: type, value or other",
-                "results[].label_text": "whether it belongs to the right answer's own text",
+                "results[].label_text": "whether its word is one of the right answer's own text",
                 "results[].loss": "its cross-entropy, in nats",
                 "results[].own": "alignment with the own question",
                 "results[].matched": "with dev questions of the same cluster or answer",

@@ -4,9 +4,9 @@ For a rationale token t of a training example, a(t) = <grad L_t, grad L_label>: 
 the cross-entropy of the right answer among the choices, scored as the run scores them. It is positive where a plain gradient step on t lowers
 L_label: to first order, a step of size lr changes it by -lr a(t). This is what a rationale behind the label can do, since no prediction reads it.
 
-L_label is taken on three pools: the example's own question; up to POOL dev questions of the same cluster or with the same answer text
-("matched"); as many random dev questions with another answer ("random"). The value reported is matched minus random: what the token does for its
-own kind of question beyond what it does for any. Test questions are never used.
+L_label is taken on three pools (see `pools`): the example's own question; dev questions of the same cluster or with the same answer text
+("matched"); random dev questions that are neither ("random"). The value reported is matched minus random: what the token does for its own kind of
+question beyond what it does for any. Test questions are never used.
 
 Parameters: the transformer blocks. Embeddings, positions and the output matrix are left out by default: there every token that equals a label
 aligns trivially. With "all" they count as well; inner products are exact in both cases, so no random projection is needed.
@@ -25,21 +25,20 @@ import torch
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
-from cotdistill.config import stable_seed
-from cotdistill.errors import NotReadable, UnknownName, UsageError
+from cotdistill.config import TrainingConfig
+from cotdistill.errors import NotReadable, UnknownName
 from cotdistill.rationales.placement import SEGMENTS, Placement
+from cotdistill.rationales.words import is_function_word
+from cotdistill.saliency.pools import POOLS, Pools
 from cotdistill.saliency.probe import Batch, Probe
 from cotdistill.saliency.reading import Reading, read_example
 from cotdistill.saliency.targets import label_query
 from cotdistill.students.batches import Row, collate
-from cotdistill.students.tokens import RATIONALE, Encoded, Encoder
+from cotdistill.students.tokens import NO_LOSS, RATIONALE, Encoded, Encoder
 from cotdistill.students.training import batch_loss
 from cotdistill.tasks.example import Example
 
-POOLS = ("own", "matched", "random")
 PARAMETERS = ("blocks", "all")
-# Dev questions in a matched pool, and in a random one.
-POOL = 16
 # Gradients of single tokens held at once.
 MEMORY_BYTES = 512 << 20
 # AdamW's own constants, as in training.
@@ -51,9 +50,10 @@ _RATIONALE = SEGMENTS.index("rationale")
 class Aligned:
     """The rationale tokens of one training example, each array (tokens,) in the order of the sequence.
 
-    columns: places in the sequence; ids, origin as there; loss: cross-entropy in nats; norm: length of the token's gradient; raw, cosine, adam:
+    columns: places in the sequence; ids, origin as there; words: the text of each token's word, "" where nobody knows (a piece of a word from
+    elsewhere); loss: cross-entropy in nats; norm: length of the token's gradient; raw, cosine, adam:
     by pool, (pools, tokens), NaN where a pool is empty. adam: <grad L_t, P grad L_label> with P = 1 / (sqrt(v) + eps), v the second moment of
-    the gradients of real training batches at this checkpoint. label_text: whether the token belongs to the right answer's own text.
+    the gradients of real training batches at this checkpoint. label_text: whether the token's word is one of the right answer's own text.
     """
 
     id: str
@@ -61,6 +61,7 @@ class Aligned:
     columns: npt.NDArray[np.int64]
     ids: npt.NDArray[np.int64]
     origin: npt.NDArray[np.int64]
+    words: tuple[str, ...]
     loss: npt.NDArray[np.float64]
     norm: npt.NDArray[np.float64]
     raw: npt.NDArray[np.float64]
@@ -89,13 +90,15 @@ class Aligner:
         metric: str = "sum",
         parameters: str = "blocks",
         batches: Sequence[Sequence[Row]] = (),
+        training: TrainingConfig | None = None,
+        draw: str = "shared",
         memory: int = MEMORY_BYTES,
     ) -> None:
-        """batches: real training batches, for the second moments; without any, the Adam values are NaN."""
+        """batches: real training batches, for the moments, with the training settings of the run; without both, the Adam values are NaN. draw: see
+        `pools`. UsageError for test questions among the dev questions."""
         if parameters not in PARAMETERS:
             raise UnknownName("set of parameters", parameters, PARAMETERS)
-        if any(example.split == "test" for example in dev):
-            raise UsageError("Alignment is never taken on test questions.", "Use the dev split.")
+        self.pools = Pools(dev, draw)
         self.model, self.encoder, self.placement, self.metric = model, encoder, placement, metric
         self.probe = Probe(model, encoder.specials.pad)
         self.memory = memory
@@ -103,9 +106,11 @@ class Aligner:
         table = dict(model.named_parameters())
         self.parameters = [table[name].requires_grad_(True) for name in self.names]
         self.size = sum(p.numel() for p in self.parameters)
-        self.dev = sorted(dev, key=lambda e: stable_seed("pool", e.id))
         self._cache: OrderedDict[tuple[str, ...], torch.Tensor] = OrderedDict()
-        self.mean, self.second = self._moments(batches)
+        self.mean: torch.Tensor | None = None
+        self.second: torch.Tensor | None = None
+        if batches and training is not None:
+            self.mean, self.second = self._moments(batches, training)
 
     def align(self, example: Example, sequence: Encoded) -> Aligned:
         """Every loss-bearing rationale token of a training sequence of the example. NotReadable if it has none."""
@@ -114,7 +119,7 @@ class Aligner:
             raise NotReadable(
                 f"Example {example.id!r} has no rationale token that is trained on under this condition.", "Choose a run with rationales."
             )
-        matched, other = self.pools(example)
+        matched, other = self.pools.of(example)
         pools = [self.label_gradient([example])]
         pools += [self.label_gradient(pool) if pool else torch.full((self.size,), float("nan")) for pool in (matched, other if matched else [])]
         target = torch.stack(pools)  # (pools, parameters)
@@ -130,22 +135,13 @@ class Aligner:
         lengths = target[: len(POOLS)].norm(dim=1).double().numpy()
         with np.errstate(invalid="ignore", divide="ignore"):
             cosine = raw / (lengths[:, None] * norm[None])
-        ids = sequence.ids[columns].astype(np.int64)
+        ids, origin = sequence.ids[columns].astype(np.int64), sequence.origin[columns].astype(np.int64)
+        words = self._words(example, ids, origin)
         adam = inner[len(POOLS) :] if self.second is not None else np.full_like(raw, np.nan)
         return Aligned(
-            example.id, example.cluster or example.id, columns.astype(np.int64), ids, sequence.origin[columns].astype(np.int64),
-            torch.cat(losses).double().numpy(), norm, raw, cosine, adam, self._of_label(example, ids), len(matched),
+            example.id, example.cluster or example.id, columns.astype(np.int64), ids, origin, words,
+            torch.cat(losses).double().numpy(), norm, raw, cosine, adam, self._of_label(example, ids, words), len(matched),
         )  # fmt: skip
-
-    def pools(self, example: Example) -> tuple[list[Example], list[Example]]:
-        """The matched and the random dev questions of an example, at most POOL each; the random ones have another answer and cluster."""
-        answer, cluster = example.answer_text.casefold(), example.cluster or example.id
-
-        def kin(e: Example) -> bool:
-            return e.answer_text.casefold() == answer or (e.cluster or e.id) == cluster
-
-        others = [e for e in self.dev if e.id != example.id]
-        return [e for e in others if kin(e)][:POOL], [e for e in others if not kin(e)][:POOL]
 
     def label_gradient(self, examples: Sequence[Example]) -> torch.Tensor:
         """(parameters,) gradient of the mean label loss of some questions, on the CPU; the last few are kept."""
@@ -199,47 +195,69 @@ class Aligner:
             found = torch.autograd.grad(losses, self.parameters, grad_outputs=each, is_grads_batched=True)
             yield losses.detach().cpu(), torch.cat([g.reshape(len(mine), -1) for g in found], 1).float().cpu()
 
-    def _moments(self, batches: Sequence[Sequence[Row]]) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-        """Mean and second moment of the gradients of training batches, as AdamW sees them (the mean over the examples of a batch)."""
-        if not batches:
-            return None, None
+    def _moments(self, batches: Sequence[Sequence[Row]], training: TrainingConfig) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and second moment of the gradients of training batches as AdamW sees them: divided as in training, and clipped by their length
+        over all parameters. A plain mean is what AdamW's bias-corrected averages come to over a few batches."""
+        every = [p.requires_grad_(True) for p in self.model.parameters()]
+        mine = {id(p) for p in self.parameters}
         first, second = torch.zeros(self.size), torch.zeros(self.size)
         for rows in batches:
-            loss, _ = batch_loss(self.probe.reader, collate(rows, self.encoder.specials.pad), float(len(rows)))
-            gradient = _flat(torch.autograd.grad(loss, self.parameters))
+            predicted = sum(int((row.groups != NO_LOSS).sum()) for row in rows)
+            divisor = float(predicted if training.loss == "token_mean" else training.batch_size)
+            loss, _ = batch_loss(self.probe.reader, collate(rows, self.encoder.specials.pad), divisor)
+            gradients = torch.autograd.grad(loss, every, materialize_grads=True)
+            length = float(torch.stack([g.norm() for g in gradients]).norm())
+            kept = min(1.0, training.clip / (length + 1e-6)) if training.clip else 1.0
+            gradient = kept * _flat([g for g, p in zip(gradients, every, strict=True) if id(p) in mine])
             first += gradient / len(batches)
             second += gradient.square() / len(batches)
+        for p in every:
+            p.requires_grad_(id(p) in mine)
         return first, second
 
-    def _of_label(self, example: Example, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        return np.isin(ids, self.encoder.targets(example)[example.gold])
+    def _words(self, example: Example, ids: npt.NDArray[np.int64], origin: npt.NDArray[np.int64]) -> tuple[str, ...]:
+        intact = self.encoder.read(example.rationale or "")
+        elsewhere = self.encoder.piece if self.encoder.whole_words else lambda _: ""
+        return tuple(intact[o].text if 0 <= o < len(intact) else elsewhere(int(id)).strip() for id, o in zip(ids, origin, strict=True))
+
+    def _of_label(self, example: Example, ids: npt.NDArray[np.int64], words: Sequence[str]) -> npt.NDArray[np.bool_]:
+        """By word and case aside, so that "Wood" counts where the label is "burning wood", and "the" does not where it is "the sea"; a label of
+        function words alone counts as it is. A token whose word nobody knows counts by its id."""
+        label = self.encoder.target(self.encoder.template.target_texts(example)[example.gold])
+        telling = [token for token in label if not is_function_word(token.text)] or list(label)
+        texts, tokens = {token.text.casefold() for token in telling}, {token.id for token in telling}
+        return np.array([word.casefold() in texts if word else int(id) in tokens for word, id in zip(words, ids, strict=True)], bool)
 
     def adamw_step(self, example: Example, sequence: Encoded, columns: npt.NDArray[np.int64], lr: float) -> npt.NDArray[np.float64]:
-        """(tokens,) how much the example's own label loss really falls by one AdamW step on each token alone, the optimiser's moments being those
-        of the training batches. What the moments alone would do is the same for every token."""
+        """(tokens,) by how much more the example's own label loss really falls with one AdamW step on each token alone than with the step that
+        the optimiser would take without it: its moments are those of the training batches, and they move the loss by themselves, by an amount
+        that differs from question to question and is often larger than what any token does."""
         if self.mean is None or self.second is None:
             raise ValueError("adamw_step needs training batches")
-        before = self.label_loss([example])
+        alone = self._loss_after(example, torch.zeros(self.size), lr)
+        gradients = (self.token_gradients(sequence, np.array([column])) for column in columns)
+        return np.array([alone - self._loss_after(example, gradient[0], lr) for ((_, gradient),) in gradients])
+
+    def _loss_after(self, example: Example, gradient: torch.Tensor, lr: float) -> float:
+        """The label loss after one AdamW step with a gradient (parameters,); the student is left as it was."""
+        assert self.mean is not None and self.second is not None
         kept = [p.detach().clone() for p in self.parameters]
-        falls = []
-        for column in columns:
-            ((_, gradient),) = self.token_gradients(sequence, np.array([column]))
-            optimiser = torch.optim.AdamW(self.parameters, lr=lr, betas=(BETA1, BETA2), eps=EPS, weight_decay=0.0)
-            at = 0
-            for p in self.parameters:
-                cut = slice(at, at + p.numel())
-                p.grad = gradient[0, cut].view_as(p).to(p)
-                mean, second = self.mean[cut].view_as(p).to(p), self.second[cut].view_as(p).to(p)
-                # So many steps in that the bias correction no longer matters.
-                optimiser.state[p] = {"step": torch.tensor(10_000.0), "exp_avg": mean.clone(), "exp_avg_sq": second.clone()}
-                at += p.numel()
-            optimiser.step()
-            falls.append(before - self.label_loss([example]))
-            with torch.no_grad():
-                for p, old in zip(self.parameters, kept, strict=True):
-                    p.copy_(old)
-                    p.grad = None
-        return np.array(falls)
+        optimiser = torch.optim.AdamW(self.parameters, lr=lr, betas=(BETA1, BETA2), eps=EPS, weight_decay=0.0)
+        at = 0
+        for p in self.parameters:
+            cut = slice(at, at + p.numel())
+            p.grad = gradient[cut].view_as(p).to(p)
+            mean, second = self.mean[cut].view_as(p).to(p), self.second[cut].view_as(p).to(p)
+            # So many steps in that the bias correction no longer matters.
+            optimiser.state[p] = {"step": torch.tensor(10_000.0), "exp_avg": mean.clone(), "exp_avg_sq": second.clone()}
+            at += p.numel()
+        optimiser.step()
+        loss = self.label_loss([example])
+        with torch.no_grad():
+            for p, old in zip(self.parameters, kept, strict=True):
+                p.copy_(old)
+                p.grad = None
+        return loss
 
 
 def _flat(gradients: Sequence[torch.Tensor]) -> torch.Tensor:

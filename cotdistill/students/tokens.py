@@ -82,7 +82,7 @@ class Encoder:
         return int(self.tokenizer.get_vocab_size())
 
     @cached_property
-    def _spaced(self) -> bool:
+    def whole_words(self) -> bool:
         """Whether tokens are whole words that the tokenizer joins by a space."""
         return type(self.tokenizer.model).__name__ == "WordLevel"
 
@@ -91,7 +91,7 @@ class Encoder:
         token = self.tokenizer.id_to_token(id)
         if token is None:
             return f"<{id}>"
-        if self._spaced:
+        if self.whole_words:
             return token if token == "\n" else f" {token}"
         return token.replace("▁", " ") if "▁" in token else self.tokenizer.decode([id], skip_special_tokens=False)
 

@@ -156,7 +156,7 @@ def influence(store: Store, request: Mapping[str, Any]) -> dict[str, Any]:
     opened = open_run(store, _text(request, "run"), _text(request, "checkpoint", "1"))
     ((example, sequence),) = sequences_of(opened, split, [_text(request, "example")])
     one = aligner_of(opened, "blocks", moments=False).align(example, sequence)
-    rows = rows_of(opened, one, example)
+    rows = rows_of(opened, one)
     told = {name: rows[name].tolist() for name in ("label_text", "loss", "own", "matched", "random", "value", "cosine_value")}
     return {
         "pieces": list(pieces(opened.encoder, sequence.ids.tolist())),

@@ -22,10 +22,12 @@ from cotdistill.studies.looks import InfluenceConfig, named_examples, source_of
 from cotdistill.studies.runner import JobContext, Outcome
 from cotdistill.studies.store import Store
 from cotdistill.tasks.example import Example
-from cotdistill.tasks.roles import word_roles
+from cotdistill.tasks.roles import ROLES, word_roles
 
 # Real training batches from which AdamW's moments are taken.
 BATCHES = 8
+# A real step is tried at the run's highest learning rate and at this share of it, where it is nearly a first-order matter.
+SMALL = 0.01
 
 COLUMNS = {
     "example": "id of the training example",
@@ -35,10 +37,10 @@ COLUMNS = {
     "origin": "place in the intact rationale; -1 for a token from elsewhere",
     "token": "id of the token",
     "text": "its text, with its leading space",
-    "word_text": "text of its word; empty for a token from elsewhere",
-    "word_class": "content or function",
-    "role": "generated tasks: type (names the latent group), value, other; empty otherwise",
-    "label_text": "whether it belongs to the right answer's own text",
+    "word_text": "text of its word; empty where nobody knows (a piece of a word from elsewhere)",
+    "word_class": "content or function; empty where the word is",
+    "role": "generated tasks: type (names the latent group), value, other; empty elsewhere and where the word is",
+    "label_text": "whether its word is one of the right answer's own text",
     "loss": "its cross-entropy, in nats",
     "norm": "length of its gradient",
     "own": "alignment with the label loss of the own question",
@@ -49,7 +51,8 @@ COLUMNS = {
     "cosine_value": "cosine with matched minus cosine with random",
     "adam": "own, preconditioned as AdamW does",
     "adam_value": "matched minus random, preconditioned",
-    "adam_step": "by how much the own label loss really fell by one AdamW step on this token alone; empty where it was not tried",
+    "adam_step": "by how much more the own label loss really fell by an AdamW step on this token alone than by one without it; empty if not tried",
+    "adam_step_small": "the same at a hundredth of the run's highest learning rate",
 }
 
 
@@ -99,12 +102,15 @@ def aligner_of(opened: Opened, parameters: str, *, moments: bool = True) -> Alig
         corpus = training_corpus(opened)
         training = opened.run.training
         # Any order will do here, so lengths are all called the same.
-        stream = Stream([1] * len(corpus.examples), min(training.batch_size, len(corpus.examples)), opened.run.seeds.order)
+        stream = Stream([1] * len(corpus.examples), training.batch_size, opened.run.seeds.order)
         for step in range(BATCHES):
             made = [opened.encoder.sequences(corpus, i, opened.condition, opened.run.seeds.transform) for i, _ in stream.step(step)]
             cut = [[shortened(one, opened.limit, opened.run.student.truncate) for one in sequences] for sequences in made]
             batches.append([row for sequences in cut for row in weighted(sequences, training)])
-    return Aligner(opened.model, opened.encoder, opened.condition.spec, dev, metric=opened.metric, parameters=parameters, batches=batches)
+    return Aligner(
+        opened.model, opened.encoder, opened.condition.spec, dev,
+        metric=opened.metric, parameters=parameters, batches=batches, training=opened.run.training, draw="each",
+    )  # fmt: skip
 
 
 def _at(opened: Opened, config: InfluenceConfig, tell: Callable[[int, int], None]) -> pd.DataFrame:
@@ -112,29 +118,30 @@ def _at(opened: Opened, config: InfluenceConfig, tell: Callable[[int, int], None
     sequences = sequences_of(opened, config.split, config.examples)
     found = align_all(aligner, sequences, tell)
     by_id = {example.id: (example, sequence) for example, sequence in sequences}
-    steps = _real_steps(aligner, found, by_id, config.steps, opened.run.training.lr)
-    frame = pd.concat([rows_of(opened, one, by_id[one.id][0]) for one in found], ignore_index=True)
-    return frame.assign(adam_step=steps)
+    rates = [share * opened.run.training.lr for share in (1.0, SMALL)]
+    at_full, at_small = _real_steps(aligner, found, by_id, config.steps, rates)
+    frame = pd.concat([rows_of(opened, one) for one in found], ignore_index=True)
+    return frame.assign(adam_step=at_full, adam_step_small=at_small)
 
 
 def _real_steps(
-    aligner: Aligner, found: Sequence[Aligned], by_id: dict[str, tuple[Example, Encoded]], wanted: int, lr: float
+    aligner: Aligner, found: Sequence[Aligned], by_id: dict[str, tuple[Example, Encoded]], wanted: int, rates: Sequence[float]
 ) -> npt.NDArray[np.float64]:
-    """Per token of all examples: the fall of the own label loss by a real AdamW step, for some `wanted` tokens spread over the examples."""
+    """(rates, tokens of all examples): what real AdamW steps did to the own label loss, for some `wanted` tokens spread over the examples."""
     every = [(place, k) for place, one in enumerate(found) for k in range(len(one.columns))]
-    values = np.full(len(every), np.nan)
+    values = np.full((len(rates), len(every)), np.nan)
     for at in np.unique(np.linspace(0, len(every) - 1, min(wanted, len(every))).round().astype(int)):
         place, k = every[at]
         example, sequence = by_id[found[place].id]
-        values[at] = aligner.adamw_step(example, sequence, found[place].columns[k : k + 1], lr)[0]
+        for row, rate in enumerate(rates):
+            values[row, at] = aligner.adamw_step(example, sequence, found[place].columns[k : k + 1], rate)[0]
     return values
 
 
-def rows_of(opened: Opened, one: Aligned, example: Example) -> pd.DataFrame:
-    """One example's tokens as rows; see COLUMNS (all but adam_step)."""
+def rows_of(opened: Opened, one: Aligned) -> pd.DataFrame:
+    """One example's tokens as rows; see COLUMNS (all but those of real steps)."""
     roles = word_roles(opened.task)
-    intact = opened.encoder.read(example.rationale or "")
-    words = [intact[o].text if 0 <= o < len(intact) else "" for o in one.origin]
+    words = one.words
     return pd.DataFrame(
         {
             "example": one.id,
@@ -145,8 +152,8 @@ def rows_of(opened: Opened, one: Aligned, example: Example) -> pd.DataFrame:
             "token": one.ids,
             "text": pieces(opened.encoder, one.ids.tolist()),
             "word_text": words,
-            "word_class": ["function" if is_function_word(w) else "content" for w in words],
-            "role": [roles.get(w.casefold(), "other") if roles else "" for w in words],
+            "word_class": ["" if not w else "function" if is_function_word(w) else "content" for w in words],
+            "role": [roles.get(w.casefold(), "other") if roles and w else "" for w in words],
             "label_text": one.label_text,
             "loss": one.loss,
             "norm": one.norm,
@@ -164,7 +171,7 @@ def rows_of(opened: Opened, one: Aligned, example: Example) -> pd.DataFrame:
 
 def summary(frame: pd.DataFrame) -> dict[str, Any]:
     """By checkpoint: the mean value of all tokens but the label's own text, of those, of each word class and role, each with a 95 % interval over
-    clusters; how well the value tells type words from the rest; and the rank agreement with real AdamW steps."""
+    clusters and the share above zero; how well the value tells type words from the rest; and the rank agreement with real AdamW steps."""
     return {
         "examples": int(frame["example"].nunique()),
         "clusters": int(frame["cluster"].nunique()),
@@ -173,21 +180,33 @@ def summary(frame: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _summed(share: str, part: pd.DataFrame) -> dict[str, Any]:
-    tried = part[part["adam_step"].notna() & part["adam"].notna()]
+def kinds(part: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """The tokens that have a value, by kind, each kind with its name; a kind without tokens is left out."""
     part = part[part["value"].notna()]
     rest = part[~part["label_text"]]
-    groups: list[tuple[str, pd.DataFrame]] = [("all but the label's text", rest), ("the label's text", part[part["label_text"]])]
-    groups += [(f"{name} words", rest[rest["word_class"] == name]) for name in ("content", "function")]
-    groups += [(f"role: {name}", rest[rest["role"] == name]) for name in ("type", "value", "other") if (rest["role"] == name).any()]
+    found = [("all but the label's text", rest), ("the label's text", part[part["label_text"]])]
+    found += [(f"{name} words", rest[rest["word_class"] == name]) for name in ("content", "function")]
+    if (rest["role"] != "").any():
+        found += [(f"role: {name}", rest[rest["role"] == name]) for name in ROLES]
+        found.append(("other content words", rest[(rest["role"] == "other") & (rest["word_class"] == "content")]))
+    return [(name, own) for name, own in found if len(own)]
+
+
+def _summed(share: str, part: pd.DataFrame) -> dict[str, Any]:
+    tried = part[part["adam_step"].notna() & part["adam"].notna()]
     return {
         "checkpoint": share,
-        "groups": [{"group": name, "tokens": len(own), **_mean(own["value"], own["cluster"])} for name, own in groups if len(own)],
-        "type_words": _separation(rest),
+        "groups": [
+            {"group": name, "tokens": len(own), "positive": float((own["value"] > 0).mean()), **_mean(own["value"], own["cluster"])}
+            for name, own in kinds(part)
+        ],
+        "type_words": _separation(part),
         "adam_step": {
             "tokens": len(tried),
             "raw": _rank(tried["own"], tried["adam_step"]),
             "adam": _rank(tried["adam"], tried["adam_step"]),
+            "raw_small": _rank(tried["own"], tried["adam_step_small"]),
+            "adam_small": _rank(tried["adam"], tried["adam_step_small"]),
         },
     }
 
@@ -201,18 +220,24 @@ def _mean(values: Iterable[float], clusters: Iterable[str]) -> dict[str, float |
     return {"mean": found.mean, "low": found.low, "high": found.high}
 
 
-def _separation(rest: pd.DataFrame) -> dict[str, Any] | None:
-    """Within each rationale: how often a type word has a larger value than another token (AUC, .5 is chance), with its interval over clusters."""
+def separations(part: pd.DataFrame, column: str = "value") -> pd.DataFrame:
+    """By rationale (example, cluster, auc): how often a type word stands above another token, the label's own text aside (.5 is chance)."""
     rows = []
-    for _, one in rest.groupby("example", sort=False):
-        mine, others = one.loc[one["role"] == "type", "value"].to_numpy(), one.loc[one["role"] != "type", "value"].to_numpy()
+    for example, one in part[part[column].notna() & ~part["label_text"]].groupby("example", sort=False):
+        mine, others = one.loc[one["role"] == "type", column].to_numpy(), one.loc[one["role"] != "type", column].to_numpy()
         if len(mine) and len(others):
             wins = (mine[:, None] > others[None]).mean() + 0.5 * (mine[:, None] == others[None]).mean()
-            rows.append((float(wins), str(one["cluster"].iloc[0])))
-    if not rows:
+            rows.append({"example": example, "cluster": str(one["cluster"].iloc[0]), "auc": float(wins)})
+    return pd.DataFrame(rows, columns=["example", "cluster", "auc"])
+
+
+def _separation(part: pd.DataFrame) -> dict[str, Any] | None:
+    """The mean of `separations` with its interval over clusters; None where no rationale has both kinds."""
+    rows = separations(part)
+    if rows.empty:
         return None
-    found = _mean([auc for auc, _ in rows], [cluster for _, cluster in rows])
-    return {"examples": len(rows), "clusters": len({c for _, c in rows}), "auc": found["mean"], "low": found["low"], "high": found["high"]}
+    found = _mean(rows["auc"], rows["cluster"])
+    return {"examples": len(rows), "clusters": int(rows["cluster"].nunique()), "auc": found["mean"], "low": found["low"], "high": found["high"]}
 
 
 def _rank(one: pd.Series[float], other: pd.Series[float]) -> float | None:
