@@ -136,24 +136,3 @@ def test_the_method_follows_from_the_data():
 
 def test_clusters_are_numbered_by_name():
     assert numbered(["b", "a", "b", "c"]).tolist() == [1, 0, 1, 2]
-
-
-def simulated(rng, draws, replicates, items, spread):
-    """No true difference: each replicate shifts a condition's accuracy by `spread`; items differ in difficulty, alike for both."""
-    difficulty = rng.normal(0, 1.0, (draws, 1, items))
-    out = []
-    for _ in range(2):
-        shift = rng.normal(0, spread * 5, (draws, replicates, 1))  # 5: slope of the logistic curve near its middle, turned round
-        out.append(rng.random((draws, replicates, items)) < 1 / (1 + np.exp(-(difficulty + shift))))
-    return out[0].astype(float) - out[1]
-
-
-@pytest.mark.parametrize("replicates", [2, 3, 5])
-def test_the_crossed_interval_keeps_its_word_where_pooling_does_not(replicates):
-    rng = np.random.default_rng(7)
-    differences = simulated(rng, draws=400, replicates=replicates, items=300, spread=0.03)
-    clusters = np.arange(300)
-    crossed_alarms = np.mean([crossed(d, clusters).p < 0.05 for d in differences])
-    pooled_alarms = np.mean([stats.ttest_1samp(d.ravel(), 0).pvalue < 0.05 for d in differences])
-    assert crossed_alarms <= 0.07
-    assert pooled_alarms > 0.10

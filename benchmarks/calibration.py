@@ -1,0 +1,360 @@
+"""Do the intervals keep their word? False alarms, coverage and power of each way to judge a difference, by simulation.
+
+    python benchmarks/calibration.py [--draws 4000] [--accuracy .7] [--replicates 1 2 3 5 10] [--spreads 0 1 2 3] [--json FILE] [--table]
+
+Two conditions answer questions in clusters. A condition c is right on item i in replicate s when
+
+    m_c + cluster + item + (cluster x c) + (item x c) + seed_s + seed_sc + (cluster x s x c) + noise > 0
+
+every term normal and independent, so every true accuracy is a normal distribution function of m over the root of the variances that a population
+draws anew. Condition 0 has an accuracy of 70 % (--accuracy); condition 1 the same (false alarms), or POWER_AT points more (coverage, power).
+A spread of 1 point is the standard deviation, over replicates, of each condition's own true accuracy (seed_sc, independent between the
+conditions, so that a difference spreads 1.4 times as much) and again of what both share (seed_s). Crossed: all replicates answer the same
+items. Nested: each replicate has items of its own.
+
+A population is what a method's interval says that it speaks of. "new questions, new seeds": the true difference over everything. "these questions,
+new seeds": given the items; the method moves with the values, so a false alarm is an interval that leaves out the true difference of its items.
+"new questions, this seed": given the seeds; both conditions have the same seed effects where there is no true difference. A method passes a
+cell if the 99 % interval (Clopper and Pearson) of its false-alarm rate is not above .07 and that of its coverage is not wholly below .93.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy import stats
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from cotdistill.statistics.bootstrap import drawn  # noqa: E402
+
+POWER_AT = 4.0
+# Variances on the scale where the noise of a single answer has variance 1.
+CLUSTER, ITEM, CLUSTER_CONDITION, ITEM_CONDITION, CLUSTER_SEED = 0.4, 0.6, 0.15, 0.15, 0.15
+NEW, THESE, THIS, WORLDS = "new questions, new seeds", "these questions, new seeds", "new questions, this seed", "new worlds, new seeds"
+LAYOUTS = {
+    "600 items": np.ones(600, dtype=int),
+    "100 clusters of 6": np.full(100, 6),
+    "117 clusters of 1 to 9": np.tile(np.arange(1, 10), 13),
+    "30 clusters of 20": np.full(30, 20),
+}
+RESAMPLES, BLOCK, FLIPS = 999, 250, 1999
+MOST_ALARMS, LEAST_COVERAGE = 0.07, 0.93
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A setting: which clusters, items crossed with replicates or nested in them, how many replicates, their spread in points, and the accuracy
+    (a share) of a condition."""
+
+    layout: str
+    nested: bool
+    replicates: int
+    spread: float
+    accuracy: float = 0.70
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Paired differences of `draws` studies, -1, 0 or 1, shape (draws, replicates, items), and the true difference of each population: a number, or
+    one a draw."""
+
+    values: Array
+    sizes: Array
+    nested: bool
+    truths: dict[str, float | Array]
+
+    @property
+    def sums(self) -> Array:
+        """(draws, replicates, clusters) of float32: whole numbers, so nothing is lost."""
+        if len(self.sizes) == self.values.shape[2]:
+            return self.values.astype(np.float32)
+        return np.add.reduceat(self.values, np.r_[0, np.cumsum(self.sizes)[:-1]], axis=2, dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class Found:
+    """Ends of the 95 % intervals and whether each is a verdict (off zero, its p below .05), one a draw."""
+
+    low: Array
+    high: Array
+    verdict: Array
+
+
+def simulate(cell: Cell, rng: np.random.Generator, draws: int) -> tuple[Sample, Sample]:
+    """Two samples from the same random numbers: no true difference, and POWER_AT points."""
+    sizes = LAYOUTS[cell.layout]
+    s, n, worlds = cell.replicates, int(sizes.sum()), cell.replicates if cell.nested else 1
+    lone = len(sizes) == n
+    cluster, item = (0.0, CLUSTER + ITEM) if lone else (CLUSTER, ITEM)
+    cluster_c, item_c = (0.0, CLUSTER_CONDITION + ITEM_CONDITION) if lone else (CLUSTER_CONDITION, ITEM_CONDITION)
+    fixed = CLUSTER + ITEM + CLUSTER_CONDITION + ITEM_CONDITION + CLUSTER_SEED + 1.0
+    seed = cell.spread / 100 * math.sqrt(fixed) / float(stats.norm.pdf(stats.norm.ppf(cell.accuracy)))
+    whole = math.sqrt(fixed + 2 * seed**2)
+    level = [float(stats.norm.ppf(a)) * whole for a in (cell.accuracy, cell.accuracy, cell.accuracy + POWER_AT / 100)]
+
+    def normal(variance: float, *shape: int) -> Array:
+        return rng.standard_normal((draws, *shape), dtype=np.float32) * np.float32(math.sqrt(variance))
+
+    def spread_out(by_cluster: Array) -> Array:
+        return np.repeat(by_cluster, sizes, axis=2)
+
+    difficulty = normal(item, worlds, n) + (0 if lone else spread_out(normal(cluster, worlds, len(sizes))))
+    shared = normal(seed**2, s, 1)
+    given, own, latent = [], [], []
+    for _ in range(2):
+        given.append(difficulty + normal(item_c, worlds, n) + (0 if lone else spread_out(normal(cluster_c, worlds, len(sizes)))))
+        own.append(shared + normal(seed**2, s, 1))
+        noise = normal(1.0 + CLUSTER_SEED, s, n) if lone else normal(1.0, s, n) + spread_out(normal(CLUSTER_SEED, s, len(sizes)))
+        latent.append(given[-1] + noise)
+    samples = []
+    for first in (1, 2):
+        # Without a true difference, one seed is the same for both conditions: there is none given this seed either.
+        shifts = (own[0], own[0] if s == 1 and first == 1 else own[1])
+        right = [latent[c] + shifts[c] > -level[0 if c == 0 else first] for c in (0, 1)]
+        over_seeds = math.sqrt(1.0 + CLUSTER_SEED + 2 * seed**2)
+        over_items = math.sqrt(fixed)
+        truths: dict[str, float | Array] = {NEW if not cell.nested else WORLDS: 0.0 if first == 1 else POWER_AT / 100}
+        if s == 1:
+            ends = [stats.norm.cdf((shifts[c][:, 0, 0] + level[0 if c == 0 else first]) / over_items) for c in (0, 1)]
+            truths[THIS] = ends[1] - ends[0]
+        elif not cell.nested:
+            ends = [stats.norm.cdf((given[c] + np.float32(level[0 if c == 0 else first])) / over_seeds).mean((1, 2)) for c in (0, 1)]
+            truths[THESE] = ends[1] - ends[0]
+        samples.append(Sample(right[1].astype(np.int8) - right[0].astype(np.int8), sizes, cell.nested, truths))
+    return samples[0], samples[1]
+
+
+def _t(mean: Array, variance: Array, df: Array | float) -> Found:
+    error = np.sqrt(np.maximum(variance, 0.0))
+    reach = stats.t.ppf(0.975, df) * error
+    # Replicates that tie have no interval, and no verdict: it is left open, so it covers.
+    tied = error < 1e-12
+    low, high = np.where(tied, -np.inf, mean - reach), np.where(tied, np.inf, mean + reach)
+    return Found(low, high, (low > 0) | (high < 0))
+
+
+def scaled_totals(sample: Sample) -> Array:
+    """`intervals.cluster_totals` of every draw: (draws, replicates, clusters)."""
+    mean = sample.values.mean((1, 2))[:, None, None]
+    return (sample.sums - mean * sample.sizes) * (len(sample.sizes) / sample.values.shape[2])
+
+
+def crossed(sample: Sample, rng: np.random.Generator) -> Found:
+    """`intervals.crossed` of every draw."""
+    totals = scaled_totals(sample)
+    _, s, c = totals.shape
+    rows, columns = totals.mean(2, keepdims=True), totals.mean(1, keepdims=True)
+    ms_rep = c * (rows**2).sum((1, 2)) / (s - 1)
+    ms_cluster = s * (columns**2).sum((1, 2)) / (c - 1)
+    ms_rest = ((totals - rows - columns) ** 2).sum((1, 2)) / ((s - 1) * (c - 1))
+    ms_rep, ms_cluster = np.maximum(ms_rep, ms_rest), np.maximum(ms_cluster, ms_rest)
+    total = ms_rep + ms_cluster - ms_rest
+    df = total**2 / (ms_rep**2 / (s - 1) + ms_cluster**2 / (c - 1) + ms_rest**2 / ((s - 1) * (c - 1)))
+    return _t(sample.values.mean((1, 2)), total / (s * c), df)
+
+
+def over_replicates(sample: Sample, rng: np.random.Generator) -> Found:
+    """`intervals.over_replicates` of every draw."""
+    means = sample.values.mean(2)
+    s = means.shape[1]
+    return _t(means.mean(1), means.var(1, ddof=1) / s, s - 1.0)
+
+
+def pooled(sample: Sample, rng: np.random.Generator) -> Found:
+    """Every answer of every replicate as if it were independent: the mistake."""
+    n = sample.values.shape[1] * sample.values.shape[2]
+    mean = sample.values.mean((1, 2))
+    variance = ((sample.values != 0).sum((1, 2)) - n * mean**2) / (n - 1)
+    return _t(mean, variance / n, n - 1.0)
+
+
+def one_replicate(sample: Sample, rng: np.random.Generator) -> Found:
+    """`intervals.mean_interval` of one replicate: robust to clusters, and a verdict only if McNemar's test or the sign flip agrees."""
+    totals = scaled_totals(sample)[:, 0]
+    c = totals.shape[1]
+    found = _t(sample.values.mean((1, 2)), (totals**2).sum(1) / ((c - 1) * c), c - 1.0)
+    if c == sample.values.shape[2]:
+        more, less = (sample.values[:, 0] > 0).sum(1), (sample.values[:, 0] < 0).sum(1)
+        p = np.minimum(1.0, 2 * stats.binom.cdf(np.minimum(more, less), more + less, 0.5))
+    else:
+        sums = sample.sums[:, 0]
+        signs = np.random.default_rng(0).integers(0, 2, (FLIPS, c)).astype(np.float32) * 2 - 1
+        reached = np.abs(sums @ signs.T) >= np.abs(sums.sum(1, keepdims=True)) - 1e-3
+        p = (1 + reached.sum(1)) / (1 + FLIPS)
+    return Found(found.low, found.high, found.verdict & (p < 0.05))
+
+
+def bootstrap(sample: Sample, rng: np.random.Generator) -> Found:
+    """`bootstrap.two_level` of every draw, with RESAMPLES resamples that the draws of a block share."""
+    sums, sizes = sample.sums, sample.sizes.astype(np.float32)
+    d, s, c = sums.shape
+    if not sample.nested:
+        weights = drawn(rng, RESAMPLES, c).astype(np.float32)
+        by_replicate = (sums.reshape(d * s, c) @ weights.T).reshape(d, s, RESAMPLES) / (weights @ sizes)
+        means = np.einsum("dsb,bs->db", by_replicate, drawn(rng, RESAMPLES, s).astype(np.float32) / s)
+    else:
+        picked = rng.integers(0, s, (RESAMPLES, s))
+        top, bottom = np.empty((d, RESAMPLES, s), np.float32), np.empty((RESAMPLES, s), np.float32)
+        for replicate in range(s):
+            places = np.nonzero(picked == replicate)
+            weights = drawn(rng, len(places[0]), c).astype(np.float32)
+            top[:, places[0], places[1]] = sums[:, replicate] @ weights.T
+            bottom[places] = weights @ sizes
+        means = top.sum(2) / bottom.sum(1)
+    low, high = np.quantile(means, (0.025, 0.975), axis=1)
+    return Found(low, high, (low > 0) | (high < 0))
+
+
+Method = Callable[[Sample, np.random.Generator], Found]
+
+
+def methods(cell: Cell) -> dict[str, tuple[Method, dict[str, bool]]]:
+    """What is tried in a cell: name -> (function, {population: whether its interval claims to speak of it})."""
+    if cell.replicates == 1:
+        lone = len(LAYOUTS[cell.layout]) == LAYOUTS[cell.layout].sum()
+        return {"McNemar" if lone else "sign flip": (one_replicate, {THIS: True})}
+    if cell.nested:
+        return {"t over replicates": (over_replicates, {WORLDS: True}), "bootstrap": (bootstrap, {WORLDS: True}), "pooled": (pooled, {WORLDS: True})}
+    return {
+        "crossed": (crossed, {NEW: True}),
+        "t over replicates": (over_replicates, {THESE: True, NEW: False}),
+        "bootstrap": (bootstrap, {NEW: True}),
+        "pooled": (pooled, {NEW: True}),
+    }
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A share of draws with its 99 % interval (Clopper and Pearson 1934)."""
+
+    share: float
+    low: float
+    high: float
+
+
+def rate(hits: int, draws: int) -> Rate:
+    low = float(stats.beta.ppf(0.005, hits, draws - hits + 1)) if hits else 0.0
+    high = float(stats.beta.ppf(0.995, hits + 1, draws - hits)) if hits < draws else 1.0
+    return Rate(hits / draws, low, high)
+
+
+@dataclass(frozen=True)
+class Result:
+    """One method in one cell for one population. claimed: whether its interval says that it speaks of it. power: verdicts "better" at POWER_AT."""
+
+    layout: str
+    nested: bool
+    replicates: int
+    spread: float
+    accuracy: float
+    method: str
+    population: str
+    claimed: bool
+    false_alarms: Rate
+    coverage: Rate
+    power: Rate
+
+    @property
+    def passes(self) -> bool:
+        return self.false_alarms.high <= MOST_ALARMS and self.coverage.low >= LEAST_COVERAGE
+
+
+def run(cell: Cell, draws: int, seed: int = 0, only: tuple[str, ...] = ()) -> list[Result]:
+    """All methods in one cell, or those that are named."""
+    key = [seed, list(LAYOUTS).index(cell.layout), int(cell.nested), cell.replicates, round(10 * cell.spread), round(1000 * cell.accuracy)]
+    rng = np.random.default_rng(key)
+    counts: dict[tuple[str, str], list[int]] = {}
+    tried = {name: method for name, method in methods(cell).items() if not only or name in only}
+    for start in range(0, draws, BLOCK):
+        none, some = simulate(cell, rng, min(BLOCK, draws - start))
+        for name, (function, populations) in tried.items():
+            at_none, at_some = function(none, rng), function(some, rng)
+            for population in populations:
+                truth, true = none.truths[population], some.truths[population]
+                alarms = at_none.verdict if population != THESE else (at_none.low > truth) | (at_none.high < truth)
+                covered = (at_some.low <= true) & (true <= at_some.high)
+                hits = counts.setdefault((name, population), [0, 0, 0])
+                for place, found in enumerate((alarms, covered, at_some.verdict & (at_some.low > 0))):
+                    hits[place] += int(found.sum())
+    return [
+        Result(**asdict(cell), method=name, population=population, claimed=tried[name][1][population],
+               false_alarms=rate(a, draws), coverage=rate(c, draws), power=rate(p, draws))
+        for (name, population), (a, c, p) in counts.items()
+    ]  # fmt: skip
+
+
+def cells(layouts: list[str], replicates: list[int], spreads: list[float], accuracy: float) -> Iterator[Cell]:
+    for layout in layouts:
+        for nested in (False, True):
+            for s in replicates:
+                if not (nested and s == 1):  # one replicate is nested in nothing
+                    yield from (Cell(layout, nested, s, spread, accuracy) for spread in spreads)
+
+
+def _share(value: float) -> str:
+    return f"{value:.3f}".lstrip("0")
+
+
+def summary(results: list[Result]) -> str:
+    """A Markdown table: each method and population with the worst of its cells, and its power by replicates and spread."""
+    lines = ["| items | replicates | method | speaks of | false alarms | lowest coverage | power at 4 points | cells that pass |", "|" + " --- |" * 8]
+    groups: dict[tuple[bool, int, str, str, bool], list[Result]] = {}
+    for one in results:
+        groups.setdefault((one.nested, one.replicates, one.method, one.population, one.claimed), []).append(one)
+    for (nested, s, method, population, claimed), mine in sorted(groups.items(), key=lambda e: (e[0][0], e[0][2], e[0][3], e[0][1])):
+        alarms = [one.false_alarms for one in mine]
+        low, high = min(a.share for a in alarms), max(a.share for a in alarms)
+        told = f"{_share(low)} to {_share(high)} (bound {_share(max(a.high for a in alarms))})"
+        power = [one.power.share for one in mine]
+        passed = f"{sum(one.passes for one in mine)} of {len(mine)}" if claimed else "not claimed"
+        lines.append(
+            f"| {'nested' if nested else 'crossed'} | {s} | {method} | {population} | {told} | {_share(min(o.coverage.share for o in mine))} | "
+            f"{_share(max(power))} to {_share(min(power))} | {passed} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--draws", type=int, default=4000)
+    parser.add_argument("--accuracy", type=float, default=0.70)
+    parser.add_argument("--layouts", nargs="+", default=list(LAYOUTS), choices=list(LAYOUTS))
+    parser.add_argument("--replicates", nargs="+", type=int, default=[1, 2, 3, 5, 10])
+    parser.add_argument("--spreads", nargs="+", type=float, default=[0, 1, 2, 3])
+    parser.add_argument("--json", type=Path, help="every cell")
+    parser.add_argument("--table", action="store_true", help="print every cell too")
+    given = parser.parse_args()
+    begun = time.perf_counter()
+    results: list[Result] = []
+    for cell in cells(given.layouts, given.replicates, given.spreads, given.accuracy):
+        found = run(cell, given.draws)
+        results += found
+        if given.table:
+            for one in found:
+                print(
+                    f"{cell.layout:>24} {'nested' if cell.nested else 'crossed':>7} S={cell.replicates:<2} {cell.spread:g} pt  {one.method:>17} "
+                    f"{one.population:>26}  alarms {one.false_alarms.share:.3f} (to {one.false_alarms.high:.3f})  covers {one.coverage.share:.3f}  "
+                    f"power {one.power.share:.3f}  {'' if not one.claimed else 'passes' if one.passes else 'FAILS'}",
+                    flush=True,
+                )
+    print(summary(results))
+    print(f"{given.draws} draws a cell, {time.perf_counter() - begun:.0f} s")
+    if given.json:
+        given.json.write_text(json.dumps([{**asdict(one), "passes": one.passes} for one in results], indent=1), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
