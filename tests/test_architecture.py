@@ -19,7 +19,7 @@ FLOORS = ("errors", "registry", "config", "tasks", "rationales", "students", "sa
 # Loading one of these loads torch, or takes as long.
 HEAVY = {"torch", "transformers", "captum", "datasets", "huggingface_hub", "accelerate", "sentence_transformers", "gensim"}
 # What runs in the page process or before a person sees the terminal's help.
-LIGHT_STUDIES = ("study", "planning", "store", "artifacts", "jobs", "runner", "supervisor", "results", "claims", "looks", "live")
+LIGHT_STUDIES = ("study", "planning", "store", "artifacts", "jobs", "runner", "supervisor", "results", "claims", "noise", "matrix", "looks", "live")
 LIGHT_SALIENCY = ("reading", "settings", "targets", "methods", "tables", "aggregates", "stability")
 LIGHT_KEYTOKENS = ("selectors", "texts", "annotations", "agreement", "summary")
 IMPORT_NAMES = {"PyYAML": "yaml"}

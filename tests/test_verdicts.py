@@ -8,7 +8,6 @@ from statsmodels.stats.multitest import multipletests
 
 from cotdistill.statistics.exact import mcnemar
 from cotdistill.statistics.intervals import over_replicates
-from cotdistill.statistics.power import detectable_effect, minimum_detectable_effect
 from cotdistill.statistics.verdicts import holm, noninferiority_margin, noninferiority_p, superiority_p, word
 
 GAIN = over_replicates(np.array([0.04, 0.05, 0.06]))
@@ -56,11 +55,3 @@ def test_mcnemar_is_statsmodels_own():
 
 def test_the_margin_is_the_smaller_of_two_points_and_half_the_gain():
     assert [noninferiority_margin(g) for g in (0.10, 0.02, 0.0, -0.01, None)] == [0.02, 0.01, None, None, None]
-
-
-def test_the_detectable_effect_is_the_formula_by_hand():
-    by_hand = (4.302652730 + 1.060660172) * (0.01**2 / 3 + 0.2**2 / 100 + 0.3**2 / 300) ** 0.5
-    assert minimum_detectable_effect(3, 100, 0.01, 0.2, 0.3) == pytest.approx(by_hand, rel=1e-6)
-    assert minimum_detectable_effect(1, 100, 0.01, 0.2, 0.3) is None
-    guess = detectable_effect(replicates=5, items=1080, clusters=180)
-    assert 0 < guess["points_low"] < guess["points_high"]

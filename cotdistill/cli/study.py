@@ -144,6 +144,7 @@ def _plan_text(document: dict[str, Any]) -> str:
         + (f" ({count(document['excluded_rows'])} left out for want of a rationale)" if document["excluded_rows"] else "")
         + f", judged on {count(document['test_items'])} test questions.",
         f"Smallest difference it would probably find: {_effect(effect)} ({effect['label']}).",
+        *([] if effect["no_worse_low"] is None else [_no_worse(effect)]),
         *(f"! {printable(check)}" for check in document["checks"]),
     ]
     return "\n".join(lines)
@@ -153,6 +154,11 @@ def _effect(effect: Mapping[str, Any]) -> str:
     if effect["points_low"] is None:
         return "none can be stated"
     return f"{effect['points_low']:.1f} to {effect['points_high']:.1f} points"
+
+
+def _no_worse(effect: Mapping[str, Any]) -> str:
+    low, high = (round(100 * effect[f"no_worse_{end}"]) for end in ("low", "high"))
+    return f"Chance to show \"no worse\" by {effect['margin']:g} points where there is no difference: {low} to {high} %."
 
 
 def _run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -219,7 +225,13 @@ NOUN = Noun(
                 "train_rows": "training rows, the same in every condition",
                 "excluded_rows": "rows left out for want of a rationale",
                 "test_items": "test questions",
-                "effect": "smallest true difference that four of five such studies would find",
+                "effect": "what it could show, from earlier runs of the task and student or from stated guesses",
+                "effect.label": "from which",
+                "effect.points_low": "smallest true difference, in points, that four of five such studies would find, if noise is low; or null",
+                "effect.points_high": "the same if noise is high",
+                "effect.margin": "the largest margin of 'no worse', in points",
+                "effect.no_worse_low": "how often two conditions without a true difference are shown to be no worse by it, if noise is high; or null",
+                "effect.no_worse_high": "the same if noise is low",
                 "checks": "what deserves a look before launching",
                 "spec": "the whole study, every setting",
             },

@@ -60,6 +60,16 @@ def _finish(mean: float, variance: float, df: float, method: str, speaks_of: str
     return Interval(mean, mean - reach, mean + reach, p, df, method, speaks_of)
 
 
+def mean_squares(totals: Values) -> tuple[float, float, float]:
+    """Of the two-way analysis of variance of (replicates, clusters) totals with mean zero: between replicates, between clusters, of the rest.
+    Needs two of each."""
+    s, c = totals.shape
+    rows, columns = totals.mean(1, keepdims=True), totals.mean(0, keepdims=True)
+    ms_rep = c * float((rows**2).sum()) / (s - 1)
+    ms_cluster = s * float((columns**2).sum()) / (c - 1)
+    return ms_rep, ms_cluster, float(((totals - rows - columns) ** 2).sum()) / ((s - 1) * (c - 1))
+
+
 def crossed(values: Values, clusters: npt.NDArray[np.int64]) -> Interval:
     """The mean of (replicates, items) values when every replicate answers the same items: replicates and clusters of items are both random.
 
@@ -70,10 +80,7 @@ def crossed(values: Values, clusters: npt.NDArray[np.int64]) -> Interval:
     """
     totals = cluster_totals(values, clusters)
     s, c = totals.shape
-    rows, columns = totals.mean(1, keepdims=True), totals.mean(0, keepdims=True)
-    ms_rep = c * float((rows**2).sum()) / (s - 1)
-    ms_cluster = s * float((columns**2).sum()) / (c - 1)
-    ms_rest = float(((totals - rows - columns) ** 2).sum()) / ((s - 1) * (c - 1))
+    ms_rep, ms_cluster, ms_rest = mean_squares(totals)
     ms_rep, ms_cluster = max(ms_rep, ms_rest), max(ms_cluster, ms_rest)
     total = ms_rep + ms_cluster - ms_rest
     spread = ms_rep**2 / (s - 1) + ms_cluster**2 / (c - 1) + ms_rest**2 / ((s - 1) * (c - 1))

@@ -89,6 +89,16 @@ class _Answers:
     nested: bool
 
 
+@dataclass(frozen=True)
+class Paired:
+    """What two conditions answered to the same questions, over the replicates that both have finished: paired differences -1, 0 or 1 of shape
+    (replicates, items). clusters: (items,) numbered from 0. nested: the items differ between replicates."""
+
+    values: npt.NDArray[np.float64]
+    clusters: npt.NDArray[np.int64]
+    nested: bool
+
+
 def _planned(store: Store, study: int | str) -> list[tuple[str, int, Job | None]]:
     """(condition, replicate, job or None if it was deleted) of every planned run."""
     found = store.queue.study(study)
@@ -216,7 +226,21 @@ def difference(store: Store, study: int | str, condition: str, baseline: str) ->
     return _difference(store, _planned(store, study), condition, baseline)
 
 
+def paired(store: Store, study: int | str, condition: str, baseline: str) -> Paired | None:
+    """The differences that `difference` judges, for other ways to judge them (`statistics.methods`, `statistics.power`); None as there."""
+    found = _paired(store, _planned(store, study), condition, baseline)
+    return found[0] if found else None
+
+
 def _difference(store: Store, planned: Sequence[tuple[str, int, Job | None]], condition: str, baseline: str) -> tuple[Interval, _Answers] | None:
+    found = _paired(store, planned, condition, baseline)
+    if found is None:
+        return None
+    seen, answers = found
+    return mean_interval(seen.values, seen.clusters, seen.nested), answers
+
+
+def _paired(store: Store, planned: Sequence[tuple[str, int, Job | None]], condition: str, baseline: str) -> tuple[Paired, _Answers] | None:
     both = [
         {replicate for name, replicate, job in planned if name == wanted and job is not None and _scored(job)} for wanted in (condition, baseline)
     ]
@@ -224,7 +248,7 @@ def _difference(store: Store, planned: Sequence[tuple[str, int, Job | None]], co
     one, other = (_answers(store, planned, name, only) for name in (condition, baseline))
     if one is None or other is None or one.items != other.items:
         return None
-    return mean_interval(one.correct - other.correct, numbered(list(one.clusters)), one.nested), one
+    return Paired(one.correct - other.correct, numbered(list(one.clusters)), one.nested), one
 
 
 def comparison(store: Store, study: int | str, baseline: str, *, margin: float | None = None) -> Comparison:

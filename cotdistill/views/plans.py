@@ -52,6 +52,15 @@ def effect_told(planned: planning.Plan) -> str:
     return f"{low:.1f} to {high:.1f} points"
 
 
+def no_worse_told(planned: planning.Plan) -> str:
+    """How often the study would show "no worse" where there is no difference; nothing where that cannot be told."""
+    low, high = (planned.effect.get(f"no_worse_{end}") for end in ("low", "high"))
+    if not isinstance(low, float) or not isinstance(high, float):
+        return ""
+    margin = planned.effect["margin"]
+    return f' Chance to show "no worse" by {margin:g} points where there is no difference: {100 * low:.0f} to {100 * high:.0f} %.'
+
+
 def numbers(planned: planning.Plan) -> None:
     """The four numbers that decide whether to launch."""
     done = sum(run.state == "finished" for run in planned.runs)
@@ -65,7 +74,8 @@ def numbers(planned: planning.Plan) -> None:
             help="Of what is not done yet, from this store's own runs where there are some.",
             width="content",
         )
-        st.metric("Detects", effect_told(planned), width="content", help=plain_markdown(str(planned.effect.get("label", ""))) or None)
+        help = f"True difference found in four of five such studies, {planned.effect['label']}.{no_worse_told(planned)}"
+        st.metric("Detects", effect_told(planned), width="content", help=plain_markdown(help))
         st.metric("Memory a run", f"{planned.memory_mb:,.0f} MB", width="content")
 
 
