@@ -158,7 +158,7 @@ def _effect(effect: Mapping[str, Any]) -> str:
 
 def _no_worse(effect: Mapping[str, Any]) -> str:
     low, high = (round(100 * effect[f"no_worse_{end}"]) for end in ("low", "high"))
-    return f"Chance to show \"no worse\" by {effect['margin']:g} points where there is no difference: {low} to {high} %."
+    return f'Chance to show "no worse" by {effect["margin"]:g} points where there is no difference: {low} to {high} %.'
 
 
 def _run_arguments(parser: argparse.ArgumentParser) -> None:
