@@ -14,13 +14,13 @@ from cotdistill.keytokens.selectors import parse_selector
 from cotdistill.rationales.conditions import Condition, parse
 from cotdistill.rationales.passage import Corpus, units
 from cotdistill.rationales.selection import Selection
-from cotdistill.statistics.power import detectable_effect
 from cotdistill.students.models import STUDENTS, checked_name, is_built_in
 from cotdistill.students.preparation import MOST_WITHOUT_PARTNER, usable_rows
 from cotdistill.students.sources import tokenizer_of
 from cotdistill.students.tokens import Encoder
 from cotdistill.studies.inputs import reader_of, readers, select_job
 from cotdistill.studies.jobs import JobSpec, StudyDraft, Submission
+from cotdistill.studies.noise import detectable_effect
 from cotdistill.studies.store import Store
 from cotdistill.studies.study import StudySpec
 from cotdistill.tasks.catalog import open_task
@@ -52,7 +52,8 @@ class Plan:
     """A study as it would be launched. inputs: selections of key tokens, and the students they are read from where these are no runs of the
     study. seconds: (low, high) wall time of what is new, on `workers` processes.
 
-    memory_mb: a rough peak of one run. effect: smallest true difference in points that would be found in four of five such studies.
+    memory_mb: a rough peak of one run. effect: smallest true difference in points that would be found in four of five such studies, and the chance
+    of showing "no worse" at none (keys of `statistics.power.foretold`).
     """
 
     spec: StudySpec
@@ -117,7 +118,7 @@ def plan(store: Store, spec: StudySpec) -> Plan:
         seconds=(0.7 * wall, 1.6 * wall),
         memory_mb=shape.memory_mb,
         checks=tuple(dict.fromkeys(checks)),
-        effect=detectable_effect(replicates=spec.replicates, items=shape.test_items, clusters=shape.test_clusters),
+        effect=detectable_effect(store, spec, shape.test_items, shape.test_clusters),
         train_rows=shape.train_rows,
         excluded_rows=shape.excluded_rows,
         test_items=shape.test_items,
