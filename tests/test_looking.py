@@ -198,7 +198,7 @@ def test_the_alignment_of_rationale_tokens_is_told_by_checkpoint(say, store, tmp
     assert [r["own"] for r in again.document["results"]] == pytest.approx(
         [r["own"] for r in said.document["results"] if r["checkpoint"] == "1"], rel=1e-4, abs=1e-5
     )
-    assert "AUC" in say(f"influence {run} --examples 6 --checkpoints 1").out
+    assert "AUC" in say(f"influence {run} --examples 6 --checkpoint 1").out
 
 
 @pytest.mark.parametrize(("condition", "words", "code", "kind"), [

@@ -118,7 +118,9 @@ def _between(group: dict[str, Any]) -> str:
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
     add_where(parser, examples="10", split="train", splits=("train", "dev", "test"))
-    parser.add_argument("--checkpoints", metavar="all|SHARE,SHARE", default="all", help="shares of the steps at which weights were kept; default all")
+    parser.add_argument(
+        "--checkpoints", "--checkpoint", metavar="all|SHARE,SHARE", default="all", help="shares of the steps at which weights were kept; default all"
+    )
     parser.add_argument(
         "--parameters",
         choices=("blocks", "all"),
