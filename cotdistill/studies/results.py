@@ -99,7 +99,7 @@ class Paired:
     nested: bool
 
 
-def _planned(store: Store, study: int | str) -> list[tuple[str, int, Job | None]]:
+def planned_runs(store: Store, study: int | str) -> list[tuple[str, int, Job | None]]:
     """(condition, replicate, job or None if it was deleted) of every planned run."""
     found = store.queue.study(study)
     jobs = {job.id: job for job in store.queue.jobs(study=found.id)}
@@ -110,7 +110,7 @@ def runs(store: Store, study: int | str | None = None) -> pd.DataFrame:
     """One row a planned run (columns RUN_COLUMNS); of every study if none is named."""
     rows: list[dict[str, Any]] = []
     for one in [store.queue.study(study)] if study is not None else store.queue.studies():
-        for condition, replicate, job in _planned(store, one.id):
+        for condition, replicate, job in planned_runs(store, one.id):
             result = (job.result if job else None) or {}
             row: dict[str, Any] = {name: result.get(name) for name in RUN_COLUMNS}
             row |= {
@@ -131,7 +131,7 @@ def predictions(store: Store, study: int | str, mode: str = "primary") -> pd.Dat
     mode: "primary" (the one a condition is judged in), "direct", "own" or "given"; conditions without it are left out.
     """
     parts = []
-    for condition, replicate, job in _planned(store, study):
+    for condition, replicate, job in planned_runs(store, study):
         if job is None or not _scored(job) or not job.result:
             continue
         wanted = job.result["mode"] if mode == "primary" else mode
@@ -145,7 +145,7 @@ def predictions(store: Store, study: int | str, mode: str = "primary") -> pd.Dat
 def curves(store: Store, study: int | str) -> pd.DataFrame:
     """Learning curves of the finished runs: condition, replicate, step, tokens, seconds, name, value."""
     parts = []
-    for condition, replicate, job in _planned(store, study):
+    for condition, replicate, job in planned_runs(store, study):
         if job is not None and job.state == "finished" and "curve" in job.produced:
             parts.append(store.artifacts.table(job.produced["curve"]).assign(condition=condition, replicate=replicate))
     columns = ["condition", "replicate", "step", "tokens", "seconds", "name", "value"]
@@ -182,7 +182,7 @@ def _scored(job: Job) -> bool:
 
 def summary(store: Store, study: int | str) -> list[ConditionSummary]:
     """Every condition of a study in the order planned, with its accuracy over the finished replicates."""
-    planned = _planned(store, study)
+    planned = planned_runs(store, study)
     found = []
     for condition in dict.fromkeys(name for name, _, _ in planned):
         mine = [job for name, _, job in planned if name == condition]
@@ -223,12 +223,12 @@ def _within(interval: Interval | None) -> tuple[float | None, float | None]:
 def difference(store: Store, study: int | str, condition: str, baseline: str) -> tuple[Interval, _Answers] | None:
     """The paired difference of two conditions over the replicates that both have finished; None if there are none, or if they did not answer
     the same questions."""
-    return _difference(store, _planned(store, study), condition, baseline)
+    return _difference(store, planned_runs(store, study), condition, baseline)
 
 
 def paired(store: Store, study: int | str, condition: str, baseline: str) -> Paired | None:
     """The differences that `difference` judges, for other ways to judge them (`statistics.methods`, `statistics.power`); None as there."""
-    found = _paired(store, _planned(store, study), condition, baseline)
+    found = _paired(store, planned_runs(store, study), condition, baseline)
     return found[0] if found else None
 
 
@@ -253,7 +253,7 @@ def _paired(store: Store, planned: Sequence[tuple[str, int, Job | None]], condit
 
 def comparison(store: Store, study: int | str, baseline: str, *, margin: float | None = None) -> Comparison:
     """Every condition with results against the baseline. margin (a share): also say "no worse" when the interval lies above -margin."""
-    planned = _planned(store, study)
+    planned = planned_runs(store, study)
     provisional = any(job is None or job.state != "finished" for _, _, job in planned)
     rows = []
     for condition in dict.fromkeys(name for name, _, _ in planned if name != baseline):
