@@ -1,5 +1,6 @@
 """The warm process: a real one, asked, killed, fed nonsense, and told to end."""
 
+import contextlib
 import json
 import os
 import signal
@@ -75,6 +76,11 @@ def _garbage_does_no_harm(store):
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(20)
             connection.connect(str(live.socket_path(store)))
+            if len(sent) > live.MOST_BYTES:
+                # The process answers and hangs up in the middle of it: the rest may meet a closed door.
+                with contextlib.suppress(ConnectionError):
+                    connection.sendall(sent)
+                continue
             connection.sendall(sent)
             if sent:
                 assert b'"error"' in connection.recv(1 << 16)
