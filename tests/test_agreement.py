@@ -1,13 +1,23 @@
-"""Agreement and plausibility, against worked examples and scipy-style brute force."""
+"""Agreement and plausibility, against worked examples, closed forms, brute force and statsmodels."""
+
+from itertools import combinations
+from statistics import fmean
 
 import numpy as np
 import pytest
+from statsmodels.stats import inter_rater
 
-from cotdistill.keytokens.agreement import average_precision, cohen_kappa, jaccard, krippendorff_alpha, token_f1
+from cotdistill.keytokens.agreement import average_precision, cohen_kappa, jaccard, jaccard_by_chance, krippendorff_alpha, token_f1
 
 
 def test_shared_over_all():
     assert jaccard({1, 2, 3}, {2, 3, 4}) == 0.5 and jaccard(set(), set()) == 1.0 and jaccard({1}, set()) == 0.0
+
+
+@pytest.mark.parametrize(("n", "k"), [(5, 2), (6, 3), (4, 4), (7, 1), (3, 0), (0, 0)])
+def test_chance_is_the_mean_over_every_two_choices(n, k):
+    choices = [set(c) for c in combinations(range(n), k)]
+    assert jaccard_by_chance(n, k) == pytest.approx(fmean(jaccard(a, b) for a in choices for b in choices))
 
 
 def test_f1_of_marked_and_chosen():
@@ -22,6 +32,18 @@ def test_average_precision_of_a_ranking():
     # All scores tie: what a random ranking gives, the share of marked places.
     assert average_precision({0, 2}, np.zeros(8)) == 0.25
     assert average_precision(set(), np.ones(3)) is None
+
+
+def test_average_precision_is_the_area_under_the_steps_of_every_threshold():
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        scores, marked = rng.integers(0, 6, 12).astype(float), {int(i) for i in rng.permutation(12)[: rng.integers(1, 8)]}
+        area, recall = 0.0, 0.0
+        for threshold in sorted(set(scores.tolist()), reverse=True):
+            chosen = {i for i in range(12) if scores[i] >= threshold}
+            now = len(chosen & marked) / len(marked)
+            area, recall = area + (now - recall) * len(chosen & marked) / len(chosen), now
+        assert average_precision(marked, scores) == pytest.approx(area)
 
 
 def test_kappa_of_the_textbook():
@@ -51,3 +73,32 @@ def test_alpha_is_missing_where_nothing_can_be_compared():
     assert krippendorff_alpha([{"A": 1}, {"B": 2}]) is None
     assert krippendorff_alpha([{"A": 1, "B": 1}, {"A": 1, "B": 1}]) is None
     assert krippendorff_alpha([{"A": 1, "B": 1}, {"A": 2, "B": 2}]) == 1.0
+
+
+def drawn_judgements(people, units, values, seed):
+    """(units, people): agreement by a common truth, with noise."""
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(0, values, units)
+    return np.where(rng.random((units, people)) < 0.6, truth[:, None], rng.integers(0, values, (units, people)))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_kappa_is_that_of_statsmodels(seed):
+    one, other = drawn_judgements(2, 60, 3, seed).T
+    table = np.array([[np.sum((one == a) & (other == b)) for b in range(3)] for a in range(3)])
+    assert cohen_kappa(one.tolist(), other.tolist()) == pytest.approx(inter_rater.cohens_kappa(table, return_results=False))
+
+
+@pytest.mark.parametrize("people", [2, 3, 5])
+def test_alpha_without_gaps_is_fleiss_kappa_corrected_for_small_samples(people):
+    said = drawn_judgements(people, 40, 3, people)
+    fleiss = inter_rater.fleiss_kappa(inter_rater.aggregate_raters(said)[0])
+    alpha = krippendorff_alpha([dict(enumerate(unit)) for unit in said.tolist()])
+    # Both share the observed disagreement; alpha's expected one draws without putting back from the n = units x people judgements.
+    n = said.size
+    assert alpha == pytest.approx(1 - (1 - fleiss) * (n - 1) / n)
+
+
+def test_units_judged_once_change_no_alpha():
+    units = [dict(enumerate(unit)) for unit in drawn_judgements(3, 20, 2, 9).tolist()]
+    assert krippendorff_alpha([*units, {0: 1}, {2: 0}, {}]) == krippendorff_alpha(units)

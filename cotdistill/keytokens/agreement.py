@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 
@@ -16,6 +17,13 @@ def jaccard(one: set[int], other: set[int]) -> float:
     return len(one & other) / len(one | other) if one or other else 1.0
 
 
+def jaccard_by_chance(n: int, k: int) -> float:
+    """Mean Jaccard index of two random choices of k of n (k at most n): the number they share is hypergeometric."""
+    if not k:
+        return 1.0
+    return sum(math.comb(k, both) * math.comb(n - k, k - both) / math.comb(n, k) * both / (2 * k - both) for both in range(k + 1))
+
+
 def token_f1(marked: set[int], chosen: set[int]) -> float:
     """Harmonic mean of precision and recall of the chosen against the marked; 1 for two empty sets, 0 where only one is."""
     if not marked and not chosen:
@@ -26,7 +34,7 @@ def token_f1(marked: set[int], chosen: set[int]) -> float:
 
 def average_precision(marked: set[int], scores: Values) -> float | None:
     """Area under the precision-recall curve (AUPRC) of a ranking against marks, as the mean precision at each marked place; ties count as one
-    block at its mean precision. None without marks."""
+    block, at the precision of its end. None without marks."""
     if not marked or not len(scores):
         return None
     positive = np.zeros(len(scores), bool)

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from cotdistill.keytokens.agreement import jaccard
+from cotdistill.keytokens.agreement import jaccard, jaccard_by_chance
+from cotdistill.keytokens.spans import word_spans
 from cotdistill.rationales.passage import Passage, units
 from cotdistill.rationales.words import is_function_word
 from cotdistill.saliency.stability import spearman
@@ -34,9 +35,16 @@ def top_places(words: Sequence[tuple[str, float]], k: int) -> set[int]:
     return set(sorted(range(len(words)), key=lambda i: (-words[i][1], i))[:k])
 
 
+def label_words(text: str) -> set[str]:
+    """The words of an answer that would give it away, case folded: its content words, so that "the" of "the sea" is no leak; all of them where it
+    has no content words."""
+    words = [text[a:b] for a, b in word_spans(text)]
+    return {word.casefold() for word in ([w for w in words if not is_function_word(w)] or words)}
+
+
 def described(rows: Rows, scores: Scores, k: int = TOP) -> dict[str, Any]:
-    """Of the k highest words of every rationale: the share that is the right answer's own text, the share of content words, and the words that
-    are chosen most often of those met at least LEAST times."""
+    """Of the k highest words of every rationale: the share that is the right answer's own text (`label_words`), the share of content words, and
+    the words that are chosen most often of those met at least LEAST times."""
     chosen, label, content = 0, 0, 0
     met: defaultdict[str, int] = defaultdict(int)
     taken: defaultdict[str, int] = defaultdict(int)
@@ -45,7 +53,7 @@ def described(rows: Rows, scores: Scores, k: int = TOP) -> dict[str, Any]:
             continue
         words = word_scores(passage, scores[example.id])
         top = top_places(words, k)
-        answer = set(example.answer_text.casefold().split())
+        answer = label_words(example.answer_text)
         for place, (word, _) in enumerate(words):
             name = word.casefold()
             met[name] += 1
@@ -74,9 +82,7 @@ def overlap(rows: Rows, one: Scores, other: Scores, k: int = TOP) -> dict[str, A
         first, second = word_scores(passage, one[example.id]), word_scores(passage, other[example.id])
         shared.append(jaccard(top_places(first, k), top_places(second, k)))
         n, size = len(first), min(k, len(first))
-        # By chance size * size / n words are shared.
-        both = size * size / n
-        chance.append(both / (2 * size - both) if size else 1.0)
+        chance.append(jaccard_by_chance(n, size))
         rank = spearman(np.array([s for _, s in first]), np.array([s for _, s in second]))
         if rank is not None:
             ranks.append(rank)
