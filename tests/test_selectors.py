@@ -16,8 +16,9 @@ from cotdistill.rationales.placement import PLACEMENTS
 from cotdistill.saliency.attribution import attribute
 from cotdistill.saliency.influence import Aligner
 from cotdistill.saliency.settings import AttributionSettings
-from cotdistill.students.loading import new_built_in
+from cotdistill.students.loading import Reader, new_built_in
 from cotdistill.students.models import BuiltIn
+from tests import conftest
 
 TINY = BuiltIn("tiny", "for tests", layers=2, width=16, heads=2, positions=128)
 
@@ -112,6 +113,14 @@ def test_influence_is_the_cosine_with_matched_minus_random_dev_questions(given, 
     assert scores["e2"] == pytest.approx(aligner.align(examples[1], one.sequences[1]).cosine[0], abs=1e-6)
 
 
+def test_influence_without_other_dev_questions_is_that_with_matched_ones(given, model, examples):
+    one = dataclasses.replace(given("post_cot"), dev=examples[4:])
+    scores = SELECTORS.get("influence").compute(one)
+    direct = Aligner(model, one.encoder, one.placement, one.dev).align(examples[0], one.sequences[0])
+    assert direct.matched == 1 and np.isnan(direct.cosine[2]).all()
+    assert scores["e1"] == pytest.approx(direct.cosine[1], abs=1e-6) and any(scores["e1"])
+
+
 def test_contrastive_scores_are_how_much_the_right_answer_raises_each_token(given, model, encoder, examples):
     one = given("post_cot")
     scores = SELECTORS.get("contrastive").compute(one)
@@ -126,6 +135,35 @@ def test_contrastive_scores_are_how_much_the_right_answer_raises_each_token(give
     choices = encoder.targets(examples[0])
     expected = told(choices[0]) - np.mean([told(c) for c in choices[1:]], axis=0)
     assert scores["e1"] == pytest.approx(expected, abs=1e-4)
+
+
+def test_contrastive_scores_do_not_depend_on_how_much_is_forwarded_at_once(given, monkeypatch):
+    one = given("post_cot")
+    whole = SELECTORS.get("contrastive").compute(one)
+    monkeypatch.setattr("cotdistill.keytokens.contrast.MEMORY_BYTES", 1)
+    single = SELECTORS.get("contrastive").compute(one)
+    assert list(single) == list(whole)
+    for id, scores in whole.items():
+        assert single[id] == pytest.approx(scores, abs=1e-5)
+
+
+def test_contrastive_scores_end_where_the_student_reads_no_further(given, monkeypatch):
+    one = given("post_cot")
+    whole = SELECTORS.get("contrastive").compute(one)
+    head = len(one.encoder.prompt(one.examples[0], ("question", "choices", "label_cue"))) + 1 + len(one.encoder.cue("rationale_cue"))
+
+    def reading(limit):
+        def reader(model):
+            found = Reader(model)
+            found.positions = limit
+            return found
+
+        monkeypatch.setattr("cotdistill.keytokens.contrast.Reader", reader)
+        return SELECTORS.get("contrastive").compute(one)["e1"]
+
+    cut = reading(head + 4)
+    assert cut[:4] == pytest.approx(whole["e1"][:4], abs=1e-5) and not any(cut[4:]) and len(cut) == len(whole["e1"])
+    assert not any(reading(3))
 
 
 def test_similarity_is_the_cosine_of_the_students_own_embeddings(given, model, encoder, examples):
@@ -147,9 +185,24 @@ def test_vectors_come_from_a_text_file_of_either_form(given, tmp_path, head):
     assert scores["wings"] == scores["tree"] == pytest.approx(1 / math.hypot(1, 0.5)) and scores["flies"] == 0
 
 
+def test_words_of_a_vector_file_may_hold_spaces(given, tmp_path):
+    path = tmp_path / "v.txt"
+    path.write_text("wings 1 0\n. . . 5 5\ntree 0 1\n", encoding="utf-8")
+    assert set(texts.read_vectors(str(path), {"wings", "tree"})) == {"wings", "tree"}
+
+
+def test_words_are_told_apart_for_vectors_as_for_tokens():
+    wanted = texts.vocabulary([conftest.example("e1", "bird", "tree", "A well-known and/or tree's nest, it flies.")])
+    assert {"well", "known", "and", "or", "tree's", "nest", "flies"} <= wanted and not wanted & {"", ".", "well-known", "andor"}
+
+
 def test_vectors_that_cannot_be_read_say_where(given, tmp_path):
     path = tmp_path / "v.txt"
-    for text, told in {"a 1 2\nb 1\n": "line 2 has 1 numbers", "a x y\n": "cannot be read", "zebra 1 2\n": "none of the"}.items():
+    for text, told in {
+        "a 1 2\nb 1\n": "line 2 has 1 numbers", "the 1 2\na x y\n": "line 2 cannot be read", "a nan 1\n": "line 1 .* finite",
+        "zebra 1 2\n": "none of the",
+        "": "none of the", "a\n": "expected some",
+    }.items():  # fmt: skip
         path.write_text(text, encoding="utf-8")
         with pytest.raises(DataError, match=told):
             SELECTORS.get("vectors").compute(given(option=str(path)))
@@ -171,6 +224,36 @@ def test_without_gensim_word2vec_says_how_to_get_it(given):
 def test_word2vec_is_the_same_every_time(given):
     one = given()
     assert SELECTORS.get("word2vec").compute(one) == SELECTORS.get("word2vec").compute(one)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("sentence_transformers") is None, reason="sentence-transformers is an optional extra and not installed")
+@pytest.mark.filterwarnings("default")
+def test_a_sentence_transformers_folder_gives_cosines_of_its_own_vectors(given, tmp_path, monkeypatch):
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    names = ["[PAD]", "[UNK]", "bird", "tree", "wings", "flies"]
+    tokenizer = Tokenizer(models.WordLevel({name: i for i, name in enumerate(names)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]").save_pretrained(tmp_path)
+    bert = BertModel(
+        BertConfig(
+            vocab_size=len(names), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, max_position_embeddings=64
+        )
+    ).eval()
+    bert.save_pretrained(tmp_path)
+    one = given(option=str(tmp_path))
+
+    def mean(text):
+        with torch.no_grad():
+            return bert(torch.tensor([tokenizer.encode(text).ids])).last_hidden_state[0].mean(0).numpy()
+
+    scores = by_word(one, SELECTORS.get("sentence_transformer").compute(one))
+    whole, wings = mean(f"{one.examples[0].question} {one.examples[0].answer_text}"), mean("wings")
+    assert scores["wings"] == pytest.approx(float(whole @ wings / np.linalg.norm(whole) / np.linalg.norm(wings)), abs=1e-5)
+    with pytest.raises(UsageError, match="cannot be loaded"):
+        SELECTORS.get("sentence_transformer").compute(given(option=str(tmp_path / "nowhere")))
 
 
 @pytest.mark.skipif(importlib.util.find_spec("sentence_transformers") is not None, reason="sentence-transformers is installed")

@@ -146,7 +146,8 @@ def occlusion(given: SelectInput) -> Scores:
     passes=120,
 )
 def influence(given: SelectInput) -> Scores:
-    """Matched minus random, as cosines: the raw products grow with the token's own loss. The own question stands in where no dev question matches."""
+    """Matched minus random, as cosines: the raw products grow with the token's own loss. The own question stands in where no dev question matches,
+    and matched ones stand alone where every dev question matches."""
     from cotdistill.saliency.influence import Aligner
 
     assert given.placement is not None
@@ -156,7 +157,8 @@ def influence(given: SelectInput) -> Scores:
         if given.report is not None:
             given.report(done, len(given.examples))
         one = aligner.align(example, sequence)
-        value = one.cosine[1] - one.cosine[2] if one.matched else one.cosine[0]
+        own, matched, other = one.cosine
+        value = own if not one.matched else matched if np.isnan(other).all() else matched - other
         row = np.zeros(len(passage))
         row[one.origin] = np.nan_to_num(value)
         scores[example.id] = tuple(row.tolist())

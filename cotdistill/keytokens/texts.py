@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cotdistill.errors import DataError, UsageError
+from cotdistill.keytokens.spans import word_spans
 from cotdistill.rationales.passage import Passage, units
 from cotdistill.rationales.words import is_function_word
 from cotdistill.tasks.example import Example
@@ -46,7 +47,8 @@ def tf_idf(examples: Sequence[Example], passages: Sequence[Passage]) -> Scores:
 
 
 def pmi(examples: Sequence[Example], passages: Sequence[Passage]) -> Scores:
-    """log p(word, answer) / (p(word) p(answer)) over rationales, with half a count added to the joint one (a word met once proves little)."""
+    """log p(word, answer) / (p(word) p(answer)) over rationales, counting those that hold the word. Half a count is added to those with the answer
+    and half to those without: a word met once proves little."""
     answers = Counter(e.answer_text.casefold() for e in examples)
     held = Counter(word for passage in passages for word in set(words_of(passage)))
     joint = Counter((word, e.answer_text.casefold()) for e, passage in zip(examples, passages, strict=True) for word in set(words_of(passage)))
@@ -102,7 +104,8 @@ def by_vectors(examples: Sequence[Example], passages: Sequence[Passage], vectors
 
 
 def _split(text: str) -> list[str]:
-    return ["".join(char for char in part if char.isalnum() or char in "'’-") for part in text.casefold().split()]
+    """The words of a text as a rationale's are told apart, case folded, without punctuation: "well-known" is two."""
+    return [word.casefold() for start, end in word_spans(text) if (word := text[start:end])[0].isalnum() or word[0] == "_"]
 
 
 def vocabulary(examples: Sequence[Example]) -> set[str]:
@@ -112,7 +115,7 @@ def vocabulary(examples: Sequence[Example]) -> set[str]:
 
 def read_vectors(name: str, wanted: set[str]) -> Vectors:
     """The vectors of the wanted words from a text file, `word number number ...` a line (GloVe), with or without a first line `count size`
-    (word2vec). DataError with the line for what cannot be read."""
+    (word2vec). A word may hold spaces, as some of GloVe's do. DataError with the line for what cannot be read."""
     path = Path(name).expanduser()
     if not path.is_file():
         raise UsageError(f"There is no file {path}.", "Name a file with word vectors in word2vec or GloVe text format.")
@@ -121,19 +124,33 @@ def read_vectors(name: str, wanted: set[str]) -> Vectors:
     try:
         with path.open(encoding="utf-8") as lines:
             for number, line in enumerate(lines, start=1):
-                word, *numbers = line.rstrip().split(" ")
-                if number == 1 and len(numbers) == 1:
+                parts = line.rstrip("\r\n ").split(" ")
+                if number == 1 and len(parts) == 2 and all(part.isdecimal() for part in parts):
+                    size = int(parts[1])
                     continue
-                size = size or len(numbers)
-                if len(numbers) != size or not size:
-                    raise DataError(f"{path} line {number} has {len(numbers)} numbers; expected {size or 'some'}.", "Expected word number number ...")
-                if word.casefold() in wanted and word.casefold() not in found:
-                    found[word.casefold()] = np.array([float(part) for part in numbers])
-    except (UnicodeDecodeError, ValueError) as error:
+                size = size or len(parts) - 1
+                if len(parts) <= size or not size:
+                    raise DataError(
+                        f"{path} line {number} has {len(parts) - 1} numbers; expected {size or 'some'}.", "Expected word number number ..."
+                    )
+                word = " ".join(parts[:-size]).casefold()
+                if word in wanted and word not in found:
+                    found[word] = _numbers(parts[-size:], path, number)
+    except UnicodeDecodeError as error:
         raise DataError(f"{path} cannot be read as word vectors: {error}", "Expected text, one word a line with its numbers.") from error
     if not found:
         raise DataError(f"{path} has a vector for none of the {len(wanted):,} words of this task.", "Choose vectors of the same language.")
     return found
+
+
+def _numbers(parts: Sequence[str], path: Path, line: int) -> Vector:
+    try:
+        vector = np.array([float(part) for part in parts])
+    except ValueError as error:
+        raise DataError(f"{path} line {line} cannot be read as a word vector: {error}", "Expected word number number ...") from error
+    if not np.isfinite(vector).all():
+        raise DataError(f"{path} line {line} cannot be read as a word vector: not all numbers are finite.", "Make the vectors again.")
+    return vector
 
 
 def trained_vectors(examples: Sequence[Example]) -> Vectors:
