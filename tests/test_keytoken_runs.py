@@ -1,6 +1,7 @@
 """From a rationale's scores to a student trained on its key words, in one tiny real study."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -198,10 +199,32 @@ def test_marks_go_out_and_come_in_again(say, ran, tmp_path):
     out = tmp_path / "marks.jsonl"
     # The tests' world has its own dials; the default world has other examples, so none of its rows was marked.
     said = say(f"keytokens export {task} --json", "--out", str(out))
-    assert said.code == 0 and said.document["marks"] == 1
+    assert said.code == 0 and said.document["marks"] == 1 and said.document["left_out"] == 0
+    check_keys("keytokens export", said.document)
+    refused = say(f"keytokens export {task} --form label_studio --json", "--out", str(tmp_path / "marks.json"))
+    assert refused.error["kind"] == "usage" and "these rationales" in refused.error["message"] and not (tmp_path / "marks.json").exists()
     said = say(f"keytokens import {out} --task field_guide --set other --json")
     assert said.code in (0, 1) and (said.code == 0 or said.error["kind"] == "bad_rows")
     assert say("keytokens export --task field_guide --set none --json", "--out", str(out)).error["kind"] == "usage"
+
+
+def test_marks_of_the_default_world_go_through_label_studio_and_nothing_is_half_imported(say, ran, tmp_path):
+    store, _ = ran
+    row = next(e for e in open_task(store.tasks_root, "field_guide").examples("train") if e.rationale)
+    annotations = AnnotationSet(store.home, "field_guide", "studio")
+    annotations.add_all([Mark(row.id, "ada", ((0, 3),), text_hash(row.rationale)), Mark(row.id, "ada", ((0, 3),), text_hash("elsewhere"))])
+    out = tmp_path / "marks.json"
+    said = say("keytokens export --task field_guide --set studio --form label_studio --json", "--out", str(out))
+    assert said.document["marks"] == said.document["left_out"] == 1
+    said = say(f"keytokens import {out} --task field_guide --set again --json")
+    check_keys("keytokens import", said.document)
+    (mark,) = AnnotationSet(store.home, "field_guide", "again").marks()
+    assert (mark.example, mark.annotator, mark.spans) == (row.id, "ada", ((0, 3),))
+    lines = [{"example": row.id, "annotator": "bob", "spans": [[0, 3]]}, {"example": row.id, "annotator": "a..b", "spans": [[0, 3]]}]
+    out.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    said = say(f"keytokens import {out} --task field_guide --set half --json")
+    assert said.error["kind"] == "bad_rows" and "line 2" in said.error["message"]
+    assert AnnotationSet(store.home, "field_guide", "half").marks() == []
 
 
 @pytest.mark.parametrize(("words", "kind"), [

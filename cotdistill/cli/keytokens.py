@@ -13,7 +13,7 @@ from cotdistill.cli.looking import waited
 from cotdistill.cli.output import printable, table
 from cotdistill.config import RunConfig
 from cotdistill.errors import UsageError
-from cotdistill.keytokens.annotations import AnnotationSet, export_jsonl, export_label_studio, read_marks
+from cotdistill.keytokens.annotations import AnnotationSet, export_jsonl, export_label_studio, fitting, read_marks
 from cotdistill.keytokens.selectors import SELECTORS, parse_selector
 from cotdistill.keytokens.summary import overlap, word_scores
 from cotdistill.rationales.selection import Selection, read_selection
@@ -165,8 +165,7 @@ def import_(arguments: argparse.Namespace) -> Result:
         raise UsageError(f"{arguments.file} cannot be read: {error}", "Expected JSON lines or a Label Studio export.") from error
     marks = read_marks(text, examples, arguments.file.name)
     target = AnnotationSet(store.home, arguments.task, arguments.set)
-    for mark in marks:
-        target.add(mark)
+    target.add_all(marks)
     document = {"task": arguments.task, "set": target.name, "marks": len(marks), "annotators": sorted({m.annotator for m in marks})}
     return Result(document, f"{plural(len(marks), 'mark')} by {', '.join(document['annotators'])} put into the set {target.name}.")
 
@@ -174,11 +173,18 @@ def import_(arguments: argparse.Namespace) -> Result:
 def export(arguments: argparse.Namespace) -> Result:
     store = Store.open()
     examples = _examples(store, arguments)
-    marks = AnnotationSet(store.home, arguments.task, arguments.set).marks()
-    if not marks:
+    every = AnnotationSet(store.home, arguments.task, arguments.set).marks()
+    if not every:
         raise UsageError(
             f"The task {arguments.task!r} has no marks in a set {arguments.set!r}.",
             f"Sets: {', '.join(AnnotationSet.names(store.home, arguments.task)) or 'none yet'}.",
+        )
+    # JSON lines hold a mark whatever it was made on; Label Studio needs the text beside it.
+    marks = every if arguments.form == "jsonl" else fitting(every, examples.values())
+    if not marks:
+        raise UsageError(
+            f"None of {plural(len(every), 'mark')} in the set {arguments.set!r} was made on these rationales.",
+            "Name the source and the world that were marked (--source, --world), or export them as jsonl.",
         )
     text = (export_jsonl if arguments.form == "jsonl" else export_label_studio)(marks, examples)
     part = arguments.out.with_name(f".{arguments.out.name}.{secrets.token_hex(4)}")
@@ -190,8 +196,9 @@ def export(arguments: argparse.Namespace) -> Result:
     finally:
         part.unlink(missing_ok=True)
     return Result(
-        {"task": arguments.task, "set": arguments.set, "marks": len(marks), "out": str(arguments.out)},
-        f"{plural(len(marks), 'mark')} written to {arguments.out}",
+        {"task": arguments.task, "set": arguments.set, "marks": len(marks), "left_out": len(every) - len(marks), "out": str(arguments.out)},
+        f"{plural(len(marks), 'mark')} written to {arguments.out}"
+        + (f"; {plural(len(every) - len(marks), 'mark')} on other rationales left out" if len(every) > len(marks) else ""),
     )
 
 
@@ -320,7 +327,10 @@ NOUN = Noun(
             "export",
             "write the marks of an annotation set",
             export,
-            {"task": "task", "set": "annotation set", "marks": "how many", "out": "file that was written"},
+            {
+                "task": "task", "set": "annotation set", "marks": "how many", "left_out": "marks on other rationales, which Label Studio cannot show",
+                "out": "file that was written",
+            },
             _export_arguments,
         ),
     ),

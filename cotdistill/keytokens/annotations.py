@@ -1,18 +1,20 @@
 """Tokens that people marked: annotation sets in files that only ever grow, so that two people may mark at once and nothing is lost.
 
 A set lies in a folder of its own; each annotator has one file of lines, every mark with a hash of the rationale it was made on. The last line on
-an example counts; an undone one gives way to the line before it.
+a rationale counts; an undone one gives way to the line before it. Marks on another rationale of the same example (another source, another world
+of a generated task) stand beside it and count where that rationale is read.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import json
 import os
 import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from typing import Any
 from cotdistill.config import digest
 from cotdistill.errors import BadRows, DataError, RowProblem, UsageError
 from cotdistill.tasks.example import Example
+from cotdistill.tasks.writing import disk_in_words
 
 NAME = re.compile(r"[\w][\w .-]{0,59}")
 
@@ -41,9 +44,13 @@ def text_hash(rationale: str) -> str:
     return hashlib.sha256(rationale.encode()).hexdigest()[:16]
 
 
+def _is_name(name: str) -> bool:
+    return bool(NAME.fullmatch(name)) and ".." not in name
+
+
 def checked_name(name: str, what: str) -> str:
     """A name of a set or an annotator; UsageError for one that cannot be a file's."""
-    if not NAME.fullmatch(name.strip()) or ".." in name:
+    if not _is_name(name.strip()):
         raise UsageError(f"{name[:80]!r} cannot be the name of {what}.", "Use 1 to 60 letters, digits, spaces, dots and dashes.")
     return name.strip()
 
@@ -66,27 +73,39 @@ class AnnotationSet:
 
     def add(self, mark: Mark) -> None:
         """Put a mark down; it is on the disk when this returns."""
-        self._append(mark.annotator, asdict(mark) | {"when": mark.when or time.time()})
+        self.add_all([mark])
+
+    def add_all(self, marks: Sequence[Mark]) -> None:
+        """Put several marks down. Names are checked before anything is written (UsageError), and an annotator's marks come all at once or, where the
+        process is killed, not at all. DiskFull and StoreError if they cannot be written."""
+        lines: dict[str, list[dict[str, Any]]] = {}
+        for mark in marks:
+            name = checked_name(mark.annotator, "an annotator")
+            lines.setdefault(name, []).append(asdict(mark) | {"annotator": name, "when": mark.when or time.time()})
+        with self._alone():
+            for name, more in lines.items():
+                self._append(name, more)
 
     def undo(self, annotator: str) -> str | None:
         """Take back the annotator's last mark; gives its example, None if there is nothing to take back."""
-        lines = self._standing(annotator)
-        if not lines:
+        if not self._path(annotator).is_file():
             return None
-        self._append(annotator, {"undo": lines[-1][0]})
-        return str(lines[-1][1]["example"])
+        with self._alone():
+            standing = self._standing(annotator)
+            if not standing:
+                return None
+            self._append(annotator, [{"undo": standing[-1][0]}])
+        return standing[-1][1].example
 
     def marks(self, annotator: str | None = None) -> list[Mark]:
-        """The marks that count, by annotator and example, in the order in which they were made."""
+        """The marks that count, by annotator, in the order in which they were made: one a rationale, and so several an example whose rationale
+        differs between sources or worlds."""
         found: list[Mark] = []
         for name in [annotator] if annotator else self.annotators():
-            latest: dict[str, Mark] = {}
-            for _, line in self._standing(name):
-                latest.pop(line["example"], None)
-                spans = tuple((int(a), int(b)) for a, b in line["spans"])
-                latest[line["example"]] = Mark(
-                    line["example"], name, spans, line["text"], bool(line.get("skipped")), float(line.get("when", 0.0))
-                )  # fmt: skip
+            latest: dict[tuple[str, str], Mark] = {}
+            for _, mark in self._standing(name):
+                latest.pop((mark.example, mark.text), None)
+                latest[mark.example, mark.text] = mark
             found += latest.values()
         return found
 
@@ -97,75 +116,97 @@ class AnnotationSet:
     def _path(self, annotator: str) -> Path:
         return self.folder / f"{checked_name(annotator, 'an annotator')}.jsonl"
 
-    def _append(self, annotator: str, line: Mapping[str, Any]) -> None:
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Only one process or thread writes to a set at a time."""
+        with disk_in_words(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with open(self.folder / ".lock", "ab") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                yield
+
+    def _append(self, annotator: str, lines: Sequence[Mapping[str, Any]]) -> None:
+        """The file with some more lines takes the place of the old one: readers see one or the other, and a kill leaves the old one as it was."""
         path = self._path(annotator)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # One write under a lock: a line is there whole or not at all, whoever else writes.
-        with open(path, "ab") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            data = json.dumps(dict(line), ensure_ascii=False).encode() + b"\n"
-            if file.tell() and not _ends_whole(path):
-                # Somebody was killed in the middle of a line: it stays what it is, and the next one begins anew.
-                data = b"\n" + data
-            file.write(data)
+        old = path.read_bytes() if path.is_file() else b""
+        if old and not old.endswith(b"\n"):
+            # Somebody cut a line off: it stays what it is, and the next one begins anew.
+            old += b"\n"
+        part = self.folder / ".part"
+        with open(part, "wb") as file:
+            file.write(old + b"".join(json.dumps(dict(line), ensure_ascii=False).encode() + b"\n" for line in lines))
             file.flush()
             os.fsync(file.fileno())
+        os.replace(part, path)
+        folder = os.open(self.folder, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
-    def _standing(self, annotator: str) -> list[tuple[int, dict[str, Any]]]:
-        """(number, line) of the marks that were not undone; half-written lines are left out."""
+    def _standing(self, annotator: str) -> list[tuple[int, Mark]]:
+        """(number of the line, mark) of what was not undone; lines that are no marks are left out."""
         path = self._path(annotator)
         if not path.is_file():
             return []
-        standing: dict[int, dict[str, Any]] = {}
-        for number, text in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines()):
+        standing: dict[int, Mark] = {}
+        for number, text in enumerate(path.read_bytes().split(b"\n")):
             try:
                 line = json.loads(text)
-            except ValueError:
+                if "undo" in line:
+                    standing.pop(int(line["undo"]), None)
+                    continue
+                spans = tuple((int(a), int(b)) for a, b in line["spans"])
+                skipped, when = bool(line.get("skipped")), float(line.get("when", 0.0))
+                standing[number] = Mark(str(line["example"]), annotator, spans, str(line["text"]), skipped, when)
+            except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
                 continue
-            if "undo" in line:
-                standing.pop(int(line["undo"]), None)
-            elif {"example", "spans", "text"} <= set(line):
-                standing[number] = line
         return sorted(standing.items())
 
 
-def _ends_whole(path: Path) -> bool:
-    with open(path, "rb") as file:
-        file.seek(-1, os.SEEK_END)
-        return file.read(1) == b"\n"
+def fitting(marks: Iterable[Mark], examples: Iterable[Example]) -> list[Mark]:
+    """The marks and skips made on the rationales as they stand."""
+    texts = {e.id: text_hash(e.rationale) for e in examples if e.rationale}
+    return [mark for mark in marks if texts.get(mark.example) == mark.text]
 
 
 def usable(marks: Iterable[Mark], examples: Iterable[Example]) -> list[Mark]:
     """The marks made on the rationales as they stand, skipped ones left out. DataError if there are marks and none of them fits."""
-    texts = {e.id: text_hash(e.rationale) for e in examples if e.rationale}
     made = [mark for mark in marks if not mark.skipped]
-    fitting = [mark for mark in made if texts.get(mark.example) == mark.text]
-    if made and not fitting:
+    found = fitting(made, examples)
+    if made and not found:
         raise DataError(
             f"None of {len(made)} marks was made on these rationales.", "They belong to another source or to an older version of the task: mark anew."
         )
-    return fitting
+    return found
 
 
 def export_jsonl(marks: Sequence[Mark], examples: Mapping[str, Example]) -> str:
-    """One line a mark: example, annotator, spans, the marked words, hash of the rationale."""
+    """One line a mark: example, annotator, spans, hash of the rationale, and the marked words where the mark fits the example's rationale."""
     lines = []
     for mark in marks:
-        rationale = examples[mark.example].rationale or "" if mark.example in examples else ""
-        words = [rationale[a:b] for a, b in mark.spans]
-        entry = {k: v for k, v in asdict(mark).items() if k != "when"} | {"marked": words}
+        entry = {k: v for k, v in asdict(mark).items() if k != "when"}
+        if fitting([mark], [examples[mark.example]] if mark.example in examples else []):
+            rationale = examples[mark.example].rationale or ""
+            entry["marked"] = [rationale[a:b] for a, b in mark.spans]
         lines.append(json.dumps(entry, ensure_ascii=False))
     return "".join(line + "\n" for line in lines)
 
 
 def export_label_studio(marks: Sequence[Mark], examples: Mapping[str, Example]) -> str:
-    """Tasks with annotations as Label Studio imports them (labels KEY on the text field "rationale")."""
+    """Tasks with annotations as Label Studio imports them, of the marks that fit the examples (`fitting`); for the labelling interface
+    `<View><Labels name="label" toName="rationale"><Label value="KEY"/></Labels><Text name="rationale" value="$rationale"/></View>`.
+
+    The annotator stands in a field of ours: Label Studio refuses an annotation of somebody who is not its member ("completed_by"), and leaves out
+    fields that it does not know. What comes back from there is by its own users.
+    """
     tasks = []
+    marks = fitting(marks, examples.values())
     for id in dict.fromkeys(mark.example for mark in marks):
-        rationale = examples[id].rationale or "" if id in examples else ""
+        rationale = examples[id].rationale or ""
         annotations = [
             {
-                "completed_by": {"email": mark.annotator},
+                "annotator": mark.annotator,
                 "was_cancelled": mark.skipped,
                 "result": [
                     {
@@ -183,19 +224,18 @@ def export_label_studio(marks: Sequence[Mark], examples: Mapping[str, Example]) 
 
 
 def read_marks(text: str, examples: Mapping[str, Example], file: str = "marks") -> list[Mark]:
-    """Marks from either form. BadRows lists every entry that cannot be used (unknown id, spans outside the rationale, another text); nothing is
-    half-imported."""
-    entries = _entries(text, file)
+    """Marks from either form. BadRows lists every entry that cannot be used (unknown id, spans outside the rationale, another text, a name that no
+    file can have), by line, or by place in a Label Studio export; nothing is half-imported. An address's @ becomes a dot in the annotator's name."""
     found: list[Mark] = []
     problems: list[RowProblem] = []
-    for line, entry in entries:
+    for line, entry in _entries(text.removeprefix("\ufeff"), file):
         told = _problem(entry, examples)
         if told:
             problems.append(RowProblem(file, line, told))
             continue
         rationale = examples[entry["example"]].rationale or ""
-        spans = tuple(sorted((int(a), int(b)) for a, b in entry["spans"]))
-        found.append(Mark(entry["example"], str(entry["annotator"]), spans, text_hash(rationale), bool(entry.get("skipped"))))
+        spans = tuple(sorted((a, b) for a, b in entry["spans"]))
+        found.append(Mark(entry["example"], _annotator(entry), spans, text_hash(rationale), entry.get("skipped") is True))
     if problems:
         raise BadRows(problems, "Correct these entries; nothing was imported.")
     if not found:
@@ -204,14 +244,16 @@ def read_marks(text: str, examples: Mapping[str, Example], file: str = "marks") 
 
 
 def _entries(text: str, file: str) -> list[tuple[int, dict[str, Any]]]:
+    """(line, entry); {} for what is no entry."""
     if text.lstrip().startswith("["):
         try:
             tasks = json.loads(text)
-            return [(number, entry) for number, task in enumerate(tasks, start=1) for entry in _of_label_studio(task)]
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except ValueError as error:
             raise DataError(f"{file} is no Label Studio export: {error}", "Export as JSON, with the id of each example under data.id.") from error
+        return [(number, entry) for number, task in enumerate(tasks, start=1) for entry in _of_label_studio(task)]
     entries = []
-    for number, line in enumerate(text.splitlines(), start=1):
+    # JSON escapes line feeds; other ends of lines may stand in a marked text as they are.
+    for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             try:
                 entry = json.loads(line)
@@ -221,30 +263,50 @@ def _entries(text: str, file: str) -> list[tuple[int, dict[str, Any]]]:
     return entries
 
 
-def _of_label_studio(task: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _of_label_studio(task: Any) -> list[dict[str, Any]]:
+    """The annotations of a task; [{}] for what is none. Only labelled spans count: choices and comments beside them are left out."""
     found = []
-    for annotation in task["annotations"]:
-        who = annotation.get("completed_by")
-        name = who.get("email") or who.get("id") if isinstance(who, dict) else who
-        spans = [(r["value"]["start"], r["value"]["end"]) for r in annotation["result"]]
-        found.append({"example": str(task["data"]["id"]), "annotator": str(name), "spans": spans, "skipped": annotation.get("was_cancelled", False)})
+    try:
+        data = task["data"]
+        text = {"text": text_hash(data["rationale"])} if "rationale" in data else {}
+        for annotation in task["annotations"]:
+            who = annotation.get("completed_by")
+            name = annotation.get("annotator") or (who.get("email") or who.get("id") if isinstance(who, dict) else who)
+            values = [r["value"] for r in annotation["result"] if r["type"] == "labels"]
+            found.append({
+                "example": str(data["id"]), "annotator": name, "spans": [(v["start"], v["end"]) for v in values],
+                "said": [v.get("text") for v in values], "skipped": annotation.get("was_cancelled", False), **text,
+            })  # fmt: skip
+    except (KeyError, TypeError, AttributeError):
+        return [{}]
     return found
+
+
+def _annotator(entry: Mapping[str, Any]) -> str:
+    return str(entry["annotator"]).replace("@", ".").strip()
 
 
 def _problem(entry: Mapping[str, Any], examples: Mapping[str, Example]) -> str:
     if not {"example", "annotator", "spans"} <= set(entry):
         return "expected example, annotator and spans"
-    if entry["example"] not in examples:
+    if not isinstance(entry["example"], str) or entry["example"] not in examples:
         return f"there is no example {str(entry['example'])[:80]!r} with a rationale"
     rationale = examples[entry["example"]].rationale or ""
     if entry.get("text") not in (None, text_hash(rationale)):
         return "it was made on another rationale"
-    if not NAME.fullmatch(str(entry["annotator"])[:100].replace("@", ".")):
+    if entry["annotator"] is None or not _is_name(_annotator(entry)):
         return f"{str(entry['annotator'])[:80]!r} cannot be the name of an annotator"
-    try:
-        spans = [(int(a), int(b)) for a, b in entry["spans"]]
-    except (TypeError, ValueError):
-        return "spans are no pairs of numbers"
+    spans = entry["spans"]
+    if not isinstance(spans, list) or not all(isinstance(span, (list, tuple)) and [type(place) for place in span] == [int, int] for span in spans):
+        return "spans are no pairs of whole numbers"
     if any(not 0 <= a < b <= len(rationale) for a, b in spans):
         return f"a span lies outside the rationale of {len(rationale)} characters"
+    for (a, b), said in zip(spans, entry.get("said", ()), strict=False):
+        if isinstance(said, str) and _bare(said) != _bare(rationale[a:b]):
+            return f"characters {a} to {b} read {rationale[a:b][:40]!r}, and {said[:40]!r} was marked"
     return ""
+
+
+def _bare(text: str) -> str:
+    """Without white space, which Label Studio writes in its own way (a line's end as the two characters \\n)."""
+    return "".join(text.replace("\\n", " ").split())
