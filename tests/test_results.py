@@ -64,6 +64,8 @@ def test_a_difference_is_that_of_the_means_and_rows_need_not_be_in_order(store):
     means = results.runs(store, 1).groupby("condition")["accuracy"].mean()
     assert row.difference == pytest.approx(means["post_cot"] - means["label_only"])
     assert (row.word, row.items, row.clusters, row.replicates) == ("better", ITEMS, ITEMS, 5)
+    assert row.cohens_h == pytest.approx(2 * np.arcsin(means["post_cot"] ** 0.5) - 2 * np.arcsin(means["label_only"] ** 0.5))
+    assert row.standardised > 1
     assert row.kind.startswith("crossed random effects") and "new questions and new seeds" in row.kind
 
 
@@ -193,3 +195,20 @@ def test_a_margin_that_was_chosen_beforehand_is_used(store):
     strict, lenient = (claims.judge(store, 1, margin=m)[1] for m in (0.01, 0.3))
     assert "margin 1.0" in strict.told and strict.word != "holds" and lenient.word == "holds"
     assert lenient.comparisons[2].word == "no worse" and lenient.comparisons[2].margin == 0.3
+
+
+def test_an_open_comparison_says_what_would_settle_it(store):
+    # Replicates spread by about four points and two conditions by two: three replicates leave it open.
+    shifts = {"label_only": (0.50, 0.53, 0.47), "pre_cot": (0.30, 0.32, 0.28), "post_cot": (0.48, 0.60, 0.51)}
+    for seed, (condition, levels) in enumerate(shifts.items()):
+        for replicate, level in enumerate(levels):
+            store.add(condition, replicate, answers(level, replicate, seed))
+    first = claims.judge(store, 1)[0]
+    (compared, other) = first.comparisons
+    assert (compared.word, other.settled_by) == ("not distinguishable", None)
+    assert compared.settled_by.replicates > 3 and f"about {compared.settled_by.replicates} replicates on these questions" in first.change
+
+
+def test_one_replicate_cannot_tell_what_would_settle_it(store):
+    fill(store, {"label_only": 0.5, "pre_cot": 0.3, "post_cot": 0.5}, replicates=1)
+    assert claims.judge(store, 1)[0].comparisons[0].settled_by is None

@@ -79,6 +79,7 @@ def _comparison_keys(name: str, help: str) -> dict[str, str]:
         "replicates": "replicates of both",
         "method": "how the interval was made, or null",
         "speaks_of": "what it generalises to, or null",
+        "settled_by": "what would show the difference seen, were it true, in four of five studies: replicates, or items; null unless it is open",
         "told": "the numbers in a line, or what is missing",
     }
     return {f"claims[].{name}": help, **{f"claims[].{name}[].{key}": text for key, text in keys.items()}}

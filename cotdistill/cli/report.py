@@ -57,6 +57,8 @@ def report(store: Store, which: str | int, *, baseline: str | None = None, margi
                     "p": row.p,
                     "word": row.word,
                     "kind": row.kind,
+                    "cohens_h": row.cohens_h,
+                    "standardised": row.standardised,
                 },
             }
         )
@@ -218,6 +220,8 @@ REPORT_KEYS = {
     "conditions[].difference.p": "p of no difference",
     "conditions[].difference.word": "better, worse, no worse, not distinguishable",
     "conditions[].difference.kind": "how the interval was made, and what it speaks of",
+    "conditions[].difference.cohens_h": "Cohen's h of the two accuracies",
+    "conditions[].difference.standardised": "over its standard deviation between replicates, with Hedges' correction; null below three replicates",
 }
 
 CLAIM_KEYS = {

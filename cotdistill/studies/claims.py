@@ -9,8 +9,20 @@ import pandas as pd
 
 from cotdistill.rationales.conditions import parse
 from cotdistill.statistics.intervals import Interval, over_replicates
+from cotdistill.statistics.power import Settling, measured, settling
 from cotdistill.statistics.shares import share_kept
-from cotdistill.statistics.verdicts import BETTER, CANNOT, PROVISIONAL, WORSE, holm, noninferiority_margin, noninferiority_p, superiority_p, word
+from cotdistill.statistics.verdicts import (
+    BETTER,
+    CANNOT,
+    OPEN,
+    PROVISIONAL,
+    WORSE,
+    holm,
+    noninferiority_margin,
+    noninferiority_p,
+    superiority_p,
+    word,
+)
 from cotdistill.studies import results
 from cotdistill.studies.store import Store
 
@@ -44,7 +56,7 @@ class Compared:
 
     status: done; provisional (planned runs have not finished); not_run (the study has no such condition); cannot (there is nothing to judge by).
     told: the numbers in a line, or what is missing. margin: of non-inferiority, a share. kept: share of intact post-CoT's gain that is kept,
-    with its interval.
+    with its interval. settled_by: where it is not distinguishable, what would show the difference that was seen, were it the true one.
     """
 
     first: str
@@ -65,6 +77,7 @@ class Compared:
     method: str = ""
     speaks_of: str = ""
     nested: bool = False
+    settled_by: Settling | None = None
 
 
 @dataclass(frozen=True)
@@ -183,7 +196,18 @@ def _compared(
         replicates=len(answers.replicates), method=interval.method, speaks_of=interval.speaks_of, nested=answers.nested,
         told=f"{_points(interval)} against {_said(other)}",
     )  # fmt: skip
-    return seen if not planned.no_worse else _no_worse(store, study, seen, interval, margin, runs)
+    judged = seen if not planned.no_worse else _no_worse(store, study, seen, interval, margin, runs)
+    return replace(judged, settled_by=_settling(store, study, judged)) if judged.word == OPEN else judged
+
+
+def _settling(store: Store, study: int | str, open_: Compared) -> Settling | None:
+    """What would settle a comparison that is not distinguishable; None with one replicate, or where what was seen lies beyond the margin."""
+    pair = results.paired(store, study, open_.first, open_.second)
+    noise = measured([pair.values], pair.clusters, pair.nested) if pair else None
+    effect = (open_.difference or 0.0) + (open_.margin or 0.0)
+    if noise is None or effect == 0 or (open_.no_worse and effect < 0):
+        return None
+    return settling(effect, open_.replicates, open_.clusters, noise[1], open_.nested)
 
 
 def _no_worse(store: Store, study: int | str, seen: Compared, interval: Interval, margin: float | None, runs: pd.DataFrame) -> Compared:
@@ -255,7 +279,22 @@ def _change(verdict: Verdict) -> str:
     edge = f"above −{100 * weakest.margin:.1f}" if weakest.no_worse and weakest.margin else "above 0"
     if verdict.word == HOLDS:
         return f"It hangs on the comparison with {_said(weakest.second)}: its interval lies {edge}, now {_between(weakest)}."
-    return f"The comparison with {_said(weakest.second)} would have to lie wholly {edge}; it is {_between(weakest)}."
+    return f"The comparison with {_said(weakest.second)} would have to lie wholly {edge}; it is {_between(weakest)}.{_settled(weakest)}"
+
+
+def _settled(c: Compared) -> str:
+    """What would settle an open comparison, as a sentence that begins with a space."""
+    if c.settled_by is None:
+        return ""
+    worlds, questions = "worlds" if c.nested else "replicates", " of each" if c.nested else " with these replicates"
+    ways = []
+    if c.settled_by.replicates is not None:
+        ways.append(f"about {c.settled_by.replicates} {worlds}{'' if c.nested else ' on these questions'}")
+    if c.settled_by.times_items is not None:
+        ways.append(f"about {c.settled_by.times_items * c.items:,.0f} questions{questions}")
+    if not ways:
+        return f" Neither more {worlds} nor more questions alone would settle it, if the true difference is the one seen."
+    return f" If the true difference is the one seen, {' or '.join(ways)} would show it in four of five studies."
 
 
 def _between(c: Compared) -> str:

@@ -120,6 +120,12 @@ def _compared(c: Compared) -> dict[str, Any]:
         "replicates": c.replicates,
         "method": c.method or None,
         "speaks_of": c.speaks_of or None,
+        "settled_by": None
+        if c.settled_by is None
+        else {
+            "replicates": c.settled_by.replicates,
+            "items": None if c.settled_by.times_items is None else round(c.settled_by.times_items * c.items),
+        },
         "told": c.told,
     }
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from cotdistill.rationales.conditions import parse
+from cotdistill.statistics.effects import cohens_h, standardised_difference
 from cotdistill.statistics.intervals import Interval, accuracy_interval, mean_interval, numbered
 from cotdistill.statistics.verdicts import PROVISIONAL, word
 from cotdistill.studies.jobs import Job
@@ -51,7 +52,10 @@ class ConditionSummary:
 
 @dataclass(frozen=True)
 class Row:
-    """A condition against the baseline: the paired difference of accuracies (a share) with its 95 % interval, p and verdict word."""
+    """A condition against the baseline: the paired difference of accuracies (a share) with its 95 % interval, p and verdict word.
+
+    cohens_h, standardised: the difference on other scales (`statistics.effects`), the second over replicates.
+    """
 
     condition: str
     label: str
@@ -64,6 +68,8 @@ class Row:
     items: int
     clusters: int
     replicates: int
+    cohens_h: float
+    standardised: float | None
 
 
 @dataclass(frozen=True)
@@ -92,11 +98,12 @@ class _Answers:
 @dataclass(frozen=True)
 class Paired:
     """What two conditions answered to the same questions, over the replicates that both have finished: paired differences -1, 0 or 1 of shape
-    (replicates, items). clusters: (items,) numbered from 0. nested: the items differ between replicates."""
+    (replicates, items). clusters: (items,) numbered from 0. nested: the items differ between replicates. accuracies: of both, means over all."""
 
     values: npt.NDArray[np.float64]
     clusters: npt.NDArray[np.int64]
     nested: bool
+    accuracies: tuple[float, float]
 
 
 def planned_runs(store: Store, study: int | str) -> list[tuple[str, int, Job | None]]:
@@ -223,7 +230,8 @@ def _within(interval: Interval | None) -> tuple[float | None, float | None]:
 def difference(store: Store, study: int | str, condition: str, baseline: str) -> tuple[Interval, _Answers] | None:
     """The paired difference of two conditions over the replicates that both have finished; None if there are none, or if they did not answer
     the same questions."""
-    return _difference(store, planned_runs(store, study), condition, baseline)
+    found = _paired(store, planned_runs(store, study), condition, baseline)
+    return (_interval(found[0]), found[1]) if found else None
 
 
 def paired(store: Store, study: int | str, condition: str, baseline: str) -> Paired | None:
@@ -232,12 +240,8 @@ def paired(store: Store, study: int | str, condition: str, baseline: str) -> Pai
     return found[0] if found else None
 
 
-def _difference(store: Store, planned: Sequence[tuple[str, int, Job | None]], condition: str, baseline: str) -> tuple[Interval, _Answers] | None:
-    found = _paired(store, planned, condition, baseline)
-    if found is None:
-        return None
-    seen, answers = found
-    return mean_interval(seen.values, seen.clusters, seen.nested), answers
+def _interval(seen: Paired) -> Interval:
+    return mean_interval(seen.values, seen.clusters, seen.nested)
 
 
 def _paired(store: Store, planned: Sequence[tuple[str, int, Job | None]], condition: str, baseline: str) -> tuple[Paired, _Answers] | None:
@@ -248,7 +252,8 @@ def _paired(store: Store, planned: Sequence[tuple[str, int, Job | None]], condit
     one, other = (_answers(store, planned, name, only) for name in (condition, baseline))
     if one is None or other is None or one.items != other.items:
         return None
-    return Paired(one.correct - other.correct, numbered(list(one.clusters)), one.nested), one
+    accuracies = float(one.correct.mean()), float(other.correct.mean())
+    return Paired(one.correct - other.correct, numbered(list(one.clusters)), one.nested, accuracies), one
 
 
 def comparison(store: Store, study: int | str, baseline: str, *, margin: float | None = None) -> Comparison:
@@ -257,10 +262,11 @@ def comparison(store: Store, study: int | str, baseline: str, *, margin: float |
     provisional = any(job is None or job.state != "finished" for _, _, job in planned)
     rows = []
     for condition in dict.fromkeys(name for name, _, _ in planned if name != baseline):
-        found = _difference(store, planned, condition, baseline)
+        found = _paired(store, planned, condition, baseline)
         if found is None:
             continue
-        interval, answers = found
+        seen, answers = found
+        interval = _interval(seen)
         rows.append(
             Row(
                 condition=condition,
@@ -274,6 +280,8 @@ def comparison(store: Store, study: int | str, baseline: str, *, margin: float |
                 items=answers.correct.shape[1],
                 clusters=len(set(answers.clusters)),
                 replicates=len(answers.replicates),
+                cohens_h=cohens_h(*seen.accuracies),
+                standardised=standardised_difference(seen.values.mean(1)),
             )
         )
     return Comparison(baseline, tuple(rows), provisional)
