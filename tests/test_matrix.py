@@ -10,6 +10,7 @@ import pytest
 from cotdistill.errors import UnknownName
 from cotdistill.studies import matrix as matrices
 from cotdistill.studies.matrix import Filters, by_example, matrix, page, reliability
+from cotdistill.studies.notebook import StudyFrames
 from cotdistill.tasks.example import Choice, Example
 from tests.test_results import FakeStore
 
@@ -135,6 +136,16 @@ def test_reliability_is_told_by_run(store):
     # Confidences .9, .8 (wrong choice of q1), .6 in bins of their own: distances .1, .8, .4.
     assert row["calibration_error"] == pytest.approx((0.1 + 0.8 + 0.4) / 3)
     assert (row["accuracy"], row["accuracy at 0.5"]) == (pytest.approx(2 / 3), 0.5)
+
+
+def test_a_notebook_gets_the_same_as_data_frames(store):
+    study = StudyFrames(store, store.study())
+    pd.testing.assert_frame_equal(study.examples("label_only"), by_example(matrix(store, 1), "label_only"))
+    pd.testing.assert_frame_equal(study.reliability(), reliability(matrix(store, 1)))
+    intervals = study.intervals("post_cot", "label_only")
+    assert intervals["method"].to_list() == ["crossed random effects", "t over replicates", "two-level bootstrap"]
+    assert intervals["mean"].to_list() == pytest.approx([1 / 6] * 3)
+    assert study.intervals("post_cot", "multitask").empty
 
 
 def test_texts_are_those_of_every_task_and_a_deleted_task_has_none(store, monkeypatch):

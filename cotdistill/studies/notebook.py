@@ -13,7 +13,9 @@ from typing import Any
 
 import pandas as pd
 
-from cotdistill.studies import results
+from cotdistill.statistics.intervals import Interval
+from cotdistill.statistics.methods import every_interval
+from cotdistill.studies import matrix, results
 from cotdistill.studies.findings import findings
 from cotdistill.studies.jobs import Study
 from cotdistill.studies.store import Store
@@ -70,9 +72,24 @@ class StudyFrames:
         return pd.DataFrame([dataclasses.asdict(row) for row in results.summary(self._store, self.id)])
 
     def differences(self, baseline: str, margin: float | None = None) -> pd.DataFrame:
-        """One row a condition against the baseline: paired difference (a share) with its 95 % interval, p and word. margin: a share."""
+        """One row a condition against the baseline: paired difference (a share) with its 95 % interval, p and word, effect sizes. margin: a share."""
         compared = results.comparison(self._store, self.id, baseline, margin=margin)
         return pd.DataFrame([dataclasses.asdict(row) for row in compared.rows])
+
+    def intervals(self, condition: str, baseline: str) -> pd.DataFrame:
+        """All 95 % intervals of one difference (shares), the one that verdicts rest on first: mean, low, high, p, df, method, speaks_of. Empty where
+        the two have no finished replicate in common."""
+        pair = results.paired(self._store, self.id, condition, baseline)
+        found = every_interval(pair.values, pair.clusters, pair.nested) if pair else ()
+        return pd.DataFrame([dataclasses.asdict(one) for one in found], columns=[field.name for field in dataclasses.fields(Interval)])
+
+    def examples(self, baseline: str = "", mode: str = "primary") -> pd.DataFrame:
+        """One row a question: how each condition answers it, flips against the baseline, disagreement; see matrix.by_example for the columns."""
+        return matrix.by_example(matrix.matrix(self._store, self.id, mode), baseline)
+
+    def reliability(self, mode: str = "primary") -> pd.DataFrame:
+        """One row a run: accuracy, expected calibration error, accuracy on the questions that the student is surest of; see matrix.reliability."""
+        return matrix.reliability(matrix.matrix(self._store, self.id, mode))
 
     def findings(self, margin: float | None = None) -> dict[str, Any]:
         """The claims with every comparison, as `findings --json` prints them. margin: in points."""
