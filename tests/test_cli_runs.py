@@ -92,6 +92,19 @@ def test_a_launched_study_is_queued_and_a_second_launch_adds_nothing(say: Say, l
     assert (study["name"], study["runs"], study["queued"]) == ("small", 4, 4)
 
 
+def test_a_note_tags_and_a_baseline_are_kept_and_studies_are_found_by_tag(say: Say, launched: Store) -> None:
+    assert say("study note small --json").document == {"study": 1, "note": "", "tags": [], "baseline": None, "changed": None}
+    said = say("study note small --text <b>odd</b> --tag draft --tag thursday --baseline post_cot --json")
+    check_keys("study note", said.document)
+    assert (said.document["tags"], said.document["baseline"]) == (["draft", "thursday"], "post_cot")
+    assert say("study note small --untag draft --json").document["tags"] == ["thursday"]
+    assert say("study show small --json").document["baseline"] == "post_cot"
+    assert [s["name"] for s in say("study list --tag thursday --json").document] == ["small"]
+    assert say("study list --tag draft --json").document == []
+    assert "thursday" in say("study note small").out and "<b>odd</b>" in say("study note small").out
+    assert say("study note small --baseline pre_cot --json").code == 2
+
+
 def test_runs_are_listed_newest_first_and_by_state_and_number(say: Say, launched: Store) -> None:
     ids = [run["id"] for run in say("runs list --json").document]
     assert ids == sorted(ids, reverse=True)

@@ -9,7 +9,7 @@ from typing import Any
 from cotdistill.cli.output import printable, table
 from cotdistill.errors import UnknownName
 from cotdistill.rationales.conditions import parse
-from cotdistill.studies import claims, results
+from cotdistill.studies import claims, remarks, results
 from cotdistill.studies.jobs import Study
 from cotdistill.studies.store import Store
 from cotdistill.studies.study import StudySpec, spec_from_mapping
@@ -23,9 +23,9 @@ def report(store: Store, which: str | int, *, baseline: str | None = None, margi
     """The document of `study show`. Runs that are missing make it provisional, never an error. margin: in points."""
     study = store.queue.study(which)
     spec = spec_from_mapping(study.spec)
-    pinned = str(parse(baseline)) if baseline else spec.pinned
-    if pinned not in spec.conditions:
-        raise UnknownName(f"condition of the study {study.name}", pinned, spec.conditions)
+    pinned = str(parse(baseline)) if baseline else remarks.pinned(store, study)
+    if pinned not in (trained := list(dict.fromkeys(m.condition for m in study.members if m.role == "run"))):
+        raise UnknownName(f"condition of the study {study.name}", pinned, trained)
     compared = results.comparison(store, study.id, pinned, margin=None if margin is None else margin / 100)
     differences = {row.condition: row for row in compared.rows}
     conditions = []

@@ -12,9 +12,11 @@ from cotdistill.cli.overrides import add_overrides, spec_of
 from cotdistill.cli.report import REPORT_KEYS, claims_text, report, report_text
 from cotdistill.cli.waiting import wait
 from cotdistill.config import plain
+from cotdistill.rationales.conditions import parse
 from cotdistill.studies.jobs import Study
 from cotdistill.studies.planning import Plan, PlannedRun, launch
 from cotdistill.studies.planning import plan as make_plan
+from cotdistill.studies.remarks import Remark, remark, remarks, set_remark
 from cotdistill.studies.store import Store
 from cotdistill.studies.supervisor import ensure_supervisor
 from cotdistill.views.wording import about, ago, count, plural
@@ -64,13 +66,20 @@ def run(arguments: argparse.Namespace) -> Result:
 def list_(arguments: argparse.Namespace) -> Result:
     store = Store.open()
     states = {job.id: job.state for job in store.queue.jobs()}
-    document = [_listed(study, states) for study in store.queue.studies()]
-    rows = [[s["id"], s["name"], s["task"], s["student"], f"{s['finished']} of {s['runs']}", s["failed"] or "", ago(s["created"])] for s in document]
-    text = table(["study", "name", "task", "student", "finished", "failed", "launched"], rows, right=("study", "failed"))
-    return Result(document, text if document else "No study yet. The first: python -m cotdistill study run starter --wait")
+    said = remarks(store)
+    document = [_listed(study, states, said.get(study.id, Remark())) for study in store.queue.studies()]
+    if arguments.tag:
+        document = [study for study in document if set(arguments.tag) <= set(study["tags"])]
+    rows = [
+        [s["id"], s["name"], s["task"], s["student"], f"{s['finished']} of {s['runs']}", s["failed"] or "", ago(s["created"]), ", ".join(s["tags"])]
+        for s in document
+    ]
+    text = table(["study", "name", "task", "student", "finished", "failed", "launched", "tags"], rows, right=("study", "failed"))
+    none = "No study has these tags." if arguments.tag else "No study yet. The first: python -m cotdistill study run starter --wait"
+    return Result(document, text if document else none)
 
 
-def _listed(study: Study, states: dict[int, str]) -> dict[str, Any]:
+def _listed(study: Study, states: dict[int, str], said: Remark) -> dict[str, Any]:
     runs = [states.get(member.job_id, "deleted") for member in study.members if member.role == "run"]
     return {
         "id": study.id,
@@ -79,6 +88,7 @@ def _listed(study: Study, states: dict[int, str]) -> dict[str, Any]:
         "student": study.spec["student"]["name"],
         "created": study.created,
         "plan_hash": study.plan_hash,
+        "tags": list(said.tags),
         "runs": len(runs),
         **{state: runs.count(state) for state in ("finished", "failed", "stopped", "running", "queued")},
     }
@@ -88,6 +98,22 @@ def show(arguments: argparse.Namespace) -> Result:
     store = Store.open()
     found = report(store, arguments.study, baseline=arguments.baseline, margin=arguments.margin)
     return Result(found, report_text(found))
+
+
+def say(arguments: argparse.Namespace) -> Result:
+    store = Store.open()
+    study = store.queue.study(arguments.study)
+    tags = None
+    if arguments.tag or arguments.untag:
+        tags = [*(tag for tag in remark(store, study.id).tags if tag not in arguments.untag), *arguments.tag]
+    if arguments.text is None and tags is None and arguments.baseline is None:
+        said = remark(store, study.id)
+    else:
+        baseline = arguments.baseline and str(parse(arguments.baseline))
+        said = set_remark(store, study.id, note=arguments.text, tags=tags, baseline=baseline)
+    document = {"study": study.id, "note": said.note, "tags": list(said.tags), "baseline": said.baseline or None, "changed": said.changed or None}
+    lines = [f"Study {study.name} (number {study.id})", f"tags: {', '.join(said.tags) or '-'}", f"pinned baseline: {said.baseline or 'as planned'}"]
+    return Result(document, "\n".join(printable(line) for line in [*lines, *(said.note.splitlines() or ["no note"])]))
 
 
 def _plan_document(planned: Plan) -> dict[str, Any]:
@@ -179,6 +205,18 @@ def _show_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--margin", type=float, metavar="POINTS", help="also judge 'no worse' by this margin, chosen beforehand")
 
 
+def _list_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--tag", action="append", default=[], metavar="TAG", help="only studies with this tag; may be given more than once")
+
+
+def _say_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("study", metavar="STUDY", help="its name (the latest of that name) or number")
+    parser.add_argument("--text", metavar="TEXT", help='the note, in place of the old one; "" removes it')
+    parser.add_argument("--tag", action="append", default=[], metavar="TAG", help="add a tag; may be given more than once")
+    parser.add_argument("--untag", action="append", default=[], metavar="TAG", help="remove a tag")
+    parser.add_argument("--baseline", metavar="CONDITION", help='pin the baseline of pages and tables; "" takes the plan\'s own again')
+
+
 _PLANNED = {
     "id": "identity (hash) of the run",
     "condition": "canonical form",
@@ -268,10 +306,26 @@ NOUN = Noun(
                 "student": "student",
                 "created": "unix time of the launch",
                 "plan_hash": "hash of the plan",
+                "tags": "what people tagged it with",
                 "runs": "planned runs",
                 **{state: f"runs that are {state}" for state in ("finished", "failed", "stopped", "running", "queued")},
             },
+            _list_arguments,
             listed=True,
+        ),
+        Command(
+            "study",
+            "note",
+            "what people say of a study: a note, tags, the pinned baseline; without options, as it stands",
+            say,
+            {
+                "study": "number of the study",
+                "note": "the note",
+                "tags": "its tags, sorted",
+                "baseline": "the pinned baseline, or null for the plan's own",
+                "changed": "unix time of the last change, or null",
+            },
+            _say_arguments,
         ),
         Command("study", "show", "accuracies, intervals and differences of a study", show, REPORT_KEYS, _show_arguments),
     ),

@@ -93,6 +93,15 @@ MIGRATIONS: tuple[str, ...] = (
     ) WITHOUT ROWID;
     CREATE INDEX member_identity ON member (identity);
     """,
+    """
+    CREATE TABLE remark (
+        study INTEGER PRIMARY KEY REFERENCES study (id) ON DELETE CASCADE,
+        note TEXT NOT NULL,
+        tags TEXT NOT NULL,
+        baseline TEXT NOT NULL,
+        changed REAL NOT NULL
+    );
+    """,
 )
 
 
