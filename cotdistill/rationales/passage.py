@@ -55,19 +55,28 @@ class Corpus:
     """The rows of one split with their rationales as tokens: what a transform may draw from.
 
     `read` turns a text into a Passage; the corpus knows neither models nor tokenizers. Rows without a rationale have an empty passage.
+    passages: the rationales as tokens where they are known as such (a student wrote them), so that none is read from its text.
     """
 
     def __init__(
-        self, examples: Sequence[Example], read: Reader, symbol_id: Callable[[str], int], selections: Mapping[str, Selection] | None = None
+        self,
+        examples: Sequence[Example],
+        read: Reader,
+        symbol_id: Callable[[str], int],
+        selections: Mapping[str, Selection] | None = None,
+        passages: Sequence[Passage] | None = None,
     ) -> None:
         self.examples = list(examples)
         self.read = read
         self.symbol_id = symbol_id
         self._selections = dict(selections or {})
+        self._known = passages
         self._partners: dict[tuple[str, int], list[int | None]] = {}
 
     @cached_property
     def passages(self) -> list[Passage]:
+        if self._known is not None:
+            return list(self._known)
         return [self.read(e.rationale) if e.rationale else () for e in self.examples]
 
     @cached_property

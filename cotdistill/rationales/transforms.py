@@ -211,16 +211,17 @@ def label_text_only(passage: Passage, draw: Draw) -> Passage:
 @transform("strip_labels", "the rationale without any choice's text: everything but leakage")
 def strip_labels(passage: Passage, draw: Draw) -> Passage:
     words = units(passage, "word")
-    texts = [_bare(word[0].text) for word in words]
-    gone: set[int] = set()
-    for choice in draw.example.choices:
-        wanted = [bare for part in re.findall(r"\w+", choice.text) if (bare := _bare(part))]
-        at = [i for i, text in enumerate(texts) if text]
-        for start in range(len(at) - len(wanted) + 1):
-            run = at[start : start + len(wanted)]
-            if wanted and [texts[i] for i in run] == wanted:
-                gone.update(run)
+    gone = {place for choice in draw.example.choices for run in mentions(words, choice.text) for place in run}
     return joined(word for i, word in enumerate(words) if i not in gone)
+
+
+def mentions(words: Sequence[Sequence[Token]], text: str) -> list[list[int]]:
+    """Where a text stands among words: the places of each mention, whole words in a row, case and punctuation ignored."""
+    wanted = [bare for part in re.findall(r"\w+", text) if (bare := _bare(part))]
+    texts = [_bare(word[0].text) for word in words]
+    at = [i for i, bare in enumerate(texts) if bare]
+    runs = (at[start : start + len(wanted)] for start in range(len(at) - len(wanted) + 1))
+    return [run for run in runs if wanted and [texts[i] for i in run] == wanted]
 
 
 def _bare(text: str) -> str:

@@ -129,22 +129,49 @@ def score(
     or "given" (the teacher's, cut at its end where the student reads no more; examples without one are asked directly)."""
     model.eval()  # type: ignore[no-untyped-call]
     reader = Reader(model)
-    pad = encoder.specials.pad
-    targets = [encoder.targets(example) for example in examples]
-    prompts = [encoder.prompt(example, placement.prompt(mode)) for example in examples]
+    prompts, written = asked(model, reader, encoder, examples, placement, mode, limit)
+    return answers(reader, encoder, examples, prompts, mode, metric=metric, batch=batch, written=written)
+
+
+def asked(
+    model: PreTrainedModel, reader: Reader, encoder: Encoder, examples: Sequence[Example], placement: Placement, mode: str, limit: int
+) -> tuple[list[list[int]], list[Written] | None]:
+    """The prompts of a mode as `score` asks them; for "own" also what the student has written."""
     if mode == "given":
-        for i, example in enumerate(examples):
-            over = len(prompts[i]) + max(map(len, targets[i])) - 1 - reader.positions
-            if over > 0 and example.rationale:
-                given = [token.id for token in encoder.read(example.rationale)]
-                prompts[i] = encoder.prompt(example, placement.prompt(mode), given[: max(0, len(given) - over)])
-    written: list[Written] | None = None
-    if mode == "own":
-        room = max(1, min(limit, reader.positions - max(map(len, prompts)) - len(encoder.label_cue) - max(len(t) for ts in targets for t in ts)))
-        longest = max(len(t) for ts in targets for t in ts)
-        written = greedy(model, prompts, encoder.label_cue, limit=room, after=longest, pad=pad, eos=encoder.specials.eos)
-        prompts = [[*prompt, *w.ids, *encoder.label_cue] for prompt, w in zip(prompts, written, strict=True)]
-    sums = choice_scores(reader, prompts, targets, pad, batch)
+        rationales = [[token.id for token in encoder.read(example.rationale or "")] for example in examples]
+        return [rationale_prompt(encoder, e, placement, ids, reader.positions) for e, ids in zip(examples, rationales, strict=True)], None
+    prompts = [encoder.prompt(example, placement.prompt(mode)) for example in examples]
+    if mode != "own":
+        return prompts, None
+    longest = max(len(t) for example in examples for t in encoder.targets(example))
+    room = max(1, min(limit, reader.positions - max(map(len, prompts)) - len(encoder.label_cue) - longest))
+    specials = encoder.specials
+    written = greedy(model, prompts, encoder.label_cue, limit=room, after=longest, pad=specials.pad, eos=specials.eos)
+    return [[*prompt, *w.ids, *encoder.label_cue] for prompt, w in zip(prompts, written, strict=True)], written
+
+
+def rationale_prompt(encoder: Encoder, example: Example, placement: Placement, rationale: Sequence[int], positions: int) -> list[int]:
+    """The prompt with these ids as its rationale, cut at their end where the student reads no more; without any, the direct prompt."""
+    spans = placement.prompt("given")
+    prompt = encoder.prompt(example, spans, rationale)
+    over = len(prompt) + max(map(len, encoder.targets(example))) - 1 - positions
+    return encoder.prompt(example, spans, rationale[: max(0, len(rationale) - over)]) if over > 0 and rationale else prompt
+
+
+def answers(
+    reader: Reader,
+    encoder: Encoder,
+    examples: Sequence[Example],
+    prompts: Sequence[Sequence[int]],
+    mode: str,
+    *,
+    metric: str,
+    batch: int = 64,
+    written: Sequence[Written] | None = None,
+) -> list[Prediction]:
+    """Predictions from one prompt an example. written: the rationales that stand in the prompts, if the student wrote them itself."""
+    targets = [encoder.targets(example) for example in examples]
+    sums = choice_scores(reader, prompts, targets, encoder.specials.pad, batch)
     found = []
     for i, example in enumerate(examples):
         values = np.array(sums[i])

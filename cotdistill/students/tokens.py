@@ -146,8 +146,19 @@ class Encoder:
         wanted = {folded[i] for a, b in spans for i in range(a, b) if i in folded}
         return {place for place, (low, high) in enumerate(self._offsets(text)) if wanted & set(range(max(low, 0), high))}
 
-    def corpus(self, examples: Sequence[Example], selections: Mapping[str, Selection] | None = None) -> Corpus:
-        return Corpus(examples, self.read, self.symbol_id, selections)
+    def passage(self, ids: Sequence[int]) -> Passage:
+        """Ids that a student wrote, with words and sentences; never decoded and encoded again, so they stay the ids they are."""
+        text, offsets = "", []
+        for id in ids:
+            piece = self.piece(id)
+            offsets.append((len(text), len(text) + len(piece)))
+            text += piece
+        return tuple(_told_apart(text, ids, offsets))
+
+    def corpus(
+        self, examples: Sequence[Example], selections: Mapping[str, Selection] | None = None, passages: Sequence[Passage] | None = None
+    ) -> Corpus:
+        return Corpus(examples, self.read, self.symbol_id, selections, passages)
 
     def targets(self, example: Example) -> list[list[int]]:
         """The ids of each choice as an answer, in the order of the choices."""
