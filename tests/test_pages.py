@@ -10,6 +10,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from cotdistill.studies.planning import launch, plan
+from cotdistill.studies.remarks import remark
 from cotdistill.studies.runner import work
 from cotdistill.studies.store import Store
 from cotdistill.studies.study import study_spec
@@ -100,6 +101,38 @@ def test_nonsense_in_the_address_is_no_error(page, finished, monkeypatch):
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_of_a_study_half_way_is_drawn(page, partial, monkeypatch):
     assert drawn(page, partial, monkeypatch).main
+
+
+@pytest.mark.parametrize("view", ["accuracy", "curves", "tokens", "examples", "studies", "runs", "nonsense"])
+@pytest.mark.parametrize("which", ["finished", "partial"])
+def test_every_view_of_compare_is_drawn(view, which, request, monkeypatch):
+    app = drawn(
+        "pages/3_Compare.py", request.getfixturevalue(which), monkeypatch, view=view, value="difference", show="lost", slice="group", rows="7"
+    )
+    assert app.main and not [w for w in app.warning if view != "nonsense"]
+
+
+def test_the_examples_can_be_filtered_sliced_and_turned(finished, monkeypatch):
+    app = drawn("pages/3_Compare.py", finished, monkeypatch, view="examples")
+    (table,) = app.dataframe
+    assert list(table.value.columns)[:4] == ["question", "answer", "label only", "post-CoT"] and len(table.value) == 25
+    app = drawn("pages/3_Compare.py", finished, monkeypatch, view="examples", find="no such words")
+    assert "No test question passes these filters." in texts(app) and not app.dataframe
+    app = drawn("pages/3_Compare.py", finished, monkeypatch, view="examples", slice="relation", kept="habitat", rows="999999")
+    assert "Accuracy by relation" in [e.label for e in app.expander] and app.dataframe
+
+
+def test_a_note_is_kept_and_a_pinned_baseline_opens_the_study(finished, monkeypatch):
+    app = drawn("pages/3_Compare.py", finished, monkeypatch, baseline="post_cot")
+    [area] = [t for t in app.text_area if t.label == "Note"]
+    area.set_value("<b>odd</b>")
+    next(b for b in app.button if b.label == "Keep").click().run()
+    next(b for b in sound(app).button if b.label == "Pin this baseline").click().run()
+    assert remark(Store.open(finished), "small").note == "<b>odd</b>"
+    again = drawn("pages/3_Compare.py", finished, monkeypatch)
+    assert next(s for s in again.selectbox if s.label == "Baseline").value == "post_cot"
+    next(b for b in again.button if b.label == "Unpin this baseline").click().run()
+    assert remark(Store.open(finished), "small").baseline == ""
 
 
 def test_half_a_study_is_called_provisional_and_what_is_missing_is_named(partial, monkeypatch):

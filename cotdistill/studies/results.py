@@ -161,7 +161,7 @@ def curves(store: Store, study: int | str) -> pd.DataFrame:
 
 
 @lru_cache(maxsize=4096)
-def _right(path: Path, mode: str) -> tuple[tuple[str, ...], tuple[str, ...], npt.NDArray[np.float64]]:
+def right_answers(path: Path, mode: str) -> tuple[tuple[str, ...], tuple[str, ...], npt.NDArray[np.float64]]:
     """Items, clusters and right answers of one run in one mode, by item; kept, since an artefact never changes."""
     table = pd.read_parquet(path, columns=["id", "cluster", "mode", "correct"])
     table = table[table["mode"] == mode].sort_values("id")
@@ -172,7 +172,7 @@ def _answers(store: Store, planned: Sequence[tuple[str, int, Job | None]], condi
     rows = []
     for name, replicate, job in planned:
         if name == condition and job is not None and _scored(job) and job.result and (only is None or replicate in only):
-            rows.append((replicate, *_right(store.artifacts.path(job.produced["predictions"]), str(job.result["mode"]))))
+            rows.append((replicate, *right_answers(store.artifacts.path(job.produced["predictions"]), str(job.result["mode"]))))
     if not rows:
         return None
     rows.sort(key=lambda row: row[0])

@@ -15,7 +15,7 @@ from cotdistill.studies import claims, results
 from cotdistill.studies.jobs import Study
 from cotdistill.studies.store import Store
 from cotdistill.studies.study import STUDIES, StudySpec, spec_from_mapping
-from cotdistill.views import compare, frame, markup, plans, queue, report
+from cotdistill.views import accuracies, frame, markup, plans, queue, report
 from cotdistill.views.commands import command
 from cotdistill.views.wording import ago, plain_markdown, plural, size
 
@@ -68,7 +68,7 @@ def _today(store: Store, studies: Sequence[Study]) -> None:
     busy = not {"running", "queued"}.isdisjoint(store.queue.states().values())
     if busy:
         _now(store)
-    compare.accuracy(store, study, results.summary(store, study.id))
+    accuracies.accuracy(store, study, results.summary(store, study.id))
     st.page_link(
         "pages/3_Compare.py", label="Differences, intervals and curves", icon=":material/leaderboard:", query_params=frame.carry(study=study.name)
     )

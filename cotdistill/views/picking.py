@@ -85,16 +85,17 @@ def several(
     start: Sequence[str],
     told: Callable[[str], str] = str,
     also: dict[str, str] | None = None,
+    most: int = MOST,
     **more: Any,
 ) -> list[str]:
-    """Up to four of the options, kept in the URL; what the URL names and is not there is said to be so. also: other names for options."""
+    """Up to `most` of the options, kept in the URL; what the URL names and is not there is said to be so. also: other names for options."""
     given = list(dict.fromkeys((also or {}).get(name, name) for name in st.query_params.get_all(key)))
     for name in given:
         if name not in options:
             frame.lost(key, name)
-    st.session_state[key] = ([name for name in given if name in options] or list(start))[:MOST]
+    st.session_state[key] = ([name for name in given if name in options] or list(start))[:most]
     return list(
-        st.multiselect(label, options, key=key, format_func=told, max_selections=MOST, wrap=True, on_change=keep_several, args=(key,), **more)
+        st.multiselect(label, options, key=key, format_func=told, max_selections=most, wrap=True, on_change=keep_several, args=(key,), **more)
         or start[:1]
     )
 

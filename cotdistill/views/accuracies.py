@@ -1,0 +1,133 @@
+"""Compare: accuracies, differences to the pinned baseline with their verdicts, and the numbers as a table."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import pandas as pd
+import streamlit as st
+
+from cotdistill.rationales.conditions import parse
+from cotdistill.statistics.methods import every_interval
+from cotdistill.studies import results
+from cotdistill.studies.jobs import Study
+from cotdistill.studies.store import Store
+from cotdistill.studies.study import spec_from_mapping
+from cotdistill.views import figures, frame, markup, report
+from cotdistill.views.wording import between, between_points, count, p_value, percent, plain_markdown, plural, points
+
+
+def draw(store: Store, study: Study, summaries: Sequence[results.ConditionSummary], baseline: str) -> None:
+    accuracy(store, study, summaries)
+    _inside(study, summaries, baseline)
+    _differences(store, study, baseline)
+    _table(store, study, summaries, baseline)
+
+
+def accuracy(store: Store, study: Study, summaries: Sequence[results.ConditionSummary]) -> None:
+    """The accuracy figure with its caption; Home shows it too."""
+    rows = report.accuracy_rows(summaries)
+    if not rows:
+        st.caption("The first accuracy appears with the first finished run.")
+        return
+    chance = next((s.chance for s in summaries if s.chance is not None), None)
+    frame.chart(figures.accuracy(rows, chance, report.accuracy_title(rows, chance)), "accuracy")
+    first = next(s for s in summaries if s.finished)
+    each = " of each world" if (spec_from_mapping(study.spec).worlds or 1) > 1 else ""
+    st.caption(
+        plain_markdown(
+            f"{first.items:,} test questions in {plural(first.clusters, 'cluster')}{each}. {report.rows_told(store, study)} "
+            "Small ticks: each replicate. Large mark: their mean. "
+            f"Bar: 95 % interval; {first.speaks_of}. Hollow marks are controls. Dotted line: chance. {report.missing_told(summaries)}"
+        )
+    )
+
+
+def _inside(study: Study, summaries: Sequence[results.ConditionSummary], baseline: str) -> None:
+    """Links to page Saliency: the baseline beside any other condition."""
+    finished = [s for s in summaries if s.finished]
+    with st.popover("Look inside", icon=":material/ink_highlighter:", help="What each token counts for an answer, on page Saliency"):
+        for s in finished:
+            pair = [s.condition] if s.condition == baseline or not any(o.condition == baseline for o in finished) else [s.condition, baseline]
+            label = s.label if len(pair) == 1 else f"{s.label} beside {parse(baseline).label}"
+            query = [*frame.carry(study=study.name).items(), *(("student", condition) for condition in pair)]
+            st.page_link("pages/4_Saliency.py", label=plain_markdown(label), query_params=query)
+
+
+def _differences(store: Store, study: Study, baseline: str) -> None:
+    compared = results.comparison(store, study.id, baseline)
+    rows = report.difference_rows(compared)
+    name = parse(baseline).label
+    if not rows:
+        st.info(plain_markdown(f"No condition can be compared with {name} yet: both need a finished run of the same replicate."))
+        return
+    frame.chart(figures.forest(rows, name, report.difference_title(rows, name)), "forest")
+    kinds = list(dict.fromkeys(row.kind for row in compared.rows))
+    first = compared.rows[0]
+    size = f"{first.items:,} questions in {plural(first.clusters, 'cluster')}, {plural(max(r.replicates for r in compared.rows), 'replicate')}"
+    st.caption(
+        plain_markdown(
+            f"Paired on questions and replicates, to {name}; {size}. Bar: 95 % interval; {'; '.join(kinds)}."
+            f"{' Provisional.' if compared.provisional else ''}"
+        )
+    )
+    _every_interval(store, study, compared, baseline)
+
+
+def _every_interval(store: Store, study: Study, compared: results.Comparison, baseline: str) -> None:
+    """The other ways to judge the same difference, each with the population it speaks of."""
+    with st.expander("The same differences under other methods", type="compact"):
+        labels = {row.condition: row.label for row in compared.rows}
+        start = "post_cot" if "post_cot" in labels else None
+        chosen = frame.choose("Condition", list(labels), key="judged", start=start, told=lambda c: labels[c], width=420)
+        pair = results.paired(store, study.id, chosen, baseline)
+        if pair is None:
+            return
+        row = next(r for r in compared.rows if r.condition == chosen)
+        cells = [
+            [
+                markup.Cell(one.method), markup.Cell(points(one.mean)), markup.Cell(between_points(one.low, one.high)), markup.Cell(p_value(one.p)),
+                markup.Cell(one.speaks_of, quiet=True),
+            ]
+            for one in every_interval(pair.values, pair.clusters, pair.nested)
+        ]  # fmt: skip
+        st.html(markup.table(("Method", "Points", "95 % interval", "p", "What it speaks of"), cells, "intervals of one difference"))
+        scaled = "" if row.standardised is None else f"; {row.standardised:+.1f} standard deviations of the replicates' differences"
+        st.caption(
+            plain_markdown(
+                f"Verdicts rest on the first. Effect size: Cohen's h {row.cohens_h:+.2f}{scaled}. The two-level bootstrap raises too many false "
+                "alarms at three replicates, so it is shown and never judged."
+            )
+        )
+
+
+def _table(store: Store, study: Study, summaries: Sequence[results.ConditionSummary], baseline: str) -> None:
+    compared = {row.condition: row for row in results.comparison(store, study.id, baseline).rows}
+    frame.section("The numbers")
+    shown = []
+    for s in sorted(summaries, key=lambda s: -(s.mean if s.mean is not None else -1)):
+        row = compared.get(s.condition)
+        shown.append(
+            {
+                "condition": s.label,
+                "accuracy": percent(s.mean) + (", at chance" if s.at_chance else ""),
+                "95 % interval": between(s.low, s.high),
+                f"against {parse(baseline).label}": points(row.difference) if row else "–",
+                "interval of it": between_points(row.low, row.high) if row else "–",
+                "p": p_value(row.p) if row else "–",
+                "verdict": row.word if row else "–",
+                "runs": f"{s.finished} of {s.planned}",
+                "tokens": count(s.tokens),
+                "written as": s.condition,
+            }
+        )
+    st.dataframe(pd.DataFrame(shown), hide_index=True, height="content")
+    runs = results.runs(store, study.id)
+    with st.container(horizontal=True):
+        table = report.csv_text(list(shown[0]), [list(row.values()) for row in shown])
+        st.download_button("This table as CSV", table, f"{study.name}.csv", "text/csv", icon=":material/download:")
+        every = report.csv_text(list(runs.columns), runs.itertuples(index=False))
+        st.download_button("Every run as CSV", every, f"{study.name}-runs.csv", "text/csv", icon=":material/download:")
+        exact = report.csv_text([f.name for f in dataclasses.fields(results.Row)], [dataclasses.astuple(r) for r in compared.values()])
+        st.download_button("Every difference as CSV", exact, f"{study.name}-differences.csv", "text/csv", icon=":material/download:")

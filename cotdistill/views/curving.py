@@ -1,0 +1,45 @@
+"""Compare: learning curves by condition, against steps, tokens or seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from cotdistill.studies import results
+from cotdistill.studies.jobs import Study
+from cotdistill.studies.results import ConditionSummary
+from cotdistill.studies.store import Store
+from cotdistill.views import figures, frame, report
+from cotdistill.views.wording import plain_markdown
+
+CURVES = {
+    "dev_accuracy": ("accuracy on dev, percent", True),
+    "loss": ("training loss", False),
+    "label_loss": ("loss of the label", False),
+    "rationale_loss": ("loss of the rationale", False),
+    "lr": ("learning rate", False),
+}
+AXES = {"step": "optimiser steps", "tokens": "training tokens seen", "seconds": "seconds of training"}
+
+
+def draw(store: Store, study: Study, summaries: Sequence[ConditionSummary]) -> None:
+    table = results.curves(store, study.id)
+    names = [name for name in CURVES if name in set(table["name"])]
+    if not names:
+        st.info("No finished run of this study has recorded a curve: its students were scored once, or brought from elsewhere.")
+        return
+    left, right, _ = st.columns([2, 2, 3])
+    with left:
+        name = frame.choose("What", names, key="curve", told=lambda n: CURVES[n][0])
+    with right:
+        axis = frame.choose("Against", list(AXES), key="against", told=lambda a: AXES[a])
+    title, share = CURVES[name]
+    # A mean over fewer replicates than planned says so in its name.
+    labels = {s.condition: s.label + (f" ({s.finished} of {s.planned})" if s.finished < s.planned else "") for s in summaries}
+    rows = report.curve_rows(table, labels, name, axis)
+    frame.chart(figures.curves(rows, AXES[axis], title, report.curve_title(rows, title, share=share), share=share), "curves")
+    lone = [row.label for row in rows if len(row.replicates) == 1]
+    told = "Strong line: mean over replicates; faint lines: each of them. Dotted: controls; dashed: transformed rationales. "
+    told += f"Dev questions, so no verdict rests on it. {report.missing_told(summaries)}" if share else report.missing_told(summaries)
+    st.caption(plain_markdown(told + (" One replicate only: a single line." if len(lone) == len(rows) else "")))
