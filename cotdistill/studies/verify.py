@@ -26,6 +26,7 @@ class Verified:
 def verify(store: Store) -> Verified:
     """Look at everything; takes as long as reading the store once."""
     # Imported here: only this needs tables and tokenizers, and the store is opened by processes that should start fast.
+    from cotdistill.tasks.added import changed_sources
     from cotdistill.tasks.task import open_folder
 
     problems: list[str] = []
@@ -51,7 +52,8 @@ def verify(store: Store) -> Verified:
     folders = sorted(path.parent for path in store.tasks_root.glob("*/*/task.json") if not path.parent.name.startswith("."))
     for folder in folders:
         try:
-            problems += open_folder(folder).verify()
+            task = open_folder(folder)
+            problems += [*task.verify(), *changed_sources(task)]
         except CotdistillError as error:
             problems.append(error.message)
     return Verified(len(present), len(jobs), len(folders), tuple(problems))

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from statistics import fmean, quantiles
 from typing import Any
@@ -17,6 +15,7 @@ from typing import Any
 from cotdistill.config import plain
 from cotdistill.errors import UsageError
 from cotdistill.tasks.example import Example
+from cotdistill.tasks.leakage import holds_answer, names_key
 from cotdistill.tasks.task import SPLITS, Task
 from cotdistill.tasks.writing import disk_in_words
 
@@ -70,28 +69,11 @@ def _source(task: Task, source: str) -> dict[str, Any]:
 def _counts(told: Sequence[Example], labels: Mapping[str, str]) -> dict[str, int]:
     return {
         "with_rationale": len(told),
-        "gold_text": sum(map(_holds, told)),
-        "answer_key": sum(map(_names_key, told)),
+        "gold_text": sum(map(holds_answer, told)),
+        "answer_key": sum(map(names_key, told)),
         "teacher_label": sum(e.id in labels for e in told),
         "teacher_right": sum(labels.get(e.id) == e.answer for e in told),
     }
-
-
-def _holds(example: Example) -> bool:
-    """Whether the rationale holds the gold choice's text as whole words, case and punctuation ignored."""
-    text, gold = (" ".join(re.findall(r"\w+", part.casefold())) for part in (example.rationale or "", example.answer_text))
-    return bool(gold) and f" {gold} " in f" {text} "
-
-
-def _names_key(example: Example) -> bool:
-    """Whether the rationale names one of the row's answer keys: (B), B: or option B."""
-    return bool(_key_pattern(tuple(c.label for c in example.choices)).search(example.rationale or ""))
-
-
-@cache
-def _key_pattern(labels: tuple[str, ...]) -> re.Pattern[str]:
-    key = f"(?:{'|'.join(re.escape(label) for label in labels)})"
-    return re.compile(rf"\(\s?{key}\s?\)|(?<!\w){key}[:)]|\b(?i:options?|choices?|answers?)\s(?:is\s)?\(?{key}(?!\w)")
 
 
 def _lengths(texts: Sequence[str]) -> dict[str, float]:

@@ -33,12 +33,17 @@ class Rationale:
 
 @dataclass(frozen=True)
 class Task:
-    """A materialised task, read lazily. `digest` is the SHA-256 of its files; `info` holds provenance, counts, checks and settings."""
+    """A materialised task, read lazily. `digest` is the SHA-256 of its files; `info` holds provenance, counts, checks and settings.
+
+    `added` are the rationale sources that came later (see `tasks.added`), each named by its content; the task's own files and digest stay as
+    they are.
+    """
 
     folder: Path
     name: str
     digest: str
     info: Mapping[str, Any]
+    added: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
@@ -58,7 +63,7 @@ class Task:
 
     @property
     def sources(self) -> tuple[str, ...]:
-        return tuple(self.info["sources"])
+        return (*self.info["sources"], *self.added)
 
     @property
     def default_source(self) -> str:
@@ -102,7 +107,7 @@ class Task:
 
     def teacher_labels(self, source: str) -> dict[str, str]:
         """By example, the answer that the teacher of a source gave, where it is known."""
-        rows = pd.read_parquet(self.folder / "rationales.parquet", columns=["id", "source", "teacher_label"])
+        rows = pd.read_parquet(_rationales(self.folder, source if source in self.added else ""), columns=["id", "source", "teacher_label"])
         own = rows[(rows["source"] == source) & rows["teacher_label"].notna()]
         return dict(zip(own["id"].astype(str), own["teacher_label"].astype(str), strict=True))
 
@@ -110,7 +115,7 @@ class Task:
         """The tokenizer.json that built-in students read with."""
         if kind not in KINDS:
             raise UnknownName("tokenizer", kind, KINDS)
-        path = self.folder / "tokenizers" / f"{kind}-{source or 'none'}.json"
+        path = (added_folder(self.folder, source) if source in self.added else self.folder) / "tokenizers" / f"{kind}-{source or 'none'}.json"
         if not path.is_file():
             raise UnknownName(f"rationale source of {self.name}", source, self.sources)
         return path
@@ -129,21 +134,31 @@ class Task:
         return [] if found == self.digest else [f"task {self.name}: files hash to {found[:12]}, expected {self.digest[:12]} ({self.folder})"]
 
 
-def folder_digest(folder: Path) -> str:
-    """SHA-256 over names and bytes of all files of a task folder."""
+def folder_digest(folder: Path, leave_out: str = "") -> str:
+    """SHA-256 over names and bytes of all files of a folder, but for one of that name."""
     total = hashlib.sha256()
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != leave_out):
         content = path.read_bytes()
         total.update(f"{path.relative_to(folder).as_posix()}\0{len(content)}\0".encode())
         total.update(content)
     return total.hexdigest()
 
 
+def added_folder(folder: Path, source: str = "") -> Path:
+    """Beside the folder of a task: where the sources lie that were added to it, or one of them."""
+    return folder.with_suffix(".sources") / source
+
+
+def _rationales(folder: Path, added: str) -> Path:
+    return (added_folder(folder, added) if added else folder) / "rationales.parquet"
+
+
 def open_folder(folder: Path) -> Task:
     """The task in a folder that `write_task` made; DataError if it cannot be read. The digest is the one noted beside it; `verify` re-derives it."""
     try:
         info = json.loads((folder / "task.json").read_text(encoding="utf-8"))
-        return Task(folder, str(info["name"]), folder.with_suffix(".digest").read_text().strip(), info)
+        later = sorted(p.parent.name for p in added_folder(folder).glob("*/source.json") if not p.parent.name.startswith("."))
+        return Task(folder, str(info["name"]), folder.with_suffix(".digest").read_text().strip(), info, tuple(later))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"The task in {folder} cannot be read: {error}", "Import it again.") from error
 
@@ -158,19 +173,27 @@ def _tables(folder: str, _digest: str) -> tuple[dict[str, list[Example]], dict[s
             str(row.id), str(row.question), choices, str(row.answer), str(row.split), cluster=str(row.cluster), metadata=json.loads(str(row.metadata))
         )
         by_split[example.split].append(example)
-    by_source: dict[str, dict[str, str]] = {}
-    for row in pd.read_parquet(Path(folder) / "rationales.parquet").itertuples(index=False):
-        if isinstance(row.rationale, str) and row.rationale.strip():
-            by_source.setdefault(str(row.source), {})[str(row.id)] = row.rationale
+    by_source = _texts(Path(folder), "")
     # In the order in which the import met them: a split's own source comes before those of the side files.
     order = json.loads((Path(folder) / "task.json").read_text(encoding="utf-8"))["sources"]
     return by_split, {source: by_source[source] for source in (*order, *by_source) if source in by_source}
+
+
+def _texts(folder: Path, added: str) -> dict[str, dict[str, str]]:
+    """By source and example, the rationales of the task itself, or of one source that was added."""
+    found: dict[str, dict[str, str]] = {}
+    for row in pd.read_parquet(_rationales(folder, added)).itertuples(index=False):
+        if isinstance(row.rationale, str) and row.rationale.strip():
+            found.setdefault(str(row.source), {})[str(row.id)] = row.rationale
+    return found
 
 
 @lru_cache(maxsize=32)
 def _examples(folder: str, digest: str, split: str, source: str) -> tuple[Example, ...]:
     try:
         by_split, by_source = _tables(folder, digest)
+        if source and source not in by_source and _rationales(Path(folder), source).is_file():
+            by_source = by_source | _texts(Path(folder), source)
     except (OSError, ValueError, KeyError, AttributeError) as error:
         raise DataError(f"The rows of the task in {folder} cannot be read: {error}", "Import it again.") from error
     own = by_source.get(source, {})

@@ -53,14 +53,14 @@ def write_task(
     home = root / name
     with disk_in_words(home):
         home.mkdir(parents=True, exist_ok=True)
-        _sweep(home)
+        sweep(home)
         part = Path(tempfile.mkdtemp(prefix=".part-", dir=home))
     try:
         with disk_in_words(home):
             progress("writing rows")
             _rows(examples).to_parquet(part / "examples.parquet", index=False, compression="zstd")
-            _rationale_rows(rationales).to_parquet(part / "rationales.parquet", index=False, compression="zstd")
-            sources = _tokenizers(part, examples, rationales, template, documents, minimum, progress)
+            rationale_rows(rationales).to_parquet(part / "rationales.parquet", index=False, compression="zstd")
+            sources = train_tokenizers(part, examples, rationales, template, documents, minimum, progress)
             if documents:
                 (part / "documents.txt").write_text("\n".join(documents) + "\n", encoding="utf-8")
             test = [e for e in examples if e.split == "test"]
@@ -113,7 +113,7 @@ def write_note(path: Path, text: str) -> None:
 def _put(part: Path, home: Path) -> Path:
     """Rename the finished folder to its digest. The same content may be there already; what is there but damaged gives way."""
     for path in (*(p for p in part.rglob("*") if p.is_file()), part / "tokenizers", part):
-        _settle(path)
+        settle(path)
     digest = folder_digest(part)
     folder = home / digest[:12]
     write_note(folder.with_suffix(".digest"), digest)
@@ -128,11 +128,12 @@ def _put(part: Path, home: Path) -> Path:
     except OSError:
         if not (folder / "task.json").is_file():  # else another process wrote the same content meanwhile
             raise
-    _settle(home)
+    settle(home)
     return folder
 
 
-def _settle(path: Path) -> None:
+def settle(path: Path) -> None:
+    """Wait until a file or folder is on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -140,14 +141,15 @@ def _settle(path: Path) -> None:
         os.close(handle)
 
 
-def _sweep(home: Path) -> None:
+def sweep(home: Path) -> None:
+    """Remove folders in the making that a killed process has left."""
     for left in home.glob(".part-*"):
         with contextlib.suppress(OSError):
             if time.time() - left.stat().st_mtime > ABANDONED:
                 shutil.rmtree(left, ignore_errors=True)
 
 
-def _tokenizers(
+def train_tokenizers(
     part: Path,
     examples: Sequence[Example],
     rationales: Sequence[Rationale],
@@ -191,6 +193,7 @@ def _rows(examples: Sequence[Example]) -> pd.DataFrame:
     return pd.DataFrame(rows).astype("str")
 
 
-def _rationale_rows(rationales: Sequence[Rationale]) -> pd.DataFrame:
+def rationale_rows(rationales: Sequence[Rationale]) -> pd.DataFrame:
+    """Rationales as the table that is kept: id, source, rationale, teacher_label, by source and id."""
     rows = [(r.id, r.source, r.text, r.teacher_label) for r in sorted(rationales, key=lambda r: (r.source, r.id))]
     return pd.DataFrame(rows, columns=["id", "source", "rationale", "teacher_label"], dtype="object")

@@ -14,13 +14,13 @@ from cotdistill.views.wording import count, percent, plain_markdown
 
 
 @st.cache_data(max_entries=16, show_spinner="Counting…")
-def _described(_task: Task, digest: str) -> dict[str, Any]:
+def _described(_task: Task, digest: str, added: tuple[str, ...]) -> dict[str, Any]:
     return describe(_task)
 
 
 def draw(task: Task) -> None:
     """The tables below the example; everything is counted once per version of a task."""
-    found = _described(task, task.digest)
+    found = _described(task, task.digest, task.added)
     frame.section("Counts and checks")
     st.html(_splits(found["splits"]))
     if found["sources"]:
