@@ -9,6 +9,8 @@ CotdistillError
   DataError             the data cannot be used as they stand
     BadRows             rows of an import, each with its line and reason
     NoRationale         a condition needs rationales that the task lacks
+    BadArchive          a file that is no archive of a study, or a damaged or dangerous one
+      ArchiveTooNew     written by a newer version
   StudentError          a model that cannot be loaded, trained or scored
     SequenceTooLong     longer than the student can read
     CheckpointError     a checkpoint that is damaged or of another run
@@ -107,6 +109,14 @@ class BadRows(DataError):
 
 class NoRationale(DataError):
     kind = "no_rationale"
+
+
+class BadArchive(DataError):
+    kind = "bad_archive"
+
+
+class ArchiveTooNew(BadArchive):
+    kind = "archive_too_new"
 
 
 class StudentError(CotdistillError):

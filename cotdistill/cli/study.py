@@ -1,4 +1,4 @@
-"""study plan, run, list, show: conditions x replicates of one task and one student."""
+"""study plan, run, list, show, export, import: conditions x replicates of one task and one student."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
+from cotdistill.cli import archive
 from cotdistill.cli.command import Command, Noun, Result, whole_number
 from cotdistill.cli.output import note, printable, table
 from cotdistill.cli.overrides import add_overrides, spec_of
@@ -328,5 +329,6 @@ NOUN = Noun(
             _say_arguments,
         ),
         Command("study", "show", "accuracies, intervals and differences of a study", show, REPORT_KEYS, _show_arguments),
+        *archive.COMMANDS,
     ),
 )

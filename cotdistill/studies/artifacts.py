@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -47,6 +47,19 @@ class Artifacts:
             if copied.hexdigest() != digest:
                 raise StoreError(f"{source} changed while it was copied into the store.", "Try again when nothing writes to it.")
         return digest
+
+    def put_blocks(self, blocks: Iterable[bytes], digest: str, kind: str, suffix: str) -> bool:
+        """Keep content that comes in blocks and is said to have this digest; False if it is there already. StoreError if it has another one."""
+        with self._new(digest, kind, suffix) as file:
+            if file is None:
+                return False
+            total = hashlib.sha256()
+            for block in blocks:
+                total.update(block)
+                file.write(block)
+            if total.hexdigest() != digest:
+                raise StoreError(f"The {kind} {digest[:12]} hashes to {total.hexdigest()[:12]}: it changed while it was read.", "Try again.")
+        return True
 
     def path(self, digest: str) -> Path:
         """Where an artefact lies; NotFound if it is not there."""

@@ -41,10 +41,15 @@ def claim(queue: Queue) -> Attempt | None:
             queue.folder(job).mkdir(parents=True, exist_ok=True)
             lock = Lock(queue.lock_path(job, number))
         try:
+            # What an imported job brought along gives way to what is made here.
             connection.execute(
-                "UPDATE job SET state = 'running', request = '', attempt = ?, beat = 0, started = ?, finished = NULL, error = NULL WHERE id = ?",
+                """
+                UPDATE job SET state = 'running', request = '', attempt = ?, beat = 0, started = ?, finished = NULL, error = NULL, origin = ''
+                WHERE id = ?
+                """,
                 (number, now, job),
             )
+            connection.execute("DELETE FROM left_out WHERE job = ?", (job,))
             connection.execute("INSERT INTO attempt (job, number, pid, started) VALUES (?, ?, ?, ?)", (job, number, os.getpid(), now))
         except BaseException:
             lock.release()

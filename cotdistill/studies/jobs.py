@@ -12,6 +12,8 @@ from cotdistill.config import RECIPES, canonical_json, digest, plain
 from cotdistill.errors import UnknownName
 
 STATES = ("queued", "running", "finished", "failed", "stopped")
+# The kind of job that is never run: its answers were made elsewhere and imported.
+ANSWERS = "answers"
 
 
 class StopRequested(BaseException):
@@ -58,7 +60,8 @@ class Job:
     state: queued, running, finished, failed or stopped. held: paused while queued. request: "stop" or "pause" while a running job has yet to obey.
     attempt: number of the last attempt, 0 before the first. deaths: how often in a row its process died at the same step. progress: step, total
     and the latest values. error: kind, message, hint, traceback. seconds: compute so far, over all attempts; estimate: as planned. created,
-    started, finished: unix time. waits: why a queued job cannot start ("waits for run 3, which failed"), empty otherwise.
+    started, finished: unix time. waits: why a queued job cannot start ("waits for run 3, which failed"), empty otherwise. origin: digest of the
+    file that a job came from which was not run here, else empty; left_out: digests by role of what it made and that file did not bring.
     """
 
     id: int
@@ -84,10 +87,12 @@ class Job:
     produced: Mapping[str, str] = field(default_factory=dict)
     used: Mapping[str, str] = field(default_factory=dict)
     waits: str = ""
+    origin: str = ""
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def from_row(cls, row: sqlite3.Row, links: Mapping[str, Mapping[str, str]], waits: str = "") -> Job:
-        """From a row of the table `job` and its links ({"used": {role: digest}, "produced": ...})."""
+        """From a row of the table `job` and its links ({"used": {role: digest}, "produced": ..., "left_out": ...})."""
         return cls(
             id=row["id"],
             identity=row["identity"],
@@ -112,6 +117,8 @@ class Job:
             produced=links.get("produced", {}),
             used=links.get("used", {}),
             waits=waits,
+            origin=row["origin"],
+            left_out=links.get("left_out", {}),
         )
 
 
@@ -128,7 +135,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Study:
-    """A launched study; spec and plan are frozen at launch."""
+    """A launched study; spec and plan are frozen at launch. origin: digest of the file that it was imported from, empty for one launched here."""
 
     id: int
     name: str
@@ -136,6 +143,7 @@ class Study:
     plan_hash: str
     created: float
     members: tuple[Member, ...]
+    origin: str = ""
 
     @property
     def missing(self) -> tuple[Member, ...]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cotdistill.config import RunConfig, Seeds, TrainingConfig, plain
-from cotdistill.errors import NoRationale, StudentError, UnknownName
+from cotdistill.errors import NoRationale, StudentError, UnknownName, UsageError
 from cotdistill.keytokens.selectors import parse_selector
 from cotdistill.rationales.conditions import Condition, parse
 from cotdistill.rationales.passage import Corpus, units
@@ -76,6 +76,10 @@ class Plan:
 
 def plan(store: Store, spec: StudySpec) -> Plan:
     """Every run of the study with its identity; tasks are generated or opened, nothing is trained. UsageError or DataError if it cannot be run."""
+    if spec.answers:
+        raise UsageError(
+            f"The study {spec.name!r} is made of answers from {spec.answers}: there is nothing to train.", "Start a study of your own from a task."
+        )
     name = checked_name(spec.student)
     spec = dataclasses.replace(spec, student=dataclasses.replace(spec.student, name=name))
     known = store.queue.states()
@@ -362,5 +366,9 @@ def _base_job(spec: StudySpec, run: RunConfig, task: Task, shape: _Shape) -> Job
 
 def _speed(store: Store) -> float:
     """Measured over estimated seconds of the last finished runs of this store; 1 without any."""
-    ratios = [job.seconds / job.estimate for job in store.queue.jobs(state="finished", kind="train", limit=50) if job.estimate and job.seconds]
+    ratios = [
+        job.seconds / job.estimate
+        for job in store.queue.jobs(state="finished", kind="train", limit=50)
+        if job.estimate and job.seconds and not job.origin
+    ]
     return statistics.median(ratios) if ratios else 1.0

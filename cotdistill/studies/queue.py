@@ -15,7 +15,7 @@ from typing import Any
 
 from cotdistill.errors import NotFound, UnknownName, UsageError
 from cotdistill.studies.artifacts import Artifacts
-from cotdistill.studies.jobs import STATES, Job, JobSpec, Member, Study, StudyDraft, Submission, document, read_document
+from cotdistill.studies.jobs import ANSWERS, STATES, Job, JobSpec, Member, Study, StudyDraft, Submission, document, read_document
 from cotdistill.studies.locks import is_held
 from cotdistill.studies.schema import Database
 
@@ -135,6 +135,14 @@ class Queue:
         with self.database.read() as connection:
             return {row[0]: row[1] for row in connection.execute("SELECT identity, state FROM job")}
 
+    def needs(self) -> dict[str, tuple[str, ...]]:
+        """Identity -> identities of the jobs that it needs, of every job that needs any."""
+        found: dict[str, list[str]] = defaultdict(list)
+        with self.database.read() as connection:
+            for row in connection.execute("SELECT job.identity, need.identity FROM need JOIN job ON job.id = need.job ORDER BY 1, 2"):
+                found[row[0]].append(row[1])
+        return {identity: tuple(needs) for identity, needs in found.items()}
+
     def studies(self) -> list[Study]:
         """Every study, newest first."""
         with self.database.read() as connection:
@@ -196,17 +204,19 @@ class Queue:
                 connection.execute("UPDATE job SET held = 0, request = '' WHERE id = ?", (job,))
 
     def retry(self, job: int) -> None:
-        """Queue a failed or stopped job again, from its start."""
+        """Queue a failed or stopped job again, from its start; or run an imported one here."""
         with self.database.write() as connection:
             row = _row(connection, job)
-            if row["state"] not in ("failed", "stopped"):
-                raise UsageError(f"Run {job} {_TOLD[row['state']]}; only failed and stopped ones can be retried.")
+            if row["kind"] == ANSWERS:
+                raise UsageError(f"Run {job} is made of answers from a file; there is nothing to run.", "Import the file again if it has changed.")
+            if row["state"] not in ("failed", "stopped") and not (row["state"] == "finished" and row["origin"]):
+                raise UsageError(f"Run {job} {_TOLD[row['state']]}; only failed, stopped and imported ones can be retried.")
             self._queue_again(connection, job, afresh=True)
 
     def _queue_again(self, connection: sqlite3.Connection, job: int, *, afresh: bool) -> None:
         if afresh:
             self.resume_path(job).unlink(missing_ok=True)
-            connection.execute("UPDATE job SET progress = '{}', seconds = 0 WHERE id = ?", (job,))
+            connection.execute("UPDATE job SET progress = '{}', seconds = 0, result = NULL WHERE id = ?", (job,))
         connection.execute(
             """
             UPDATE job SET state = 'queued', held = 0, request = '', deaths = 0, crashes = 0, death_step = NULL, error = NULL, finished = NULL
@@ -335,7 +345,7 @@ def _studies(connection: sqlite3.Connection, where: str, values: Sequence[Any]) 
     """
     for row in connection.execute(query, values):
         members[row["study"]].append(Member(row["job"] or 0, row["condition"], row["replicate"], row["role"], row["identity"]))
-    return [Study(r["id"], r["name"], read_document(r["spec"]), r["plan_hash"], r["created"], tuple(members[r["id"]])) for r in rows]
+    return [Study(r["id"], r["name"], read_document(r["spec"]), r["plan_hash"], r["created"], tuple(members[r["id"]]), r["origin"]) for r in rows]
 
 
 def _read(connection: sqlite3.Connection, where: str, values: Sequence[Any]) -> list[Job]:
@@ -343,8 +353,12 @@ def _read(connection: sqlite3.Connection, where: str, values: Sequence[Any]) -> 
     numbers = [row["id"] for row in connection.execute(f"SELECT id FROM job WHERE {where}", values)]
     given = [json.dumps(numbers)]
     rows = {row["id"]: row for row in connection.execute("SELECT * FROM job WHERE id IN (SELECT value FROM json_each(?))", given)}
-    links: dict[int, dict[str, dict[str, str]]] = defaultdict(lambda: {"used": {}, "produced": {}})
-    for row in connection.execute("SELECT job, direction, role, digest FROM link WHERE job IN (SELECT value FROM json_each(?))", given):
+    links: dict[int, dict[str, dict[str, str]]] = defaultdict(lambda: {"used": {}, "produced": {}, "left_out": {}})
+    query = """
+        SELECT job, direction, role, digest FROM link WHERE job IN (SELECT value FROM json_each(:jobs))
+        UNION ALL SELECT job, 'left_out', role, digest FROM left_out WHERE job IN (SELECT value FROM json_each(:jobs))
+    """
+    for row in connection.execute(query, {"jobs": given[0]}):
         links[row["job"]][row["direction"]][row["role"]] = row["digest"]
     waits = _waits(connection) if any(row["state"] == "queued" for row in rows.values()) else {}
     return [Job.from_row(rows[number], links[number], waits.get(number, "")) for number in numbers]

@@ -102,6 +102,17 @@ MIGRATIONS: tuple[str, ...] = (
         changed REAL NOT NULL
     );
     """,
+    # What came from elsewhere: the digest of the file that brought it, and what each run had made that the file did not bring.
+    """
+    ALTER TABLE job ADD COLUMN origin TEXT NOT NULL DEFAULT '';
+    ALTER TABLE study ADD COLUMN origin TEXT NOT NULL DEFAULT '';
+    CREATE TABLE left_out (
+        job INTEGER NOT NULL REFERENCES job (id) ON DELETE CASCADE,
+        role TEXT NOT NULL,
+        digest TEXT NOT NULL,
+        PRIMARY KEY (job, role)
+    ) WITHOUT ROWID;
+    """,
 )
 
 

@@ -40,11 +40,12 @@ class StudySpec:
     baseline: str = param("", "the condition that differences are taken to; empty: label_only, or the first")
     missing_rationale: str = param("exclude", "training rows without a rationale", choices=MISSING)
     budget: str = param("steps", "steps: the same in every condition; tokens: each sees as many tokens as the longest", choices=BUDGETS)
+    answers: str = param("", "the file that the answers of a study come from which was run elsewhere (`runs import`); such a study is never trained")
 
     @property
     def plan_hash(self) -> str:
-        """What is frozen at launch: everything but the name and the title."""
-        return digest({key: value for key, value in plain(self).items() if key not in ("name", "title")})
+        """What is frozen at launch; see `plan_hash_of`."""
+        return plan_hash_of(plain(self))
 
     def parsed(self) -> list[Condition]:
         return [parse(text) for text in self.conditions]
@@ -65,6 +66,11 @@ class StudySpec:
 
     def seeds(self, replicate: int) -> Seeds:
         return Seeds.of_replicate(replicate, self.fixed_seeds)
+
+
+def plan_hash_of(values: Mapping[str, Any]) -> str:
+    """SHA-256 (hex) of a spec's plain form without name and title. What was added later and is not used is left out: old plans keep their hash."""
+    return digest({key: value for key, value in values.items() if key not in ("name", "title") and (key != "answers" or value)})
 
 
 def checked(spec: StudySpec) -> StudySpec:

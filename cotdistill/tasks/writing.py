@@ -86,6 +86,23 @@ def write_task(
         shutil.rmtree(part, ignore_errors=True)
 
 
+def adopt_folder(root: Path, name: str, source: Path, *, newest: bool) -> Task:
+    """Copy a task's folder that was written elsewhere under `<root>/<name>/`, whole or not at all. newest: it is what the name stands for."""
+    home = root / name
+    with disk_in_words(home):
+        home.mkdir(parents=True, exist_ok=True)
+        _sweep(home)
+        part = Path(tempfile.mkdtemp(prefix=".part-", dir=home))
+        try:
+            shutil.copytree(source, part, dirs_exist_ok=True)
+            folder = _put(part, home)
+            if newest:
+                write_note(home / "newest", folder.name)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+    return open_folder(folder)
+
+
 @contextlib.contextmanager
 def disk_in_words(folder: Path) -> Iterator[None]:
     """Turn what the system says of the disk into DiskFull or StoreError."""
