@@ -110,6 +110,8 @@ FINDINGS = Noun(
                 "chance": "accuracy of guessing, or null",
                 "plan_hash": "hash of the plan, frozen at launch",
                 "created": "unix time of the launch, or null",
+                "origin": "digest of the file that the study was imported from; null for one of this store",
+                "imported_runs": "planned runs that were not run in this store",
                 "missing_runs": "planned runs without a result",
                 "margin": "of 'no worse' in points if it was given, else null",
                 "claims": "one entry a claim",

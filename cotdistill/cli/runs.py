@@ -39,6 +39,7 @@ def _document(job: Job) -> dict[str, Any]:
         "finished": job.finished,
         "waits": job.waits or None,
         "error": job.error,
+        "origin": job.origin or None,
     }
 
 
@@ -52,7 +53,10 @@ def list_(arguments: argparse.Namespace) -> Result:
         [
             run["id"],
             run["label"],
-            run["state"] + (", paused" if run["held"] else "") + (f" ({run['waits']})" if run["waits"] else ""),
+            run["state"]
+            + (", paused" if run["held"] else "")
+            + (", imported" if run["origin"] else "")
+            + (f" ({run['waits']})" if run["waits"] else ""),
             _progress(run),
             percent(run["accuracy"]) if run["accuracy"] is not None else None,
             duration(run["seconds"]) if run["seconds"] else None,
@@ -75,7 +79,10 @@ def _progress(run: dict[str, Any]) -> str | None:
 
 def show(arguments: argparse.Namespace) -> Result:
     job = Store.open().queue.job(arguments.run)
-    document = {**_document(job), "config": dict(job.config), "result": job.result, "produced": dict(job.produced), "used": dict(job.used)}
+    document = {
+        **_document(job), "config": dict(job.config), "result": job.result, "produced": dict(job.produced), "used": dict(job.used),
+        "left_out": dict(job.left_out),
+    }  # fmt: skip
     lines = [f"{key.replace('_', ' ')}: {_told(value)}" for key, value in document.items() if value not in (None, {}, "") and key != "error"]
     if job.error:
         lines += ["", f"{job.error['kind']}: {printable(job.error['message'])}", printable(job.error.get("hint") or "")]
@@ -92,7 +99,8 @@ def log(arguments: argparse.Namespace) -> Result:
     attempt = arguments.attempt or job.attempt
     path = store.queue.log_path(job.id, attempt)
     if not path.is_file():
-        told = f"Attempts so far: {job.attempt}." if job.attempt else "It has not started yet."
+        never = "It was imported: its log stayed where it ran." if job.origin else "It has not started yet."
+        told = f"Attempts so far: {job.attempt}." if job.attempt else never
         raise NotFound(f"Run {job.id} has no log of attempt {attempt}.", told)
     text = store.queue.log(job.id, attempt)
     return Result({"id": job.id, "attempt": attempt, "path": str(path), "text": text}, text.rstrip())
@@ -172,6 +180,7 @@ _RUN = {
     "finished": "unix time, or null",
     "waits": "why it cannot start before a person does something, or null",
     "error": "kind, message, hint and traceback of a failure, or null",
+    "origin": "digest of the file that it was imported from; null for a run of this store",
 }
 _DONE = {"done": "the verb", "ids": "numbers of the runs"}
 
@@ -191,6 +200,7 @@ NOUN = Noun(
                 "result": "what came out, or null",
                 "produced": "role and digest of each artefact",
                 "used": "what it was made from",
+                "left_out": "role and digest of what an imported run had made and its file did not bring",
             },
             _one,
         ),
@@ -230,7 +240,7 @@ NOUN = Noun(
         Command(
             "runs",
             "retry",
-            "queue failed or stopped runs again, from their start",
+            "queue failed or stopped runs again, from their start; run imported ones here",
             _each("retry", "queued again", lambda s, i: s.queue.retry(i), starts=True),
             _DONE,
             _several,

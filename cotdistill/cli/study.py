@@ -72,7 +72,7 @@ def list_(arguments: argparse.Namespace) -> Result:
     if arguments.tag:
         document = [study for study in document if set(arguments.tag) <= set(study["tags"])]
     rows = [
-        [s["id"], s["name"], s["task"], s["student"], f"{s['finished']} of {s['runs']}", s["failed"] or "", ago(s["created"]), ", ".join(s["tags"])]
+        [s["id"], s["name"], s["task"], s["student"], f"{s['finished']} of {s['runs']}", s["failed"] or "", _launched(s), ", ".join(s["tags"])]
         for s in document
     ]
     text = table(["study", "name", "task", "student", "finished", "failed", "launched", "tags"], rows, right=("study", "failed"))
@@ -90,9 +90,14 @@ def _listed(study: Study, states: dict[int, str], said: Remark) -> dict[str, Any
         "created": study.created,
         "plan_hash": study.plan_hash,
         "tags": list(said.tags),
+        "origin": study.origin or None,
         "runs": len(runs),
         **{state: runs.count(state) for state in ("finished", "failed", "stopped", "running", "queued")},
     }
+
+
+def _launched(study: Mapping[str, Any]) -> str:
+    return ago(study["created"]) + (", elsewhere" if study["origin"] else "")
 
 
 def show(arguments: argparse.Namespace) -> Result:
@@ -308,6 +313,7 @@ NOUN = Noun(
                 "created": "unix time of the launch",
                 "plan_hash": "hash of the plan",
                 "tags": "what people tagged it with",
+                "origin": "digest of the file that it was imported from; null for one of this store",
                 "runs": "planned runs",
                 **{state: f"runs that are {state}" for state in ("finished", "failed", "stopped", "running", "queued")},
             },

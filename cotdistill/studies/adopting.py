@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import pandas as pd
 
 from cotdistill.errors import UsageError
 from cotdistill.studies.archive_content import ArchivedJob, ArchivedStudy
-from cotdistill.studies.jobs import ANSWERS, Job, document, read_document
+from cotdistill.studies.jobs import ANSWERS, Job, document
 from cotdistill.studies.store import Store
 
 # What two runs of one identity must agree in to count as the same result.
@@ -22,12 +23,14 @@ COLUMNS = ["id", "cluster", "mode", "answer", "predicted", "correct", "margin", 
 @dataclass(frozen=True)
 class Standing:
     """How a study meets what is here already: identities of jobs that are new, that are here without a result and get one, and that are reused;
-    more: reused ones that have finished here and not there. study: number of the same study, if it is here."""
+    more: reused ones that have finished here and not there. filled: by identity, digests by role of what imported ones lack here and the study has.
+    study: number of the same study, if it is here."""
 
     new: tuple[str, ...]
     completed: tuple[str, ...]
     reused: tuple[str, ...]
     more: tuple[str, ...]
+    filled: Mapping[str, Mapping[str, str]]
     study: int | None
     states: Mapping[str, str]
 
@@ -54,6 +57,7 @@ def standing(store: Store, study: ArchivedStudy, table: Callable[[str], pd.DataF
         completed=tuple(identity for identity in here if identity in done - finished),
         reused=tuple(identity for identity in here if identity in finished or identity not in done),
         more=tuple(sorted(finished - done)),
+        filled={job.identity: _lacking(job, here[job.identity]) for job in study.jobs if job.identity in here},
         study=number,
         states={identity: job.state for identity, job in here.items()},
     )
@@ -74,8 +78,8 @@ def record(store: Store, study: ArchivedStudy, seen: Standing, origin: str) -> i
                 _insert(connection, job, place, job.origin or origin)
             elif job.identity in seen.completed:
                 _complete(connection, job, here[job.identity].id, job.origin or origin)
-            else:
-                _fill(connection, job, here[job.identity])
+            for role, digest in seen.filled.get(job.identity, {}).items():
+                _fill(connection, here[job.identity].id, role, digest)
         number = seen.study if seen.study is not None else _insert_study(connection, study, origin)
     for identity in seen.completed:
         store.queue.resume_path(here[identity].id).unlink(missing_ok=True)
@@ -112,13 +116,12 @@ def _differs(store: Store, theirs: ArchivedJob, mine: Job, table: Callable[[str]
         return True
     if held == mine.produced.get("predictions"):
         return False
-    one, other = (_plain(frame) for frame in (store.artifacts.table(mine.produced["predictions"]), table(held)))
-    return one != other
+    return _rows(store.artifacts.table(mine.produced["predictions"])) != _rows(table(held))
 
 
-def _plain(table: pd.DataFrame) -> list[Any]:
-    table = table[COLUMNS].assign(probabilities=[tuple(row) for row in table["probabilities"]])
-    return sorted(table.itertuples(index=False, name=None))
+def _rows(table: pd.DataFrame) -> list[tuple[Any, ...]]:
+    told: list[list[Any]] = [[tuple(row) for row in table[name]] if name == "probabilities" else table[name].tolist() for name in COLUMNS]
+    return sorted(zip(*told, strict=True))
 
 
 def _insert(connection: sqlite3.Connection, job: ArchivedJob, place: float, origin: str) -> None:
@@ -152,12 +155,14 @@ def _complete(connection: sqlite3.Connection, job: ArchivedJob, number: int, ori
     _link(connection, job, number)
 
 
-def _fill(connection: sqlite3.Connection, job: ArchivedJob, mine: Job) -> None:
+def _lacking(theirs: ArchivedJob, mine: Job) -> dict[str, str]:
+    return {role: product.held for role, product in theirs.produced.items() if product.held is not None and mine.left_out.get(role) == product.held}
+
+
+def _fill(connection: sqlite3.Connection, number: int, role: str, digest: str) -> None:
     """An imported job gets what an earlier archive of it had left out."""
-    for role, product in job.produced.items():
-        if product.held is not None and mine.left_out.get(role) == product.held:
-            connection.execute("DELETE FROM left_out WHERE job = ? AND role = ?", (mine.id, role))
-            connection.execute("INSERT OR REPLACE INTO link VALUES (?, 'produced', ?, ?)", (mine.id, role, product.held))
+    connection.execute("DELETE FROM left_out WHERE job = ? AND role = ?", (number, role))
+    connection.execute("INSERT OR REPLACE INTO link VALUES (?, 'produced', ?, ?)", (number, role, digest))
 
 
 def _link(connection: sqlite3.Connection, job: ArchivedJob, number: int) -> None:
@@ -175,6 +180,9 @@ def _insert_study(connection: sqlite3.Connection, study: ArchivedStudy, origin: 
     )
     number = int(cursor.lastrowid or 0)
     connection.executemany("INSERT INTO member VALUES (?, ?, ?, ?, ?, ?)", [(number, place, *member) for place, member in enumerate(study.members)])
+    if said := study.remark:
+        values = (number, said.note, json.dumps(said.tags, ensure_ascii=False), said.baseline, said.changed)
+        connection.execute("INSERT INTO remark VALUES (?, ?, ?, ?, ?)", values)
     return number
 
 

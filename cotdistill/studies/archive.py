@@ -2,7 +2,7 @@
 
 FILE.cotdistill.zip holds
   manifest.json               format, version, who wrote it, name, size and SHA-256 of every other member, and a digest over all of that
-  study.json                  name, settings, plan hash, time of launch, planned runs
+  study.json                  name, settings, plan hash, time of launch, planned runs, what people said of it
   jobs.json                   every job of it: config, identity, state, result or failure, needs, digests of what it used and made
   artifacts/SHA256.SUFFIX     predictions, curves, selections and looks; weights where they are asked for
   tasks/NAME/DIGEST/FILE      the tasks, unless texts are left out
@@ -25,10 +25,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import cotdistill
-from cotdistill.config import canonical_json, digest
+from cotdistill.config import canonical_json, digest, plain
 from cotdistill.errors import DataError, NotFound, StoreError, UsageError
 from cotdistill.studies.artifacts import hash_file
 from cotdistill.studies.jobs import ANSWERS, Job, Study
+from cotdistill.studies.remarks import Remark, remark
 from cotdistill.studies.store import Store
 from cotdistill.tasks.carrying import files_of, version_of
 
@@ -113,7 +114,7 @@ def export_study(store: Store, which: int | str, out: Path, *, weights: bool = F
     if study.missing:
         gathered.left_out.append(f"{len(study.missing)} planned runs that were deleted")
     artifacts = sum(name.startswith("artifacts/") for name in gathered.members)
-    gathered.add(STUDY, canonical_json(_study(study)).encode())
+    gathered.add(STUDY, canonical_json(_study(study, remark(store, study.id))).encode())
     gathered.add(JOBS, canonical_json(sorted(records, key=lambda record: str(record["identity"]))).encode())
     members = [gathered.members[name] for name in sorted(gathered.members)]
     manifest = manifest_of(study, members, weights=weights, texts=texts)
@@ -160,9 +161,10 @@ def _jobs(store: Store, study: Study, *, looks: bool) -> list[tuple[Job, tuple[s
     return [(job, needs.get(job.identity, ())) for job in found.values()]
 
 
-def _study(study: Study) -> dict[str, Any]:
+def _study(study: Study, said: Remark) -> dict[str, Any]:
     members = [[m.identity, m.condition, m.replicate, m.role] for m in study.members]
-    return {"name": study.name, "spec": study.spec, "plan_hash": study.plan_hash, "created": study.created, "members": members}
+    told = {"name": study.name, "spec": study.spec, "plan_hash": study.plan_hash, "created": study.created, "members": members}
+    return {**told, "remark": plain(said) if said.changed else None}
 
 
 def _record(store: Store, job: Job, needs: Sequence[str], gathered: _Gathered, *, weights: bool, texts: bool) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What an archive from elsewhere says of a study, read with every value checked: identities are derived again, tables are opened, accuracies counted."""
+"""What an archive from elsewhere says of a study, every value checked: identities are derived again, tables opened, accuracies counted."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from cotdistill.studies.archive_file import AGAIN, ArchiveFile
 from cotdistill.studies.inputs import SelectConfig
 from cotdistill.studies.jobs import ANSWERS, identity_of
 from cotdistill.studies.looks import AttributeConfig, FaithfulnessConfig, InfluenceConfig
+from cotdistill.studies.remarks import LONGEST_NOTE, Remark, checked_tags
 from cotdistill.studies.study import StudySpec, plan_hash_of, spec_from_mapping
 
 # Bytes that a table may have in memory.
@@ -104,6 +105,7 @@ class ArchivedStudy:
     created: float
     members: tuple[tuple[str, str, int, str], ...]
     jobs: tuple[ArchivedJob, ...]
+    remark: Remark | None = None
 
 
 def content(archive: ArchiveFile) -> ArchivedStudy:
@@ -111,7 +113,7 @@ def content(archive: ArchiveFile) -> ArchivedStudy:
     archive.check()
     jobs = tuple(_job(row, f"{JOBS}, job {number}") for number, row in enumerate(_list(archive.document(JOBS), JOBS)))
     study = _study(archive.document(STUDY), jobs)
-    artifacts = {name.removeprefix("artifacts/") for name in archive.members if name.startswith("artifacts/")}
+    artifacts = set(archive.artifacts)
     wanted = {f"{p.held}.{p.suffix}" for job in jobs for p in job.produced.values() if p.held}
     if odd := sorted(artifacts ^ wanted):
         raise _bad(f"artifacts/{odd[0]} is {'not in the archive, though a job names it' if odd[0] in wanted else 'named by no job'}")
@@ -148,7 +150,21 @@ def _study(told: Any, jobs: Sequence[ArchivedJob]) -> ArchivedStudy:
     runs = [(condition, replicate) for _, condition, replicate, role in members if role == "run"]
     if not runs or len(set(runs)) != len(runs):
         raise _bad("the study has no planned run, or one of them twice")
-    return ArchivedStudy(name, spec, plain_spec, plan_hash, _number(row, "created", STUDY), members, tuple(jobs))
+    said = _remark(row["remark"], {condition for condition, _ in runs}) if row.get("remark") is not None else None
+    return ArchivedStudy(name, spec, plain_spec, plan_hash, _number(row, "created", STUDY), members, tuple(jobs), said)
+
+
+def _remark(told: Any, conditions: set[str]) -> Remark:
+    where = f"{STUDY}, remark"
+    row = _mapping(told, where)
+    note, tags, baseline = _text(row, "note", where), _list(row.get("tags"), where), _text(row, "baseline", where)
+    try:
+        fits = all(isinstance(tag, str) for tag in tags) and list(checked_tags(tags)) == tags and len(note) <= LONGEST_NOTE
+    except CotdistillError:
+        fits = False
+    if not fits or (baseline and baseline not in conditions):
+        raise _bad(f"{where}: the note, the tags or the baseline is not what it should be")
+    return Remark(note, tuple(tags), baseline, _number(row, "changed", where))
 
 
 def _member(told: Any, jobs: Mapping[str, ArchivedJob]) -> tuple[str, str, int, str]:

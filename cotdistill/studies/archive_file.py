@@ -56,8 +56,10 @@ class ArchiveFile:
         """Bytes of all members, unpacked."""
         return sum(self._infos[name].file_size for name in self.members)
 
-    def size_of(self, name: str) -> int:
-        return self._infos[name].file_size
+    @property
+    def artifacts(self) -> list[str]:
+        """SHA256.SUFFIX of every artefact."""
+        return [name.removeprefix("artifacts/") for name in self.members if name.startswith("artifacts/")]
 
     def check(self) -> None:
         """Read every member once and hold it against its digest; BadArchive for the first that differs."""

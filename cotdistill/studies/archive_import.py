@@ -58,7 +58,7 @@ def import_study(
         number = None
         if not dry_run:
             progress(0.5, "copying")
-            _copy(store, archive, progress)
+            _copy(store, archive, _wanted(study, seen), progress)
             for task, digest, folder in tasks:
                 adopt(store.tasks_root, task, digest, folder)
             number = record(store, study, seen, archive.digest)
@@ -107,13 +107,20 @@ def _predictions(archive: ArchiveFile, digest: str) -> pd.DataFrame:
     return pd.read_parquet(io.BytesIO(archive.read(f"artifacts/{digest}.parquet", LARGEST_TABLE)))
 
 
-def _copy(store: Store, archive: ArchiveFile, progress: Callable[[float, str], None]) -> None:
+def _wanted(study: ArchivedStudy, seen: Standing) -> set[str]:
+    """Digests of the artefacts that the rows will name: those of jobs that are new or completed here, and what an earlier archive had left out."""
+    brought = {*seen.new, *seen.completed}
+    held = {p.held for job in study.jobs if job.identity in brought for p in job.produced.values() if p.held}
+    return held | {digest for roles in seen.filled.values() for digest in roles.values()}
+
+
+def _copy(store: Store, archive: ArchiveFile, wanted: set[str], progress: Callable[[float, str], None]) -> None:
     """The artefacts into the store; those that this import brought are taken back if there is no room for all."""
     if archive.size > shutil.disk_usage(store.home).free:
         raise DiskFull(
             f"The archive unpacks to {archive.size >> 20:,} MiB; the disk of {store.home} has less.", "Free some room; nothing was changed."
         )
-    names = [member for member in archive.members if member.startswith("artifacts/")]
+    names = [f"artifacts/{name}" for name in archive.artifacts if name.partition(".")[0] in wanted]
     brought: list[str] = []
     try:
         for number, member in enumerate(names):
@@ -133,7 +140,8 @@ def _told(study: ArchivedStudy, seen: Standing) -> list[str]:
         told.append(f"The study {study.name!r} is here already.")
     if seen.more:
         told.append(f"{len(seen.more)} of its jobs have finished here and not in the archive: they count here.")
-    if any(product.held is None for job in study.jobs for product in job.produced.values()):
+    brought = {*seen.new, *seen.completed}
+    if any(product.held is None for job in study.jobs if job.identity in brought for product in job.produced.values()):
         told.append("The students' weights are not in the archive: nobody can look inside them here, unless they are trained again (runs retry).")
     unfinished = sum(job.state != "finished" for job in study.jobs)
     if unfinished:

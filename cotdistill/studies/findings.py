@@ -13,6 +13,7 @@ from cotdistill.statistics.intervals import Interval
 from cotdistill.statistics.verdicts import CANNOT, PROVISIONAL, word
 from cotdistill.studies import claims, results
 from cotdistill.studies.claims import Compared, Verdict
+from cotdistill.studies.jobs import Study
 from cotdistill.studies.store import Store
 from cotdistill.studies.study import STUDIES, spec_from_mapping
 from cotdistill.tasks.catalog import TASKS
@@ -68,6 +69,8 @@ def findings(store: Store, which: int | str, margin: float | None = None) -> dic
         "chance": next((s.chance for s in summaries.values() if s.chance is not None), None),
         "plan_hash": study.plan_hash,
         "created": study.created,
+        "origin": study.origin or None,
+        "imported_runs": _imported(store, study),
         "missing_runs": missing,
         "margin": margin,
         "claims": [_claim(store, study.id, verdict, summaries) for verdict in verdicts],
@@ -79,6 +82,12 @@ def findings(store: Store, which: int | str, margin: float | None = None) -> dic
             for s in summaries.values()
         ],
     }  # fmt: skip
+
+
+def _imported(store: Store, study: Study) -> int:
+    """How many of a study's planned runs were not run here."""
+    elsewhere = {job.id for job in store.queue.jobs(study=study.id) if job.origin}
+    return sum(member.role == "run" and member.job_id in elsewhere for member in study.members)
 
 
 def _claim(store: Store, study: int, verdict: Verdict, summaries: dict[str, results.ConditionSummary]) -> dict[str, Any]:
@@ -187,6 +196,8 @@ def _not_run(name: str) -> dict[str, Any]:
         "chance": None,
         "plan_hash": spec.plan_hash,
         "created": None,
+        "origin": None,
+        "imported_runs": 0,
         "missing_runs": len(spec.conditions) * spec.replicates,
         "margin": None,
         "claims": asked,

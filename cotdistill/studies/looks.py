@@ -16,6 +16,7 @@ from cotdistill.saliency.settings import SHARES, AttributionSettings, checked_sh
 from cotdistill.saliency.targets import parse_target
 from cotdistill.studies.jobs import Job, JobSpec
 from cotdistill.studies.store import Store
+from cotdistill.tasks.carrying import version_of
 from cotdistill.tasks.catalog import open_task
 from cotdistill.tasks.example import Example
 from cotdistill.tasks.task import SPLITS, Task
@@ -80,6 +81,11 @@ def checkpoints(job: Job) -> list[str]:
 def checked_checkpoint(job: Job, share: str) -> str:
     """A recorded share, however it is written ("1.0" is "1"); UnknownName lists those that are recorded."""
     known = checkpoints(job)
+    if not known and job.origin:
+        raise NotFound(
+            f"Run {job.id} was imported without its weights, so nobody can look inside it here.",
+            f"Ask for an archive with weights (study export --weights), or train it here: python -m cotdistill runs retry {job.id}",
+        )
     with contextlib.suppress(ValueError):
         share = f"{float(share):g}"
     if share not in known:
@@ -90,6 +96,8 @@ def checked_checkpoint(job: Job, share: str) -> str:
 def task_of(store: Store, job: Job) -> Task:
     """The task that a run was trained on, in the version it was trained on."""
     run = RunConfig.from_plain(job.config)
+    if known := version_of(store.tasks_root, run.task, run.task_digest):
+        return known
     task = open_task(store.tasks_root, run.task, world=run.seeds.world, settings=run.task_settings or None)
     if task.digest != run.task_digest:
         task = open_task(store.tasks_root, f"{run.task}@{run.task_digest}")

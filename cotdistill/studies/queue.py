@@ -210,7 +210,7 @@ class Queue:
             if row["kind"] == ANSWERS:
                 raise UsageError(f"Run {job} is made of answers from a file; there is nothing to run.", "Import the file again if it has changed.")
             if row["state"] not in ("failed", "stopped") and not (row["state"] == "finished" and row["origin"]):
-                raise UsageError(f"Run {job} {_TOLD[row['state']]}; only failed, stopped and imported ones can be retried.")
+                raise UsageError(f"Run {job} {_TOLD[row['state']]}; only failed and stopped ones, and those that were imported, can be retried.")
             self._queue_again(connection, job, afresh=True)
 
     def _queue_again(self, connection: sqlite3.Connection, job: int, *, afresh: bool) -> None:

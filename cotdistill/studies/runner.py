@@ -103,7 +103,8 @@ class JobContext:
         """An artefact of another job, named by that job's identity; NotFound if it is not there."""
         job = self.store.queue.job(identity)
         if role not in job.produced:
-            raise NotFound(f"Run {job.id} has made no {role!r}.", f"Retry it: python -m cotdistill runs retry {job.id}")
+            told = "was imported without its" if job.origin else "has made no"
+            raise NotFound(f"Run {job.id} {told} {role!r}.", f"Retry it: python -m cotdistill runs retry {job.id}")
         return self.store.artifacts.path(job.produced[role])
 
     def report(self, step: int, total: int, **values: float | int | str | None) -> None:

@@ -47,6 +47,8 @@ def setting(document: dict[str, Any]) -> str:
         told.append(plural(document["worlds"], "artificial world"))
     if document["test_is"]:
         told.append(f"test: {document['test_is']}")
+    if document["imported_runs"]:
+        told.append(f"{plural(document['imported_runs'], 'run')} imported ({str(document['origin'] or 'by another study')[:16]})")
     return "; ".join(told)
 
 

@@ -196,7 +196,7 @@ def _told(job: Job) -> str:
     if isinstance(result.get("accuracy"), (int, float)):
         told.append(f"accuracy {percent(float(result['accuracy']))}")
     if job.state == "finished":
-        told += [duration(job.seconds), ago(job.finished)]
+        told += [duration(job.seconds), ago(job.finished), *(["imported"] if job.origin else [])]
     elif job.estimate:
         told.append(f"about {duration(job.estimate)}")
     told += [job.waits] if job.waits else []
