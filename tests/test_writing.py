@@ -64,7 +64,7 @@ def test_a_damaged_task_is_healed_by_writing_it_again(tmp_path):
 
 
 @pytest.mark.parametrize(("code", "kind"), [(errno.ENOSPC, DiskFull), (errno.EDQUOT, DiskFull), (errno.EROFS, StoreError)])
-@pytest.mark.parametrize("step", ["_tokenizers", "_put", "folder_digest", "write_note"])
+@pytest.mark.parametrize("step", ["train_tokenizers", "_put", "folder_digest", "write_note"])
 def test_an_error_of_the_disk_at_any_step_is_told_in_words_and_the_older_version_stays(tmp_path, monkeypatch, code, kind, step):
     before = write(tmp_path)
 
