@@ -91,7 +91,7 @@ def adopt_folder(root: Path, name: str, source: Path, *, newest: bool) -> Task:
     home = root / name
     with disk_in_words(home):
         home.mkdir(parents=True, exist_ok=True)
-        _sweep(home)
+        sweep(home)
         part = Path(tempfile.mkdtemp(prefix=".part-", dir=home))
         try:
             shutil.copytree(source, part, dirs_exist_ok=True)
