@@ -1,9 +1,12 @@
 """Findings as one document, as files that others open, and a study as data frames."""
 
 import csv
+import dataclasses
 import io
 import json
+import os
 import re
+import signal
 
 import pytest
 
@@ -15,8 +18,13 @@ from cotdistill.studies.planning import launch, plan
 from cotdistill.studies.runner import work
 from cotdistill.studies.store import Store
 from cotdistill.studies.study import study_spec
-from cotdistill.views.publishing import claim_title, html_page, published, tables
+from cotdistill.studies.supervisor import stop_all
+from cotdistill.views.publishing import claim_title, extended_told, figures_page, html_page, published, tables
+from tests import test_browser
 from tests.terminal import check_keys, speaker
+from tests.test_browser import free_port, page, serve
+
+__all__ = ["page"]
 
 SPEC = {
     "name": "found",
@@ -130,6 +138,115 @@ def test_markdown_and_latex_hold_every_claim(store):
     for claim in document["claims"]:
         assert claim["title"].split(",")[0] in published(document, "md").replace("\\", "")
     assert published(document, "tex").count("\\begin{table}") == 4
+
+
+def test_the_claims_of_every_study_stand_in_one_table(say, store):
+    said = say("verdicts --json")
+    check_keys("verdicts", said.document)
+    (one,) = said.document
+    document = findings(store, "found")
+    assert [c["word"] for c in one["claims"]] == [c["word"] for c in document["claims"]]
+    first = document["claims"][0]["comparisons"][0]
+    assert {name: one["claims"][0][name] for name in ("points", "low", "high")} == {name: first[name] for name in ("points", "low", "high")}
+    assert (one["status"], one["finished"], one["planned"], one["student"]) == ("done", 14, 14, "nano")
+    assert "on label only" in say("verdicts").out
+
+
+def test_replicates_that_are_added_after_results_were_seen_are_said_to_be_so(store, tmp_path):
+    assert findings(store, "found")["extended"] is None
+    more = study_spec(None, {**SPEC, "name": "more", "replicates": 3})
+    store.queue.set_paused(True)
+    launch(store, plan(store, more))
+    # Other steps are another plan, and a first launch of it extends nothing.
+    other = dataclasses.replace(more, name="other", training=dataclasses.replace(more.training, steps=3))
+    launch(store, plan(store, other))
+    document = findings(store, "more")
+    assert document["extended"] == {"id": 1, "replicates": 2}
+    assert extended_told(document) == "Extended after looking: 2 replicates had been run, and could be seen, when 3 were planned."
+    assert extended_told(document) in html_page(document) and "Extended after looking" in published(document, "md")
+    assert findings(store, "other")["extended"] is None and extended_told(findings(store, "found")) == ""
+    for job in store.queue.jobs(state="queued"):
+        store.queue.delete(job.id)
+    with store.queue.database.write() as connection:
+        connection.execute("DELETE FROM study WHERE name <> 'found'")
+    store.queue.set_paused(False)
+
+
+@pytest.fixture
+def server(home):
+    port = free_port()
+    process = serve(home, port)
+    yield f"http://localhost:{port}"
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    stop_all(Store.open(home))
+
+
+@test_browser.pytestmark
+def test_the_claims_are_walked_through_by_arrow_keys_and_a_link_restores_the_screen(server, page, store):
+    document = findings(store, "found")
+    page.goto(f"{server}/Findings?study=found")
+    page.get_by_role("button", name="Present").click()
+    for number, claim in enumerate(document["claims"], 1):
+        page.get_by_text(claim["title"], exact=True).wait_for()
+        page.get_by_text(claim["word"], exact=True).first.wait_for()
+        page.get_by_text(f"{number} of 3").wait_for()
+        assert page.get_by_test_id("stSidebarNavLink").count() == 0 and page.get_by_role("link", name="Compare").count() == 0
+        if number < 3:
+            page.keyboard.press("ArrowRight")
+    assert "present=3" in page.url
+    page.reload()
+    page.get_by_text("3 of 3").wait_for()
+    page.keyboard.press("ArrowLeft")
+    page.get_by_text("2 of 3").wait_for()
+    page.keyboard.press("Escape")
+    page.get_by_role("heading", name="Findings").wait_for()
+    assert "present" not in page.url
+
+
+@test_browser.pytestmark
+def test_the_page_and_its_download_show_the_numbers_of_the_document(server, page, store, tmp_path):
+    document = findings(store, "found")
+    page.goto(f"{server}/Findings?study=found")
+    page.get_by_text("Every condition").wait_for()
+    for comparison in document["claims"][0]["comparisons"]:
+        sign = "+" if comparison["points"] > 0 else "−"
+        page.get_by_text(f"{sign}{abs(comparison['points']):.1f}").first.wait_for()
+    page.get_by_role("button", name="Export").click()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="One HTML page that opens offline").click()
+    saved = tmp_path / "findings.html"
+    download.value.save_as(saved)
+    held = re.search(r'<script type="application/json" id="findings">(.*?)</script>', saved.read_text(), re.DOTALL).group(1)
+    assert json.loads(held) == json.loads(json.dumps(document))
+    page.keyboard.press("Escape")
+    figure = page.locator(".js-plotly-plot").first
+    figure.hover()
+    with page.expect_download() as picture:
+        figure.locator(".modebar-btn[data-title*='ownload']").first.click()
+    picture.value.save_as(tmp_path / "figure.svg")
+    assert picture.value.suggested_filename == "cotdistill-claim1.svg" and (tmp_path / "figure.svg").read_text().startswith("<svg")
+
+
+@test_browser.pytestmark
+def test_the_exported_page_draws_its_figures_without_a_network_and_fetches_nothing(page, store, tmp_path):
+    asked = []
+    page.context.set_offline(True)
+    page.on("request", lambda request: asked.append(request.url))
+    for name, text in (("findings", html_page(findings(store, "found"))), ("figures", figures_page([(_figure(), "a <b>caption</b>")], "All"))):
+        file = tmp_path / f"{name}.html"
+        file.write_text(text)
+        page.goto(file.as_uri())
+        page.locator(".js-plotly-plot .main-svg").first.wait_for()
+        assert page.locator(".js-plotly-plot").count() == {"findings": 2, "figures": 1}[name]
+        assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
+    page.get_by_text("a <b>caption</b>").wait_for()
+
+
+def _figure():
+    from cotdistill.views import figures
+
+    return figures.bars({"<i>a</i>": 2, "b": 1}, "Counts", "how many")
 
 
 def test_a_study_is_read_as_data_frames(home):

@@ -44,7 +44,7 @@ NOUNS: dict[str, Noun] = {
     noun.name: noun
     for noun in (
         tasks.NOUN, students.NOUN, conditions.NOUN, preview.NOUN, study.NOUN, runs.NOUN, queue.NOUN, compare.NOUN,
-        findings.FINDINGS, findings.REPORT, attribute.NOUN, influence.NOUN,
+        findings.FINDINGS, findings.VERDICTS, findings.REPORT, attribute.NOUN, influence.NOUN,
         faithfulness.NOUN, faithfulness.STABILITY, keytokens.NOUN, worker.NOUN, verify.NOUN, doctor.NOUN, app.NOUN,
     )
 }  # fmt: skip

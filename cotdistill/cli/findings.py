@@ -11,8 +11,9 @@ from cotdistill.cli.command import Command, Noun, Result
 from cotdistill.cli.output import table
 from cotdistill.errors import UsageError
 from cotdistill.studies.findings import findings
+from cotdistill.studies.overview import overview
 from cotdistill.studies.store import Store
-from cotdistill.views.publishing import FORMS, published, setting, tables
+from cotdistill.views.publishing import FORMS, extended_told, published, setting, tables, verdict_rows
 from cotdistill.views.wording import plural
 
 
@@ -21,11 +22,20 @@ def tell(arguments: argparse.Namespace) -> Result:
     lines = [str(document["title"] or document["name"]), setting(document)]
     if document["missing_runs"]:
         lines.append(f"! Provisional: {plural(document['missing_runs'], 'planned run')} still missing.")
+    if extended := extended_told(document):
+        lines.append(f"! {extended}")
     for claim, one in zip(document["claims"], tables(document), strict=False):
         lines += ["", f"{claim['id']}. {claim['title']}: {claim['word']}"]
         lines += [f"   {text}" for text in (claim["budget"], claim["change"]) if text]
         lines += ["", table(list(one.columns), [list(row) for row in one.rows], right=one.right)]
     return Result(document, "\n".join(lines))
+
+
+def every(arguments: argparse.Namespace) -> Result:
+    document = overview(Store.open())
+    head, rows = verdict_rows(document)
+    text = table(head, rows) if rows else "No study has a finished run yet. The first: python -m cotdistill study run starter --wait"
+    return Result(document, text)
 
 
 def write(arguments: argparse.Namespace) -> Result:
@@ -113,6 +123,9 @@ FINDINGS = Noun(
                 "origin": "digest of the file that the study was imported from; null for one of this store",
                 "imported_runs": "planned runs that were not run in this store",
                 "missing_runs": "planned runs without a result",
+                "extended": "the earlier launch whose results had been seen when this one was given more replicates, or null",
+                "extended.id": "its number",
+                "extended.replicates": "its replicates",
                 "margin": "of 'no worse' in points if it was given, else null",
                 "claims": "one entry a claim",
                 "claims[].id": "its number",
@@ -152,6 +165,41 @@ FINDINGS = Noun(
                 "conditions[].tokens": "training tokens of a run, mean, or null",
             },
             _arguments,
+        ),
+    ),
+)
+
+VERDICTS = Noun(
+    "verdicts",
+    "the claims in every study",
+    (
+        Command(
+            "verdicts",
+            "",
+            "what the latest study of every name says of the three claims: several tasks and students in one table",
+            every,
+            {
+                "id": "number of the study",
+                "name": "name",
+                "task": "task",
+                "artificial": "whether the task is made by code",
+                "student": "student",
+                "source": "whose rationales; null: the task's default",
+                "replicates": "replicates planned",
+                "steps": "optimiser steps of a run",
+                "status": "done, or provisional (runs are missing)",
+                "finished": "runs finished",
+                "planned": "runs planned",
+                "claims": "one entry a claim",
+                "claims[].id": "its number",
+                "claims[].word": "holds, fails, not shown, provisional, or cannot be asked here",
+                "claims[].first": "its first comparison: the condition",
+                "claims[].second": "what it is held against",
+                "claims[].points": "their difference in points, or null",
+                "claims[].low": "lower end of the 95 % interval, or null",
+                "claims[].high": "upper end, or null",
+            },
+            listed=True,
         ),
     ),
 )

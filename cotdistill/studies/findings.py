@@ -13,6 +13,7 @@ from cotdistill.statistics.intervals import Interval
 from cotdistill.statistics.verdicts import CANNOT, PROVISIONAL, word
 from cotdistill.studies import claims, results
 from cotdistill.studies.claims import Compared, Verdict
+from cotdistill.studies.extension import extended
 from cotdistill.studies.jobs import Study
 from cotdistill.studies.store import Store
 from cotdistill.studies.study import STUDIES, spec_from_mapping
@@ -72,6 +73,7 @@ def findings(store: Store, which: int | str, margin: float | None = None) -> dic
         "origin": study.origin or None,
         "imported_runs": _imported(store, study),
         "missing_runs": missing,
+        "extended": extended(store, study),
         "margin": margin,
         "claims": [_claim(store, study.id, verdict, summaries) for verdict in verdicts],
         "conditions": [
@@ -199,6 +201,7 @@ def _not_run(name: str) -> dict[str, Any]:
         "origin": None,
         "imported_runs": 0,
         "missing_runs": len(spec.conditions) * spec.replicates,
+        "extended": None,
         "margin": None,
         "claims": asked,
         "conditions": [],

@@ -32,15 +32,14 @@ def accuracy(store: Store, study: Study, summaries: Sequence[results.ConditionSu
         st.caption("The first accuracy appears with the first finished run.")
         return
     chance = next((s.chance for s in summaries if s.chance is not None), None)
-    frame.chart(figures.accuracy(rows, chance, report.accuracy_title(rows, chance)), "accuracy")
     first = next(s for s in summaries if s.finished)
     each = " of each world" if (spec_from_mapping(study.spec).worlds or 1) > 1 else ""
-    st.caption(
-        plain_markdown(
-            f"{first.items:,} test questions in {plural(first.clusters, 'cluster')}{each}. {report.rows_told(store, study)} "
-            "Small ticks: each replicate. Large mark: their mean. "
-            f"Bar: 95 % interval; {first.speaks_of}. Hollow marks are controls. Dotted line: chance. {report.missing_told(summaries)}"
-        )
+    frame.chart(
+        figures.accuracy(rows, chance, report.accuracy_title(rows, chance)),
+        "accuracy",
+        f"{first.items:,} test questions in {plural(first.clusters, 'cluster')}{each}. {report.rows_told(store, study)} "
+        f"Small ticks: each replicate ({max(s.finished for s in summaries)}). Large mark: their mean. "
+        f"Bar: 95 % interval; {first.speaks_of}. Hollow marks are controls. Dotted line: chance. {report.missing_told(summaries)}",
     )
 
 
@@ -62,15 +61,14 @@ def _differences(store: Store, study: Study, baseline: str) -> None:
     if not rows:
         st.info(plain_markdown(f"No condition can be compared with {name} yet: both need a finished run of the same replicate."))
         return
-    frame.chart(figures.forest(rows, name, report.difference_title(rows, name)), "forest")
     kinds = list(dict.fromkeys(row.kind for row in compared.rows))
     first = compared.rows[0]
     size = f"{first.items:,} questions in {plural(first.clusters, 'cluster')}, {plural(max(r.replicates for r in compared.rows), 'replicate')}"
-    st.caption(
-        plain_markdown(
-            f"Paired on questions and replicates, to {name}; {size}. Bar: 95 % interval; {'; '.join(kinds)}."
-            f"{' Provisional.' if compared.provisional else ''}"
-        )
+    frame.chart(
+        figures.forest(rows, name, report.difference_title(rows, name)),
+        "forest",
+        f"Paired on questions and replicates, to {name}; {size}. Bar: 95 % interval; {'; '.join(kinds)}."
+        f"{' Provisional.' if compared.provisional else ''}",
     )
     _every_interval(store, study, compared, baseline)
 

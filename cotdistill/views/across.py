@@ -34,14 +34,14 @@ def draw(store: Store, study: Study, baseline: str) -> None:
         st.info(plain_markdown(f"None of these studies has a finished run{f' beside {parse(baseline).label}' if difference else ''} yet."))
         return
     heads = [told(column) for column in columns]
-    frame.chart(across_figure.heat(columns, rows, heads, title(columns, baseline, difference=difference), difference=difference), "across")
     chances = sorted({round(100 * column.chance, 1) for column in columns if column.chance is not None})
     kind = (
         f"Points against {parse(baseline).label}, paired within each study; blue is better, orange worse, one scale for all"
         if difference
         else f"Accuracy in percent; chance {listed(f'{c:g}' for c in chances)} %"
     )
-    st.caption(plain_markdown(f"{kind}. Hover over a cell for its 95 % interval, questions and replicates. Empty: not in that study, or not run."))
+    drawn = across_figure.heat(columns, rows, heads, title(columns, baseline, difference=difference), difference=difference)
+    frame.chart(drawn, "across", f"{kind}. Hover over a cell for its 95 % interval, questions and replicates. Empty: not in that study, or not run.")
     _settings(columns)
     frame.terminal(*(command("compare", column.study.name, "--baseline", baseline) for column in columns))
 

@@ -11,7 +11,6 @@ from cotdistill.studies.jobs import Study
 from cotdistill.studies.results import ConditionSummary
 from cotdistill.studies.store import Store
 from cotdistill.views import figures, frame, report
-from cotdistill.views.wording import plain_markdown
 
 CURVES = {
     "dev_accuracy": ("accuracy on dev, percent", True),
@@ -38,8 +37,8 @@ def draw(store: Store, study: Study, summaries: Sequence[ConditionSummary]) -> N
     # A mean over fewer replicates than planned says so in its name.
     labels = {s.condition: s.label + (f" ({s.finished} of {s.planned})" if s.finished < s.planned else "") for s in summaries}
     rows = report.curve_rows(table, labels, name, axis)
-    frame.chart(figures.curves(rows, AXES[axis], title, report.curve_title(rows, title, share=share), share=share), "curves")
     lone = [row.label for row in rows if len(row.replicates) == 1]
     told = "Strong line: mean over replicates; faint lines: each of them. Dotted: controls; dashed: transformed rationales. "
     told += f"Dev questions, so no verdict rests on it. {report.missing_told(summaries)}" if share else report.missing_told(summaries)
-    st.caption(plain_markdown(told + (" One replicate only: a single line." if len(lone) == len(rows) else "")))
+    told += " One replicate only: a single line." if len(lone) == len(rows) else ""
+    frame.chart(figures.curves(rows, AXES[axis], title, report.curve_title(rows, title, share=share), share=share), "curves", told)

@@ -30,14 +30,13 @@ def draw(store: Store, study: Study, summaries: Sequence[ConditionSummary]) -> N
             icon=":material/info:",
         )
         return
-    frame.chart(figure(found, title(found)), "dose")
     first = next(s for s in summaries if s.finished)
-    st.caption(
-        plain_markdown(
-            f"Each mark a condition at equal steps: mean over its replicates, {first.items:,} test questions in {plural(first.clusters, 'cluster')}. "
-            f"Bar: 95 % interval; {first.speaks_of}. Lines join conditions that differ in the dose alone. Masked tokens without loss do not count. "
-            f"Exploratory: verdicts stand under Accuracy. {report.missing_told(summaries)}"
-        )
+    frame.chart(
+        figure(found, title(found)),
+        "dose",
+        f"Each mark a condition at equal steps: mean over its replicates, {first.items:,} test questions in {plural(first.clusters, 'cluster')}. "
+        f"Bar: 95 % interval; {first.speaks_of}. Lines join conditions that differ in the dose alone. Masked tokens without loss do not count. "
+        f"Exploratory: verdicts stand under Accuracy. {report.missing_told(summaries)}",
     )
 
 

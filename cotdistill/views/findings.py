@@ -9,6 +9,7 @@ import streamlit as st
 
 from cotdistill.errors import UsageError
 from cotdistill.studies.findings import findings
+from cotdistill.studies.overview import overview
 from cotdistill.studies.store import Store
 from cotdistill.studies.study import STUDIES
 from cotdistill.views import frame, markup, plans, publishing, queue
@@ -48,10 +49,13 @@ def draw(store: Store) -> None:
     if document["missing_runs"]:
         st.info(f"Provisional: {plural(document['missing_runs'], 'planned run')} still missing.", icon=":material/hourglass_top:")
         queue.live(store, short=True)
+    if extended := publishing.extended_told(document):
+        st.warning(plain_markdown(extended), icon=":material/visibility:")
     for claim in document["claims"]:
         _claim(store, document, claim)
     frame.section("Every condition")
     st.html(markup.table(*_cells(publishing.tables(document)[-1])))
+    _elsewhere(store, name)
     words = ["findings", name, *(["--margin", f"{margin:g}"] if margin is not None else [])]
     frame.terminal(command(*words), command("report", name, "--out", f"{name}.html"))
 
@@ -88,8 +92,9 @@ def _claim(store: Store, document: dict[str, Any], claim: dict[str, Any]) -> Non
             return
         figure = publishing.claim_figure(document, claim)
         if figure is not None:
-            st.plotly_chart(figure, key=f"claim{claim['id']}", config={"displaylogo": False, "displayModeBar": False})
-        st.caption(plain_markdown(claim["told"]))
+            frame.chart(figure, f"claim{claim['id']}", claim["told"])
+        else:
+            st.caption(plain_markdown(claim["told"]))
         for icon, text in ((":material/balance:", claim["budget"]), (":material/rule:", claim["change"])):
             if text:
                 st.markdown(f"{icon} {plain_markdown(text)}")
@@ -102,6 +107,25 @@ def _claim(store: Store, document: dict[str, Any], claim: dict[str, Any]) -> Non
                 controls = publishing.controls_table(claim)
                 st.html(markup.table(*_cells(controls)))
                 st.caption(plain_markdown(controls.caption))
+
+
+def _elsewhere(store: Store, name: str) -> None:
+    """The claims in every study of the store, the one in view among them."""
+    studies = overview(store)
+    if len(studies) < 2:
+        return
+    frame.section("In every study", "The verdict on each claim, and its first comparison with its 95 % interval.")
+    head, rows = publishing.verdict_rows(studies)
+    cells = []
+    for study, row in zip(studies, rows, strict=True):
+        words = [claim["word"] for claim in study["claims"]]
+        told = [markup.Cell(text, color=publishing.COLORS.get(word, "")) for word, text in zip(words, row[4:], strict=True)]
+        cells.append([markup.Cell(f"{row[0]} (in view)" if row[0] == name else row[0]), *(markup.Cell(text, quiet=True) for text in row[1:4]), *told])
+    st.html(markup.table(head, cells, "the claims in every study"))
+    st.caption("Verdicts are Holm-adjusted within a study, over its three claims. Studies that share runs are not independent of each other.")
+    st.page_link(
+        "pages/3_Compare.py", label="Conditions across studies", icon=":material/grid_on:", query_params=[*frame.carry().items(), ("view", "studies")]
+    )
 
 
 def _asked_by(store: Store, claim: dict[str, Any]) -> None:

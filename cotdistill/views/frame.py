@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Literal
 
 import streamlit as st
@@ -13,6 +14,7 @@ from cotdistill import __version__
 from cotdistill.errors import BadRows, CotdistillError
 from cotdistill.studies.store import Store
 from cotdistill.views.markup import escape
+from cotdistill.views.publishing import figures_page
 from cotdistill.views.wording import plain_markdown
 
 LOG = logging.getLogger(__name__)
@@ -35,6 +37,9 @@ ICON = (
 
 # What a link between pages takes along: the study and the task a person is looking at.
 CARRIED = ("study", "task")
+# In the session: the figures of the page that is drawn, with their captions; and how a figure is saved.
+DRAWN = "drawn figures"
+FORMS = ("svg", "png")
 # Where a task can be looked at without a study, that stands in the study's place in the link.
 NO_STUDY = "task "
 
@@ -42,8 +47,10 @@ NO_STUDY = "task "
 def page(title: str, draw: Callable[[Store], None]) -> None:
     """Set the page up, open the store and draw; a failure is told in words, with what to do."""
     page_setup(title)
+    st.session_state[DRAWN] = []
     with told_errors():
         draw(Store.open())
+        _saving(title)
 
 
 @contextmanager
@@ -129,9 +136,31 @@ def section(text: str, caption: str = "") -> None:
         st.caption(plain_markdown(caption))
 
 
-def chart(figure: object, key: str) -> None:
-    """A Plotly figure with the tools that help and without those that do not."""
-    st.plotly_chart(figure, key=key, config={"displaylogo": False, "modeBarButtonsToRemove": ["lasso2d", "select2d", "autoScale2d"]})
+def chart(figure: Any, key: str, caption: str = "") -> None:
+    """A Plotly figure with the tools that help and without those that do not, and its caption: n, replicates, kind of interval."""
+    form = st.session_state.get("figure_form", FORMS[0])
+    save = {"format": form, "filename": f"cotdistill-{key}", "scale": 1 if form == "svg" else 3}
+    hidden = ["lasso2d", "select2d", "autoScale2d"]
+    st.plotly_chart(figure, key=key, config={"displaylogo": False, "modeBarButtonsToRemove": hidden, "toImageButtonOptions": save})
+    if caption:
+        st.caption(plain_markdown(caption))
+    st.session_state.setdefault(DRAWN, []).append((figure, caption))
+
+
+def _saving(title: str) -> None:
+    """How the figures of this page are saved: each by the camera in its own menu, or all of them as one page."""
+    drawn = list(st.session_state.get(DRAWN, ()))
+    if not drawn or presenting():
+        return
+    with st.sidebar:
+        st.space("small")
+        st.segmented_control(
+            "Figures are saved as", FORMS, key="figure_form", default=FORMS[0], required=True, format_func=str.upper,
+            help="By the camera that appears over a figure.",
+        )  # fmt: skip
+        # Made when it is asked for: the drawing library goes into the page.
+        made = partial(figures_page, drawn, f"cotdistill, {title}")
+        st.download_button("All as one HTML page", made, f"cotdistill-{title.lower()}.html", "text/html", icon=":material/download:", type="tertiary")
 
 
 def choose(

@@ -52,6 +52,39 @@ def setting(document: dict[str, Any]) -> str:
     return "; ".join(told)
 
 
+def extended_told(document: dict[str, Any]) -> str:
+    """That replicates were added once results had been seen; empty if not."""
+    if not document["extended"]:
+        return ""
+    before = plural(document["extended"]["replicates"], "replicate")
+    return f"Extended after looking: {before} had been run, and could be seen, when {document['replicates']} were planned."
+
+
+def verdict_rows(studies: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """The claims in every study, one row a study: head and cells."""
+    head = ["study", "task", "student", "runs", *(f"claim {number}" for number in "123")]
+    rows = []
+    for study in studies:
+        cells = [study["name"], study["task"] + (" (artificial)" if study["artificial"] else ""), study["student"]]
+        rows.append([*cells, f"{study['finished']} of {study['planned']}", *(_verdict(claim) for claim in study["claims"])])
+    return head, rows
+
+
+def _verdict(claim: dict[str, Any]) -> str:
+    if claim["points"] is None:
+        return str(claim["word"])
+    low, high = (None if v is None else v / 100 for v in (claim["low"], claim["high"]))
+    return f"{claim['word']}: {points(claim['points'] / 100)} ({between_points(low, high)}) on {claim['second']}"
+
+
+def figures_page(drawn: list[tuple[Any, str]], title: str) -> str:
+    """Figures with their captions as one HTML page that opens offline; each can be saved as SVG from its own menu."""
+    parts = [f"<h1>{escape(title)}</h1>", f'<p class="quiet">cotdistill {escape(__version__)}</p>']
+    for place, (figure, caption) in enumerate(drawn):
+        parts.append(f'<div class="figure">{_drawn(figure, first=place == 0, bar=True)}</div><p class="quiet">{escape(caption)}</p>')
+    return _page(title, "".join(parts))
+
+
 def tables(document: dict[str, Any]) -> list[Table]:
     """One table a claim, and one of all conditions."""
     found = []
@@ -96,6 +129,7 @@ def _n(comparisons: list[dict[str, Any]]) -> str:
 
 def _markdown(document: dict[str, Any], every: list[Table]) -> str:
     lines = [f"# {markdown(str(document['title'] or document['name']))}", "", markdown(setting(document)), ""]
+    lines += [f"**{markdown(extended)}**", ""] if (extended := extended_told(document)) else []
     for claim, one in zip(document["claims"], every, strict=False):
         lines += [f"## {claim['id']}. {markdown(claim['title'])}: **{markdown(claim['word'])}**", "", markdown(claim["told"]), ""]
         lines += [markdown(text) + "\n" for text in (claim["budget"], claim["change"]) if text]
@@ -149,6 +183,8 @@ def html_page(document: dict[str, Any]) -> str:
     ]
     if document["missing_runs"]:
         parts.append(f"<p><strong>Provisional:</strong> {escape(plural(document['missing_runs'], 'planned run'))} still missing.</p>")
+    if extended := extended_told(document):
+        parts.append(f"<p><strong>{escape(extended)}</strong></p>")
     drawn = 0
     for claim, one in zip(document["claims"], every, strict=False):
         color = COLORS.get(claim["word"], OPEN)
@@ -158,7 +194,7 @@ def html_page(document: dict[str, Any]) -> str:
         parts += [f"<p>{escape(text)}</p>" for text in (claim["told"], claim["budget"], claim["change"]) if text]
         figure = claim_figure(document, claim)
         if figure is not None:
-            parts.append(f'<div class="figure">{_drawn(figure, first=drawn == 0)}</div>')
+            parts.append(f'<div class="figure">{_drawn(figure, first=drawn == 0, bar=True)}</div>')
             drawn += 1
         parts.append(as_html(one))
         if claim["controls"]:
@@ -166,10 +202,14 @@ def html_page(document: dict[str, Any]) -> str:
     parts += ["<h2>Every condition</h2>", as_html(every[-1])]
     # For whoever wants the numbers again: the document itself, as data that nothing runs.
     data = json.dumps(document, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
+    body = f'{"".join(parts)}\n<script type="application/json" id="findings">{data}</script>'
+    return _page(str(document["title"] or document["name"]), body)
+
+
+def _page(title: str, body: str) -> str:
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(document['title'] or document['name'])}</title><style>{_STYLE}</style></head>\n<body>{''.join(parts)}\n"
-        f'<script type="application/json" id="findings">{data}</script></body></html>\n'
+        f"<title>{escape(title)}</title><style>{_STYLE}</style></head>\n<body>{body}</body></html>\n"
     )
 
 
@@ -184,9 +224,10 @@ def controls_table(claim: dict[str, Any]) -> Table:
     return Table(("control", "why it is here", "accuracy", "points", "95 % interval"), tuple(rows), caption, right=("accuracy", "points"))
 
 
-def _drawn(figure: Any, *, first: bool) -> str:
-    """A figure as a piece of HTML; the library comes with the first one, inside the page."""
+def _drawn(figure: Any, *, first: bool, bar: bool = False) -> str:
+    """A figure as a piece of HTML; the library comes with the first one, inside the page. bar: with the menu that saves it."""
     ink = "#7a8087"
     figure.update_layout(font_color=ink, title_font_color=ink)
-    told: str = figure.to_html(full_html=False, include_plotlyjs=first, config={"displaylogo": False, "displayModeBar": False, "responsive": True})
+    config = {"displaylogo": False, "displayModeBar": "hover" if bar else False, "responsive": True, "toImageButtonOptions": {"format": "svg"}}
+    told: str = figure.to_html(full_html=False, include_plotlyjs=first, config=config)
     return told

@@ -1,0 +1,28 @@
+"""Whether replicates were added to a study after its first results had been seen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cotdistill.config import plain
+from cotdistill.studies.jobs import Study
+from cotdistill.studies.store import Store
+from cotdistill.studies.study import spec_from_mapping
+
+
+def extended(store: Store, study: Study) -> dict[str, Any] | None:
+    """The launch that this study extends after a look: the same plan with fewer replicates, of which a run had ended before this one was launched.
+    {"id", "replicates"} of the earliest such launch, None if there is none."""
+    mine = _but_replicates(study)
+    ends = {job.id: job.finished for job in store.queue.jobs(state="finished", kind="train")}
+    for other in sorted(store.queue.studies(), key=lambda one: one.id):
+        if other.id >= study.id or int(other.spec["replicates"]) >= int(study.spec["replicates"]) or _but_replicates(other) != mine:
+            continue
+        if any((ends.get(member.job_id) or study.created) < study.created for member in other.members if member.role == "run"):
+            return {"id": other.id, "replicates": int(other.spec["replicates"])}
+    return None
+
+
+def _but_replicates(study: Study) -> dict[str, Any]:
+    spec = plain(spec_from_mapping(study.spec))
+    return {key: value for key, value in spec.items() if key not in ("name", "title", "replicates", "baseline")}
