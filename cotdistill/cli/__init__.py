@@ -26,6 +26,7 @@ from cotdistill.cli import (
     findings,
     influence,
     keytokens,
+    modes,
     preview,
     queue,
     runs,
@@ -45,7 +46,7 @@ NOUNS: dict[str, Noun] = {
     for noun in (
         tasks.NOUN, students.NOUN, conditions.NOUN, preview.NOUN, study.NOUN, runs.NOUN, queue.NOUN, compare.NOUN,
         findings.FINDINGS, findings.VERDICTS, findings.REPORT, attribute.NOUN, influence.NOUN,
-        faithfulness.NOUN, faithfulness.STABILITY, keytokens.NOUN, worker.NOUN, verify.NOUN, doctor.NOUN, app.NOUN,
+        faithfulness.NOUN, faithfulness.STABILITY, modes.NOUN, keytokens.NOUN, worker.NOUN, verify.NOUN, doctor.NOUN, app.NOUN,
     )
 }  # fmt: skip
 

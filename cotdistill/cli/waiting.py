@@ -1,8 +1,9 @@
-"""Waiting for a study: progress on stderr until every run has ended, whatever happens to supervisor and workers."""
+"""Waiting for jobs: progress on stderr until every one has ended, whatever happens to supervisor and workers."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from cotdistill.cli.output import Progress, note
 from cotdistill.studies.jobs import Job
@@ -17,14 +18,20 @@ ENDED = ("finished", "failed", "stopped")
 
 def wait(store: Store, study_id: int) -> None:
     """Return when every job of the study has ended. Ctrl-C leaves the training running, says how to come back, and is passed on."""
-    jobs = store.queue.jobs(study=study_id)
+    name = store.queue.study(study_id).name
+    wait_for(store, lambda: store.queue.jobs(study=study_id), f"python -m cotdistill study show {name}")
+
+
+def wait_for(store: Store, of: Callable[[], list[Job]], come_back: str) -> None:
+    """Return when every job that `of` gives has ended. come_back: the command that shows how far they are."""
+    jobs = of()
     total = sum(_weight(job) for job in jobs)
     progress = Progress(total, "seconds of work")
     begun, held_told, failed_told = time.monotonic(), False, set[int]()
     before = sum(_weight(job) * _share(job) for job in jobs)
     try:
         while True:
-            jobs = store.queue.jobs(study=study_id)
+            jobs = of()
             waiting = [job for job in jobs if job.state not in ENDED]
             done = sum(_weight(job) * _share(job) for job in jobs)
             progress.show(done, _told(jobs, done - before, total - done, time.monotonic() - begun))
@@ -44,8 +51,7 @@ def wait(store: Store, study_id: int) -> None:
             ensure_supervisor(store)
             time.sleep(POLL_SECONDS)
     except KeyboardInterrupt:
-        name = store.queue.study(study_id).name
-        note(f"\nThe training goes on. Come back: python -m cotdistill study show {name}    Begin nothing more: python -m cotdistill queue pause")
+        note(f"\nThe work goes on. Come back: {come_back}    Begin nothing more: python -m cotdistill queue pause")
         raise
     finally:
         progress.close()

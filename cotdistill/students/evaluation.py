@@ -130,7 +130,9 @@ def score(
     model.eval()  # type: ignore[no-untyped-call]
     reader = Reader(model)
     prompts, written = asked(model, reader, encoder, examples, placement, mode, limit)
-    return answers(reader, encoder, examples, prompts, mode, metric=metric, batch=batch, written=written)
+    sums = choice_scores(reader, prompts, [encoder.targets(example) for example in examples], encoder.specials.pad, batch)
+    told: Sequence[Written | None] = written or [None] * len(examples)
+    return [predicted(encoder, e, s, mode, metric=metric, written=w) for e, s, w in zip(examples, sums, told, strict=True)]
 
 
 def asked(
@@ -158,39 +160,21 @@ def rationale_prompt(encoder: Encoder, example: Example, placement: Placement, r
     return encoder.prompt(example, spans, rationale[: max(0, len(rationale) - over)]) if over > 0 and rationale else prompt
 
 
-def answers(
-    reader: Reader,
-    encoder: Encoder,
-    examples: Sequence[Example],
-    prompts: Sequence[Sequence[int]],
-    mode: str,
-    *,
-    metric: str,
-    batch: int = 64,
-    written: Sequence[Written] | None = None,
-) -> list[Prediction]:
-    """Predictions from one prompt an example. written: the rationales that stand in the prompts, if the student wrote them itself."""
-    targets = [encoder.targets(example) for example in examples]
-    sums = choice_scores(reader, prompts, targets, encoder.specials.pad, batch)
-    found = []
-    for i, example in enumerate(examples):
-        values = np.array(sums[i])
-        scores = values if metric == "sum" else values / [len(text.encode()) for text in encoder.template.target_texts(example)]
-        shifted = np.exp(scores - scores.max())
-        probabilities = shifted / shifted.sum()
-        gold = example.gold
-        others = np.delete(scores, gold)
-        told = written[i] if written else None
-        found.append(
-            Prediction(
-                example.id, example.cluster or example.id, mode, gold, int(scores.argmax()), float(scores[gold] - others.max()),
-                probabilities.tolist(), scores.tolist(), values.tolist(),
-                "".join(encoder.piece(id) for id in told.ids).strip() if told else None,
-                told.terminated if told else None,
-                _parsed(told.after, targets[i]) if told else None,
-            )
-        )  # fmt: skip
-    return found
+def predicted(encoder: Encoder, example: Example, sums: Sequence[float], mode: str, *, metric: str, written: Written | None = None) -> Prediction:
+    """The prediction from the summed log-likelihood of each choice. written: the rationale in the prompt, if the student wrote it itself."""
+    values = np.array(sums)
+    scores = values if metric == "sum" else values / [len(text.encode()) for text in encoder.template.target_texts(example)]
+    shifted = np.exp(scores - scores.max())
+    probabilities = shifted / shifted.sum()
+    gold = example.gold
+    others = np.delete(scores, gold)
+    return Prediction(
+        example.id, example.cluster or example.id, mode, gold, int(scores.argmax()), float(scores[gold] - others.max()),
+        probabilities.tolist(), scores.tolist(), values.tolist(),
+        "".join(encoder.piece(id) for id in written.ids).strip() if written else None,
+        written.terminated if written else None,
+        _parsed(written.after, encoder.targets(example)) if written else None,
+    )  # fmt: skip
 
 
 def _parsed(after: Sequence[int], targets: Sequence[Sequence[int]]) -> int:

@@ -1,0 +1,164 @@
+"""Modes and test-time rationale tests as a job: one student, every mode, every test; a row an answer, and a small summary."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from cotdistill.students.evaluation import Prediction, accuracy
+from cotdistill.students.generation import Written
+from cotdistill.students.rationale_tests import Answer, Intact, Saved, Student, every_test, leakage
+from cotdistill.studies.jobs import StopRequested
+from cotdistill.studies.look_attribute import parquet
+from cotdistill.studies.looking import Opened, open_run
+from cotdistill.studies.mode_jobs import ModesConfig, modes_of
+from cotdistill.studies.runner import JobContext, Outcome
+from cotdistill.tasks.example import Example
+from cotdistill.tasks.roles import word_roles
+
+# How often what is done is saved, so that a death costs no more than this.
+SAVE_SECONDS = 20.0
+
+COLUMNS = {
+    "example": "id of the question",
+    "cluster": "what it belongs to",
+    "rationale": "given: the teacher's; own: the student's",
+    "test": "what was done to it; intact: nothing",
+    "share": "share of its tokens that the test asked for; 1 where a test is made at one point",
+    "tokens": "tokens of the intact rationale; 0: there is none",
+    "touched": "tokens of it that were cut, moved or replaced; 0 where the test cannot be made",
+    "predicted": "index of the choice that the student prefers",
+    "correct": "whether it is the right one",
+    "p_gold": "probability of the right one among the choices",
+    "changed": "whether it is another one than after the intact rationale",
+    "control_predicted": "the same after as many random tokens; empty for the control itself and for the intact rationale",
+    "control_correct": "as above",
+    "control_p_gold": "as above",
+    "control_changed": "as above",
+}
+
+
+def job(context: JobContext) -> Outcome:
+    """The job kind "modes": products "predictions" (as those of a training run, with every mode) and "answers" (see COLUMNS)."""
+    config = ModesConfig.from_plain(context.config)
+    opened = open_run(context.store, config.run)
+    examples = opened.task.examples("test", config.source or None)
+    if config.examples:
+        examples = sorted(examples, key=lambda e: e.id)[: config.examples]
+    train = opened.encoder.corpus(opened.task.examples("train", config.source or None))
+    types = [word for word, role in word_roles(opened.task).items() if role == "type" and train.word_counts[word]]
+    saved = read_saved(context.resume_file)
+    student = Student(
+        opened.model, opened.encoder, examples, opened.condition.spec, metric=opened.metric, limit=_limit(opened, examples), saved=saved
+    )
+    kept = time.monotonic()
+
+    def report(done: int, total: int) -> None:
+        nonlocal kept
+        if time.monotonic() - kept > SAVE_SECONDS:
+            write_saved(context.resume_file, saved)
+            kept = time.monotonic()
+        context.report(done, total)
+
+    try:
+        modes, read, answers = every_test(student, config.tests, config.shares, train.unigrams, types, opened.run.seeds.transform, report)
+    except StopRequested:
+        write_saved(context.resume_file, saved)
+        raise
+    produced = {
+        "predictions": context.keep(_predictions(modes), "predictions", "parquet"),
+        "answers": context.keep(parquet(table(answers)), "answers", "parquet"),
+    }
+    used = {"weights": opened.job.produced[f"weights@{opened.checkpoint}"], "task": opened.task.digest}
+    return Outcome(summary(opened, config, examples, modes, read, answers), produced, used)
+
+
+def _limit(opened: Opened, examples: Sequence[Example]) -> int:
+    """The most tokens that a student may write, as its run had it; where that read no rationale, the longest of the given ones."""
+    longest = int((opened.job.result or {}).get("longest_rationale") or 0)
+    longest = longest or max((len(opened.encoder.read(e.rationale or "")) for e in examples), default=0)
+    return longest + len(opened.encoder.label_cue)
+
+
+def table(answers: Sequence[Answer]) -> pd.DataFrame:
+    """One row an answer; see COLUMNS."""
+    intact = {(a.rationale, a.prediction.id): a.prediction.predicted for a in answers if not a.share}
+    rows = []
+    for a in answers:
+        before = intact[a.rationale, a.prediction.id]
+        mine, control = _told(a.prediction, before), (None,) * 4 if a.control is None else _told(a.control, before)
+        rows.append((a.prediction.id, a.prediction.cluster, a.rationale, a.test, a.share, a.tokens, a.touched, *mine, *control))
+    small = {"tokens": "int32", "touched": "int32", "predicted": "int16", "control_predicted": "Int16", "p_gold": "float32"}
+    flags = {"control_correct": "boolean", "control_changed": "boolean", "control_p_gold": "Float32"}
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype({**small, **flags})
+
+
+def _told(prediction: Prediction, before: int) -> tuple[int, bool, float, bool]:
+    return prediction.predicted, prediction.correct, prediction.probabilities[prediction.answer], prediction.predicted != before
+
+
+def _predictions(modes: dict[str, list[Prediction]]) -> bytes:
+    rows = [{**dataclasses.asdict(p), "correct": p.correct} for predictions in modes.values() for p in predictions]
+    frame = pd.DataFrame(rows).astype({"answer": "int16", "predicted": "int16", "parsed": "Int16", "terminated": "boolean"})
+    buffer = io.BytesIO()
+    frame.to_parquet(buffer, index=False, compression="zstd")
+    return buffer.getvalue()
+
+
+def summary(
+    opened: Opened,
+    config: ModesConfig,
+    examples: Sequence[Example],
+    modes: dict[str, list[Prediction]],
+    read: dict[str, Intact],
+    answers: Sequence[Answer],
+) -> dict[str, Any]:
+    """Modes with their accuracy and whether they were trained; whose rationales were given (source -> rows); leakage: the share of rationales that
+    name the right answer; empty: rows without one; unterminated: own ones that ran into the limit; made: on how many rows each test could be made."""
+    made: dict[str, dict[str, int]] = {name: dict.fromkeys(config.tests, 0) for name in read}
+    for a in answers:
+        if a.share == 1.0 and a.touched:
+            made[a.rationale][a.test] += 1
+    trained = modes_of(str(opened.condition))
+    own = modes["own"]
+    return {
+        "n": len(examples),
+        "clusters": len({e.cluster or e.id for e in examples}),
+        "chance": opened.task.chance,
+        "modes": {
+            name: {"accuracy": accuracy(p), "n": len(p), "correct": sum(x.correct for x in p), "trained": name in trained}
+            for name, p in modes.items()
+        },
+        "sources": dict(Counter(e.source or "none" for e in examples)),
+        "leakage": {name: leakage(intact, examples) for name, intact in read.items()},
+        "empty": {name: sum(not p for p in intact.passages) for name, intact in read.items()},
+        "unterminated": sum(not p.terminated for p in own) / len(own),
+        "made": made,
+    }
+
+
+def write_saved(path: Path, saved: Saved) -> None:
+    """What was scored so far, whole or not at all."""
+    own = None if saved.own is None else [[w.ids, w.terminated, w.after] for w in saved.own]
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(json.dumps({"own": own, "sums": saved.sums}), encoding="utf-8")
+    os.replace(part, path)
+
+
+def read_saved(path: Path) -> Saved:
+    """What an earlier attempt has scored; nothing if there is none, or if it cannot be read (then it is scored anew)."""
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        own = None if kept["own"] is None else [Written(list(ids), bool(ended), list(after)) for ids, ended, after in kept["own"]]
+        return Saved(own, {str(key): [float(v) for v in values] for key, values in kept["sums"].items()})
+    except (OSError, ValueError, KeyError, TypeError):
+        return Saved()

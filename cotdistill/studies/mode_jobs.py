@@ -1,0 +1,155 @@
+"""Students asked in every mode and after every test of their rationale, as jobs: plain configs, which are there, which are missing. No torch."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cotdistill.config import plain
+from cotdistill.errors import UnknownName, UsageError
+from cotdistill.rationales.conditions import parse
+from cotdistill.rationales.perturbations import PERTURBATIONS, SHARES, checked_tests
+from cotdistill.studies.jobs import Job, JobSpec
+from cotdistill.studies.looks import PASSES_PER_SECOND, START_SECONDS, task_of
+from cotdistill.studies.results import planned_runs
+from cotdistill.studies.store import Store
+
+# The student that PASSES_PER_SECOND was measured on.
+MEASURED_PARAMETERS = 194_048
+# Tokens of a student's own rationale cost a pass each, but short ones.
+WRITTEN_PASSES = 15
+# Which of several jobs that would do is read.
+_WORTH = {"finished": 3, "running": 2, "queued": 2, "failed": 1}
+
+
+@dataclass(frozen=True)
+class ModesConfig:
+    """One trained student, asked on test. run: identity of its training job; tests: names of `perturbations`; shares: of the graded ones;
+    examples: the first so many of the split by id, 0 all of it; source: whose rationales are given."""
+
+    run: str
+    tests: tuple[str, ...]
+    shares: tuple[float, ...] = SHARES
+    examples: int = 0
+    source: str = ""
+
+    @classmethod
+    def from_plain(cls, values: Mapping[str, Any]) -> ModesConfig:
+        """The config of a job, as the store holds it."""
+        return cls(**{**values, "tests": tuple(values["tests"]), "shares": tuple(values["shares"])})
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a person wants to see of a study: tests (none: all that its task allows), of how many test questions (0: all), whose rationales are
+    given ("": the study's)."""
+
+    tests: tuple[str, ...] = ()
+    examples: int = 0
+    source: str = ""
+
+
+EVERYTHING = Wanted()
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A planned run with what is known of it. trained: its training job (None: deleted); spec: the job that asks it (None before it has finished
+    training); job: the finished job to read, else the one under way, else the failed one."""
+
+    condition: str
+    replicate: int
+    trained: Job | None
+    spec: JobSpec | None
+    job: Job | None
+
+    @property
+    def finished(self) -> bool:
+        return self.job is not None and self.job.state == "finished"
+
+    @property
+    def missing(self) -> bool:
+        """Whether its job is neither done nor under way."""
+        return self.spec is not None and (self.job is None or self.job.state in ("failed", "stopped"))
+
+
+def modes_job(job: Job, config: ModesConfig, questions: int) -> JobSpec:
+    """The job that asks a student. questions: rows of the test split, for the estimate of the time."""
+    told = f"{config.examples:,} questions" if config.examples else "all questions"
+    return JobSpec(
+        "modes", plain(config), (config.run,), f"modes and tests of the rationale, {told} · {job.label}", seconds_for(job, config, questions)
+    )
+
+
+def seconds_for(job: Job, config: ModesConfig, questions: int) -> float:
+    """A guess of the compute: three modes, and each point of each test with its control for both rationales."""
+    points = sum(len(config.shares) if PERTURBATIONS.get(name).graded else 2 for name in config.tests)
+    size = max(1.0, float((job.result or {}).get("parameters") or 0) / MEASURED_PARAMETERS)
+    return START_SECONDS + (config.examples or questions) * (3 + WRITTEN_PASSES + 2 * points) * size / PASSES_PER_SECOND
+
+
+def asked(store: Store, study: int | str, wanted: Wanted = EVERYTHING, conditions: Sequence[str] = ()) -> list[Asked]:
+    """Every planned run of a study (of some of its conditions), in the order planned. A finished job of at least the tests that are wanted does;
+    UsageError or UnknownName for tests, a source or conditions that the study does not have."""
+    planned = planned_runs(store, study)
+    known = list(dict.fromkeys(name for name, _, _ in planned))
+    for name in conditions:
+        if name not in known:
+            raise UnknownName("condition of this study", name, known)
+    jobs: dict[str, list[Job]] = {}
+    for job in store.queue.jobs(kind="modes"):
+        jobs.setdefault(str(job.config["run"]), []).append(job)
+    found = []
+    for condition, replicate, trained in planned:
+        if conditions and condition not in conditions:
+            continue
+        if trained is None or trained.state != "finished":
+            found.append(Asked(condition, replicate, trained, None, None))
+            continue
+        config, questions = _config(store, trained, wanted)
+        fitting = [job for job in jobs.get(trained.identity, []) if _serves(ModesConfig.from_plain(job.config), config)]
+        best = max(fitting, key=lambda job: (_WORTH.get(job.state, 0), job.config["tests"] == list(config.tests), job.id), default=None)
+        found.append(Asked(condition, replicate, trained, modes_job(trained, config, questions), best))
+    return found
+
+
+def _config(store: Store, trained: Job, wanted: Wanted) -> tuple[ModesConfig, int]:
+    task = task_of(store, trained)
+    source = wanted.source or str(trained.config.get("source") or "") or task.default_source
+    rows = task.examples("test", source or None)
+    if not rows:
+        raise UsageError(f"The task {task.name!r} has no test questions.", "Import it with a test split.")
+    number = wanted.examples if wanted.examples < len(rows) else 0
+    return ModesConfig(trained.identity, checked_tests(wanted.tests, generated=task.artificial), SHARES, number, source), len(rows)
+
+
+def _serves(job: ModesConfig, wanted: ModesConfig) -> bool:
+    """Whether a job answers what is wanted, and perhaps more."""
+    same = (job.shares, job.examples, job.source) == (wanted.shares, wanted.examples, wanted.source)
+    return same and set(wanted.tests) <= set(job.tests)
+
+
+def told(found: Sequence[Asked]) -> dict[str, int]:
+    """How many of the runs are asked ("finished"), under way, failed, missing, or not trained yet."""
+    states = Counter("untrained" if one.spec is None else one.job.state if one.job is not None else "missing" for one in found)
+    return {name: states.get(name, 0) for name in ("finished", "running", "queued", "failed", "stopped", "missing", "untrained")}
+
+
+def sizes(store: Store, study: int | str) -> Counter[int]:
+    """Of how many test questions (0: all) students of a study have been asked with every test, or are to be: in how many of its runs."""
+    identities = {job.identity for _, _, job in planned_runs(store, study) if job is not None}
+    every = {p.name for p in PERTURBATIONS if not p.generated}
+    found = set()
+    for job in store.queue.jobs(kind="modes"):
+        config = ModesConfig.from_plain(job.config)
+        if config.run in identities and every <= set(config.tests) and job.state in ("finished", "running", "queued"):
+            found.add((config.run, config.examples))
+    return Counter(examples for _, examples in found)
+
+
+def modes_of(condition: str) -> tuple[str, ...]:
+    """The modes that students of a condition were trained for; none for the undistilled."""
+    spec = parse(condition).spec
+    return spec.trained if spec.sequences else ()
