@@ -84,3 +84,12 @@ def test_what_cannot_be_read_is_answered_with_what_was_expected(text, told):
 def test_a_parameter_given_twice_is_refused():
     with pytest.raises(ConfigError):
         parse("post_cot/shuffle(unit=word,unit=token)")
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [("post_cot/random_k(k=5)", "post-CoT, 5 words at random"), ("post_cot/random_k(k=1)", "post-CoT, 1 word at random"),
+     ("post_cot/random_k(k=0.25,unit=token)", "post-CoT, 25% of the tokens at random")],
+)  # fmt: skip
+def test_words_kept_by_lot_are_named_by_their_number(text, label):
+    assert parse(text).label == label

@@ -1,7 +1,9 @@
 """From a rationale's scores to a student trained on its key words, in one tiny real study."""
 
 import dataclasses
+import hashlib
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +13,8 @@ from cotdistill.errors import DataError, NotReadable, UsageError
 from cotdistill.keytokens.annotations import AnnotationSet, Mark, text_hash
 from cotdistill.keytokens.selectors import SELECTORS
 from cotdistill.rationales.selection import read_selection
-from cotdistill.studies.inputs import SelectConfig, readers
+from cotdistill.studies import work_select
+from cotdistill.studies.inputs import SelectConfig, readers, select_job
 from cotdistill.studies.looking import open_run, training_corpus
 from cotdistill.studies.planning import launch, plan
 from cotdistill.studies.runner import work
@@ -126,6 +129,23 @@ def test_marks_that_changed_after_planning_are_refused(ran):
     assert len(marks(store, config, run.encoder, rows, "lab")) == 1
     with pytest.raises(DataError, match="has changed since"):
         marks(store, dataclasses.replace(config, annotations="0" * 64), run.encoder, rows, "lab")
+
+
+def test_a_file_of_vectors_belongs_to_the_selection_by_its_content(ran, tmp_path):
+    store, planned = ran
+    file = tmp_path / "vectors.txt"
+    run = RunConfig.from_plain(planned.runs[0].job.config)
+    with pytest.raises(UsageError, match="cannot be read"):
+        select_job(store, f"vectors:{file}", run, "", "", 1.0)
+    file.write_text("it 1 0\n")
+    first = select_job(store, f"vectors:{file}", run, "", "", 1.0)
+    file.write_text("it 0 1\n")
+    second = select_job(store, f"vectors:{file}", run, "", "", 1.0)
+    assert first.identity != second.identity and first.config["file"] == hashlib.sha256(b"it 1 0\n").hexdigest()
+    assert "file" not in select_job(store, "tf_idf", run, "", "", 1.0).config
+    context = SimpleNamespace(config=first.config, store=store, task=lambda *_: SimpleNamespace(digest=first.config["task_digest"]))
+    with pytest.raises(DataError, match="The file of vectors:"):
+        work_select.job(context)
 
 
 def test_a_selection_in_use_cannot_be_deleted_under_its_runs(ran):

@@ -124,6 +124,9 @@ def _told(step: Step) -> str:
         return {"any": "swapped", "same_label": "swapped within the label", "other_label": "swapped (other label)"}[values["partner"]]
     if step.name == "mask" and values["fraction"] == 1 and values["loss"] != "off":
         return "filler only"
+    if step.name == "random_k":
+        k = f"{values['k']:.0%} of the" if values["k"] < 1 else f"{values['k']:g}"
+        return f"{k} {values['unit']}{'' if values['k'] == 1 else 's'} at random"
     if step.name == "human":
         return f"tokens marked by people ({values['annotations']})" + (", rest masked" if values["rest"] == "mask" else "")
     if "selector" in values:

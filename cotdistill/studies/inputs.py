@@ -8,12 +8,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from cotdistill.config import RunConfig, plain
+from cotdistill.errors import UsageError
 from cotdistill.keytokens.annotations import AnnotationSet
 from cotdistill.keytokens.selectors import parse_selector
 from cotdistill.rationales.conditions import Condition, parse
+from cotdistill.studies.artifacts import hash_file
 from cotdistill.studies.jobs import JobSpec
 from cotdistill.studies.store import Store
 
@@ -21,7 +24,7 @@ from cotdistill.studies.store import Store
 @dataclass(frozen=True)
 class SelectConfig:
     """What makes a selection. reads: identity of the training run whose student is read, "" where none is. seed: only for selectors that draw.
-    annotations: digest of the marks of a set, "" for all others."""
+    annotations: digest of the marks of a set, file: digest of a file of word vectors; "" for all others."""
 
     selector: str
     task: str
@@ -36,6 +39,12 @@ class SelectConfig:
     reads: str = ""
     seed: int = 0
     annotations: str = ""
+    file: str = ""
+
+    def job_config(self) -> dict[str, Any]:
+        """The plain form that is hashed; no file, no entry."""
+        values: dict[str, Any] = plain(self)
+        return {name: value for name, value in values.items() if name != "file" or value}
 
     @classmethod
     def from_plain(cls, values: Mapping[str, Any]) -> SelectConfig:
@@ -73,6 +82,15 @@ def select_job(store: Store, selector: str, run: RunConfig, source: str, reader:
         reads=reader,
         seed=run.seeds.selector if entry.draws else 0,
         annotations=AnnotationSet(store.home, run.task, option).digest() if entry.name == "human" else "",
+        file=file_digest(option) if entry.name == "vectors" else "",
     )
-    told = f"{run.task} · key tokens by {selector.replace('_', ' ')}"
-    return JobSpec("select", plain(config), (reader,) if reader else (), told + (f" · world {run.seeds.world}" if run.seeds.world else ""), seconds)
+    told = f"{run.task} · key tokens by {selector.replace('_', ' ')}" + (f" · world {run.seeds.world}" if run.seeds.world else "")
+    return JobSpec("select", config.job_config(), (reader,) if reader else (), told, seconds)
+
+
+def file_digest(name: str) -> str:
+    """SHA-256 (hex) of a file that a selector reads; UsageError if it cannot be read."""
+    try:
+        return hash_file(Path(name).expanduser())
+    except OSError as error:
+        raise UsageError(f"{name} cannot be read: {error.strerror or error}.", "Name a file with word vectors that you may read.") from error

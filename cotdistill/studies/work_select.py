@@ -17,7 +17,7 @@ from cotdistill.rationales.selection import selection_bytes
 from cotdistill.students.preparation import usable_rows
 from cotdistill.students.sources import tokenizer_of
 from cotdistill.students.tokens import Encoded, Encoder
-from cotdistill.studies.inputs import SelectConfig
+from cotdistill.studies.inputs import SelectConfig, file_digest
 from cotdistill.studies.looking import Opened, open_run
 from cotdistill.studies.runner import JobContext, Outcome
 from cotdistill.studies.store import Store
@@ -34,6 +34,8 @@ def job(context: JobContext) -> Outcome:
             f"The task {config.task!r} has changed since this selection was planned (data {config.task_digest[:12]}, now {task.digest[:12]}).",
             "Plan the study again.",
         )
+    if config.file and file_digest(parse_selector(config.selector)[1]) != config.file:
+        raise DataError(f"The file of {config.selector} has changed since this selection was planned.", "Plan the study again.")
     scores, used, rows = selected(context.store, config, task, context.report)
     entry, _ = parse_selector(config.selector)
     produced = {"selection": context.keep(selection_bytes(scores), "selection", "parquet")}

@@ -75,12 +75,12 @@ def draw(store: Store, study: Study, summaries: Sequence[ConditionSummary], base
         _by_slice(found, texts, field, [baseline, this])
 
 
-@st.cache_data(max_entries=8, show_spinner="Reading the questions")
+@st.cache_resource(max_entries=8, show_spinner="Reading the questions")
 def _texts(_key: tuple[str, int, int], _store: Store) -> pd.DataFrame:
     return matrix.texts(_store, _key[1])
 
 
-@st.cache_data(max_entries=8, show_spinner="Reading the answers")
+@st.cache_resource(max_entries=8, show_spinner="Reading the answers")
 def _table(key: tuple[str, int, int], baseline: str, _found: Matrix) -> pd.DataFrame:
     return matrix.by_example(_found, baseline)
 

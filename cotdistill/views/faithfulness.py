@@ -36,7 +36,8 @@ def draw(scene: Scene) -> None:
     examples, clusters = done[0].result["examples"], done[0].result["clusters"]
     st.caption(
         plain_markdown(
-            f"{examples:,} {scene.split} examples in {clusters:,} clusters; {method_name(method)} of the target {gathering.answer_of(scene)}. "
+            f"{examples:,} {scene.split} examples in {clusters:,} clusters; {method_name(method)}; "
+            f"answer explained: {gathering.answer_of(scene)}. "
             "Left (comprehensiveness): the higher above the dotted line, the more the ranking names what was needed. "
             "Right (sufficiency): the lower below it, the more its highest tokens are enough. "
             "Dotted: random tokens of the same number, mean over random orders. Bands: 95 % interval over clusters. "

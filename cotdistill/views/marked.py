@@ -240,8 +240,7 @@ def imported(data: bytes, examples: Mapping[str, Example], file: str) -> list[Ma
 
 def _import(annotations: AnnotationSet, found: Sequence[Mark]) -> None:
     try:
-        for mark in found:
-            annotations.add(mark)
+        annotations.add_all(found)
     except CotdistillError as error:
         st.toast(plain_markdown(f"{error.message} {error.hint}"), icon=":material/error:")
         return
