@@ -10,7 +10,7 @@ from cotdistill.studies.jobs import Study
 from cotdistill.studies.remarks import pinned
 from cotdistill.studies.store import Store
 from cotdistill.studies.study import StudySpec, spec_from_mapping
-from cotdistill.views import accuracies, across, curving, dosing, examples, frame, grouped, picking, queue, report, said
+from cotdistill.views import accuracies, across, curving, dosing, examples, frame, grouped, modes, picking, queue, report, said
 from cotdistill.views.commands import command
 from cotdistill.views.wording import ago, plain_markdown, plural
 
@@ -19,6 +19,7 @@ VIEWS = {
     "curves": "Curves",
     "tokens": "Tokens kept",
     "examples": "Examples",
+    "modes": "Modes",
     "studies": "Tasks and students",
     "runs": "Runs",
 }
@@ -62,6 +63,8 @@ def draw(store: Store) -> None:
         dosing.draw(store, study, summaries)
     elif view == "examples":
         examples.draw(store, study, summaries, baseline)
+    elif view == "modes":
+        modes.draw(store, study, summaries)
     elif view == "studies":
         across.draw(store, study, baseline)
     else:

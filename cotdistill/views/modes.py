@@ -42,7 +42,7 @@ FEWEST = 10
 
 def draw(store: Store, study: Study, summaries: Sequence[ConditionSummary]) -> None:
     """The grid of modes, the tests of the rationale, and the button that asks the students that have not been asked."""
-    frame.section("Modes: what a student answers after which rationale", f"{DIAGNOSTIC} The accuracies above stay the ones that are judged.")
+    frame.section("Modes: what a student answers after which rationale", f"{DIAGNOSTIC} The accuracies of the first view stay the ones that are judged.")
     if not any(s.finished for s in summaries):
         st.info(plain_markdown(WILL), icon=":material/hourglass_top:")
         return
