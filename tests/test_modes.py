@@ -29,7 +29,7 @@ from tests.terminal import check_keys, speaker
 
 SPEC = {
     "name": "read",
-    "task_settings": {"creatures": 24, "documents": 50, "wordings": 1},
+    "task_settings": {"creatures": 24, "documents": 50, "wordings": 1, "trained_relations": 6},
     "conditions": "label_only,pre_cot,post_cot",
     "replicates": 2,
     "fixed_seeds": {"world": 0},
@@ -137,7 +137,17 @@ def test_the_grid_is_the_summary_of_the_study(store):
         cell, summary = cells[condition, mode], told[condition]
         assert cell.accuracy is not None
         assert (cell.accuracy.mean, cell.accuracy.low, cell.accuracy.high) == (summary.mean, summary.low, summary.high)
+        assert (cell.over_direct is None) == (mode == "direct")
         assert cell.points == summary.points and (cell.items, cell.clusters) == (summary.items, summary.clusters)
+
+
+def test_the_gain_of_a_mode_is_paired_with_the_same_students_direct_answers(store):
+    cells = {(c.condition, c.mode): c for c in modes.grid(store, asked(store, "read"))}
+    one, other = (results.predictions(store, "read", mode) for mode in ("own", "direct"))
+    pairs = one.merge(other, on=["condition", "replicate", "item"], suffixes=("_own", "_direct"))
+    assert set(pairs["condition"]) == {"pre_cot"}
+    gain = (pairs["correct_own"].astype(float) - pairs["correct_direct"].astype(float)).mean()
+    assert cells["pre_cot", "own"].over_direct.mean == pytest.approx(gain) and cells["label_only", "own"].over_direct is None
 
 
 def test_a_loss_is_the_area_between_the_intact_line_and_the_curve(store):
@@ -255,10 +265,10 @@ def test_the_same_question_is_asked_once_and_fewer_tests_are_read_from_more(stor
 def test_the_terminal_asks_waits_and_tells(say, store):
     shown = say("modes read --show --examples 9 --json")
     assert shown.code == 0 and shown.document["jobs"] == {**dict.fromkeys(shown.document["jobs"], 0), "missing": 6}
-    assert shown.document["tests"] == [] and shown.document["leakage"] is None
+    assert shown.document["tests"] == shown.document["read"] == []
     check_keys("modes", shown.document)
     said = say("modes read --condition label_only,pre_cot --tests truncate,mistake --examples 9 --wait --json")
-    assert said.code == 0 and said.document["jobs"]["finished"] == 4 and said.document["leakage"]["given"] == 1.0
+    assert said.code == 0 and said.document["jobs"]["finished"] == 4 and [r["names_answer_given"] for r in said.document["read"]] == [1.0, 1.0]
     check_keys("modes", said.document)
     cells = {(c["condition"], c["mode"]): c for c in said.document["modes"]}
     assert cells["label_only", "own"]["trained"] is False and cells["label_only", "own"]["items"] == 9
@@ -312,7 +322,11 @@ def test_the_view_draws_what_there_is_and_offers_the_rest(home, store, monkeypat
     assert [b.label for b in app.button if b.key == "modes.go"] == ["Ask 4 students"]
     assert len(app.get("plotly_chart")) == 3 and app.multiselect(key="reader").value == ["pre_cot"]
     own = drawn(home, rationale="own", measure="changed", reader=["pre_cot", "nobody"])
-    assert "Written greedily" in told(own) and any("which is not here" in w.value for w in own.warning)
+    assert (
+        "wrote its own, greedily" in told(own)
+        and "They name the right answer" in told(own)
+        and any("which is not here" in w.value for w in own.warning)
+    )
     store.queue.set_paused(True)
     app.button(key="modes.go").click().run()
     assert not app.exception and "4 students being asked" in told(app)
@@ -323,22 +337,36 @@ def test_the_view_draws_what_there_is_and_offers_the_rest(home, store, monkeypat
     store.queue.set_paused(False)
 
 
-def cell(mode, mean, trained=True, condition="pre_cot", low=0.1):
-    found = None if mean is None else Interval(mean, low, 0.9, None, None, "", "it speaks of new questions")
-    return Cell(condition, condition, mode, trained, found, (mean,) if mean else (), 10, 5, 2)
+def cell(mode, mean, trained=True, condition="pre_cot", gain=None, planned=1):
+    found = None if mean is None else Interval(mean, 0.1, 0.9, None, None, "", "it speaks of new questions")
+    over = None if gain is None else Interval(gain, gain - 0.1, gain + 0.1, None, None, "", "it speaks of new questions")
+    return Cell(condition, condition, mode, trained, found, over, (mean,) if mean else (), 10, 5, planned)
 
 
 def test_untrained_cells_are_hollow_and_the_title_says_the_largest_trained_step():
-    cells = [cell("direct", 0.5, trained=False), cell("own", 0.7), cell("given", 0.8), cell("direct", 0.6, condition="label_only"),
-             cell("own", 0.1, trained=False, condition="label_only"), cell("given", None, trained=False, condition="label_only")]  # fmt: skip
+    cells = [cell("direct", 0.5, trained=False), cell("own", 0.7, gain=0.2, planned=2), cell("given", 0.8, gain=0.3),
+             cell("direct", 0.6, condition="label_only"), cell("own", 0.1, trained=False, condition="label_only", gain=-0.5), cell("given", None, trained=False, condition="label_only")]  # fmt: skip
     title = modes_wording.grid_title(cells)
     assert title == "Pre_cot answers 80.0 % after the teacher's rationale, 50.0 % without one"
     figure = modes_figures.grid(cells, 0.25, title)
     assert [s.line.dash for s in figure.layout.shapes] == ["dot", "solid", "solid", "solid", "dot"]
     assert [s.fillcolor == "rgba(0,0,0,0)" for s in figure.layout.shapes] == [True, False, False, False, True]
-    assert [a.text for a in figure.layout.annotations] == ["50.0 °", "<b>70.0</b>", "<b>80.0</b>", "<b>60.0</b>", "10.0 °", "–"]
+    assert [a.text for a in figure.layout.annotations] == [
+        "50.0 °",
+        "<b>70.0</b> <span style='font-size:11px'>(1 of 2)</span>",
+        "<b>80.0</b>",
+        "<b>60.0</b>",
+        "10.0 °",
+        "–",
+    ]
     hovers = figure.data[0].hovertemplate
-    assert "not trained" in hovers[0] and "10.0 to 90.0 %" in hovers[1] and "1 replicate of 2" in hovers[1] and "not asked yet" in hovers[5]
+    assert (
+        "not trained" in hovers[0]
+        and "10.0 to 90.0 %" in hovers[1]
+        and "1 replicate of 2" in hovers[1]
+        and "against no rationale: +20.0 points (+10.0 to +30.0)" in hovers[1]
+        and "not asked yet" in hovers[5]
+    )
 
 
 def curve(test, losses, over, condition="pre_cot", trained=True, graded=True):
@@ -368,7 +396,7 @@ def test_curves_have_their_intact_line_their_control_and_the_chance_line():
     marks = [t.marker.symbol for t in figure.data if t.mode == "lines+markers"]
     assert marks == ["circle", "circle-open"] and any("chance 25 %" in a.text for a in figure.layout.annotations)
     texts = [a.text for a in figure.layout.annotations]
-    assert "label_only °" in texts and "pre_cot" in texts and "Cut from the end" in texts
+    assert "label_only °" in texts and "pre_cot" in texts and any(t.startswith("Cut from the end<br>") for t in texts)
     points = modes_figures.points([curve("wrong_type", (0.3, 0.5), 0.2, graded=False)], "correct", "title")
     assert any("lost +30.0 (+29.0 to +31.0) points" in str(t.hovertemplate) for t in points.data)
     empty = dataclasses.replace(found[0], made=0.0, test="mistake", graded=False)

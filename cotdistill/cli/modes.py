@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cotdistill.cli.command import Command, Noun, Result, whole_number
@@ -16,7 +16,7 @@ from cotdistill.rationales.placement import MODES
 from cotdistill.statistics.intervals import Interval
 from cotdistill.studies import modes
 from cotdistill.studies.mode_jobs import Asked, Wanted, asked
-from cotdistill.studies.modes import Cell, Curve
+from cotdistill.studies.modes import Cell, Curve, Read
 from cotdistill.studies.results import planned_runs
 from cotdistill.studies.store import Store
 from cotdistill.studies.supervisor import ensure_supervisor
@@ -72,9 +72,7 @@ def ask(arguments: argparse.Namespace) -> Result:
         "diagnostic": DIAGNOSTIC,
         "jobs": {name: states.get(name, 0) for name in ("finished", "running", "queued", "failed", "stopped", "missing", "untrained")},
         "chance": _chance(store, study.id),
-        "sources": dict(read.sources) if read else None,
-        "leakage": dict(read.leakage) if read else None,
-        "unterminated": read.unterminated if read else None,
+        "read": [_read(condition, one) for condition, one in read.items()],
         "modes": [_cell(cell) for cell in cells],
         "tests": [],
     }
@@ -91,6 +89,18 @@ def ask(arguments: argparse.Namespace) -> Result:
 
 def _state(one: Asked) -> str:
     return "untrained" if one.spec is None else "missing" if one.job is None else one.job.state
+
+
+def _read(condition: str, read: Read) -> dict[str, Any]:
+    return {
+        "condition": condition,
+        "sources": dict(read.sources),
+        "names_answer_given": read.leakage["given"],
+        "names_answer_own": read.leakage["own"],
+        "unterminated": read.unterminated,
+        "empty_given": read.empty["given"],
+        "empty_own": read.empty["own"],
+    }
 
 
 def _chance(store: Store, study: int) -> float | None:
@@ -111,6 +121,7 @@ def _cell(cell: Cell) -> dict[str, Any]:
         "mode": cell.mode,
         "trained": cell.trained,
         **_ends(cell.accuracy, "accuracy"),
+        **_ends(cell.over_direct, "over_direct", 100.0),
         "replicates": list(cell.points),
         "planned": cell.planned,
         "items": cell.items,
@@ -140,7 +151,7 @@ def _curve(curve: Curve, measure: str) -> dict[str, Any]:
     }
 
 
-def _text(document: dict[str, Any], cells: Sequence[Cell], by_rationale: dict[str, list[Curve]], read: modes.Read | None) -> list[str]:
+def _text(document: dict[str, Any], cells: Sequence[Cell], by_rationale: dict[str, list[Curve]], read: Mapping[str, Read]) -> list[str]:
     jobs = document["jobs"]
     under_way = jobs["running"] + jobs["queued"]
     told = [f"{number} {name}" for name, number in jobs.items() if number]
@@ -149,7 +160,7 @@ def _text(document: dict[str, Any], cells: Sequence[Cell], by_rationale: dict[st
         lines.append(f"what is missing: {command('modes', str(document['name']), '--wait')}")
     lines += ["", table(["condition", *(MODE_NAMES[mode] for mode in MODES)], _grid_rows(cells)), "", "° not trained for this mode."]
     for rationale, curves in by_rationale.items():
-        if not curves or read is None:
+        if not curves:
             continue
         lines += ["", f"When {RATIONALE_NAMES[rationale]} is perturbed: points of accuracy lost. {DIAGNOSTIC}"]
         lines += [f"{read_told(read, rationale, document['artificial'])} {n_told(curves)}", ""]
@@ -223,17 +234,21 @@ NOUN = Noun(
                 "jobs": "students by state of the job that asks them; untrained: not trained yet",
                 **{f"jobs.{name}": "how many" for name in ("finished", "running", "queued", "failed", "stopped", "missing", "untrained")},
                 "chance": "accuracy of guessing, or null",
-                "sources": "test rows by source of the given rationale, or null",
-                "leakage": "share of the rationales that name the right answer's text, mean over students; or null",
-                "leakage.given": "of the teacher's",
-                "leakage.own": "of the students'",
-                "unterminated": "share of own rationales that ran into the limit, or null",
+                "read": "what stood before the answers, one entry a condition that was asked",
+                "read[].condition": "canonical form",
+                "read[].sources": "test rows by source of the given rationale",
+                "read[].names_answer_given": "share of the teacher's rationales that name the right answer's text",
+                "read[].names_answer_own": "the same of the students' own",
+                "read[].unterminated": "share of own rationales that did not end with the answer cue",
+                "read[].empty_given": "share of the rows without a teacher's rationale",
+                "read[].empty_own": "share of the rows for which nothing was written",
                 "modes": "one entry a condition and mode",
                 "modes[].condition": "canonical form",
                 "modes[].label": "its name for people",
                 "modes[].mode": "direct (no rationale), own, or given (the teacher's)",
                 "modes[].trained": "whether its students were trained for it",
                 **{f"modes[].{key}": text for key, text in _with_ends("accuracy", "mean over replicates, or null before it was asked").items()},
+                **{f"modes[].{k}": t for k, t in _with_ends("over_direct", "paired difference to direct in points, or null").items()},
                 "modes[].replicates": "accuracy of each replicate asked",
                 "modes[].planned": "replicates planned",
                 "modes[].items": "test questions",

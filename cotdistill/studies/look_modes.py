@@ -123,7 +123,8 @@ def summary(
     answers: Sequence[Answer],
 ) -> dict[str, Any]:
     """Modes with their accuracy and whether they were trained; whose rationales were given (source -> rows); leakage: the share of rationales that
-    name the right answer; empty: rows without one; unterminated: own ones that ran into the limit; made: on how many rows each test could be made."""
+    name the right answer; empty: rows without one; unterminated: own ones that did not end with the answer cue; made: on how many rows each test
+    could be made."""
     made: dict[str, dict[str, int]] = {name: dict.fromkeys(config.tests, 0) for name in read}
     for a in answers:
         if a.share == 1.0 and a.touched:

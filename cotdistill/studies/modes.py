@@ -3,7 +3,6 @@ beside the claims and are never part of one."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -33,13 +32,15 @@ MEASURES = {"correct": "accuracy", "p_gold": "probability of the right answer", 
 class Cell:
     """A condition asked in one mode: accuracy (a share) over replicates and questions with its 95 % interval, None before it was asked.
 
-    trained: whether its students were trained for the mode; points: accuracy of each replicate asked; planned: how many there are to be."""
+    over_direct: paired difference to the same students' answers without a rationale, None where there is nothing to pair; trained: whether its
+    students were trained for the mode; points: accuracy of each replicate asked; planned: how many there are to be."""
 
     condition: str
     label: str
     mode: str
     trained: bool
     accuracy: Interval | None
+    over_direct: Interval | None
     points: tuple[float, ...]
     items: int
     clusters: int
@@ -83,7 +84,7 @@ class Curve:
 @dataclass(frozen=True)
 class Read:
     """What stood before the answers of some runs: rows by source of the given rationales, the share of rationales that name the right answer (given,
-    own; means over runs), of own rationales that ran into the limit, and of rows without one."""
+    own; means over runs), of own rationales that did not end with the answer cue, and of rows without one."""
 
     sources: Mapping[str, int]
     leakage: Mapping[str, float]
@@ -162,24 +163,32 @@ def grid(store: Store, found: Sequence[Asked], wanted: Wanted = EVERYTHING) -> l
     cells = []
     for condition in dict.fromkeys(one.condition for one in found):
         mine = [one for one in found if one.condition == condition]
+        rows = {mode: {one.replicate: right_answers(path, mode) for one in mine if (path := _path(store, one, mode, wanted))} for mode in MODES}
         for mode in MODES:
-            rows = [right_answers(path, mode) for one in mine if (path := _answers_path(store, one, mode, wanted)) is not None]
-            nested = len({items for items, _, _ in rows}) > 1
-            shortest = min((len(items) for items, _, _ in rows), default=0)
-            correct = np.stack([right[:shortest] for _, _, right in rows]) if shortest else None
-            clusters = rows[0][1][:shortest] if rows else ()
+            correct, clusters, nested = _side_by_side(list(rows[mode].values()))
+            both = [replicate for replicate in rows[mode] if replicate in rows["direct"]] if mode != "direct" else []
+            one, paired, apart = _side_by_side([rows[mode][replicate] for replicate in both])
+            other, _, _ = _side_by_side([rows["direct"][replicate] for replicate in both])
             cells.append(
                 Cell(
                     condition, parse(condition).label, mode, mode in modes_of(condition),
-                    _within(accuracy_interval(correct, numbered(list(clusters)), nested)) if correct is not None else None,
-                    tuple(float(row.mean()) for row in correct) if correct is not None else (),
-                    shortest, len(set(clusters)), len(mine),
+                    _within(accuracy_interval(correct, numbered(clusters), nested)) if clusters else None,
+                    mean_interval(one - other, numbered(paired), apart) if paired else None,
+                    tuple(float(row.mean()) for row in correct), len(clusters), len(set(clusters)), len(mine),
                 )
             )  # fmt: skip
     return cells
 
 
-def _answers_path(store: Store, one: Asked, mode: str, wanted: Wanted) -> Path | None:
+def _side_by_side(rows: Sequence[tuple[Sequence[str], Sequence[str], npt.NDArray[np.float64]]]) -> tuple[Values, list[str], bool]:
+    """(replicates, items) right answers with the clusters of the items, and whether the items differ; cut to the smallest replicate."""
+    shortest = min((len(items) for items, _, _ in rows), default=0)
+    if not shortest:
+        return np.zeros((0, 0)), [], False
+    return np.stack([right[:shortest] for _, _, right in rows]), list(rows[0][1][:shortest]), len({tuple(items) for items, _, _ in rows}) > 1
+
+
+def _path(store: Store, one: Asked, mode: str, wanted: Wanted) -> Path | None:
     """The table that holds a run's answers in a mode; None if it was not asked in it."""
     own: Job | None = one.trained
     if own is not None and own.state == "finished" and not (wanted.examples or wanted.source) and mode in (own.result or {}).get("modes", {}):
@@ -240,15 +249,18 @@ def _lost(shares: Sequence[float], values: Sequence[Values], measure: str) -> Va
     return area
 
 
-def read(found: Sequence[Asked]) -> Read | None:
-    """What the finished jobs say of the rationales; None without one."""
-    told: list[Mapping[str, Any]] = [one.job.result for one in found if one.finished and one.job is not None and one.job.result]
-    if not told:
-        return None
-    sources: Counter[str] = Counter(told[0]["sources"])
-    return Read(
-        dict(sources),
-        {name: fmean(one["leakage"][name] for one in told) for name in ("given", "own")},
-        fmean(one["unterminated"] for one in told),
-        {name: fmean(one["empty"][name] / one["n"] for one in told) for name in ("given", "own")},
-    )
+def read(found: Sequence[Asked]) -> dict[str, Read]:
+    """By condition, what its finished jobs say of the rationales."""
+    told: dict[str, list[Mapping[str, Any]]] = {}
+    for one in found:
+        if one.finished and one.job is not None and one.job.result:
+            told.setdefault(one.condition, []).append(one.job.result)
+    return {
+        condition: Read(
+            dict(results[0]["sources"]),
+            {name: fmean(one["leakage"][name] for one in results) for name in ("given", "own")},
+            fmean(one["unterminated"] for one in results),
+            {name: fmean(one["empty"][name] / one["n"] for one in results) for name in ("given", "own")},
+        )
+        for condition, results in told.items()
+    }

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from cotdistill.errors import CotdistillError
+from cotdistill.rationales.conditions import parse
 from cotdistill.rationales.perturbations import PERTURBATIONS
 from cotdistill.studies import modes
 from cotdistill.studies.jobs import Study
@@ -70,15 +71,18 @@ def draw(store: Store, study: Study, summaries: Sequence[ConditionSummary]) -> N
 
 def _grid_caption(cells: Sequence[Cell], chance: float | None) -> str:
     known = [cell for cell in cells if cell.accuracy is not None]
-    told = ["Percent right on test. Filled: trained for this mode. Hollow, with °: not trained for it. – : not asked yet."]
+    told = [
+        "Percent right on test. Filled: trained for this mode. Hollow, with °: not trained for it. – : not asked yet; in brackets: replicates asked, where some are missing."
+    ]
     if known:
         first = known[0]
         most = max(len(cell.points) for cell in known)
         speaks = first.accuracy.speaks_of if first.accuracy else ""
         told.append(f"{first.items:,} test questions in {plural(first.clusters, 'cluster')}, up to {plural(most, 'replicate')} a cell.")
         told.append(f"95 % interval on hover; {speaks}.")
-    if chance is not None:
-        told.append(f"Chance {percent(chance)}.")
+    told += [f"Chance {percent(chance)}."] if chance is not None else []
+    if any(parse(cell.condition).source for cell in cells):
+        told.append("The teacher's rationale is the study's own source for all students, also for those of another teacher.")
     return " ".join(told)
 
 
@@ -150,10 +154,9 @@ def _curves(digests: tuple[str, ...], rationale: str, measure: str, _store: Stor
 
 
 def _caption(found: Sequence[Curve], mine: Sequence[Asked], rationale: str, *, artificial: bool) -> str:
-    read = modes.read(mine)
     told = [
         f"{DIAGNOSTIC} {n_told(found)}",
-        read_told(read, rationale, artificial) if read else "",
+        read_told(modes.read(mine), rationale, artificial),
         "Left end, and dashed: the intact rationale. Bands and bars: 95 % intervals. Dotted, and grey crosses: as many tokens replaced by random "
         "ones of the training rationales.",
         "Hollow, with °: not trained to read a rationale before the answer." if any(not c.trained for c in found) else "",

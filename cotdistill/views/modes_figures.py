@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from cotdistill.rationales.perturbations import CONTROL
 from cotdistill.rationales.placement import MODES
 from cotdistill.studies.modes import Cell, Curve
 from cotdistill.views.figures import AROUND, GROUND, ROW_HEIGHT, bar, safe, titled
@@ -12,7 +13,8 @@ from cotdistill.views.modes_wording import MODE_NAMES, TEST_NAMES, loss_told, ov
 from cotdistill.views.palette import hue, look, tint
 from cotdistill.views.saliency_figures import band
 from cotdistill.views.sweep_figure import spread
-from cotdistill.views.wording import between, capital, percent, plural
+from cotdistill.views.wording import between, between_points, capital, percent, plural
+from cotdistill.views.wording import points as signed
 
 MEASURE_AXES = {
     "correct": "accuracy on test, percent",
@@ -41,11 +43,12 @@ def grid(cells: Sequence[Cell], chance: float | None, title: str) -> Any:
         depth = (cell.accuracy.mean - low) / (high - low) if high > low else 1.0
         figure.add_shape(
             type="rect", x0=x - HALF_WIDTH, x1=x + HALF_WIDTH, y0=y - HALF_HEIGHT, y1=y + HALF_HEIGHT, layer="below",
-            fillcolor=tint(seen.color, 0.1 + 0.45 * depth) if cell.trained else "rgba(0,0,0,0)",
+            fillcolor=tint(seen.color, 0.08 + 0.26 * depth) if cell.trained else "rgba(0,0,0,0)",
             line={"color": tint(seen.color, 1.0 if cell.trained else 0.75), "width": 1.2, "dash": "solid" if cell.trained else "dot"},
         )  # fmt: skip
         number = f"{100 * cell.accuracy.mean:.1f}"
-        figure.add_annotation(x=x, y=y, text=f"<b>{number}</b>" if cell.trained else f"{number} °", showarrow=False, font_size=14)
+        few = f" <span style='font-size:11px'>({len(cell.points)} of {cell.planned})</span>" if len(cell.points) < cell.planned else ""
+        figure.add_annotation(x=x, y=y, text=(f"<b>{number}</b>" if cell.trained else f"{number} °") + few, showarrow=False, font_size=14)
     figure.add_scatter(
         x=[x for x, _ in places], y=[y for _, y in places], mode="markers", hovertemplate=[f"{text}<extra></extra>" for text in hovers],
         marker={"symbol": "square", "size": 30, "opacity": 0},
@@ -69,6 +72,9 @@ def _cell_told(cell: Cell) -> str:
     told += f"{percent(cell.accuracy.mean)}, interval {between(cell.accuracy.low, cell.accuracy.high)}"
     told += f"<br>{cell.items:,} questions, {plural(len(cell.points), 'replicate')}"
     told += f" of {cell.planned}" if len(cell.points) < cell.planned else ""
+    if cell.over_direct is not None:
+        gain = cell.over_direct
+        told += f"<br>against no rationale: {signed(gain.mean)} points ({between_points(gain.low, gain.high)})"
     return told + ("" if cell.trained else "<br>not trained for this mode")
 
 
@@ -77,7 +83,7 @@ def curves(found: Sequence[Curve], chance: float | None, measure: str, title: st
     from plotly.subplots import make_subplots
 
     tests = list(dict.fromkeys(c.test for c in found))
-    figure = make_subplots(cols=len(tests), shared_yaxes=True, horizontal_spacing=0.03, subplot_titles=[capital(TEST_NAMES[t]) for t in tests])
+    figure = make_subplots(cols=len(tests), shared_yaxes=True, horizontal_spacing=0.03, subplot_titles=[_panel_title(t) for t in tests])
     figure.update_layout(titled(title, height=440).layout)
     ends: list[tuple[float, str, str]] = []
     for column, test in enumerate(tests, start=1):
@@ -103,8 +109,14 @@ def curves(found: Sequence[Curve], chance: float | None, measure: str, title: st
         )
     figure.update_xaxes(title_text="share of its tokens touched, percent", range=[-4, 104], tickvals=[0, 25, 50, 75, 100])
     figure.update_yaxes(title_text=MEASURE_AXES[measure], row=1, col=1)
-    figure.update_layout(margin={"r": 200, "t": 88})
+    figure.update_layout(margin={"r": 200, "t": 96})
     return figure
+
+
+def _panel_title(test: str) -> str:
+    """The name, and what the dotted lines are; the control's own panel has none."""
+    second = "the control of the others" if test == CONTROL else "dotted: as many random tokens instead"
+    return f"{capital(TEST_NAMES[test])}<br><span style='font-size:11px'>{second}</span>"
 
 
 def _line(figure: Any, c: Curve, column: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from cotdistill.rationales.conditions import parse
 from cotdistill.studies.modes import Cell, Curve, Read
@@ -43,10 +43,7 @@ def untrained_told(condition: str, rationale: str) -> str:
 
 def grid_title(cells: Sequence[Cell]) -> str:
     """The largest step that reading a rationale makes against answering directly."""
-    direct = {c.condition: c.accuracy for c in cells if c.mode == "direct" and c.accuracy is not None}
-    steps = [
-        (c.accuracy.mean - direct[c.condition].mean, c) for c in cells if c.mode != "direct" and c.accuracy is not None and c.condition in direct
-    ]
+    steps = [(c.over_direct.mean, c) for c in cells if c.over_direct is not None]
     if not steps:
         return "No student has been asked in two modes yet"
     # What a student was trained for is what a reader asks first.
@@ -78,19 +75,22 @@ def curves_title(curves: Sequence[Curve], measure: str) -> str:
     return f"{who} {said}{' on average' if most.graded else ''} when {when}{over}"
 
 
-def read_told(read: Read, rationale: str, artificial: bool) -> str:
-    """Whose rationales were read, and how much of the answer they hold."""
+def read_told(reads: Mapping[str, Read], rationale: str, artificial: bool) -> str:
+    """Whose rationales were read, and how much of the answer they hold. reads: by condition, all of the same questions."""
+    first = next(iter(reads.values()))
     if rationale == "given":
-        whose = listed((f"{source} ({rows:,})" for source, rows in read.sources.items()), most=3)
-        told = [f"Teacher's rationales: {whose} questions."]
+        whose = listed((f"{source} ({rows:,})" for source, rows in first.sources.items()), most=3)
+        told = [
+            f"Teacher's rationales: {whose} questions, the same for every student; {percent(first.leakage['given'])} name the right answer's text."
+        ]
     else:
-        told = [f"Written greedily by each student; {percent(read.unterminated)} ran into the longest length of training."]
-    told.append(f"{percent(read.leakage[rationale])} name the right answer's text.")
-    if read.empty[rationale]:
-        told.append(f"{percent(read.empty[rationale])} of the rows have none and stay as they are.")
-    told.append(
-        "All test rows, also where the teacher was wrong." if not artificial else "All test rows, also where the teacher believes a wrong group."
-    )
+        named = (f"{parse(condition).label} {percent(read.leakage['own'])}" for condition, read in reads.items())
+        told = [f"Each student wrote its own, greedily. They name the right answer's text: {listed(named, most=6)}."]
+        endless = [f"{parse(condition).label} {percent(read.unterminated)}" for condition, read in reads.items() if read.unterminated > 0.005]
+        told += [f"Not ended by the answer cue: {listed(endless, most=6)}."] if endless else []
+    empty = max(read.empty[rationale] for read in reads.values())
+    told += [f"Up to {percent(empty)} of the rows have none and stay as they are."] if empty else []
+    told.append("All test rows, also where the teacher believes a wrong group." if artificial else "All test rows, also where the teacher was wrong.")
     return " ".join(told)
 
 
