@@ -345,7 +345,8 @@ def cell(mode, mean, trained=True, condition="pre_cot", gain=None, planned=1):
 
 def test_untrained_cells_are_hollow_and_the_title_says_the_largest_trained_step():
     cells = [cell("direct", 0.5, trained=False), cell("own", 0.7, gain=0.2, planned=2), cell("given", 0.8, gain=0.3),
-             cell("direct", 0.6, condition="label_only"), cell("own", 0.1, trained=False, condition="label_only", gain=-0.5), cell("given", None, trained=False, condition="label_only")]  # fmt: skip
+             cell("direct", 0.6, condition="label_only"), cell("own", 0.1, trained=False, condition="label_only", gain=-0.5),
+             cell("given", None, trained=False, condition="label_only")]  # fmt: skip
     title = modes_wording.grid_title(cells)
     assert title == "Pre_cot answers 80.0 % after the teacher's rationale, 50.0 % without one"
     figure = modes_figures.grid(cells, 0.25, title)

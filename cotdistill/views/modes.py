@@ -43,7 +43,9 @@ FEWEST = 10
 
 def draw(store: Store, study: Study, summaries: Sequence[ConditionSummary]) -> None:
     """The grid of modes, the tests of the rationale, and the button that asks the students that have not been asked."""
-    frame.section("Modes: what a student answers after which rationale", f"{DIAGNOSTIC} The accuracies of the first view stay the ones that are judged.")
+    frame.section(
+        "Modes: what a student answers after which rationale", f"{DIAGNOSTIC} The accuracies of the first view stay the ones that are judged."
+    )
     if not any(s.finished for s in summaries):
         st.info(plain_markdown(WILL), icon=":material/hourglass_top:")
         return
@@ -72,7 +74,8 @@ def draw(store: Store, study: Study, summaries: Sequence[ConditionSummary]) -> N
 def _grid_caption(cells: Sequence[Cell], chance: float | None) -> str:
     known = [cell for cell in cells if cell.accuracy is not None]
     told = [
-        "Percent right on test. Filled: trained for this mode. Hollow, with °: not trained for it. – : not asked yet; in brackets: replicates asked, where some are missing."
+        "Percent right on test. Filled: trained for this mode. Hollow, with °: not trained for it. – : not asked yet; in brackets: replicates asked, "
+        "where some are missing."
     ]
     if known:
         first = known[0]
