@@ -75,8 +75,9 @@ browser:
 	  exit 1; \
 	fi
 
+# A file's tests share what they have trained, so a file stays in one process; more than four processes would train it more often than they save.
 test: dev browser
-	$(VENV) -m pytest
+	$(VENV) -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 check: dev
 	$(VENV) -m ruff check .
