@@ -83,7 +83,8 @@ def _about(store: Store, study: Study, spec: StudySpec) -> dict[str, Any]:
         "task": spec.task,
         "artificial": spec.task in TASKS,
         "student": spec.student.name,
-        "steps": spec.training.steps,
+        "steps": None if spec.answers else spec.training.steps,
+        "answers": spec.answers or None,
         "source": spec.source or None,
         "test_is": first.get("test_is"),
         "train_rows": first.get("train_rows"),
@@ -99,7 +100,8 @@ def _about(store: Store, study: Study, spec: StudySpec) -> dict[str, Any]:
 def report_text(document: dict[str, Any]) -> str:
     """The same for a person: the table, and what it does not show."""
     worlds = document["worlds"]
-    where = f"on {document['task']}" if worlds is None else "in this world" if worlds == 1 else f"over {worlds} worlds"
+    questions = "these questions" if document["answers"] else document["task"]
+    where = f"on {questions}" if worlds is None else "in this world" if worlds == 1 else f"over {worlds} worlds"
     head = [f"{document['title'] or document['name']}", _setting(document), ""]
     rows = [_row(condition, document["baseline"]) for condition in document["conditions"]]
     shown = table(["condition", "n", "accuracy", "95 % interval", "each replicate", "difference", "95 % interval", "p", ""], rows, right=("n",))
@@ -136,7 +138,11 @@ def claims_text(store: Store, document: dict[str, Any], margin: float | None = N
 
 def _setting(document: dict[str, Any]) -> str:
     artificial = " (artificial)" if document["artificial"] else ""
-    told = [f"{document['task']}{artificial}", f"student {document['student']}", f"{document['steps']:,} steps"]
+    told = [
+        f"{'task ' if document['answers'] else ''}{document['task']}{artificial}",
+        f"student {document['student']}",
+        f"answers of other code ({document['answers']})" if document["answers"] else f"{document['steps']:,} steps",
+    ]
     if document["train_rows"]:
         left = f", {count(document['excluded_rows'])} left out" if document["excluded_rows"] else ""
         told.append(f"trained on {count(document['train_rows'])} rows{left}")
@@ -183,7 +189,8 @@ REPORT_KEYS = {
     "task": "task",
     "artificial": "whether the task is made by code: then everything said holds in its worlds only",
     "student": "student",
-    "steps": "optimiser steps of a run",
+    "steps": "optimiser steps of a run; null where the answers were made elsewhere",
+    "answers": "the file that the answers come from which were made by other code, or null",
     "source": "whose rationales; null: the task's default",
     "test_is": "what the test split is, or null before the first finished run",
     "train_rows": "training rows, the same in every condition, or null",

@@ -1,4 +1,4 @@
-"""runs list, show, log, stop, pause, resume, move, retry, delete: what is queued, running and done."""
+"""runs list, show, log, stop, pause, resume, move, retry, import, delete: what is queued, running and done."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from cotdistill.cli import answers
 from cotdistill.cli.command import Command, Noun, Result, whole_number
 from cotdistill.cli.output import printable, table
 from cotdistill.config import RECIPES
@@ -245,6 +246,7 @@ NOUN = Noun(
             _DONE,
             _several,
         ),
+        answers.IMPORT,
         Command("runs", "delete", "remove runs and their folders", _each("delete", "deleted", lambda s, i: s.queue.delete(i)), _DONE, _several),
     ),
 )

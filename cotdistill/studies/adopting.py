@@ -11,13 +11,60 @@ from typing import Any
 import pandas as pd
 
 from cotdistill.errors import UsageError
-from cotdistill.studies.archive_content import ArchivedJob, ArchivedStudy
 from cotdistill.studies.jobs import ANSWERS, Job, document
+from cotdistill.studies.remarks import Remark
 from cotdistill.studies.store import Store
+from cotdistill.studies.study import StudySpec
 
 # What two runs of one identity must agree in to count as the same result.
 RESULTS = ("accuracy", "n", "correct", "chance", "mode", "dev_accuracy", "tokens")
 COLUMNS = ["id", "cluster", "mode", "answer", "predicted", "correct", "margin", "probabilities"]
+
+
+@dataclass(frozen=True)
+class IncomingProduct:
+    """One product of a job. made: digest of what the job made; held: of what came along, None if it was left out."""
+
+    made: str
+    held: str | None
+    suffix: str
+
+
+@dataclass(frozen=True)
+class IncomingJob:
+    """A job that was run elsewhere; the fields are those of `jobs.Job`."""
+
+    identity: str
+    kind: str
+    recipe: int
+    config: Mapping[str, Any]
+    label: str
+    estimate: float
+    state: str
+    seconds: float
+    created: float
+    started: float | None
+    finished: float | None
+    result: Mapping[str, Any] | None
+    error: Mapping[str, str] | None
+    needs: tuple[str, ...]
+    produced: Mapping[str, IncomingProduct]
+    used: Mapping[str, str]
+    origin: str
+
+
+@dataclass(frozen=True)
+class IncomingStudy:
+    """A study with its jobs; members are (identity, condition, replicate, role)."""
+
+    name: str
+    spec: StudySpec
+    plain_spec: Mapping[str, Any]
+    plan_hash: str
+    created: float
+    members: tuple[tuple[str, str, int, str], ...]
+    jobs: tuple[IncomingJob, ...]
+    remark: Remark | None = None
 
 
 @dataclass(frozen=True)
@@ -35,7 +82,7 @@ class Standing:
     states: Mapping[str, str]
 
 
-def standing(store: Store, study: ArchivedStudy, table: Callable[[str], pd.DataFrame]) -> Standing:
+def standing(store: Store, study: IncomingStudy, table: Callable[[str], pd.DataFrame]) -> Standing:
     """Look before anything is written. table: predictions of the study by digest.
 
     UsageError where another study has its name, where a run of it is running here, or where one has finished here with other answers.
@@ -63,7 +110,7 @@ def standing(store: Store, study: ArchivedStudy, table: Callable[[str], pd.DataF
     )
 
 
-def record(store: Store, study: ArchivedStudy, seen: Standing, origin: str) -> int:
+def record(store: Store, study: IncomingStudy, seen: Standing, origin: str) -> int:
     """Write the rows of a study whose files are in the store; its number. Nothing is written if a run changed its state since it was looked at."""
     here = _here(store, study)
     wanted = {job.identity for job in study.jobs}
@@ -86,13 +133,13 @@ def record(store: Store, study: ArchivedStudy, seen: Standing, origin: str) -> i
     return number
 
 
-def _here(store: Store, study: ArchivedStudy) -> dict[str, Job]:
+def _here(store: Store, study: IncomingStudy) -> dict[str, Job]:
     wanted = {job.identity for job in study.jobs}
     known = wanted & store.queue.states().keys()
     return {job.identity: job for job in store.queue.jobs() if job.identity in known} if known else {}
 
 
-def _same_study(store: Store, study: ArchivedStudy) -> int | None:
+def _same_study(store: Store, study: IncomingStudy) -> int | None:
     """The study of this name, if it is the same one; UsageError for another one."""
     named = [other for other in store.queue.studies() if other.name == study.name]
     for other in named:
@@ -107,7 +154,7 @@ def _same_study(store: Store, study: ArchivedStudy) -> int | None:
     return None
 
 
-def _differs(store: Store, theirs: ArchivedJob, mine: Job, table: Callable[[str], pd.DataFrame]) -> bool:
+def _differs(store: Store, theirs: IncomingJob, mine: Job, table: Callable[[str], pd.DataFrame]) -> bool:
     """Whether a run that has finished on both sides answered differently."""
     if theirs.kind not in ("train", ANSWERS):
         return False  # what it made shows in the runs that used it
@@ -124,7 +171,7 @@ def _rows(table: pd.DataFrame) -> list[tuple[Any, ...]]:
     return sorted(zip(*told, strict=True))
 
 
-def _insert(connection: sqlite3.Connection, job: ArchivedJob, place: float, origin: str) -> None:
+def _insert(connection: sqlite3.Connection, job: IncomingJob, place: float, origin: str) -> None:
     values = (
         job.identity, job.kind, job.recipe, document(job.config), job.label, job.estimate, job.state, place, job.seconds,
         _document(job.result), _document(job.error), job.created, job.started, job.finished, origin,
@@ -141,7 +188,7 @@ def _insert(connection: sqlite3.Connection, job: ArchivedJob, place: float, orig
     _link(connection, job, number)
 
 
-def _complete(connection: sqlite3.Connection, job: ArchivedJob, number: int, origin: str) -> None:
+def _complete(connection: sqlite3.Connection, job: IncomingJob, number: int, origin: str) -> None:
     """A job that was here without a result gets the one that was made elsewhere."""
     connection.execute(
         """
@@ -155,7 +202,7 @@ def _complete(connection: sqlite3.Connection, job: ArchivedJob, number: int, ori
     _link(connection, job, number)
 
 
-def _lacking(theirs: ArchivedJob, mine: Job) -> dict[str, str]:
+def _lacking(theirs: IncomingJob, mine: Job) -> dict[str, str]:
     return {role: product.held for role, product in theirs.produced.items() if product.held is not None and mine.left_out.get(role) == product.held}
 
 
@@ -165,7 +212,7 @@ def _fill(connection: sqlite3.Connection, number: int, role: str, digest: str) -
     connection.execute("INSERT OR REPLACE INTO link VALUES (?, 'produced', ?, ?)", (number, role, digest))
 
 
-def _link(connection: sqlite3.Connection, job: ArchivedJob, number: int) -> None:
+def _link(connection: sqlite3.Connection, job: IncomingJob, number: int) -> None:
     links = [(number, "produced", role, product.held) for role, product in job.produced.items() if product.held]
     links += [(number, "used", role, digest) for role, digest in job.used.items()]
     connection.executemany("INSERT INTO link VALUES (?, ?, ?, ?)", links)
@@ -173,7 +220,7 @@ def _link(connection: sqlite3.Connection, job: ArchivedJob, number: int) -> None
     connection.executemany("INSERT INTO left_out VALUES (?, ?, ?)", lacking)
 
 
-def _insert_study(connection: sqlite3.Connection, study: ArchivedStudy, origin: str) -> int:
+def _insert_study(connection: sqlite3.Connection, study: IncomingStudy, origin: str) -> int:
     cursor = connection.execute(
         "INSERT INTO study (name, spec, plan_hash, created, origin) VALUES (?, ?, ?, ?, ?)",
         (study.name, document(study.plain_spec), study.plan_hash, study.created, origin),

@@ -6,7 +6,6 @@ import dataclasses
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -16,13 +15,15 @@ import pyarrow.parquet as pq
 from cotdistill.config import RECIPES, RunConfig, check
 from cotdistill.errors import ArchiveTooNew, BadArchive, CotdistillError
 from cotdistill.rationales.conditions import parse
+from cotdistill.studies.adopting import IncomingJob, IncomingProduct, IncomingStudy
+from cotdistill.studies.answers import AnswersConfig
 from cotdistill.studies.archive import JOBS, STUDY
 from cotdistill.studies.archive_file import AGAIN, ArchiveFile
 from cotdistill.studies.inputs import SelectConfig
 from cotdistill.studies.jobs import ANSWERS, identity_of
 from cotdistill.studies.looks import AttributeConfig, FaithfulnessConfig, InfluenceConfig
 from cotdistill.studies.remarks import LONGEST_NOTE, Remark, checked_tags
-from cotdistill.studies.study import StudySpec, plan_hash_of, spec_from_mapping
+from cotdistill.studies.study import plan_hash_of, spec_from_mapping
 
 # Bytes that a table may have in memory.
 LARGEST_TABLE = 1 << 30
@@ -36,6 +37,7 @@ CONFIGS: dict[str, Callable[[Mapping[str, Any]], Any]] = {
     "attribute": AttributeConfig.from_plain,
     "influence": InfluenceConfig.from_plain,
     "faithfulness": FaithfulnessConfig.from_plain,
+    ANSWERS: lambda values: AnswersConfig(**values),
 }
 
 
@@ -62,53 +64,7 @@ TABLES: dict[str, dict[str, Callable[[pa.DataType], bool]]] = {
 WHOLE_NUMBERS = ("n", "correct")
 
 
-@dataclass(frozen=True)
-class ArchivedProduct:
-    """One product of a job. made: digest of what the job made; held: of what the archive holds, None if that was left out."""
-
-    made: str
-    held: str | None
-    suffix: str
-
-
-@dataclass(frozen=True)
-class ArchivedJob:
-    """A job as the archive has it; the fields are those of `jobs.Job`."""
-
-    identity: str
-    kind: str
-    recipe: int
-    config: Mapping[str, Any]
-    label: str
-    estimate: float
-    state: str
-    seconds: float
-    created: float
-    started: float | None
-    finished: float | None
-    result: Mapping[str, Any] | None
-    error: Mapping[str, str] | None
-    needs: tuple[str, ...]
-    produced: Mapping[str, ArchivedProduct]
-    used: Mapping[str, str]
-    origin: str
-
-
-@dataclass(frozen=True)
-class ArchivedStudy:
-    """A study with its jobs; members are (identity, condition, replicate, role)."""
-
-    name: str
-    spec: StudySpec
-    plain_spec: Mapping[str, Any]
-    plan_hash: str
-    created: float
-    members: tuple[tuple[str, str, int, str], ...]
-    jobs: tuple[ArchivedJob, ...]
-    remark: Remark | None = None
-
-
-def content(archive: ArchiveFile) -> ArchivedStudy:
+def content(archive: ArchiveFile) -> IncomingStudy:
     """Everything that an archive says, checked; BadArchive or ArchiveTooNew with the first thing that is wrong. Reads every member."""
     archive.check()
     jobs = tuple(_job(row, f"{JOBS}, job {number}") for number, row in enumerate(_list(archive.document(JOBS), JOBS)))
@@ -128,7 +84,7 @@ def content(archive: ArchiveFile) -> ArchivedStudy:
     return study
 
 
-def _study(told: Any, jobs: Sequence[ArchivedJob]) -> ArchivedStudy:
+def _study(told: Any, jobs: Sequence[IncomingJob]) -> IncomingStudy:
     row = _mapping(told, STUDY)
     plain_spec = _mapping(row.get("spec"), f"{STUDY}, spec")
     try:
@@ -151,7 +107,7 @@ def _study(told: Any, jobs: Sequence[ArchivedJob]) -> ArchivedStudy:
     if not runs or len(set(runs)) != len(runs):
         raise _bad("the study has no planned run, or one of them twice")
     said = _remark(row["remark"], {condition for condition, _ in runs}) if row.get("remark") is not None else None
-    return ArchivedStudy(name, spec, plain_spec, plan_hash, _number(row, "created", STUDY), members, tuple(jobs), said)
+    return IncomingStudy(name, spec, plain_spec, plan_hash, _number(row, "created", STUDY), members, tuple(jobs), said)
 
 
 def _remark(told: Any, conditions: set[str]) -> Remark:
@@ -167,7 +123,7 @@ def _remark(told: Any, conditions: set[str]) -> Remark:
     return Remark(note, tuple(tags), baseline, _number(row, "changed", where))
 
 
-def _member(told: Any, jobs: Mapping[str, ArchivedJob]) -> tuple[str, str, int, str]:
+def _member(told: Any, jobs: Mapping[str, IncomingJob]) -> tuple[str, str, int, str]:
     where = f"{STUDY}, members"
     if not isinstance(told, list) or len(told) != 4:
         raise _bad(f"{where}: expected identity, condition, replicate and role")
@@ -183,7 +139,7 @@ def _member(told: Any, jobs: Mapping[str, ArchivedJob]) -> tuple[str, str, int, 
     return identity, condition, replicate, role
 
 
-def _job(told: Any, where: str) -> ArchivedJob:
+def _job(told: Any, where: str) -> IncomingJob:
     row = _mapping(told, where)
     kind, recipe, config = _text(row, "kind", where), row.get("recipe"), _mapping(row.get("config"), f"{where}, config")
     if kind not in RECIPES or type(recipe) is not int or recipe > RECIPES[kind]:
@@ -202,7 +158,7 @@ def _job(told: Any, where: str) -> ArchivedJob:
     )
     products = _mapping(row.get("produced"), f"{where}, produced") if done else {}
     used = _mapping(row.get("used"), f"{where}, used") if done else {}
-    job = ArchivedJob(
+    job = IncomingJob(
         identity=identity,
         kind=kind,
         recipe=recipe,
@@ -228,14 +184,14 @@ def _job(told: Any, where: str) -> ArchivedJob:
     return job
 
 
-def _product(role: str, told: Any, where: str) -> ArchivedProduct:
+def _product(role: str, told: Any, where: str) -> IncomingProduct:
     row = _mapping(told, f"{where}, {role[:40]}")
     made, held, suffix = _hash(row, "made", where), row.get("held"), _text(row, "suffix", where)
     if held is not None and (_hash(row, "held", where), suffix in SUFFIXES) != (held, True):
         raise _bad(f"{where}: {role[:40]} has the ending {suffix[:20]!r}; expected one of {', '.join(SUFFIXES)}")
     if held not in (None, made) and role != "predictions":
         raise _bad(f"{where}: {role[:40]} is not what the job made")
-    return ArchivedProduct(made, held, suffix)
+    return IncomingProduct(made, held, suffix)
 
 
 def _check_config(kind: str, config: Mapping[str, Any], where: str) -> None:
@@ -292,7 +248,7 @@ def _table(archive: ArchiveFile, held: str, role: str, columns: Mapping[str, Cal
     return table
 
 
-def _check_predictions(table: pa.Table, job: ArchivedJob) -> None:
+def _check_predictions(table: pa.Table, job: IncomingJob) -> None:
     """That every answer is one of its choices, every question asked once a mode, and the accuracy that of the answers."""
     assert job.result is not None  # only finished jobs have products
     where = f"The predictions of {job.identity[:12]}"

@@ -16,8 +16,8 @@ from pathlib import Path
 import pandas as pd
 
 from cotdistill.errors import DiskFull
-from cotdistill.studies.adopting import Standing, record, standing
-from cotdistill.studies.archive_content import LARGEST_TABLE, ArchivedStudy, content
+from cotdistill.studies.adopting import IncomingStudy, Standing, record, standing
+from cotdistill.studies.archive_content import LARGEST_TABLE, content
 from cotdistill.studies.archive_file import ArchiveFile, opened
 from cotdistill.studies.store import Store
 from cotdistill.studies.study import checked
@@ -78,7 +78,7 @@ def import_study(
         )
 
 
-def _named(study: ArchivedStudy, name: str) -> ArchivedStudy:
+def _named(study: IncomingStudy, name: str) -> IncomingStudy:
     """The study under another name, which its plan does not depend on."""
     if not name or name == study.name:
         return study
@@ -107,7 +107,7 @@ def _predictions(archive: ArchiveFile, digest: str) -> pd.DataFrame:
     return pd.read_parquet(io.BytesIO(archive.read(f"artifacts/{digest}.parquet", LARGEST_TABLE)))
 
 
-def _wanted(study: ArchivedStudy, seen: Standing) -> set[str]:
+def _wanted(study: IncomingStudy, seen: Standing) -> set[str]:
     """Digests of the artefacts that the rows will name: those of jobs that are new or completed here, and what an earlier archive had left out."""
     brought = {*seen.new, *seen.completed}
     held = {p.held for job in study.jobs if job.identity in brought for p in job.produced.values() if p.held}
@@ -134,7 +134,7 @@ def _copy(store: Store, archive: ArchiveFile, wanted: set[str], progress: Callab
         raise
 
 
-def _told(study: ArchivedStudy, seen: Standing) -> list[str]:
+def _told(study: IncomingStudy, seen: Standing) -> list[str]:
     told = []
     if seen.study is not None:
         told.append(f"The study {study.name!r} is here already.")

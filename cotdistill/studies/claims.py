@@ -241,7 +241,7 @@ def _kept(runs: pd.DataFrame, first: str) -> tuple[float, float, float] | None:
 def _at_tokens(planned: Planned, names: Mapping[str, str | None], runs: pd.DataFrame) -> tuple[Planned, str | None, str | None]:
     """A comparison at intact post-CoT's training tokens: conditions as they stand where they see as many, else their own arms for it; None for
     one that the study does not have."""
-    tokens = runs.groupby("condition")["tokens"].mean()
+    tokens = runs["tokens"].astype(float).groupby(runs["condition"]).mean()
     whole = float(tokens.get("post_cot", float("nan")))
 
     def arm(name: str) -> tuple[str, str | None]:

@@ -14,7 +14,7 @@ from cotdistill.statistics.verdicts import CANNOT, PROVISIONAL, word
 from cotdistill.studies import claims, results
 from cotdistill.studies.claims import Compared, Verdict
 from cotdistill.studies.extension import extended
-from cotdistill.studies.jobs import Study
+from cotdistill.studies.jobs import ANSWERS, Study
 from cotdistill.studies.store import Store
 from cotdistill.studies.study import STUDIES, spec_from_mapping
 from cotdistill.tasks.catalog import TASKS
@@ -52,7 +52,8 @@ def findings(store: Store, which: int | str, margin: float | None = None) -> dic
     spec = spec_from_mapping(study.spec)
     summaries = {s.condition: s for s in results.summary(store, study.id)}
     verdicts = claims.judge(store, study.id, None if margin is None else margin / 100)
-    result = next((j.result for j in store.queue.jobs(state="finished", kind="train", study=study.id, limit=20) if j.result), None) or {}
+    kind = ANSWERS if spec.answers else "train"
+    result = next((j.result for j in store.queue.jobs(state="finished", kind=kind, study=study.id, limit=20) if j.result), None) or {}
     missing = sum(s.planned - s.finished for s in summaries.values())
     return {
         "id": study.id,
@@ -63,7 +64,8 @@ def findings(store: Store, which: int | str, margin: float | None = None) -> dic
         "artificial": spec.task in TASKS,
         "worlds": spec.worlds,
         "student": spec.student.name,
-        "steps": spec.training.steps,
+        "steps": None if spec.answers else spec.training.steps,
+        "answers": spec.answers or None,
         "replicates": spec.replicates,
         "source": spec.source or None,
         "test_is": result.get("test_is"),
@@ -191,7 +193,8 @@ def _not_run(name: str) -> dict[str, Any]:
         "artificial": spec.task in TASKS,
         "worlds": spec.worlds,
         "student": spec.student.name,
-        "steps": spec.training.steps,
+        "steps": None if spec.answers else spec.training.steps,
+        "answers": spec.answers or None,
         "replicates": spec.replicates,
         "source": spec.source or None,
         "test_is": None,

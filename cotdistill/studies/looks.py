@@ -14,7 +14,7 @@ from cotdistill.rationales.conditions import parse
 from cotdistill.saliency.methods import METHODS
 from cotdistill.saliency.settings import SHARES, AttributionSettings, checked_shares
 from cotdistill.saliency.targets import parse_target
-from cotdistill.studies.jobs import Job, JobSpec
+from cotdistill.studies.jobs import ANSWERS, Job, JobSpec
 from cotdistill.studies.store import Store
 from cotdistill.tasks.carrying import version_of
 from cotdistill.tasks.catalog import open_task
@@ -95,9 +95,13 @@ def checked_checkpoint(job: Job, share: str) -> str:
 
 def task_of(store: Store, job: Job) -> Task:
     """The task that a run was trained on, in the version it was trained on."""
-    run = RunConfig.from_plain(job.config)
-    if known := version_of(store.tasks_root, run.task, run.task_digest):
+    if known := version_of(store.tasks_root, str(job.config["task"]), str(job.config["task_digest"])):
         return known
+    if job.kind == ANSWERS:
+        raise NotFound(
+            f"The task of run {job.id} is not in this store in the version that was answered.", "Import it: python -m cotdistill tasks import"
+        )
+    run = RunConfig.from_plain(job.config)
     task = open_task(store.tasks_root, run.task, world=run.seeds.world, settings=run.task_settings or None)
     if task.digest != run.task_digest:
         task = open_task(store.tasks_root, f"{run.task}@{run.task_digest}")

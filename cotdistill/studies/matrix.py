@@ -149,7 +149,7 @@ def texts(store: Store, study: int | str) -> pd.DataFrame:
     rows: dict[str, dict[str, Any]] = {}
     seen: set[str] = set()
     for _, _, job in planned_runs(store, study):
-        if job is None or job.kind != "train" or job.config["task_digest"] in seen:
+        if job is None or job.config["task_digest"] in seen:
             continue
         seen.add(str(job.config["task_digest"]))
         try:

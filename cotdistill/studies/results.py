@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -213,11 +213,17 @@ def summary(store: Store, study: int | str) -> list[ConditionSummary]:
                 clusters=len(set(answers.clusters)) if answers else 0,
                 chance=chance,
                 at_chance=chance is not None and low is not None and high is not None and low <= chance <= high,
-                tokens=fmean(r["tokens"] for r in results) if results else None,
-                seconds=fmean(r["seconds"] for r in results) if results else None,
+                tokens=_mean(results, "tokens"),
+                seconds=_mean(results, "seconds"),
             )
         )
     return found
+
+
+def _mean(results: Sequence[Mapping[str, Any]], name: str) -> float | None:
+    """The mean over finished runs; None where one does not tell it, as answers that were made elsewhere may not."""
+    values = [float(result[name]) for result in results if result.get(name) is not None]
+    return fmean(values) if values and len(values) == len(results) else None
 
 
 def _within(interval: Interval | None) -> tuple[float | None, float | None]:

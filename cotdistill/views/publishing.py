@@ -42,7 +42,8 @@ def published(document: dict[str, Any], form: str) -> str:
 def setting(document: dict[str, Any]) -> str:
     """Task, student, sizes in a line; an artificial task is called so."""
     told = [f"task {document['task']}{' (artificial)' if document['artificial'] else ''}", f"student {document['student']}"]
-    told += [f"{document['steps']:,} steps", plural(document["replicates"], "replicate")]
+    made = f"answers of other code ({document['answers']})" if document["answers"] else f"{document['steps']:,} steps"
+    told += [made, plural(document["replicates"], "replicate")]
     if document["worlds"]:
         told.append(plural(document["worlds"], "artificial world"))
     if document["test_is"]:
