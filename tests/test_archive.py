@@ -24,8 +24,10 @@ from cotdistill.studies import adopting, archive_content, archive_file, archive_
 from cotdistill.studies.archive import export_study
 from cotdistill.studies.archive_import import import_study
 from cotdistill.studies.attempts import claim
+from cotdistill.studies.findings import findings
 from cotdistill.studies.jobs import JobSpec, identity_of
 from cotdistill.studies.matrix import matrix, texts
+from cotdistill.studies.mode_jobs import ModesConfig, modes_job
 from cotdistill.studies.planning import launch, plan
 from cotdistill.studies.remarks import remark, set_remark
 from cotdistill.studies.runner import work
@@ -50,7 +52,7 @@ OWN = ("id", "origin", "imported_runs")
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """A store with a finished study and a look at one of its students."""
+    """A store with a finished study, and two looks at one of its students."""
     store = Store.open(tmp_path_factory.mktemp("source"))
     launch(store, plan(store, study_spec(None, SPEC)))
     work(store)
@@ -62,6 +64,22 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Store:
     buffer = io.BytesIO()
     pd.DataFrame({"example": ["x"], "text": ["a word of the task"]}).to_parquet(buffer)
     attempt.finish({"examples": 1}, {"tokens": store.artifacts.put_bytes(buffer.getvalue(), "tokens", "parquet")}, {})
+    attempt.close()
+    store.queue.submit([modes_job(first, ModesConfig(first.identity, ()), 5)])
+    attempt = claim(store.queue)
+    assert attempt is not None
+    asked = store.artifacts.table(first.produced["predictions"]).query("mode == 'direct'").assign(rationale="what the student wrote")
+    own = {"accuracy": float(asked["correct"].mean()), "n": len(asked), "correct": int(asked["correct"].sum()), "trained": True}
+    row = {"example": "x", "cluster": "x", "rationale": "given", "test": "intact", "share": 0.0, "tokens": 3, "touched": 0, "predicted": 0}
+    row |= {"correct": True, "p_gold": 0.5, "changed": False}
+    flags = {"control_predicted": "Int16", "control_correct": "boolean", "control_p_gold": "Float32", "control_changed": "boolean"}
+    answers = pd.DataFrame([row | dict.fromkeys(flags)]).astype(flags)
+    made = {}
+    for role, table in (("predictions", asked), ("answers", answers)):
+        buffer = io.BytesIO()
+        table.to_parquet(buffer)
+        made[role] = store.artifacts.put_bytes(buffer.getvalue(), role, "parquet")
+    attempt.finish({"n": len(asked), "modes": {"direct": own}}, made, {})
     attempt.close()
     set_remark(store, "shared", note="Look at replicate 1.", tags=["thursday"], baseline="post_cot")
     return store
@@ -175,14 +193,16 @@ def test_without_texts_no_word_of_the_task_is_in_the_file_and_the_numbers_stay(s
     with zipfile.ZipFile(out) as held:
         names = held.namelist()
         written = [pd.read_parquet(io.BytesIO(held.read(name))) for name in names if name.endswith(".parquet")]
-        assert not any(job["kind"] == "attribute" for job in json.loads(held.read("jobs.json")))
+        kinds = {job["kind"] for job in json.loads(held.read("jobs.json"))}
+        assert kinds == {"base", "train", "select", "modes"}
     assert not [name for name in names if name.startswith("tasks/")]
     predictions = [table for table in written if "probabilities" in table]
-    assert len(predictions) == 8 and all(table["rationale"].isna().all() for table in predictions)
+    assert len(predictions) == 9 and all(table["rationale"].isna().all() for table in predictions)
     own = source.artifacts.table(next(j for j in source.queue.jobs(kind="train") if j.config["condition"] == "pre_cot").produced["predictions"])
     assert own["rationale"].notna().any()
     question = texts(source, "shared")["question"].iloc[0]
-    assert question.encode() not in out.read_bytes()
+    for words in (question, "what the student wrote", "a word of the task"):
+        assert words.encode() not in out.read_bytes()
     import_study(store, out)
     assert said(store, "findings shared --json", capsys, monkeypatch) == said(source, "findings shared --json", capsys, monkeypatch)
     assert verify(store).problems == () and not (store.home / "tasks" / "field_guide").exists()
@@ -216,6 +236,17 @@ def test_texts_that_come_later_take_the_place_of_what_was_left_out(source, archi
     assert verify(store).problems == ()
 
 
+def test_replicates_that_were_added_after_a_look_are_named_on_the_other_side(source, store, tmp_path):
+    more = Store.open(tmp_path / "more")
+    export_study(source, "shared", tmp_path / "first.zip", texts=False)
+    import_study(more, tmp_path / "first.zip")
+    launch(more, plan(more, study_spec(None, {**SPEC, "replicates": 3})))
+    assert findings(more, "shared")["extended"] == {"id": 1, "replicates": 2}
+    export_study(more, "shared", tmp_path / "second.zip", texts=False)
+    import_study(store, tmp_path / "second.zip")
+    assert findings(store, "shared")["extended"] == {"id": None, "replicates": 2}
+
+
 # --- what is here already -----------------------------------------------------------------------------------------------------------------------
 
 
@@ -235,7 +266,7 @@ def test_runs_of_this_store_stay_its_own_and_waiting_ones_get_their_result(sourc
     base.release("stop")
     base.close()
     done = import_study(store, archive)
-    assert (done.study, done.new, done.completed) == (1, 1, len(source.queue.jobs()) - 1) and len(store.queue.studies()) == 1
+    assert (done.study, done.new, done.completed) == (1, 2, len(source.queue.jobs()) - 2) and len(store.queue.studies()) == 1
     assert all(job.state == "finished" and job.origin == done.digest for job in store.queue.jobs())
     own = import_study(source, archive)
     assert (own.new, own.completed) == (0, 0) and not any(job.origin for job in source.queue.jobs())
@@ -598,6 +629,13 @@ CONTRADICTIONS = {
     "probabilities that are text": {"predictions": lambda table: table.assign(probabilities="0.5")},
     "empty cells": {"predictions": lambda table: table.assign(margin=None).astype({"margin": "float64"})},
     "answers that do not give the accuracy": {"predictions": flipped, "recount": False},
+    "more than it has been given of": {"study": lambda study: {**study, "extends": 2}},
+    "the accuracy of another mode": {
+        "jobs": lambda jobs: [
+            j | {"result": {**j["result"], "modes": {"direct": {**j["result"]["modes"]["direct"], "accuracy": 0.0}}}} if j["kind"] == "modes" else j
+            for j in jobs
+        ]
+    },
 }
 
 

@@ -44,7 +44,7 @@ def test_a_store_of_a_newer_version_is_refused_and_left_as_it_is(tmp_path: Path)
     with store.queue.database.write() as connection:
         connection.execute("PRAGMA user_version = 99")
     before = (tmp_path / "store.sqlite").read_bytes()
-    with pytest.raises(StoreTooNew, match="its format is 99, this version reads up to 3"):
+    with pytest.raises(StoreTooNew, match="its format is 99, this version reads up to 4"):
         Store.open(tmp_path)
     assert (tmp_path / "store.sqlite").read_bytes() == before
 
@@ -57,7 +57,7 @@ def test_an_older_store_is_migrated_in_order_and_kept_as_it_was(tmp_path: Path, 
     with store.queue.database.read() as connection:
         assert tuple(connection.execute("SELECT label, colour FROM job").fetchone()) == ("job 7", "blue")
         assert connection.execute("PRAGMA user_version").fetchone()[0] == len(schema.MIGRATIONS)
-    copy = sqlite3.connect(tmp_path / "store.sqlite.version-3")
+    copy = sqlite3.connect(tmp_path / "store.sqlite.version-4")
     assert copy.execute("SELECT label FROM job").fetchall() == [("job 7",)]
     copy.close()
 

@@ -125,7 +125,7 @@ FINDINGS = Noun(
                 "imported_runs": "planned runs that were not run in this store",
                 "missing_runs": "planned runs without a result",
                 "extended": "the earlier launch whose results had been seen when this one was given more replicates, or null",
-                "extended.id": "its number",
+                "extended.id": "its number; null if it is in the store that the study was imported from",
                 "extended.replicates": "its replicates",
                 "margin": "of 'no worse' in points if it was given, else null",
                 "claims": "one entry a claim",

@@ -65,6 +65,7 @@ class IncomingStudy:
     members: tuple[tuple[str, str, int, str], ...]
     jobs: tuple[IncomingJob, ...]
     remark: Remark | None = None
+    extends: int | None = None
 
 
 @dataclass(frozen=True)
@@ -222,8 +223,8 @@ def _link(connection: sqlite3.Connection, job: IncomingJob, number: int) -> None
 
 def _insert_study(connection: sqlite3.Connection, study: IncomingStudy, origin: str) -> int:
     cursor = connection.execute(
-        "INSERT INTO study (name, spec, plan_hash, created, origin) VALUES (?, ?, ?, ?, ?)",
-        (study.name, document(study.plain_spec), study.plan_hash, study.created, origin),
+        "INSERT INTO study (name, spec, plan_hash, created, origin, extends) VALUES (?, ?, ?, ?, ?, ?)",
+        (study.name, document(study.plain_spec), study.plan_hash, study.created, origin, study.extends),
     )
     number = int(cursor.lastrowid or 0)
     connection.executemany("INSERT INTO member VALUES (?, ?, ?, ?, ?, ?)", [(number, place, *member) for place, member in enumerate(study.members)])

@@ -28,16 +28,19 @@ import cotdistill
 from cotdistill.config import canonical_json, digest, plain
 from cotdistill.errors import DataError, NotFound, StoreError, UsageError
 from cotdistill.studies.artifacts import hash_file
+from cotdistill.studies.extension import extended
 from cotdistill.studies.jobs import ANSWERS, Job, Study
-from cotdistill.studies.remarks import Remark, remark
+from cotdistill.studies.remarks import remark
 from cotdistill.studies.store import Store
 from cotdistill.tasks.carrying import files_of, version_of
 
 FORMAT, VERSION = "cotdistill-study", 1
 SUFFIX = ".cotdistill.zip"
 MANIFEST, STUDY, JOBS = "manifest.json", "study.json", "jobs.json"
-# Jobs that make a study's runs; all other kinds look at them, and what they found is full of the task's words.
+# Jobs that make a study's runs; all others look at them.
 MAKING = ("base", "train", "select", ANSWERS)
+# Looks whose tables hold numbers, and words in the students' own rationales alone.
+NUMBERS = ("modes",)
 # A larger task is left out: it is the group's own to hand on.
 LARGEST_TASK = 256 << 20
 BLOCK = 1 << 20
@@ -98,14 +101,14 @@ class _Gathered:
 
 def export_study(store: Store, which: int | str, out: Path, *, weights: bool = False, texts: bool = True) -> Exported:
     """Write a study to a file, whole or not at all. weights: also the students themselves, so that others can look inside. texts: also the tasks'
-    files, the students' own rationales and the looks; without, the numbers alone.
+    files, the students' own rationales and what looks at tokens; without, the numbers alone.
 
     UnknownName for a study that there is not, UsageError for a file that cannot be written, StoreError or NotFound where the store is damaged.
     """
     if not out.name.endswith(".zip") or not out.parent.is_dir():
         raise UsageError(f"{out} cannot be the archive.", f"Name a file in a folder that is there, for example results{SUFFIX}")
     study = store.queue.study(which)
-    jobs = _jobs(store, study, looks=texts)
+    jobs = _jobs(store, study, texts=texts)
     gathered = _Gathered()
     records = [_record(store, job, needs, gathered, weights=weights, texts=texts) for job, needs in jobs]
     if texts:
@@ -114,7 +117,7 @@ def export_study(store: Store, which: int | str, out: Path, *, weights: bool = F
     if study.missing:
         gathered.left_out.append(f"{len(study.missing)} planned runs that were deleted")
     artifacts = sum(name.startswith("artifacts/") for name in gathered.members)
-    gathered.add(STUDY, canonical_json(_study(study, remark(store, study.id))).encode())
+    gathered.add(STUDY, canonical_json(_study(store, study)).encode())
     gathered.add(JOBS, canonical_json(sorted(records, key=lambda record: str(record["identity"]))).encode())
     members = [gathered.members[name] for name in sorted(gathered.members)]
     manifest = manifest_of(study, members, weights=weights, texts=texts)
@@ -139,7 +142,7 @@ def manifest_of(study: Study, members: Sequence[Member], *, weights: bool, texts
     return {**told, "digest": digest(told)}
 
 
-def _jobs(store: Store, study: Study, *, looks: bool) -> list[tuple[Job, tuple[str, ...]]]:
+def _jobs(store: Store, study: Study, *, texts: bool) -> list[tuple[Job, tuple[str, ...]]]:
     """The jobs of a study with their needs: its members, whatever these need, and the finished looks at them."""
     needs = store.queue.needs()
     found = {job.identity: job for job in store.queue.jobs(study=study.id)}
@@ -152,19 +155,19 @@ def _jobs(store: Store, study: Study, *, looks: bool) -> list[tuple[Job, tuple[s
                 except NotFound:
                     continue  # deleted; the runs that it served are there
                 waiting.append(need)
-    if looks:
-        made = dict(found)
-        for job in store.queue.jobs(state="finished"):
-            mine = needs.get(job.identity, ())
-            if job.kind not in MAKING and mine and all(need in made for need in mine):
-                found[job.identity] = job
+    made = set(found)
+    for job in store.queue.jobs(state="finished"):
+        mine = needs.get(job.identity, ())
+        if job.kind not in MAKING and (texts or job.kind in NUMBERS) and mine and made.issuperset(mine):
+            found[job.identity] = job
     return [(job, needs.get(job.identity, ())) for job in found.values()]
 
 
-def _study(study: Study, said: Remark) -> dict[str, Any]:
+def _study(store: Store, study: Study) -> dict[str, Any]:
+    said, before = remark(store, study.id), extended(store, study)
     members = [[m.identity, m.condition, m.replicate, m.role] for m in study.members]
     told = {"name": study.name, "spec": study.spec, "plan_hash": study.plan_hash, "created": study.created, "members": members}
-    return {**told, "remark": plain(said) if said.changed else None}
+    return {**told, "remark": plain(said) if said.changed else None, "extends": before["replicates"] if before else None}
 
 
 def _record(store: Store, job: Job, needs: Sequence[str], gathered: _Gathered, *, weights: bool, texts: bool) -> dict[str, Any]:

@@ -22,8 +22,9 @@ from cotdistill.studies.archive_file import AGAIN, ArchiveFile
 from cotdistill.studies.inputs import SelectConfig
 from cotdistill.studies.jobs import ANSWERS, identity_of
 from cotdistill.studies.looks import AttributeConfig, FaithfulnessConfig, InfluenceConfig
+from cotdistill.studies.mode_jobs import ModesConfig
 from cotdistill.studies.remarks import LONGEST_NOTE, Remark, checked_tags
-from cotdistill.studies.study import plan_hash_of, spec_from_mapping
+from cotdistill.studies.study import StudySpec, plan_hash_of, spec_from_mapping
 
 # Bytes that a table may have in memory.
 LARGEST_TABLE = 1 << 30
@@ -37,6 +38,7 @@ CONFIGS: dict[str, Callable[[Mapping[str, Any]], Any]] = {
     "attribute": AttributeConfig.from_plain,
     "influence": InfluenceConfig.from_plain,
     "faithfulness": FaithfulnessConfig.from_plain,
+    "modes": ModesConfig.from_plain,
     ANSWERS: lambda values: AnswersConfig(**values),
 }
 
@@ -60,6 +62,12 @@ TABLES: dict[str, dict[str, Callable[[pa.DataType], bool]]] = {
         "value": pa.types.is_floating,
     },
     "selection": {"example": _is_text, "scores": _is_list},
+    "answers": {
+        "example": _is_text, "cluster": _is_text, "rationale": _is_text, "test": _is_text, "share": pa.types.is_floating,
+        "tokens": pa.types.is_integer, "touched": pa.types.is_integer, "correct": pa.types.is_boolean, "p_gold": pa.types.is_floating,
+        "changed": pa.types.is_boolean, "control_correct": pa.types.is_boolean, "control_p_gold": pa.types.is_floating,
+        "control_changed": pa.types.is_boolean,
+    },
 }  # fmt: skip
 WHOLE_NUMBERS = ("n", "correct")
 
@@ -107,7 +115,14 @@ def _study(told: Any, jobs: Sequence[IncomingJob]) -> IncomingStudy:
     if not runs or len(set(runs)) != len(runs):
         raise _bad("the study has no planned run, or one of them twice")
     said = _remark(row["remark"], {condition for condition, _ in runs}) if row.get("remark") is not None else None
-    return IncomingStudy(name, spec, plain_spec, plan_hash, _number(row, "created", STUDY), members, tuple(jobs), said)
+    return IncomingStudy(name, spec, plain_spec, plan_hash, _number(row, "created", STUDY), members, tuple(jobs), said, _extends(row, spec))
+
+
+def _extends(row: Mapping[str, Any], spec: StudySpec) -> int | None:
+    before = row.get("extends")
+    if before is not None and (type(before) is not int or not 0 < before < spec.replicates):
+        raise _bad(f"{STUDY}: extends is {_shown(before)}; expected fewer replicates than it has")
+    return before
 
 
 def _remark(told: Any, conditions: set[str]) -> Remark:
@@ -242,28 +257,31 @@ def _table(archive: ArchiveFile, held: str, role: str, columns: Mapping[str, Cal
         table = file.read(columns=list(columns) if columns and not whole else None)
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise BadArchive(f"{name} cannot be read as Parquet: {error}", AGAIN) from error
-    # A loss that was not finite is an empty cell of a curve.
-    if lacking := [column for column in columns if role != "curve" and table[column].null_count]:
+    # A loss that was not finite is an empty cell of a curve, a control that could not be made one of the answers.
+    if lacking := [name for name in columns if role != "curve" and not name.startswith("control_") and table[name].null_count]:
         raise _bad(f"{name}: the column {lacking[0]} has empty cells")
     return table
 
 
 def _check_predictions(table: pa.Table, job: IncomingJob) -> None:
-    """That every answer is one of its choices, every question asked once a mode, and the accuracy that of the answers."""
+    """That every answer is one of its choices, every question asked once a mode, and the stated accuracies those of the answers."""
     assert job.result is not None  # only finished jobs have products
     where = f"The predictions of {job.identity[:12]}"
     lengths = pc.list_value_length(table["probabilities"])
     for column in ("answer", "predicted"):
         if len(table) and not pc.all(pc.and_(pc.greater_equal(table[column], 0), pc.less(table[column], lengths))).as_py():
             raise _bad(f"{where}: {column} is none of the choices in some row")
-    mode = str(job.result["mode"])
-    mine = table.filter(pc.equal(table["mode"], pa.scalar(mode)))
-    if pc.count_distinct(mine["id"]).as_py() != len(mine):
-        raise _bad(f"{where}: a question is asked twice in mode {mode[:20]!r}")
-    right = pc.sum(mine["correct"]).as_py() or 0
-    stated = job.result["n"], job.result["correct"], job.result["accuracy"]
-    if not len(mine) or stated != (len(mine), right, right / len(mine)):
-        raise _bad(f"{where} say {right} of {len(mine)}, its result says {stated[1]} of {stated[0]} ({stated[2]})")
+    told = {mode: _mapping(one, where) for mode, one in _mapping(job.result.get("modes"), f"{where}, modes").items()}
+    if job.kind in ("train", ANSWERS):
+        told[str(job.result["mode"])] = {**told.get(str(job.result["mode"]), {}), **{key: job.result[key] for key in ("n", "correct", "accuracy")}}
+    for mode, stated in told.items():
+        mine = table.filter(pc.equal(table["mode"], pa.scalar(mode)))
+        if pc.count_distinct(mine["id"]).as_py() != len(mine):
+            raise _bad(f"{where}: a question is asked twice in mode {mode[:20]!r}")
+        right = pc.sum(mine["correct"]).as_py() or 0
+        numbers = stated.get("n"), stated.get("correct"), stated.get("accuracy")
+        if not len(mine) or numbers != (len(mine), right, right / len(mine)):
+            raise _bad(f"{where} say {right} of {len(mine)} in mode {mode[:20]!r}, its result says {numbers[1]} of {numbers[0]} ({numbers[2]})")
 
 
 def _canonical(condition: str, where: str) -> None:

@@ -12,7 +12,9 @@ from cotdistill.studies.study import spec_from_mapping
 
 def extended(store: Store, study: Study) -> dict[str, Any] | None:
     """The launch that this study extends after a look: the same plan with fewer replicates, of which a run had ended before this one was launched.
-    {"id", "replicates"} of the earliest such launch, None if there is none."""
+    {"id", "replicates"} of the earliest such launch (id None: it is in the store that this study was imported from), None if there is none."""
+    if study.extends is not None:
+        return {"id": None, "replicates": study.extends}
     mine = _but_replicates(study)
     ends = {job.id: job.finished for job in store.queue.jobs(state="finished", kind="train")}
     for other in sorted(store.queue.studies(), key=lambda one: one.id):

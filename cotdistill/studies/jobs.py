@@ -135,7 +135,8 @@ class Member:
 
 @dataclass(frozen=True)
 class Study:
-    """A launched study; spec and plan are frozen at launch. origin: digest of the file that it was imported from, empty for one launched here."""
+    """A launched study; spec and plan are frozen at launch. origin: digest of the file that it was imported from, empty for one launched here.
+    extends: of an imported one, the replicates of an earlier launch whose results had been seen when this one got more; None if there was none."""
 
     id: int
     name: str
@@ -144,6 +145,7 @@ class Study:
     created: float
     members: tuple[Member, ...]
     origin: str = ""
+    extends: int | None = None
 
     @property
     def missing(self) -> tuple[Member, ...]:

@@ -345,7 +345,10 @@ def _studies(connection: sqlite3.Connection, where: str, values: Sequence[Any]) 
     """
     for row in connection.execute(query, values):
         members[row["study"]].append(Member(row["job"] or 0, row["condition"], row["replicate"], row["role"], row["identity"]))
-    return [Study(r["id"], r["name"], read_document(r["spec"]), r["plan_hash"], r["created"], tuple(members[r["id"]]), r["origin"]) for r in rows]
+    return [
+        Study(r["id"], r["name"], read_document(r["spec"]), r["plan_hash"], r["created"], tuple(members[r["id"]]), r["origin"], r["extends"])
+        for r in rows
+    ]
 
 
 def _read(connection: sqlite3.Connection, where: str, values: Sequence[Any]) -> list[Job]:

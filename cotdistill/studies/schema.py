@@ -113,6 +113,8 @@ MIGRATIONS: tuple[str, ...] = (
         PRIMARY KEY (job, role)
     ) WITHOUT ROWID;
     """,
+    # Of an imported study: the replicates of the launch, in another store, that it had been given more of after a look.
+    "ALTER TABLE study ADD COLUMN extends INTEGER;",
 )
 
 
