@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy.typing as npt
 from numpy import int64
@@ -83,6 +84,7 @@ def minimum_detectable_effect(replicates: int, clusters: int, noise: Noise, nest
     return _reach(replicates) * noise.error(replicates, clusters, nested)
 
 
+@lru_cache(maxsize=2048)
 def _reach(replicates: int) -> float:
     return float(stats.t.ppf(0.975, replicates - 1) + stats.t.ppf(0.8, replicates - 1))
 

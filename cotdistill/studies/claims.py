@@ -130,8 +130,8 @@ def judge(store: Store, study: int | str, margin: float | None = None) -> list[V
 
     margin: of non-inferiority, a share that was chosen beforehand; None takes the one that dev gives.
     """
-    runs = results.runs(store, study)
-    found = [_asked(store, study, claim, runs, margin) for claim in CLAIMS]
+    ground = _ground(store, study, margin)
+    found = [_asked(ground, claim) for claim in CLAIMS]
     ps = {verdict.claim: verdict.p for verdict in found if verdict.p is not None}
     adjusted = dict(zip(ps, holm(list(ps.values())), strict=True))
     verdicts = []
@@ -144,14 +144,33 @@ def judge(store: Store, study: int | str, margin: float | None = None) -> list[V
     return verdicts
 
 
-def _asked(store: Store, study: int | str, claim: Claim, runs: pd.DataFrame, margin: float | None) -> Verdict:
+@dataclass(frozen=True, eq=False)
+class _Ground:
+    """What a study's claims are judged on, read once. margin: of non-inferiority, a share; None where there is none to be had."""
+
+    store: Store
+    study: int | str
+    planned: results.Planned
+    runs: pd.DataFrame
+    margin: float | None
+
+    def difference(self, first: str, second: str) -> tuple[Interval, results.Answers] | None:
+        return results.difference(self.store, self.study, first, second, self.planned)
+
+
+def _ground(store: Store, study: int | str, margin: float | None) -> _Ground:
+    runs = results.runs(store, study)
+    return _Ground(store, study, results.planned_runs(store, study), runs, margin if margin is not None else _margin(runs))
+
+
+def _asked(ground: _Ground, claim: Claim) -> Verdict:
     """The claim with its own p, before Holm."""
+    runs = ground.runs
     conditions = list(dict.fromkeys(runs["condition"]))
     names = {name: _named(name, conditions) for c in claim.comparisons for name in (c.first, c.second)}
-    given = margin if margin is not None else _margin(store, study)
-    compared = tuple(_compared(store, study, c, names[c.first], names[c.second], runs, given) for c in claim.comparisons)
+    compared = tuple(_compared(ground, c, names[c.first], names[c.second]) for c in claim.comparisons)
     equal = [_at_tokens(c, names, runs) for c in claim.comparisons]
-    at_tokens = tuple(_compared(store, study, c, first, second, runs, given) for c, first, second in equal)
+    at_tokens = tuple(_compared(ground, c, first, second) for c, first, second in equal)
     verdict = Verdict(claim.name, CANNOT, "", None, compared, at_tokens, _budget(compared, at_tokens))
     if lacking := sorted(name for name, condition in names.items() if condition is None):
         return replace(verdict, told=f"This study has no {', '.join(_said(name) for name in lacking)}.")
@@ -173,18 +192,16 @@ def _times(replicates: int) -> str:
     return f"{replicates} replicate{'s' if replicates > 1 else ''}"
 
 
-def _compared(
-    store: Store, study: int | str, planned: Planned, first: str | None, second: str | None, runs: pd.DataFrame, margin: float | None
-) -> Compared:
+def _compared(ground: _Ground, planned: Planned, first: str | None, second: str | None) -> Compared:
     """One comparison of two conditions of the study; None stands for a condition that it does not have."""
     one, other = first or planned.first, second or planned.second
     open_ = Compared(one, other, planned.no_worse, NOT_RUN, "")
     if first is None or second is None:
         lacking = " or ".join(_said(name) for name, there in ((one, first), (other, second)) if there is None)
         return replace(open_, told=f"This study has no {lacking}.")
-    mine = runs[runs["condition"].isin([first, second])]
+    mine = ground.runs[ground.runs["condition"].isin([first, second])]
     left = int((mine["state"] != "finished").sum())
-    found = results.difference(store, study, first, second)
+    found = ground.difference(first, second)
     if found is None:
         if left:
             return replace(open_, status=WAITING, told=f"{left} of {len(mine)} planned runs have not finished.")
@@ -196,13 +213,13 @@ def _compared(
         replicates=len(answers.replicates), method=interval.method, speaks_of=interval.speaks_of, nested=answers.nested,
         told=f"{_points(interval)} against {_said(other)}",
     )  # fmt: skip
-    judged = seen if not planned.no_worse else _no_worse(store, study, seen, interval, margin, runs)
-    return replace(judged, settled_by=_settling(store, study, judged)) if judged.word == OPEN else judged
+    judged = seen if not planned.no_worse else _no_worse(ground, seen, interval)
+    return replace(judged, settled_by=_settling(ground, judged)) if judged.word == OPEN else judged
 
 
-def _settling(store: Store, study: int | str, open_: Compared) -> Settling | None:
+def _settling(ground: _Ground, open_: Compared) -> Settling | None:
     """What would settle a comparison that is not distinguishable; None with one replicate, or where what was seen lies beyond the margin."""
-    pair = results.paired(store, study, open_.first, open_.second)
+    pair = results.paired(ground.store, ground.study, open_.first, open_.second, ground.planned)
     noise = measured([pair.values], pair.clusters, pair.nested) if pair else None
     effect = (open_.difference or 0.0) + (open_.margin or 0.0)
     if noise is None or effect == 0 or (open_.no_worse and effect < 0):
@@ -210,16 +227,17 @@ def _settling(store: Store, study: int | str, open_: Compared) -> Settling | Non
     return settling(effect, open_.replicates, open_.clusters, noise[1], open_.nested)
 
 
-def _no_worse(store: Store, study: int | str, seen: Compared, interval: Interval, margin: float | None, runs: pd.DataFrame) -> Compared:
+def _no_worse(ground: _Ground, seen: Compared, interval: Interval) -> Compared:
     """The same comparison as non-inferiority; nothing can be kept where intact post-CoT gains nothing."""
+    margin = ground.margin
     if margin is None:
         told = "Intact post-CoT is not shown to be better than label only on dev, so there is no gain to keep."
         return replace(seen, status=seen.status if seen.status != DONE else NOT_ASKED, told=told, p=None, word=CANNOT)
-    full = results.difference(store, study, "post_cot", "label_only")
+    full = ground.difference("post_cot", "label_only")
     if full is None or word(full[0]) != BETTER:
         told = "Intact post-CoT is not shown to be better than label only, so there is no gain to keep."
         return replace(seen, status=seen.status if seen.status != DONE else NOT_ASKED, told=told, p=None, word=CANNOT)
-    kept = _kept(runs, seen.first)
+    kept = _kept(ground.runs, seen.first)
     share = "the share of the gain kept cannot be told"
     if kept is not None:
         share = "keeping {:.0f} % of the gain ({:.0f} to {:.0f})".format(*(100 * value for value in kept))
@@ -305,9 +323,8 @@ def _between(c: Compared) -> str:
     return f"{100 * c.difference:+.1f} points ({100 * c.low:+.1f} to {100 * c.high:+.1f})".replace("-", "−")
 
 
-def _margin(store: Store, study: int | str) -> float | None:
+def _margin(runs: pd.DataFrame) -> float | None:
     """Fixed from dev, never from the scores it judges: from the gain of intact post-CoT over label only on dev."""
-    runs = results.runs(store, study)
     wide = runs[runs["condition"].isin(["post_cot", "label_only"])].pivot_table(index="replicate", columns="condition", values="dev_accuracy")
     if wide.shape[1] < 2 or len(wide.dropna()) < 2:
         return None

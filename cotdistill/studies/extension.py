@@ -16,11 +16,12 @@ def extended(store: Store, study: Study) -> dict[str, Any] | None:
     if study.extends is not None:
         return {"id": None, "replicates": study.extends}
     mine = _but_replicates(study)
-    ends = {job.id: job.finished for job in store.queue.jobs(state="finished", kind="train")}
     for other in sorted(store.queue.studies(), key=lambda one: one.id):
         if other.id >= study.id or int(other.spec["replicates"]) >= int(study.spec["replicates"]) or _but_replicates(other) != mine:
             continue
-        if any((ends.get(member.job_id) or study.created) < study.created for member in other.members if member.role == "run"):
+        runs = {member.job_id for member in other.members if member.role == "run"}
+        ended = (job.finished for job in store.queue.jobs(study=other.id) if job.id in runs and job.state == "finished")
+        if any(at is not None and at < study.created for at in ended):
             return {"id": other.id, "replicates": int(other.spec["replicates"])}
     return None
 

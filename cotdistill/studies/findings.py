@@ -51,6 +51,7 @@ def findings(store: Store, which: int | str, margin: float | None = None) -> dic
         return _not_run(str(which))
     spec = spec_from_mapping(study.spec)
     summaries = {s.condition: s for s in results.summary(store, study.id)}
+    planned = results.planned_runs(store, study.id)
     verdicts = claims.judge(store, study.id, None if margin is None else margin / 100)
     kind = ANSWERS if spec.answers else "train"
     result = next((j.result for j in store.queue.jobs(state="finished", kind=kind, study=study.id, limit=20) if j.result), None) or {}
@@ -77,7 +78,7 @@ def findings(store: Store, which: int | str, margin: float | None = None) -> dic
         "missing_runs": missing,
         "extended": extended(store, study),
         "margin": margin,
-        "claims": [_claim(store, study.id, verdict, summaries) for verdict in verdicts],
+        "claims": [_claim(store, study.id, verdict, summaries, planned) for verdict in verdicts],
         "conditions": [
             {
                 "id": s.condition, "label": s.label, "accuracy": s.mean, "low": s.low, "high": s.high, "finished": s.finished, "planned": s.planned,
@@ -94,7 +95,7 @@ def _imported(store: Store, study: Study) -> int:
     return sum(member.role == "run" and member.job_id in elsewhere for member in study.members)
 
 
-def _claim(store: Store, study: int, verdict: Verdict, summaries: dict[str, results.ConditionSummary]) -> dict[str, Any]:
+def _claim(store: Store, study: int, verdict: Verdict, summaries: dict[str, results.ConditionSummary], planned: results.Planned) -> dict[str, Any]:
     claim = next(c for c in claims.CLAIMS if c.name == verdict.claim)
     lacking = any(c.status == claims.NOT_RUN for c in verdict.comparisons)
     return {
@@ -109,7 +110,7 @@ def _claim(store: Store, study: int, verdict: Verdict, summaries: dict[str, resu
         "asked_by": ASKS[verdict.claim] if lacking else None,
         "comparisons": [_compared(c) for c in verdict.comparisons],
         "at_tokens": [_compared(c) for c in verdict.at_tokens],
-        "controls": _controls(store, study, verdict.claim, summaries),
+        "controls": _controls(store, study, verdict.claim, summaries, planned),
     }
 
 
@@ -150,7 +151,7 @@ def label(condition: str) -> str:
     return parse(condition).label
 
 
-def _controls(store: Store, study: int, claim: str, summaries: dict[str, results.ConditionSummary]) -> list[dict[str, Any]]:
+def _controls(store: Store, study: int, claim: str, summaries: dict[str, results.ConditionSummary], planned: results.Planned) -> list[dict[str, Any]]:
     """The conditions of the study that stand beside a claim, each with its accuracy and its difference to label only; exploratory."""
     found = []
     for start, why in CONTROLS[claim]:
@@ -158,7 +159,7 @@ def _controls(store: Store, study: int, claim: str, summaries: dict[str, results
             fits = name == start if "@" in start else name.startswith(start) and "@" not in name
             if not fits or summary.mean is None:
                 continue
-            difference = results.difference(store, study, name, "label_only") if name != "label_only" else None
+            difference = results.difference(store, study, name, "label_only", planned) if name != "label_only" else None
             interval: Interval | None = difference[0] if difference else None
             found.append(
                 {

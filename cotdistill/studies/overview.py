@@ -17,16 +17,16 @@ _KEPT: OrderedDict[tuple[str, int, tuple[int, ...]], dict[str, Any]] = OrderedDi
 _MOST = 256
 
 
-def overview(store: Store) -> list[dict[str, Any]]:
-    """One entry for the latest study of every name of which a run has finished, newest first: name, task, student, source, replicates, status, and
-    of each claim its word and its first comparison (points, low, high; None where it has no number)."""
-    finished = {job.id for job in store.queue.jobs(state="finished", kind="train")}
+def overview(store: Store, most: int | None = None) -> list[dict[str, Any]]:
+    """One entry for the latest study of every name of which a run has finished, newest first, at most `most`: name, task, student, source,
+    replicates, status, and of each claim its word and its first comparison (points, low, high; None where it has no number)."""
+    states = store.queue.states()
     latest: dict[str, Study] = {}
     for study in store.queue.studies():
         latest.setdefault(study.name, study)
     found = []
     for study in latest.values():
-        done = tuple(m.job_id for m in study.members if m.role == "run" and m.job_id in finished)
+        done = tuple(m.job_id for m in study.members if m.role == "run" and states.get(m.identity) == "finished")
         if not done:
             continue
         key = (str(store.home), study.id, done)
@@ -35,6 +35,8 @@ def overview(store: Store) -> list[dict[str, Any]]:
             while len(_KEPT) > _MOST:
                 _KEPT.popitem(last=False)
         found.append(_KEPT[key])
+        if len(found) == most:
+            break
     return found
 
 

@@ -82,7 +82,7 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class _Answers:
+class Answers:
     """What the finished replicates of one condition answered, by replicate index: which items, and (replicates, items) right or wrong.
 
     nested: the items differ between replicates. Then `correct` is cut to the smallest replicate, and `clusters` are the first's.
@@ -104,6 +104,9 @@ class Paired:
     clusters: npt.NDArray[np.int64]
     nested: bool
     accuracies: tuple[float, float]
+
+
+Planned = Sequence[tuple[str, int, Job | None]]
 
 
 def planned_runs(store: Store, study: int | str) -> list[tuple[str, int, Job | None]]:
@@ -168,7 +171,7 @@ def right_answers(path: Path, mode: str) -> tuple[tuple[str, ...], tuple[str, ..
     return tuple(table["id"]), tuple(table["cluster"]), table["correct"].to_numpy(dtype=np.float64)
 
 
-def _answers(store: Store, planned: Sequence[tuple[str, int, Job | None]], condition: str, only: set[int] | None = None) -> _Answers | None:
+def _answers(store: Store, planned: Planned, condition: str, only: set[int] | None = None) -> Answers | None:
     rows = []
     for name, replicate, job in planned:
         if name == condition and job is not None and _scored(job) and job.result and (only is None or replicate in only):
@@ -180,7 +183,7 @@ def _answers(store: Store, planned: Sequence[tuple[str, int, Job | None]], condi
     shortest = min(len(row[3]) for row in rows)
     # Worlds of different sizes would need weights; generated worlds are of one size, so nothing is cut in practice.
     correct = np.stack([r[3][:shortest] for r in rows])
-    return _Answers(tuple(r[0] for r in rows), tuple(r[1] for r in rows), correct, rows[0][2][:shortest], nested)
+    return Answers(tuple(r[0] for r in rows), tuple(r[1] for r in rows), correct, rows[0][2][:shortest], nested)
 
 
 def _scored(job: Job) -> bool:
@@ -233,16 +236,16 @@ def _within(interval: Interval | None) -> tuple[float | None, float | None]:
     return max(0.0, interval.low), min(1.0, interval.high)
 
 
-def difference(store: Store, study: int | str, condition: str, baseline: str) -> tuple[Interval, _Answers] | None:
+def difference(store: Store, study: int | str, condition: str, baseline: str, planned: Planned | None = None) -> tuple[Interval, Answers] | None:
     """The paired difference of two conditions over the replicates that both have finished; None if there are none, or if they did not answer
-    the same questions."""
-    found = _paired(store, planned_runs(store, study), condition, baseline)
+    the same questions. planned: the study's `planned_runs`, for whoever asks more than once."""
+    found = _paired(store, planned if planned is not None else planned_runs(store, study), condition, baseline)
     return (_interval(found[0]), found[1]) if found else None
 
 
-def paired(store: Store, study: int | str, condition: str, baseline: str) -> Paired | None:
+def paired(store: Store, study: int | str, condition: str, baseline: str, planned: Planned | None = None) -> Paired | None:
     """The differences that `difference` judges, for other ways to judge them (`statistics.methods`, `statistics.power`); None as there."""
-    found = _paired(store, planned_runs(store, study), condition, baseline)
+    found = _paired(store, planned if planned is not None else planned_runs(store, study), condition, baseline)
     return found[0] if found else None
 
 
@@ -250,7 +253,7 @@ def _interval(seen: Paired) -> Interval:
     return mean_interval(seen.values, seen.clusters, seen.nested)
 
 
-def _paired(store: Store, planned: Sequence[tuple[str, int, Job | None]], condition: str, baseline: str) -> tuple[Paired, _Answers] | None:
+def _paired(store: Store, planned: Planned, condition: str, baseline: str) -> tuple[Paired, Answers] | None:
     both = [
         {replicate for name, replicate, job in planned if name == wanted and job is not None and _scored(job)} for wanted in (condition, baseline)
     ]

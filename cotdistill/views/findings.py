@@ -19,6 +19,8 @@ from cotdistill.views.palette import OPEN
 from cotdistill.views.tables import Table
 from cotdistill.views.wording import plain_markdown, plural
 
+# Studies side by side; the terminal lists all of them.
+MOST = 8
 BADGES: dict[str, Literal["green", "red", "gray"]] = {"holds": "green", "fails": "red"}
 
 
@@ -57,7 +59,7 @@ def draw(store: Store) -> None:
     st.html(markup.table(*_cells(publishing.tables(document)[-1])))
     _elsewhere(store, name)
     words = ["findings", name, *(["--margin", f"{margin:g}"] if margin is not None else [])]
-    frame.terminal(command(*words), command("report", name, "--out", f"{name}.html"))
+    frame.terminal(command(*words), command("report", name, "--out", f"{name}.html"), command("verdicts"))
 
 
 def _margin() -> float | None:
@@ -110,18 +112,21 @@ def _claim(store: Store, document: dict[str, Any], claim: dict[str, Any]) -> Non
 
 
 def _elsewhere(store: Store, name: str) -> None:
-    """The claims in every study of the store, the one in view among them."""
-    studies = overview(store)
+    """The claims in the latest studies of the store."""
+    studies = overview(store, MOST)
     if len(studies) < 2:
         return
-    frame.section("In every study", "The verdict on each claim, and its first comparison with its 95 % interval.")
+    frame.section(
+        "In every study" if len(studies) < MOST else f"In the latest {MOST} studies",
+        "The verdict on each claim, and its first comparison with its 95 % interval.",
+    )
     head, rows = publishing.verdict_rows(studies)
     cells = []
     for study, row in zip(studies, rows, strict=True):
         words = [claim["word"] for claim in study["claims"]]
         told = [markup.Cell(text, color=publishing.COLORS.get(word, "")) for word, text in zip(words, row[4:], strict=True)]
         cells.append([markup.Cell(f"{row[0]} (in view)" if row[0] == name else row[0]), *(markup.Cell(text, quiet=True) for text in row[1:4]), *told])
-    st.html(markup.table(head, cells, "the claims in every study"))
+    st.html(markup.table(head, cells, "the claims in several studies"))
     st.caption("Verdicts are Holm-adjusted within a study, over its three claims. Studies that share runs are not independent of each other.")
     st.page_link(
         "pages/3_Compare.py", label="Conditions across studies", icon=":material/grid_on:", query_params=[*frame.carry().items(), ("view", "studies")]
