@@ -34,6 +34,10 @@ from cotdistill.studies.runner import work
 from cotdistill.studies.store import Store
 from cotdistill.studies.study import study_spec
 from cotdistill.studies.verify import verify
+from cotdistill.tasks.added import add_source, changed_sources, source_info
+from cotdistill.tasks.catalog import open_task
+from cotdistill.tasks.importing import import_task
+from cotdistill.tasks.task import SPLITS, Rationale
 from tests.terminal import check_keys, speaker
 
 SPEC = {
@@ -245,6 +249,34 @@ def test_replicates_that_were_added_after_a_look_are_named_on_the_other_side(sou
     export_study(more, "shared", tmp_path / "second.zip", texts=False)
     import_study(store, tmp_path / "second.zip")
     assert findings(store, "shared")["extended"] == {"id": None, "replicates": 2}
+
+
+def test_rationales_that_were_added_to_a_task_travel_with_the_runs_that_read_them(tmp_path, store):
+    other = Store.open(tmp_path / "there")
+    lines = [
+        json.dumps({"id": f"{i}", "question": f"is {i} even ?", "choices": ["yes", "no"], "answer": i % 2, "rationale": "so"}) for i in range(60)
+    ]
+    (tmp_path / "even.jsonl").write_text("\n".join(lines))
+    task = import_task(other.tasks_root, tmp_path / "even.jsonl", "even").task
+    rows = [Rationale(e.id, "", f"since {e.id} is so") for split in SPLITS for e in task.examples(split)]
+    zoo, unread = add_source(task, "zoo", rows, {"made": "by hand"}), add_source(task, "ark", rows, {})
+    values = {"name": "even", "task": "even", "conditions": f"label_only,post_cot@source={zoo}", "replicates": 1, "tokenizer": "word"}
+    launch(other, plan(other, study_spec(None, {**values, "training": {"steps": 1, "batch_size": 4, "evaluations": 0, "checkpoints": "1"}})))
+    assert work(other) == 2
+    done = export_study(other, "even", tmp_path / "even.zip", weights=True)
+    assert done.tasks == ("even",) and not [name for name in members_of(tmp_path / "even.zip") if unread in name]
+    import_study(store, tmp_path / "even.zip")
+    here = open_task(store.tasks_root, "even")
+    assert (here.digest, here.added) == (task.digest, (zoo,)) and source_info(here, zoo)["origin"] == {"made": "by hand"}
+    assert changed_sources(here) == [] and verify(store).problems == ()
+    pd.testing.assert_frame_equal(texts(store, "even"), texts(other, "even"))
+    run = next(job for job in store.queue.jobs() if "zoo" in job.config["condition"])
+    assert looks.task_of(store, run).examples("train", zoo)[0].rationale.startswith("since")
+    members = members_of(tmp_path / "even.zip")
+    name = next(n for n in members if n.endswith("/source.json"))
+    third = Store.open(tmp_path / "third")
+    for content, told in ((b"{}", "cannot be used"), (members[name].replace(zoo.encode(), b"zoo-00000000"), "is not what it says")):
+        assert told in refused(third, write(tmp_path / "x.zip", {**members, name: content}), DataError)
 
 
 # --- what is here already -----------------------------------------------------------------------------------------------------------------------

@@ -27,12 +27,15 @@ import pyarrow.parquet as pq
 import cotdistill
 from cotdistill.config import canonical_json, digest, plain
 from cotdistill.errors import DataError, NotFound, StoreError, UsageError
+from cotdistill.rationales.conditions import parse
 from cotdistill.studies.artifacts import hash_file
 from cotdistill.studies.extension import extended
 from cotdistill.studies.jobs import ANSWERS, Job, Study
 from cotdistill.studies.remarks import remark
 from cotdistill.studies.store import Store
-from cotdistill.tasks.carrying import files_of, version_of
+from cotdistill.tasks.added import changed_sources
+from cotdistill.tasks.carrying import SOURCE_FILE, files_of, version_of
+from cotdistill.tasks.task import added_folder
 
 FORMAT, VERSION = "cotdistill-study", 1
 SUFFIX = ".cotdistill.zip"
@@ -112,8 +115,9 @@ def export_study(store: Store, which: int | str, out: Path, *, weights: bool = F
     gathered = _Gathered()
     records = [_record(store, job, needs, gathered, weights=weights, texts=texts) for job, needs in jobs]
     if texts:
+        spoken = {source for job, _ in jobs for source in _sources(job)}
         for name, task_digest in sorted({(str(j.config["task"]), str(j.config["task_digest"])) for j, _ in jobs if j.config.get("task_digest")}):
-            _add_task(store, name.partition("@")[0], task_digest, gathered)
+            _add_task(store, name.partition("@")[0], task_digest, spoken, gathered)
     if study.missing:
         gathered.left_out.append(f"{len(study.missing)} planned runs that were deleted")
     artifacts = sum(name.startswith("artifacts/") for name in gathered.members)
@@ -227,14 +231,25 @@ def without_texts(path: Path) -> bytes | None:
     return buffer.getvalue()
 
 
-def _add_task(store: Store, name: str, task_digest: str, gathered: _Gathered) -> None:
+def _sources(job: Job) -> set[str]:
+    """Whose rationales a job reads."""
+    named = [job.config.get("source"), *(job.config.get("sources") or ())]
+    if "condition" in job.config:
+        named.append(parse(str(job.config["condition"])).source)
+    return {str(name) for name in named if name}
+
+
+def _add_task(store: Store, name: str, task_digest: str, spoken: set[str], gathered: _Gathered) -> None:
     task = version_of(store.tasks_root, name, task_digest)
     if task is None:
         gathered.left_out.append(f"the task {name}, which is not here in the version that was trained on")
         return
-    if problems := task.verify():
+    added = [source for source in task.added if source in spoken]
+    if problems := [*task.verify(), *(told for told in changed_sources(task) if any(f" {source} " in told for source in added))]:
         raise DataError(problems[0], "Import the task again, or leave the texts out (--no-texts).")
     files = files_of(task.folder)
+    for source in added:
+        files |= {f"sources/{source}/{file}": path for file, path in files_of(added_folder(task.folder, source), SOURCE_FILE).items()}
     if (size := sum(path.stat().st_size for path in files.values())) > LARGEST_TASK:
         gathered.left_out.append(
             f"the task {name}, whose files are {size >> 20} MiB: hand it on by itself (python -m cotdistill tasks export {name})"

@@ -20,7 +20,7 @@ from typing import IO, Any
 from cotdistill.config import digest
 from cotdistill.errors import ArchiveTooNew, BadArchive, UsageError
 from cotdistill.studies.archive import BLOCK, FORMAT, JOBS, MANIFEST, STUDY, SUFFIX, VERSION
-from cotdistill.tasks.carrying import FILE
+from cotdistill.tasks.carrying import FILE, SOURCE_FILE
 
 MOST_MEMBERS = 50_000
 # Bytes of the list of members, by far more than so many names need.
@@ -30,7 +30,7 @@ LARGEST_MEMBER = 64 << 30
 # How much larger a member may be than what is stored of it. Exports store members as they are; other programs may pack them again.
 MOST_RATIO = 100
 NAME = re.compile(
-    rf"{STUDY}|{JOBS}|artifacts/[0-9a-f]{{64}}\.(?:parquet|safetensors)|tasks/[A-Za-z0-9][A-Za-z0-9._-]{{0,63}}/[0-9a-f]{{64}}/(?:{FILE.pattern})"
+    rf"{STUDY}|{JOBS}|artifacts/[0-9a-f]{{64}}\.(?:parquet|safetensors)|tasks/[A-Za-z0-9][A-Za-z0-9._-]{{0,63}}/[0-9a-f]{{64}}/(?:{FILE.pattern}|sources/[A-Za-z0-9][A-Za-z0-9._-]{{0,63}}/(?:{SOURCE_FILE.pattern}))"
 )
 AGAIN = "Ask for the archive again, or export it anew."
 

@@ -23,6 +23,7 @@ from cotdistill.studies.store import Store
 from cotdistill.studies.study import checked
 from cotdistill.tasks.carrying import adopt
 from cotdistill.tasks.carrying import checked as checked_task
+from cotdistill.tasks.task import added_folder
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,8 @@ def _staged(archive: ArchiveFile, staging: Path) -> list[tuple[str, str, Path]]:
         if not member.startswith("tasks/"):
             continue
         _, name, digest, file = member.split("/", 3)
-        target = found.setdefault((name, digest), staging / str(len(found))) / file
+        folder = found.setdefault((name, digest), staging / str(len(found)))
+        target = added_folder(folder, file.removeprefix("sources/")) if file.startswith("sources/") else folder / file
         target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("wb") as written:
             for block in archive.blocks(member):

@@ -33,6 +33,12 @@ def checked_name(name: str) -> str:
     return name
 
 
+def full_name(name: str, rationales: Sequence[Rationale]) -> str:
+    """The name of a source with that content: `NAME-DIGEST`."""
+    content = sorted((r.id, r.text or "", r.teacher_label or "") for r in rationales)
+    return f"{name}-{digest(content)[:DIGITS]}"
+
+
 def add_source(task: Task, name: str, rationales: Sequence[Rationale], origin: Mapping[str, Any]) -> str:
     """Add the rationales of one source (their own `source` is ignored) with tokenizers of its own; gives its full name, `NAME-DIGEST`.
 
@@ -49,8 +55,7 @@ def add_source(task: Task, name: str, rationales: Sequence[Rationale], origin: M
         raise UsageError("A source holds one rationale a row; these hold several.", "Pick one of each (--pick).")
     if not any(r.text and known[r.id] == "train" for r in rationales):
         raise NoRationale(f"No training row of {task.name!r} would have a rationale from {name!r}.", "Ask for the train split, or filter less.")
-    content = sorted((r.id, r.text or "", r.teacher_label or "") for r in rationales)
-    full = f"{name}-{digest(content)[:DIGITS]}"
+    full = full_name(name, rationales)
     if full in task.info["sources"]:
         raise UsageError(f"The task {task.name!r} has a source {full!r} of its own.", "Choose another name.")
     home = added_folder(task.folder)
@@ -76,6 +81,24 @@ def _write(
     rationale_rows(rows).to_parquet(part / "rationales.parquet", index=False, compression="zstd")
     told = {"name": full, "rows": len(rows), "origin": dict(origin), "files": folder_digest(part)}
     (part / "source.json").write_text(canonical_json(told), encoding="utf-8")
+    _place(home, part, full)
+
+
+def adopt_source(task: Task, folder: Path) -> None:
+    """Copy a source's folder that was written in another store, whole or not at all; it keeps its name."""
+    home = added_folder(task.folder)
+    with disk_in_words(home):
+        home.mkdir(parents=True, exist_ok=True)
+        sweep(home)
+        part = Path(tempfile.mkdtemp(prefix=".part-", dir=home))
+        try:
+            shutil.copytree(folder, part, dirs_exist_ok=True)
+            _place(home, part, folder.name)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+
+
+def _place(home: Path, part: Path, full: str) -> None:
     for path in (*(p for p in part.rglob("*") if p.is_file()), part / "tokenizers", part):
         settle(path)
     try:

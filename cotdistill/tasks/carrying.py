@@ -9,28 +9,32 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cotdistill.config import from_mapping
 from cotdistill.errors import CotdistillError, DataError
+from cotdistill.tasks.added import adopt_source, full_name
 from cotdistill.tasks.catalog import TASKS
-from cotdistill.tasks.task import SPLITS, Task, folder_digest, open_folder
+from cotdistill.tasks.task import SPLITS, Rationale, Task, added_folder, folder_digest, open_folder
 from cotdistill.tasks.template import Template
 from cotdistill.tasks.vocabulary import KINDS
 from cotdistill.tasks.writing import adopt_folder
 
 # Every file that a task's folder may hold.
 FILE = re.compile(r"task\.json|examples\.parquet|rationales\.parquet|documents\.txt|tokenizers/(?:word|bpe)-[A-Za-z0-9._-]{1,64}\.json")
+# Every file of a rationale source that was added to a task later (see `tasks.added`), under sources/NAME/ of the task.
+SOURCE_FILE = re.compile(r"source\.json|rationales\.parquet|tokenizers/(?:word|bpe)-[A-Za-z0-9._-]{1,64}\.json")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 # Bytes that a table of rows may have in memory.
 LARGEST_TABLE = 2 << 30
 
 
-def files_of(folder: Path) -> dict[str, Path]:
+def files_of(folder: Path, known: re.Pattern[str] = FILE) -> dict[str, Path]:
     """The files of a task's folder by their names in it; DataError where there are others than a task has."""
     found = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
-    if strange := [name for name in found if not FILE.fullmatch(name)]:
+    if strange := [name for name in found if not known.fullmatch(name)]:
         raise DataError(f"The folder of the task {folder} holds {strange[0][:80]!r}, which is no file of a task.", "Import the task again.")
     return found
 
@@ -40,7 +44,10 @@ def checked(folder: Path, name: str, digest: str) -> Task:
     if not NAME.fullmatch(name):
         raise DataError(f"{name[:80]!r} cannot name a task.", "Use letters, digits, dot, dash or underscore, at most 64 of them.")
     try:
-        return _checked(folder, name, digest)
+        task = _checked(folder, name, digest)
+        for source in sorted(path.name for path in added_folder(folder).glob("*")):
+            _check_source(task, source)
+        return task
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, pa.ArrowException, CotdistillError) as error:
         raise DataError(f"The task {name!r} cannot be used: {error}", "Ask for it anew, or leave the task out.") from error
 
@@ -73,11 +80,30 @@ def _checked(folder: Path, name: str, digest: str) -> Task:
     return task
 
 
+def _check_source(task: Task, name: str) -> None:
+    """That a source which came with a task is what its name and its note say, and speaks of the task's rows."""
+    folder = added_folder(task.folder, name)
+    files_of(folder, SOURCE_FILE)
+    rows = pd.read_parquet(folder / "rationales.parquet", columns=["id", "source", "rationale", "teacher_label"])
+    rows = rows.astype(object).where(rows.notna(), None)
+    rationales = [Rationale(row["id"], row["source"], row["rationale"], row["teacher_label"]) for row in rows.to_dict("records")]
+    noted = json.loads((folder / "source.json").read_text(encoding="utf-8"))
+    known = {example.id for split in SPLITS for example in task.examples(split)}
+    right = full_name(name.rpartition("-")[0], rationales) == name == noted["name"] and {r.source for r in rationales} == {name}
+    if not right or folder_digest(folder, leave_out="source.json") != noted["files"] or not known.issuperset(r.id for r in rationales):
+        raise DataError(f"its source {name[:80]!r} is not what it says")
+
+
 def adopt(root: Path, name: str, digest: str, folder: Path) -> Task:
-    """Put a checked folder among the tasks of a store, as that version of the task; as its newest one only where the name is new there."""
-    if found := version_of(root, name, digest):
-        return found
-    return adopt_folder(root, name, folder, newest=name not in TASKS and not (root / name / "newest").is_file())
+    """Put a checked folder among the tasks of a store, as that version of the task; as its newest one only where the name is new there. The sources
+    that were added to it come along."""
+    task = version_of(root, name, digest)
+    if task is None:
+        task = adopt_folder(root, name, folder, newest=name not in TASKS and not (root / name / "newest").is_file())
+    for source in sorted(added_folder(folder).glob("*")):
+        if source.name not in task.added:
+            adopt_source(task, source)
+    return task
 
 
 def version_of(root: Path, name: str, digest: str) -> Task | None:

@@ -108,7 +108,8 @@ def ground(store: Store) -> Ground | None:
     """The pickers: a study, or a task that no study stands on yet; whose rationales; in which world. None where there is nothing, told then."""
     studies: dict[str, Study] = {}
     for study in store.queue.studies():
-        studies.setdefault(study.name, study)
+        if not study.spec.get("answers"):  # else made by other code: there is nothing to select for
+            studies.setdefault(study.name, study)
     tasks = [str(row["id"]) for row in list_tasks(store.tasks_root) if row["artificial"] or row["sources"]]
     options = [*studies, *(f"{frame.NO_STUDY}{name}" for name in tasks)]
     name = frame.choose("Study, or task", options, key="study", start=_start(studies, tasks), told=_told, drops=(*BELONGS, "task"))

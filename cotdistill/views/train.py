@@ -65,7 +65,8 @@ def _starts(store: Store) -> dict[str, StudySpec]:
     """Studies to start from: the built-in ones, the store's own (newest of each name), and an empty one."""
     found = {entry.name: entry.make() for entry in STUDIES}
     for study in store.queue.studies():
-        found.setdefault(study.name, spec_from_mapping(study.spec))
+        if not study.spec.get("answers"):  # else made by other code: it cannot be trained
+            found.setdefault(study.name, spec_from_mapping(study.spec))
     return found | {NEW: StudySpec(name="my-study", conditions=("label_only", "pre_cot", "post_cot"))}
 
 
