@@ -33,6 +33,7 @@ from cotdistill.cli import (
     students,
     study,
     tasks,
+    teacher,
     verify,
     worker,
 )
@@ -46,7 +47,7 @@ NOUNS: dict[str, Noun] = {
     for noun in (
         tasks.NOUN, students.NOUN, conditions.NOUN, preview.NOUN, study.NOUN, runs.NOUN, queue.NOUN, compare.NOUN,
         findings.FINDINGS, findings.VERDICTS, findings.REPORT, attribute.NOUN, influence.NOUN,
-        faithfulness.NOUN, faithfulness.STABILITY, modes.NOUN, keytokens.NOUN, worker.NOUN, verify.NOUN, doctor.NOUN, app.NOUN,
+        faithfulness.NOUN, faithfulness.STABILITY, modes.NOUN, keytokens.NOUN, teacher.NOUN, worker.NOUN, verify.NOUN, doctor.NOUN, app.NOUN,
     )
 }  # fmt: skip
 
