@@ -47,11 +47,11 @@ def draw(store: Store, study: Study, summaries: Sequence[ConditionSummary], base
     others = [s.condition for s in summaries if s.condition in found.conditions and s.condition != baseline]
     start = next((c for c in ("post_cot", *others) if c in others), others[0])
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        this = frame.choose("This condition", others, key="this", start=start, told=lambda c: parse(c).label, drops=("rows",), width=300)
-        shown = frame.choose("Show", list(SHOWN), key="show", told=lambda s: SHOWN[s], drops=("rows",), width=230)
-        words = st.text_input("Find", key="find", placeholder="words of the question, an id", bind="query-params", width=210)
+        this = frame.choose("This condition", others, key="this", start=start, told=lambda c: parse(c).label, drops=("rows",), width=230)
+        shown = frame.choose("Show", list(SHOWN), key="show", told=lambda s: SHOWN[s], drops=("rows",), width=200)
+        words = st.text_input("Find", key="find", placeholder="words of the question, an id", bind="query-params", width=170)
         field, values = _slice(texts)
-        sort = frame.choose("Sort by", list(SORTS), key="sort", told=lambda s: SORTS[s], drops=("rows",), width=210)
+        sort = frame.choose("Sort by", list(SORTS), key="sort", told=lambda s: SORTS[s], drops=("rows",), width=190)
     table = _table(key, baseline, found)
     filters = Filters(
         right={"lost": baseline, "gained": this}.get(shown, ""),
@@ -95,7 +95,7 @@ def _slice(texts: pd.DataFrame) -> tuple[str, tuple[str, ...]]:
     known = fields(list(texts["metadata"]))
     if not known:
         return "", ()
-    field = frame.choose("Slice by", [NO_SLICE, *known], key="slice", drops=("kept", "rows"), width=160)
+    field = frame.choose("Slice by", [NO_SLICE, *known], key="slice", drops=("kept", "rows"), width=130)
     if field == NO_SLICE:
         return "", ()
     kept = picking.several("Only", known[field], key="kept", start=(), most=len(known[field]), width=220)
