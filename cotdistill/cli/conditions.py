@@ -76,9 +76,10 @@ def list_conditions(arguments: argparse.Namespace) -> Result:
         header = [kind, "what it does", {"placement": "", "transform": "parameters", "preset": "stands for"}[kind]]
         parts.append(f"{title}\n{table(header, rows)}")
     parts.append(
-        "A condition: post_cot/shuffle(unit=token,fraction=1.0)@source=NAME,tokens=CONDITION\n"
+        "A condition: post_cot/shuffle(unit=token,fraction=1.0)@source=NAME,tokens=CONDITION,fraction=0.25\n"
         "  several transforms act from left to right; source= takes another teacher's rationales;\n"
-        "  tokens= trains until as many tokens were seen as under that condition."
+        "  tokens= trains until as many tokens were seen as under that condition;\n"
+        "  fraction= trains on that share of the training rows: a smaller one lies within a larger one."
     )
     return Result(document, "\n\n".join(parts))
 

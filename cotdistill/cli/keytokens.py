@@ -16,6 +16,7 @@ from cotdistill.errors import UsageError
 from cotdistill.keytokens.annotations import AnnotationSet, export_jsonl, export_label_studio, fitting, read_marks
 from cotdistill.keytokens.selectors import SELECTORS, parse_selector
 from cotdistill.keytokens.summary import overlap, word_scores
+from cotdistill.rationales.conditions import parse
 from cotdistill.rationales.selection import Selection, read_selection
 from cotdistill.students.sources import tokenizer_of
 from cotdistill.students.tokens import Encoder
@@ -51,7 +52,7 @@ def select(arguments: argparse.Namespace) -> Result:
     source = str(job.config["source"])
     if not source:
         raise UsageError(f"The study of run {job.id} has no rationales to select from.", "Choose a run of a study with rationales.")
-    spec = select_job(store, arguments.selector, run, source, job.identity if entry.reads else "", 60.0)
+    spec = select_job(store, arguments.selector, run, source, job.identity if entry.reads else "", 60.0, parse(run.condition).fraction)
     store.queue.submit([spec])
     made = waited(store, store.queue.job(spec.identity).id)
     result = dict(made.result or {})

@@ -11,9 +11,11 @@ from typing import Any
 
 from cotdistill.cli.command import whole_number
 from cotdistill.config import StudentConfig, TrainingConfig
-from cotdistill.errors import UnknownName, UsageError
+from cotdistill.errors import GrammarError, UnknownName, UsageError
+from cotdistill.rationales.conditions import crossed, read_fraction
 from cotdistill.studies.store import Store
 from cotdistill.studies.study import BUDGETS, MISSING, STUDIES, StudySpec, spec_from_mapping, study_spec
+from cotdistill.tasks.catalog import open_task
 
 # Where each option's value goes.
 OPTIONS = {
@@ -39,6 +41,10 @@ def add_overrides(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--task", metavar="T", help="a task of `tasks list`")
     parser.add_argument("--student", metavar="S", help="a student of `students list`, a folder or a hub id")
     parser.add_argument("--conditions", metavar="A,B", help="comma list, for example label_only,pre_cot,'post_cot/shuffle(unit=token)'")
+    parser.add_argument(
+        "--fractions", type=_fractions, metavar="F,F", help="train every condition on these shares of the training rows, for example 0.1,0.25,0.5,1"
+    )
+    parser.add_argument("--sources", metavar="A,B", help="train every condition that reads rationales with each of these teachers' rationales")
     parser.add_argument("--seeds", type=whole_number(1), metavar="N", help="number of replicates")
     parser.add_argument("--steps", type=whole_number(0), metavar="N", help="optimiser steps of each run")
     parser.add_argument("--budget", choices=BUDGETS, help="equal steps, or equal training tokens (those of the longest condition)")
@@ -52,8 +58,28 @@ def add_overrides(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _fractions(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(read_fraction(part.strip()) for part in text.split(",") if part.strip())
+    except GrammarError as error:
+        raise argparse.ArgumentTypeError(f"{error.message} Expected shares such as 0.1,0.25,0.5,1") from None
+
+
 def spec_of(store: Store, arguments: argparse.Namespace) -> StudySpec:
     """The study that the words describe; UnknownName, UsageError or ConfigError where they do not."""
+    spec = _described(store, arguments)
+    if not arguments.fractions and not arguments.sources:
+        return spec
+    sources = [name.strip() for name in (arguments.sources or "").split(",") if name.strip()]
+    own = spec.source
+    if sources and not own:
+        own = open_task(store.tasks_root, spec.task, settings=spec.task_settings or None).default_source
+    found = crossed(spec.parsed(), sources=sources, fractions=arguments.fractions or (), own=own)
+    conditions = [str(c) for c in found]
+    return spec_from_mapping({"conditions": conditions, "baseline": spec.baseline if spec.baseline in conditions else ""}, spec)
+
+
+def _described(store: Store, arguments: argparse.Namespace) -> StudySpec:
     values: dict[str, Any] = {}
     for option, setting in OPTIONS.items():
         if (value := getattr(arguments, option)) is not None:

@@ -74,8 +74,8 @@ def _about(store: Store, study: Study, spec: StudySpec) -> dict[str, Any]:
     runs = [jobs.get(member.job_id) for member in study.members if member.role == "run"]
     states = Counter(job.state if job else "deleted" for job in runs)
     known = [job.result for job in runs if job and job.result]
-    # The undistilled student has seen no row, so it cannot tell how many there are.
-    first: Mapping[str, Any] = next((result for result in known if result.get("train_rows")), known[0] if known else {})
+    # The undistilled student has seen no row, and one with fraction= a share of them, so they cannot tell how many there are.
+    first: Mapping[str, Any] = max(known, key=lambda result: int(result.get("train_rows") or 0), default={})
     return {
         "id": study.id,
         "name": study.name,
@@ -193,7 +193,7 @@ REPORT_KEYS = {
     "answers": "the file that the answers come from which were made by other code, or null",
     "source": "whose rationales; null: the task's default",
     "test_is": "what the test split is, or null before the first finished run",
-    "train_rows": "training rows, the same in every condition, or null",
+    "train_rows": "training rows, the same in every condition (but for fraction=), or null",
     "excluded_rows": "rows left out for want of a rationale, or null",
     "runs": "planned runs",
     **{state: f"runs that are {state}" for state in STATES},

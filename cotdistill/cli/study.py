@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
-from cotdistill.cli import archive
+from cotdistill.cli import archive, sizes
 from cotdistill.cli.command import Command, Noun, Result, whole_number
 from cotdistill.cli.output import note, printable, table
 from cotdistill.cli.overrides import add_overrides, spec_of
@@ -137,6 +137,7 @@ def _plan_document(planned: Plan) -> dict[str, Any]:
         "seconds": {"low": planned.seconds[0], "high": planned.seconds[1]},
         "memory_mb": planned.memory_mb,
         "train_rows": planned.train_rows,
+        "fractions": [{"fraction": fraction, "rows": rows} for fraction, rows in planned.rows_at.items()],
         "excluded_rows": planned.excluded_rows,
         "test_items": planned.test_items,
         "effect": dict(planned.effect),
@@ -174,7 +175,8 @@ def _plan_text(document: dict[str, Any]) -> str:
         + f"; {about(document['seconds']['low'], document['seconds']['high'])}; about {document['memory_mb']:.0f} MB a run.",
         f"Trains on {count(document['train_rows'])} rows"
         + (f" ({count(document['excluded_rows'])} left out for want of a rationale)" if document["excluded_rows"] else "")
-        + f", judged on {count(document['test_items'])} test questions.",
+        + "".join(f", {100 * at['fraction']:g} % of them: {count(at['rows'])}" for at in document["fractions"])
+        + f"; judged on {count(document['test_items'])} test questions.",
         f"Smallest difference it would probably find: {_effect(effect)} ({effect['label']}).",
         *([] if effect["no_worse_low"] is None else [_no_worse(effect)]),
         *(f"! {printable(check)}" for check in document["checks"]),
@@ -267,6 +269,9 @@ NOUN = Noun(
                 "seconds.high": "if not",
                 "memory_mb": "memory of one run",
                 "train_rows": "training rows, the same in every condition",
+                "fractions": "the shares of them that conditions with fraction= see",
+                "fractions[].fraction": "the share",
+                "fractions[].rows": "how many rows that is",
                 "excluded_rows": "rows left out for want of a rationale",
                 "test_items": "test questions",
                 "effect": "what it could show, from earlier runs of the task and student or from stated guesses",
@@ -335,6 +340,7 @@ NOUN = Noun(
             _say_arguments,
         ),
         Command("study", "show", "accuracies, intervals and differences of a study", show, REPORT_KEYS, _show_arguments),
+        sizes.COMMAND,
         *archive.COMMANDS,
     ),
 )

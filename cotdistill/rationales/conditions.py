@@ -1,18 +1,19 @@
 """The grammar of conditions, one for terminal, YAML, URL and store.
 
-placement[/transform[(name=value,...)]]...[@source=NAME][,tokens=CONDITION]
+placement[/transform[(name=value,...)]]...[@source=NAME][,tokens=CONDITION][,fraction=SHARE]
 
 post_cot/shuffle(unit=token,fraction=1.0)     a transform with its parameters
 post_cot/strip_labels/shuffle                 transforms are applied from left to right
 post_cot@source=answer_first_long             another teacher's rationales
 label_only@tokens=post_cot                    trained until it has seen as many tokens as post_cot in all its steps
+post_cot@fraction=0.25                        trained on a quarter of the training rows
 shuffled                                      a preset: a short name for one of the above
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -34,6 +35,8 @@ class Preset:
 
 
 PRESETS: Registry[Preset] = Registry("preset")
+# What may stand behind the @.
+OPTIONS = ("source", "tokens", "fraction")
 
 for _name, _help, _text in (
     ("shuffled", "post-CoT with its tokens shuffled (claim 2)", "post_cot/shuffle(unit=token)"),
@@ -64,17 +67,20 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """placement x transforms, with the rationale source and the token budget if they are not the study's. `str()` is canonical."""
+    """placement x transforms, with the rationale source and the token budget if they are not the study's, and the share of the training rows
+    that it sees. `str()` is canonical."""
 
     placement: str
     steps: tuple[Step, ...] = ()
     source: str = ""
     tokens: str = ""
+    fraction: float = 1.0
 
     def __str__(self) -> str:
         text = "/".join([self.placement, *map(str, self.steps)])
         tokens = f"({self.tokens})" if re.search("[@,]", _outside(self.tokens)) else self.tokens
-        options = [f"{key}={value}" for key, value in (("source", self.source), ("tokens", tokens)) if value]
+        fraction = "" if self.fraction == 1 else repr(self.fraction)
+        options = [f"{key}={value}" for key, value in (("source", self.source), ("tokens", tokens), ("fraction", fraction)) if value]
         return f"{text}@{','.join(options)}" if options else text
 
     @property
@@ -101,6 +107,8 @@ class Condition:
         told = [base, *(_told(step) for step in self.steps)]
         if self.source:
             told.append(f"{self.source} teacher")
+        if self.fraction != 1:
+            told.append(f"{100 * self.fraction:g} % of the rows")
         if self.tokens:
             told.append(f"at the tokens of {parse(self.tokens).label}")
         return ", ".join(told)
@@ -173,24 +181,61 @@ def parse(text: str) -> Condition:
     steps += [step for part in parts if (step := _step(part)).name != "identity"]
     if steps and not PLACEMENTS.get(placement).uses_rationale:
         raise GrammarError(f"{given!r}: {placement} has no rationale to transform.", "Use post_cot, pre_cot or multitask.")
-    values = {"source": "", "tokens": ""}
+    values = dict.fromkeys(OPTIONS, "")
     for name, value in _pairs(options[0]) if options else ():
         if name not in values:
             raise UnknownName("condition option", name, values)
         values[name] = str(parse(value.removeprefix("(").removesuffix(")") if value.startswith("(") else value)) if name == "tokens" else value
-    condition = Condition(placement, tuple(steps), values["source"], values["tokens"])
-    if condition.tokens and parse(condition.tokens).tokens:
+    fraction = read_fraction(values["fraction"]) if values["fraction"] else 1.0
+    condition = Condition(placement, tuple(steps), values["source"], values["tokens"], fraction)
+    if fraction != 1 and not condition.spec.sequences:
+        raise GrammarError(f"{given!r}: {placement} is not trained, so it has no share of the training rows.", "Leave fraction= out.")
+    if condition.tokens:
+        _check_budget(given, condition, parse(condition.tokens))
+    return condition
+
+
+def read_fraction(text: str) -> float:
+    """A share of the training rows: a number above 0, at most 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        raise GrammarError(f"fraction={text} is not a number.", "For example fraction=0.25") from None
+    if not 0 < value <= 1:
+        raise GrammarError(f"fraction={text}; expected a share of the training rows, above 0 and at most 1.", "For example fraction=0.25")
+    return value
+
+
+def _check_budget(given: str, condition: Condition, reference: Condition) -> None:
+    if reference.tokens:
         raise GrammarError(
             f"{given!r}: the condition named by tokens= has a token budget itself.", "Name one that is trained for the steps of the study."
         )
-    return condition
+    if reference.selectors and reference.fraction != condition.fraction:
+        raise GrammarError(
+            f"{given!r}: the condition named by tokens= keeps key tokens, which are selected on the rows that a condition sees.",
+            "Give both the same fraction=.",
+        )
+
+
+def crossed(conditions: Sequence[Condition], *, sources: Sequence[str] = (), fractions: Sequence[float] = (), own: str = "") -> list[Condition]:
+    """Each condition at each share of the training rows and, where it reads rationales, with each source; every result once, in that order.
+
+    own: the study's source, which a condition need not name. Left as they are: what a condition says itself, and a student that is not trained.
+    """
+    found: list[Condition] = []
+    for condition in conditions:
+        named = sources if sources and condition.spec.uses_rationale and not condition.source else (condition.source,)
+        shares = fractions if fractions and condition.spec.sequences and condition.fraction == 1 else (condition.fraction,)
+        found += [replace(condition, source="" if name == own else name, fraction=share) for name in named for share in shares]
+    return [parse(str(one)) for one in dict.fromkeys(found)]
 
 
 def parse_list(text: str) -> list[Condition]:
     """Conditions separated by commas (commas in brackets and after an @ that lead to an option do not separate)."""
     found: list[str] = []
     for part in _split(text, ","):
-        if found and "@" in _outside(found[-1]) and re.match(r"\s*(source|tokens)=", part):
+        if found and "@" in _outside(found[-1]) and re.match(rf"\s*({'|'.join(OPTIONS)})=", part):
             found[-1] += "," + part
         elif part.strip():
             found.append(part)

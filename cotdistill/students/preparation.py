@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
-from cotdistill.config import RunConfig
+from cotdistill.config import RunConfig, stable_seed
 from cotdistill.errors import DataError, NoRationale, SequenceTooLong
 from cotdistill.rationales.conditions import Condition, parse
 from cotdistill.rationales.keyed import matches, number, ranked
@@ -51,7 +51,7 @@ class Prepared:
     facts: Facts
 
 
-def usable_rows(by_source: dict[str, list[Example]], policy: str) -> list[int]:
+def usable_rows(by_source: Mapping[str, list[Example]], policy: str) -> list[int]:
     """The training rows that every condition of the study can use: with a rationale from each source.
 
     policy: "exclude" drops the others in every condition, "label_only" keeps them (without a rationale), "fail" raises NoRationale.
@@ -75,6 +75,25 @@ def usable_rows(by_source: dict[str, list[Example]], policy: str) -> list[int]:
     return usable
 
 
+def part_of(rows: Sequence[int], examples: Sequence[Example], fraction: float, seed: int) -> list[int]:
+    """A share of some rows (indices into `examples`), at least one of them, in their order: those whose hash of the split seed and the id is
+    smallest. So a smaller share of the same rows lies within a larger one, and every condition of a replicate gets the same."""
+    if fraction == 1:
+        return list(rows)
+    ordered = sorted(rows, key=lambda i: (stable_seed("fraction", seed, examples[i].id), examples[i].id))
+    return sorted(ordered[: max(1, round(fraction * len(rows)))])
+
+
+def training_rows(by_source: Mapping[str, list[Example]], run: RunConfig, fraction: float) -> list[int]:
+    """The training rows of a run: those that every condition of its study can use, and of these the share that its own condition sees.
+
+    by_source: the train split (same rows, same order) under each source of the study; {"": rows} for a study without rationales.
+    """
+    first = next(iter(by_source.values()))
+    usable = usable_rows(by_source, run.missing_rationale) if run.sources else list(range(len(first)))
+    return part_of(usable, first, fraction, run.seeds.split)
+
+
 def prepare(
     encoder: Encoder,
     train_by_source: dict[str, list[Example]],
@@ -87,24 +106,30 @@ def prepare(
     DataError."""
     condition = parse(run.condition)
     reference = parse(condition.tokens) if condition.tokens else None
-    rows = usable_rows(train_by_source, run.missing_rationale) if run.sources else list(range(len(next(iter(train_by_source.values())))))
-    total = len(next(iter(train_by_source.values())))
-
-    def corpus_of(name: str) -> Corpus:
-        # A study in which no condition reads a rationale names no source; its tokenizer may still be that of one.
-        return encoder.corpus([train_by_source[name if run.sources else ""][i] for i in rows], selections)
-
     limit = min(run.student.max_length or positions, positions)
-    reader = _Sequences(encoder, corpus_of(condition.source or run.source), condition, run, limit)
-    # Bucketing by the intact sequence of the study's source: the same batches in every condition.
-    intact = _Sequences(encoder, corpus_of(run.source), parse("post_cot" if run.sources else "label_only"), run, 1_000_000)
-    lengths = [intact.tokens(i, 0) for i in range(len(rows))]
-    stream = Stream(lengths, run.training.batch_size, run.seeds.order)
+
+    def corpus_of(name: str, fraction: float) -> Corpus:
+        # A study in which no condition reads a rationale names no source; its tokenizer may still be that of one.
+        own = train_by_source[name if run.sources else ""]
+        return encoder.corpus([own[i] for i in training_rows(train_by_source, run, fraction)], selections)
+
+    def reader_of(one: Condition) -> _Sequences:
+        return _Sequences(encoder, corpus_of(one.source or run.source, one.fraction), one, run, limit)
+
+    def stream_of(fraction: float) -> Stream:
+        # Bucketing by the intact sequence of the study's source: the same batches in every condition.
+        corpus = corpus_of(run.source, fraction)
+        intact = _Sequences(encoder, corpus, parse("post_cot" if run.sources else "label_only"), run, 1_000_000)
+        return Stream([intact.tokens(i, 0) for i in range(len(corpus.examples))], run.training.batch_size, run.seeds.order)
+
+    reader, stream = reader_of(condition), stream_of(condition.fraction)
     steps = 0 if not condition.spec.sequences else run.training.steps
     if reference is not None and steps:
-        other = _Sequences(encoder, corpus_of(reference.source or run.source), reference, run, limit)
-        steps = steps_for_tokens(stream, reader.tokens, tokens_in_steps(stream, other.tokens, steps))
-    return Prepared(reader.rows, stream, steps, _facts(reader, condition, run, total, len(rows)))
+        others = stream if reference.fraction == condition.fraction else stream_of(reference.fraction)
+        steps = steps_for_tokens(stream, reader.tokens, tokens_in_steps(others, reader_of(reference).tokens, steps))
+    total = len(next(iter(train_by_source.values())))
+    usable = len(training_rows(train_by_source, run, 1.0))
+    return Prepared(reader.rows, stream, steps, _facts(reader, condition, run, total - usable, len(stream.lengths)))
 
 
 class _Sequences:
@@ -139,7 +164,7 @@ class _Sequences:
         return sum(len(row.ids) for row in self.rows(index, epoch))
 
 
-def _facts(reader: _Sequences, condition: Condition, run: RunConfig, total: int, kept: int) -> Facts:
+def _facts(reader: _Sequences, condition: Condition, run: RunConfig, excluded: int, kept: int) -> Facts:
     corpus, changed, alone = reader.corpus, 0, 0
     longest = max((len(p) for p in corpus.passages), default=0)
     if not condition.spec.sequences:
@@ -156,7 +181,7 @@ def _facts(reader: _Sequences, condition: Condition, run: RunConfig, total: int,
             f"Under {condition} {alone} of {kept} training rows have no partner to swap with (more than {MOST_WITHOUT_PARTNER:.0%}).",
             "Choose swap(partner=any), or a task whose answers repeat.",
         )
-    return Facts(kept, total - kept, alone, len(reader.truncated), changed / kept, longest, **_selected_facts(corpus, condition, run))
+    return Facts(kept, excluded, alone, len(reader.truncated), changed / kept, longest, **_selected_facts(corpus, condition, run))
 
 
 def _selected_facts(corpus: Corpus, condition: Condition, run: RunConfig) -> dict[str, Any]:

@@ -29,7 +29,7 @@ class Dose:
 
 def doses(store: Store, study: int | str) -> list[Dose]:
     """The trained conditions of a study, by family in the order planned and rising tokens. Left out: those without a finished run, students that
-    were not trained, and arms with a token budget, which see the same texts more often."""
+    were not trained, arms with a token budget, which see the same texts more often, and arms that see a share of the rows (`studies.size`)."""
     predicted: dict[str, list[float]] = {}
     for condition, _, job in results.planned_runs(store, study):
         if job is None or job.state != "finished" or not job.result or not job.result.get("steps"):
@@ -39,7 +39,7 @@ def doses(store: Store, study: int | str) -> list[Dose]:
     found = []
     for summary in results.summary(store, study):
         parsed = parse(summary.condition)
-        if summary.mean is None or parsed.tokens or summary.condition not in predicted:
+        if summary.mean is None or parsed.tokens or parsed.fraction != 1 or summary.condition not in predicted:
             continue
         family, dose = _family(parsed)
         name = _name(parsed) if family else summary.label

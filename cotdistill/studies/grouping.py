@@ -21,7 +21,7 @@ from cotdistill.studies.jobs import Job
 from cotdistill.studies.store import Store
 
 # What a condition says, as settings of their own; they come first in the list to choose from.
-OF_CONDITION = ("condition", "placement", "transform", "rationale source", "token budget", "selector", "k", "fraction", "unit")
+OF_CONDITION = ("condition", "placement", "transform", "rationale source", "token budget", "share of rows", "selector", "k", "fraction", "unit")
 # What names a run rather than makes it.
 HIDDEN = ("task_digest", "base", "sources", "selections")
 SEEDS = "seeds."
@@ -76,6 +76,7 @@ def _of_condition(condition: Condition) -> dict[str, Any]:
         "transform": " then ".join(step.name for step in condition.steps),
         "rationale source": condition.source,
         "token budget": condition.tokens,
+        "share of rows": condition.fraction,
         **{name: values.get(name) for name in ("selector", "k", "fraction", "unit")},
     }
 

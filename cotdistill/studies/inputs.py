@@ -24,7 +24,8 @@ from cotdistill.studies.store import Store
 @dataclass(frozen=True)
 class SelectConfig:
     """What makes a selection. reads: identity of the training run whose student is read, "" where none is. seed: only for selectors that draw.
-    annotations: digest of the marks of a set, file: digest of a file of word vectors; "" for all others."""
+    annotations: digest of the marks of a set, file: digest of a file of word vectors; "" for all others. fraction: the share of the training
+    rows that it is made on, and split_seed, by which these are drawn where it is not 1."""
 
     selector: str
     task: str
@@ -40,33 +41,37 @@ class SelectConfig:
     seed: int = 0
     annotations: str = ""
     file: str = ""
+    fraction: float = 1.0
+    split_seed: int = 0
 
     def job_config(self) -> dict[str, Any]:
-        """The plain form that is hashed; no file, no entry."""
+        """The plain form that is hashed; no file, no entry, and the same for a share of the rows."""
         values: dict[str, Any] = plain(self)
-        return {name: value for name, value in values.items() if name != "file" or value}
+        unused = {name for name, value in (("file", ""), ("fraction", 1.0), ("split_seed", 0)) if values[name] == value}
+        return {name: value for name, value in values.items() if name not in unused}
 
     @classmethod
     def from_plain(cls, values: Mapping[str, Any]) -> SelectConfig:
         return cls(**{**values, "sources": tuple(values["sources"])})
 
 
-def reader_of(selector: str, source: str) -> Condition | None:
-    """The condition of the student that a selector reads, of the same replicate; None where it reads none."""
+def reader_of(selector: str, source: str, fraction: float = 1.0) -> Condition | None:
+    """The condition of the student that a selector reads, of the same replicate and trained on the same rows; None where it reads none."""
     reads = parse_selector(selector)[0].reads
     if not reads:
         return None
-    return dataclasses.replace(parse("pre_cot" if reads == "any" else reads), source=source)
+    return dataclasses.replace(parse("pre_cot" if reads == "any" else reads), source=source, fraction=fraction)
 
 
 def readers(conditions: tuple[Condition, ...]) -> list[Condition]:
     """Every condition whose student the selections of some conditions are read from, each once."""
-    found = (reader_of(selector, condition.source) for condition in conditions for selector in condition.selectors)
+    found = (reader_of(selector, condition.source, condition.fraction) for condition in conditions for selector in condition.selectors)
     return list(dict.fromkeys(reader for reader in found if reader is not None))
 
 
-def select_job(store: Store, selector: str, run: RunConfig, source: str, reader: str, seconds: float) -> JobSpec:
-    """The job that makes a selection for the training rows of a run. reader: identity of the run it reads, "" for none."""
+def select_job(store: Store, selector: str, run: RunConfig, source: str, reader: str, seconds: float, fraction: float = 1.0) -> JobSpec:
+    """The job that makes a selection for the training rows of a run. reader: identity of the run it reads, "" for none. fraction: the share of
+    the training rows that the run sees."""
     entry, option = parse_selector(selector)
     config = SelectConfig(
         selector=selector,
@@ -83,6 +88,8 @@ def select_job(store: Store, selector: str, run: RunConfig, source: str, reader:
         seed=run.seeds.selector if entry.draws else 0,
         annotations=AnnotationSet(store.home, run.task, option).digest() if entry.name == "human" else "",
         file=file_digest(option) if entry.name == "vectors" else "",
+        fraction=fraction,
+        split_seed=run.seeds.split if fraction != 1 else 0,
     )
     told = f"{run.task} · key tokens by {selector.replace('_', ' ')}" + (f" · world {run.seeds.world}" if run.seeds.world else "")
     return JobSpec("select", config.job_config(), (reader,) if reader else (), told, seconds)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.stats import spearmanr
 
+from cotdistill.errors import NotReadable
 from cotdistill.rationales.words import is_function_word
 from cotdistill.saliency.influence import Aligned, Aligner, align_all
 from cotdistill.saliency.reading import pieces
@@ -116,6 +117,11 @@ def aligner_of(opened: Opened, parameters: str, *, moments: bool = True) -> Alig
 def _at(opened: Opened, config: InfluenceConfig, tell: Callable[[int, int], None]) -> pd.DataFrame:
     aligner = aligner_of(opened, config.parameters)
     sequences = sequences_of(opened, config.split, config.examples)
+    if not sequences:
+        raise NotReadable(
+            f"Run {opened.job.id} was trained on none of the {len(config.examples):,} examples asked for ({opened.condition.label}).",
+            "Ask for more examples, or for some that it has seen, by their ids.",
+        )
     found = align_all(aligner, sequences, tell)
     by_id = {example.id: (example, sequence) for example, sequence in sequences}
     rates = [share * opened.run.training.lr for share in (1.0, SMALL)]

@@ -17,7 +17,7 @@ from cotdistill.rationales.conditions import Condition, parse
 from cotdistill.rationales.passage import Corpus
 from cotdistill.rationales.selection import Selection, read_selection
 from cotdistill.students.loading import load_student, positions_of, prepare_torch, read_tensors, set_weights
-from cotdistill.students.preparation import usable_rows
+from cotdistill.students.preparation import training_rows
 from cotdistill.students.sources import tokenizer_of
 from cotdistill.students.tokens import Encoder
 from cotdistill.studies.jobs import Job
@@ -97,7 +97,7 @@ def training_corpus(opened: Opened) -> Corpus:
     run = opened.run
     by_source = {name: opened.task.examples("train", name or None) for name in run.sources or ("",)}
     mine = by_source[source_of(opened.job) if run.sources else ""]
-    rows = usable_rows(by_source, run.missing_rationale) if run.sources else range(len(mine))
+    rows = training_rows(by_source, run, opened.condition.fraction)
     return opened.encoder.corpus([mine[i] for i in rows], opened.selections)
 
 

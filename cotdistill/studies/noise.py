@@ -48,7 +48,8 @@ def earlier(store: Store, spec: StudySpec) -> tuple[str, Noise, Noise] | None:
 
 def _differences(store: Store, study: int, spec: StudySpec) -> list[results.Paired]:
     """Of the trained conditions to the study's baseline, over equally many replicates: those that have the most."""
-    conditions = [str(c) for c in map(parse, spec.conditions) if c.spec.sequences and not c.tokens and str(c) != spec.pinned]
+    own = [c for c in map(parse, spec.conditions) if c.spec.sequences and not c.tokens and c.fraction == parse(spec.pinned).fraction]
+    conditions = [str(c) for c in own if str(c) != spec.pinned]
     pairs = (results.paired(store, study, condition, spec.pinned) for condition in conditions[:MOST_CONDITIONS])
     found = [one for one in pairs if one is not None and one.nested == _nested(spec)]
     most = max((one.values.shape for one in found), default=(0, 0))

@@ -15,7 +15,7 @@ from cotdistill.rationales.conditions import Condition, parse
 from cotdistill.rationales.passage import Corpus, units
 from cotdistill.rationales.selection import Selection
 from cotdistill.students.models import STUDENTS, checked_name, is_built_in
-from cotdistill.students.preparation import MOST_WITHOUT_PARTNER, usable_rows
+from cotdistill.students.preparation import MOST_WITHOUT_PARTNER, training_rows
 from cotdistill.students.sources import tokenizer_of
 from cotdistill.students.tokens import Encoder
 from cotdistill.studies.inputs import reader_of, readers, select_job
@@ -53,7 +53,7 @@ class Plan:
     study. seconds: (low, high) wall time of what is new, on `workers` processes.
 
     memory_mb: a rough peak of one run. effect: smallest true difference in points that would be found in four of five such studies, and the chance
-    of showing "no worse" at none (keys of `statistics.power.foretold`).
+    of showing "no worse" at none (keys of `statistics.power.foretold`). rows_at: training rows of the conditions that see a share of them only.
     """
 
     spec: StudySpec
@@ -66,6 +66,7 @@ class Plan:
     checks: tuple[str, ...]
     effect: Mapping[str, float | str | None]
     train_rows: int
+    rows_at: Mapping[float, int]
     excluded_rows: int
     test_items: int
 
@@ -100,11 +101,12 @@ def plan(store: Store, spec: StudySpec) -> Plan:
         for condition in shape.conditions:
             made: dict[str, str] = {}
             for selector in condition.selectors:
-                reader = reader_of(selector, condition.source)
+                reader = reader_of(selector, condition.source, condition.fraction)
                 read = own.trained(reader, {}) if reader else None
                 if read is not None:
                     inputs.setdefault(read.job.identity, read)
-                job = select_job(store, selector, run, condition.source, read.job.identity if read else "", shape.selecting(selector))
+                seconds = shape.selecting(selector) * condition.fraction
+                job = select_job(store, selector, run, condition.source, read.job.identity if read else "", seconds, condition.fraction)
                 inputs.setdefault(job.identity, PlannedRun(reader or Condition("undistilled"), replicate, job, known.get(job.identity, "new")))
                 made[selector] = job.identity
             runs.append(own.trained(condition, made))
@@ -124,6 +126,7 @@ def plan(store: Store, spec: StudySpec) -> Plan:
         checks=tuple(dict.fromkeys(checks)),
         effect=detectable_effect(store, spec, shape.test_items, shape.test_clusters),
         train_rows=shape.train_rows,
+        rows_at=shape.rows_at,
         excluded_rows=shape.excluded_rows,
         test_items=shape.test_items,
     )
@@ -206,6 +209,7 @@ class _Shape:
     layers: int
     vocabulary: int
     train_rows: int
+    rows_at: Mapping[float, int]
     excluded_rows: int
     test_items: int
     test_clusters: int
@@ -241,11 +245,14 @@ class _Shape:
 def _shape(task: Task, run: RunConfig, spec: StudySpec, checks: list[str]) -> _Shape:
     conditions = tuple(spec.parsed())
     by_source = {name: task.examples("train", name or None) for name in run.sources or ("",)}
-    rows = usable_rows(by_source, spec.missing_rationale) if run.sources else list(range(len(by_source[""])))
+    rows = training_rows(by_source, run, 1.0)
     total = len(next(iter(by_source.values())))
     if len(rows) < total:
+        lacks = ", ".join(f"{name} lacks {sum(not e.rationale for e in own)}" for name, own in by_source.items())
+        each = f" by every source ({lacks})" if len(by_source) > 1 else ""
         checks.append(
-            f"{total - len(rows)} of {total} training rows have no rationale and leave every condition (missing_rationale={spec.missing_rationale})."
+            f"{total - len(rows)} of {total} training rows have no rationale{each} and leave every condition "
+            f"(missing_rationale={spec.missing_rationale})."
         )
     checks += [told for name in run.sources if (told := _other_answers(task, name, by_source[name]))]
     test = task.examples("test", run.source or None)
@@ -277,12 +284,16 @@ def _shape(task: Task, run: RunConfig, spec: StudySpec, checks: list[str]) -> _S
                         else f"the {spec.student.truncate} is cut."
                     )
                 )
-        _check_partners([by_source[name if run.sources else ""][i] for i in rows], condition, run, encoder, checks)
+        seen = training_rows(by_source, run, condition.fraction)
+        _check_partners([by_source[name if run.sources else ""][i] for i in seen], condition, run, encoder, checks)
     if spec.budget == "tokens":
         longest_name = max((str(c) for c in conditions), key=lambda c: mean_tokens.get(c, 0.0))
         conditions = tuple(
             c if str(c) == longest_name or c.tokens or not c.spec.sequences else dataclasses.replace(c, tokens=longest_name) for c in conditions
         )
+    at = {one: len(training_rows(by_source, run, one)) for one in sorted({c.fraction for c in conditions if c.fraction != 1}, reverse=True)}
+    if few := [one for one, number in at.items() if number < spec.training.batch_size]:
+        checks.append(f"{', '.join(f'{100 * one:g} %' for one in few)} of the rows are fewer than one batch of {spec.training.batch_size}.")
     if spec.replicates < 3:
         checks.append("Fewer than three replicates: intervals over seeds are wide or cannot be given.")
     entry = STUDENTS.get(spec.student.name) if is_built_in(spec.student.name) else None
@@ -295,6 +306,7 @@ def _shape(task: Task, run: RunConfig, spec: StudySpec, checks: list[str]) -> _S
         layers=entry.layers if entry else 12,
         vocabulary=encoder.vocabulary_size if encoder else 50_000,
         train_rows=len(rows),
+        rows_at=at,
         excluded_rows=total - len(rows),
         test_items=len(test),
         test_clusters=len({e.cluster or e.id for e in test}),

@@ -14,7 +14,7 @@ from cotdistill.keytokens.selectors import SelectInput, Selector, parse_selector
 from cotdistill.keytokens.summary import described
 from cotdistill.rationales.conditions import Condition
 from cotdistill.rationales.selection import selection_bytes
-from cotdistill.students.preparation import usable_rows
+from cotdistill.students.preparation import part_of, usable_rows
 from cotdistill.students.sources import tokenizer_of
 from cotdistill.students.tokens import Encoded, Encoder
 from cotdistill.studies.inputs import SelectConfig, file_digest
@@ -101,7 +101,8 @@ def _rows(task: Task, config: SelectConfig) -> list[Example]:
     """The training rows that the study uses and that have a rationale of this source."""
     by_source = {name: task.examples("train", name or None) for name in config.sources or ("",)}
     mine = by_source[config.source]
-    return [mine[i] for i in usable_rows(by_source, config.missing_rationale) if mine[i].rationale]
+    rows = part_of(usable_rows(by_source, config.missing_rationale), mine, config.fraction, config.split_seed)
+    return [mine[i] for i in rows if mine[i].rationale]
 
 
 def _sequences(opened: Opened, examples: Sequence[Example]) -> list[Encoded]:

@@ -189,6 +189,8 @@ def _card(task: Task, source: str, split: str, example: Example, condition: Cond
         return markup.Card(str(condition), condition.label, (), f"{error.message} {error.hint}")
     shown = [pieces(sequence, encoder.pieces(sequence)) for sequence in encoded]
     told = difference(shown, len(corpus.passages[index])).told() if condition.spec.uses_rationale else "no rationale in this condition"
+    if condition.fraction != 1:
+        told += f"; a student is trained on {100 * condition.fraction:g} % of the rows, drawn by hash"
     if condition.tokens:
         told += f"; trained until it has seen the tokens of {parse(condition.tokens).label}"
     return markup.Card(str(condition), condition.label, shown, told)

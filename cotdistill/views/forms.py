@@ -104,10 +104,12 @@ def condition(sources: Collection[str], *, key: str) -> Condition:
         inside = ",".join(f"{parameter}={value}" for parameter, value in values)
         text += f"/{name}({inside})" if inside else f"/{name}"
     left, right = st.columns(2)
+    fraction = st.number_input("Share of the training rows", min_value=0.001, max_value=1.0, value=1.0, step=0.05, key=f"{key}.fraction")
     source = left.selectbox("Whose rationales", ["", *sources], key=f"{key}.source", format_func=lambda s: s or "the study's teacher")
     tokens = right.text_input("Train until it has seen the tokens of", key=f"{key}.tokens", placeholder="a condition, or empty: equal steps")
     options = [f"source={source}"] if source else []
     options += [f"tokens={f'({tokens})' if set('@,') & set(tokens) else tokens}"] if tokens.strip() else []
+    options += [f"fraction={fraction!r}"] if fraction != 1 else []
     return parse(text + (f"@{','.join(options)}" if options else ""))
 
 

@@ -87,6 +87,8 @@ def look(condition: Condition | str) -> Look:
         dash = "dash"
     if told.source:
         mark, color, dash = f"{mark}-dot", _shade(color, 0.07), "dashdot"
+    # Fewer training rows are fainter.
+    color = _shade(color, 0.12 * (1 - told.fraction)) if told.fraction != 1 else color
     if told.is_control:
         dash = "dot"
     hollow = told.is_control or told.placement == "undistilled"

@@ -83,7 +83,8 @@ def draw(planned: planning.Plan) -> None:
     """Numbers and checks."""
     numbers(planned)
     excluded = f"; {plural(planned.excluded_rows, 'row')} without a rationale left out of every condition" if planned.excluded_rows else ""
-    st.caption(f"{planned.train_rows:,} training rows{excluded}; {planned.test_items:,} test questions.")
+    parts = "".join(f", {100 * fraction:g} % of them: {rows:,}" for fraction, rows in planned.rows_at.items())
+    st.caption(f"{planned.train_rows:,} training rows{parts}{excluded}; {planned.test_items:,} test questions.")
     for check in planned.checks:
         st.warning(plain_markdown(check), icon=":material/rule:")
     if not planned.checks:

@@ -69,13 +69,15 @@ def world_told(spec: StudySpec) -> str:
 
 def rows_told(store: Store, study: Study) -> str:
     """What the accuracies of a study rest on: which questions the test is, how many rows were trained on, how many were left out."""
-    finished = store.queue.jobs(state="finished", kind="train", study=study.id, limit=20)
-    result = next((job.result for job in finished if job.result and job.result.get("train_rows")), None)
-    if result is None:
+    finished = store.queue.jobs(state="finished", kind="train", study=study.id)
+    results = [job.result for job in finished if job.result and job.result.get("train_rows")]
+    if not results:
         return ""
+    result = max(results, key=lambda one: int(one["train_rows"]))
+    up_to = "up to " if any(one["train_rows"] < result["train_rows"] for one in results) else ""
     told = [f"Test: {result['test_is']}."] if result.get("test_is") else []
     left_out = f" ({result['excluded_rows']:,} without a rationale left out)" if result.get("excluded_rows") else ""
-    return " ".join([*told, f"Trained on {result['train_rows']:,} rows{left_out}."])
+    return " ".join([*told, f"Trained on {up_to}{result['train_rows']:,} rows{left_out}."])
 
 
 def missing_told(summaries: Sequence[ConditionSummary]) -> str:

@@ -38,7 +38,9 @@ def swept(summaries: Sequence[ConditionSummary], transform: str = "key_tokens", 
     found = []
     for summary in summaries:
         condition = parse(summary.condition)
-        if condition.placement != placement or condition.source or condition.tokens or [s.name for s in condition.steps] != [transform]:
+        if condition.placement != placement or [s.name for s in condition.steps] != [transform]:
+            continue
+        if condition.source or condition.tokens or condition.fraction != 1:
             continue
         values = dict(condition.steps[0].parameters)
         if values["unit"] == "word" and values["rest"] == "drop" and values.get("order", "text") == "text":

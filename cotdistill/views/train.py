@@ -17,7 +17,7 @@ from cotdistill.studies.study import BUDGETS, MISSING, STUDIES, StudySpec, spec_
 from cotdistill.tasks.catalog import TASKS, list_tasks, open_task
 from cotdistill.tasks.task import Task
 from cotdistill.tasks.world import WorldSettings
-from cotdistill.views import example, forms, frame, plans, queue
+from cotdistill.views import axes, example, forms, frame, plans, queue
 from cotdistill.views.commands import run_study
 from cotdistill.views.wording import plain_markdown
 
@@ -152,7 +152,9 @@ def _fields(task: Task, start: StudySpec) -> dict[str, Any]:
         format_func=example.named,
         wrap=True,
     )
-    example.composer(task, "composer", f"{KEY}.conditions")
+    with st.container(horizontal=True):
+        example.composer(task, "composer", f"{KEY}.conditions")
+        axes.draw(task, f"{KEY}.conditions", str(st.session_state.get(f"{KEY}.source", start.source)))
     one, two = st.columns(2)
     three, four = st.columns(2)
     replicates = one.number_input(
