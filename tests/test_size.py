@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from cotdistill.rationales.conditions import parse, parse_list
 from cotdistill.studies import dose, results, size
@@ -15,6 +17,7 @@ from cotdistill.studies.study import study_spec
 from cotdistill.views import axes, size_figure
 from tests.terminal import speaker
 
+ROOT = Path(__file__).parent.parent
 SMALL = {
     "name": "sized",
     "task": "field_guide",
@@ -121,3 +124,20 @@ def test_page_train_crosses_as_the_terminal_does() -> None:
         "label_only@fraction=0.1", "label_only", "post_cot@fraction=0.1", "post_cot", "post_cot@source=b,fraction=0.1", "post_cot@source=b",
     ]  # fmt: skip
     assert [str(c) for c in axes.cross(parse_list("label_only"), "", [], "")] == ["label_only"]
+
+
+def test_the_form_of_page_train_crosses_what_is_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COTDISTILL_HOME", str(tmp_path))
+    monkeypatch.chdir(ROOT)
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
+    app = app.switch_page("pages/2_Train.py").run()
+    app.selectbox(key="compose.start").set_value("a new study").run()
+    app.text_input(key="axes.fractions").input("0.5, 1").run()
+    app.button(key="axes.go").click().run()
+    assert not app.exception
+    assert app.multiselect(key="compose.conditions").value == [
+        "label_only@fraction=0.5", "label_only", "pre_cot@fraction=0.5", "pre_cot", "post_cot@fraction=0.5", "post_cot",
+    ]  # fmt: skip
+    assert any("50 % of them" in caption.value for caption in app.caption)
+    app.text_input(key="axes.fractions").input("2").run()
+    assert any("above 0 and at most 1" in error.value.replace("\\", "") for error in app.error)
