@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import random
 import signal
 import struct
@@ -33,12 +34,17 @@ from cotdistill.studies.remarks import remark, set_remark
 from cotdistill.studies.runner import work
 from cotdistill.studies.store import Store
 from cotdistill.studies.study import study_spec
+from cotdistill.studies.supervisor import stop_all
 from cotdistill.studies.verify import verify
 from cotdistill.tasks.added import add_source, changed_sources, source_info
 from cotdistill.tasks.catalog import open_task
 from cotdistill.tasks.importing import import_task
 from cotdistill.tasks.task import SPLITS, Rationale
+from tests import test_browser
 from tests.terminal import check_keys, speaker
+from tests.test_browser import free_port, page, serve
+
+__all__ = ["page"]
 
 SPEC = {
     "name": "shared",
@@ -802,3 +808,40 @@ def test_a_run_that_begins_meanwhile_stops_the_import(archive, store, source, mo
     with pytest.raises(UsageError, match="while it was imported"):
         import_study(store, archive)
     assert [one.kind for one in store.queue.jobs()] == ["base"] and not store.queue.studies()
+
+
+# --- the page -----------------------------------------------------------------------------------------------------------------------------------
+
+
+@test_browser.pytestmark
+def test_a_page_brings_a_study_in_shows_it_and_hands_it_on(source, archive, store, page, tmp_path):
+    port = free_port()
+    process = serve(store.home, port)
+    try:
+        page.goto(f"http://localhost:{port}/Findings")
+        page.get_by_role("button", name="Archive").click()
+        page.locator("input[type=file]").set_input_files(archive)
+        page.get_by_role("button", name="Import", exact=True).click()
+        page.get_by_text("Imported shared").wait_for()
+        page.get_by_text("Every condition").wait_for()
+        page.get_by_text(f"8 runs imported ({store.queue.study('shared').origin[:16]})").wait_for()
+        assert "study=shared" in page.url and findings(store, "shared")["conditions"] == findings(source, "shared")["conditions"]
+        if not page.get_by_role("button", name="Download the archive").is_visible():
+            page.get_by_role("button", name="Archive").click()
+        with page.expect_download() as download:
+            page.get_by_role("button", name="Download the archive").click()
+        assert download.value.suggested_filename == "shared.cotdistill.zip"
+        download.value.save_as(tmp_path / "on.zip")
+        answers = tmp_path / "lab.csv"
+        answers.write_text('item,condition,replicate,answer,probabilities\nq,mine,0,0,"[0.5, 0.6]"\n')
+        page.locator("input[type=file]").set_input_files(answers)
+        page.get_by_label("Name of the study").wait_for()
+        page.get_by_role("button", name="Import", exact=True).click()
+        page.get_by_text("1 row cannot be read").wait_for()
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        stop_all(store)
+    third = Store.open(tmp_path / "third")
+    import_study(third, tmp_path / "on.zip")
+    assert findings(third, "shared")["claims"] == findings(source, "shared")["claims"]

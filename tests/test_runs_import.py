@@ -26,7 +26,10 @@ from cotdistill.studies.store import Store
 from cotdistill.studies.study import study_spec
 from cotdistill.studies.verify import verify
 from cotdistill.tasks.importing import import_task
+from cotdistill.views import train
 from tests.terminal import check_keys, speaker
+from tests.test_pages import drawn
+from tests.test_pages import texts as written
 
 SPEC = {
     "name": "ours",
@@ -395,3 +398,12 @@ def test_a_study_of_answers_travels_as_an_archive(store, tmp_path):
     assert {**findings(other, "lab"), "origin": 0} == {**findings(store, "lab"), "origin": 0}
     # Runs say which file they were first read from; the study, which one brought it here.
     assert {job.origin for job in other.queue.jobs()} == {store.queue.study("lab").origin} != {other.queue.study("lab").origin}
+
+
+@pytest.mark.parametrize("page", ["app.py", "pages/3_Compare.py", "pages/4_Saliency.py", "pages/6_Findings.py"])
+def test_a_page_shows_a_study_of_answers_or_says_what_it_lacks(store, tmp_path, monkeypatch, page):
+    import_answers(store, write_csv(tmp_path / "a.csv", rows_of(("label_only", "pre_cot", "post_cot"), (0, 1, 2), 20)), "lab")
+    app = drawn(page, store.home, monkeypatch)
+    if page == "pages/6_Findings.py":
+        assert "answers of other code (a.csv)" in written(app)
+    assert "lab" not in train._starts(store)

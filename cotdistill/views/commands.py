@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shlex
+import subprocess
+import sys
 from typing import Any
 
 from cotdistill.config import plain
+from cotdistill.studies.store import Store
 from cotdistill.studies.study import STUDIES, StudySpec
 
 PROGRAM = "python -m cotdistill"
+# What a page waits for at most.
+LONGEST_SECONDS = 600
 
 # Settings that have an option of their own; all others are said by --set.
 OPTIONS = {
@@ -58,3 +64,19 @@ def changed(spec: StudySpec, base: StudySpec) -> dict[str, Any]:
         elif mine != theirs:
             found[field.name] = mine
     return found
+
+
+def carried_out(store: Store, words: list[str]) -> dict[str, Any]:
+    """Run a command in a process of its own, so that the page process stays small; the document that it prints."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "cotdistill", *words, "--json"],
+        env={**os.environ, "COTDISTILL_HOME": str(store.home)},
+        capture_output=True,
+        text=True,
+        timeout=LONGEST_SECONDS,
+        check=False,
+    )
+    try:
+        return dict(json.loads(ran.stdout))
+    except ValueError:
+        return {"error": {"message": "It ended without an answer.", "hint": ran.stderr[-300:]}}

@@ -12,7 +12,7 @@ from cotdistill.studies.findings import findings
 from cotdistill.studies.overview import overview
 from cotdistill.studies.store import Store
 from cotdistill.studies.study import STUDIES
-from cotdistill.views import frame, markup, plans, publishing, queue
+from cotdistill.views import archive, frame, markup, plans, publishing, queue
 from cotdistill.views.commands import command
 from cotdistill.views.markup import escape
 from cotdistill.views.palette import OPEN
@@ -31,6 +31,7 @@ def draw(store: Store) -> None:
         frame.empty(
             "The three claims, each with its figure, verdict and controls, will stand here", "They are judged as soon as a study has finished runs."
         )
+        archive.draw(store, None)
         return
     margin = _margin()
     if frame.presenting():
@@ -47,6 +48,7 @@ def draw(store: Store) -> None:
         )  # fmt: skip
         st.button("Present", icon=":material/slideshow:", on_click=_present, args=(True,))
         _downloads(document)
+        archive.draw(store, name)
     st.html(f'<p style="opacity:0.72;max-width:62rem">{escape(document["title"])}<br>{escape(publishing.setting(document))}</p>')
     if document["missing_runs"]:
         st.info(f"Provisional: {plural(document['missing_runs'], 'planned run')} still missing.", icon=":material/hourglass_top:")

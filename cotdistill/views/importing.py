@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -18,10 +14,9 @@ from cotdistill.studies.store import Store
 from cotdistill.tasks.columns import ColumnMap, guess_columns
 from cotdistill.tasks.files import Preview, read_source
 from cotdistill.views import forms, frame
-from cotdistill.views.commands import command
+from cotdistill.views.commands import carried_out, command
 from cotdistill.views.wording import plain_markdown, plural
 
-LONGEST_SECONDS = 600
 # What a link says of one task only.
 BELONGS = ("source", "example")
 
@@ -49,7 +44,7 @@ def draw(store: Store) -> None:
         words = ["tasks", "import", str(path), "--name", name.strip(), *(["--keep-good-rows"] if keep else []), *columns]
         if st.button("Import", type="primary", key="import.go"):
             with st.spinner("Reading rows and training tokenizers…"):
-                _told(_run(store, words))
+                _told(carried_out(store, words))
         frame.terminal(command(*(words if dropped is None else ["FILE" if word == str(path) else word for word in words])))
 
 
@@ -66,22 +61,6 @@ def _columns(found: Preview) -> list[str]:
         return []
     told = {name: str(value) for name, value in vars(chosen).items() if value != getattr(ColumnMap(), name)}
     return ["--columns", ",".join(f"{name}={value}" for name, value in told.items())]
-
-
-def _run(store: Store, words: list[str]) -> dict[str, Any]:
-    """The document that the command prints."""
-    ran = subprocess.run(
-        [sys.executable, "-m", "cotdistill", *words, "--json"],
-        env={**os.environ, "COTDISTILL_HOME": str(store.home)},
-        capture_output=True,
-        text=True,
-        timeout=LONGEST_SECONDS,
-        check=False,
-    )
-    try:
-        return dict(json.loads(ran.stdout))
-    except ValueError:
-        return {"error": {"message": "The import ended without an answer.", "hint": ran.stderr[-300:]}}
 
 
 def _told(document: dict[str, Any]) -> None:
