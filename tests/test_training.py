@@ -50,14 +50,15 @@ def test_the_loss_is_the_label_mean_plus_the_rationale_mean_over_examples(encode
     model = new_built_in(TINY, len(encoder.tokenizer.get_vocab()), seed=1)
     sequences = [encoder.sequences(corpus, i, parse("post_cot"), 0)[0] for i in range(3)]
     rows = [row for s in sequences for row in weighted([s], config)]
-    loss, seen = batch_loss(Reader(model), collate(rows, 0), 3.0)
+    batch = collate(rows, 0)
+    loss, losses = batch_loss(Reader(model), batch, 3.0)
     by_hand = 0.0
     for s in sequences:
         ids = torch.tensor(s.ids.astype(np.int64))[None]
         token = torch.nn.functional.cross_entropy(model(ids).logits[0, :-1], ids[0, 1:], reduction="none").detach().numpy()
         by_hand += token[s.loss[1:] == LABEL].mean() + 0.5 * token[s.loss[1:] == RATIONALE].mean()
     assert float(loss.detach()) == pytest.approx(by_hand / 3, rel=1e-5)
-    assert seen["label_count"] == 3
+    assert len(losses) == len(batch.groups) and (batch.groups == LABEL).sum() == 3
 
 
 def test_the_gradient_is_the_same_under_accumulation(encoder, examples):

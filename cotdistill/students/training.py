@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import safetensors.torch
 import torch
 from torch.nn.functional import cross_entropy
@@ -20,7 +22,8 @@ from transformers import PreTrainedModel
 from cotdistill.config import TrainingConfig
 from cotdistill.errors import CheckpointError, StudentError
 from cotdistill.students.batches import Batch, Row, Stream, collate
-from cotdistill.students.loading import Reader, forward_flops, read_tensors
+from cotdistill.students.loading import Reader, forward_flops, parameter_count, read_tensors
+from cotdistill.students.memory import allocate_for
 from cotdistill.students.tokens import LABEL, RATIONALE
 
 # Seconds between two resume checkpoints; it steers only what a kill can cost, never a result.
@@ -70,19 +73,17 @@ def optimiser(model: PreTrainedModel, config: TrainingConfig) -> torch.optim.Ada
     return torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.999), eps=1e-8, fused=True)
 
 
-def batch_loss(reader: Reader, batch: Batch, divisor: float) -> tuple[torch.Tensor, dict[str, float]]:
-    """The loss of a micro-batch divided by `divisor`, and per span the summed (token loss, number)."""
-    device = reader.device
-    rows, columns, targets = (torch.from_numpy(a).to(device) for a in (batch.rows, batch.columns, batch.targets))
-    logits = reader.logits_at(torch.from_numpy(batch.ids).to(device), rows, columns)
-    losses = cross_entropy(logits, targets, reduction="none")
-    weights = torch.from_numpy(batch.weights).to(device)
-    told = losses.detach().cpu().numpy()
-    seen = {}
-    for group, name in ((LABEL, "label"), (RATIONALE, "rationale")):
-        mine = batch.groups == group
-        seen[f"{name}_sum"], seen[f"{name}_count"] = float(told[mine].sum()), float(mine.sum())
-    return (losses * weights).sum() / divisor, seen
+def batch_loss(reader: Reader, batch: Batch, divisor: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """The loss of a micro-batch divided by `divisor`, and the (n,) losses of its predicted tokens, without gradient. Waits for no device."""
+    rows, columns, targets, weights, ids = (_moved(a, reader.device) for a in (batch.rows, batch.columns, batch.targets, batch.weights, batch.ids))
+    losses = cross_entropy(reader.logits_at(ids, rows, columns), targets, reduction="none")
+    return (losses * weights).sum() / divisor, losses.detach()
+
+
+def _moved(array: npt.NDArray[Any], device: torch.device) -> torch.Tensor:
+    tensor = torch.from_numpy(array)
+    # From pinned memory a GPU fetches by itself, while this process goes on.
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def train(
@@ -103,6 +104,14 @@ def train(
         log = _resumed(model, optim, resume, identity, hooks)
     keep_at = {round(share * steps): share for share in checkpoint_shares(config)}
     evaluate_at = {math.ceil(steps * (i + 1) / config.evaluations) for i in range(config.evaluations)} if hooks.evaluate else set()
+    rates = forward_flops(model, 1, 0, 0), forward_flops(model, 0, 1, 0), forward_flops(model, 0, 0, 1)
+    if reader.device.type == "cpu":
+        allocate_for(parameter_count(model))
+
+    def batches_of(step: int) -> list[Batch]:
+        return micro_batches([row for i, epoch in stream.step(step) for row in rows_of(i, epoch)], config, pad)
+
+    coming: list[Batch] | None = None
     model.train()
     started, last_saved = time.perf_counter() - log.seconds, time.perf_counter()
     if log.step == 0:
@@ -111,7 +120,12 @@ def train(
         rate = learning_rate(config, log.step, steps)
         for group in optim.param_groups:
             group["lr"] = rate
-        values = _step(model, reader, optim, [row for i, epoch in stream.step(log.step) for row in rows_of(i, epoch)], config, pad, log)
+        batches = coming or batches_of(log.step)
+        launched = _launch(model, reader, optim, batches, config)
+        # While a GPU works, the next step is laid out; a CPU would gain nothing.
+        coming = batches_of(log.step + 1) if reader.device.type == "cuda" and log.step + 1 < steps else None
+        values = launched.values()
+        _count(log, batches, rates)
         log.step += 1
         log.seconds = time.perf_counter() - started
         if not math.isfinite(values["loss"]):
@@ -122,6 +136,8 @@ def train(
             _write_curve(log, rate)
         if log.step in evaluate_at and hooks.evaluate:
             model.eval()  # type: ignore[no-untyped-call]
+            # Scoring may have the room of the gradients.
+            optim.zero_grad(set_to_none=True)
             log.curve.append((log.step, log.tokens, round(log.seconds, 3), "dev_accuracy", hooks.evaluate()))
             model.train()
         _keep(log, hooks, keep_at.get(log.step))
@@ -138,37 +154,61 @@ def train(
     return log
 
 
-def _step(
-    model: PreTrainedModel, reader: Reader, optim: torch.optim.AdamW, rows: Sequence[Row], config: TrainingConfig, pad: int, log: Log
-) -> dict[str, float]:
-    # span: over examples (each row's weights already sum to its example's share); token_mean: over all predicted tokens of the step.
-    predicted = sum(int((row.groups != 0).sum()) for row in rows)
-    divisor = float(predicted if config.loss == "token_mean" else config.batch_size)
+@dataclass(frozen=True)
+class Launched:
+    """A step whose work is under way, perhaps still on a GPU: per micro-batch its loss, the losses of its tokens and their groups."""
+
+    parts: list[tuple[torch.Tensor, torch.Tensor, npt.NDArray[np.int8]]]
+
+    def values(self) -> dict[str, float]:
+        """The loss of the step and its mean by span. Waits for the device, once."""
+        numbers = torch.cat([t.reshape(-1) for loss, losses, _ in self.parts for t in (loss, losses)]).cpu().numpy()
+        sums = {LABEL: 0.0, RATIONALE: 0.0}
+        counts = dict.fromkeys(sums, 0)
+        total, at = 0.0, 0
+        for _, losses, groups in self.parts:
+            total += float(numbers[at])
+            told = numbers[at + 1 : at + 1 + len(losses)]
+            at += 1 + len(losses)
+            for group in sums:
+                mine = groups == group
+                sums[group] += float(told[mine].sum())
+                counts[group] += int(mine.sum())
+        named = {"label_loss": LABEL, "rationale_loss": RATIONALE}
+        return {"loss": total, **{name: sums[group] / counts[group] for name, group in named.items() if counts[group]}}
+
+
+def micro_batches(rows: Sequence[Row], config: TrainingConfig, pad: int) -> list[Batch]:
+    """The rows of a step as they go through the student."""
     size = config.micro_batch or len(rows)
-    sums: dict[str, float] = {}
-    total = 0.0
+    return [collate(rows[start : start + size], pad) for start in range(0, len(rows), size)]
+
+
+def _launch(model: PreTrainedModel, reader: Reader, optim: torch.optim.AdamW, batches: Sequence[Batch], config: TrainingConfig) -> Launched:
+    """Forward, backward and update of one step."""
+    # span: over examples (each row's weights already sum to its example's share); token_mean: over all predicted tokens of the step.
+    divisor = float(sum(len(batch.targets) for batch in batches) if config.loss == "token_mean" else config.batch_size)
     optim.zero_grad(set_to_none=True)
-    for start in range(0, len(rows), size):
-        batch = collate(rows[start : start + size], pad)
+    parts = []
+    for batch in batches:
         with torch.autocast(reader.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-            loss, seen = batch_loss(reader, batch, divisor)
+            loss, losses = batch_loss(reader, batch, divisor)
         loss.backward()  # type: ignore[no-untyped-call]
-        total += float(loss.detach())
-        for name, value in seen.items():
-            sums[name] = sums.get(name, 0.0) + value
-        tokens = int(batch.lengths.sum())
-        log.tokens += tokens
-        log.padded_tokens += batch.ids.size
-        log.loss_tokens += len(batch.targets)
-        log.flops += 3 * forward_flops(model, tokens, int((batch.lengths * (batch.lengths + 1) // 2).sum()), len(batch.targets))
+        parts.append((loss.detach(), losses, batch.groups))
     if config.clip:
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
     optim.step()
-    values = {"loss": total}
-    for name in ("label", "rationale"):
-        if sums.get(f"{name}_count"):
-            values[f"{name}_loss"] = sums[f"{name}_sum"] / sums[f"{name}_count"]
-    return values
+    return Launched(parts)
+
+
+def _count(log: Log, batches: Sequence[Batch], rates: tuple[float, float, float]) -> None:
+    """What a step cost. rates: operations of a forward pass per token, per attended pair and per row of logits; a backward pass takes two more."""
+    for batch in batches:
+        tokens, attended = int(batch.lengths.sum()), int((batch.lengths * (batch.lengths + 1) // 2).sum())
+        log.tokens += tokens
+        log.padded_tokens += batch.ids.size
+        log.loss_tokens += len(batch.targets)
+        log.flops += 3 * (rates[0] * tokens + rates[1] * attended + rates[2] * len(batch.targets))
 
 
 def checkpoint_shares(config: TrainingConfig) -> list[float]:
@@ -205,9 +245,9 @@ def _save(model: PreTrainedModel, optim: torch.optim.AdamW, log: Log, path: Path
         tensors["random.cuda"] = torch.cuda.get_rng_state()
     metadata = {"log": json.dumps(log.__dict__), "identity": identity, "sha256": _fingerprint(tensors)}
     part = path.with_suffix(f".part{os.getpid()}")
-    with open(part, "wb") as file:
-        file.write(safetensors.torch.save(tensors, metadata))
-        file.flush()
+    # Straight from the tensors to the file: no second copy of weights and moments in memory.
+    safetensors.torch.save_file(tensors, part, metadata)
+    with open(part, "rb") as file:
         os.fsync(file.fileno())
     os.replace(part, path)
 
@@ -216,7 +256,7 @@ def _fingerprint(tensors: dict[str, torch.Tensor]) -> str:
     total = hashlib.sha256()
     for name in sorted(tensors):
         total.update(name.encode())
-        total.update(tensors[name].cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+        total.update(tensors[name].cpu().reshape(-1).view(torch.uint8).numpy())
     return total.hexdigest()
 
 
