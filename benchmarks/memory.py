@@ -143,7 +143,12 @@ def measure(variant: Variant) -> dict[str, float]:
         if path is not None:
             path.unlink(missing_ok=True)
     told = estimate(of_config(model.config.to_dict()), load_of(variant))
-    return {"estimate": told.peak, "measured": resident("VmHWM") - before, "seconds": time.perf_counter() - started, "parameters": model.num_parameters()}
+    return {
+        "estimate": told.peak,
+        "measured": resident("VmHWM") - before,
+        "seconds": time.perf_counter() - started,
+        "parameters": model.num_parameters(),
+    }
 
 
 def resident(name: str) -> float:
@@ -174,7 +179,12 @@ def main() -> int:
         found = json.loads(done.stdout.splitlines()[-1])
         ratio = found["estimate"] / found["measured"]
         missed += [name] if abs(ratio - 1) > LARGEST_MISS else []
-        cells = (f"{found['parameters'] / 1e6:.0f} M", *(f"{found[k] / 1e6:,.0f}" for k in ("estimate", "measured")), f"{ratio:.2f}", f"{found['seconds']:.0f}")
+        cells = (
+            f"{found['parameters'] / 1e6:.0f} M",
+            *(f"{found[k] / 1e6:,.0f}" for k in ("estimate", "measured")),
+            f"{ratio:.2f}",
+            f"{found['seconds']:.0f}",
+        )
         print(" | ".join((name, *cells)), flush=True)
     print(f"Missed by more than {LARGEST_MISS:.0%}: {', '.join(missed) or 'none'}")
     return 1 if missed else 0

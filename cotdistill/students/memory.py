@@ -139,8 +139,9 @@ def of_folder(folder: Path) -> Shape:
 
 @dataclass(frozen=True)
 class Load:
-    """What a run asks of its student. rows: sequences in one forward pass, of `length` tokens, of which `predicted` in all are predicted; passes: forward
-    passes a step; trained: weights that are trained, None for all of them; scored: tokens of a prompt; choices: tokens of all its choices; written:
+    """What a run asks of its student. rows: sequences in one forward pass, of `length` tokens each; predicted: tokens predicted in that
+    pass, over all rows; passes: forward passes a step; trained: weights that are trained, None for all of them; scored: tokens of a prompt, 0 for no
+    scoring; choices: tokens of all its choices; written:
     tokens a student may write after a prompt, 0 if it writes none."""
 
     rows: int
@@ -182,7 +183,7 @@ def estimate(shape: Shape, load: Load) -> Memory:
     weights = float(FP32 * shape.parameters)
     gradients, optimiser = float(FP32 * trained), float(2 * FP32 * trained)
     head = float(FP32 * shape.vocabulary * shape.width) if load.trained is None else 0.0
-    kept, logits = kept_bytes(shape, load), FP32 * _logit_rows(shape, load) * shape.vocabulary
+    kept, logits = kept_bytes(shape, load), float(FP32 * _logit_rows(shape, load) * shape.vocabulary)
     lasting = weights + optimiser + (gradients if load.passes > 1 else 0.0)
     # The loss needs its logits three times over: their logarithms, the gradient of these, and that of the logits themselves.
     backward = kept + max(3 * logits, logits + head)
@@ -253,6 +254,8 @@ def _passing(shape: Shape, load: Load, tokens: int) -> float:
 
 def _scoring(shape: Shape, load: Load) -> float:
     """Logits and their logarithms for every token of every choice, in float32; more where all positions have to be asked for."""
+    if not load.scored:
+        return 0.0
     rows = SCORED * (load.scored if shape.all_logits else load.choices)
     return _passing(shape, load, SCORED * load.scored) + 2.0 * FP32 * rows * shape.vocabulary
 

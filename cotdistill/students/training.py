@@ -256,7 +256,7 @@ def _fingerprint(tensors: dict[str, torch.Tensor]) -> str:
     total = hashlib.sha256()
     for name in sorted(tensors):
         total.update(name.encode())
-        total.update(tensors[name].cpu().reshape(-1).view(torch.uint8).numpy())
+        total.update(tensors[name].cpu().reshape(-1).view(torch.uint8).numpy().data)
     return total.hexdigest()
 
 
