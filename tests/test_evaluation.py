@@ -7,8 +7,9 @@ from cotdistill.errors import SequenceTooLong
 from cotdistill.rationales.placement import PLACEMENTS
 from cotdistill.students.evaluation import _parsed, accuracy, choice_scores, primary_metric, score
 from cotdistill.students.generation import greedy
-from cotdistill.students.loading import Reader, new_built_in, prepare_torch
+from cotdistill.students.loading import new_built_in, prepare_torch
 from cotdistill.students.models import BuiltIn
+from cotdistill.students.reader import Reader
 from tests.conftest import example
 
 TINY = BuiltIn("tiny", "for tests", layers=2, width=16, heads=2, positions=64)
@@ -37,7 +38,7 @@ def test_packed_scores_equal_one_choice_at_a_time(model, batch):
 
 def test_written_rationales_equal_one_forward_pass_a_token(model):
     prompts = [[5, 6, 7], [8, 9, 10, 11], [12]]
-    for prompt, written in zip(prompts, greedy(model, prompts, [60, 61], limit=9, after=2, pad=0, eos=1, batch=2), strict=True):
+    for prompt, written in zip(prompts, greedy(Reader(model), prompts, [60, 61], limit=9, after=2, pad=0, eos=1, batch=2), strict=True):
         ids = list(prompt)
         for _ in written.ids:
             with torch.no_grad():
@@ -47,9 +48,9 @@ def test_written_rationales_equal_one_forward_pass_a_token(model):
 
 
 def test_writing_ends_at_the_cue_and_goes_on_for_the_answer(model):
-    free = greedy(model, [[5, 6, 7]], [60, 61], limit=8, after=0, pad=0, eos=1)[0].ids
+    free = greedy(Reader(model), [[5, 6, 7]], [60, 61], limit=8, after=0, pad=0, eos=1)[0].ids
     stop = free[2:4]
-    written = greedy(model, [[5, 6, 7]], stop, limit=8, after=2, pad=0, eos=1)[0]
+    written = greedy(Reader(model), [[5, 6, 7]], stop, limit=8, after=2, pad=0, eos=1)[0]
     first = next(i for i in range(len(free)) if free[i : i + 2] == stop)
     assert written.terminated and written.ids == free[:first] and written.after == free[first + 2 : first + 4]
 

@@ -9,7 +9,6 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from cotdistill.config import StudentConfig
 from cotdistill.errors import CheckpointError, StudentError, UnknownName
 from cotdistill.students.loading import (
-    Reader,
     forward_flops,
     load_student,
     new_built_in,
@@ -20,6 +19,7 @@ from cotdistill.students.loading import (
     weights_bytes,
 )
 from cotdistill.students.models import STUDENTS, BuiltIn, checked_name
+from cotdistill.students.reader import Reader
 
 TINY = BuiltIn("tiny", "for tests", layers=1, width=16, heads=2, positions=64)
 

@@ -1,13 +1,18 @@
 """Exact sequences: spans, loss masks, and what a placement makes of them."""
 
+import json
+
 import numpy as np
 import pytest
+from tokenizers import Tokenizer
 
 from cotdistill.errors import SequenceTooLong, StudentError
 from cotdistill.rationales.conditions import parse
 from cotdistill.rationales.placement import SEGMENTS
 from cotdistill.students.tokens import LABEL, NO_LOSS, RATIONALE, Encoder, shortened
+from cotdistill.tasks.template import Template
 from tests.conftest import example
+from tests.tiny_students import tokenizer_of
 
 
 def told(encoder, encoded):
@@ -110,3 +115,53 @@ def test_a_folder_without_a_tokenizer_is_named(tmp_path, terse):
 
 def test_a_special_token_spelt_out_in_the_data_is_text(encoder):
     assert encoder.specials.eos not in [t.id for t in encoder.read("tree <eos> pond")]
+
+
+@pytest.mark.parametrize("direction", ["left", "right"])
+def test_a_tokenizer_saved_with_padding_or_truncation_reads_like_any_other(encoder, terse, tmp_path, direction):
+    padded = Tokenizer.from_file(str(encoder.path))
+    padded.enable_padding(direction=direction, pad_id=0, pad_token="<pad>", length=32)
+    padded.enable_truncation(2)
+    (tmp_path / direction).mkdir()
+    padded.save(str(tmp_path / direction / "tokenizer.json"))
+    again = Encoder(tmp_path / direction / "tokenizer.json", terse)
+    text = "the bird lives in the tree"
+    assert [t.id for t in again.read(text)] == [t.id for t in encoder.read(text)]
+
+
+def test_an_id_that_the_tokenizer_does_not_have_is_no_special_token(encoder, terse):
+    for pad in (-1, 10_000, None):
+        (encoder.path.parent / "config.json").write_text(json.dumps({"pad_token_id": pad, "eos_token_id": [3, 4]}))
+        found = Encoder(encoder.path, terse).specials
+        assert (found.bos, found.eos, found.pad) == (None, 3, 0)
+
+
+def test_a_student_without_a_padding_token_is_padded_with_its_end(tmp_path, terse):
+    tokenizer, told_of = tokenizer_of("bytes", ["where does the bird live ?"])
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(told_of))
+    found = Encoder(tmp_path / "tokenizer.json", terse).specials
+    assert found.pad == found.eos == tokenizer.token_to_id("<|endoftext|>") and found.bos is None
+
+
+def test_ids_with_gaps_are_counted_up_to_the_largest(encoder, terse, tmp_path):
+    vocabulary = {"a": 0, "<eos>": 1, "b": 9}
+    (tmp_path / "gaps").mkdir()
+    settings = json.loads(encoder.path.read_text())
+    settings["model"]["vocab"] = vocabulary | {"<unk>": 5}
+    settings["added_tokens"] = []
+    (tmp_path / "gaps" / "tokenizer.json").write_text(json.dumps(settings))
+    assert Encoder(tmp_path / "gaps" / "tokenizer.json", terse).vocabulary_size == 10
+
+
+def test_a_tokenizer_that_begins_every_text_with_a_space_adds_none_inside_a_sequence(examples, tmp_path):
+    template = Template()
+    sentence = template.question_text(examples[0]) + template.choices_text(examples[0]) + template.label_cue
+    tokenizer, told_of = tokenizer_of("llama", [sentence])
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(told_of))
+    encoder = Encoder(tmp_path / "tokenizer.json", template)
+    prompt = encoder.prompt(examples[0], ("question", "choices", "label_cue"))
+    assert prompt[0] == tokenizer.token_to_id("<s>") == encoder.specials.bos
+    assert tokenizer.decode(prompt, skip_special_tokens=True) == sentence
+    assert "".join(encoder.piece(id) for id in prompt[1:]).strip() == sentence

@@ -9,8 +9,9 @@ from cotdistill.config import TrainingConfig
 from cotdistill.errors import StudentError
 from cotdistill.rationales.conditions import parse
 from cotdistill.students.batches import Row, Stream, collate, weighted
-from cotdistill.students.loading import Reader, new_built_in, prepare_torch, weights
+from cotdistill.students.loading import new_built_in, prepare_torch, weights
 from cotdistill.students.models import BuiltIn
+from cotdistill.students.reader import Reader
 from cotdistill.students.tokens import LABEL, RATIONALE
 from cotdistill.students.training import Hooks, batch_loss, checkpoint_shares, learning_rate, train
 

@@ -11,7 +11,7 @@ from torch.nn.functional import log_softmax
 from transformers import PreTrainedModel
 
 from cotdistill.rationales.passage import Passage
-from cotdistill.students.loading import Reader
+from cotdistill.students.reader import Reader
 from cotdistill.students.tokens import Encoder
 from cotdistill.tasks.example import Example
 

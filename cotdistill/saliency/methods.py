@@ -188,6 +188,11 @@ def attention_rollout(probe: Probe, queries: Sequence[Query], settings: Attribut
     probe.model.set_attn_implementation("eager")
     try:
         for batch in probe.batches(queries):
+            if batch.mask is None and bool((batch.owner > 0).any()):
+                raise StudentError(
+                    f"The attention of {type(probe.model).__name__} cannot be followed for answers of several tokens: it takes no mask of one's own.",
+                    "Choose a gradient method or occlusion.",
+                )
             more = {} if batch.mask is None else {"attention_mask": batch.mask, "position_ids": batch.positions}
             with torch.no_grad():
                 told = probe.model.base_model(inputs_embeds=probe.embed(batch), use_cache=False, output_attentions=True, **more).attentions

@@ -15,7 +15,8 @@ from transformers import PreTrainedModel
 from cotdistill.errors import SequenceTooLong
 from cotdistill.saliency.reading import Reading
 from cotdistill.saliency.targets import Query, label_query
-from cotdistill.students.loading import Reader, input_table, output_matrix
+from cotdistill.students.loading import input_table, output_matrix
+from cotdistill.students.reader import Reader, block_mask
 
 # What the activations of one forward and backward pass may take.
 MEMORY_BYTES = 512 << 20
@@ -23,13 +24,15 @@ MEMORY_BYTES = 512 << 20
 
 @dataclass(frozen=True)
 class Batch:
-    """Queries side by side, padded on the right. members: their places in the list they come from. ids, positions (b, n); mask (b, 1, n, n) or
-    None; places (b, p); picks, tokens, groups (b, m) with valid (b, m); weights, against (b, g); moves (b, n)."""
+    """Queries side by side, padded on the right. members: their places in the list they come from. ids, positions, owner (b, n); mask
+    (b, 1, n, n), or None where no row is packed or the student takes no mask; places (b, p); picks, tokens, groups (b, m) with
+    valid (b, m); weights, against (b, g); moves (b, n)."""
 
     members: list[int]
     queries: list[Query]
     ids: torch.Tensor
     positions: torch.Tensor
+    owner: torch.Tensor
     mask: torch.Tensor | None
     places: torch.Tensor
     picks: torch.Tensor
@@ -65,7 +68,7 @@ class Probe:
         width, vocabulary = config.hidden_size, output_matrix(self.model).weight.shape[0]
         # Kept for the backward pass: about 24 numbers a token, layer and unit of width (attention, norms, a fourfold MLP), the attention
         # matrices, and three copies of the logits.
-        numbers = n * (config.num_hidden_layers * (24 * width + 3 * config.num_attention_heads * n) + 4 * width) + 3 * p * vocabulary
+        numbers = n * (config.num_hidden_layers * (24 * width + 3 * getattr(config, "num_attention_heads", 0) * n) + 4 * width) + 3 * p * vocabulary
         return max(1, int(self.memory // (4 * numbers)))
 
     def batches(self, queries: Sequence[Query], copies: int = 1) -> Iterator[Batch]:
@@ -90,7 +93,8 @@ class Probe:
         for r, q in enumerate(queries):
             k = len(q.ids)
             ids[r, :k], positions[r, :k], owner[r, :k], moves[r, : len(q.moves)] = q.ids, q.positions, q.owner, q.moves
-        packed = any(bool((q.owner > 0).any()) for q in queries)
+        packed = bool((owner > 0).any()) and self.reader.packs(n)
+        owners, at = torch.from_numpy(owner), torch.from_numpy(positions)
         g = max(len(q.weights) for q in queries)
         m = max(len(q.picks) for q in queries)
 
@@ -102,19 +106,12 @@ class Probe:
             return torch.from_numpy(out).to(self.device)
 
         return Batch(
-            members, queries, torch.from_numpy(ids).to(self.device), torch.from_numpy(positions).to(self.device),
-            self._mask(owner, positions) if packed else None,
+            members, queries, torch.from_numpy(ids).to(self.device), at.to(self.device), owners.to(self.device),
+            block_mask(self.model, owners, at)["attention_mask"] if packed else None,
             laid("places", max(len(q.places) for q in queries), np.int64), laid("picks", m, np.int64), laid("tokens", m, np.int64),
             laid("groups", m, np.int64), torch.tensor([[i < len(q.picks) for i in range(m)] for q in queries], device=self.device),
             laid("weights", g, np.float32), laid("against", g, bool), torch.from_numpy(moves).to(self.device),
         )  # fmt: skip
-
-    def _mask(self, owner: npt.NDArray[np.int64], positions: npt.NDArray[np.int64]) -> torch.Tensor:
-        """(b, 1, n, n) additive: a token sees what is at or before its position, in the first part or in its own choice."""
-        seen = (positions[:, None, :] <= positions[:, :, None]) & ((owner[:, None, :] == 0) | (owner[:, None, :] == owner[:, :, None]))
-        seen |= np.eye(owner.shape[1], dtype=bool)  # padding sees itself, so that no row of the softmax is empty
-        dtype = input_table(self.model).dtype
-        return torch.zeros(seen.shape, dtype=dtype).masked_fill(~torch.from_numpy(seen), torch.finfo(dtype).min)[:, None].to(self.device)
 
     def embed(self, batch: Batch) -> torch.Tensor:
         """(b, n, hidden): what the student's embedding module gives for the ids."""
@@ -136,6 +133,8 @@ class Probe:
 
     def sums(self, embeds: torch.Tensor, batch: Batch, index: torch.Tensor) -> torch.Tensor:
         """(k, n, hidden) embeddings of the queries index (k,) -> (k, groups) summed log-probabilities."""
+        if batch.mask is None and bool((batch.owner > 0).any()):
+            return self._sums_apart(embeds, batch, index)
         places = batch.places[index]
         k, p = places.shape
         rows = torch.arange(k, device=self.device)[:, None].expand(k, p).reshape(-1)
@@ -148,6 +147,25 @@ class Probe:
         picked = likelihood[who, batch.picks[index], batch.tokens[index]] * batch.valid[index]
         out = torch.zeros(k, batch.weights.shape[1], device=self.device)
         return out.scatter_add(1, batch.groups[index], picked)
+
+    def _sums_apart(self, embeds: torch.Tensor, batch: Batch, index: torch.Tensor) -> torch.Tensor:
+        """The same for a student that takes no mask of one's own: a forward pass for each choice, its tokens right behind the first part."""
+        owner, places, groups = batch.owner[index], batch.places[index], batch.groups[index]
+        n = owner.shape[1]
+        out = torch.zeros(len(index), batch.weights.shape[1], device=self.device)
+        who = torch.arange(len(index), device=self.device)[:, None]
+        for choice in range(int(groups.max()) + 1):
+            mine = (owner == 0) | (owner == choice + 1)
+            # Its own columns first, in their order; what follows cannot be seen from there.
+            columns = torch.arange(n, device=self.device).expand_as(owner)
+            order = torch.where(mine, columns, columns + n).argsort(1)[:, : int(mine.sum(1).max())]
+            rank = torch.zeros_like(owner).scatter(1, order, columns[:, : order.shape[1]])
+            read = rank.gather(1, places)
+            logits = self.reader.logits_from(embeds[who, order], who.expand_as(read).reshape(-1), read.reshape(-1))
+            likelihood = log_softmax(logits, -1).reshape(*places.shape, -1)
+            picked = likelihood[who, batch.picks[index], batch.tokens[index]] * (batch.valid[index] & (groups == choice))
+            out[:, choice] = picked.sum(1)
+        return out
 
     def values(self, embeds: torch.Tensor, batch: Batch, index: torch.Tensor) -> torch.Tensor:
         """(k,): the number that each query reads (see Query), differentiable in the embeddings."""

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch.nn.functional import log_softmax
 from transformers import PreTrainedModel
@@ -14,7 +13,7 @@ from transformers import PreTrainedModel
 from cotdistill.errors import SequenceTooLong
 from cotdistill.rationales.placement import Placement
 from cotdistill.students.generation import Written, greedy
-from cotdistill.students.loading import Reader
+from cotdistill.students.reader import Reader, block_mask
 from cotdistill.students.tokens import Encoder
 from cotdistill.tasks.example import Example
 
@@ -56,14 +55,26 @@ def choice_scores(
 ) -> list[list[float]]:
     """Summed log-likelihood of each choice after its prompt. A question is one row: the prompt once, the choices behind it side by side,
     each seeing the prompt and itself only. One-token choices need the prompt alone."""
-    found: list[list[float]] = [[] for _ in prompts]
     size = [len(prompts[i]) + sum(len(c) - 1 for c in choices[i]) for i in range(len(prompts))]
+    if not reader.packs(max(size, default=0)) and any(len(cs) > 1 and any(len(c) > 1 for c in cs) for cs in choices):
+        return _apart(reader, prompts, choices, pad, batch)
+    found: list[list[float]] = [[] for _ in prompts]
     order = sorted(range(len(prompts)), key=lambda i: size[i])
     for start in range(0, len(order), batch):
         members = order[start : start + batch]
         scores = _packed(reader, [prompts[i] for i in members], [choices[i] for i in members], pad)
         for i, row in zip(members, scores, strict=True):
             found[i] = row
+    return found
+
+
+def _apart(reader: Reader, prompts: Sequence[Sequence[int]], choices: Sequence[Sequence[Sequence[int]]], pad: int, batch: int) -> list[list[float]]:
+    """The same with one choice a row, for students that take no mask of one's own."""
+    members = [(i, choice) for i, options in enumerate(choices) for choice in options]
+    rows = choice_scores(reader, [prompts[i] for i, _ in members], [[choice] for _, choice in members], pad, batch)
+    found: list[list[float]] = [[] for _ in prompts]
+    for (i, _), (value,) in zip(members, rows, strict=True):
+        found[i].append(value)
     return found
 
 
@@ -95,7 +106,8 @@ def _packed(reader: Reader, prompts: list[Sequence[int]], choices: list[Sequence
             columns += places
             targets += option
             belongs += [(r, c)] * len(option)
-    more = {} if all(len(c) == 1 for cs in choices for c in cs) else _block_mask(reader, owner, positions)
+    alone = all(len(cs) == 1 or all(len(c) == 1 for c in cs) for cs in choices)
+    more = {} if alone else block_mask(reader.model, torch.from_numpy(owner), torch.from_numpy(positions))
     device = reader.device
     logits = reader.logits_at(torch.from_numpy(ids).to(device), torch.tensor(rows, device=device), torch.tensor(columns, device=device), **more)
     likelihood = log_softmax(logits, -1).gather(1, torch.tensor(targets, device=device)[:, None])[:, 0].cpu().numpy()
@@ -103,15 +115,6 @@ def _packed(reader: Reader, prompts: list[Sequence[int]], choices: list[Sequence
     for (r, c), value in zip(belongs, likelihood, strict=True):
         found[r][c] += float(value)
     return found
-
-
-def _block_mask(reader: Reader, owner: npt.NDArray[np.int64], positions: npt.NDArray[np.int64]) -> dict[str, torch.Tensor]:
-    """(batch, 1, seq, seq) additive mask: a token sees what is at or before its position, in the prompt or in its own choice."""
-    seen = (positions[:, None, :] <= positions[:, :, None]) & ((owner[:, None, :] == 0) | (owner[:, None, :] == owner[:, :, None]))
-    seen |= np.eye(owner.shape[1], dtype=bool)  # padding sees itself, so that no row of the softmax is empty
-    dtype = next(reader.model.parameters()).dtype
-    mask = torch.zeros(seen.shape, dtype=dtype).masked_fill(~torch.from_numpy(seen), torch.finfo(dtype).min)
-    return {"attention_mask": mask[:, None].to(reader.device), "position_ids": torch.from_numpy(positions).to(reader.device)}
 
 
 def score(
@@ -129,14 +132,14 @@ def score(
     or "given" (the teacher's, cut at its end where the student reads no more; examples without one are asked directly)."""
     model.eval()  # type: ignore[no-untyped-call]
     reader = Reader(model)
-    prompts, written = asked(model, reader, encoder, examples, placement, mode, limit)
+    prompts, written = asked(reader, encoder, examples, placement, mode, limit)
     sums = choice_scores(reader, prompts, [encoder.targets(example) for example in examples], encoder.specials.pad, batch)
     told: Sequence[Written | None] = written or [None] * len(examples)
     return [predicted(encoder, e, s, mode, metric=metric, written=w) for e, s, w in zip(examples, sums, told, strict=True)]
 
 
 def asked(
-    model: PreTrainedModel, reader: Reader, encoder: Encoder, examples: Sequence[Example], placement: Placement, mode: str, limit: int
+    reader: Reader, encoder: Encoder, examples: Sequence[Example], placement: Placement, mode: str, limit: int
 ) -> tuple[list[list[int]], list[Written] | None]:
     """The prompts of a mode as `score` asks them; for "own" also what the student has written."""
     if mode == "given":
@@ -148,7 +151,7 @@ def asked(
     longest = max(len(t) for example in examples for t in encoder.targets(example))
     room = max(1, min(limit, reader.positions - max(map(len, prompts)) - len(encoder.label_cue) - longest))
     specials = encoder.specials
-    written = greedy(model, prompts, encoder.label_cue, limit=room, after=longest, pad=specials.pad, eos=specials.eos)
+    written = greedy(reader, prompts, encoder.label_cue, limit=room, after=longest, pad=specials.pad, eos=specials.eos)
     return [[*prompt, *w.ids, *encoder.label_cue] for prompt, w in zip(prompts, written, strict=True)], written
 
 

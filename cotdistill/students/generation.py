@@ -1,4 +1,4 @@
-"""Greedy rationales, many prompts at a time, with a key-value cache."""
+"""Greedy rationales, many prompts at a time, with a key-value cache where the student's architecture has one."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from transformers import DynamicCache, PreTrainedModel
 
 from cotdistill.students.loading import input_table, output_matrix
+from cotdistill.students.reader import Reader
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,7 @@ class Written:
 
 @torch.no_grad()
 def greedy(
-    model: PreTrainedModel, prompts: Sequence[Sequence[int]], stop: Sequence[int], *, limit: int, after: int, pad: int, eos: int, batch: int = 256
+    reader: Reader, prompts: Sequence[Sequence[int]], stop: Sequence[int], *, limit: int, after: int, pad: int, eos: int, batch: int = 256
 ) -> list[Written]:
     """Greedy continuations, at most `limit` tokens each; generation goes on for `after` tokens past the stop sequence.
 
@@ -32,7 +33,12 @@ def greedy(
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     for start in range(0, len(order), batch):
         members = order[start : start + batch]
-        for i, written in zip(members, _batch(model, [prompts[i] for i in members], list(stop), limit, after, pad, eos), strict=True):
+        asked = [prompts[i] for i in members]
+        if reader.abilities.left_padding:
+            told = _batch(reader.model, asked, list(stop), limit, after, pad, eos)
+        else:
+            told = _uncached(reader, asked, list(stop), limit, after, pad, eos)
+        for i, written in zip(members, told, strict=True):
             found[i] = written
     return [written for written in found if written is not None]
 
@@ -76,6 +82,32 @@ def _batch(model: PreTrainedModel, prompts: list[Sequence[int]], stop: list[int]
             input_ids=token, attention_mask=mask, position_ids=position, past_key_values=cache, use_cache=True
         ).last_hidden_state
     return [_written(ids, ended, len(stop), limit, eos) for ids, ended in zip(grown, stopped_at, strict=True)]
+
+
+def _uncached(reader: Reader, prompts: list[Sequence[int]], stop: list[int], limit: int, after: int, pad: int, eos: int) -> list[Written]:
+    """The same by reading every row anew for each token, padded on the right: for architectures whose state cannot be padded on the left."""
+    rows = [list(prompt) for prompt in prompts]
+    stopped_at: list[int | None] = [None] * len(rows)
+    alive = list(range(len(rows)))
+    while alive:
+        width = max(len(rows[r]) for r in alive)
+        ids = torch.full((len(alive), width), pad, device=reader.device)
+        for at, r in enumerate(alive):
+            ids[at, : len(rows[r])] = torch.tensor(rows[r], device=reader.device)
+        last = torch.tensor([len(rows[r]) - 1 for r in alive], device=reader.device)
+        step = reader.logits_at(ids, torch.arange(len(alive), device=reader.device), last).argmax(-1).tolist()
+        going = []
+        for token, r in zip(step, alive, strict=True):
+            rows[r].append(token)
+            grown = len(rows[r]) - len(prompts[r])
+            if stopped_at[r] is None and rows[r][len(prompts[r]) :][-len(stop) :] == stop:
+                stopped_at[r] = grown
+            ended = stopped_at[r]
+            if token != eos and (grown < limit + len(stop) if ended is None else grown < ended + after):
+                going.append(r)
+        alive = going
+    grown_ids = [row[len(prompt) :] for row, prompt in zip(rows, prompts, strict=True)]
+    return [_written(ids, ended, len(stop), limit, eos) for ids, ended in zip(grown_ids, stopped_at, strict=True)]
 
 
 def _next(model: PreTrainedModel, states: torch.Tensor) -> torch.Tensor:

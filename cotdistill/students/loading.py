@@ -1,9 +1,8 @@
-"""Build, load and save students, and reach their hidden states and logits the same way for every architecture."""
+"""Build, load and save students."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -26,6 +25,7 @@ def prepare_torch(threads: int, deterministic: bool) -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     # Right padding needs no attention mask in a causal model; transformers warns of it at every batch.
     transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def new_built_in(entry: BuiltIn, vocabulary: int, seed: int) -> GPT2LMHeadModel:
@@ -91,7 +91,8 @@ def output_matrix(model: PreTrainedModel) -> torch.nn.Linear:
 
 def positions_of(model: PreTrainedModel) -> int:
     """The longest sequence in tokens that the student can read."""
-    return int(getattr(model.config, "max_position_embeddings", 0) or 1_000_000)
+    told = (getattr(model.config, name, None) for name in ("max_position_embeddings", "max_seq_len"))
+    return next((int(length) for length in told if length), 1_000_000)
 
 
 def weights(model: PreTrainedModel) -> Weights:
@@ -128,52 +129,6 @@ def set_weights(model: PreTrainedModel, state: Weights) -> None:
     kept = weights(model)
     if unexpected or any(name in kept for name in missing):
         raise CheckpointError(f"These weights do not fit the student: missing {missing[:3]}, unexpected {unexpected[:3]}.")
-
-
-class Reader:
-    """A student's hidden states and logits. No logits are made where none are asked for.
-
-    Architectures that change logits after the output matrix (soft caps, scales) are noticed by comparing once with the model's own
-    output, and then read through the model.
-    """
-
-    def __init__(self, model: PreTrainedModel) -> None:
-        self.model = model
-        self.device = input_table(model).device
-        self.positions = positions_of(model)
-        self._plain_head = self._head_is_plain()
-
-    @torch.no_grad()
-    def _head_is_plain(self) -> bool:
-        ids = torch.arange(1, 5, device=self.device)[None] % input_table(self.model).shape[0]
-        mode = self.model.training
-        self.model.eval()  # type: ignore[no-untyped-call]
-        own = self.model(input_ids=ids, use_cache=False).logits
-        ours = output_matrix(self.model)(self.hidden(ids))
-        self.model.train(mode)
-        return torch.allclose(own, ours, rtol=1e-4, atol=1e-5)
-
-    def hidden(self, ids: torch.Tensor, **more: Any) -> torch.Tensor:
-        """(batch, seq) ids -> (batch, seq, hidden) states after the last norm."""
-        states: torch.Tensor = self.model.base_model(input_ids=ids, use_cache=False, **more).last_hidden_state
-        return states
-
-    def logits_at(self, ids: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor, **more: Any) -> torch.Tensor:
-        """(batch, seq) ids and (n,) places -> (n, vocabulary) logits at those places, in float32."""
-        if self._plain_head:
-            picked: torch.Tensor = output_matrix(self.model)(self.hidden(ids, **more)[rows, columns])
-        else:
-            picked = self.model(input_ids=ids, use_cache=False, **more).logits[rows, columns]
-        return picked.float()
-
-    def logits_from(self, embeds: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor, **more: Any) -> torch.Tensor:
-        """As `logits_at`, from (batch, seq, hidden) token embeddings instead of ids."""
-        if self._plain_head:
-            states = self.model.base_model(inputs_embeds=embeds, use_cache=False, **more).last_hidden_state
-            picked: torch.Tensor = output_matrix(self.model)(states[rows, columns])
-        else:
-            picked = self.model(inputs_embeds=embeds, use_cache=False, **more).logits[rows, columns]
-        return picked.float()
 
 
 def forward_flops(model: PreTrainedModel, tokens: int, attended: int, logits: int) -> float:

@@ -20,7 +20,7 @@ from cotdistill.rationales.placement import Placement
 from cotdistill.rationales.transforms import mentions
 from cotdistill.students.evaluation import Prediction, asked, choice_scores, predicted, rationale_prompt
 from cotdistill.students.generation import Written
-from cotdistill.students.loading import Reader
+from cotdistill.students.reader import Reader
 from cotdistill.students.tokens import Encoder
 from cotdistill.tasks.example import Example
 
@@ -74,18 +74,18 @@ class Student:
         self._targets = [encoder.targets(example) for example in self.examples]
 
     def direct(self) -> list[Prediction]:
-        prompts, _ = asked(self.model, self.reader, self.encoder, self.examples, self.placement, "direct", self.limit)
+        prompts, _ = asked(self.reader, self.encoder, self.examples, self.placement, "direct", self.limit)
         return self._mode(prompts, "direct")
 
     def given(self) -> Intact:
         """After each example's own rationale; an example without one is asked directly."""
-        prompts, _ = asked(self.model, self.reader, self.encoder, self.examples, self.placement, "given", self.limit)
+        prompts, _ = asked(self.reader, self.encoder, self.examples, self.placement, "given", self.limit)
         return Intact([self.encoder.read(e.rationale or "") for e in self.examples], prompts, self._mode(prompts, "given"))
 
     def own(self) -> Intact:
         """After the rationale that the student writes itself, greedily."""
         if self.saved.own is None:
-            prompts, written = asked(self.model, self.reader, self.encoder, self.examples, self.placement, "own", self.limit)
+            prompts, written = asked(self.reader, self.encoder, self.examples, self.placement, "own", self.limit)
             self.saved.own = written or []
         else:
             starts = [self.encoder.prompt(e, self.placement.prompt("own")) for e in self.examples]

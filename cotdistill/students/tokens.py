@@ -77,9 +77,15 @@ class Encoder:
         self.specials = _specials(tokenizer, self.tokenizer)
         self._anchor = self.tokenizer.encode(_ANCHOR, add_special_tokens=False).ids
 
-    @property
+    @cached_property
     def vocabulary_size(self) -> int:
-        return int(self.tokenizer.get_vocab_size())
+        """One more than the largest id: ids may have gaps."""
+        return _size(self.tokenizer)
+
+    @cached_property
+    def _prefixes(self) -> bool:
+        """Whether the tokenizer puts a space in front of every text (as Llama's does): wrong for a span that goes on inside a text."""
+        return any(token.startswith("▁") for token in self.tokenizer.encode("\n", add_special_tokens=False).tokens)
 
     @cached_property
     def whole_words(self) -> bool:
@@ -114,7 +120,13 @@ class Encoder:
         if not text:
             return []
         encoding = self.tokenizer.encode(text, add_special_tokens=False)
-        return _told_apart(text, encoding.ids, encoding.offsets, rationale=False)
+        ids, offsets = encoding.ids, encoding.offsets
+        if self._prefixes and text[0].isspace():
+            behind = self.tokenizer.encode(f"{_ANCHOR}{text}", add_special_tokens=False)
+            start, shift = len(self._anchor), len(_ANCHOR)
+            if behind.ids[:start] == self._anchor:
+                ids, offsets = behind.ids[start:], [(low - shift, high - shift) for low, high in behind.offsets[start:]]
+        return _told_apart(text, ids, offsets, rationale=False)
 
     def read(self, text: str) -> Passage:
         """A label or rationale as tokens, with words and sentences. White space is folded, so no rationale can imitate a cue's line break."""
@@ -287,22 +299,31 @@ def _read_tokenizer(path: str, _changed: int) -> Tokenizer:
         raise StudentError(f"The tokenizer at {path} cannot be read: {error}", "Save the tokenizer again, or import the task again.") from error
     # A question that spells out "<eos>" is text, not an end.
     tokenizer.encode_special_tokens = True
+    # Saved with padding (left or right) or truncation switched on, it would fill or cut every span; batches are laid out elsewhere.
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
     return tokenizer
+
+
+def _size(tokenizer: Tokenizer) -> int:
+    return max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1) + 1
 
 
 def _specials(path: Path, tokenizer: Tokenizer) -> Specials:
     """From the student's own files where it has them, else from the built-in names."""
     ids: dict[str, int | None] = {"bos": None, "eos": tokenizer.token_to_id("<eos>"), "pad": tokenizer.token_to_id("<pad>")}
+    size = _size(tokenizer)
     for name in ("config.json", "tokenizer_config.json"):
         beside = path.with_name(name)
         if not beside.is_file():
             continue
-        settings = json.loads(beside.read_text())
+        settings = json.loads(beside.read_text(encoding="utf-8"))
         for role in ids:
             value = settings.get(f"{role}_token_id", settings.get(f"{role}_token"))
             value = value.get("content") if isinstance(value, dict) else value[0] if isinstance(value, list) and value else value
             found = tokenizer.token_to_id(value) if isinstance(value, str) else value
-            ids[role] = found if found is not None else ids[role]
+            # Some configs write -1 for none, or name an id that the tokenizer does not have.
+            ids[role] = found if isinstance(found, int) and 0 <= found < size else ids[role]
     # A start token is used only where the tokenizer itself puts one in front.
     front = tokenizer.encode("a", add_special_tokens=True).ids
     bos = front[0] if ids["bos"] is not None and front and front[0] == ids["bos"] else None

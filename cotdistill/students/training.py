@@ -22,8 +22,9 @@ from transformers import PreTrainedModel
 from cotdistill.config import TrainingConfig
 from cotdistill.errors import CheckpointError, StudentError
 from cotdistill.students.batches import Batch, Row, Stream, collate
-from cotdistill.students.loading import Reader, forward_flops, parameter_count, read_tensors
+from cotdistill.students.loading import forward_flops, parameter_count, read_tensors
 from cotdistill.students.memory import allocate_for
+from cotdistill.students.reader import Reader
 from cotdistill.students.tokens import LABEL, RATIONALE
 
 # Seconds between two resume checkpoints; it steers only what a kill can cost, never a result.

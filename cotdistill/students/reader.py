@@ -1,0 +1,190 @@
+"""A student's hidden states and logits, reached the same way for every architecture, and what its architecture can do."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from transformers import DynamicCache, PreTrainedModel
+
+from cotdistill.students.loading import input_table, output_matrix, positions_of
+
+# What a forward pass of an architecture that a probe does not suit may raise.
+UNSUITED = (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError)
+
+
+@dataclass(frozen=True)
+class Abilities:
+    """What an architecture can do, found by asking the student itself.
+
+    plain_head: its logits are its output matrix times its last hidden state, nothing more. block_masks: it takes positions and a
+    (batch, 1, seq, seq) mask, so that several continuations can stand behind one prompt. window: the most tokens that such a row may have, where
+    attention reaches back a fixed number of them; a mask of one's own would overrule that. left_padding: its key-value cache continues
+    left-padded rows.
+    """
+
+    plain_head: bool
+    block_masks: bool
+    window: int | None
+    left_padding: bool
+
+
+# Asking costs some tiny forward passes, and a student is read anew at every scoring.
+_known: WeakKeyDictionary[PreTrainedModel, Abilities] = WeakKeyDictionary()
+
+
+class Reader:
+    """Hidden states and logits of a student. No logits are made where none are asked for.
+
+    Architectures that change logits after the output matrix (soft caps, scales) are read through the model; those that take no mask of one's own
+    (position biases by distance, recurrence, a window shorter than the row) are given one continuation a row.
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self.model = model
+        self.device = input_table(model).device
+        self.positions = positions_of(model)
+        self.abilities = abilities(model)
+        self._picks_columns = "logits_to_keep" in inspect.signature(model.forward).parameters
+
+    def packs(self, tokens: int) -> bool:
+        """Whether several continuations may stand side by side in a row of so many tokens."""
+        return self.abilities.block_masks and (self.abilities.window is None or tokens <= self.abilities.window)
+
+    def hidden(self, ids: torch.Tensor, **more: Any) -> torch.Tensor:
+        """(batch, seq) ids -> (batch, seq, hidden) states after the last norm."""
+        states: torch.Tensor = self.model.base_model(input_ids=ids, use_cache=False, **more).last_hidden_state
+        return states
+
+    def logits_at(self, ids: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor, **more: Any) -> torch.Tensor:
+        """(batch, seq) ids and (n,) places -> (n, vocabulary) logits at those places, in float32."""
+        return self._logits(rows, columns, input_ids=ids, **more)
+
+    def logits_from(self, embeds: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor, **more: Any) -> torch.Tensor:
+        """As `logits_at`, from (batch, seq, hidden) token embeddings instead of ids."""
+        return self._logits(rows, columns, inputs_embeds=embeds, **more)
+
+    def _logits(self, rows: torch.Tensor, columns: torch.Tensor, **inputs: Any) -> torch.Tensor:
+        if self.abilities.plain_head:
+            states = self.model.base_model(use_cache=False, **inputs).last_hidden_state
+            picked: torch.Tensor = output_matrix(self.model)(states[rows, columns])
+        elif self._picks_columns:
+            # Only the columns that any row asks for: a vocabulary may be as wide as all activations together.
+            kept, places = torch.unique(columns, return_inverse=True)
+            picked = self.model(use_cache=False, logits_to_keep=kept, **inputs).logits[rows, places]
+        else:
+            picked = self.model(use_cache=False, **inputs).logits[rows, columns]
+        return picked.float()
+
+
+def abilities(model: PreTrainedModel) -> Abilities:
+    """What the student's architecture can do; asked once a model."""
+    if model not in _known:
+        training = model.training
+        model.eval()  # type: ignore[no-untyped-call]
+        with torch.no_grad():
+            positions = "position_ids" in inspect.signature(model.base_model.forward).parameters
+            _known[model] = Abilities(
+                plain_head=_holds(_plain_head, model) and _holds(_nothing_after_the_head, model),
+                # A mask of one's own says nothing of distances where these do not come from positions.
+                block_masks=positions and not getattr(model.config, "alibi", False) and _holds(_block_masks, model),
+                window=_window(model),
+                left_padding=_holds(_left_padding, model),
+            )
+        model.train(training)
+    return _known[model]
+
+
+def _holds(question: Callable[[PreTrainedModel], bool], model: PreTrainedModel) -> bool:
+    try:
+        return question(model)
+    except UNSUITED:
+        return False
+
+
+def _ids(model: PreTrainedModel, *rows: list[int]) -> torch.Tensor:
+    """(rows, seq) some ids of the student's vocabulary."""
+    table = input_table(model)
+    return torch.tensor(rows, device=table.device) % table.shape[0]
+
+
+def _close(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Equal but for the rounding of another order of sums, in the student's own precision."""
+    slack = 1e-4 if one.dtype == torch.float32 else 0.05
+    return one.shape == other.shape and bool(((one - other).abs().max() <= slack * other.abs().max().clamp(min=1e-3)).item())
+
+
+def _states(model: PreTrainedModel, ids: torch.Tensor, **more: Any) -> torch.Tensor:
+    states: torch.Tensor = model.base_model(input_ids=ids, use_cache=False, **more).last_hidden_state
+    return states
+
+
+def _plain_head(model: PreTrainedModel) -> bool:
+    ids = _ids(model, [1, 2, 3, 4])
+    return _close(model(input_ids=ids, use_cache=False).logits, output_matrix(model)(_states(model, ids)))
+
+
+def _nothing_after_the_head(model: PreTrainedModel) -> bool:
+    """Large numbers given out by the output matrix come out as they are. A soft cap leaves the small logits of a fresh student alone, and is
+    found all the same."""
+
+    def spread(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
+        return torch.linspace(-200.0, 200.0, output.shape[-1], device=output.device, dtype=output.dtype).expand_as(output)
+
+    hook = output_matrix(model).register_forward_hook(spread)
+    try:
+        told = model(input_ids=_ids(model, [1, 2, 3, 4]), use_cache=False).logits
+    finally:
+        hook.remove()
+    return _close(told, torch.linspace(-200.0, 200.0, told.shape[-1], device=told.device, dtype=told.dtype).expand_as(told))
+
+
+def _block_masks(model: PreTrainedModel) -> bool:
+    """Two continuations side by side behind one prompt have the states that each has alone."""
+    prompt, one, other = [1, 2, 3, 4, 5, 6], [7, 8, 9], [10, 11, 12]
+    n = len(prompt)
+    owner = torch.tensor([0] * n + [1] * len(one) + [2] * len(other))
+    at = torch.tensor([*range(n), *range(n, n + len(one)), *range(n, n + len(other))])
+    packed = _states(model, _ids(model, prompt + one + other), **block_mask(model, owner[None], at[None]))
+    apart = [_states(model, _ids(model, prompt + tail)) for tail in (one, other)]
+    return _close(packed[:, : n + len(one)], apart[0]) and _close(packed[:, n + len(one) :], apart[1][:, n:])
+
+
+def block_mask(model: PreTrainedModel, owner: torch.Tensor, positions: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Mask and positions of rows with several continuations: a token sees what is at or before its position, in the prompt or in its own
+    continuation. owner (batch, seq): 0 prompt, 1... continuations, -1 padding; positions (batch, seq). The mask is additive,
+    (batch, 1, seq, seq)."""
+    table = input_table(model)
+    before = positions[:, None, :] <= positions[:, :, None]
+    seen = before & ((owner[:, None, :] == 0) | (owner[:, None, :] == owner[:, :, None]))
+    seen |= torch.eye(owner.shape[1], dtype=torch.bool, device=owner.device)  # padding sees itself, so that no row of the softmax is empty
+    mask = torch.zeros(seen.shape, dtype=table.dtype, device=owner.device).masked_fill(~seen, torch.finfo(table.dtype).min)
+    return {"attention_mask": mask[:, None].to(table.device), "position_ids": positions.to(table.device)}
+
+
+def _window(model: PreTrainedModel) -> int | None:
+    """Over how many tokens attention reaches back, where some layer limits it."""
+    config = model.config
+    found = [getattr(config, name, None) for name in ("sliding_window", "window_size", "attention_chunk_size")]
+    sizes = [size for size in found if isinstance(size, int) and size > 0]
+    return min(sizes, default=None)
+
+
+def _left_padding(model: PreTrainedModel) -> bool:
+    """Rows padded on the left and continued from a cache have the states of the plain sequences."""
+    long, short = [1, 2, 3, 4, 5], [6, 7, 8]
+    gap = len(long) - len(short)
+    ids = _ids(model, long, [0] * gap + short)
+    mask = torch.ones_like(ids)
+    mask[1, :gap] = 0
+    positions = (mask.cumsum(1) - 1).clamp(min=0)
+    cache = DynamicCache(config=model.config)
+    model.base_model(input_ids=ids[:, :-1], attention_mask=mask[:, :-1], position_ids=positions[:, :-1], past_key_values=cache, use_cache=True)
+    last = model.base_model(
+        input_ids=ids[:, -1:], attention_mask=mask, position_ids=positions[:, -1:], past_key_values=cache, use_cache=True
+    ).last_hidden_state[:, -1]
+    return all(_close(row, _states(model, _ids(model, tokens))[0, -1]) for row, tokens in zip(last, (long, short), strict=True))
