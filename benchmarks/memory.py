@@ -102,7 +102,8 @@ def measure(variant: Variant) -> dict[str, float]:
     from cotdistill.students.batches import Row, Stream
     from cotdistill.students.evaluation import choice_scores
     from cotdistill.students.generation import greedy
-    from cotdistill.students.loading import Reader, prepare_torch
+    from cotdistill.students.loading import prepare_torch
+    from cotdistill.students.reader import Reader
     from cotdistill.students.training import Hooks, train
 
     transformers.utils.logging.set_verbosity_error()

@@ -16,8 +16,9 @@ from cotdistill.rationales.placement import PLACEMENTS
 from cotdistill.saliency.attribution import attribute
 from cotdistill.saliency.influence import Aligner
 from cotdistill.saliency.settings import AttributionSettings
-from cotdistill.students.loading import Reader, new_built_in
+from cotdistill.students.loading import new_built_in
 from cotdistill.students.models import BuiltIn
+from cotdistill.students.reader import Reader
 from tests import conftest
 
 TINY = BuiltIn("tiny", "for tests", layers=2, width=16, heads=2, positions=128)
