@@ -9,6 +9,7 @@ CotdistillError
   DataError             the data cannot be used as they stand
     BadRows             rows of an import, each with its line and reason
     NoRationale         a condition needs rationales that the task lacks
+    HubUnreachable      neither the hub nor its cache has a data set now
     BadArchive          a file that is no archive of a study, or a damaged or dangerous one
       ArchiveTooNew     written by a newer version
   StudentError          a model that cannot be loaded, trained or scored
@@ -109,6 +110,10 @@ class BadRows(DataError):
 
 class NoRationale(DataError):
     kind = "no_rationale"
+
+
+class HubUnreachable(DataError):
+    kind = "hub_unreachable"
 
 
 class BadArchive(DataError):

@@ -8,6 +8,7 @@ import re
 import string
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 from cotdistill.config import param
@@ -21,7 +22,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     "question": ("question.stem", "question_stem", "question", "premise", "sentence1", "stem", "query", "prompt", "goal", "ctx"),
     "hypothesis": ("hypothesis", "sentence2"),
     "choices": ("question.choices", "choices", "options", "endings", "answers", "candidates"),
-    "answer": ("answerkey", "answer_key", "answer", "gold_label", "label", "gold", "target", "correct"),
+    "answer": ("answerkey", "answer_key", "answer", "gold_label", "label", "gold", "target", "correct", "answer_index", "answer_idx"),
     "rationale": ("rationale", "explanation", "abstractive_explanation", "explanation_1", "reasoning", "fact1", "solution"),
     "rationale_source": ("rationale_source",),
     "cluster": ("cluster",),
@@ -32,6 +33,8 @@ SEPARATE = (
     ("option{}", "option_{}", "choice{}", "choice_{}", "opt{}", "sol{}", "ending{}", "answer{}", "op{}"),
 )
 NLI = "entailment|neutral|contradiction"
+# "(A) this (B) that" within a question.
+INLINE = re.compile(r"\(\s?([A-Z]|[1-9])\s?\)")
 
 
 @dataclass(frozen=True)
@@ -43,9 +46,10 @@ class ColumnMap:
     hypothesis: str = param("", "a second sentence: the question becomes 'Premise: ... Hypothesis: ...'")
     choices: str = param("", "the choices: one column, or several joined by + (a+b+c+d)")
     fixed_choices: str = param("", "choices that are the same in every row, separated by | (no|yes)")
+    inline_choices: bool = param(False, "the choices end the question: '... (A) this (B) that'")
     answer: str = param("", "the right choice: its label, its text or its number")
     first_number: int = param(-1, "what number the first choice has where answers are numbers; -1 tells 0 from 1 by the data", low=-1, high=1)
-    rationale: str = param("", "the rationale")
+    rationale: str = param("", "the rationale; several columns joined by + are several sources, and COLUMN:NAME names one")
     rationale_source: str = param("", "who wrote the rationale")
     cluster: str = param("", "what groups rows that are not independent")
     split: str = param("", "train, dev or test, where one file holds them all")
@@ -53,12 +57,21 @@ class ColumnMap:
     def missing(self) -> list[str]:
         """The fields an import cannot do without."""
         found = [name for name in ("question", "answer") if not getattr(self, name)]
-        return found if self.choices or self.fixed_choices else [*found, "choices"]
+        return found if self.choices or self.fixed_choices or self.inline_choices else [*found, "choices"]
 
     def names(self) -> list[str]:
         """Every column that is used."""
-        single = (self.id, self.question, self.hypothesis, self.answer, self.rationale, self.rationale_source, self.cluster, self.split)
-        return [name for name in (*single, *self.choice_columns()) if name]
+        single = (self.id, self.question, self.hypothesis, self.answer, self.rationale_source, self.cluster, self.split)
+        return [name for name in (*single, *(column for column, _ in self.rationale_columns()), *self.choice_columns()) if name]
+
+    def rationale_columns(self) -> list[tuple[str, str]]:
+        """(column, name of its source or "") of every column that holds rationales."""
+        parts = [part.strip().partition(":") for part in self.rationale.split("+") if part.strip()]
+        return [(column.strip(), name.strip()) for column, _, name in parts]
+
+    def noted(self) -> dict[str, Any]:
+        """The map as it is kept with a task. What was added later and is not used is left out, so that the same files make the same task."""
+        return {name: value for name, value in vars(self).items() if name != "inline_choices" or value}
 
     def choice_columns(self) -> list[str]:
         return [name.strip() for name in self.choices.split("+") if name.strip()]
@@ -75,8 +88,9 @@ def header_of(rows: Iterable[Row]) -> list[str]:
     return list(found)
 
 
-def guess_columns(header: Sequence[str]) -> ColumnMap:
-    """The map that fits a header: hub and original forms of CommonsenseQA, OpenBookQA, CoS-E and e-SNLI, and choices in columns of their own."""
+def guess_columns(header: Sequence[str], rows: Iterable[Row] = ()) -> ColumnMap:
+    """The map that fits a header: hub and original forms of CommonsenseQA, OpenBookQA, QuaRel, CoS-E and e-SNLI, and choices in columns of their
+    own. rows: some of the rows, by whose questions one can see whether the choices stand in them."""
     known = {name.casefold(): name for name in reversed(header)}
     chosen = {field: next((known[n] for n in names if n in known), "") for field, names in NAMES.items()}
     if not chosen["hypothesis"] and chosen["question"].casefold() in ("premise", "sentence1"):
@@ -88,7 +102,26 @@ def guess_columns(header: Sequence[str]) -> ColumnMap:
     if not chosen["choices"]:
         chosen["choices"] = "+".join(_separate(known))
     fixed = NLI if chosen["hypothesis"] and not chosen["choices"] else ""
-    return replace(ColumnMap(fixed_choices=fixed), **chosen)  # type: ignore[arg-type]
+    found = replace(ColumnMap(fixed_choices=fixed), **chosen)  # type: ignore[arg-type]
+    if found.missing() == ["choices"]:
+        questions = [at(row, found.question) for row in islice(rows, 20)]
+        found = replace(found, inline_choices=bool(questions) and all(isinstance(q, str) and len(inline(q)[1]) > 1 for q in questions))
+    return found
+
+
+def inline(question: str) -> tuple[str, list[tuple[str, str]]]:
+    """A question that ends in "(A) this (B) that", cut into its stem and (label, text) pairs; none if it does not."""
+    marks = list(INLINE.finditer(question))
+    starts = [place for place, mark in enumerate(marks) if mark.group(1) in "A1"]
+    if not starts:
+        return question, []
+    run = marks[starts[-1] :]
+    first = ord(run[0].group(1))
+    if [mark.group(1) for mark in run] != [chr(first + place) for place in range(len(run))]:
+        return question, []
+    ends = [mark.start() for mark in run[1:]] + [len(question)]
+    pairs = [(mark.group(1), question[mark.end() : end].strip(" ,;\t\n")) for mark, end in zip(run, ends, strict=True)]
+    return question[: run[0].start()].strip(), pairs
 
 
 def _separate(known: Mapping[str, str]) -> list[str]:
@@ -148,6 +181,8 @@ def needed(value: Any, what: str) -> str:
 
 def question_of(row: Row, columns: ColumnMap) -> str:
     question = needed(at(row, columns.question), "question")
+    if columns.inline_choices:
+        question = needed(inline(question)[0], "question before its choices")
     if columns.hypothesis:
         return f"Premise: {question} Hypothesis: {needed(at(row, columns.hypothesis), 'hypothesis')}"
     return question
@@ -155,7 +190,12 @@ def question_of(row: Row, columns: ColumnMap) -> str:
 
 def choices_of(row: Row, columns: ColumnMap) -> tuple[Choice, ...]:
     """The choices of a row, two or more with labels of their own; DataError with the reason."""
-    if columns.fixed_choices:
+    pairs: Sequence[tuple[Any, Any]]
+    if columns.inline_choices:
+        pairs = inline(needed(at(row, columns.question), "question"))[1]
+        if not pairs:
+            raise DataError("the question does not end in its choices; expected ... (A) this (B) that")
+    elif columns.fixed_choices:
         pairs = _labelled(columns.fixed_choices.split("|"))
     elif len(several := columns.choice_columns()) > 1:
         cells = [text_of(at(row, name), f"choice in column {name}") for name in several]

@@ -216,12 +216,13 @@ def read_source(path: Path, rows: int = 5) -> Preview:
     """What an import of this file or folder would start from, for a form to show. DataError if nothing can be read."""
     counts: dict[str, int] = {}
     first: list[dict[str, Any]] = []
-    header: dict[str, None] = {}
     problems: list[RowProblem] = []
+    seen: list[Row] = []
     for file in find_files(path).main.values():
         records, bad = read_records(file)
         counts[file.name] = len(records)
         problems += bad
         first = first or [dict(record.row) for record in records[:rows]]
-        header.update(dict.fromkeys(header_of(record.row for record in records[:100])))
-    return Preview(list(header), guess_columns(list(header)), first, problems, counts)
+        seen += [record.row for record in records[:100]]
+    header = header_of(seen)
+    return Preview(header, guess_columns(header, seen), first, problems, counts)

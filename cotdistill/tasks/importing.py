@@ -1,4 +1,4 @@
-"""Import of a task from files: rows checked one by one, more rationales joined, and all of it written whole or not at all."""
+"""Import of a task from files or from the hub: rows checked one by one, more rationales joined, all of it written whole or not at all."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from cotdistill.tasks.catalog import TASKS
 from cotdistill.tasks.columns import ColumnMap, Row, answer_of, at, choices_of, first_number, guess_columns, header_of, question_of, text_of
 from cotdistill.tasks.example import Choice, Example
 from cotdistill.tasks.files import SPLIT_NAMES, Record, SideFile, find_files, read_records, source_name
+from cotdistill.tasks.hub import HubSource, hub_columns, read_hub
 from cotdistill.tasks.splits import checks, pattern_of, with_clusters, with_roles
 from cotdistill.tasks.task import Rationale, Task
 from cotdistill.tasks.template import Template
@@ -34,6 +35,22 @@ class ImportReport:
     warnings: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class _Found:
+    """What there is to import, wherever it is from. by_split: rows that were read, and those that could not be. test_asked: a person has named
+    the test split. info: where it is from, kept with the task."""
+
+    by_split: Mapping[str, tuple[list[Record], list[RowProblem]]]
+    guessed: ColumnMap | None = None
+    side: tuple[SideFile, ...] = ()
+    title: str = ""
+    help: str = ""
+    template: Template = field(default_factory=Template)
+    test_asked: str = ""
+    warnings: tuple[str, ...] = ()
+    info: Mapping[str, Any] = field(default_factory=dict)
+
+
 @dataclass
 class _Rows:
     """What was read so far; `refused` holds the ids of rows that cannot be used, whose further rationales are no news."""
@@ -47,7 +64,7 @@ class _Rows:
 
 def import_task(
     root: Path,
-    path: Path,
+    source: Path | HubSource,
     name: str,
     *,
     columns: ColumnMap | None = None,
@@ -56,7 +73,7 @@ def import_task(
     template: Template | None = None,
     progress: Progress | None = None,
 ) -> ImportReport:
-    """Import a file, or a folder of splits with `rationales/SPLIT.SOURCE.*`, as the newest version of the task `name`.
+    """Import a file, a folder of splits with `rationales/SPLIT.SOURCE.*`, or a data set of the hub, as the newest version of the task `name`.
 
     cluster: a column, or "regex:PATTERN" whose first group on the question names the cluster. BadRows lists every row that cannot be used,
     unless keep_good_rows. Nothing is imported unless everything is.
@@ -66,15 +83,16 @@ def import_task(
         taken = " (that name belongs to a generated task)" if name in TASKS else ""
         raise UsageError(f"{name!r} cannot name a task{taken}.", "Use letters, digits, dot, dash or underscore, at most 64 of them.")
     pattern = pattern_of(cluster) if cluster and cluster.startswith("regex:") else None
-    found = find_files(path)
     tell(0.05, "reading rows")
-    by_file = {split: read_records(file) for split, file in found.main.items()}
-    chosen = _columns(columns, cluster if cluster and not pattern else None, [r.row for records, _ in by_file.values() for r in records])
-    rows = _read(by_file, chosen)
+    found = _of_hub(source) if isinstance(source, HubSource) else _of_files(source)
+    given = columns or found.guessed
+    chosen = _columns(given, cluster if cluster and not pattern else None, [r.row for records, _ in found.by_split.values() for r in records])
+    rows = _read(found, chosen)
     own = _usual(rows)
     tell(0.3, "reading rationales")
     for side in found.side:
         _add_side(rows, side)
+    tell(0.4, "checking rows")
     if rows.problems and not keep_good_rows:
         raise BadRows(rows.problems, "Correct them, or import the good rows alone (--keep-good-rows).")
     if not rows.examples:
@@ -90,23 +108,48 @@ def import_task(
         name,
         examples=examples,
         rationales=rows.rationales,
-        template=template or Template(),
+        template=template or found.template,
         roles=roles,
-        title=name,
-        help=f"imported from {path.name}",
+        title=found.title or name,
+        help=found.help,
         default_source=own,
         tokenizer_kind="bpe",
-        info={"checks": checked, "columns": plain(chosen), "left_out": len(rows.problems), "warnings": warnings},
+        info={"checks": checked, "columns": plain(chosen.noted()), "left_out": len(rows.problems), "warnings": warnings, **found.info},
         progress=lambda stage: tell(0.7, stage),
     )
     tell(1.0, "done")
     return ImportReport(task, tuple(rows.problems), tuple(warnings))
 
 
+def _of_files(path: Path) -> _Found:
+    files = find_files(path)
+    return _Found({split: read_records(file) for split, file in files.main.items()}, side=files.side, help=f"imported from {path.name}")
+
+
+def _of_hub(source: HubSource) -> _Found:
+    read = read_hub(source)
+    known = source.known
+    at = f" at {read.commit[:12]}" if read.commit else ""
+    info = {
+        "dataset": source.dataset, "config": source.config, "revision": source.revision, "commit": read.commit, "splits": dict(read.splits),
+        "licence": known.licence if known else "see the data set's card", "note": known.note if known else "",
+    }  # fmt: skip
+    return _Found(
+        {ours: (records, []) for ours, records in read.records.items()},
+        guessed=hub_columns(source, read),
+        title=known.title if known else "",
+        help=f"{known.help}; from the hub, {source.told}{at}" if known else f"from the hub, {source.told}{at}",
+        template=known.template if known else Template(),
+        test_asked=source.splits.get("test", "") if known is None else "",
+        warnings=read.warnings,
+        info={"hub": info},
+    )
+
+
 def _columns(given: ColumnMap | None, cluster: str | None, rows: Sequence[Row]) -> ColumnMap:
     """The columns to read: those said, else those guessed. UnknownName for one that no row has, DataError where a needed one is not known."""
     header = header_of(rows)
-    chosen = given or guess_columns(header)
+    chosen = given or guess_columns(header, rows)
     if cluster:
         chosen = dataclasses.replace(chosen, cluster=cluster)
     if missing := chosen.missing():
@@ -127,11 +170,11 @@ def _usual(rows: _Rows) -> str:
     return counts.most_common(1)[0][0] if counts else ""
 
 
-def _read(by_file: Mapping[str, tuple[list[Record], list[RowProblem]]], columns: ColumnMap) -> _Rows:
-    rows = _Rows()
-    for _, problems in by_file.values():
+def _read(found: _Found, columns: ColumnMap) -> _Rows:
+    rows = _Rows(warnings=list(found.warnings))
+    for _, problems in found.by_split.values():
         rows.problems += problems
-    placed = _placed(by_file, columns, rows)
+    placed = _placed(found, columns, rows)
     seen: dict[str, str] = {}
     for file in dict.fromkeys(record.file for record, _ in placed):
         read: list[tuple[Record, str, str, tuple[Choice, ...]]] = []
@@ -150,10 +193,11 @@ def _read(by_file: Mapping[str, tuple[list[Record], list[RowProblem]]], columns:
     return rows
 
 
-def _placed(by_file: Mapping[str, tuple[list[Record], list[RowProblem]]], columns: ColumnMap, rows: _Rows) -> list[tuple[Record, str]]:
-    """Every row with its official split ("" where there is none). A test split without a single answer is left out whole, and said so."""
+def _placed(found: _Found, columns: ColumnMap, rows: _Rows) -> list[tuple[Record, str]]:
+    """Every row with its official split ("" where there is none). A test or dev split without a single answer is left out whole, and said so;
+    DataError for such a test split that was asked for by name."""
     placed: list[tuple[Record, str]] = []
-    for file_split, (records, _) in by_file.items():
+    for file_split, (records, _) in found.by_split.items():
         said = {r.line: at(r.row, columns.split) for r in records} if columns.split and not file_split else {}
         named = any(value not in (None, "") for value in said.values())
         for record in records:
@@ -161,12 +205,18 @@ def _placed(by_file: Mapping[str, tuple[list[Record], list[RowProblem]]], column
                 placed.append((record, _split(said[record.line]) if named else file_split))
             except DataError as error:
                 _refuse(rows, record, columns, error)
-    test = [record for record, split in placed if split == "test"]
-    if test and len(test) < len(placed) and all(_empty(at(record.row, columns.answer)) for record in test):
-        rows.warnings.append(f"The {len(test)} rows of the test split have no answers: they are left out.")
-        for record in test:
-            rows.refused.add(_id(record, columns))
-        placed = [(record, split) for record, split in placed if split != "test"]
+    for kept_back in ("test", "dev"):
+        own = [record for record, split in placed if split == kept_back]
+        if not own or len(own) == len(placed) or not all(_empty(at(record.row, columns.answer)) for record in own):
+            continue
+        if kept_back == "test" and found.test_asked:
+            raise DataError(
+                f"The split {found.test_asked!r} has no labels ({len(own)} rows): it cannot be a test set.",
+                "Leave it out: then official dev is the test, and a hash-fixed 10 % of train is dev.",
+            )
+        rows.warnings.append(f"The {len(own)} rows of the {kept_back} split have no answers: they are left out.")
+        rows.refused |= {_id(record, columns) for record in own}
+        placed = [(record, split) for record, split in placed if split != kept_back]
     return placed
 
 
@@ -215,18 +265,24 @@ def _keep(
         cluster=text_of(at(row, columns.cluster), "cluster") or "",
         metadata=_metadata(row, set(columns.names())),
     )
-    text = text_of(at(row, columns.rationale), "rationale")
+    held = columns.rationale_columns()
+    told = {(column, named): text_of(at(row, column), "rationale") for column, named in held}
     source = text_of(at(row, columns.rationale_source), "rationale source")
     seen[id] = f"{record.file} line {record.line}"
     rows.examples.append(example)
-    if text:
-        rows.rationales.append(Rationale(id, source_name(source or "rationale"), text))
+    for (column, named), text in told.items():
+        if text:
+            usual = source or ("rationale" if len(held) == 1 else column)
+            rows.rationales.append(Rationale(id, source_name(named or usual), text))
 
 
 def _metadata(row: Row, used: set[str]) -> dict[str, Any]:
-    """The other columns, and what stands under `metadata`, as far as they are short plain values."""
-    nested = row.get("metadata")
-    held: Iterable[tuple[Any, Any]] = [*row.items(), *(nested.items() if isinstance(nested, Mapping) else ())]
+    """The other columns, and what stands under `metadata`, as far as they are short plain values; of QuaRel, the worlds that a story compares."""
+    held: list[tuple[Any, Any]] = list(row.items())
+    if isinstance(nested := row.get("metadata"), Mapping):
+        held += nested.items()
+    if isinstance(worlds := row.get("world_literals"), Mapping):
+        held += [(key, ", ".join(map(str, value))) for key, value in worlds.items() if isinstance(value, list)]
     return {str(key): value for key, value in held if str(key) not in used and _is_plain(key) and _is_plain(value)}
 
 
