@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import socket
+import subprocess
+import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import datasets
 import pytest
 
-from cotdistill.errors import BadRows, DataError, HubUnreachable, UnknownName, UsageError
+from cotdistill.errors import BadRows, DataError, UsageError
 from cotdistill.studies.planning import plan
 from cotdistill.studies.store import Store
 from cotdistill.studies.study import study_spec
@@ -24,6 +26,8 @@ from cotdistill.tasks.hub import hub_source, look_at_hub, read_hub
 from cotdistill.tasks.hub_catalog import HUB
 from cotdistill.tasks.importing import import_task
 from tests import hub_folders as like
+from tests.small_hub import served
+from tests.terminal import process
 
 
 @pytest.fixture(autouse=True)
@@ -213,3 +217,108 @@ def test_a_row_without_its_inline_choices_says_what_was_expected() -> None:
         choices_of({"q": "Which is it?"}, columns)
     assert question_of({"q": "Which? (A) x (B) y"}, columns) == "Which?"
     assert not guess_columns(["question", "answer"], [{"question": "Which? (A) x (B) y"}, {"question": "No."}]).inline_choices
+
+
+COMMIT = HUB.get("commonsenseqa").revision
+
+
+def on_a_hub(tmp_path: Path) -> dict[str, dict[str, tuple[str, Path]]]:
+    """CommonsenseQA at its pinned commit and at a later one; a data set that is a program, and the hub's own copy of its tables."""
+    splits = {"train": like.commonsenseqa(60, "t"), "validation": like.commonsenseqa(9, "v"), "test": like.commonsenseqa(5, "x", answers=False)}
+    first = like.card(like.write(tmp_path / "first", like.COMMONSENSEQA, splits), {"data": list(splits)})
+    later = like.card(like.write(tmp_path / "later", like.COMMONSENSEQA, {**splits, "train": like.commonsenseqa(50, "l")}), {"data": list(splits)})
+    script = tmp_path / "script"
+    script.mkdir()
+    (script / "esnli.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\n")
+    tables = like.write(tmp_path / "tables", like.ESNLI, {"train": like.esnli(60), "test": like.esnli(9, several=True)}, "plain_text")
+    return {
+        "tau/commonsense_qa": {COMMIT: (COMMIT, first), "main": ("b" * 40, later), "b" * 40: ("b" * 40, later)},
+        "esnli/esnli": {"main": ("c" * 40, script), "refs/convert/parquet": ("d" * 40, tables), "d" * 40: ("d" * 40, tables)},
+    }
+
+
+def test_a_revision_is_pinned_and_the_cache_serves_it_when_the_hub_is_gone(tmp_path: Path) -> None:
+    where = {"HF_HOME": str(tmp_path / "hf")}
+    with served(on_a_hub(tmp_path)) as (url, asked):
+        online = process("tasks", "import", "hub:commonsenseqa", "--json", home=tmp_path / "one", HF_ENDPOINT=url, **where).document
+    assert online["rows"]["test"] == 9 and online["hub"]["commit"] == COMMIT and online["hub"]["splits"]["dev"] == "validation"
+    assert not [line for line in asked if "main" in line]
+    began = time.monotonic()
+    offline = process("tasks", "import", "hub:commonsenseqa", "--json", home=tmp_path / "two", HF_ENDPOINT=url, **where).document
+    assert offline["digest"] == online["digest"] and offline["hub"] == online["hub"]
+    assert any("cannot be reached: read from the cache" in told for told in offline["warnings"])
+    # Its client alone would try for half a minute.
+    assert time.monotonic() - began < 25
+
+
+ASK = """
+import json, sys
+from cotdistill.errors import CotdistillError
+from cotdistill.tasks.hub import hub_source, read_hub
+found = []
+for words in json.loads(sys.argv[1]):
+    try:
+        read = read_hub(hub_source(*words))
+        found.append({"commit": read.commit, "rows": {split: len(records) for split, records in read.records.items()}})
+    except CotdistillError as error:
+        found.append(error.as_dict())
+print(json.dumps(found))
+"""
+
+
+def asked_in_a_process(sources: list[list[str]], **environment: str) -> list[dict[str, Any]]:
+    done = subprocess.run(
+        [sys.executable, "-c", ASK, json.dumps(sources)], capture_output=True, text=True, timeout=240, env={**os.environ, **environment}, check=True
+    )  # fmt: skip
+    found: list[dict[str, Any]] = json.loads(done.stdout)
+    return found
+
+
+def test_a_hub_says_what_it_has_what_it_lacks_and_what_is_a_program(tmp_path: Path) -> None:
+    sources = [
+        ["hub:esnli"],
+        ["hub:esnli/esnli", "", "main"],
+        ["hub:tau/nothing"],
+        ["hub:tau/commonsense_qa", "", "9" * 40],
+        ["hub:commonsenseqa", "data", "b" * 40],
+    ]
+    with served(on_a_hub(tmp_path)) as (url, _):
+        tables, program, nothing, no_commit, later = asked_in_a_process(sources, HF_ENDPOINT=url, HF_HOME=str(tmp_path / "hf"))
+    assert tables == {"commit": "d" * 40, "rows": {"train": 60, "test": 9}}
+    assert "is a program" in program["message"] and "refs/convert/parquet" in program["hint"] and not (tmp_path / "ran").exists()
+    assert "cannot be had" in nothing["message"] and "HF_TOKEN" in nothing["hint"]
+    assert "cannot be had" in no_commit["message"] and "9" * 40 in no_commit["message"]
+    assert later == {"commit": "b" * 40, "rows": {"train": 50, "dev": 9, "test": 5}}
+    # Without a network the cache never gives one commit for another.
+    cached = asked_in_a_process(
+        [["hub:commonsenseqa", "data", "b" * 40], ["hub:commonsenseqa"], ["hub:quarel"]], HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path / "hf")
+    )
+    assert cached[0] == later
+    assert cached[1]["kind"] == cached[2]["kind"] == "hub_unreachable"
+    assert f"at commit {'b' * 12}, not at {COMMIT[:12]}" in cached[1]["message"] and "--revision " + "b" * 40 in cached[1]["hint"]
+    assert "is not in the cache" in cached[2]["message"] and "hf download community-datasets/quarel --repo-type dataset" in cached[2]["hint"]
+
+
+def test_a_hub_that_does_not_answer_is_seen_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with served({}) as (url, _):
+        monkeypatch.setenv("HF_ENDPOINT", url)
+        assert hub.reachable()
+    assert not hub.reachable()
+    monkeypatch.setattr(hub, "PROBE_SECONDS", 0.3)
+    silent = socket.create_server(("127.0.0.1", 0))
+    try:
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        began = time.monotonic()
+        assert not hub.reachable() and time.monotonic() - began < 5
+    finally:
+        silent.close()
+
+
+def test_a_study_is_planned_on_a_task_of_the_hub_and_says_what_its_test_is(tmp_path: Path) -> None:
+    sizes = {"train": 60, "validation": 10}
+    folder = like.write(tmp_path / "obqa", like.FACTS, {s: like.openbookqa(n, s, facts=True) for s, n in sizes.items()}, "additional")
+    store = Store.open(tmp_path / "home")
+    import_task(store.tasks_root, known("openbookqa-facts", like.card(folder, {"additional": list(sizes)})), "facts")
+    assert open_task(store.tasks_root, "facts").roles["test"] == "official dev"
+    planned = plan(store, study_spec(None, {"task": "facts", "conditions": "label_only,post_cot", "replicates": 1, "training.steps": 2}))
+    assert planned.test_items == 10 and planned.train_rows == len(open_task(store.tasks_root, "facts").examples("train"))

@@ -1,4 +1,4 @@
-"""tasks list, show, import, export."""
+"""tasks list, show, look, hub, import, export."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ from cotdistill.studies.store import Store
 from cotdistill.tasks.catalog import list_tasks, open_task
 from cotdistill.tasks.columns import ColumnMap
 from cotdistill.tasks.describe import describe, export_task
+from cotdistill.tasks.files import read_source
+from cotdistill.tasks.hub import PREFIX, HubSource, hub_source, look_at_hub
+from cotdistill.tasks.hub_catalog import HUB
 from cotdistill.tasks.importing import import_task
 from cotdistill.tasks.task import Task
 from cotdistill.tasks.template import Template
@@ -62,18 +65,78 @@ def _outline(value: dict[str, Any], depth: int = 0) -> list[str]:
     return lines
 
 
-def import_(arguments: argparse.Namespace) -> Result:
+def _source(arguments: argparse.Namespace) -> Path | HubSource:
+    """What is named: a data set of the hub behind hub:, else a file or folder."""
+    if arguments.path.startswith(PREFIX):
+        return hub_source(arguments.path, arguments.config or "", arguments.revision or "", arguments.splits)
+    if arguments.config or arguments.revision or arguments.splits:
+        raise UsageError("--config, --revision and --splits are for data sets of the hub.", f"Did you mean {PREFIX}{arguments.path[:80]}?")
     path = Path(arguments.path).expanduser()
     if not path.exists():
-        raise UsageError(f"There is no file or folder {path}.", "Name a JSONL, CSV or Parquet file, or a folder with {train,dev,test} files.")
-    columns = _columns(arguments.columns) if arguments.columns else None
+        raise UsageError(
+            f"There is no file or folder {path}.",
+            "Name a JSONL, CSV or Parquet file, a folder with {train,dev,test} files, or a data set as hub:OWNER/NAME.",
+        )
+    return path
+
+
+def look(arguments: argparse.Namespace) -> Result:
+    source = _source(arguments)
+    if isinstance(source, HubSource):
+        preview, read = look_at_hub(source)
+        hub: dict[str, Any] | None = {"dataset": source.dataset, "config": source.config, "commit": read.commit, "splits": dict(read.splits)}
+        warnings = list(read.warnings)
+    else:
+        preview, hub, warnings = read_source(source), None, []
+    document: dict[str, Any] = {
+        "columns": preview.columns,
+        "guessed": {name: value for name, value in vars(preview.guessed).items() if value != getattr(ColumnMap(), name)},
+        "missing": preview.guessed.missing(),
+        "rows": preview.rows,
+        "counts": preview.counts,
+        "problems": [plain(problem) for problem in preview.problems],
+        "hub": hub,
+        "warnings": warnings,
+    }
+    lines = [f"{name}: {printable(json.dumps(preview.rows[0].get(name), ensure_ascii=False, default=str)[:100])}" for name in preview.rows[0]]
+    lines += ["", *(f"{name}: {count:,} rows" for name, count in preview.counts.items())]
+    lines += [f"commit {hub['commit'] or 'of a folder'}"] if hub else []
+    lines += ["", "Read as: " + " ".join(f"{name}={value}" for name, value in document["guessed"].items())]
+    if document["missing"]:
+        lines.append(f"Not known: {', '.join(document['missing'])}. Say which column is what: --map {document['missing'][0]}=COLUMN")
+    lines += [f"warning: {printable(warning)}" for warning in warnings]
+    return Result(document, "\n".join(lines))
+
+
+def hub_list(arguments: argparse.Namespace) -> Result:
+    document = [
+        {
+            "id": one.name, "title": one.title, "help": one.help, "dataset": one.dataset, "config": one.config, "revision": one.revision,
+            "columns": {name: value for name, value in one.columns.noted().items() if value != getattr(ColumnMap(), name)},
+            "splits": dict(one.splits), "template": plain(one.template), "licence": one.licence, "note": one.note,
+        }
+        for one in HUB
+    ]  # fmt: skip
+    rows = [[f"{PREFIX}{one.name}", one.dataset, one.config, one.revision[:12], one.help] for one in HUB]
+    text = table(["name", "data set", "config", "revision", ""], rows)
+    text += "\n\n" + "\n".join(f"{one.name}: licence {one.licence}. {one.note}" for one in HUB)
+    told = "Import one: python -m cotdistill tasks import hub:openbookqa\nAny other:  python -m cotdistill tasks look hub:OWNER/NAME"
+    return Result(document, f"{text}\n\n{told}")
+
+
+def import_(arguments: argparse.Namespace) -> Result:
+    source = _source(arguments)
+    name = arguments.name or (source.known.name if isinstance(source, HubSource) and source.known else "")
+    if not name:
+        raise UsageError("The task needs a name.", "Give it one: --name mytask")
+    columns = _columns({field: column for pairs in arguments.columns for field, column in pairs.items()}) if arguments.columns else None
     template = _template(arguments.template) if arguments.template else None
     progress = Progress(1.0, "share")
     try:
         report = import_task(
             Store.open().tasks_root,
-            path,
-            arguments.name,
+            source,
+            name,
             columns=columns,
             keep_good_rows=arguments.keep_good_rows,
             cluster=arguments.cluster,
@@ -89,6 +152,7 @@ def import_(arguments: argparse.Namespace) -> Result:
         "sources": list(report.task.sources),
         "roles": dict(report.task.roles),
         "chance": report.task.chance,
+        "hub": report.task.info.get("hub"),
         "problems": [plain(problem) for problem in report.problems],
         "warnings": list(report.warnings),
     }
@@ -105,8 +169,10 @@ def import_(arguments: argparse.Namespace) -> Result:
 
 
 def _columns(pairs: Mapping[str, str]) -> ColumnMap:
-    """Every field is a column's name but first_number, which is a number."""
+    """Every field is a column's name but first_number, which is a number, and inline_choices, which is true or false."""
     values: dict[str, Any] = dict(pairs)
+    if (said := pairs.get("inline_choices", "").casefold()) in ("true", "false"):
+        values["inline_choices"] = said == "true"
     if (number := pairs.get("first_number", "")).lstrip("-").isdigit():
         values["first_number"] = int(number)
     return from_mapping(ColumnMap, values)
@@ -133,10 +199,23 @@ def _one(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--world", type=whole_number(0), default=0, metavar="N", help="which world of a generated task (default 0)")
 
 
+def _source_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "path",
+        metavar="DIR|FILE|hub:NAME",
+        help="a folder with {train,dev,test}.{jsonl,csv,parquet}[.gz], one such file, hub:OWNER/NAME, or a known data set such as hub:openbookqa",
+    )
+    parser.add_argument("--config", metavar="C", help="hub: which config of the data set")
+    parser.add_argument("--revision", metavar="R", help="hub: a commit, tag or branch; the commit it stands for is recorded")
+    parser.add_argument("--splits", type=parsed_pairs, metavar="OURS=THEIRS,...", help="hub: which split is train, dev and test, by its own names")
+
+
 def _import_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("path", metavar="DIR|FILE", help="a folder with {train,dev,test}.{jsonl,csv,parquet}[.gz], or one such file")
-    parser.add_argument("--name", required=True, metavar="N", help="the name it gets")
-    parser.add_argument("--columns", type=parsed_pairs, metavar="FIELD=COLUMN,...", help="which column holds which field, where it is not guessed")
+    _source_arguments(parser)
+    parser.add_argument("--name", metavar="N", help="the name it gets; known data sets have one")
+    parser.add_argument(
+        "--columns", "--map", nargs="+", type=parsed_pairs, metavar="FIELD=COLUMN", help="which column holds which field, where it is not guessed"
+    )
     parser.add_argument(
         "--cluster", metavar="RULE", help="what groups rows that are not independent: a column's name, or regex:PATTERN on the question"
     )
@@ -190,13 +269,51 @@ NOUN = Noun(
                 "gold choice's), answer_key (share that names a choice's letter), teacher_right (share of the teacher's own answers that are right, "
                 "or null), and splits: the counts behind them for train, dev and test",
                 "checks": "what was checked when it was made: duplicates and overlaps of the splits",
+                "hub": "dataset, config, revision, commit, splits and licence of a data set of the hub, else null",
             },
             _one,
         ),
         Command(
             "tasks",
+            "look",
+            "what a file, a folder or a data set of the hub holds, and which column would be taken for what; imports nothing",
+            look,
+            {
+                "columns": "names of the columns, those of nested values with a dot",
+                "guessed": "the column of each field",
+                "missing": "fields that an import needs and no column is known for",
+                "rows": "the first rows",
+                "counts": "rows of each file or split",
+                "problems": "rows that cannot be read: file, line, reason",
+                "hub": "dataset, config, commit and splits of a data set of the hub, or null",
+                "warnings": "what deserves a look",
+            },
+            _source_arguments,
+        ),
+        Command(
+            "tasks",
+            "hub",
+            "data sets of the hub that are known: where, at which commit, which column is what, licence",
+            hub_list,
+            {
+                "id": "name for tasks import hub:NAME",
+                "title": "name for people",
+                "help": "one line",
+                "dataset": "id on the hub",
+                "config": "its config; empty for the default",
+                "revision": "the pinned commit, or a branch whose commit is recorded at import",
+                "columns": "the column of each field",
+                "splits": "our splits by the hub's names; empty for the usual ones",
+                "template": "the parts of the prompt",
+                "licence": "as stated at the hub or the source",
+                "note": "what to know before use",
+            },
+            listed=True,
+        ),
+        Command(
+            "tasks",
             "import",
-            "read a folder or a file; nothing is half-imported",
+            "read a folder, a file or a data set of the hub; nothing is half-imported",
             import_,
             {
                 "task": "its name",
@@ -205,6 +322,7 @@ NOUN = Noun(
                 "sources": "whose rationales there are",
                 "roles": "what each split is",
                 "chance": "accuracy of guessing (share)",
+                "hub": "dataset, config, revision, commit, splits and licence of a data set of the hub, or null",
                 "problems": "rows that were left out",
                 "problems[].file": "file",
                 "problems[].line": "line (1-based)",

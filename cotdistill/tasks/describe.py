@@ -45,6 +45,7 @@ def describe(task: Task) -> dict[str, Any]:
         "splits": splits,
         "sources": {source: _source(task, source) for source in task.sources},
         "checks": task.info.get("checks", {}),
+        "hub": task.info.get("hub"),
     }
 
 

@@ -75,6 +75,8 @@ def hub_source(text: str, config: str = "", revision: str = "", splits: Mapping[
     if not name or (name.count("/") != 1 and not Path(name).expanduser().is_dir()):
         raise UsageError(f"{text!r} names no data set of the hub.", f"Write hub:OWNER/NAME, or one that is known: {', '.join(HUB.names())}.")
     if Path(name).expanduser().is_dir():
+        if revision:
+            raise UsageError(f"{name} is a folder on this machine: it has no revision.", "Leave --revision out, or name the data set.")
         name = str(Path(name).expanduser().resolve())
     return HubSource(name, config, revision, dict(splits or {}))
 
@@ -165,12 +167,38 @@ def _loaded(source: HubSource, warnings: list[str]) -> tuple[Mapping[str, Any], 
     if Path(source.dataset).is_dir():
         return _load(source, source.dataset, "")[0], ""
     if not datasets.config.HF_HUB_OFFLINE and reachable():
-        return _load(source, source.dataset, source.revision)
+        commit = _commit(source)
+        loaded, found = _load(source, source.dataset, commit)
+        # Where something fails on the way, `datasets` takes whatever commit its cache holds.
+        if found != commit:
+            raise HubUnreachable(f"The hub broke off while {source.told} was read at commit {commit[:12]}.", "Try again.")
+        return loaded, commit
     why = "Offline mode is on" if datasets.config.HF_HUB_OFFLINE else "The hub cannot be reached"
     with _offline(datasets):
         loaded, commit = _cached(source, why)
     warnings.append(f"{why}: read from the cache of this machine, commit {commit[:12] or 'not known'}.")
     return loaded, commit
+
+
+def _commit(source: HubSource) -> str:
+    """The commit that the wished revision is now; DataError for a data set or revision that is not there, and for one that is a program."""
+    from huggingface_hub import HfApi
+
+    try:
+        info = HfApi().dataset_info(source.dataset, revision=source.revision or None, timeout=PROBE_SECONDS)
+    except Exception as error:
+        raise _told(source, error) from error
+    script = f"{source.dataset.split('/')[-1]}.py"
+    if any(file.rfilename == script for file in info.siblings or ()):
+        raise _program(source, script)
+    return str(info.sha)
+
+
+def _program(source: HubSource, script: str) -> DataError:
+    return DataError(
+        f"{source.told} is a program ({script}), and code of a data set is never run here.",
+        "Most have a copy in Parquet that the hub has made: add --revision refs/convert/parquet. Or load it elsewhere and import its files.",
+    )
 
 
 def _cached(source: HubSource, why: str) -> tuple[Mapping[str, Any], str]:
@@ -218,12 +246,9 @@ def _told(source: HubSource, error: Exception) -> DataError:
     """What went wrong at the hub, and what to do."""
     text = " ".join(str(error).split())[:400]
     if "scripts are no longer supported" in text:
-        return DataError(
-            f"{source.told} is a program ({text.rpartition(' ')[2]}), and code of a data set is never run here.",
-            "Most have a copy in Parquet that the hub has made: add --revision refs/convert/parquet. Or load it elsewhere and import its files.",
-        )
+        return _program(source, text.rpartition(" ")[2])
     kind = type(error).__name__
-    if kind in ("DatasetNotFoundError", "RepositoryNotFoundError", "GatedRepoError"):
+    if kind in ("DatasetNotFoundError", "RepositoryNotFoundError", "RevisionNotFoundError", "GatedRepoError"):
         return DataError(
             f"{source.told} cannot be had: {text}", "Check its name and revision. For a gated or private one, put a token into HF_TOKEN."
         )

@@ -118,7 +118,8 @@ def import_task(
         progress=lambda stage: tell(0.7, stage),
     )
     tell(1.0, "done")
-    return ImportReport(task, tuple(rows.problems), tuple(warnings))
+    # How it was read is no part of the task: the same rows from the hub and from its cache are the same task.
+    return ImportReport(task, tuple(rows.problems), (*found.warnings, *warnings))
 
 
 def _of_files(path: Path) -> _Found:
@@ -171,7 +172,7 @@ def _usual(rows: _Rows) -> str:
 
 
 def _read(found: _Found, columns: ColumnMap) -> _Rows:
-    rows = _Rows(warnings=list(found.warnings))
+    rows = _Rows()
     for _, problems in found.by_split.values():
         rows.problems += problems
     placed = _placed(found, columns, rows)
