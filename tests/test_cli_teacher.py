@@ -47,7 +47,7 @@ def test_filters_are_counted_with_examples_and_what_stays_is_a_source_for_a_stud
     check_keys("teacher filter", counted.document)
     assert [(f["seen"], f["dropped"], f["alone"]) for f in counted.document["filters"]] == [(60, 30, 30), (30, 15, 30), (15, 15, 45)]
     assert counted.document["kept"] == 0 and counted.document["source"] is None
-    assert counted.document["filters"][0]["examples"][0] == {"id": "q0", "text": "A or B", "reason": "several answers"}
+    assert {"id": "q1", "text": "I'm sorry, I can't help with that.", "reason": "a refusal"} in counted.document["filters"][0]["examples"]
     made = say("teacher filter --task fish --source good --filters agrees --part reason --name short --json").document
     assert made["kept"] == 60 and made["source"].startswith("short-")
     again = say("teacher filter --task fish --source good --filters agrees --part reason --name short")
