@@ -16,6 +16,7 @@ CotdistillError
     SequenceTooLong     longer than the student can read
     CheckpointError     a checkpoint that is damaged or of another run
     NotReadable         an attribution that cannot exist, since the target does not read what it is asked about
+  TeacherError          a teacher that cannot be asked, or does not answer
   StoreError            the folder where everything is kept
     StoreTooNew         written by a newer version
     NetworkFileSystem   locks cannot be trusted there
@@ -138,6 +139,10 @@ class CheckpointError(StudentError):
 
 class NotReadable(StudentError):
     kind = "not_readable"
+
+
+class TeacherError(CotdistillError):
+    kind = "teacher"
 
 
 class StoreError(CotdistillError):

@@ -21,10 +21,27 @@ BESIDE = {"teachers": "keytokens"}
 # Loading one of these loads torch, or takes as long.
 HEAVY = {"torch", "transformers", "captum", "datasets", "huggingface_hub", "accelerate", "sentence_transformers", "gensim"}
 # What runs in the page process or before a person sees the terminal's help.
-LIGHT_STUDIES = ("study", "planning", "store", "artifacts", "jobs", "runner", "supervisor", "results", "claims", "noise", "matrix", "looks", "live")
+LIGHT_STUDIES = (
+    "study",
+    "planning",
+    "store",
+    "artifacts",
+    "jobs",
+    "runner",
+    "supervisor",
+    "results",
+    "claims",
+    "noise",
+    "matrix",
+    "looks",
+    "live",
+    "eliciting",
+)
 LIGHT_SALIENCY = ("reading", "settings", "targets", "methods", "tables", "aggregates", "stability")
 LIGHT_KEYTOKENS = ("selectors", "texts", "annotations", "agreement", "summary")
-LIGHT_TEACHERS = ("answers", "duplicates", "filters", "mentions", "parse", "quality", "sources")
+LIGHT_TEACHERS = (
+    "answers", "asking", "duplicates", "elicitation", "endpoint", "filters", "mentions", "parse", "prompts", "quality", "responses", "sources",
+)  # fmt: skip
 IMPORT_NAMES = {"PyYAML": "yaml"}
 
 

@@ -15,15 +15,17 @@ from cotdistill.cli.command import Result, whole_number
 from cotdistill.cli.output import Progress, note, printable, table
 from cotdistill.config import plain
 from cotdistill.errors import NoRationale, UnknownName, UsageError
+from cotdistill.studies import eliciting
 from cotdistill.studies.store import Store
 from cotdistill.tasks.catalog import open_task
 from cotdistill.tasks.task import SPLITS, Task
 from cotdistill.teachers.answers import Answer, of_source
+from cotdistill.teachers.elicitation import PARTS, ElicitConfig
 from cotdistill.teachers.filters import FILTERS, apply, parse_filters
 from cotdistill.teachers.quality import quality
-from cotdistill.teachers.sources import PARTS, PICKS, add
+from cotdistill.teachers.sources import PICKS, add
 from cotdistill.views.commands import command
-from cotdistill.views.quality_figures import figures
+from cotdistill.views.teacher_figures import figures
 from cotdistill.views.wording import plural
 
 # What an example's text is cut to in a table; the JSON document holds all of it.
@@ -32,7 +34,7 @@ SHOWN = 100
 
 @dataclass(frozen=True)
 class Given:
-    """The answers that a command is about: of a source of a task."""
+    """The answers that a command is about: of a source of a task, or of an elicitation in whatever state it is."""
 
     task: Task
     name: str
@@ -44,6 +46,13 @@ class Given:
 def given(arguments: argparse.Namespace) -> Given:
     """The answers that the words name."""
     store = Store.open()
+    if arguments.job:
+        job = eliciting.elicited(store, arguments.job)
+        asked_of = eliciting.task_of(store, ElicitConfig.from_plain(job.config))
+        found = eliciting.answers(store, job)
+        return Given(asked_of, str(job.config["name"]), found, rows_of(asked_of, [str(job.config["split"])]), {"job": job.identity})
+    if not arguments.task:
+        raise UsageError("Whose rationales? Neither a task nor an elicitation is named.", "Name --task, with --source, or --job.")
     task = open_task(store.tasks_root, arguments.task, world=arguments.world)
     source = arguments.source or task.default_source
     if not source:
@@ -74,8 +83,14 @@ def filters(arguments: argparse.Namespace) -> Result:
 
 
 def show_quality(arguments: argparse.Namespace) -> Result:
-    store = Store.open()
-    task = open_task(store.tasks_root, arguments.task, world=arguments.world)
+    if arguments.job:
+        arguments.source = ""
+        one = given(arguments)
+        document = {one.name: quality(one.answers, one.rows)}
+        return Result({"task": one.task.name, "splits": [], "sources": document}, _side_by_side(document))
+    if not arguments.task:
+        raise UsageError("Whose rationales? Neither a task nor an elicitation is named.", "Name --task or --job.")
+    task = open_task(Store.open().tasks_root, arguments.task, world=arguments.world)
     names = [name.strip() for name in arguments.sources.split(",") if name.strip()] if arguments.sources else list(task.sources)
     splits = splits_of(arguments.splits)
     progress = Progress(max(1, len(names)), "sources")
@@ -190,19 +205,21 @@ def write_lines(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     note(f"Rows in the form of a side file: as rationales/SPLIT.SOURCE.jsonl beside the questions, `{command('tasks', 'import')}` reads them.")
 
 
-def task_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--task", required=True, metavar="T", help="a task of `tasks list`")
+def task_arguments(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
+    parser.add_argument("--task", required=required, metavar="T", help="a task of `tasks list`")
     parser.add_argument("--world", type=whole_number(0), default=0, metavar="N", help="which world of a generated task; default 0")
 
 
 def which_arguments(parser: argparse.ArgumentParser) -> None:
-    task_arguments(parser)
+    task_arguments(parser, required=False)
     parser.add_argument("--source", default="", metavar="S", help="whose rationales; default: the task's")
+    parser.add_argument("--job", default="", metavar="JOB", help="the answers of an elicitation instead, as far as it has come")
     parser.add_argument("--splits", default="", metavar="A,B", help="of which splits; default: all")
 
 
 def quality_arguments(parser: argparse.ArgumentParser) -> None:
-    task_arguments(parser)
+    task_arguments(parser, required=False)
+    parser.add_argument("--job", default="", metavar="JOB", help="the answers of an elicitation instead, as far as it has come")
     parser.add_argument("--sources", default="", metavar="A,B", help="whose rationales; default: every source of the task")
     parser.add_argument("--splits", default="", metavar="A,B", help="of which splits; default: all")
 

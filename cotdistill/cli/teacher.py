@@ -2,13 +2,64 @@
 
 from __future__ import annotations
 
-from cotdistill.cli import rationales
+from cotdistill.cli import eliciting, rationales
 from cotdistill.cli.command import Command, Noun
 
 NOUN = Noun(
     "teacher",
-    "rationales of teachers: what they are like, which ones are kept",
+    "ask a teacher for rationales; what they are like, which ones are kept",
     (
+        Command(
+            "teacher",
+            "elicit",
+            "ask a teacher for rationales: a local model, or a server that speaks OpenAI's chat protocol",
+            eliciting.elicit,
+            {
+                **eliciting.JOB_KEYS,
+                "estimate": "requests, cached, tokens_in, tokens_out, cost and seconds (low and high; seconds null before anything is known), basis",
+                "prompt": "the first question as it is asked", "prompt[].role": "system, user or assistant", "prompt[].content": "text",
+                "against": "what is held against it under contrastive decoding, or null", "result": eliciting.RESULT,
+            },
+            eliciting.elicit_arguments,
+            notes="A server's address and key come from the environment alone: COTDISTILL_TEACHER_URL and COTDISTILL_TEACHER_KEY, or OPENAI_BASE_URL "
+            "and OPENAI_API_KEY. They are never kept, logged or shown. Every answer is kept as it comes; no request is sent twice, whoever asks.",
+        ),
+        Command(
+            "teacher",
+            "resume",
+            "let an elicitation go on where it was left, or ask again for what got no answer",
+            eliciting.resume,
+            {**eliciting.JOB_KEYS, "asked_again": "whether it is a new job for what got no answer", "result": eliciting.RESULT},
+            eliciting.resume_arguments,
+        ),
+        Command(
+            "teacher",
+            "progress",
+            "how far an elicitation is: counts, what got no answer and why, the latest answers",
+            eliciting.progress,
+            {
+                **eliciting.JOB_KEYS, "asked": "requests", "answered": "answers so far", "failed": "requests without an answer",
+                "tokens_in": "tokens read, as the server counts", "tokens_out": "tokens written", "progress": "latest values",
+                "failures": "requests without an answer", "failures[].id": "row", "failures[].sample": "number of the sample",
+                "failures[].cause": "timeout, connection, busy, server, malformed, empty, request or unexpected",
+                "failures[].detail": "what was said",
+                "failures[].tries": "how often it was asked", "failures[].at": "unix time", "latest": "the latest answers", "latest[].id": "row",
+                "latest[].sample": "number of the sample", "latest[].text": "answer", "latest[].finish": "why it ended",
+                "error": "why the job failed, or null", "result": eliciting.RESULT,
+            },
+            eliciting.progress_arguments,
+        ),
+        Command(
+            "teacher",
+            "list",
+            "every elicitation, newest first",
+            eliciting.list_,
+            {
+                **eliciting.JOB_KEYS, "task": "task", "model": "model", "asked": "requests", "answered": "answers so far",
+                "failed": "requests without an answer", "source": "full name of the source that was made, or null",
+            },
+            listed=True,
+        ),
         Command(
             "teacher",
             "filters",

@@ -79,6 +79,7 @@ KINDS.register(Kind("attribute", "attribute a student's answers to the tokens it
 KINDS.register(Kind("influence", "align the signal of rationale tokens with that of the label", "cotdistill.studies.look_influence:job"))
 KINDS.register(Kind("faithfulness", "hold a ranking of tokens against random ones", "cotdistill.studies.look_faithfulness:job"))
 KINDS.register(Kind("modes", "ask a student in every mode and perturb the rationale that it reads", "cotdistill.studies.look_modes:job"))
+KINDS.register(Kind("elicit", "ask a teacher for rationales", "cotdistill.studies.work_elicit:job"))
 
 
 class JobContext:

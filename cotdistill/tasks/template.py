@@ -25,11 +25,11 @@ class Template:
     target: str = param("text", "what the student answers with", choices=("text", "letter"))
 
     def question_text(self, example: Example) -> str:
-        return _fill(self.question, question=example.question)
+        return fill(self.question, question=example.question)
 
     def choices_text(self, example: Example) -> str:
-        listed = self.between.join(_fill(self.choice, label=c.label, text=c.text) for c in example.choices)
-        return _fill(self.choices, choices=listed)
+        listed = self.between.join(fill(self.choice, label=c.label, text=c.text) for c in example.choices)
+        return fill(self.choices, choices=listed)
 
     def target_texts(self, example: Example) -> list[str]:
         """What the student may answer, one text a choice, in the order of the choices."""
@@ -54,6 +54,7 @@ class Template:
             raise ConfigError(found, "Edit the template of the task.")
 
 
-def _fill(pattern: str, **values: str) -> str:
+def fill(pattern: str, **values: str) -> str:
+    """A pattern with {name} replaced by the value of that name; other braces stay as they are."""
     # One pass, so that braces inside the data are never read as a pattern.
     return re.sub(r"\{(\w+)\}", lambda match: values.get(match.group(1), match.group(0)), pattern)

@@ -10,10 +10,10 @@ from cotdistill.errors import UnknownName
 from cotdistill.tasks.added import add_source
 from cotdistill.tasks.task import Rationale, Task
 from cotdistill.teachers.answers import Answer
+from cotdistill.teachers.elicitation import PARTS
 
-# Which of several answers to one question is taken, and what of it.
+# Which of several answers to one question is taken.
 PICKS = ("first", "shortest", "longest", "majority")
-PARTS = ("all", "reason")
 
 
 def pick(answers: Sequence[Answer], how: str) -> list[Answer]:
@@ -39,10 +39,13 @@ def _majority(few: list[Answer]) -> Answer:
 
 
 def rationales(answers: Sequence[Answer], part: str) -> list[Rationale]:
-    """Answers as rows of a source. part: all of the text, or the reason alone, without the sentences that state the answer."""
+    """Answers as rows of a source. part: all of the text, or the reason alone, without the sentences that state the answer. The teacher's label is
+    its own answer; where that cannot be read, the one that it was shown."""
     if part not in PARTS:
         raise UnknownName("part of a text", part, PARTS)
-    return [Rationale(one.example.id, "", (one.rationale if part == "reason" else one.shown) or None, one.answer) for one in answers]
+    return [
+        Rationale(one.example.id, "", (one.rationale if part == "reason" else one.shown) or None, one.answer or one.given or None) for one in answers
+    ]
 
 
 def add(task: Task, name: str, answers: Sequence[Answer], *, how: str = "first", part: str = "all", origin: Mapping[str, Any]) -> str:

@@ -1,12 +1,14 @@
-"""The figures of a rationale source in words, for a table. No Streamlit."""
+"""What is known of teachers in words, for tables: the figures of a source, what an elicitation would take. No Streamlit."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from cotdistill.studies.eliciting import Estimate
+from cotdistill.teachers.asking import Pace
 from cotdistill.teachers.quality import THIRDS
-from cotdistill.views.wording import percent
+from cotdistill.views.wording import about, count, percent
 
 
 def figures(quality: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -36,4 +38,18 @@ def figures(quality: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("contradicts itself", percent(q["contradicts"])),
         ("a label without a reason", percent(q["label_alone"])),
         *((f"answer first named in the {third}" if third != "never" else "answer never named", percent(style[third])) for third in THIRDS),
+    ]
+
+
+def estimated(found: Estimate, pace: Pace) -> list[tuple[str, str]]:
+    """An estimate as (what, how much)."""
+    time = about(*found.seconds) if found.seconds else "not known before this model's first answers"
+    money = f"{found.cost[0]:.2f} to {found.cost[1]:.2f}" if pace.price_in or pace.price_out else "no price is set"
+    return [
+        ("requests", f"{found.requests:,}, {found.cached:,} of them answered already"),
+        ("tokens read", f"{count(found.tokens_in[0])} to {count(found.tokens_in[1])}"),
+        ("tokens written", f"{count(found.tokens_out[0])} to {count(found.tokens_out[1])}"),
+        ("cost", money),
+        ("time", time),
+        ("reckoned with", found.basis),
     ]

@@ -1,0 +1,274 @@
+"""A teacher behind a real HTTP server: every way in which it may not answer, waits that it asks for, and what is never told of its address."""
+
+import time
+from email.utils import formatdate
+
+import pytest
+
+from cotdistill.errors import TeacherError, UsageError
+from cotdistill.tasks.example import Choice, Example
+from cotdistill.teachers.asking import Pace, ask_all
+from cotdistill.teachers.elicitation import ElicitConfig, Request, Sampling, TeacherConfig
+from cotdistill.teachers.endpoint import LARGEST, Address, Endpoint, Refused, address, body_of, retry_after
+from tests.protocol_server import serving
+
+CONFIG = ElicitConfig("t", "0" * 64, "n", TeacherConfig(model="big"), sampling=Sampling(temperature=0.5, samples=2, seed=7, stop=("\n\n",)))
+CHOICES = (Choice("A", "tree"), Choice("B", "pond"))
+SECRET = "sk-not-to-be-told-4711"
+
+
+@pytest.fixture
+def server():
+    with serving() as server:
+        yield server
+
+
+def request(i, sample=0):
+    question = f"number {i}?"
+    turns = [{"role": "user", "content": f"Question: {question}\nThe right answer is (B) pond."}]
+    return Request(i, Example(f"q{i}", question, CHOICES, "B", "train"), sample, "B", turns, None, f"key{i}-{sample}")
+
+
+def ask(server, one, timeout=5.0):
+    return Endpoint(Address(server.url, SECRET), 1, timeout).ask(body_of(CONFIG, one), one.key)
+
+
+def crew(server, requests, pace=None, tick=lambda wait: None):
+    """Ask for all of them; gives (answers, failures)."""
+    answers, failures = [], []
+
+    def arrived(more, lost):
+        answers.extend(more)
+        failures.extend(lost)
+
+    pace = pace or Pace(concurrency=4, timeout=2.0, tries=3, pause=0.01)
+    endpoint = Endpoint(Address(server.url, SECRET), pace.concurrency, pace.timeout)
+    ask_all(lambda r: endpoint.ask(body_of(CONFIG, r), r.key), requests, pace, arrived, tick)
+    return answers, failures
+
+
+def test_an_answer_comes_back_with_its_counts_and_the_request_says_everything(server):
+    found = ask(server, request(1, sample=1))
+    assert found.text == "It follows from what was asked in number 1? The answer is (B)." and found.finish == "stop"
+    assert (found.prompt_tokens, found.completion_tokens, found.key, found.model) == (50, 12, "key1-1", "big")
+    body = server.bodies[0]
+    assert {k: body[k] for k in ("model", "temperature", "top_p", "max_tokens", "stop", "seed", "stream")} == {
+        "model": "big", "temperature": 0.5, "top_p": 1.0, "max_tokens": 160, "stop": ["\n\n"], "seed": 8, "stream": False,
+    }  # fmt: skip
+    assert server.headers[0]["Authorization"] == f"Bearer {SECRET}"
+    newer = ElicitConfig("t", "0", "n", TeacherConfig(model="o", limit_name="max_completion_tokens", extra={"reasoning_effort": "low"}))
+    told = body_of(newer, request(1))
+    assert told["max_completion_tokens"] == 160 and told["reasoning_effort"] == "low" and "max_tokens" not in told and told["seed"] == 0
+
+
+@pytest.mark.parametrize(
+    ("action", "cause", "again"),
+    [
+        (("status", 429, {"Retry-After": "3"}), "busy", True),
+        (("status", 500), "server", True),
+        (("status", 503, {"Retry-After": "2"}), "server", True),
+        (("status", 408), "server", True),
+        (("status", 400), "request", False),
+        (("status", 422), "request", False),
+        (("status", 401), "denied", False),
+        (("status", 403), "denied", False),
+        (("status", 404), "denied", False),
+        (("status", 302, {"Location": "http://127.0.0.1:1/"}), "denied", False),
+        (("status", 429, {}, "insufficient_quota: pay first"), "denied", False),
+        (("raw", b"{not json"), "malformed", True),
+        (("raw", b"[" * 100_000), "malformed", True),
+        (("raw", b"[]"), "malformed", True),
+        (("json", {"choices": {}}), "malformed", True),
+        (("json", {"choices": [{"text": "old"}]}), "malformed", True),
+        (("json", {"choices": []}), "empty", True),
+        (("json", {"choices": [{"message": {"content": None}}]}), "empty", True),
+        (("json", {"choices": [{"message": {"content": "  "}, "finish_reason": "stop"}]}), "empty", True),
+        (("json", {"choices": [{"message": {"content": ""}, "finish_reason": "length"}]}), "request", False),
+        (("json", {"choices": [{"message": {"content": "half"}, "finish_reason": "content_filter"}]}), "request", False),
+        (("cut",), "connection", True),
+        (("slow", 1.0), "timeout", True),
+        (("drip", 0.05), "timeout", True),
+    ],
+)
+def test_every_way_of_not_answering_has_a_cause(server, action, cause, again):
+    server.plan = lambda question, before: action
+    with pytest.raises(Refused) as error:
+        ask(server, request(1), timeout=0.4)
+    assert (error.value.cause, error.value.again) == (cause, again)
+    assert error.value.wait == (3.0 if action[1:2] == (429,) and action[2] else 2.0 if action[1:2] == (503,) else None)
+
+
+def test_odd_but_proper_answers_are_read(server):
+    parts = [{"type": "text", "text": "It is "}, {"type": "text", "text": "so \ud800\0."}]
+    server.plan = lambda question, before: ("json", {"choices": [{"message": {"content": parts}}], "usage": {"prompt_tokens": "many"}})
+    found = ask(server, request(1))
+    assert found.text == "It is so ?." and found.finish == "" and found.prompt_tokens is None
+
+
+def test_an_answer_without_end_is_cut_short(server):
+    server.plan = lambda question, before: ("raw", b" " * (LARGEST + 10))
+    with pytest.raises(Refused, match="more than 8 MiB"):
+        ask(server, request(1))
+
+
+def test_a_server_that_is_not_there_cannot_be_reached():
+    with pytest.raises(Refused) as error:
+        Endpoint(Address("http://127.0.0.1:9/v1", ""), 1, 1.0).ask({"model": "m"}, "k")
+    assert error.value.cause == "connection" and "127.0.0.1" not in str(error.value)
+
+
+def test_neither_address_nor_key_is_ever_told(server):
+    server.plan = lambda question, before: ("status", 400, {}, f"bad key {SECRET} at {server.url} ({server.url.split('/')[2]})")
+    with pytest.raises(Refused) as error:
+        ask(server, request(1))
+    assert SECRET not in str(error.value) and str(server.server_port) not in str(error.value) and "bad key …" in str(error.value)
+    server.plan = lambda question, before: ("status", 401, {}, "Incorrect API key provided: sk-not********4711")
+    with pytest.raises(Refused) as error:
+        ask(server, request(1))
+    assert "4711" not in str(error.value)
+    assert SECRET not in repr(Address(server.url, SECRET)) and server.url not in repr(Address(server.url, SECRET))
+
+
+def test_waits_are_given_in_seconds_or_as_a_date():
+    assert retry_after("7") == 7.0 and retry_after(" 0 ") == 0.0
+    assert retry_after(formatdate(time.time() + 30, usegmt=True)) == pytest.approx(30, abs=2)
+    assert retry_after(formatdate(time.time() - 30, usegmt=True)) == 0.0
+    assert retry_after(None) is None and retry_after("soon") is None and retry_after("") is None
+
+
+@pytest.mark.parametrize("form", ["seconds", "date"])
+def test_a_wait_that_the_server_asks_for_holds_every_thread_and_uses_up_no_try(server, form):
+    told = {}
+
+    def plan(question, before):
+        if not told:
+            told["at"] = time.monotonic()
+            told["until"] = time.time() + 2
+            return ("status", 429, {"Retry-After": "1" if form == "seconds" else formatdate(told["until"], usegmt=True)})
+        return None
+
+    server.plan = plan
+    waits = []
+    answers, failures = crew(server, [request(i) for i in range(12)], Pace(concurrency=1, tries=1, pause=0.01), waits.append)
+    assert len(answers) == 12 and not failures
+    # A date has whole seconds: two seconds ahead is at least one away.
+    assert server.at[1] - told["at"] >= 0.99
+    assert max(waits) > 0.5
+
+
+def test_what_fails_now_and_then_is_asked_again_and_what_fails_for_good_is_kept_apart(server):
+    bad = {
+        "number 1?": ("status", 500), "number 2?": ("raw", b"oops"), "number 3?": ("cut",), "number 4?": ("json", {"choices": []}),
+        "number 5?": ("status", 400, {}, "too long"),
+    }  # fmt: skip
+    server.plan = lambda question, before: bad.get(question) if before < 2 or question in ("number 4?", "number 5?") else None
+    answers, failures = crew(server, [request(i) for i in range(8)])
+    assert sorted(a.key for a in answers) == [f"key{i}-0" for i in (0, 1, 2, 3, 6, 7)]
+    assert sorted((f.place, f.cause, f.tries) for f in failures) == [(4, "empty", 3), (5, "request", 1)]
+    assert "too long" in next(f.detail for f in failures if f.place == 5)
+    assert server.asked["number 1?"] == 3 and server.asked["number 0?"] == 1
+
+
+def test_a_refused_key_stops_everything_at_once(server):
+    server.plan = lambda question, before: ("status", 401)
+    with pytest.raises(TeacherError, match="key is missing or not accepted"):
+        crew(server, [request(i) for i in range(500)])
+    assert sum(server.asked.values()) <= 8
+
+
+def test_a_server_that_fails_for_everyone_stops_the_job_instead_of_failing_every_question(server):
+    server.plan = lambda question, before: ("status", 500, {}, "out of memory")
+    with pytest.raises(TeacherError, match=r"10 questions in a row got no answer.*out of memory"):
+        crew(server, [request(i) for i in range(300)], Pace(concurrency=1, tries=1, pause=0.0))
+    assert sum(server.asked.values()) <= 12
+
+
+def test_a_wait_beyond_the_longest_stops_the_job(server):
+    server.plan = lambda question, before: ("status", 429, {"Retry-After": "7200"})
+    with pytest.raises(TeacherError, match="left alone for 7200 s"):
+        crew(server, [request(i) for i in range(5)])
+
+
+def test_two_hundred_questions_go_out_at_once_up_to_the_limit(server):
+    server.plan = lambda question, before: ("slow", 0.3)
+    begun = time.monotonic()
+    answers, failures = crew(server, [request(i) for i in range(200)], Pace(concurrency=200, timeout=30.0))
+    assert len(answers) == 200 and not failures and time.monotonic() - begun < 15
+    assert all(count == 1 for count in server.asked.values()) and 20 < server.most <= 200
+    server.most = 0
+    crew(server, [request(i) for i in range(200, 230)], Pace(concurrency=3, timeout=30.0))
+    assert server.most <= 3
+
+
+def test_two_hundred_at_once_against_a_limit_of_rate_are_all_answered(server):
+    seen = []
+
+    def plan(question, before):
+        now = time.monotonic()
+        seen[:] = [at for at in seen if now - at < 0.5]
+        if len(seen) >= 60:
+            return ("status", 429, {"Retry-After": "1"})
+        seen.append(now)
+        return None
+
+    server.plan = plan
+    answers, failures = crew(server, [request(i) for i in range(200)], Pace(concurrency=100, tries=2, timeout=30.0))
+    assert len(answers) == 200 and not failures
+    assert all(count == 1 for count in server.answered.values())
+
+
+def test_stopping_waits_for_what_is_on_its_way_and_loses_nothing(server):
+    server.plan = lambda question, before: ("slow", 0.3)
+
+    class Stop(BaseException):
+        pass
+
+    ticks = []
+
+    def tick(wait):
+        ticks.append(wait)
+        if len(ticks) == 2:
+            raise Stop
+
+    got = []
+    endpoint = Endpoint(Address(server.url, ""), 5, 10.0)
+    with pytest.raises(Stop):
+        ask_all(
+            lambda r: endpoint.ask(body_of(CONFIG, r), r.key), [request(i) for i in range(50)], Pace(concurrency=5),
+            lambda more, lost: got.extend(more), tick,
+        )  # fmt: skip
+    assert 5 <= len(got) <= 10 and len(got) == sum(server.answered.values())
+
+
+def test_an_answer_that_could_not_be_recorded_is_offered_again_at_the_end(server):
+    got, tried = [], []
+
+    def arrived(more, lost):
+        tried.append(len(more))
+        if more and len([n for n in tried if n]) == 1:
+            raise OSError("the disk is busy")
+        got.extend(more)
+
+    endpoint = Endpoint(Address(server.url, ""), 1, 10.0)
+    with pytest.raises(OSError):
+        ask_all(lambda r: endpoint.ask(body_of(CONFIG, r), r.key), [request(1)], Pace(concurrency=1), arrived, lambda wait: None)
+    assert [a.key for a in got] == ["key1-0"]
+
+
+def test_the_address_comes_from_the_environment_and_a_key_goes_with_its_own_address_only(monkeypatch):
+    for other in ("COTDISTILL_TEACHER_URL", "COTDISTILL_TEACHER_KEY", "OPENAI_BASE_URL", "OPENAI_API_KEY"):
+        monkeypatch.delenv(other, raising=False)
+    with pytest.raises(UsageError, match="No teacher's address") as error:
+        address()
+    assert "COTDISTILL_TEACHER_URL" in error.value.hint
+    monkeypatch.setenv("OPENAI_API_KEY", SECRET)
+    assert address() == Address("https://api.openai.com/v1", SECRET)
+    monkeypatch.setenv("COTDISTILL_TEACHER_URL", "http://localhost:8000/v1/")
+    assert address() == Address("http://localhost:8000/v1", "")
+    monkeypatch.setenv("COTDISTILL_TEACHER_KEY", "own")
+    assert address().key == "own"
+    for wrong in ("localhost:8000", "ftp://x/v1", "http://user:pw@x/v1", "http://:80/v1", "http://[x/v1"):
+        monkeypatch.setenv("COTDISTILL_TEACHER_URL", wrong)
+        with pytest.raises(UsageError, match="COTDISTILL_TEACHER_URL is no address") as error:
+            address()
+        assert wrong not in error.value.message
