@@ -1,6 +1,7 @@
 # make app      open the dashboard                      make test     everything that is tested
 # make setup    the environment in .venv                make check    ruff and mypy
 # make stop     dashboard, workers and supervisor       make docs     write the generated parts of docs/ again
+# make test-extras    what needs optional packages      make acceptance    the long proofs, MINUTES=60 each
 # make clean    caches and build leftovers, never the store
 #
 # PYTHON=python3.12    another interpreter              PIP_ARGS="..."   passed to pip install (an index, a cache)
@@ -9,16 +10,18 @@
 # Written for the make that macOS ships (3.81) too: one shell a line, no .ONESHELL.
 .SILENT:
 .DEFAULT_GOAL := help
-.PHONY: help setup dev app stop test check docs clean browser
+.PHONY: help setup dev app stop test test-extras acceptance check docs clean browser mirror-tensorboard mirror-mlflow mirror-wandb
 
 # The first of these that runs and is new enough. A name may exist and still not run (a shim without its version), so each is tried.
 PYTHON ?= $(firstword $(foreach name,python3.11 python3 python3.12 python3.13 python3.14,$(shell $(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(name))))
 PIP_ARGS ?=
 VENV := .venv/bin/python
+# Optional packages that fit beside the rest; those of the mirrors have environments of their own.
+EXTRAS := $(filter-out requirements-dev.txt requirements-tensorboard.txt requirements-mlflow.txt requirements-wandb.txt,$(wildcard requirements-*.txt))
 INSTALL = $(VENV) -m pip install --disable-pip-version-check --no-input --quiet -c constraints.txt $(PIP_ARGS)
 
 help:
-	sed -n '1,7s/^#  *//p' Makefile
+	sed -n '1,8s/^#  *//p' Makefile
 
 setup: .venv/.installed
 
@@ -79,10 +82,32 @@ browser:
 test: dev browser
 	$(VENV) -m pytest -n auto --maxprocesses 4 --dist loadfile
 
+# What needs an optional package: everything marked extras, in an environment of its own with what fits beside the rest, and one for each mirror.
+test-extras: .venv-extras/.installed .venv-tensorboard/.installed .venv-mlflow/.installed .venv-wandb/.installed
+	.venv-extras/bin/python -m pytest -m extras
+
+.venv-extras/.installed: requirements.txt requirements-dev.txt constraints.txt $(EXTRAS)
+	if ! .venv-extras/bin/python -m pip --version >/dev/null 2>&1; then rm -rf .venv-extras; $(PYTHON) -m venv .venv-extras; fi
+	.venv-extras/bin/python -m pip install --disable-pip-version-check --no-input --quiet -c constraints.txt $(PIP_ARGS) \
+	  -r requirements.txt -r requirements-dev.txt $(EXTRAS:%=-r %)
+	touch $@
+
+# The long proofs; MINUTES bounds each of them.
+acceptance: dev
+	$(VENV) benchmarks/acceptance.py $(if $(MINUTES),--minutes $(MINUTES))
+
 check: dev
 	$(VENV) -m ruff check .
 	$(VENV) -m ruff format --check .
 	$(VENV) -m mypy --strict cotdistill
+
+# An environment of its own for each mirror of metrics: their trees do not fit beside the rest, nor beside each other.
+mirror-tensorboard mirror-mlflow mirror-wandb: mirror-%: .venv-%/.installed
+
+.venv-%/.installed: requirements-%.txt
+	if ! .venv-$*/bin/python -m pip --version >/dev/null 2>&1; then rm -rf .venv-$*; $(PYTHON) -m venv .venv-$*; fi
+	.venv-$*/bin/python -m pip install --disable-pip-version-check --no-input --quiet $(PIP_ARGS) -r requirements-$*.txt
+	touch $@
 
 docs: setup
 	$(VENV) -m cotdistill.cli.reference

@@ -22,6 +22,7 @@ CotdistillError
     NetworkFileSystem   locks cannot be trusted there
     DiskFull            no room to write
     Superseded          a newer attempt of the same job has taken over
+  MirrorFailed          a mirror of metrics did not take what it was told; no run hangs on it
 """
 
 from __future__ import annotations
@@ -163,3 +164,7 @@ class DiskFull(StoreError):
 
 class Superseded(StoreError):
     kind = "superseded"
+
+
+class MirrorFailed(CotdistillError):
+    kind = "mirror_failed"

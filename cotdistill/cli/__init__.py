@@ -26,6 +26,7 @@ from cotdistill.cli import (
     findings,
     influence,
     keytokens,
+    mirrors,
     modes,
     preview,
     queue,
@@ -47,7 +48,8 @@ NOUNS: dict[str, Noun] = {
     for noun in (
         tasks.NOUN, students.NOUN, conditions.NOUN, preview.NOUN, study.NOUN, runs.NOUN, queue.NOUN, compare.NOUN,
         findings.FINDINGS, findings.VERDICTS, findings.REPORT, attribute.NOUN, influence.NOUN,
-        faithfulness.NOUN, faithfulness.STABILITY, modes.NOUN, keytokens.NOUN, teacher.NOUN, worker.NOUN, verify.NOUN, doctor.NOUN, app.NOUN,
+        faithfulness.NOUN, faithfulness.STABILITY, modes.NOUN, keytokens.NOUN, teacher.NOUN, mirrors.NOUN, worker.NOUN,
+        verify.NOUN, doctor.NOUN, app.NOUN,
     )
 }  # fmt: skip
 

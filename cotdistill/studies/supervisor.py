@@ -22,6 +22,7 @@ from cotdistill.errors import StoreError
 from cotdistill.studies.attempts import Running, claim, running, settle
 from cotdistill.studies.disk import disk_errors
 from cotdistill.studies.locks import Lock, holder, is_held, send
+from cotdistill.studies.mirroring import end_mirroring, ensure_mirroring
 from cotdistill.studies.store import Store
 
 TICK_SECONDS = 0.25
@@ -36,6 +37,8 @@ SILENT_SECONDS = 60.0
 # Workers in a row that die before they take a job, until a job is made to fail with their last words.
 MOST_STILLBORN = 3
 LOG_BYTES = 1 << 20
+# How often it is looked whether mirrors are told.
+MIRROR_SECONDS = 5.0
 # Exit codes of processes that somebody ended: they say nothing about the job.
 FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGHUP, -signal.SIGINT)
 
@@ -63,6 +66,8 @@ class Supervisor:
         self.stillborn = 0
         self.leaving = False
         self.last_tick = time.monotonic()
+        self.mirroring: subprocess.Popen[bytes] | None = None
+        self.mirrored = -MIRROR_SECONDS
 
     def run(self) -> bool:
         """Work until nothing is left; False if another supervisor does already."""
@@ -77,6 +82,7 @@ class Supervisor:
                 lock.touch()
                 if self.tick():
                     idle_since = time.monotonic()
+                    self.mirror()
             except StoreError as error:
                 if not self.queue.database.path.exists():
                     say("The store is gone.")
@@ -112,6 +118,13 @@ class Supervisor:
         for one in running(self.queue):
             self.watch(one, now)
         return self.staff()
+
+    def mirror(self) -> None:
+        """See to it that mirrors are told; whatever goes wrong with them is no matter of the runs."""
+        if time.monotonic() - self.mirrored < MIRROR_SECONDS or (self.mirroring is not None and self.mirroring.poll() is None):
+            return
+        self.mirrored = time.monotonic()
+        self.mirroring = ensure_mirroring(self.store)
 
     def reap(self) -> None:
         """Take note of workers that have ended."""
@@ -306,6 +319,7 @@ def stop_all(store: Store, patience: float = 8.0) -> list[int]:
             # Perhaps it was only on its way to the lock.
             started.kill()
             started.wait()
+    end_mirroring(store)
     pids += _end([*sorted((store.home / "workers").glob("*.lock")), store.home / "live.lock"], patience)
     for one in running(store.queue):
         settle(store.queue, one, "it was told to end", crashed=False, blamed=False)

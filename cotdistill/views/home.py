@@ -11,12 +11,13 @@ from typing import Literal
 import streamlit as st
 
 from cotdistill.students.models import STUDENTS
-from cotdistill.studies import claims, results
+from cotdistill.studies import claims, mirrors, results
 from cotdistill.studies.jobs import Study
 from cotdistill.studies.store import Store
 from cotdistill.studies.study import STUDIES, StudySpec, spec_from_mapping
 from cotdistill.views import accuracies, frame, markup, plans, queue, report
 from cotdistill.views.commands import command
+from cotdistill.views.mirrored import mirror_told
 from cotdistill.views.wording import ago, plain_markdown, plural, size
 
 BADGES: dict[str, Literal["green", "red", "gray"]] = {"holds": "green", "fails": "red"}
@@ -132,6 +133,8 @@ def _machine(store: Store) -> None:
         f"built-in students: {', '.join(STUDENTS.names())}",
     ]
     st.caption(plain_markdown(" · ".join(told)))
+    for mirror in mirrors.mirrors(store):
+        st.caption(plain_markdown(mirror_told(mirror, mirrors.state(store, mirror.name))))
     frame.terminal(command("study", "run", "starter", "--wait"), command("study", "list"), command("doctor"))
 
 
