@@ -103,7 +103,7 @@ def test_a_page_of_a_study_half_way_is_drawn(page, partial, monkeypatch):
     assert drawn(page, partial, monkeypatch).main
 
 
-@pytest.mark.parametrize("view", ["accuracy", "curves", "tokens", "examples", "modes", "studies", "runs", "nonsense"])
+@pytest.mark.parametrize("view", ["accuracy", "curves", "tokens", "size", "examples", "modes", "studies", "runs", "nonsense"])
 @pytest.mark.parametrize("which", ["finished", "partial"])
 def test_every_view_of_compare_is_drawn(view, which, request, monkeypatch):
     app = drawn(

@@ -10,7 +10,7 @@ from cotdistill.studies.jobs import Study
 from cotdistill.studies.remarks import pinned
 from cotdistill.studies.store import Store
 from cotdistill.studies.study import StudySpec, spec_from_mapping
-from cotdistill.views import accuracies, across, curving, dosing, examples, frame, grouped, modes, picking, queue, report, said
+from cotdistill.views import accuracies, across, curving, dosing, examples, frame, grouped, modes, picking, queue, report, said, size_figure
 from cotdistill.views.commands import command
 from cotdistill.views.wording import ago, plain_markdown, plural
 
@@ -18,6 +18,7 @@ VIEWS = {
     "accuracy": "Accuracy",
     "curves": "Curves",
     "tokens": "Tokens kept",
+    "size": "Training size",
     "examples": "Examples",
     "modes": "Modes",
     "studies": "Tasks and students",
@@ -61,6 +62,8 @@ def draw(store: Store) -> None:
         curving.draw(store, study, summaries)
     elif view == "tokens":
         dosing.draw(store, study, summaries)
+    elif view == "size":
+        size_figure.draw_size(store, study)
     elif view == "examples":
         examples.draw(store, study, summaries, baseline)
     elif view == "modes":
@@ -74,5 +77,7 @@ def draw(store: Store) -> None:
 def _about(study: Study, spec: StudySpec) -> str:
     """Task, student and sizes in one line; an artificial task is called so."""
     told = [f"task {spec.task}{report.world_told(spec)}", f"student {spec.student.name}", plural(spec.replicates, "replicate")]
-    told += [f"{spec.training.steps:,} steps", f"rationales by {spec.source}" if spec.source else "", f"study {study.id}, {ago(study.created)}"]
+    # Answers of other code say nothing of how their students were trained.
+    told += [f"answers of {spec.answers}" if spec.answers else f"{spec.training.steps:,} steps", "imported" if study.origin else ""]
+    told += [f"rationales by {spec.source}" if spec.source else "", f"study {study.id}, {ago(study.created)}"]
     return " · ".join(part for part in told if part)
