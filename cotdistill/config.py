@@ -122,6 +122,9 @@ def from_mapping(cls: type[C], values: Mapping[str, Any]) -> C:
     check(config)
     return config
 
+# A micro-batch to be settled by the plan; no run has it.
+LARGEST_THAT_FITS = -1
+
 
 @dataclass(frozen=True)
 class TrainingConfig:
@@ -129,7 +132,9 @@ class TrainingConfig:
 
     steps: int = param(600, "optimiser steps; 0 scores the student as it is", low=0, high=10_000_000)
     batch_size: int = param(32, "examples a step, whatever the micro-batch", low=1, high=65_536)
-    micro_batch: int = param(0, "examples in one forward pass; 0 means the whole batch", low=0, high=65_536)
+    micro_batch: int = param(
+        0, "sequences in one forward pass; 0: the whole batch; -1: the largest that fits into memory, settled when planned", low=-1, high=65_536
+    )
     lr: float = param(4e-3, "peak learning rate of AdamW", low=0.0, high=10.0)
     warmup: float = param(0.05, "share of the steps with rising learning rate", low=0.0, high=1.0)
     schedule: str = param("cosine", "learning rate after the warm-up", choices=("cosine", "linear", "constant"))

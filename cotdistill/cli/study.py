@@ -14,13 +14,14 @@ from cotdistill.cli.report import REPORT_KEYS, claims_text, report, report_text
 from cotdistill.cli.waiting import wait
 from cotdistill.config import plain
 from cotdistill.rationales.conditions import parse
+from cotdistill.studies.fitting import Fit
 from cotdistill.studies.jobs import Study
 from cotdistill.studies.planning import Plan, PlannedRun, launch
 from cotdistill.studies.planning import plan as make_plan
 from cotdistill.studies.remarks import Remark, remark, remarks, set_remark
 from cotdistill.studies.store import Store
 from cotdistill.studies.supervisor import ensure_supervisor
-from cotdistill.views.wording import about, ago, count, plural
+from cotdistill.views.wording import about, ago, count, plural, size
 
 
 def plan(arguments: argparse.Namespace) -> Result:
@@ -135,7 +136,9 @@ def _plan_document(planned: Plan) -> dict[str, Any]:
         "bases": [_planned(base) for base in planned.bases],
         "inputs": [{"kind": one.job.kind, "what": one.job.label, **_planned(one)} for one in planned.inputs],
         "seconds": {"low": planned.seconds[0], "high": planned.seconds[1]},
-        "memory_mb": planned.memory_mb,
+        "memory_mb": planned.fit.needs / 1e6,
+        "memory": _memory(planned.fit),
+        "micro_batch": planned.spec.training.micro_batch,
         "train_rows": planned.train_rows,
         "fractions": [{"fraction": fraction, "rows": rows} for fraction, rows in planned.rows_at.items()],
         "excluded_rows": planned.excluded_rows,
@@ -144,6 +147,14 @@ def _plan_document(planned: Plan) -> dict[str, Any]:
         "checks": list(planned.checks),
         "spec": plain(planned.spec),
     }
+
+
+def _memory(fit: Fit) -> dict[str, Any]:
+    told = fit.memory
+    return {
+        "device": fit.device, "weights": told.weights, "gradients": told.gradients, "optimiser": told.optimiser, "activations": told.activations,
+        "logits": told.logits, "peak": told.peak, "when": told.when, "needs": fit.needs, "free": fit.free, "at_once": fit.at_once, "fits": fit.fits,
+    }  # fmt: skip
 
 
 def _planned(run: PlannedRun) -> dict[str, Any]:
@@ -172,7 +183,8 @@ def _plan_text(document: dict[str, Any]) -> str:
         f"{plural(counts['new'], 'run')} to train of {counts['runs']}"
         + (f", {plural(len(document['bases']), 'shared base')}" if document["bases"] else "")
         + (f", {plural(sum(i['kind'] == 'select' for i in document['inputs']), 'selection')}" if document["inputs"] else "")
-        + f"; {about(document['seconds']['low'], document['seconds']['high'])}; about {document['memory_mb']:.0f} MB a run.",
+        + f"; {about(document['seconds']['low'], document['seconds']['high'])}.",
+        _memory_text(document["memory"]),
         f"Trains on {count(document['train_rows'])} rows"
         + (f" ({count(document['excluded_rows'])} left out for want of a rationale)" if document["excluded_rows"] else "")
         + "".join(f", {100 * at['fraction']:g} % of them: {count(at['rows'])}" for at in document["fractions"])
@@ -182,6 +194,13 @@ def _plan_text(document: dict[str, Any]) -> str:
         *(f"! {printable(check)}" for check in document["checks"]),
     ]
     return "\n".join(lines)
+
+
+def _memory_text(memory: Mapping[str, Any]) -> str:
+    parts = ", ".join(f"{name} {size(memory[name])}" for name in ("weights", "gradients", "optimiser", "activations", "logits") if memory[name])
+    where = "of a GPU" if memory["device"] == "cuda" else "of this machine"
+    free = f"; {size(memory['free'])} {where} are free" if memory["free"] is not None else ""
+    return f"Memory of a run: about {size(memory['needs'])}, most in its {memory['when']} ({parts}){free}."
 
 
 def _effect(effect: Mapping[str, Any]) -> str:
@@ -267,7 +286,21 @@ NOUN = Noun(
                 "seconds": "wall time of what is new",
                 "seconds.low": "if all goes fast",
                 "seconds.high": "if not",
-                "memory_mb": "memory of one run",
+                "memory_mb": "memory of the largest run, megabytes: of its whole process on a CPU, of the GPU on one",
+                "memory": "of the largest run, bytes; the parts do not all stand at the same time",
+                "memory.device": "cpu or cuda",
+                "memory.weights": "weights",
+                "memory.gradients": "gradients",
+                "memory.optimiser": "AdamW's moments",
+                "memory.activations": "what a forward pass keeps for the backward pass",
+                "memory.logits": "logits of the predicted tokens, once",
+                "memory.peak": "the most at any moment, above what importing takes",
+                "memory.when": "that moment",
+                "memory.needs": "peak with what importing (or CUDA) takes",
+                "memory.free": "free on this machine (or its smallest GPU) now, or null",
+                "memory.at_once": "runs that share it",
+                "memory.fits": "whether they fit, as far as is known",
+                "micro_batch": "sequences in one forward pass, 0 for the whole batch; what -1 was settled to",
                 "train_rows": "training rows, the same in every condition",
                 "fractions": "the shares of them that conditions with fraction= see",
                 "fractions[].fraction": "the share",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,6 +136,16 @@ def of_folder(folder: Path) -> Shape:
     except (OSError, ValueError) as error:
         raise StudentError(f"{folder / 'config.json'} cannot be read: {error}", "Name the folder that save_pretrained wrote.") from error
     return of_config(config.get("text_config") or config)
+
+
+def cached(name: str, revision: str = "") -> Path | None:
+    """The folder of a hub student in this machine's cache of the hub; None if it is not there. Nothing is fetched."""
+    home = Path(os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "huggingface")
+    folder = Path(os.environ.get("HF_HUB_CACHE") or home / "hub") / f"models--{name.replace('/', '--')}"
+    ref = folder / "refs" / (revision or "main")
+    commit = ref.read_text(encoding="ascii").strip() if ref.is_file() else revision
+    found = folder / "snapshots" / commit
+    return found if commit and (found / "config.json").is_file() else None
 
 
 @dataclass(frozen=True)

@@ -6,35 +6,25 @@ import dataclasses
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from cotdistill.config import RunConfig, Seeds, TrainingConfig, plain
 from cotdistill.errors import NoRationale, StudentError, UnknownName, UsageError
-from cotdistill.keytokens.selectors import parse_selector
-from cotdistill.rationales.conditions import Condition, parse
-from cotdistill.rationales.passage import Corpus, units
-from cotdistill.rationales.selection import Selection
-from cotdistill.students.models import STUDENTS, checked_name, is_built_in
-from cotdistill.students.preparation import MOST_WITHOUT_PARTNER, training_rows
-from cotdistill.students.sources import tokenizer_of
-from cotdistill.students.tokens import Encoder
-from cotdistill.studies.inputs import reader_of, readers, select_job
+from cotdistill.rationales.conditions import Condition
+from cotdistill.students.models import checked_name, is_built_in
+from cotdistill.studies import fitting
+from cotdistill.studies.costing import FLOPS_PER_SECOND, SECONDS_AROUND, Costs, measured
+from cotdistill.studies.fitting import Fit
+from cotdistill.studies.inputs import reader_of, select_job
 from cotdistill.studies.jobs import JobSpec, StudyDraft, Submission
 from cotdistill.studies.noise import detectable_effect
 from cotdistill.studies.store import Store
 from cotdistill.studies.study import StudySpec
 from cotdistill.tasks.catalog import open_task
-from cotdistill.tasks.example import Example
 from cotdistill.tasks.task import Task
 
-# Measured on one thread of a 2-core machine: operations a second of a small student, and the seconds around its steps.
-FLOPS_PER_SECOND = 2.5e10
-SECONDS_AROUND = 3.0
 # Of the shared base: peak learning rate, and tokens of a document for the estimate of its time.
 BASE_LR = 4e-3
 DOCUMENT_TOKENS = 24.0
-# Rows looked at for lengths; a plan must answer in seconds whatever the task's size.
-SAMPLE = 300
 
 
 @dataclass(frozen=True)
@@ -52,7 +42,7 @@ class Plan:
     """A study as it would be launched. inputs: selections of key tokens, and the students they are read from where these are no runs of the
     study. seconds: (low, high) wall time of what is new, on `workers` processes.
 
-    memory_mb: a rough peak of one run. effect: smallest true difference in points that would be found in four of five such studies, and the chance
+    fit: the memory of the largest run, and what this machine has. effect: smallest true difference in points that would be found in four of five such studies, and the chance
     of showing "no worse" at none (keys of `statistics.power.foretold`). rows_at: training rows of the conditions that see a share of them only.
     """
 
@@ -62,7 +52,7 @@ class Plan:
     bases: tuple[PlannedRun, ...]
     inputs: tuple[PlannedRun, ...]
     seconds: tuple[float, float]
-    memory_mb: float
+    fit: Fit
     checks: tuple[str, ...]
     effect: Mapping[str, float | str | None]
     train_rows: int
@@ -88,29 +78,37 @@ def plan(store: Store, spec: StudySpec) -> Plan:
     bases: dict[str, PlannedRun] = {}
     inputs: dict[str, PlannedRun] = {}
     checks: list[str] = []
-    shape: _Shape | None = None
+    costs: Costs | None = None
+    fit: Fit
     for replicate in range(spec.replicates):
         seeds = spec.seeds(replicate)
         task = open_task(store.tasks_root, spec.task, world=seeds.world, settings=spec.task_settings or None)
         run = _run_config(spec, task, replicate)
-        shape = shape or _shape(task, run, spec, checks)
-        base = _base_job(spec, run, task, shape)
+        if costs is None:
+            costs = measured(task, run, spec, checks)
+            asked = spec.training
+            # Before anything is hashed: the micro-batch is part of a run's identity.
+            spec = dataclasses.replace(spec, training=fitting.settled(costs, asked, store.queue.workers()))
+            run = dataclasses.replace(run, training=spec.training)
+            fit = fitting.fit(costs, spec.training, store.queue.workers())
+            checks += fitting.checks(costs, asked, spec.training, fit)
+        base = _base_job(spec, run, task, costs)
         if base is not None:
             bases.setdefault(base.identity, PlannedRun(Condition("undistilled"), replicate, base, known.get(base.identity, "new")))
-        own = _Replicate(replicate, run, base, shape, spec.training, known)
-        for condition in shape.conditions:
+        own = _Replicate(replicate, run, base, costs, spec.training, known)
+        for condition in costs.conditions:
             made: dict[str, str] = {}
             for selector in condition.selectors:
                 reader = reader_of(selector, condition.source, condition.fraction)
                 read = own.trained(reader, {}) if reader else None
                 if read is not None:
                     inputs.setdefault(read.job.identity, read)
-                seconds = shape.selecting(selector) * condition.fraction
+                seconds = costs.selecting(selector) * condition.fraction
                 job = select_job(store, selector, run, condition.source, read.job.identity if read else "", seconds, condition.fraction)
                 inputs.setdefault(job.identity, PlannedRun(reader or Condition("undistilled"), replicate, job, known.get(job.identity, "new")))
                 made[selector] = job.identity
             runs.append(own.trained(condition, made))
-    assert shape is not None  # replicates is at least 1
+    assert costs is not None  # replicates is at least 1
     for one in runs:
         inputs.pop(one.job.identity, None)
     waiting = sum(r.job.seconds for r in (*runs, *bases.values(), *inputs.values()) if r.state != "finished")
@@ -122,13 +120,13 @@ def plan(store: Store, spec: StudySpec) -> Plan:
         bases=tuple(bases.values()),
         inputs=tuple(inputs.values()),
         seconds=(0.7 * wall, 1.6 * wall),
-        memory_mb=shape.memory_mb,
+        fit=fit,
         checks=tuple(dict.fromkeys(checks)),
-        effect=detectable_effect(store, spec, shape.test_items, shape.test_clusters),
-        train_rows=shape.train_rows,
-        rows_at=shape.rows_at,
-        excluded_rows=shape.excluded_rows,
-        test_items=shape.test_items,
+        effect=detectable_effect(store, spec, costs.test_items, costs.test_clusters),
+        train_rows=costs.train_rows,
+        rows_at=costs.rows_at,
+        excluded_rows=costs.excluded_rows,
+        test_items=costs.test_items,
     )
 
 
@@ -154,7 +152,7 @@ class _Replicate:
     number: int
     run: RunConfig
     base: JobSpec | None
-    shape: _Shape
+    costs: Costs
     training: TrainingConfig
     known: Mapping[str, str]
 
@@ -163,7 +161,7 @@ class _Replicate:
         needs = (self.base.identity,) if self.base else ()
         config = dataclasses.replace(self.run, condition=str(condition), base=needs[0] if needs else "", selections=made)
         label = f"{self.run.task} · {condition.label} · replicate {self.number}"
-        seconds = self.shape.seconds(condition, self.training)
+        seconds = self.costs.seconds(condition, self.training)
         job = JobSpec("train", config.job_config(), (*needs, *dict.fromkeys(made.values())), label, seconds)
         return PlannedRun(condition, self.number, job, self.known.get(job.identity, "new"))
 
@@ -197,170 +195,7 @@ def _run_config(spec: StudySpec, task: Task, replicate: int) -> RunConfig:
     )
 
 
-@dataclass(frozen=True)
-class _Shape:
-    """Lengths and counts of one replicate, from a sample of its rows."""
-
-    conditions: tuple[Condition, ...]
-    mean_tokens: Mapping[str, float]
-    logits: Mapping[str, float]
-    block_parameters: float
-    width: int
-    layers: int
-    vocabulary: int
-    train_rows: int
-    rows_at: Mapping[float, int]
-    excluded_rows: int
-    test_items: int
-    test_clusters: int
-    longest: int
-
-    def flops(self, condition: Condition, training: TrainingConfig) -> float:
-        """Of all training steps: three forward passes each, as in `students.loading.forward_flops`."""
-        name = condition.tokens or str(condition)
-        length, logits = self.mean_tokens.get(name, 0.0), self.logits.get(name, 0.0)
-        each = 2 * self.block_parameters * length + 2 * self.layers * self.width * length**2 + 2 * self.width * self.vocabulary * logits
-        return 3 * each * training.batch_size * training.steps
-
-    def selecting(self, selector: str) -> float:
-        """Of a selection over all training rows: so many forward passes a row as the selector says."""
-        name = next(iter(self.mean_tokens), "")
-        length = max(self.mean_tokens.values(), default=0.0)
-        each = 2 * self.block_parameters * length + 2 * self.width * self.vocabulary * self.logits.get(name, 1.0)
-        return SECONDS_AROUND + self.train_rows * parse_selector(selector)[0].passes * each / FLOPS_PER_SECOND
-
-    def seconds(self, condition: Condition, training: TrainingConfig) -> float:
-        if not condition.spec.sequences:
-            return SECONDS_AROUND
-        # Scoring on test and dev costs about an epoch of forward passes; writing rationales a few times that.
-        scoring = 4.0 if condition.spec.primary == "own" else 1.0
-        share = self.test_items * scoring / max(1, training.steps * training.batch_size)
-        return SECONDS_AROUND + self.flops(condition, training) / FLOPS_PER_SECOND * (1 + share)
-
-    @property
-    def memory_mb(self) -> float:
-        return 450 + 16e-6 * (self.block_parameters + 2 * self.vocabulary * self.width) + 4e-6 * 32 * self.longest * (34 * self.width * self.layers)
-
-
-def _shape(task: Task, run: RunConfig, spec: StudySpec, checks: list[str]) -> _Shape:
-    conditions = tuple(spec.parsed())
-    by_source = {name: task.examples("train", name or None) for name in run.sources or ("",)}
-    rows = training_rows(by_source, run, 1.0)
-    total = len(next(iter(by_source.values())))
-    if len(rows) < total:
-        lacks = ", ".join(f"{name} lacks {sum(not e.rationale for e in own)}" for name, own in by_source.items())
-        each = f" by every source ({lacks})" if len(by_source) > 1 else ""
-        checks.append(
-            f"{total - len(rows)} of {total} training rows have no rationale{each} and leave every condition "
-            f"(missing_rationale={spec.missing_rationale})."
-        )
-    checks += [told for name in run.sources if (told := _other_answers(task, name, by_source[name]))]
-    test = task.examples("test", run.source or None)
-    encoder = Encoder(tokenizer_of(task, run), task.template) if is_built_in(spec.student.name) or Path(spec.student.name).is_dir() else None
-    if encoder is None:
-        checks.append(f"{spec.student.name} is not on this machine yet: lengths are checked when it has been loaded.")
-    mean_tokens: dict[str, float] = {}
-    logits: dict[str, float] = {}
-    longest = 0
-    limit = spec.student.max_length or (STUDENTS.get(spec.student.name).positions if is_built_in(spec.student.name) else 10**6)
-    # Selections are not made yet: every token counts the same, which gives the right lengths.
-    later = {name: Selection(name) for condition in conditions for name in condition.selectors}
-    corpora: dict[str, Corpus] = {}
-    for condition in dict.fromkeys([*conditions, *(parse(c.tokens) for c in conditions if c.tokens), *readers(conditions)]):
-        name = condition.source or run.source
-        sample = [by_source[name if run.sources else ""][i] for i in rows[:: max(1, len(rows) // SAMPLE)]]
-        if encoder is not None:
-            corpus = corpora.setdefault(name, encoder.corpus(sample, later))
-            lengths, count, over = _lengths(encoder, corpus, condition, run, limit)
-            _check_k(corpus, condition, checks)
-            mean_tokens[str(condition)], logits[str(condition)] = lengths, count
-            longest = max(longest, over[1])
-            if over[0]:
-                checks.append(
-                    f"{condition.label}: {over[0]} of {len(sample)} sampled sequences are longer than {limit} tokens (longest {over[1]}); "
-                    + (
-                        "the run would stop: set student.truncate to question or rationale."
-                        if spec.student.truncate == "refuse"
-                        else f"the {spec.student.truncate} is cut."
-                    )
-                )
-        seen = training_rows(by_source, run, condition.fraction)
-        _check_partners([by_source[name if run.sources else ""][i] for i in seen], condition, run, encoder, checks)
-    if spec.budget == "tokens":
-        longest_name = max((str(c) for c in conditions), key=lambda c: mean_tokens.get(c, 0.0))
-        conditions = tuple(
-            c if str(c) == longest_name or c.tokens or not c.spec.sequences else dataclasses.replace(c, tokens=longest_name) for c in conditions
-        )
-    at = {one: len(training_rows(by_source, run, one)) for one in sorted({c.fraction for c in conditions if c.fraction != 1}, reverse=True)}
-    if few := [one for one, number in at.items() if number < spec.training.batch_size]:
-        checks.append(f"{', '.join(f'{100 * one:g} %' for one in few)} of the rows are fewer than one batch of {spec.training.batch_size}.")
-    if spec.replicates < 3:
-        checks.append("Fewer than three replicates: intervals over seeds are wide or cannot be given.")
-    entry = STUDENTS.get(spec.student.name) if is_built_in(spec.student.name) else None
-    return _Shape(
-        conditions=conditions,
-        mean_tokens=mean_tokens,
-        logits=logits,
-        block_parameters=float(entry.block_parameters()) if entry else 1e8,
-        width=entry.width if entry else 768,
-        layers=entry.layers if entry else 12,
-        vocabulary=encoder.vocabulary_size if encoder else 50_000,
-        train_rows=len(rows),
-        rows_at=at,
-        excluded_rows=total - len(rows),
-        test_items=len(test),
-        test_clusters=len({e.cluster or e.id for e in test}),
-        longest=longest,
-    )
-
-
-def _other_answers(task: Task, source: str, examples: list[Example]) -> str:
-    """A teacher that was not shown the label argues for its own answer, which may be another one: kept, and said."""
-    labels = task.teacher_labels(source)
-    other = sum(e.id in labels and labels[e.id] != e.answer for e in examples if e.rationale)
-    return f"{other} of {len(examples)} training rationales by {source} were written for another answer than the label." if other else ""
-
-
-def _lengths(encoder: Encoder, corpus: Corpus, condition: Condition, run: RunConfig, limit: int) -> tuple[float, float, tuple[int, int]]:
-    """Mean tokens and mean predicted tokens of an example; (number over the limit, longest)."""
-    if not condition.spec.sequences or not corpus.examples:
-        return 0.0, 0.0, (0, 0)
-    found = [encoder.sequences(corpus, i, condition, run.seeds.transform) for i in range(len(corpus.examples))]
-    longest = max(len(s) for sequences in found for s in sequences)
-    over = sum(any(len(s) > limit for s in sequences) for sequences in found)
-    tokens = statistics.fmean(sum(len(s) for s in sequences) for sequences in found)
-    logits = statistics.fmean(sum(int((s.loss > 0).sum()) for s in sequences) for sequences in found)
-    return tokens, logits, (over, longest)
-
-
-def _check_k(corpus: Corpus, condition: Condition, checks: list[str]) -> None:
-    """Where k is as large as a rationale, keeping the key ones changes nothing: allowed in a sweep, and said."""
-    for step in condition.steps:
-        values = dict(step.parameters)
-        if "selector" not in values or values["k"] < 1:
-            continue
-        passages = [passage for passage in corpus.passages if passage]
-        short = sum(len(units(passage, str(values["unit"]))) <= values["k"] for passage in passages)
-        if 2 * short > len(passages):
-            checks.append(
-                f"{condition.label}: {short} of {len(passages)} sampled rationales have no more than {values['k']:g} {values['unit']}s, "
-                "so all of them are selected."
-            )
-
-
-def _check_partners(examples: list[Example], condition: Condition, run: RunConfig, encoder: Encoder | None, checks: list[str]) -> None:
-    for step in condition.steps:
-        if step.name != "swap" or encoder is None:
-            continue
-        corpus = encoder.corpus(examples)
-        rule = str(dict(step.parameters)["partner"])
-        alone = sum(corpus.partner(i, rule, run.seeds.transform) is None for i in range(len(examples)))
-        if alone:
-            told = "the run would stop" if alone > MOST_WITHOUT_PARTNER * len(examples) else "they train without a rationale"
-            checks.append(f"{condition.label}: {alone} of {len(examples)} rows have no partner to swap with; {told}.")
-
-
-def _base_job(spec: StudySpec, run: RunConfig, task: Task, shape: _Shape) -> JobSpec | None:
+def _base_job(spec: StudySpec, run: RunConfig, task: Task, costs: Costs) -> JobSpec | None:
     """The shared base of a generated task: one job per world and student, whatever the conditions."""
     if not spec.base_steps:
         return None
@@ -371,8 +206,8 @@ def _base_job(spec: StudySpec, run: RunConfig, task: Task, shape: _Shape) -> Job
         run, condition="label_only", source=task.default_source, sources=(), training=training,
         seeds=Seeds(world=run.seeds.world, base=run.seeds.base),
     )  # fmt: skip
-    each = 2 * (shape.block_parameters + shape.width * shape.vocabulary) * DOCUMENT_TOKENS
-    seconds = SECONDS_AROUND + 3 * each * training.batch_size * training.steps / FLOPS_PER_SECOND
+    each = 2 * (costs.shape.blocks + costs.shape.width * costs.shape.vocabulary) * DOCUMENT_TOKENS
+    seconds = SECONDS_AROUND + 3 * each * training.batch_size * training.steps / FLOPS_PER_SECOND["cpu"]
     return JobSpec(kind="base", config=config.job_config(), label=f"{task.name} · shared base · world {run.seeds.world}", seconds=seconds)
 
 

@@ -11,7 +11,7 @@ from cotdistill.studies.store import Store
 from cotdistill.studies.study import StudySpec
 from cotdistill.studies.supervisor import ensure_supervisor
 from cotdistill.views import frame, markup
-from cotdistill.views.wording import about, duration, plain_markdown, plural
+from cotdistill.views.wording import about, duration, plain_markdown, plural, size
 
 
 def plan_of(store: Store, spec: StudySpec) -> planning.Plan:
@@ -61,6 +61,16 @@ def no_worse_told(planned: planning.Plan) -> str:
     return f' Chance to show "no worse" by {margin:g} points where there is no difference: {100 * low:.0f} to {100 * high:.0f} %.'
 
 
+def memory_told(planned: planning.Plan) -> str:
+    """What the largest run takes, part by part, and what is free for it."""
+    fit, told = planned.fit, planned.fit.memory
+    parts = {"weights": told.weights, "gradients": told.gradients, "optimiser": told.optimiser, "activations": told.activations, "logits": told.logits}
+    listed_parts = ", ".join(f"{name} {size(value)}" for name, value in parts.items() if value)
+    where = "of a GPU" if fit.device == "cuda" else "of this machine"
+    free = f" {size(fit.free)} {where} are free." if fit.free is not None else ""
+    return f"The largest run: {listed_parts}; most at once while in its {told.when}. Parts do not all stand at the same time.{free}"
+
+
 def numbers(planned: planning.Plan) -> None:
     """The four numbers that decide whether to launch."""
     done = sum(run.state == "finished" for run in planned.runs)
@@ -76,7 +86,7 @@ def numbers(planned: planning.Plan) -> None:
         )
         help = f"True difference found in four of five such studies, {planned.effect['label']}.{no_worse_told(planned)}"
         st.metric("Detects", effect_told(planned), width="content", help=plain_markdown(help))
-        st.metric("Memory a run", f"{planned.memory_mb:,.0f} MB", width="content")
+        st.metric("Memory a run", size(planned.fit.needs), width="content", help=plain_markdown(memory_told(planned)))
 
 
 def draw(planned: planning.Plan) -> None:

@@ -1,0 +1,230 @@
+"""What a study costs: lengths and counts from a sample of its rows, and from them time and memory. No torch; a plan must answer in seconds."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from cotdistill.config import RunConfig, TrainingConfig
+from cotdistill.keytokens.selectors import parse_selector
+from cotdistill.rationales.conditions import Condition, parse
+from cotdistill.rationales.passage import Corpus, units
+from cotdistill.rationales.selection import Selection
+from cotdistill.students import memory
+from cotdistill.students.memory import Load, Memory, Shape
+from cotdistill.students.models import STUDENTS, is_built_in
+from cotdistill.students.preparation import MOST_WITHOUT_PARTNER, training_rows
+from cotdistill.students.sources import tokenizer_of
+from cotdistill.students.tokens import Encoder
+from cotdistill.studies.inputs import readers
+from cotdistill.studies.study import StudySpec
+from cotdistill.tasks.example import Example
+from cotdistill.tasks.task import Task
+
+# Operations a second: measured on one thread of a 2-core machine with a small student; on a GPU a guess, until this store has runs of its own.
+FLOPS_PER_SECOND = {"cpu": 2.5e10, "cuda": 2.5e13}
+# Seconds around the steps of a run.
+SECONDS_AROUND = 3.0
+# Rows looked at for lengths.
+SAMPLE = 300
+# What a student counts as whose sizes are not on this machine: GPT-2 small.
+UNKNOWN = memory.of_config({"model_type": "gpt2", "vocab_size": 50_257, "n_embd": 768, "n_layer": 12, "n_head": 12, "n_positions": 1024})
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Tokens of an example under one condition, over all its sequences: mean and mean number that is predicted. Of one sequence: the most tokens, and
+    the most that are predicted. sequences: how many an example has."""
+
+    tokens: float = 0.0
+    predicted: float = 0.0
+    longest: int = 0
+    most_predicted: int = 0
+    sequences: int = 0
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Lengths and counts of one replicate, and what follows from them. known: whether the sizes of the student are; rationale: tokens of the longest;
+    choices: tokens of all choices of a question."""
+
+    conditions: tuple[Condition, ...]
+    lengths: Mapping[str, Lengths]
+    shape: Shape
+    known: bool
+    train_rows: int
+    rows_at: Mapping[float, int]
+    excluded_rows: int
+    test_items: int
+    test_clusters: int
+    rationale: int
+    choices: int
+
+    def example(self, tokens: float, predicted: float) -> float:
+        """Operations of a forward pass over one example, as in `students.loading.forward_flops`."""
+        shape = self.shape
+        return 2 * shape.blocks * tokens + 2 * shape.layers * shape.width * tokens**2 + 2 * shape.width * shape.vocabulary * predicted
+
+    def selecting(self, selector: str) -> float:
+        """Seconds of a selection over all training rows: so many forward passes a row as the selector says."""
+        first = next(iter(self.lengths.values()), Lengths(predicted=1.0))
+        length = max((one.tokens for one in self.lengths.values()), default=0.0)
+        each = 2 * self.shape.blocks * length + 2 * self.shape.width * self.shape.vocabulary * first.predicted
+        return SECONDS_AROUND + self.train_rows * parse_selector(selector)[0].passes * each / FLOPS_PER_SECOND["cpu"]
+
+    def seconds(self, condition: Condition, training: TrainingConfig) -> float:
+        """Seconds of a run: three forward passes for each that is trained on, and scoring."""
+        if not condition.spec.sequences:
+            return SECONDS_AROUND
+        found = self.lengths.get(condition.tokens or str(condition), Lengths())
+        work = 3 * self.example(found.tokens, found.predicted) * training.batch_size * training.steps
+        # Scoring on test and dev costs about an epoch of forward passes; writing rationales a few times that.
+        scoring = 4.0 if condition.spec.primary == "own" else 1.0
+        share = self.test_items * scoring / max(1, training.steps * training.batch_size)
+        return SECONDS_AROUND + work / FLOPS_PER_SECOND[training.device] * (1 + share)
+
+    def load(self, condition: Condition, training: TrainingConfig) -> Load:
+        """What a run of a condition asks of its student at the worst moment: every row of a pass as long as the longest."""
+        found = self.lengths.get(str(condition), Lengths())
+        longest = max((one.longest for one in self.lengths.values()), default=0)
+        whole = training.batch_size * max(1, found.sequences)
+        rows = min(training.micro_batch or whole, whole)
+        return Load(
+            rows=rows, length=found.longest, predicted=rows * found.most_predicted, passes=-(-whole // rows), precision=training.precision,
+            device=training.device, trains=bool(found.sequences) and training.steps > 0, scored=found.longest or longest, choices=self.choices,
+            written=self.rationale if condition.spec.primary == "own" else 0,
+        )  # fmt: skip
+
+    def memory(self, training: TrainingConfig) -> Memory:
+        """Of the run that takes most."""
+        return max((memory.estimate(self.shape, self.load(c, training)) for c in self.conditions), key=lambda told: told.peak)
+
+
+def measured(task: Task, run: RunConfig, spec: StudySpec, checks: list[str]) -> Costs:
+    """What a study costs in one replicate; what deserves a look is added to `checks`. Raises what `training_rows` raises."""
+    conditions = tuple(spec.parsed())
+    by_source = {name: task.examples("train", name or None) for name in run.sources or ("",)}
+    rows = training_rows(by_source, run, 1.0)
+    total = len(next(iter(by_source.values())))
+    if len(rows) < total:
+        lacks = ", ".join(f"{name} lacks {sum(not e.rationale for e in own)}" for name, own in by_source.items())
+        each = f" by every source ({lacks})" if len(by_source) > 1 else ""
+        checks.append(
+            f"{total - len(rows)} of {total} training rows have no rationale{each} and leave every condition "
+            f"(missing_rationale={spec.missing_rationale})."
+        )
+    checks += [told for name in run.sources if (told := _other_answers(task, name, by_source[name]))]
+    test = task.examples("test", run.source or None)
+    encoder = Encoder(tokenizer_of(task, run), task.template) if is_built_in(spec.student.name) or Path(spec.student.name).is_dir() else None
+    if encoder is None:
+        checks.append(f"{spec.student.name} is not on this machine yet: lengths are checked when it has been loaded.")
+    shape = _shape(spec, encoder)
+    found: dict[str, Lengths] = {}
+    rationale = choices = 0
+    limit = spec.student.max_length or (STUDENTS.get(spec.student.name).positions if is_built_in(spec.student.name) else 10**6)
+    # Selections are not made yet: every token counts the same, which gives the right lengths.
+    later = {name: Selection(name) for condition in conditions for name in condition.selectors}
+    corpora: dict[str, Corpus] = {}
+    for condition in dict.fromkeys([*conditions, *(parse(c.tokens) for c in conditions if c.tokens), *readers(conditions)]):
+        name = condition.source or run.source
+        sample = [by_source[name if run.sources else ""][i] for i in rows[:: max(1, len(rows) // SAMPLE)]]
+        if encoder is not None:
+            corpus = corpora.setdefault(name, encoder.corpus(sample, later))
+            lengths, over = _lengths(encoder, corpus, condition, run, limit)
+            _check_k(corpus, condition, checks)
+            found[str(condition)] = dataclasses.replace(lengths, longest=min(lengths.longest, limit))
+            rationale = max(rationale, *map(len, corpus.passages), 0)
+            choices = max(choices, *(sum(map(len, encoder.targets(example))) for example in sample))
+            if over:
+                checks.append(
+                    f"{condition.label}: {over} of {len(sample)} sampled sequences are longer than {limit} tokens (longest {lengths.longest}); "
+                    + (
+                        "the run would stop: set student.truncate to question or rationale."
+                        if spec.student.truncate == "refuse"
+                        else f"the {spec.student.truncate} is cut."
+                    )
+                )
+        seen = training_rows(by_source, run, condition.fraction)
+        _check_partners([by_source[name if run.sources else ""][i] for i in seen], condition, run, encoder, checks)
+    if spec.budget == "tokens":
+        longest_name = max((str(c) for c in conditions), key=lambda c: found.get(c, Lengths()).tokens)
+        conditions = tuple(
+            c if str(c) == longest_name or c.tokens or not c.spec.sequences else dataclasses.replace(c, tokens=longest_name) for c in conditions
+        )
+    at = {one: len(training_rows(by_source, run, one)) for one in sorted({c.fraction for c in conditions if c.fraction != 1}, reverse=True)}
+    if few := [one for one, number in at.items() if number < spec.training.batch_size]:
+        checks.append(f"{', '.join(f'{100 * one:g} %' for one in few)} of the rows are fewer than one batch of {spec.training.batch_size}.")
+    if spec.replicates < 3:
+        checks.append("Fewer than three replicates: intervals over seeds are wide or cannot be given.")
+    return Costs(
+        conditions=conditions,
+        lengths=found,
+        shape=shape or UNKNOWN,
+        known=shape is not None,
+        train_rows=len(rows),
+        rows_at=at,
+        excluded_rows=total - len(rows),
+        test_items=len(test),
+        test_clusters=len({e.cluster or e.id for e in test}),
+        rationale=rationale,
+        choices=choices,
+    )
+
+
+def _shape(spec: StudySpec, encoder: Encoder | None) -> Shape | None:
+    """The sizes of a study's student; None while they are not on this machine."""
+    name = spec.student.name
+    if is_built_in(name) and encoder is not None:
+        return memory.of_built_in(STUDENTS.get(name), encoder.vocabulary_size)
+    folder = Path(name) if Path(name).is_dir() else memory.cached(name, spec.student.revision)
+    return memory.of_folder(folder) if folder else None
+
+
+def _other_answers(task: Task, source: str, examples: list[Example]) -> str:
+    """A teacher that was not shown the label argues for its own answer, which may be another one: kept, and said."""
+    labels = task.teacher_labels(source)
+    other = sum(e.id in labels and labels[e.id] != e.answer for e in examples if e.rationale)
+    return f"{other} of {len(examples)} training rationales by {source} were written for another answer than the label." if other else ""
+
+
+def _lengths(encoder: Encoder, corpus: Corpus, condition: Condition, run: RunConfig, limit: int) -> tuple[Lengths, int]:
+    """The lengths of a condition, uncut, and how many examples are over the limit."""
+    if not condition.spec.sequences or not corpus.examples:
+        return Lengths(), 0
+    found = [encoder.sequences(corpus, i, condition, run.seeds.transform) for i in range(len(corpus.examples))]
+    every = [sequence for sequences in found for sequence in sequences]
+    predicted = [int((sequence.loss > 0).sum()) for sequence in every]
+    lengths = Lengths(
+        tokens=sum(map(len, every)) / len(found), predicted=sum(predicted) / len(found),
+        longest=max(map(len, every)), most_predicted=max(predicted), sequences=max(map(len, found)),
+    )  # fmt: skip
+    return lengths, sum(any(len(s) > limit for s in sequences) for sequences in found)
+
+
+def _check_k(corpus: Corpus, condition: Condition, checks: list[str]) -> None:
+    """Where k is as large as a rationale, keeping the key ones changes nothing: allowed in a sweep, and said."""
+    for step in condition.steps:
+        values = dict(step.parameters)
+        if "selector" not in values or values["k"] < 1:
+            continue
+        passages = [passage for passage in corpus.passages if passage]
+        short = sum(len(units(passage, str(values["unit"]))) <= values["k"] for passage in passages)
+        if 2 * short > len(passages):
+            checks.append(
+                f"{condition.label}: {short} of {len(passages)} sampled rationales have no more than {values['k']:g} {values['unit']}s, "
+                "so all of them are selected."
+            )
+
+
+def _check_partners(examples: list[Example], condition: Condition, run: RunConfig, encoder: Encoder | None, checks: list[str]) -> None:
+    for step in condition.steps:
+        if step.name != "swap" or encoder is None:
+            continue
+        corpus = encoder.corpus(examples)
+        rule = str(dict(step.parameters)["partner"])
+        alone = sum(corpus.partner(i, rule, run.seeds.transform) is None for i in range(len(examples)))
+        if alone:
+            told = "the run would stop" if alone > MOST_WITHOUT_PARTNER * len(examples) else "they train without a rationale"
+            checks.append(f"{condition.label}: {alone} of {len(examples)} rows have no partner to swap with; {told}.")
