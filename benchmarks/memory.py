@@ -28,6 +28,8 @@ from cotdistill.students.memory import Load, estimate, of_config  # noqa: E402
 GPT2_VOCABULARY = 50_257
 STEPS = 3
 LARGEST_MISS = 0.25
+# Of the questions that are scored.
+CHOICES, CHOICE_TOKENS = 5, 2
 
 
 @dataclass(frozen=True)
@@ -90,9 +92,6 @@ def load_of(variant: Variant) -> Load:
     )  # fmt: skip
 
 
-CHOICES, CHOICE_TOKENS = 5, 2
-
-
 def measure(variant: Variant) -> dict[str, float]:
     """Bytes: the estimate and the measured peak; to be called in a fresh process."""
     import numpy as np
@@ -124,10 +123,11 @@ def measure(variant: Variant) -> dict[str, float]:
     def evaluate() -> float:
         prompts = [draw.integers(3, vocabulary, variant.scored).tolist() for _ in range(64)]
         choices = [[[5] * CHOICE_TOKENS] * CHOICES] * 64
-        choice_scores(Reader(model), prompts, choices, 0)
+        reader = Reader(model)
+        choice_scores(reader, prompts, choices, 0)
         if variant.written:
             prompts = [draw.integers(3, vocabulary, variant.scored).tolist() for _ in range(256)]
-            greedy(model, prompts, [1, 2, 1, 2, 1], limit=variant.written, after=2, pad=0, eos=0)
+            greedy(reader, prompts, [1, 2, 1, 2, 1], limit=variant.written, after=2, pad=0, eos=0)
         return 0.0
 
     config = TrainingConfig(

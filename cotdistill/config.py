@@ -122,6 +122,7 @@ def from_mapping(cls: type[C], values: Mapping[str, Any]) -> C:
     check(config)
     return config
 
+
 # A micro-batch to be settled by the plan; no run has it.
 LARGEST_THAT_FITS = -1
 

@@ -162,7 +162,7 @@ def resident(name):
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(name)) * 1024
 before, large = resident("VmRSS"), []
 # Between the blocks stands something small that stays.
-small = [(np.ones(200_000), np.ones(1_000)) for _ in range(60)]
+small = [(np.ones(200_000), np.ones(12_000)) for _ in range(60)]
 between = [stays for _, stays in small]
 while small:
     small.pop()

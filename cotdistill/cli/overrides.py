@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cotdistill.cli.command import whole_number
-from cotdistill.config import StudentConfig, TrainingConfig
+from cotdistill.config import LARGEST_THAT_FITS, StudentConfig, TrainingConfig
 from cotdistill.errors import GrammarError, UnknownName, UsageError
 from cotdistill.rationales.conditions import crossed, read_fraction
 from cotdistill.studies.store import Store
@@ -26,6 +26,7 @@ OPTIONS = {
     "conditions": "conditions",
     "seeds": "replicates",
     "steps": "training.steps",
+    "micro_batch": "training.micro_batch",
     "budget": "budget",
     "baseline": "baseline",
     "missing_rationale": "missing_rationale",
@@ -47,6 +48,9 @@ def add_overrides(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sources", metavar="A,B", help="train every condition that reads rationales with each of these teachers' rationales")
     parser.add_argument("--seeds", type=whole_number(1), metavar="N", help="number of replicates")
     parser.add_argument("--steps", type=whole_number(0), metavar="N", help="optimiser steps of each run")
+    parser.add_argument(
+        "--micro-batch", type=_micro_batch, metavar="N|auto", help="sequences in one forward pass; auto: the largest that fits into memory"
+    )
     parser.add_argument("--budget", choices=BUDGETS, help="equal steps, or equal training tokens (those of the longest condition)")
     parser.add_argument("--source", metavar="S", help="whose rationales; default: the task's")
     parser.add_argument("--tokenizer", choices=("auto", "word", "bpe"), help="built-in students: which tokenizer")
@@ -63,6 +67,10 @@ def _fractions(text: str) -> tuple[float, ...]:
         return tuple(read_fraction(part.strip()) for part in text.split(",") if part.strip())
     except GrammarError as error:
         raise argparse.ArgumentTypeError(f"{error.message} Expected shares such as 0.1,0.25,0.5,1") from None
+
+
+def _micro_batch(text: str) -> int:
+    return LARGEST_THAT_FITS if text == "auto" else whole_number(0)(text)
 
 
 def spec_of(store: Store, arguments: argparse.Namespace) -> StudySpec:

@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 
 from cotdistill.config import LARGEST_THAT_FITS, TrainingConfig
-from cotdistill.students.memory import PROCESS_BYTES, Memory
+from cotdistill.students.memory import Memory
 from cotdistill.studies import machine
 from cotdistill.studies.costing import Costs
 
@@ -86,10 +86,8 @@ def checks(costs: Costs, asked: TrainingConfig, training: TrainingConfig, found:
     each, free = _gb(found.needs), _gb(found.free or 0.0)
     where = "a GPU" if found.device == "cuda" else "this machine"
     several = f", {_gb(found.needs * found.at_once)} for {found.at_once} at once" if found.at_once > 1 else ""
-    told.append(
-        f"A run takes about {each} ({found.memory.when}){several}; {free} are free on {where}. It would run out of memory: {_advice(costs, training, found)}."
-    )
-    return told
+    needs = f"A run takes about {each} ({found.memory.when}){several}; {free} are free on {where}."
+    return [*told, f"{needs} It would run out of memory: {_advice(costs, training, found)}."]
 
 
 def _advice(costs: Costs, training: TrainingConfig, found: Fit) -> str:

@@ -42,8 +42,9 @@ class Plan:
     """A study as it would be launched. inputs: selections of key tokens, and the students they are read from where these are no runs of the
     study. seconds: (low, high) wall time of what is new, on `workers` processes.
 
-    fit: the memory of the largest run, and what this machine has. effect: smallest true difference in points that would be found in four of five such studies, and the chance
-    of showing "no worse" at none (keys of `statistics.power.foretold`). rows_at: training rows of the conditions that see a share of them only.
+    fit: the memory of the largest run, and what this machine has. effect: smallest true difference in points that would be found in four of five such
+    studies, and the chance of showing "no worse" at none (keys of `statistics.power.foretold`). rows_at: training rows of the conditions that see a
+    share of them only.
     """
 
     spec: StudySpec

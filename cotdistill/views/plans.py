@@ -64,7 +64,13 @@ def no_worse_told(planned: planning.Plan) -> str:
 def memory_told(planned: planning.Plan) -> str:
     """What the largest run takes, part by part, and what is free for it."""
     fit, told = planned.fit, planned.fit.memory
-    parts = {"weights": told.weights, "gradients": told.gradients, "optimiser": told.optimiser, "activations": told.activations, "logits": told.logits}
+    parts = {
+        "weights": told.weights,
+        "gradients": told.gradients,
+        "optimiser": told.optimiser,
+        "activations": told.activations,
+        "logits": told.logits,
+    }
     listed_parts = ", ".join(f"{name} {size(value)}" for name, value in parts.items() if value)
     where = "of a GPU" if fit.device == "cuda" else "of this machine"
     free = f" {size(fit.free)} {where} are free." if fit.free is not None else ""

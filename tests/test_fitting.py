@@ -1,0 +1,154 @@
+"""Whether runs fit: what the machine says it has, the micro-batch that is settled, and the advice."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from cotdistill.config import TrainingConfig
+from cotdistill.errors import UsageError
+from cotdistill.students.memory import PROCESS_BYTES, cached, of_built_in
+from cotdistill.students.models import STUDENTS
+from cotdistill.studies import fitting, machine
+from cotdistill.studies.costing import Costs, Lengths
+from cotdistill.studies.machine import Gpu, Room
+from cotdistill.studies.planning import plan
+from cotdistill.studies.store import Store
+from cotdistill.studies.study import spec_from_mapping
+
+CONDITIONS = tuple(spec_from_mapping({"task": "field_guide", "conditions": "label_only,post_cot"}).parsed())
+COSTS = Costs(
+    conditions=CONDITIONS,
+    lengths={"label_only": Lengths(40, 2, 50, 2, 1), "post_cot": Lengths(80, 40, 100, 50, 1)},
+    shape=of_built_in(STUDENTS.get("small"), 1_000),
+    known=True, train_rows=1_000, rows_at={}, excluded_rows=0, test_items=100, test_clusters=100, rationale=50, choices=4,
+)  # fmt: skip
+
+
+def with_memory(monkeypatch: pytest.MonkeyPatch, total: float, free: float | None = None) -> None:
+    monkeypatch.setattr(machine, "memory", lambda: Room(total, total if free is None else free))
+
+
+def peak(training: TrainingConfig) -> float:
+    return COSTS.memory(training).process
+
+
+def test_the_worst_condition_counts_with_every_row_as_long_as_the_longest() -> None:
+    load = COSTS.load(CONDITIONS[1], TrainingConfig(batch_size=32, micro_batch=8))
+    assert (load.rows, load.length, load.predicted, load.passes, load.written) == (8, 100, 400, 4, 0)
+    assert COSTS.load(CONDITIONS[1], TrainingConfig(batch_size=12, micro_batch=8)).passes == 2
+    assert COSTS.memory(TrainingConfig()).activations > 0
+
+
+def test_an_automatic_micro_batch_is_the_largest_half_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = TrainingConfig(batch_size=256, micro_batch=-1)
+    # Room for exactly a quarter of the batch, and not for half of it.
+    quarter, half = (peak(dataclasses.replace(asked, micro_batch=n)) for n in (64, 128))
+    with_memory(monkeypatch, 0.5 * (quarter + half) / fitting.SHARE["cpu"])
+    assert fitting.settled(COSTS, asked, workers=1).micro_batch == 64
+    with_memory(monkeypatch, 1e15)
+    assert fitting.settled(COSTS, asked, workers=1) == dataclasses.replace(asked, micro_batch=0)
+    with_memory(monkeypatch, 1e6)
+    assert fitting.settled(COSTS, asked, workers=1).micro_batch == 1
+
+
+def test_workers_share_the_memory_and_what_is_free_today_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = TrainingConfig(batch_size=256, micro_batch=-1)
+    total = 1.01 * peak(dataclasses.replace(asked, micro_batch=128)) / fitting.SHARE["cpu"]
+    with_memory(monkeypatch, total, free=1e6)
+    assert fitting.settled(COSTS, asked, workers=1).micro_batch == 128
+    assert 0 < fitting.settled(COSTS, asked, workers=2).micro_batch < 128
+
+
+def test_a_chosen_micro_batch_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_memory(monkeypatch, 1e6)
+    for chosen in (0, 16):
+        assert fitting.settled(COSTS, TrainingConfig(micro_batch=chosen), workers=1).micro_batch == chosen
+
+
+def told(training: TrainingConfig, workers: int = 1) -> list[str]:
+    return fitting.checks(COSTS, training, training, fitting.fit(COSTS, training, workers))
+
+
+def test_what_does_not_fit_is_told_with_what_to_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    training = TrainingConfig(batch_size=256)
+    with_memory(monkeypatch, 1e12)
+    assert told(training) == []
+    with_memory(monkeypatch, 1e12, free=1.5 * peak(training))
+    assert "queue workers 1" in told(training, workers=2)[0] and "for 2 at once" in told(training, workers=2)[0]
+    with_memory(monkeypatch, 1e12, free=0.5 * (peak(training) + peak(dataclasses.replace(training, micro_batch=128))))
+    assert "set training.micro_batch to 128" in told(training)[0]
+    with_memory(monkeypatch, 1e12, free=PROCESS_BYTES)
+    assert "no micro-batch helps" in told(training)[0]
+
+
+def test_runs_for_a_gpu_are_held_against_the_smallest(monkeypatch: pytest.MonkeyPatch) -> None:
+    training = TrainingConfig(batch_size=256, device="cuda")
+    monkeypatch.setenv(machine.GPUS, "0:80000,1:2000")
+    found = fitting.fit(COSTS, training, workers=2)
+    assert (found.device, found.total, found.at_once, found.fits) == ("cuda", 2e9, 1, False)
+    assert "free on a GPU" in told(training)[0]
+    monkeypatch.setenv(machine.GPUS, "none")
+    assert "no GPU is seen" in told(training)[0]
+
+
+def test_gpus_are_told_by_the_environment_and_limited_to_the_visible_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setenv(machine.GPUS, "0:16000, 1")
+    assert [(gpu.index, gpu.total) for gpu in machine.gpus()] == [("0", 16e9), ("1", 24e9)]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    assert machine.indices() == ("1",)
+    monkeypatch.setenv(machine.GPUS, "first")
+    with pytest.raises(UsageError, match="expected indices"):
+        machine.gpus()
+
+
+def test_the_driver_is_asked_and_what_tells_no_sizes_is_left_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv(machine.GPUS, raising=False)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    driver = tmp_path / "nvidia-smi"
+    driver.write_text("#!/bin/sh\necho '0, NVIDIA H100 80GB HBM3, 81559, 80000'\necho '1, GRID, [N/A], [N/A]'\n")
+    driver.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    assert machine.gpus() == (Gpu("0", "NVIDIA H100 80GB HBM3", 81559 * 2**20, 80000 * 2**20),)
+    driver.write_text("#!/bin/sh\nexit 9\n")
+    assert machine.gpus() == ()
+
+
+def test_the_machine_has_memory_and_some_of_it_is_free() -> None:
+    room = machine.memory()
+    assert room.free is not None and 0 < room.free <= room.total
+
+
+def test_a_student_of_the_hub_is_found_in_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    folder = tmp_path / "models--owner--name"
+    snapshot = folder / "snapshots" / "abc"
+    snapshot.mkdir(parents=True)
+    assert cached("owner/name") is None
+    (snapshot / "config.json").write_text(json.dumps({"vocab_size": 10}))
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text("abc")
+    assert cached("owner/name") == snapshot == cached("owner/name", "abc")
+    assert cached("owner/name", "def") is None
+
+
+def test_a_plan_settles_the_micro_batch_before_runs_get_their_identity(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "store")
+    values = {
+        "task": "field_guide", "task_settings": {"creatures": 24, "documents": 100, "wordings": 2}, "conditions": "label_only,post_cot",
+        "replicates": 1, "training.micro_batch": -1, "training.batch_size": 64,
+    }  # fmt: skip
+    roomy = plan(store, spec_from_mapping(values))
+    whole = plan(store, spec_from_mapping({**values, "training.micro_batch": 0}))
+    assert [run.job.identity for run in roomy.runs] == [run.job.identity for run in whole.runs] and roomy.plan_hash == whole.plan_hash
+    with_memory(monkeypatch, PROCESS_BYTES / fitting.SHARE["cpu"], free=1e6)
+    store.queue.set_workers(1)
+    tight = plan(store, spec_from_mapping(values))
+    assert {run.job.config["training"]["micro_batch"] for run in tight.runs} == {1} == {tight.spec.training.micro_batch}
+    assert any(check.startswith("Micro-batch 1: the largest that fits") for check in tight.checks)
+    assert any("It would run out of memory" in check for check in tight.checks) and not tight.fit.fits
