@@ -13,6 +13,7 @@ from typing import Any
 
 import datasets
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from cotdistill.errors import BadRows, DataError, UsageError
 from cotdistill.studies.planning import plan
@@ -28,6 +29,8 @@ from cotdistill.tasks.importing import import_task
 from tests import hub_folders as like
 from tests.small_hub import served
 from tests.terminal import process
+
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(autouse=True)
@@ -322,3 +325,26 @@ def test_a_study_is_planned_on_a_task_of_the_hub_and_says_what_its_test_is(tmp_p
     assert open_task(store.tasks_root, "facts").roles["test"] == "official dev"
     planned = plan(store, study_spec(None, {"task": "facts", "conditions": "label_only,post_cot", "replicates": 1, "training.steps": 2}))
     assert planned.test_items == 10 and planned.train_rows == len(open_task(store.tasks_root, "facts").examples("train"))
+
+
+def test_page_data_looks_at_a_data_set_and_imports_it_and_tells_of_a_hub_out_of_reach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    splits = {"train": like.quarel(40, "train"), "validation": like.quarel(6, "dev"), "test": like.quarel(6, "test")}
+    folder = like.write(tmp_path / "quarel", like.QUAREL, splits)
+    for name, value in {"COTDISTILL_HOME": str(tmp_path / "home"), "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(ROOT)
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120).run()
+    app = app.switch_page("pages/1_Data.py").run()
+    app.segmented_control(key="import.from").set_value("the hub").run()
+    assert any("tasks import hub:commonsenseqa" in code.value for code in app.code)
+    app.button(key="hub.look").click().run()
+    assert any("is not in the cache of this machine" in error.value.replace("\\", "") for error in app.error)
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
+    app.session_state["import.from"], app.session_state["hub.name"] = "the hub", str(folder)
+    app = app.run().switch_page("pages/1_Data.py").run()
+    app.button(key="hub.look").click().run()
+    assert any("validation: 6 rows" in part.value.replace("\\", "") for part in app.caption)
+    app.button(key="hub.go").click().run()
+    assert not app.exception
+    assert any("Imported quarel" in done.value.replace("\\", "") for done in app.success), [e.value for e in app.error]
+    assert app.query_params["task"] == "quarel"

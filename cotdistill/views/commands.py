@@ -68,14 +68,17 @@ def changed(spec: StudySpec, base: StudySpec) -> dict[str, Any]:
 
 def carried_out(store: Store, words: list[str]) -> dict[str, Any]:
     """Run a command in a process of its own, so that the page process stays small; the document that it prints."""
-    ran = subprocess.run(
-        [sys.executable, "-m", "cotdistill", *words, "--json"],
-        env={**os.environ, "COTDISTILL_HOME": str(store.home)},
-        capture_output=True,
-        text=True,
-        timeout=LONGEST_SECONDS,
-        check=False,
-    )
+    try:
+        ran = subprocess.run(
+            [sys.executable, "-m", "cotdistill", *words, "--json"],
+            env={**os.environ, "COTDISTILL_HOME": str(store.home)},
+            capture_output=True,
+            text=True,
+            timeout=LONGEST_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return {"error": {"message": f"It took longer than {LONGEST_SECONDS // 60} minutes.", "hint": f"Run it in a terminal: {command(*words)}"}}
     try:
         return dict(json.loads(ran.stdout))
     except ValueError:

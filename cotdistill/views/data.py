@@ -11,7 +11,7 @@ from cotdistill.studies.store import Store
 from cotdistill.tasks.catalog import list_tasks, open_task
 from cotdistill.tasks.task import Task
 from cotdistill.tasks.world import WorldSettings
-from cotdistill.views import example, facts, forms, frame, importing, train
+from cotdistill.views import example, facts, forms, frame, hub_form, importing, train
 from cotdistill.views.commands import command
 from cotdistill.views.wording import capital, percent, plain_markdown
 
@@ -25,7 +25,8 @@ def draw(store: Store) -> None:
     left, middle, right = st.columns([3, 3, 2], vertical_alignment="bottom")
     # Before the tasks are listed, so that an imported one is among them, and shown, at once.
     with right, st.popover("Import a task", icon=":material/upload_file:", width="stretch"):
-        importing.draw(store)
+        origin = st.segmented_control("From", ("files", "the hub"), default="files", required=True, key="import.from")
+        (hub_form if origin == "the hub" else importing).draw(store)
     known = {str(row["id"]): row for row in list_tasks(store.tasks_root)}
     with left:
         name = frame.choose("Task", list(known), key="task", told=lambda n: _told(known[n]), drops=importing.BELONGS)

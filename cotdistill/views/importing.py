@@ -9,9 +9,10 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from cotdistill.config import digest
 from cotdistill.errors import CotdistillError
 from cotdistill.studies.store import Store
-from cotdistill.tasks.columns import ColumnMap, guess_columns
+from cotdistill.tasks.columns import ColumnMap
 from cotdistill.tasks.files import Preview, read_source
 from cotdistill.views import forms, frame
 from cotdistill.views.commands import carried_out, command
@@ -38,32 +39,35 @@ def draw(store: Store) -> None:
         except CotdistillError as error:
             frame.problem(error)
             return
-        columns = _columns(found)
+        columns = columns_of(found)
         name = st.text_input("Name of the task", value=path.name.split(".")[0][:64], key="import.name")
         keep = st.toggle("Import the good rows if some are bad", key="import.keep")
         words = ["tasks", "import", str(path), "--name", name.strip(), *(["--keep-good-rows"] if keep else []), *columns]
         if st.button("Import", type="primary", key="import.go"):
             with st.spinner("Reading rows and training tokenizers…"):
-                _told(carried_out(store, words))
+                told(carried_out(store, words))
         frame.terminal(command(*(words if dropped is None else ["FILE" if word == str(path) else word for word in words])))
 
 
-def _columns(found: Preview) -> list[str]:
-    """What the file holds, and which column is what; gives the options of the command."""
+def columns_of(found: Preview) -> list[str]:
+    """What there is to import, and which column is what; gives the options of the command."""
     st.caption(plain_markdown("; ".join(f"{file}: {plural(count, 'row')}" for file, count in found.counts.items())))
     st.dataframe(pd.DataFrame([{k: str(v) for k, v in row.items()} for row in found.rows[:3]]), hide_index=True)
     if found.problems:
         st.warning(f"{plural(len(found.problems), 'row')} cannot be read; each is listed when you import.", icon=":material/rule:")
-    guessed = guess_columns(found.columns)
+    guessed = found.guessed
+    # Other columns are another form, so that no choice is carried over to them.
+    key = f"import.columns.{digest([found.columns, guessed])[:8]}"
     with st.expander("Which column is what", expanded=bool(guessed.missing())):
-        chosen = forms.config(ColumnMap, guessed, key="import.columns", columns=2)
+        chosen = forms.config(ColumnMap, guessed, key=key, columns=2)
     if chosen == guessed:
         return []
-    told = {name: str(value) for name, value in vars(chosen).items() if value != getattr(ColumnMap(), name)}
-    return ["--columns", ",".join(f"{name}={value}" for name, value in told.items())]
+    said = {name: str(value) for name, value in vars(chosen).items() if value != getattr(ColumnMap(), name)}
+    return ["--map", *(f"{name}={value}" for name, value in said.items())]
 
 
-def _told(document: dict[str, Any]) -> None:
+def told(document: dict[str, Any]) -> None:
+    """What came of an import; the imported task becomes the one that is shown."""
     if error := document.get("error"):
         st.error(plain_markdown(f"{error['message']} {error.get('hint', '')}"), icon=":material/error:")
         return
