@@ -15,7 +15,7 @@ from cotdistill.errors import UsageError
 from cotdistill.studies.store import Store
 from cotdistill.tasks.catalog import list_tasks, open_task
 from cotdistill.tasks.columns import ColumnMap
-from cotdistill.tasks.describe import describe, export_task
+from cotdistill.tasks.describe import describe, export_task, told_of
 from cotdistill.tasks.files import read_source
 from cotdistill.tasks.hub import PREFIX, HubSource, hub_source, look_at_hub
 from cotdistill.tasks.hub_catalog import HUB
@@ -63,6 +63,18 @@ def _outline(value: dict[str, Any], depth: int = 0) -> list[str]:
             shown = ", ".join(map(str, item)) if isinstance(item, list) else f"{item:.4g}" if isinstance(item, float) else item
             lines.append(f"{name}: {printable(str(shown)) if shown not in (None, '', {}) else '-'}")
     return lines
+
+
+def rationales(arguments: argparse.Namespace) -> Result:
+    task = _task(arguments)
+    example = task.example(arguments.example)
+    document = told_of(task, example.id)
+    lines = [printable(example.question), "  ".join(f"({c.label}) {printable(c.text)}" for c in example.choices) + f"   answer {example.answer}", ""]
+    for one in document:
+        label = "" if one["teacher_label"] is None else f", answered {one['teacher_label']}" + ("" if one["right"] else ", not the label")
+        lines += [f"{one['source']} ({one['words']} words{label})" if one["rationale"] else f"{one['source']} (none)"]
+        lines += [f"  {printable(one['rationale'])}"] if one["rationale"] else []
+    return Result(document, "\n".join(lines))
 
 
 def _source(arguments: argparse.Namespace) -> Path | HubSource:
@@ -199,6 +211,11 @@ def _one(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--world", type=whole_number(0), default=0, metavar="N", help="which world of a generated task (default 0)")
 
 
+def _example_arguments(parser: argparse.ArgumentParser) -> None:
+    _one(parser)
+    parser.add_argument("example", help="the id of an example")
+
+
 def _source_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "path",
@@ -272,6 +289,23 @@ NOUN = Noun(
                 "hub": "dataset, config, revision, commit, splits and licence of a data set of the hub, else null",
             },
             _one,
+        ),
+        Command(
+            "tasks",
+            "rationales",
+            "what every source says of one example, side by side",
+            rationales,
+            {
+                "source": "whose",
+                "rationale": "the text, or null",
+                "words": "its words",
+                "teacher_label": "the answer that its teacher gave, or null",
+                "right": "whether that is the label, or null",
+                "gold_text": "whether it holds the right choice's text",
+                "answer_key": "whether it names a choice's letter",
+            },
+            _example_arguments,
+            listed=True,
         ),
         Command(
             "tasks",

@@ -77,6 +77,26 @@ def _counts(told: Sequence[Example], labels: Mapping[str, str]) -> dict[str, int
     }
 
 
+def told_of(task: Task, id: str) -> list[dict[str, Any]]:
+    """What every source says of one example, in the order of the sources: source, rationale (None where it has none), words, teacher_label (the
+    answer its teacher gave, None where that is not known), right (whether that is the label), gold_text and answer_key (whether the rationale gives
+    the answer away). NotFound for an id that the task lacks."""
+    found = []
+    for source in task.sources or ("",):
+        example = task.example(id, source or None)
+        own = example if example.source == source and example.rationale else None
+        label = task.teacher_labels(source).get(id) if source else None
+        if source:
+            found.append(
+                {
+                    "source": source, "rationale": own.rationale if own else None, "words": len((own.rationale or "").split()) if own else 0,
+                    "teacher_label": label, "right": label == example.answer if label is not None else None,
+                    "gold_text": own is not None and holds_answer(own), "answer_key": own is not None and names_key(own),
+                }
+            )  # fmt: skip
+    return found
+
+
 def _lengths(texts: Sequence[str]) -> dict[str, float]:
     counts = [len(text.split()) for text in texts]
     if not counts:

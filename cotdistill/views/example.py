@@ -16,7 +16,7 @@ from cotdistill.students.tokens import Encoder
 from cotdistill.studies.study import STUDIES
 from cotdistill.tasks.example import Example
 from cotdistill.tasks.task import Task
-from cotdistill.views import forms, frame, markup
+from cotdistill.views import beside, forms, frame, markup
 from cotdistill.views.commands import command
 from cotdistill.views.spans import difference, pieces
 from cotdistill.views.wording import plain_markdown
@@ -57,6 +57,7 @@ def draw(task: Task, source: str, world: int = 0) -> None:
         st.button("Draw again", icon=":material/casino:", on_click=_next_seed, help="The next transform seed: another shuffle, another partner.")
     example = corpus.examples[index]
     _question(example)
+    beside.draw(task, example)
     conditions = _conditions(task)
     st.html(markup.legend())
     st.html(markup.cards([_card(task, source, split, example, condition, seed) for condition in conditions]))

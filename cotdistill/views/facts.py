@@ -26,6 +26,12 @@ def draw(task: Task) -> None:
     if found["sources"]:
         st.html(_sources(found["sources"], task.default_source))
         st.caption("Gold in text: the rationale names the right choice as whole words. Letter in text: it names an answer key such as (B).")
+    if hub := found["hub"]:
+        at = f" at commit {hub['commit'][:12]}" if hub["commit"] else ""
+        config = f", config {hub['config']}" if hub["config"] else ""
+        note = f" {hub['note']}" if hub["note"] else ""
+        told = f"From the hub: {hub['dataset']}{config}{at}. Licence: {hub['licence']}.{note}"
+        st.caption(f":material/cloud_download: {plain_markdown(told)}")
     for warning in task.info.get("warnings", ()):
         st.caption(f":material/rule: {plain_markdown(str(warning))}")
     checks = dict(found["checks"])
