@@ -13,6 +13,7 @@ from cotdistill.cli.output import printable, table
 from cotdistill.config import RECIPES
 from cotdistill.errors import NotFound
 from cotdistill.studies.jobs import Job
+from cotdistill.studies.shortage import retry_at_half
 from cotdistill.studies.store import Store
 from cotdistill.studies.supervisor import ensure_supervisor
 from cotdistill.views.wording import ago, duration, percent
@@ -122,6 +123,21 @@ def _each(verb: str, done: str, act: Callable[[Store, int], object], *, starts: 
     return command
 
 
+def retry(arguments: argparse.Namespace) -> Result:
+    if not arguments.half_micro_batch:
+        return _each("retry", "queued again", lambda s, i: s.queue.retry(i), starts=True)(arguments)
+    store = Store.open()
+    jobs = [store.queue.job(run) for run in arguments.runs]
+    made = [retry_at_half(store.queue, job) for job in jobs]
+    ensure_supervisor(store)
+    lines = [
+        f"Run {job.id} is trained anew as run {new.id}, micro-batch {new.config['training']['micro_batch']}: the same steps, another identity. "
+        "It takes its place in its studies."
+        for job, new in zip(jobs, made, strict=True)
+    ]
+    return Result({"done": "retry", "ids": [new.id for new in made]}, "\n".join(lines))
+
+
 def move(arguments: argparse.Namespace) -> Result:
     store = Store.open()
     job = store.queue.job(arguments.run)
@@ -147,6 +163,12 @@ def _one(parser: argparse.ArgumentParser) -> None:
 
 def _several(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("runs", nargs="+", metavar="run", help="numbers, or starts of identities")
+
+
+def _retry_arguments(parser: argparse.ArgumentParser) -> None:
+    _several(parser)
+    told = "for runs that ran out of memory: as new runs that read half as many sequences at a time, which take the old ones' places in their studies"
+    parser.add_argument("--half-micro-batch", action="store_true", help=told)
 
 
 def _log_arguments(parser: argparse.ArgumentParser) -> None:
@@ -242,9 +264,9 @@ NOUN = Noun(
             "runs",
             "retry",
             "queue failed or stopped runs again, from their start; run imported ones here",
-            _each("retry", "queued again", lambda s, i: s.queue.retry(i), starts=True),
-            _DONE,
-            _several,
+            retry,
+            {**_DONE, "ids": "numbers of the runs; of the new ones under --half-micro-batch"},
+            _retry_arguments,
         ),
         answers.IMPORT,
         Command("runs", "delete", "remove runs and their folders", _each("delete", "deleted", lambda s, i: s.queue.delete(i)), _DONE, _several),

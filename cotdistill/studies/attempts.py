@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from cotdistill.errors import NotFound, Superseded
+from cotdistill.studies import shortage
 from cotdistill.studies.disk import disk_errors
 from cotdistill.studies.jobs import Job, document
 from cotdistill.studies.locks import Lock, holder, is_held
@@ -165,11 +166,12 @@ def running(queue: Queue) -> list[Running]:
     return found
 
 
-def settle(queue: Queue, dead: Running, cause: str, *, crashed: bool, blamed: bool = True) -> bool:
+def settle(queue: Queue, dead: Running, cause: str, *, crashed: bool, blamed: bool = True, starved: bool = False) -> bool:
     """Close an attempt whose process has died: what a person asked for is done, otherwise the job is queued again, in its old place.
 
     Three crashes (or ten deaths of any kind) in a row at the same step make it failed, with the cause. blamed: False for a process that was
-    ended on purpose. Gives False if the attempt was settled meanwhile, or lives.
+    ended on purpose. starved: the system ended it for want of memory, which it would do again: the job fails at once. Gives False if the attempt
+    was settled meanwhile, or lives.
     """
     wrote = holder(dead.lock)
     step = wrote.step if wrote else -1
@@ -184,6 +186,10 @@ def settle(queue: Queue, dead: Running, cause: str, *, crashed: bool, blamed: bo
         state, held, error = "queued", 0, None
         if row["request"]:
             state, held = ("stopped", 0) if row["request"] == "stop" else ("queued", 1)
+        elif starved:
+            seen = queue.job(dead.job)
+            where = f"at step {step}" if step >= 0 else "before its first step"
+            state, error = "failed", document({**shortage.told(seen, f"{cause}, {where}."), "traceback": "\n".join(_log(queue, dead)[-200:])})
         elif crashes >= MOST_CRASHES or deaths >= MOST_DEATHS:
             state, error = "failed", document(_told(queue, dead, step, max(crashes, deaths), cause))
         connection.execute(
@@ -201,8 +207,12 @@ def settle_dead(queue: Queue) -> None:
             settle(queue, one, "it ended without a word", crashed=False)
 
 
+def _log(queue: Queue, dead: Running) -> list[str]:
+    return queue.log(dead.job, dead.attempt).splitlines()
+
+
 def _told(queue: Queue, dead: Running, step: int, times: int, cause: str) -> dict[str, str]:
-    lines = queue.log(dead.job, dead.attempt).splitlines()
+    lines = _log(queue, dead)
     where = f"at step {step}" if step >= 0 else "before its first step"
     # Without the stack that a crash prints: it stands in the log.
     told = [line.strip() for line in lines if line.strip() and not line.startswith(("  File ", "Thread 0x", "Current thread 0x"))]

@@ -17,6 +17,7 @@ from cotdistill.studies.fitting import Fit
 from cotdistill.studies.inputs import reader_of, select_job
 from cotdistill.studies.jobs import JobSpec, StudyDraft, Submission
 from cotdistill.studies.noise import detectable_effect
+from cotdistill.studies.shortage import made_smaller
 from cotdistill.studies.store import Store
 from cotdistill.studies.study import StudySpec
 from cotdistill.tasks.catalog import open_task
@@ -74,7 +75,7 @@ def plan(store: Store, spec: StudySpec) -> Plan:
         )
     name = checked_name(spec.student)
     spec = dataclasses.replace(spec, student=dataclasses.replace(spec.student, name=name))
-    known = store.queue.states()
+    known, smaller = store.queue.states(), made_smaller(store.queue)
     runs: list[PlannedRun] = []
     bases: dict[str, PlannedRun] = {}
     inputs: dict[str, PlannedRun] = {}
@@ -96,7 +97,7 @@ def plan(store: Store, spec: StudySpec) -> Plan:
         base = _base_job(spec, run, task, costs)
         if base is not None:
             bases.setdefault(base.identity, PlannedRun(Condition("undistilled"), replicate, base, known.get(base.identity, "new")))
-        own = _Replicate(replicate, run, base, costs, spec.training, known)
+        own = _Replicate(replicate, run, base, costs, spec.training, known, smaller)
         for condition in costs.conditions:
             made: dict[str, str] = {}
             for selector in condition.selectors:
@@ -112,6 +113,8 @@ def plan(store: Store, spec: StudySpec) -> Plan:
     assert costs is not None  # replicates is at least 1
     for one in runs:
         inputs.pop(one.job.identity, None)
+    if halved := sum(run.job.config["training"]["micro_batch"] != spec.training.micro_batch for run in runs):
+        checks.append(f"{halved} of {len(runs)} runs have a smaller micro-batch than the others, since they ran out of memory.")
     waiting = sum(r.job.seconds for r in (*runs, *bases.values(), *inputs.values()) if r.state != "finished")
     wall = waiting / max(1, store.queue.workers()) * _speed(store)
     return Plan(
@@ -156,6 +159,7 @@ class _Replicate:
     costs: Costs
     training: TrainingConfig
     known: Mapping[str, str]
+    smaller: Mapping[str, int]
 
     def trained(self, condition: Condition, made: Mapping[str, str]) -> PlannedRun:
         """The run of a condition; made: the identity of the job that makes each selection it reads."""
@@ -164,6 +168,9 @@ class _Replicate:
         label = f"{self.run.task} · {condition.label} · replicate {self.number}"
         seconds = self.costs.seconds(condition, self.training)
         job = JobSpec("train", config.job_config(), (*needs, *dict.fromkeys(made.values())), label, seconds)
+        while (size := self.smaller.get(job.identity)) is not None:
+            config = dataclasses.replace(config, training=dataclasses.replace(config.training, micro_batch=size))
+            job = dataclasses.replace(job, config=config.job_config())
         return PlannedRun(condition, self.number, job, self.known.get(job.identity, "new"))
 
 

@@ -29,9 +29,10 @@ from typing import TYPE_CHECKING, Any
 import cotdistill
 from cotdistill.errors import CotdistillError, DiskFull, NotFound, StoreError, Superseded
 from cotdistill.registry import Registry
+from cotdistill.studies import shortage
 from cotdistill.studies.attempts import Attempt, claim, settle_dead
 from cotdistill.studies.disk import disk_errors, disk_full
-from cotdistill.studies.jobs import StopRequested, document
+from cotdistill.studies.jobs import Job, StopRequested, document
 from cotdistill.studies.locks import Lock, is_held
 from cotdistill.studies.pulse import INTERRUPT, Pulse, interrupted
 from cotdistill.studies.store import Store
@@ -157,7 +158,7 @@ def carry_out(store: Store, attempt: Attempt, leaving: threading.Event) -> None:
                 _recorded(record)
         except DiskFull as error:
             # No room even for the log.
-            told = failure(error, attempt.job.id, store.home)
+            told = failure(error, attempt.job, store.home)
             _recorded(lambda: attempt.fail(told))
 
 
@@ -181,7 +182,7 @@ def _tried(store: Store, attempt: Attempt, leaving: threading.Event) -> Callable
         raise
     except Exception as error:
         traceback.print_exc()
-        told = failure(error, job.id, store.home)
+        told = failure(error, job, store.home)
         context.log(f"Failed: {told['message']}")
         return lambda: attempt.fail(told)
 
@@ -201,16 +202,16 @@ def _recorded(write: Callable[[], None]) -> None:
             time.sleep(1.0)
 
 
-def failure(error: Exception, job: int, home: Path) -> dict[str, str]:
+def failure(error: Exception, job: Job, home: Path) -> dict[str, str]:
     """An exception as the store keeps it: kind, message, hint, traceback."""
     if isinstance(error, CotdistillError):
         told = error.as_dict()
     elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         told = disk_full(home, "the files of a run").as_dict()
-    elif isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        told = {"kind": "out_of_memory", "message": f"There was not enough memory: {error}", "hint": "Use fewer workers, or training.micro_batch."}
+    elif shortage.is_shortage(error):
+        told = shortage.told(job, str(error).partition("\n")[0] or type(error).__name__)
     else:
-        hint = f"The log tells where: python -m cotdistill runs log {job}"
+        hint = f"The log tells where: python -m cotdistill runs log {job.id}"
         told = {"kind": "unexpected", "message": f"{type(error).__name__}: {error}", "hint": hint}
     return {**told, "traceback": "".join(traceback.format_exception(error))}
 

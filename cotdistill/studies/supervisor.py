@@ -23,6 +23,7 @@ from cotdistill.studies.attempts import Running, claim, running, settle
 from cotdistill.studies.disk import disk_errors
 from cotdistill.studies.locks import Lock, holder, is_held, send
 from cotdistill.studies.mirroring import end_mirroring, ensure_mirroring
+from cotdistill.studies.shortage import memory_kills
 from cotdistill.studies.store import Store
 
 TICK_SECONDS = 0.25
@@ -160,7 +161,7 @@ class Supervisor:
         """Settle an attempt whose process has died; end a process that hangs."""
         key = (one.job, one.attempt)
         if one.alive:
-            beat, since, killed = self.seen.get(key, (-1, now, _memory_kills()))
+            beat, since, killed = self.seen.get(key, (-1, now, memory_kills()))
             self.seen[key] = (one.beat, now if beat != one.beat else since, killed)
             if beat == one.beat and now - since > HANG_SECONDS and key not in self.hung:
                 self.hung.add(key)
@@ -168,10 +169,10 @@ class Supervisor:
                 send(one.lock, signal.SIGKILL)
             return
         code = self._code(one.pid)
-        starved = code == -signal.SIGKILL and key in self.seen and _memory_kills() > self.seen[key][2]
+        starved = code == -signal.SIGKILL and key in self.seen and memory_kills() > self.seen[key][2]
         cause = "it hung" if key in self.hung else "the system ended it for want of memory" if starved else cause_of(code)
         crashed = starved or key in self.hung or (code is not None and code not in FROM_OUTSIDE)
-        if settle(self.queue, one, cause, crashed=crashed):
+        if settle(self.queue, one, cause, crashed=crashed, starved=starved):
             say(f"The process of run {one.job} has died ({cause}).")
         self.seen.pop(key, None)
         self.hung.discard(key)
@@ -247,15 +248,6 @@ def _take(path: Path) -> Lock | None:
         except BlockingIOError:
             time.sleep(0.1)
     return None
-
-
-def _memory_kills() -> int:
-    """How many processes the system has ended for want of memory since it was started; 0 where it does not tell."""
-    try:
-        lines = Path("/proc/vmstat").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
 
 
 def cause_of(code: int | None) -> str:

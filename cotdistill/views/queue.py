@@ -10,6 +10,7 @@ import streamlit as st
 
 from cotdistill.errors import CotdistillError
 from cotdistill.studies.jobs import Job
+from cotdistill.studies.shortage import KIND, half_of, retry_at_half
 from cotdistill.studies.store import Store
 from cotdistill.studies.supervisor import ensure_supervisor
 from cotdistill.views import frame
@@ -172,6 +173,15 @@ def _failed(store: Store, job: Job) -> None:
             f"{plain_markdown(str(error.get('message', 'no cause was recorded')))}"
         )
         st.button("Retry", key=f"retry.{job.id}", on_click=act, args=(store, "retry", job.id), icon=":material/refresh:")
+        if error.get("kind") == KIND and (half := half_of(job)) is not None:
+            st.button(
+                f"Retry at micro-batch {half}",
+                key=f"half.{job.id}",
+                on_click=act,
+                args=(store, "half", job.id),
+                icon=":material/compress:",
+                help="As a new run that takes this one's place: steps as large as before, half as many sequences in memory at a time.",
+            )
         st.button("Log", key=f"log.{job.id}", on_click=act, args=(store, "log", job.id), icon=":material/article:")
     if error.get("hint"):
         st.caption(f"What to do: {plain_markdown(str(error['hint']))}")
@@ -214,20 +224,24 @@ def _menu(store: Store, job: Job, state: str) -> None:
 
 def act(store: Store, verb: str, job: int) -> None:
     """Do to a run what its menu says, and tell the command that does the same."""
-    queue = store.queue
+    queue, done = store.queue, f"{ACTIONS.get(verb, verb)}: done"
     try:
         if verb == "log":
             st.query_params["run"] = str(job)
             return
-        if verb in ("first", "last"):
+        if verb == "half":
+            new = retry_at_half(queue, queue.job(job))
+            told = command("runs", "retry", str(job), "--half-micro-batch")
+            done = f"Run {new.id} takes the place of run {job}"
+        elif verb in ("first", "last"):
             queue.move(job, before=verb)
             told = command("runs", "move", str(job), f"--{verb}")
         else:
             {"stop": queue.stop, "pause": queue.pause, "resume": queue.resume, "retry": queue.retry, "delete": queue.delete}[verb](job)
             told = command("runs", verb, str(job))
-        if verb in ("resume", "retry"):
+        if verb in ("resume", "retry", "half"):
             ensure_supervisor(store)
-        st.toast(f"{ACTIONS[verb]}: done. In the terminal: `{told}`")
+        st.toast(f"{done}. In the terminal: `{told}`")
     except CotdistillError as error:
         st.toast(plain_markdown(f"{error.message} {error.hint}"), icon=":material/error:")
 
