@@ -52,6 +52,12 @@ def real(tasks, name) -> Task:
     return tasks[name]
 
 
+@pytest.fixture(scope="module")
+def palm(tasks):
+    """The answers of a teacher that predicts; each text is read once for all tests."""
+    return of_source(real(tasks, "commonsenseqa"), "palm-540b", ("train", "dev"))
+
+
 def check(task, splits, stated):
     for source, (rows, words, noted, right) in stated.items():
         answers = of_source(task, source, splits)
@@ -74,9 +80,7 @@ def test_quality_of_the_training_rationales_agrees_with_the_notes(tasks):
     assert round(100 * found["covered"], 1) == 99.8 and round(100 * found["leak_text"], 1) == 56.9 and round(found["words"]["mean"], 2) == 22.37
     # "22 % open with 'The question ...' or the like; Gemini's, 7 %"
     assert round(100 * found["about_question"]) == 22
-    other = quality(of_source(real(tasks, "commonsenseqa"), "gemini-1.5-flash-l1", ("train", "dev")), 9741)
-    assert round(100 * other["about_question"]) == 7 and round(100 * other["noted_right"], 2) == 99.92
-    assert sum(other["style"][third] for third in ("first third", "middle third", "last third", "never")) == pytest.approx(1)
+    assert sum(found["style"][third] for third in ("first third", "middle third", "last third", "never")) == pytest.approx(1)
 
 
 def test_quality_of_openbookqa_agrees_with_the_notes(tasks):
@@ -87,24 +91,23 @@ def test_quality_of_openbookqa_agrees_with_the_notes(tasks):
     assert round(100 * dev["leak_text"], 1) == 8.8 and dev["leak_letter"] == 0 and round(dev["words"]["mean"], 2) == 9.73
 
 
-def test_a_teacher_that_predicts_is_read_as_its_authors_read_it(tasks):
-    answers = of_source(real(tasks, "commonsenseqa"), "palm-540b", ("train", "dev"))
-    labelled = [a for a in answers if a.label is not None]
+def test_a_teacher_that_predicts_is_read_as_its_authors_read_it(palm):
+    labelled = [a for a in palm if a.label is not None]
     read = [a for a in labelled if a.stated.sure]
     # The closing "The answer is X" was cut off these texts: what is left is read in nine of ten, and rightly in 99 of 100.
     assert len(read) > 0.9 * len(labelled)
     assert sum(a.stated.label == a.label for a in read) > 0.99 * len(read)
-    closed = [Answer(a.example, f"{a.text} So the answer is ({a.label.lower()}).") for a in labelled]
-    assert sum(c.stated.label == a.label for a, c in zip(labelled, closed, strict=True)) == len(labelled)
-    assert sum(c.rationale == a.text for a, c in zip(labelled, closed, strict=True)) > 0.99 * len(labelled)
+    some = labelled[::5]
+    closed = [Answer(a.example, f"{a.text} So the answer is ({a.label.lower()}).") for a in some]
+    assert sum(c.stated.label == a.label for a, c in zip(some, closed, strict=True)) == len(some)
+    assert sum(c.rationale == a.text for a, c in zip(some, closed, strict=True)) > 0.99 * len(some)
     # A deductive teacher: the answer comes at the end.
     places = [place for a in labelled[:1000] if (place := first_named(a)) is not None]
     assert sum(place > 0.5 for place in places) > 0.9 * len(places)
 
 
-def test_filtering_by_gold_keeps_what_the_notes_count_as_right(tasks):
-    answers = of_source(real(tasks, "commonsenseqa"), "palm-540b", ("train", "dev"))
-    left, (agreeing, letters) = apply(answers, parse_filters("agrees,names_letter"))
+def test_filtering_by_gold_keeps_what_the_notes_count_as_right(palm):
+    left, (agreeing,) = apply(palm, parse_filters("agrees"))
     right = round(0.7717 * 9559)
-    assert abs(len(left) - right) <= 2 and agreeing.dropped == len(answers) - len(left) - letters.dropped
+    assert abs(len(left) - right) <= 2 and agreeing.dropped == agreeing.alone == len(palm) - len(left)
     assert all(a.answer == a.example.answer for a in left)

@@ -16,6 +16,7 @@ from cotdistill.cli.output import Progress, note, printable, table
 from cotdistill.config import plain
 from cotdistill.errors import NoRationale, UnknownName, UsageError
 from cotdistill.studies import eliciting
+from cotdistill.studies.source_quality import figures as figures_of
 from cotdistill.studies.store import Store
 from cotdistill.tasks.catalog import open_task
 from cotdistill.tasks.task import SPLITS, Task
@@ -90,7 +91,8 @@ def show_quality(arguments: argparse.Namespace) -> Result:
         return Result({"task": one.task.name, "splits": [], "sources": document}, _side_by_side(document))
     if not arguments.task:
         raise UsageError("Whose rationales? Neither a task nor an elicitation is named.", "Name --task or --job.")
-    task = open_task(Store.open().tasks_root, arguments.task, world=arguments.world)
+    store = Store.open()
+    task = open_task(store.tasks_root, arguments.task, world=arguments.world)
     names = [name.strip() for name in arguments.sources.split(",") if name.strip()] if arguments.sources else list(task.sources)
     splits = splits_of(arguments.splits)
     progress = Progress(max(1, len(names)), "sources")
@@ -98,7 +100,7 @@ def show_quality(arguments: argparse.Namespace) -> Result:
     try:
         for number, name in enumerate(names):
             progress.show(number, f"reading {name}")
-            found[name] = quality(of_source(task, name, splits), rows_of(task, splits))
+            found[name] = figures_of(store, task, name, splits)
     finally:
         progress.close()
     return Result({"task": task.name, "splits": list(splits), "sources": found}, _side_by_side(found))

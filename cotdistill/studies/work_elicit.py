@@ -107,6 +107,7 @@ def job(context: JobContext) -> Outcome:
     buffer = io.BytesIO()
     table.to_parquet(buffer, index=False, compression="zstd")
     produced = {"answers": context.keep(buffer.getvalue(), "answers", "parquet")}
+    context.report(tally.total, tally.total, stage="making a source of the answers")
     return Outcome({**_summary(tally, answers), "source": _source(task, config, answers, context)}, produced, {"task": task.digest})
 
 

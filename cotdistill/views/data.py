@@ -11,7 +11,7 @@ from cotdistill.studies.store import Store
 from cotdistill.tasks.catalog import list_tasks, open_task
 from cotdistill.tasks.task import Task
 from cotdistill.tasks.world import WorldSettings
-from cotdistill.views import example, facts, forms, frame, hub_form, importing, train
+from cotdistill.views import example, facts, forms, frame, hub_form, importing, teacher, train
 from cotdistill.views.commands import command
 from cotdistill.views.wording import capital, percent, plain_markdown
 
@@ -41,6 +41,7 @@ def draw(store: Store) -> None:
         source = frame.choose("Rationales by", list(task.sources), key="source", start=task.default_source) if task.sources else ""
     _numbers(task, settings or {})
     example.draw(task, source, world)
+    teacher.draw(store, task, world, dialled=bool(settings))
     facts.draw(task)
     frame.terminal(command("tasks", "show", task.name), command("tasks", "list"), command("tasks", "export", task.name, "FOLDER"))
 
