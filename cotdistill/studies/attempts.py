@@ -19,7 +19,7 @@ from cotdistill.studies import shortage
 from cotdistill.studies.disk import disk_errors
 from cotdistill.studies.jobs import Job, document
 from cotdistill.studies.locks import Lock, holder, is_held
-from cotdistill.studies.queue import READY, Queue
+from cotdistill.studies.queue import FOR_GPU, READY, Queue
 
 # Deaths in a row at the same step after which a job has failed. A kill from outside says nothing about the job, so it takes more of those.
 MOST_CRASHES = 3
@@ -28,13 +28,15 @@ MOST_DEATHS = 10
 TAIL_LINES = 5
 
 
-def claim(queue: Queue) -> Attempt | None:
-    """Take the first ready job; None if there is none or the queue is paused. The lock is held before anyone can see the job as running."""
+def claim(queue: Queue, *, gpu: bool = True) -> Attempt | None:
+    """Take the first ready job, with gpu=False the first that asks for no GPU; None if there is none or the queue is paused. The lock is held before
+    anyone can see the job as running."""
     now = time.time()
     with queue.database.write() as connection:
         if connection.execute("SELECT 1 FROM setting WHERE name = 'paused' AND value = '1'").fetchone():
             return None
-        row = connection.execute(f"SELECT id, attempt, seconds FROM job WHERE {READY} ORDER BY position, id LIMIT 1").fetchone()
+        which = f"SELECT id, attempt, seconds FROM job WHERE {READY} AND (? OR NOT {FOR_GPU}) ORDER BY position, id LIMIT 1"
+        row = connection.execute(which, (gpu,)).fetchone()
         if row is None:
             return None
         job, number = int(row["id"]), int(row["attempt"]) + 1

@@ -17,6 +17,7 @@ from cotdistill.errors import NotFound, UnknownName, UsageError
 from cotdistill.studies.artifacts import Artifacts
 from cotdistill.studies.jobs import ANSWERS, STATES, Job, JobSpec, Member, Study, StudyDraft, Submission, document, read_document
 from cotdistill.studies.locks import is_held
+from cotdistill.studies.machine import indices
 from cotdistill.studies.schema import Database
 
 # Processes at first, until a person chooses: one a core, but no more than this, for memory's sake.
@@ -29,19 +30,22 @@ READY = """
         SELECT 1 FROM need LEFT JOIN job AS other ON other.identity = need.identity
         WHERE need.job = job.id AND (other.state IS NULL OR other.state <> 'finished'))
 """
+# Whether a job's config asks for a GPU. It is canonical JSON, so this is found without reading it.
+FOR_GPU = """(instr(config, '"device":"cuda"') > 0)"""
 
 
 @dataclass(frozen=True)
 class Backlog:
     """What is left to do. running: jobs that have begun; ready: jobs that could begin now; coming: jobs that wait for one of these.
 
-    kinds: the kinds of all that is ready or coming, the next one first.
+    kinds: the kinds of all that is ready or coming, the next one first. gpu: how many of all these ask for a GPU.
     """
 
     running: int
     ready: int
     coming: int
     kinds: tuple[str, ...]
+    gpu: int = 0
 
     @property
     def total(self) -> int:
@@ -102,9 +106,7 @@ class Queue:
             number = None if study is None else _record_study(connection, study, now)
         return Submission(number, tuple(new), tuple(reused), tuple(requeued))
 
-    def jobs(
-        self, state: str | None = None, kind: str | None = None, study: int | str | None = None, limit: int | None = None
-    ) -> list[Job]:  # fmt: skip
+    def jobs(self, state: str | None = None, kind: str | None = None, study: int | str | None = None, limit: int | None = None) -> list[Job]:
         """Jobs, newest first. UnknownName for a state that does not exist."""
         if state is not None and state not in STATES:
             raise UnknownName("state", state, STATES)
@@ -161,15 +163,16 @@ class Queue:
     def backlog(self) -> Backlog:
         """What is left to do; nothing is ready or coming while the queue is paused."""
         with self.database.read() as connection:
-            running = int(connection.execute("SELECT count(*) FROM job WHERE state = 'running'").fetchone()[0])
+            running, gpu = connection.execute(f"SELECT count(*), coalesce(sum({FOR_GPU}), 0) FROM job WHERE state = 'running'").fetchone()
             if _setting(connection, "paused", "0") == "1":
-                return Backlog(running, 0, 0, ())
+                return Backlog(running, 0, 0, (), gpu)
             stuck = _waits(connection)
             ready = connection.execute(f"SELECT kind FROM job WHERE {READY} ORDER BY position, id").fetchall()
-            queued = connection.execute("SELECT id, kind FROM job WHERE state = 'queued' AND held = 0 ORDER BY position, id").fetchall()
-        going = [row["kind"] for row in queued if row["id"] not in stuck]
-        kinds = dict.fromkeys([*(row["kind"] for row in ready), *going])
-        return Backlog(running, len(ready), len(going) - len(ready), tuple(kinds))
+            waiting = f"SELECT id, kind, {FOR_GPU} AS gpu FROM job WHERE state = 'queued' AND held = 0 ORDER BY position, id"
+            queued = connection.execute(waiting).fetchall()
+        going = [row for row in queued if row["id"] not in stuck]
+        kinds = dict.fromkeys([*(row["kind"] for row in ready), *(row["kind"] for row in going)])
+        return Backlog(running, len(ready), len(going) - len(ready), tuple(kinds), gpu + sum(row["gpu"] for row in going))
 
     def stop(self, job: int) -> None:
         """End a job: at once if it is queued, within a second or two if it runs; it can be resumed or retried later."""
@@ -189,8 +192,8 @@ class Queue:
                 return
             # Queued, or its process has died and nobody has noticed yet.
             ended = time.time() if state == "stopped" else None
-            held = int(state == "queued")
-            connection.execute("UPDATE job SET state = ?, held = ?, request = '', finished = ? WHERE id = ?", (state, held, ended, job))
+            values = (state, int(state == "queued"), ended, job)
+            connection.execute("UPDATE job SET state = ?, held = ?, request = '', finished = ? WHERE id = ?", values)
 
     def resume(self, job: int) -> None:
         """Let a paused, stopped or failed job go on from its last checkpoint."""
@@ -265,24 +268,26 @@ class Queue:
     @property
     def paused(self) -> bool:
         """While it is, nothing new begins; what runs goes on to its end."""
-        with self.database.read() as connection:
-            return _setting(connection, "paused", "0") == "1"
+        return self.setting("paused") == "1"
 
     def set_paused(self, wanted: bool) -> None:
-        self._set("paused", str(int(wanted)))
+        self.set_setting("paused", str(int(wanted)))
 
     def workers(self) -> int:
-        """The number of worker processes a person wants; one a core (at most 4) until it is chosen."""
+        """The number of worker processes a person wants; until it is chosen one a core (at most 4), and no fewer than there are GPUs."""
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        with self.database.read() as connection:
-            return int(_setting(connection, "workers", str(min(cores, MOST_WORKERS))))
+        return int(self.setting("workers") or max(min(cores, MOST_WORKERS), len(indices())))
 
     def set_workers(self, number: int) -> None:
         if not 1 <= number <= 256:
             raise UsageError(f"The number of workers is {number}; expected 1 to 256.")
-        self._set("workers", str(number))
+        self.set_setting("workers", str(number))
 
-    def _set(self, name: str, value: str) -> None:
+    def setting(self, name: str) -> str | None:
+        with self.database.read() as connection:
+            return _setting(connection, name, "") or None
+
+    def set_setting(self, name: str, value: str) -> None:
         with self.database.write() as connection:
             connection.execute("INSERT INTO setting VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value", (name, value))
 

@@ -31,6 +31,7 @@ from cotdistill.errors import CotdistillError, DiskFull, NotFound, StoreError, S
 from cotdistill.registry import Registry
 from cotdistill.studies import shortage
 from cotdistill.studies.attempts import Attempt, claim, settle_dead
+from cotdistill.studies.devices import chosen, gpu_of, may_take_gpu_runs
 from cotdistill.studies.disk import disk_errors, disk_full
 from cotdistill.studies.jobs import Job, StopRequested, document
 from cotdistill.studies.locks import Lock, is_held
@@ -93,6 +94,9 @@ class JobContext:
         self.store = store
         self._attempt = attempt
         self._progress: dict[str, Any] = {}
+        training = self.config.get("training")
+        if isinstance(training, Mapping) and training.get("device") == "cuda":
+            self._progress["device"] = f"GPU {os.environ.get('CUDA_VISIBLE_DEVICES') or 0}"
         self._pulse = Pulse(attempt, lambda: dict(self._progress), leaving)
 
     def task(self, name: str, world: int = 0, settings: Mapping[str, Any] | None = None) -> Task:
@@ -283,7 +287,7 @@ def _work(store: Store, leaving: threading.Event, lock: Lock, supervised: bool) 
             # Also while the first job of the kind still waits for another one. What goes wrong here is told when a job is run.
             with contextlib.suppress(Exception):
                 KINDS.get(kind).load()
-        attempt = claim(store.queue) if backlog.ready and not leaving.is_set() else None
+        attempt = claim(store.queue, gpu=may_take_gpu_runs()) if backlog.ready and not leaving.is_set() else None
         if attempt is not None:
             print(f"run {attempt.job.id}: {attempt.job.label or attempt.job.kind}", flush=True)
             carry_out(store, attempt, leaving)
@@ -298,7 +302,9 @@ def _work(store: Store, leaving: threading.Event, lock: Lock, supervised: bool) 
 
 
 def _too_many(store: Store, mine: Path) -> bool:
-    """Whether more workers live than are wanted and this one is among the last of them, by name."""
+    """Whether more workers live than are wanted and this one is among the last of them, by name; or its GPU is no longer chosen."""
+    if (index := gpu_of(mine.stem)) is not None and index not in chosen(store.queue):
+        return True
     before = sum(path.name < mine.name and is_held(path) for path in mine.parent.glob("*.lock"))
     return before >= store.queue.workers()
 

@@ -15,11 +15,14 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from cotdistill.errors import StoreError
 from cotdistill.studies.attempts import Running, claim, running, settle
+from cotdistill.studies.devices import chosen, environment, gpu_of, next_free, with_gpu
 from cotdistill.studies.disk import disk_errors
 from cotdistill.studies.locks import Lock, holder, is_held, send
 from cotdistill.studies.mirroring import end_mirroring, ensure_mirroring
@@ -202,8 +205,15 @@ class Supervisor:
             elif path.stem.removeprefix("b-") not in {child.name for child in self.children}:
                 # A child of ours may just be about to take it.
                 _clear(folder, path.stem.removeprefix("b-"), keep_log=True)
+        names = {path.stem for path in folder.glob("b-*.lock") if is_held(path)} | {f"b-{child.name}" for child in self.children}
+        slots = chosen(self.queue)
         for _ in range(min(self.queue.workers(), backlog.total) - len(alive)):
-            self.children.append(child := self._start(folder))
+            index = next_free(slots, names)
+            if index is None and slots and sum(gpu_of(name) is None for name in names) >= backlog.total - backlog.gpu:
+                # Runs that ask for a GPU are all that is left, and every GPU has one.
+                break
+            self.children.append(child := self._start(folder, index))
+            names.add(f"b-{child.name}")
             # A number may be given to another process once its first owner is gone.
             self.ended.pop(child.process.pid, None)
         return backlog.total > 0
@@ -222,12 +232,12 @@ class Supervisor:
         if now - since > IDLE_HANG_SECONDS and (pid := send(path, signal.SIGKILL)) is not None:
             say(f"Worker {pid} gives no sign of life and is ended.")
 
-    def _start(self, folder: Path) -> Child:
-        name = secrets.token_hex(6)
+    def _start(self, folder: Path, gpu: str | None) -> Child:
+        name = secrets.token_hex(6) if gpu is None else with_gpu(secrets.token_hex(6), gpu)
         with disk_errors(folder, "the log of a worker"):
             folder.mkdir(exist_ok=True)
             words = [sys.executable, "-m", "cotdistill.studies.runner", "--home", str(self.store.home), "--supervised", name]
-            return Child(_detached(words, folder / f"{name}.log", self.store.home), name)
+            return Child(_detached(words, folder / f"{name}.log", self.store.home, environment(name)), name)
 
 
 def _clear(folder: Path, name: str, *, keep_log: bool) -> None:
@@ -267,11 +277,11 @@ def say(text: str) -> None:
     print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}", flush=True)
 
 
-def _detached(words: list[str], log: Path, home: Path) -> subprocess.Popen[bytes]:
+def _detached(words: list[str], log: Path, home: Path, more: Mapping[str, str] = MappingProxyType({})) -> subprocess.Popen[bytes]:
     """Start a program in a session of its own, with nothing but a log to write to: it needs neither terminal nor parent."""
-    environment = {**os.environ, "COTDISTILL_HOME": str(home)}
+    variables = {**os.environ, "COTDISTILL_HOME": str(home), **more}
     with open(log, "ab") as file:
-        return subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=file, stderr=file, cwd=home, env=environment, start_new_session=True)
+        return subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=file, stderr=file, cwd=home, env=variables, start_new_session=True)
 
 
 # Supervisors that this process has started, by store: not started twice while the first is on its way, and waited for when they have ended.

@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 
 from cotdistill.config import RunConfig, stable_seed
-from cotdistill.errors import DataError
+from cotdistill.errors import DataError, StudentError
 from cotdistill.rationales.conditions import parse
 from cotdistill.rationales.placement import MODES, Placement
 from cotdistill.rationales.selection import read_selection
@@ -38,6 +38,15 @@ def _task(context: JobContext, run: RunConfig) -> Task:
             "Plan the study again.",
         )
     return task
+
+
+def _device(name: str) -> torch.device:
+    if name == "cuda" and not torch.cuda.is_available():
+        raise StudentError(
+            f"training.device is cuda, and this torch ({torch.__version__}) sees no GPU.",
+            "Set training.device to cpu, or install a CUDA build of torch and the driver: python -m cotdistill doctor",
+        )
+    return torch.device(name)
 
 
 def _hooks(context: JobContext, steps: int, **more: Any) -> Hooks:
@@ -97,7 +106,7 @@ def train(context: JobContext) -> Outcome:
         used["base"] = path.stem
         set_weights(model, read_tensors(path)[0])
         bases.redraw_unseen(model, bases.document_rows(encoder, task.base_documents()), stable_seed("init", run.seeds.init))
-    model.to(torch.device(run.training.device))  # type: ignore[arg-type]
+    model.to(_device(run.training.device))  # type: ignore[arg-type]
     sources = run.sources or ("",)
     selections = {}
     for name, identity in run.selections.items():

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import streamlit as st
 
 from cotdistill.errors import CotdistillError
+from cotdistill.studies import devices, machine
 from cotdistill.studies.jobs import Job
 from cotdistill.studies.shortage import KIND, half_of, retry_at_half
 from cotdistill.studies.store import Store
@@ -82,6 +83,12 @@ def _controls(store: Store) -> None:
             width=140,
             help="How many runs are trained side by side, each in a process of its own.",
         )
+        if here := {gpu.index: gpu for gpu in _gpus()}:
+            st.multiselect(
+                "GPUs", list(here), default=list(dict.fromkeys(devices.chosen(store.queue))), key="queue.gpus", on_change=_choose, args=(store,),
+                format_func=lambda index: f"{index}: {here[index].name}", width="stretch",
+                help="Runs that ask for a GPU (training.device is cuda) get one each. Runs that have begun keep theirs.",
+            )  # fmt: skip
     if paused:
         st.info("The queue is paused: nothing new is begun.", icon=":material/pause:")
 
@@ -93,6 +100,17 @@ def _pause(store: Store, wanted: bool) -> None:
 
 def _workers(store: Store) -> None:
     store.queue.set_workers(int(st.session_state["queue.workers"]))
+
+
+@st.cache_data(ttl=60, show_spinner=False)
+def _gpus() -> tuple[machine.Gpu, ...]:
+    return machine.gpus()
+
+
+def _choose(store: Store) -> None:
+    wanted = [str(index) for index in st.session_state["queue.gpus"]]
+    devices.choose(store.queue, wanted)
+    st.toast(f"In the terminal: `{command('queue', 'gpus', ','.join(wanted) or 'none')}`")
 
 
 @st.fragment(run_every=2)
