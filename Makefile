@@ -90,6 +90,7 @@ test-extras: .venv-extras/.installed .venv-tensorboard/.installed .venv-mlflow/.
 	if ! .venv-extras/bin/python -m pip --version >/dev/null 2>&1; then rm -rf .venv-extras; $(PYTHON) -m venv .venv-extras; fi
 	.venv-extras/bin/python -m pip install --disable-pip-version-check --no-input --quiet -c constraints.txt $(PIP_ARGS) \
 	  -r requirements.txt -r requirements-dev.txt $(EXTRAS:%=-r %)
+	.venv-extras/bin/python -m pip install --disable-pip-version-check --no-input --quiet -c constraints.txt $(PIP_ARGS) --no-deps -e .
 	touch $@
 
 # The long proofs; MINUTES bounds each of them.

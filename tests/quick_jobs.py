@@ -68,4 +68,4 @@ def expected_total(config: Mapping[str, Any], bases: Mapping[str, int]) -> int:
 
 
 if "count" not in KINDS:
-    KINDS.register(Kind("count", "count in steps", "tests.quick_jobs:count"))
+    KINDS.register(Kind("count", "count in steps", "tests.quick_jobs:count", travels=True))

@@ -255,7 +255,7 @@ def required(name: str) -> dict[str, str]:
 def test_every_package_that_is_imported_is_a_direct_requirement() -> None:
     # What only an extra needs is imported inside functions, and its absence told in words.
     named = {*required("requirements.txt"), *(name.replace("-", "_") for name in required("requirements-keytokens.txt"))}
-    named |= {name for name in ("tensorboard", "mlflow", "wandb") if name in required(f"requirements-{name}.txt")}
+    named |= {name for name in ("tensorboard", "mlflow", "wandb", "ray") if name in required(f"requirements-{name}.txt")}
     allowed = {IMPORT_NAMES.get(name, name).lower() for name in named} | {"cotdistill", "huggingface_hub"}
     for path in (*modules().values(), *pages()):
         outside = {imported.split(".")[0] for imported in imports(path)} - set(sys.stdlib_module_names)

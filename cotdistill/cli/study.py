@@ -14,13 +14,14 @@ from cotdistill.cli.report import REPORT_KEYS, claims_text, report, report_text
 from cotdistill.cli.waiting import wait
 from cotdistill.config import plain
 from cotdistill.rationales.conditions import parse
+from cotdistill.studies.engine import EXECUTORS, Executor, executor
 from cotdistill.studies.fitting import Fit
 from cotdistill.studies.jobs import Study
 from cotdistill.studies.planning import Plan, PlannedRun, launch
 from cotdistill.studies.planning import plan as make_plan
 from cotdistill.studies.remarks import Remark, remark, remarks, set_remark
 from cotdistill.studies.store import Store
-from cotdistill.studies.supervisor import ensure_supervisor
+from cotdistill.studies.supervisor import ensure_supervisor, move_to
 from cotdistill.views.wording import about, ago, count, plural, size
 
 
@@ -39,6 +40,8 @@ def run(arguments: argparse.Namespace) -> Result:
     if arguments.workers is not None:
         store.queue.set_workers(arguments.workers)
     planned = make_plan(store, spec_of(store, arguments))
+    if arguments.executor or arguments.address:
+        move_to(store, Executor(arguments.executor or executor(store).name, arguments.address))
     if arguments.wait:
         note(_plan_text(_plan_document(planned)))
     submission = launch(store, planned)
@@ -219,6 +222,13 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--wait", action="store_true", help="stay until every run has ended, then print the table; Ctrl-C leaves the training running"
     )
+
+    parser.add_argument(
+        "--executor",
+        choices=list(EXECUTORS),
+        help="where the store's jobs run, kept until changed: " + ", ".join(f"{n} ({t})" for n, t in EXECUTORS.items()),
+    )
+    parser.add_argument("--address", default="", metavar="ADDRESS", help="with --executor ray: auto or HOST:PORT; default: Ray on this machine alone")
 
 
 def _plan_arguments(parser: argparse.ArgumentParser) -> None:

@@ -6,10 +6,11 @@ cannot overwrite what a newer attempt has done.
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,15 +29,17 @@ MOST_DEATHS = 10
 TAIL_LINES = 5
 
 
-def claim(queue: Queue, *, gpu: bool = True) -> Attempt | None:
-    """Take the first ready job, with gpu=False the first that asks for no GPU; None if there is none or the queue is paused. The lock is held before
-    anyone can see the job as running."""
+def claim(queue: Queue, *, gpu: bool = True, only: Sequence[str] | None = None, without: Sequence[str] = ()) -> Attempt | None:
+    """Take the first ready job, with gpu=False the first that asks for no GPU, of some kinds only or without some; None if there is none or the
+    queue is paused. The lock is held before anyone can see the job as running."""
     now = time.time()
     with queue.database.write() as connection:
         if connection.execute("SELECT 1 FROM setting WHERE name = 'paused' AND value = '1'").fetchone():
             return None
-        which = f"SELECT id, attempt, seconds FROM job WHERE {READY} AND (? OR NOT {FOR_GPU}) ORDER BY position, id LIMIT 1"
-        row = connection.execute(which, (gpu,)).fetchone()
+        kinds = f"kind NOT IN (SELECT value FROM json_each(?)){'' if only is None else ' AND kind IN (SELECT value FROM json_each(?))'}"
+        values = [gpu, json.dumps(list(without))] + ([] if only is None else [json.dumps(list(only))])
+        which = f"SELECT id, attempt, seconds FROM job WHERE {READY} AND (? OR NOT {FOR_GPU}) AND {kinds} ORDER BY position, id LIMIT 1"
+        row = connection.execute(which, values).fetchone()
         if row is None:
             return None
         job, number = int(row["id"]), int(row["attempt"]) + 1

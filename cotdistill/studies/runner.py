@@ -33,6 +33,7 @@ from cotdistill.studies import shortage
 from cotdistill.studies.attempts import Attempt, claim, settle_dead
 from cotdistill.studies.devices import chosen, gpu_of, may_take_gpu_runs
 from cotdistill.studies.disk import disk_errors, disk_full
+from cotdistill.studies.engine import executor
 from cotdistill.studies.jobs import Job, StopRequested, document
 from cotdistill.studies.locks import Lock, is_held
 from cotdistill.studies.pulse import INTERRUPT, Pulse, interrupted
@@ -61,11 +62,13 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of job. `function` is "module:function", imported when the first job of the kind comes."""
+    """A kind of job. `function` is "module:function", imported when the first job of the kind comes. travels: its function asks its context for
+    everything and never for the store, so it can run on another machine."""
 
     name: str
     help: str
     function: str
+    travels: bool = False
 
     def load(self) -> Callable[[JobContext], Outcome]:
         module, _, name = self.function.partition(":")
@@ -74,8 +77,8 @@ class Kind:
 
 
 KINDS: Registry[Kind] = Registry("kind of job")
-KINDS.register(Kind("base", "train the shared base of a generated task", "cotdistill.studies.work:base"))
-KINDS.register(Kind("train", "train a student under one condition and score it", "cotdistill.studies.work:train"))
+KINDS.register(Kind("base", "train the shared base of a generated task", "cotdistill.studies.work:base", travels=True))
+KINDS.register(Kind("train", "train a student under one condition and score it", "cotdistill.studies.work:train", travels=True))
 KINDS.register(Kind("select", "score the tokens of every training rationale", "cotdistill.studies.work_select:job"))
 KINDS.register(Kind("attribute", "attribute a student's answers to the tokens it read", "cotdistill.studies.look_attribute:job"))
 KINDS.register(Kind("influence", "align the signal of rationale tokens with that of the label", "cotdistill.studies.look_influence:job"))
@@ -119,7 +122,7 @@ class JobContext:
 
         Raises StopRequested if a person asked to stop or pause: save what is needed to resume and let it pass through.
         """
-        self._progress |= {"step": int(step), "total": int(total), **{name: _finite(value) for name, value in values.items()}}
+        self._progress |= {"step": int(step), "total": int(total), **{name: finite(value) for name, value in values.items()}}
         self._attempt.note(step)
         self._pulse.check()
 
@@ -146,7 +149,7 @@ class JobContext:
                 raise
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """JSON has no NaN; numbers of numpy and torch become Python's."""
     if value is None or isinstance(value, (bool, int, str)):
         return value
@@ -287,7 +290,9 @@ def _work(store: Store, leaving: threading.Event, lock: Lock, supervised: bool) 
             # Also while the first job of the kind still waits for another one. What goes wrong here is told when a job is run.
             with contextlib.suppress(Exception):
                 KINDS.get(kind).load()
-        attempt = claim(store.queue, gpu=may_take_gpu_runs()) if backlog.ready and not leaving.is_set() else None
+        # Under Ray, what can travel is the driver's.
+        others = [kind.name for kind in KINDS if kind.travels] if executor(store).name == "ray" else []
+        attempt = claim(store.queue, gpu=may_take_gpu_runs(), without=others) if backlog.ready and not leaving.is_set() else None
         if attempt is not None:
             print(f"run {attempt.job.id}: {attempt.job.label or attempt.job.kind}", flush=True)
             carry_out(store, attempt, leaving)

@@ -24,8 +24,10 @@ from cotdistill.errors import StoreError
 from cotdistill.studies.attempts import Running, claim, running, settle
 from cotdistill.studies.devices import chosen, environment, gpu_of, next_free, with_gpu
 from cotdistill.studies.disk import disk_errors
+from cotdistill.studies.engine import MODULES, Executor, check_executor, executor, set_executor
 from cotdistill.studies.locks import Lock, holder, is_held, send
 from cotdistill.studies.mirroring import end_mirroring, ensure_mirroring
+from cotdistill.studies.queue import Backlog
 from cotdistill.studies.shortage import memory_kills
 from cotdistill.studies.store import Store
 
@@ -68,6 +70,8 @@ class Supervisor:
         # Lock of a worker -> (when it touched it last, when that was seen).
         self.touched: dict[Path, tuple[float, float]] = {}
         self.stillborn = 0
+        # Kinds of job that are not run by workers of this machine.
+        self.elsewhere: tuple[str, ...] = ()
         self.leaving = False
         self.last_tick = time.monotonic()
         self.mirroring: subprocess.Popen[bytes] | None = None
@@ -152,7 +156,7 @@ class Supervisor:
         if self.stillborn < MOST_STILLBORN:
             return
         self.stillborn = 0
-        attempt = claim(self.queue)
+        attempt = claim(self.queue, without=self.elsewhere)
         if attempt is None:
             return
         last = (self.store.home / "workers" / f"{child.name}.log").read_text(encoding="utf-8", errors="replace").strip()[-2000:]
@@ -207,7 +211,7 @@ class Supervisor:
                 _clear(folder, path.stem.removeprefix("b-"), keep_log=True)
         names = {path.stem for path in folder.glob("b-*.lock") if is_held(path)} | {f"b-{child.name}" for child in self.children}
         slots = chosen(self.queue)
-        for _ in range(min(self.queue.workers(), backlog.total) - len(alive)):
+        for _ in range(self.wanted(backlog) - len(alive)):
             index = next_free(slots, names)
             if index is None and slots and sum(gpu_of(name) is None for name in names) >= backlog.total - backlog.gpu:
                 # Runs that ask for a GPU are all that is left, and every GPU has one.
@@ -217,6 +221,10 @@ class Supervisor:
             # A number may be given to another process once its first owner is gone.
             self.ended.pop(child.process.pid, None)
         return backlog.total > 0
+
+    def wanted(self, backlog: Backlog) -> int:
+        """How many workers there should be."""
+        return min(self.queue.workers(), backlog.total)
 
     def _end_if_frozen(self, path: Path, *, working: bool) -> None:
         """A worker without a job that no longer looks for one would take another's place for ever."""
@@ -307,7 +315,7 @@ def ensure_supervisor(store: Store) -> bool:
         with disk_errors(store.home, "the log of the supervisor"):
             if log.exists() and log.stat().st_size > LOG_BYTES:
                 os.replace(log, log.with_suffix(".old.log"))
-            words = [sys.executable, "-m", "cotdistill.studies.supervisor", "--home", str(store.home)]
+            words = [sys.executable, "-m", MODULES[executor(store).name], "--home", str(store.home)]
             _started[store.home] = _detached(words, log, store.home)
     return True
 
@@ -326,6 +334,14 @@ def stop_all(store: Store, patience: float = 8.0) -> list[int]:
     for one in running(store.queue):
         settle(store.queue, one, "it was told to end", crashed=False, blamed=False)
     return pids
+
+
+def move_to(store: Store, wanted: Executor) -> None:
+    """Let the jobs of a store run elsewhere from now on; what runs is saved first and goes on there. UsageError for what cannot be used here."""
+    check_executor(wanted)
+    if executor(store) != wanted:
+        stop_all(store)
+        set_executor(store, wanted)
 
 
 def _end(locks: list[Path], patience: float) -> list[int]:

@@ -176,6 +176,7 @@ def _running(store: Store, job: Job, *, short: bool) -> None:
     told += [f"dev {percent(float(dev))}"] if isinstance(dev, (int, float)) else []
     told += [f"{duration(left)} left"] if (left := time_left(job)) is not None else []
     told += [str(job.progress["device"])] if job.progress.get("device") else []
+    told += [f"on {job.progress['node']}"] if job.progress.get("node") else []
     told += [f"{job.request} asked for"] if job.request else []
     with st.container(horizontal=True, vertical_alignment="center"):
         st.progress(min(1.0, step / total) if total else 0.0, text=f"{plain_markdown(job.label or job.kind)}  \n{plain_markdown(' · '.join(told))}")
