@@ -36,7 +36,7 @@ PATIENCE = 150.0
 STUDY = {
     **SMALL,
     "conditions": "label_only,pre_cot",
-    "training": {"steps": 120, "batch_size": 8, "evaluations": 2, "dev_examples": 10, "checkpoints": "0,1"},
+    "training": {"steps": 800, "batch_size": 8, "evaluations": 2, "dev_examples": 10, "checkpoints": "0,1"},
 }
 
 
@@ -173,7 +173,8 @@ def test_a_study_survives_a_dead_node_and_a_dead_driver_to_the_bit(cluster: Any,
     def nodes() -> set[str]:
         return {job.progress["node"] for job in store.queue.jobs(state="running") if job.progress.get("step", 0) > 3 and "node" in job.progress}
 
-    until(lambda: len(nodes()) == 2 or store.queue.jobs(state="failed"), store)
+    until(lambda: len(nodes()) == 2 or store.queue.jobs(state="failed") or finished(store), store)
+    assert len(nodes()) == 2
     cluster.remove_node(cluster.list_all_nodes()[-1], allow_graceful=False)
     until(lambda: any("node died" in outcome for ended in outcomes(store).values() for outcome in ended), store)
     cluster.add_node(num_cpus=1, object_store_memory=150 << 20)
