@@ -36,7 +36,7 @@ PATIENCE = 150.0
 STUDY = {
     **SMALL,
     "conditions": "label_only,pre_cot",
-    "training": {"steps": 800, "batch_size": 8, "evaluations": 2, "dev_examples": 10, "checkpoints": "0,1"},
+    "training": {"steps": 500, "batch_size": 8, "evaluations": 2, "dev_examples": 10, "checkpoints": "0,1"},
 }
 
 
