@@ -29,9 +29,11 @@ def param(
     low: float | None = None,
     high: float | None = None,
     choices: Sequence[str] | None = None,
+    later: bool = False,
 ) -> Any:
-    """A dataclass field with its one-line help, its bounds (inclusive) and, for text, its allowed values."""
-    metadata = {"help": help, "low": low, "high": high, "choices": tuple(choices) if choices else None}
+    """A dataclass field with its one-line help, its bounds (inclusive) and, for text, its allowed values. later: the field came after runs had
+    been made, so it is left out of what is hashed while it has its default."""
+    metadata = {"help": help, "low": low, "high": high, "choices": tuple(choices) if choices else None, "later": later}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -49,6 +51,12 @@ def plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
     return value
+
+
+def hashed(cls: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain values of a config as they are hashed: fields that came later are left out while they have their default, so old hashes stay."""
+    defaults = {f.name: f.default for f in dataclasses.fields(cls) if f.metadata.get("later")}
+    return {name: value for name, value in values.items() if name not in defaults or value != defaults[name]}
 
 
 def digest(value: Any) -> str:
@@ -153,6 +161,8 @@ class TrainingConfig:
     precision: str = param("fp32", "arithmetic", choices=("fp32", "bf16"))
     device: str = param("cpu", "where it runs; resolved before hashing", choices=("cpu", "cuda"))
     deterministic: bool = param(False, "on a GPU: the same bits every time, slower")
+    gradient_checkpointing: bool = param(False, "compute activations again in the backward pass: less memory, a third more time", later=True)
+    compile: bool = param(False, "torch.compile the training steps: minutes to start, then faster on a GPU", later=True)
 
 
 @dataclass(frozen=True)
@@ -163,6 +173,14 @@ class StudentConfig:
     max_length: int = param(0, "longest sequence in tokens; 0 means what the student can read", low=0, high=1_000_000)
     truncate: str = param("refuse", "when a sequence is too long", choices=("refuse", "question", "rationale"))
     revision: str = param("", "hub revision (a commit, a tag); recorded")
+    dtype: str = param("fp32", "what the weights are kept in; bf16 halves them and rounds every update", choices=("fp32", "bf16"), later=True)
+    attention: str = param("auto", "kernel of the attention; auto takes what the architecture offers", choices=("auto", "sdpa", "eager"), later=True)
+    lora_rank: int = param(0, "train adapters of this rank instead of all weights (LoRA, needs peft); 0 trains all", low=0, high=4096, later=True)
+    lora_alpha: float = param(32.0, "LoRA: the adapters' part is multiplied by alpha / rank", low=0.0, high=1e6, later=True)
+    lora_dropout: float = param(0.0, "LoRA: dropout before the adapters", low=0.0, high=0.95, later=True)
+    lora_targets: str = param("", "LoRA: matrices to adapt, such as q_proj,v_proj; empty: all of the blocks", later=True)
+    resize: bool = param(False, "add embedding rows where the tokenizer has more tokens than the student", later=True)
+    trust_remote_code: bool = param(False, "let the student's repository run its own Python code here, with all your rights", later=True)
 
 
 @dataclass(frozen=True)
@@ -211,8 +229,10 @@ class RunConfig:
     selections: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def job_config(self) -> dict[str, Any]:
-        """The plain form that is hashed. Empty selections are left out: a run without them is the same run as before there were any."""
+        """The plain form that is hashed. Empty selections are left out: a run without them is the same run as before there were any; so are
+        settings that came later and are not used."""
         values: dict[str, Any] = plain(self)
+        values["student"], values["training"] = hashed(StudentConfig, values["student"]), hashed(TrainingConfig, values["training"])
         if not values["selections"]:
             del values["selections"]
         return values

@@ -102,7 +102,9 @@ class Aligner:
         self.model, self.encoder, self.placement, self.metric = model, encoder, placement, metric
         self.probe = Probe(model, encoder.specials.pad)
         self.memory = memory
-        self.names = [name for name, _ in model.named_parameters() if parameters == "all" or re.search(r"\.\d+\.", name)]
+        # Of a student with adapters only these were trained, so only they can carry a signal.
+        own = [name for name, _ in model.named_parameters() if ".lora_" in name] or [name for name, _ in model.named_parameters()]
+        self.names = [name for name in own if parameters == "all" or re.search(r"\.\d+\.", name)]
         table = dict(model.named_parameters())
         self.parameters = [table[name].requires_grad_(True) for name in self.names]
         self.size = sum(p.numel() for p in self.parameters)

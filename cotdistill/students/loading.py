@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from pathlib import Path
+from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -12,9 +15,12 @@ from transformers.utils import logging as transformers_logging
 
 from cotdistill.config import StudentConfig
 from cotdistill.errors import CheckpointError, StudentError
+from cotdistill.students import lora
+from cotdistill.students.files import check_folder, fingerprint, missing, offline, snapshot
 from cotdistill.students.models import STUDENTS, BuiltIn, is_built_in
 
 Weights = dict[str, torch.Tensor]
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 def prepare_torch(threads: int, deterministic: bool) -> None:
@@ -50,28 +56,80 @@ def new_built_in(entry: BuiltIn, vocabulary: int, seed: int) -> GPT2LMHeadModel:
 
 
 def load_student(config: StudentConfig, vocabulary: int, seed: int) -> PreTrainedModel:
-    """The student of a config: built-in with fresh weights, or `from_pretrained` from a folder or the hub (safetensors only).
+    """The student of a config: built-in with fresh weights, or `from_pretrained` from a folder or the hub (safetensors only); with adapters where
+    it asks for LoRA. The seed draws what is new.
 
-    StudentError says what could not be loaded; nothing of a checkpoint is ever run as code.
+    StudentError says what could not be loaded; nothing of a checkpoint is run as code unless the config trusts it by name.
     """
     if is_built_in(config.name):
         model: PreTrainedModel = new_built_in(STUDENTS.get(config.name), vocabulary, seed)
-        return model
+        if config.attention != "auto":
+            model.set_attn_implementation(config.attention)
+        return model.to(DTYPES[config.dtype])  # type: ignore[arg-type, no-any-return]
     torch.manual_seed(seed)
-    try:
-        model = AutoModelForCausalLM.from_pretrained(
-            config.name, revision=config.revision or None, use_safetensors=True, trust_remote_code=False, dtype=torch.float32
-        )
-    except (OSError, ValueError, safetensors.SafetensorError) as error:
+    model = _from_pretrained(config)
+    rows = input_table(model).shape[0]
+    if rows < vocabulary and not config.resize:
         raise StudentError(
-            f"The student {config.name!r} cannot be loaded: {str(error).splitlines()[0]}",
-            "Expected a causal LM with safetensors weights: a folder written by save_pretrained, or a hub id that can be reached.",
-        ) from error
-    if (rows := input_table(model).shape[0]) < vocabulary:
-        raise StudentError(
-            f"The tokenizer of {config.name!r} has {vocabulary} tokens, its embeddings {rows} rows.", "Use the tokenizer that belongs to it."
+            f"The tokenizer of {config.name!r} has {vocabulary} tokens, its embeddings {rows} rows.",
+            "Use the tokenizer that belongs to it, or set student.resize to add the missing rows.",
         )
+    if rows < vocabulary:
+        _resize(model, vocabulary)
+    if config.lora_rank:
+        lora.adapt(model, config, seed)
     return model
+
+
+def _from_pretrained(config: StudentConfig) -> PreTrainedModel:
+    here = None if Path(config.name).is_dir() else snapshot(config)
+    folder = here or Path(config.name)
+    if folder.is_dir():
+        check_folder(folder, config.name)
+    elif offline():
+        raise missing(config)
+    more = {} if config.attention == "auto" else {"attn_implementation": config.attention}
+    try:
+        found: Any = AutoModelForCausalLM.from_pretrained(
+            config.name, revision=config.revision or None, use_safetensors=True, trust_remote_code=config.trust_remote_code,
+            dtype=DTYPES[config.dtype], local_files_only=here is not None, output_loading_info=True, **more,
+        )  # fmt: skip
+    except (OSError, ValueError, RuntimeError, ImportError, safetensors.SafetensorError) as error:
+        raise _not_loaded(config, error) from error
+    model, told = found
+    if told["missing_keys"]:
+        names = sorted(told["missing_keys"])
+        raise StudentError(
+            f"The weights of {config.name!r} lack {len(names)} that a {type(model).__name__} has, for example {names[0]}.",
+            "They are another architecture's, or a part of a checkpoint: name the folder that save_pretrained wrote.",
+        )
+    assert isinstance(model, PreTrainedModel)
+    return model
+
+
+def _not_loaded(config: StudentConfig, error: Exception) -> StudentError:
+    lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    told = f"The student {config.name!r} cannot be loaded: {lines[0]}"
+    if "trust_remote_code" in str(error):
+        return StudentError(
+            told,
+            "It brings Python code of its own, which is not run unless student.trust_remote_code is set: read that code first, for it runs with all "
+            "your rights.",
+        )
+    if Path(config.name).is_dir():
+        return StudentError(told, "Expected a causal LM with safetensors weights: a folder written by save_pretrained.")
+    return StudentError(told, f"{missing(config).hint} A private or gated one wants HF_TOKEN in the environment.")
+
+
+def _resize(model: PreTrainedModel, vocabulary: int) -> None:
+    """Rows for the tokens that the student does not know, each the mean of those it knows (Hewitt 2021), in and out."""
+    known = input_table(model).shape[0]
+    model.resize_token_embeddings(vocabulary, mean_resizing=False)
+    with torch.no_grad():
+        for table in {id(t): t for t in (input_table(model), output_matrix(model).weight)}.values():
+            table[known:] = table[:known].float().mean(0).to(table.dtype)
+        if (bias := output_matrix(model).bias) is not None:
+            bias[known:] = bias[:known].float().mean().to(bias.dtype)
 
 
 def input_table(model: PreTrainedModel) -> torch.Tensor:
@@ -96,7 +154,9 @@ def positions_of(model: PreTrainedModel) -> int:
 
 
 def weights(model: PreTrainedModel) -> Weights:
-    """The state by name, tied tensors once, on the CPU and contiguous: what a weights artefact holds."""
+    """The state by name, tied tensors once, on the CPU and contiguous: what a weights artefact holds. Of a student with adapters, these alone."""
+    if lora.is_adapted(model):
+        return lora.adapter(model)
     seen: set[int] = set()
     kept: Weights = {}
     for name, tensor in model.state_dict().items():
@@ -107,8 +167,13 @@ def weights(model: PreTrainedModel) -> Weights:
     return kept
 
 
-def weights_bytes(model: PreTrainedModel) -> bytes:
-    return safetensors.torch.save(weights(model))
+def weights_bytes(model: PreTrainedModel, config: StudentConfig | None = None) -> bytes:
+    """What is kept of a student, as a safetensors file. Adapters name in its metadata what they belong to: base, revision, fingerprint, lora."""
+    metadata = None
+    if config is not None and lora.is_adapted(model):
+        settings = {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.name.startswith("lora_")}
+        metadata = {"base": config.name, "revision": config.revision, "fingerprint": fingerprint(config), "lora": json.dumps(settings)}
+    return safetensors.torch.save(weights(model), metadata)
 
 
 def read_tensors(path: Path) -> tuple[Weights, dict[str, str]]:
@@ -122,6 +187,8 @@ def read_tensors(path: Path) -> tuple[Weights, dict[str, str]]:
 
 def set_weights(model: PreTrainedModel, state: Weights) -> None:
     """Put a weights artefact into a student; CheckpointError if the names or shapes are another student's."""
+    if lora.is_adapted(model):
+        return lora.set_adapter(model, state)
     try:
         missing, unexpected = model.load_state_dict(state, strict=False)
     except RuntimeError as error:
@@ -129,6 +196,22 @@ def set_weights(model: PreTrainedModel, state: Weights) -> None:
     kept = weights(model)
     if unexpected or any(name in kept for name in missing):
         raise CheckpointError(f"These weights do not fit the student: missing {missing[:3]}, unexpected {unexpected[:3]}.")
+
+
+def reopen(config: StudentConfig, vocabulary: int, seed: int, path: Path) -> PreTrainedModel:
+    """A trained student from its weights artefact, in evaluation mode; CheckpointError if it does not fit, or if the base that adapters were
+    trained beside has changed since."""
+    model = load_student(config, vocabulary, seed)
+    state, told = read_tensors(path)
+    now = fingerprint(config) if told.get("fingerprint") else ""
+    if now != told.get("fingerprint", ""):
+        raise CheckpointError(
+            f"The adapters were trained beside {told['base']} as it was then ({told['fingerprint'][:12]}); now it is {now[:12] or 'gone'}.",
+            "Bring the old weights back, or train again.",
+        )
+    set_weights(model, state)
+    model.eval()  # type: ignore[no-untyped-call]
+    return model
 
 
 def forward_flops(model: PreTrainedModel, tokens: int, attended: int, logits: int) -> float:
@@ -147,5 +230,6 @@ def forward_flops(model: PreTrainedModel, tokens: int, attended: int, logits: in
     )
 
 
-def parameter_count(model: PreTrainedModel) -> int:
-    return sum(p.numel() for p in model.parameters())
+def parameter_count(model: PreTrainedModel, *, trained: bool = False) -> int:
+    """All weights, tied ones once; or those that are trained."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad or not trained)

@@ -1,9 +1,12 @@
-"""The catalogue of students: built-in from-scratch ones with their sizes, and any causal LM by folder or hub id. No torch here."""
+"""The catalogue of students: built-in ones that are trained from scratch, the paper's pretrained ones with our defaults, and any causal LM by folder
+or hub id. No torch here."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from cotdistill.config import StudentConfig
 from cotdistill.errors import StudentError, UnknownName
@@ -39,15 +42,64 @@ STUDENTS.register(BuiltIn("mini", "4 layers, width 256: minutes on a CPU, second
 STUDENTS.register(BuiltIn("small", "6 layers, width 512: for a GPU, or a patient CPU", 6, 512, 8))
 
 
+@dataclass(frozen=True, slots=True)
+class Pretrained:
+    """A student that the paper used, as the hub has it. defaults: settings of a study, written as in training.lr, that one on this student takes
+    unless it is told otherwise. All of them are ours: the paper's are not known to us. gated: its terms have to be accepted on the hub first."""
+
+    name: str
+    help: str
+    hub: str
+    layers: int
+    width: int
+    heads: int
+    positions: int
+    parameters: int
+    gated: bool = False
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+    def told(self) -> str:
+        """The defaults in words: "training.lr 5e-05, ..."."""
+        return ", ".join(f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in self.defaults.items())
+
+
+PRETRAINED: Registry[Pretrained] = Registry("pretrained student")
+
+# About three passes over CommonsenseQA's training rows. Weights are kept before and after, not between: each copy takes its size on disk.
+_SHARED = {"training.steps": 900, "training.batch_size": 32, "training.schedule": "linear", "training.checkpoints": "0,1"}
+_LORA = {"student.lora_rank": 16, "student.lora_alpha": 32.0, "training.precision": "bf16"}
+_GPT2 = {"training.lr": 5e-5, "training.warmup": 0.1, **_SHARED}
+_PHI = {"training.lr": 2e-4, **_LORA, **_SHARED}
+_GEMMA = {"training.lr": 1e-4, "training.gradient_checkpointing": True, **_LORA, **_SHARED}
+
+PRETRAINED.register(
+    Pretrained("gpt2", "GPT-2, all of its weights are trained", "openai-community/gpt2", 12, 768, 12, 1024, 124_439_808, defaults=_GPT2)
+)
+PRETRAINED.register(
+    Pretrained("phi-1_5", "Phi-1.5, trained by LoRA; wants a GPU", "microsoft/phi-1_5", 24, 2048, 32, 2048, 1_418_270_720, defaults=_PHI)
+)
+PRETRAINED.register(
+    Pretrained("gemma-2b", "Gemma 2B, trained by LoRA; wants a GPU", "google/gemma-2b", 18, 2048, 8, 8192, 2_506_172_416, True, defaults=_GEMMA)
+)
+
+
 def is_built_in(name: str) -> bool:
     return name in STUDENTS
 
 
+def entry_of(name: str) -> Pretrained | None:
+    """The catalogue's entry of a pretrained student, by its name or its hub id."""
+    return next((entry for entry in PRETRAINED if name in (entry.name, entry.hub)), None)
+
+
 def checked_name(config: StudentConfig) -> str:
-    """The student's name if it can be one: built-in, an existing folder with a config.json, or a hub id (owner/name); UnknownName otherwise."""
+    """The student's name if it can be one: built-in, the hub id of a catalogue name, an existing folder with a config.json, or a hub id
+    (owner/name); UnknownName otherwise."""
     name = config.name
     if name in STUDENTS:
         return name
+    if name in PRETRAINED:
+        return PRETRAINED.get(name).hub
     folder = Path(name).expanduser()
     if folder.is_dir():
         if not (folder / "config.json").is_file():
@@ -55,8 +107,8 @@ def checked_name(config: StudentConfig) -> str:
         return str(folder.resolve())
     if name.startswith((".", "/", "~")):
         raise StudentError(
-            f"There is no folder {name}.", "Name the folder that save_pretrained wrote, a hub id such as owner/name, or a built-in student."
+            f"There is no folder {name}.", "Name the folder that save_pretrained wrote, a hub id such as owner/name, or a student of `students list`."
         )
     if name.count("/") == 1 and all(name.split("/")):
         return name
-    raise UnknownName("student", name, STUDENTS.names())
+    raise UnknownName("student", name, [*STUDENTS.names(), *PRETRAINED.names()])

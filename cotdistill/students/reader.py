@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +13,7 @@ from weakref import WeakKeyDictionary
 import torch
 from transformers import DynamicCache, PreTrainedModel
 
+from cotdistill.errors import StudentError
 from cotdistill.students.loading import input_table, output_matrix, positions_of
 
 # What a forward pass of an architecture that a probe does not suit may raise.
@@ -44,12 +47,19 @@ class Reader:
     (position biases by distance, recurrence, a window shorter than the row) are given one continuation a row.
     """
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    def __init__(self, model: PreTrainedModel, *, compiled: bool = False) -> None:
+        """compiled: by torch.compile, for the many passes of training. StudentError where there is nothing to compile with."""
         self.model = model
         self.device = input_table(model).device
         self.positions = positions_of(model)
         self.abilities = abilities(model)
         self._picks_columns = "logits_to_keep" in inspect.signature(model.forward).parameters
+        self._base: Callable[..., Any] = model.base_model
+        self._whole: Callable[..., Any] = model
+        if compiled:
+            _check_compiler(self.device)
+            # Batches differ in length: one program for all of them.
+            self._base, self._whole = torch.compile(model.base_model, dynamic=True), torch.compile(model, dynamic=True)
 
     def packs(self, tokens: int) -> bool:
         """Whether several continuations may stand side by side in a row of so many tokens."""
@@ -70,15 +80,25 @@ class Reader:
 
     def _logits(self, rows: torch.Tensor, columns: torch.Tensor, **inputs: Any) -> torch.Tensor:
         if self.abilities.plain_head:
-            states = self.model.base_model(use_cache=False, **inputs).last_hidden_state
+            states = self._base(use_cache=False, **inputs).last_hidden_state
             picked: torch.Tensor = output_matrix(self.model)(states[rows, columns])
         elif self._picks_columns:
             # Only the columns that any row asks for: a vocabulary may be as wide as all activations together.
             kept, places = torch.unique(columns, return_inverse=True)
-            picked = self.model(use_cache=False, logits_to_keep=kept, **inputs).logits[rows, places]
+            picked = self._whole(use_cache=False, logits_to_keep=kept, **inputs).logits[rows, places]
         else:
-            picked = self.model(use_cache=False, **inputs).logits[rows, columns]
+            picked = self._whole(use_cache=False, **inputs).logits[rows, columns]
         return picked.float()
+
+
+def _check_compiler(device: torch.device) -> None:
+    """StudentError, before minutes are spent, where torch.compile would find no compiler."""
+    named = os.environ.get("CXX") or "g++"
+    if not any(shutil.which(name) for name in (named, "g++", "clang++", "c++")):
+        raise StudentError(
+            f"torch.compile needs a C++ compiler for a student on {device.type}, and {named} is not here.",
+            "Install one (Debian, Ubuntu: sudo apt-get install g++), or set training.compile to false.",
+        )
 
 
 def abilities(model: PreTrainedModel) -> Abilities:

@@ -100,12 +100,16 @@ def train(
     identity: str = "",
 ) -> Log:
     """Train in place for `steps` steps. rows_of(example, epoch) gives an example's rows; `identity` ties the resume checkpoint to its run."""
-    log, optim, reader = Log(), optimiser(model, config), Reader(model)
+    log, optim, reader = Log(), optimiser(model, config), Reader(model, compiled=config.compile)
+    if config.gradient_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[no-untyped-call]
     if resume is not None and resume.exists():
         log = _resumed(model, optim, resume, identity, hooks)
     keep_at = {round(share * steps): share for share in checkpoint_shares(config)}
     evaluate_at = {math.ceil(steps * (i + 1) / config.evaluations) for i in range(config.evaluations)} if hooks.evaluate else set()
-    rates = forward_flops(model, 1, 0, 0), forward_flops(model, 0, 1, 0), forward_flops(model, 0, 0, 1)
+    # A backward pass takes as much as a forward pass for what is handed on, and as much again for the gradients of the weights that are trained.
+    passes = 2 + parameter_count(model, trained=True) / parameter_count(model)
+    rates = tuple(passes * forward_flops(model, *one) for one in ((1, 0, 0), (0, 1, 0), (0, 0, 1)))
     if reader.device.type == "cpu":
         allocate_for(parameter_count(model))
 
@@ -113,6 +117,7 @@ def train(
         return micro_batches([row for i, epoch in stream.step(step) for row in rows_of(i, epoch)], config, pad)
 
     coming: list[Batch] | None = None
+    pause = CHECKPOINT_SECONDS
     model.train()
     started, last_saved = time.perf_counter() - log.seconds, time.perf_counter()
     if log.step == 0:
@@ -148,9 +153,13 @@ def train(
             if resume is not None:
                 _save(model, optim, log, resume, identity)
             raise
-        if resume is not None and time.perf_counter() - last_saved > CHECKPOINT_SECONDS:
+        if resume is not None and (begun := time.perf_counter()) - last_saved > pause:
             _save(model, optim, log, resume, identity)
             last_saved = time.perf_counter()
+            # A large student's checkpoint takes seconds: a twentieth of the time at most.
+            pause = max(CHECKPOINT_SECONDS, 20 * (last_saved - begun))
+    if config.gradient_checkpointing:
+        model.gradient_checkpointing_disable()  # type: ignore[no-untyped-call]
     model.eval()  # type: ignore[no-untyped-call]
     return log
 
@@ -202,14 +211,14 @@ def _launch(model: PreTrainedModel, reader: Reader, optim: torch.optim.AdamW, ba
     return Launched(parts)
 
 
-def _count(log: Log, batches: Sequence[Batch], rates: tuple[float, float, float]) -> None:
-    """What a step cost. rates: operations of a forward pass per token, per attended pair and per row of logits; a backward pass takes two more."""
+def _count(log: Log, batches: Sequence[Batch], rates: Sequence[float]) -> None:
+    """What a step cost. rates: operations, there and back, per token, per attended pair and per row of logits."""
     for batch in batches:
         tokens, attended = int(batch.lengths.sum()), int((batch.lengths * (batch.lengths + 1) // 2).sum())
         log.tokens += tokens
         log.padded_tokens += batch.ids.size
         log.loss_tokens += len(batch.targets)
-        log.flops += 3 * (rates[0] * tokens + rates[1] * attended + rates[2] * len(batch.targets))
+        log.flops += rates[0] * tokens + rates[1] * attended + rates[2] * len(batch.targets)
 
 
 def checkpoint_shares(config: TrainingConfig) -> list[float]:
@@ -237,8 +246,8 @@ def _write_curve(log: Log, rate: float) -> None:
 
 
 def _save(model: PreTrainedModel, optim: torch.optim.AdamW, log: Log, path: Path, identity: str) -> None:
-    """Weights, optimiser moments, random state and log in one safetensors file, replaced atomically."""
-    tensors = {f"model.{name}": tensor.detach().contiguous() for name, tensor in model.named_parameters()}
+    """Weights that are trained, optimiser moments, random state and log in one safetensors file, replaced atomically."""
+    tensors = {f"model.{name}": tensor.detach().contiguous() for name, tensor in model.named_parameters() if tensor.requires_grad}
     for i, state in optim.state_dict()["state"].items():
         tensors |= {f"optim.{i}.{name}": torch.as_tensor(value).contiguous() for name, value in state.items()}
     tensors["random"] = torch.get_rng_state()
@@ -282,7 +291,8 @@ def _resumed(model: PreTrainedModel, optim: torch.optim.AdamW, path: Path, ident
         return Log()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            parameter.copy_(tensors[f"model.{name}"])
+            if parameter.requires_grad:
+                parameter.copy_(tensors[f"model.{name}"])
     optim.load_state_dict(state)
     torch.set_rng_state(tensors["random"].cpu())
     if "random.cuda" in tensors and torch.cuda.is_available():

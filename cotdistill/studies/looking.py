@@ -16,7 +16,7 @@ from cotdistill.errors import NotFound
 from cotdistill.rationales.conditions import Condition, parse
 from cotdistill.rationales.passage import Corpus
 from cotdistill.rationales.selection import Selection, read_selection
-from cotdistill.students.loading import load_student, positions_of, prepare_torch, read_tensors, set_weights
+from cotdistill.students.loading import positions_of, prepare_torch, reopen
 from cotdistill.students.preparation import training_rows
 from cotdistill.students.sources import tokenizer_of
 from cotdistill.students.tokens import Encoder
@@ -66,10 +66,9 @@ def open_run(store: Store, run: int | str, checkpoint: str = "1", *, source: str
     prepare_torch(config.training.threads, config.training.deterministic)
     task = task_of(store, job)
     encoder = Encoder(tokenizer_of(task, config), task.template)
-    model = load_student(config.student, encoder.vocabulary_size, stable_seed("init", config.seeds.init))
-    set_weights(model, read_tensors(store.artifacts.path(job.produced[f"weights@{share}"]))[0])
+    weights = store.artifacts.path(job.produced[f"weights@{share}"])
+    model = reopen(config.student, encoder.vocabulary_size, stable_seed("init", config.seeds.init), weights)
     model.to(torch.device(device))  # type: ignore[arg-type]
-    model.eval()  # type: ignore[no-untyped-call]
     result = job.result or {}
     opened = Opened(
         job, config, parse(config.condition), share, task, encoder, model,

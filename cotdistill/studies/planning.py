@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from cotdistill.config import RunConfig, Seeds, TrainingConfig, plain
 from cotdistill.errors import NoRationale, StudentError, UnknownName, UsageError
 from cotdistill.rationales.conditions import Condition
-from cotdistill.students.models import checked_name, is_built_in
+from cotdistill.students.files import checked_student, remarks
+from cotdistill.students.models import is_built_in
 from cotdistill.studies import fitting
 from cotdistill.studies.costing import FLOPS_PER_SECOND, SECONDS_AROUND, Costs, measured
 from cotdistill.studies.fitting import Fit
@@ -73,13 +74,15 @@ def plan(store: Store, spec: StudySpec) -> Plan:
         raise UsageError(
             f"The study {spec.name!r} is made of answers from {spec.answers}: there is nothing to train.", "Start a study of your own from a task."
         )
-    name = checked_name(spec.student)
-    spec = dataclasses.replace(spec, student=dataclasses.replace(spec.student, name=name))
+    spec = dataclasses.replace(spec, student=checked_student(spec.student))
+    if not is_built_in(spec.student.name) and "undistilled" not in spec.conditions:
+        # What a pretrained student knows by itself stands beside what it learns.
+        spec = dataclasses.replace(spec, conditions=("undistilled", *spec.conditions))
     known, smaller = store.queue.states(), made_smaller(store.queue)
     runs: list[PlannedRun] = []
     bases: dict[str, PlannedRun] = {}
     inputs: dict[str, PlannedRun] = {}
-    checks: list[str] = []
+    checks = remarks(spec.student)
     costs: Costs | None = None
     fit: Fit
     for replicate in range(spec.replicates):

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from cotdistill.config import Seeds, StudentConfig, TrainingConfig, check, digest, from_mapping, param, plain
+from cotdistill.config import Seeds, StudentConfig, TrainingConfig, check, digest, from_mapping, hashed, param, plain
 from cotdistill.errors import ConfigError, UnknownName, UsageError
 from cotdistill.rationales.conditions import Condition, parse, parse_list
 from cotdistill.registry import Registry
@@ -70,7 +70,9 @@ class StudySpec:
 
 def plan_hash_of(values: Mapping[str, Any]) -> str:
     """SHA-256 (hex) of a spec's plain form without name and title. What was added later and is not used is left out: old plans keep their hash."""
-    return digest({key: value for key, value in values.items() if key not in ("name", "title") and (key != "answers" or value)})
+    nested: dict[str, type] = {"student": StudentConfig, "training": TrainingConfig}
+    told = {key: hashed(nested[key], value) if key in nested and isinstance(value, Mapping) else value for key, value in values.items()}
+    return digest({key: value for key, value in told.items() if key not in ("name", "title") and (key != "answers" or value)})
 
 
 def checked(spec: StudySpec) -> StudySpec:

@@ -20,6 +20,7 @@ from cotdistill.rationales.selection import read_selection
 from cotdistill.students import base as bases
 from cotdistill.students.batches import Stream
 from cotdistill.students.evaluation import Prediction, accuracy, primary_metric, score
+from cotdistill.students.files import fingerprint
 from cotdistill.students.loading import load_student, parameter_count, positions_of, prepare_torch, read_tensors, set_weights, weights_bytes
 from cotdistill.students.preparation import prepare
 from cotdistill.students.sources import tokenizer_of
@@ -100,6 +101,7 @@ def train(context: JobContext) -> Outcome:
     prepare_torch(run.training.threads, run.training.deterministic)
     encoder = Encoder(tokenizer_of(task, run), task.template)
     model = load_student(run.student, encoder.vocabulary_size, stable_seed("init", run.seeds.init))
+    known = fingerprint(run.student)
     used = {"task": task.digest}
     if run.base:
         path = context.produced(run.base, "weights")
@@ -127,11 +129,13 @@ def train(context: JobContext) -> Outcome:
         context,
         prepared.steps,
         evaluate=(lambda: accuracy(scored(dev, placement.primary))) if dev else None,
-        keep=lambda share: context.keep(weights_bytes(model), "weights", "safetensors"),
+        keep=lambda share: context.keep(weights_bytes(model, run.student), "weights", "safetensors"),
     )
     log = train_student(
         model, prepared.rows_of, prepared.stream, run.training,
-        steps=prepared.steps, pad=encoder.specials.pad, hooks=hooks, resume=context.resume_file, identity=context.identity,
+        steps=prepared.steps, pad=encoder.specials.pad, hooks=hooks, resume=context.resume_file,
+        # Adapters would go on beside other weights if the student's folder had changed meanwhile.
+        identity=context.identity + known,
     )  # fmt: skip
     modes = [mode for mode in MODES if _asked(placement, mode, test)]
     by_mode = {mode: scored(test, mode) for mode in modes}
@@ -155,6 +159,7 @@ def train(context: JobContext) -> Outcome:
         "batch_gap": _batch_gap(model, encoder, test[:16], placement, metric),
         **dataclasses.asdict(prepared.facts),
         **_cost(log, model),
+        "student_fingerprint": known,
         "device": run.training.device,
         "versions": _versions(),
     }
@@ -201,4 +206,5 @@ def _cost(log: Log, model: Any) -> dict[str, Any]:
         "flops": log.flops,
         "seconds": round(log.seconds, 3),
         "parameters": parameter_count(model),
+        "trained_parameters": parameter_count(model, trained=True),
     }

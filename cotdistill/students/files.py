@@ -1,0 +1,169 @@
+"""Where a student's files lie on this machine, whether it could be trained as asked, and what to say of it before it is. No torch here.
+
+A hub student whose files are here is taken as it is here, without asking the hub; HF_HOME, HF_HUB_CACHE and HF_HUB_OFFLINE mean what they mean to
+`hf download`. HF_TOKEN is read by huggingface_hub from the environment, and by nothing here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import shlex
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from cotdistill.config import StudentConfig
+from cotdistill.errors import StudentError
+from cotdistill.students.models import checked_name, entry_of, is_built_in
+
+INSTALL_LORA = ".venv/bin/python -m pip install -c constraints.txt -r requirements-lora.txt"
+OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+PICKLED = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+
+
+def checked_student(config: StudentConfig) -> StudentConfig:
+    """The config with its name resolved (see `checked_name`), if the student could be loaded and trained as asked.
+
+    StudentError otherwise: weights that are pickled or missing, LoRA without peft or on a student from scratch, a hub student that is not here
+    while the hub must not be asked.
+    """
+    config = dataclasses.replace(config, name=checked_name(config))
+    if config.lora_rank:
+        check_lora(config)
+    else:
+        # How adapters would be made does not tell two runs without adapters apart.
+        unused: dict[str, Any] = {f.name: f.default for f in dataclasses.fields(config) if f.name.startswith("lora_")}
+        config = dataclasses.replace(config, **unused)
+    if is_built_in(config.name):
+        return config
+    if (folder := Path(config.name)).is_dir():
+        check_folder(folder, config.name)
+    elif (here := snapshot(config)) is not None:
+        check_folder(here, config.name)
+    elif offline():
+        raise missing(config)
+    return config
+
+
+def check_lora(config: StudentConfig) -> None:
+    """StudentError if adapters cannot be trained: before anything is queued."""
+    if is_built_in(config.name):
+        raise StudentError(
+            f"LoRA adapts a pretrained student; {config.name} is trained from scratch.", "Set student.lora_rank to 0, or choose a pretrained student."
+        )
+    if config.resize:
+        raise StudentError(
+            "LoRA freezes the embeddings, so rows that resize adds would never be trained.",
+            "Use one of the two: student.lora_rank=0 trains all weights.",
+        )
+    if find_spec("peft") is None:
+        raise StudentError(
+            "LoRA (student.lora_rank) needs peft, which is not installed.", f"Install it: {INSTALL_LORA}; or set student.lora_rank to 0."
+        )
+
+
+def check_folder(folder: Path, name: str) -> None:
+    """StudentError if a folder has no weights that are read here: safetensors only, for a pickle can run code when it is opened."""
+    if any(folder.glob("*.safetensors")):
+        return
+    pickled = sorted(path.name for pattern in PICKLED for path in folder.glob(pattern))
+    if pickled:
+        mine = folder == Path(name)
+        first = "" if mine else f"hf download {name} --local-dir FOLDER, then "
+        then = "" if mine else ", then name FOLDER as the student"
+        raise StudentError(
+            f"{name} has its weights as pickle ({pickled[0]}), which can run code when it is opened: refused.",
+            f"Convert them once, without running anything: {first}python -m cotdistill students convert "
+            f"{shlex.quote(str(folder)) if mine else 'FOLDER'}{then}.",
+        )
+    raise StudentError(f"{folder} has no weights (*.safetensors).", "Name the folder that save_pretrained wrote.")
+
+
+def offline() -> bool:
+    """Whether the hub must not be asked."""
+    return any(os.environ.get(name, "").upper() in ("1", "ON", "YES", "TRUE") for name in OFFLINE)
+
+
+def snapshot(config: StudentConfig) -> Path | None:
+    """The folder in the hub's cache that holds a hub student's files, if it is complete; None if it has to be downloaded."""
+    # Imported here: huggingface_hub is slow to import, and only hub students need it.
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        found = try_to_load_from_cache(config.name, "config.json", revision=config.revision or None)
+    except (HFValidationError, OSError, ValueError):
+        return None
+    if not isinstance(found, str):
+        return None
+    folder = Path(found).parent
+    parts = {"model.safetensors"}
+    for index in folder.glob("*.safetensors.index.json"):
+        try:
+            parts = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        except (OSError, ValueError, KeyError, AttributeError):
+            return None
+    whole = all((folder / part).is_file() for part in parts) or any(folder.glob(PICKLED[0]))
+    return folder if whole else None
+
+
+def missing(config: StudentConfig) -> StudentError:
+    """What to say of a hub student that is not here."""
+    revision = f" --revision {config.revision}" if config.revision else ""
+    cache = os.environ.get("HF_HUB_CACHE") or os.environ.get("HF_HOME") or "~/.cache/huggingface"
+    terms = ""
+    if (entry := entry_of(config.name)) is not None and entry.gated:
+        terms = f" Accept its terms first (https://huggingface.co/{entry.hub}) and set HF_TOKEN in the environment."
+    switched = f" {next(n for n in OFFLINE if os.environ.get(n))} is set: unset it for the download." if offline() else ""
+    told = f"The weights of {config.name} are not on this machine (looked in {cache})."
+    return StudentError(told, f"Run: hf download {config.name}{revision}.{terms}{switched}")
+
+
+def remarks(config: StudentConfig) -> list[str]:
+    """What deserves a look before a student is trained, in words."""
+    if is_built_in(config.name):
+        return []
+    found = []
+    if config.trust_remote_code:
+        pinned = "" if config.revision or Path(config.name).is_dir() else " Pin the revision that you have read with student.revision."
+        found.append(
+            f"trust_remote_code: Python code from {config.name} will run on this machine with all your rights: it can read and delete your files and "
+            f"use your network. Switch it on only for code that you have read.{pinned}"
+        )
+    if not Path(config.name).is_dir():
+        here = snapshot(config)
+        if here is None:
+            told = missing(config)
+            found.append(f"{told.message} They are downloaded when the first run starts; better before. {told.hint}")
+        elif not config.revision:
+            found.append(f"{config.name} is taken as it is on this machine, revision {here.name[:12]}; to pin it, set student.revision={here.name}.")
+    if config.dtype == "bf16":
+        found.append("Weights in bf16 have three digits, and scores round to them; training.precision=bf16 alone computes faster without that.")
+    return found
+
+
+def fingerprint(config: StudentConfig) -> str:
+    """What a student's weights were, for the record: "" for a built-in one (its seed says it), SHA-256 of the files of a folder, the commit of a hub
+    student that is here, "" of one that is not."""
+    if is_built_in(config.name):
+        return ""
+    folder = Path(config.name)
+    if not folder.is_dir():
+        here = snapshot(config)
+        return here.name if here is not None else ""
+    total = hashlib.sha256()
+    for path in sorted([*folder.glob("*.safetensors"), folder / "config.json", folder / "tokenizer.json"]):
+        if path.is_file():
+            state = path.stat()
+            total.update(f"{path.name}\0{_digest(str(path), state.st_size, state.st_mtime_ns)}\0".encode())
+    return total.hexdigest()
+
+
+@lru_cache(maxsize=64)
+def _digest(path: str, _size: int, _changed: int) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
