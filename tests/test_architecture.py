@@ -19,7 +19,7 @@ FLOORS = ("errors", "registry", "config", "tasks", "rationales", "students", "sa
 # On the same floor, without knowing each other.
 BESIDE = {"teachers": "keytokens"}
 # Loading one of these loads torch, or takes as long.
-HEAVY = {"torch", "transformers", "captum", "datasets", "huggingface_hub", "accelerate", "sentence_transformers", "gensim"}
+HEAVY = {"torch", "transformers", "captum", "datasets", "huggingface_hub", "accelerate", "peft", "sentence_transformers", "gensim"}
 # What runs in the page process or before a person sees the terminal's help.
 LIGHT_STUDIES = (
     "study",
@@ -176,7 +176,7 @@ def light_modules() -> set[str]:
     starts |= {f"cotdistill.keytokens.{name}" for name in LIGHT_KEYTOKENS} & set(known)
     starts |= {f"cotdistill.teachers.{name}" for name in LIGHT_TEACHERS} & set(known)
     starts |= {f"cotdistill.saliency.{name}" for name in LIGHT_SALIENCY} & set(known)
-    starts |= {"cotdistill.__main__", "cotdistill.students.models", "cotdistill.students.tokens"}
+    starts |= {"cotdistill.__main__", "cotdistill.students.models", "cotdistill.students.files", "cotdistill.students.tokens"}
     for page in pages():
         starts |= {name for name in imports(page) if name.startswith("cotdistill")}
     return starts
@@ -256,6 +256,7 @@ def test_every_package_that_is_imported_is_a_direct_requirement() -> None:
     # What only an extra needs is imported inside functions, and its absence told in words.
     named = {*required("requirements.txt"), *(name.replace("-", "_") for name in required("requirements-keytokens.txt"))}
     named |= {name for name in ("tensorboard", "mlflow", "wandb", "ray") if name in required(f"requirements-{name}.txt")}
+    named |= set(required("requirements-lora.txt"))
     allowed = {IMPORT_NAMES.get(name, name).lower() for name in named} | {"cotdistill", "huggingface_hub"}
     for path in (*modules().values(), *pages()):
         outside = {imported.split(".")[0] for imported in imports(path)} - set(sys.stdlib_module_names)

@@ -2,8 +2,22 @@
 
 import pytest
 
-from cotdistill.config import RunConfig, Seeds, TrainingConfig, canonical_json, digest, from_mapping, plain, stable_seed
+from cotdistill.config import (
+    RECIPES,
+    RunConfig,
+    Seeds,
+    StudentConfig,
+    TrainingConfig,
+    canonical_json,
+    digest,
+    from_mapping,
+    hashed,
+    plain,
+    stable_seed,
+)
 from cotdistill.errors import ConfigError, UnknownName
+from cotdistill.studies.jobs import identity_of
+from cotdistill.studies.study import plan_hash_of, starter
 
 
 def test_every_problem_is_told_at_once():
@@ -39,3 +53,21 @@ def test_a_run_reads_back_from_its_plain_form():
 def test_a_stable_seed_is_the_same_everywhere():
     assert stable_seed("order", 0, 1) == stable_seed("order", 0, 1) != stable_seed("order", 1, 0)
     assert 0 <= stable_seed("x") < 2**63
+
+
+def test_identities_of_runs_and_plans_stay_what_they_were(monkeypatch):
+    """Recorded before there were adapters, dtypes and the rest: a store's runs are found again for ever."""
+    for name in ("STEPS", "BASE_STEPS", "REPLICATES"):
+        monkeypatch.delenv(f"COTDISTILL_STARTER_{name}", raising=False)
+    assert RECIPES["train"] == 1
+    run = RunConfig("field_guide", "d" * 64, "post_cot", {}, "mixed", ("mixed",), base="b" * 64)
+    assert identity_of("train", 1, run.job_config()) == "2811da525c3250edc9e2cca2926606450f39f7032e4284307271f2bac9379469"
+    assert plan_hash_of(plain(starter())) == "b990190f201ec80c672c4291617d8de9f891e98a26a8cc3b4e9fea42d201ada9"
+
+
+def test_a_setting_that_came_later_is_hashed_once_it_is_used():
+    assert "lora_rank" not in hashed(StudentConfig, plain(StudentConfig()))
+    assert hashed(StudentConfig, plain(StudentConfig(lora_rank=4)))["lora_rank"] == 4
+    one, other = (RunConfig("t", "d", "post_cot", training=TrainingConfig(gradient_checkpointing=on)).job_config() for on in (False, True))
+    assert digest(one) != digest(other)
+    assert RunConfig.from_plain(one).training == TrainingConfig()

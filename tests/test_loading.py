@@ -1,8 +1,10 @@
 """Building, saving and loading students, the hub's own path included."""
 
 import json
+import sys
 
 import pytest
+import safetensors.torch
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
@@ -10,8 +12,10 @@ from cotdistill.config import StudentConfig
 from cotdistill.errors import CheckpointError, StudentError, UnknownName
 from cotdistill.students.loading import (
     forward_flops,
+    input_table,
     load_student,
     new_built_in,
+    output_matrix,
     parameter_count,
     read_tensors,
     set_weights,
@@ -70,15 +74,77 @@ def test_a_pickle_checkpoint_is_refused(tmp_path):
     model.save_pretrained(tmp_path)
     (tmp_path / "model.safetensors").unlink()
     torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
-    with pytest.raises(StudentError) as error:
+    with pytest.raises(StudentError, match="pickle") as error:
         load_student(StudentConfig(name=str(tmp_path)), 60, seed=0)
-    assert "safetensors" in error.value.hint
+    assert f"students convert {tmp_path}" in error.value.hint
 
 
 def test_a_tokenizer_with_more_tokens_than_the_student_has_rows_is_refused(tmp_path):
     GPT2LMHeadModel(GPT2Config(vocab_size=60, n_positions=32, n_embd=16, n_layer=1, n_head=2)).save_pretrained(tmp_path)
-    with pytest.raises(StudentError):
+    with pytest.raises(StudentError, match="61 tokens, its embeddings 60 rows") as error:
         load_student(StudentConfig(name=str(tmp_path)), 61, seed=0)
+    assert "student.resize" in error.value.hint
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_rows_that_are_missing_are_added_as_the_mean_of_those_that_are_there(tmp_path, tied):
+    settings = GPT2Config(vocab_size=60, n_positions=32, n_embd=16, n_layer=1, n_head=2, tie_word_embeddings=tied)
+    GPT2LMHeadModel(settings).save_pretrained(tmp_path)
+    known = load_student(StudentConfig(name=str(tmp_path)), 60, seed=0)
+    model = load_student(StudentConfig(name=str(tmp_path), resize=True), 63, seed=0)
+    for mine, before in ((input_table(model), input_table(known)), (output_matrix(model).weight, output_matrix(known).weight)):
+        assert mine.shape[0] == 63 and torch.equal(mine[:60], before)
+        assert torch.allclose(mine[60:], before.mean(0).expand(3, -1), atol=1e-6)
+    assert (input_table(model).data_ptr() == output_matrix(model).weight.data_ptr()) == tied
+    again = load_student(StudentConfig(name=str(tmp_path), resize=True), 63, seed=9)
+    assert torch.equal(again(torch.tensor([[61, 2]])).logits, model.eval()(torch.tensor([[61, 2]])).logits)
+
+
+def test_weights_of_a_checkpoint_in_half_precision_are_computed_with_in_full(tmp_path):
+    GPT2LMHeadModel(GPT2Config(vocab_size=60, n_positions=32, n_embd=16, n_layer=1, n_head=2)).half().save_pretrained(tmp_path)
+    assert {p.dtype for p in load_student(StudentConfig(name=str(tmp_path)), 60, 0).parameters()} == {torch.float32}
+    assert {p.dtype for p in load_student(StudentConfig(name=str(tmp_path), dtype="bf16"), 60, 0).parameters()} == {torch.bfloat16}
+    assert {p.dtype for p in load_student(StudentConfig(name="nano", dtype="bf16"), 60, 0).parameters()} == {torch.bfloat16}
+
+
+def test_both_kernels_of_the_attention_give_the_same_logits(tmp_path):
+    GPT2LMHeadModel(GPT2Config(vocab_size=60, n_positions=32, n_embd=16, n_layer=1, n_head=2)).save_pretrained(tmp_path)
+    ids = torch.arange(6)[None]
+    for name in (str(tmp_path), "nano"):
+        models = {kernel: load_student(StudentConfig(name=name, attention=kernel), 60, 0).eval() for kernel in ("auto", "sdpa", "eager")}
+        assert {kernel: model.config._attn_implementation for kernel, model in models.items()} == {"auto": "sdpa", "sdpa": "sdpa", "eager": "eager"}
+        assert torch.allclose(models["sdpa"](ids).logits, models["eager"](ids).logits, atol=1e-5)
+
+
+def test_a_part_of_a_checkpoint_is_refused_instead_of_being_filled_with_random_weights(tmp_path):
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=60, n_positions=32, n_embd=16, n_layer=1, n_head=2))
+    model.save_pretrained(tmp_path)
+    state = {name: tensor for name, tensor in safetensors.torch.load_file(tmp_path / "model.safetensors").items() if "ln_f" not in name}
+    safetensors.torch.save_file(state, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(StudentError, match="lack 2") as error:
+        load_student(StudentConfig(name=str(tmp_path)), 60, 0)
+    assert "ln_f" in error.value.message
+
+
+def test_code_of_a_students_own_is_run_only_where_it_is_trusted_by_name(tmp_path, monkeypatch):
+    """The folder's code leaves a file behind when it is run."""
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    folder, trace = tmp_path / "student", tmp_path / "ran"
+    GPT2LMHeadModel(GPT2Config(vocab_size=60, n_positions=32, n_embd=16, n_layer=1, n_head=2)).save_pretrained(folder)
+    settings = json.loads((folder / "config.json").read_text())
+    settings |= {"model_type": "own", "auto_map": {"AutoConfig": "own.OwnConfig", "AutoModelForCausalLM": "own.OwnModel"}}
+    (folder / "config.json").write_text(json.dumps(settings))
+    (folder / "own.py").write_text(
+        "from pathlib import Path\nfrom transformers import GPT2Config, GPT2LMHeadModel\n"
+        f"Path({str(trace)!r}).touch()\n\n\nclass OwnConfig(GPT2Config):\n    model_type = 'own'\n\n\n"
+        "class OwnModel(GPT2LMHeadModel):\n    config_class = OwnConfig\n"
+    )
+    with pytest.raises(StudentError) as error:
+        load_student(StudentConfig(name=str(folder)), 60, 0)
+    assert "student.trust_remote_code" in error.value.hint and not trace.exists()
+    model = load_student(StudentConfig(name=str(folder), trust_remote_code=True), 60, 0)
+    assert type(model).__name__ == "OwnModel" and trace.exists()
 
 
 def test_a_name_that_is_no_student_is_answered_before_anything_is_loaded(tmp_path):
@@ -92,6 +158,7 @@ def test_a_name_that_is_no_student_is_answered_before_anything_is_loaded(tmp_pat
     (tmp_path / "config.json").write_text(json.dumps({}))
     assert checked_name(StudentConfig(name=str(tmp_path))) == str(tmp_path.resolve())
     assert checked_name(StudentConfig(name="owner/name")) == "owner/name"
+    assert checked_name(StudentConfig(name="gpt2")) == "openai-community/gpt2"
 
 
 def test_logits_are_read_through_the_model_where_it_changes_them_after_the_output_matrix():

@@ -1,9 +1,14 @@
 """The loop on a tiny real student."""
 
+import sys
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from transformers.models.gpt2.modeling_gpt2 import GPT2MLP
 
 from cotdistill.config import TrainingConfig
 from cotdistill.errors import StudentError
@@ -169,3 +174,30 @@ def test_a_resume_checkpoint_is_plain_safetensors(encoder, examples, tmp_path):
         trained(encoder, examples, hooks=Hooks(stop), resume=tmp_path / "r.safetensors")
     assert "random" in safetensors.torch.load_file(tmp_path / "r.safetensors")
     assert [p.name for p in tmp_path.iterdir() if p.suffix != ".json"] == ["r.safetensors"]
+
+
+def test_activations_that_are_computed_again_give_the_same_weights(encoder, examples, monkeypatch):
+    calls, forward = [], GPT2MLP.forward
+    monkeypatch.setattr(GPT2MLP, "forward", lambda self, *args, **kwargs: calls.append(self.training) or forward(self, *args, **kwargs))
+    kept, _ = trained(encoder, examples, config=TrainingConfig(steps=5, batch_size=4, evaluations=0, lr=1e-2))
+    once = sum(calls)
+    again, _ = trained(encoder, examples, config=TrainingConfig(steps=5, batch_size=4, evaluations=0, lr=1e-2, gradient_checkpointing=True))
+    assert (once, sum(calls) - once) == (5, 10)
+    assert same(kept, again)
+    assert not again.is_activation_checkpointing
+
+
+def test_a_student_without_a_compiler_is_told_of_it_before_it_is_trained(encoder, examples, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(StudentError) as error:
+        trained(encoder, examples, config=TrainingConfig(steps=1, batch_size=4, evaluations=0, compile=True))
+    assert "g++" in error.value.hint and "training.compile" in error.value.hint
+
+
+@pytest.mark.extras
+@pytest.mark.skipif(Path(sys.prefix).name != ".venv-extras", reason="compiling takes a minute: make test-extras")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_compiled_steps_give_the_same_losses(encoder, examples):
+    config = TrainingConfig(steps=4, batch_size=4, evaluations=0, lr=1e-2)
+    plain, compiled = (trained(encoder, examples, config=replace(config, compile=on))[1].curve for on in (False, True))
+    assert [v for *_, name, v in compiled if name == "loss"] == pytest.approx([v for *_, name, v in plain if name == "loss"], rel=1e-4)

@@ -102,7 +102,7 @@ def train(
     """Train in place for `steps` steps. rows_of(example, epoch) gives an example's rows; `identity` ties the resume checkpoint to its run."""
     log, optim, reader = Log(), optimiser(model, config), Reader(model, compiled=config.compile)
     if config.gradient_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[no-untyped-call]
+        _recompute(model)
     if resume is not None and resume.exists():
         log = _resumed(model, optim, resume, identity, hooks)
     keep_at = {round(share * steps): share for share in checkpoint_shares(config)}
@@ -159,9 +159,18 @@ def train(
             # A large student's checkpoint takes seconds: a twentieth of the time at most.
             pause = max(CHECKPOINT_SECONDS, 20 * (last_saved - begun))
     if config.gradient_checkpointing:
-        model.gradient_checkpointing_disable()  # type: ignore[no-untyped-call]
+        model.activation_checkpointing_disable()  # type: ignore[no-untyped-call]
     model.eval()  # type: ignore[no-untyped-call]
     return log
+
+
+def _recompute(model: PreTrainedModel) -> None:
+    try:
+        model.activation_checkpointing_enable({"use_reentrant": False})  # type: ignore[no-untyped-call]
+    except ValueError as error:
+        raise StudentError(
+            f"{type(model).__name__} cannot compute its activations again: {error}", "Set training.gradient_checkpointing to false."
+        ) from error
 
 
 @dataclass(frozen=True)
