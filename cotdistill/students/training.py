@@ -159,7 +159,7 @@ def train(
             # A large student's checkpoint takes seconds: a twentieth of the time at most.
             pause = max(CHECKPOINT_SECONDS, 20 * (last_saved - begun))
     if config.gradient_checkpointing:
-        model.activation_checkpointing_disable()  # type: ignore[no-untyped-call]
+        model.activation_checkpointing_disable()
     model.eval()  # type: ignore[no-untyped-call]
     return log
 
