@@ -159,14 +159,14 @@ def train(
             # A large student's checkpoint takes seconds: a twentieth of the time at most.
             pause = max(CHECKPOINT_SECONDS, 20 * (last_saved - begun))
     if config.gradient_checkpointing:
-        model.activation_checkpointing_disable()
+        model.activation_checkpointing_disable()  # type: ignore[no-untyped-call]
     model.eval()  # type: ignore[no-untyped-call]
     return log
 
 
 def _recompute(model: PreTrainedModel) -> None:
     try:
-        model.activation_checkpointing_enable({"use_reentrant": False})  # type: ignore[no-untyped-call]
+        model.activation_checkpointing_enable({"use_reentrant": False})
     except ValueError as error:
         raise StudentError(
             f"{type(model).__name__} cannot compute its activations again: {error}", "Set training.gradient_checkpointing to false."
