@@ -31,6 +31,7 @@ from cotdistill.cli import (
     preview,
     queue,
     runs,
+    store,
     students,
     study,
     tasks,
@@ -49,7 +50,7 @@ NOUNS: dict[str, Noun] = {
         tasks.NOUN, students.NOUN, conditions.NOUN, preview.NOUN, study.NOUN, runs.NOUN, queue.NOUN, compare.NOUN,
         findings.FINDINGS, findings.VERDICTS, findings.REPORT, attribute.NOUN, influence.NOUN,
         faithfulness.NOUN, faithfulness.STABILITY, modes.NOUN, keytokens.NOUN, teacher.NOUN, mirrors.NOUN, worker.NOUN,
-        verify.NOUN, doctor.NOUN, app.NOUN,
+        store.NOUN, verify.NOUN, doctor.NOUN, app.NOUN,
     )
 }  # fmt: skip
 

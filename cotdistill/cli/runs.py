@@ -71,6 +71,8 @@ def list_(arguments: argparse.Namespace) -> Result:
         text = "No runs here. Start some: python -m cotdistill study run starter"
     if store.queue.paused:
         text += "\n\nThe queue is paused: python -m cotdistill queue resume"
+    if full := store.refusal:
+        text += f"\n\n{full}"
     return Result(document, text)
 
 

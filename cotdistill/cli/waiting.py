@@ -27,7 +27,7 @@ def wait_for(store: Store, of: Callable[[], list[Job]], come_back: str) -> None:
     jobs = of()
     total = sum(_weight(job) for job in jobs)
     progress = Progress(total, "seconds of work")
-    begun, held_told, failed_told = time.monotonic(), False, set[int]()
+    begun, held_told, full_told, failed_told = time.monotonic(), False, False, set[int]()
     before = sum(_weight(job) * _share(job) for job in jobs)
     try:
         while True:
@@ -47,6 +47,9 @@ def wait_for(store: Store, of: Callable[[], list[Job]], come_back: str) -> None:
             if not held_told and (store.queue.paused or all(job.held or job.waits for job in waiting)):
                 held_told = True
                 note("Paused: nothing starts until it goes on (python -m cotdistill queue resume, or runs resume).")
+            if not full_told and (full := store.refusal):
+                full_told = True
+                note(full)
             # Each time: a supervisor that was killed is started again, one that runs is left alone.
             ensure_supervisor(store)
             time.sleep(POLL_SECONDS)

@@ -95,11 +95,22 @@ class Artifacts:
             raise UsageError(f"{digest!r} is no digest; expected 64 hexadecimal digits.")
         return next((self.folder / digest[:2]).glob(f"{digest}*"), None)
 
+    def _touch(self, digest: str) -> bool:
+        """Whether an artefact is there; its time says that somebody wants it, so that it is not cleared away before they have recorded it."""
+        found = self._find(digest)
+        if found is None:
+            return False
+        try:
+            os.utime(found)
+        except FileNotFoundError:
+            return False
+        return True
+
     @contextlib.contextmanager
     def _new(self, digest: str, kind: str, suffix: str) -> Iterator[BinaryIO | None]:
         """A file to write the artefact into, None if it is there already. It appears under its name only when it is whole and on the disk."""
         with disk_errors(self.folder, f"the {kind} of a run"):
-            if self._find(digest) is not None:
+            if self._touch(digest):
                 yield None
                 return
             target = self.folder / digest[:2] / f"{digest}.{suffix.lstrip('.')}"

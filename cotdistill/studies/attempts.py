@@ -17,6 +17,7 @@ from typing import Any
 
 from cotdistill.errors import NotFound, Superseded
 from cotdistill.studies import shortage
+from cotdistill.studies.budget import refusal
 from cotdistill.studies.disk import disk_errors
 from cotdistill.studies.jobs import Job, document
 from cotdistill.studies.locks import Lock, holder, is_held
@@ -34,7 +35,7 @@ def claim(queue: Queue, *, gpu: bool = True, only: Sequence[str] | None = None, 
     queue is paused. The lock is held before anyone can see the job as running."""
     now = time.time()
     with queue.database.write() as connection:
-        if connection.execute("SELECT 1 FROM setting WHERE name = 'paused' AND value = '1'").fetchone():
+        if connection.execute("SELECT 1 FROM setting WHERE name = 'paused' AND value = '1'").fetchone() or refusal(connection, queue.home):
             return None
         kinds = f"kind NOT IN (SELECT value FROM json_each(?)){'' if only is None else ' AND kind IN (SELECT value FROM json_each(?))'}"
         values = [gpu, json.dumps(list(without))] + ([] if only is None else [json.dumps(list(only))])

@@ -15,6 +15,7 @@ from typing import Any
 
 from cotdistill.errors import NotFound, UnknownName, UsageError
 from cotdistill.studies.artifacts import Artifacts
+from cotdistill.studies.budget import check_queued, refusal, setting
 from cotdistill.studies.jobs import ANSWERS, STATES, Job, JobSpec, Member, Study, StudyDraft, Submission, document, read_document
 from cotdistill.studies.locks import is_held
 from cotdistill.studies.machine import indices
@@ -103,6 +104,8 @@ class Queue:
                 else:
                     reused.append(row["id"])
             _check_needs(connection, [*new, *requeued])
+            if new or requeued:
+                check_queued(connection, self.home)
             number = None if study is None else _record_study(connection, study, now)
         return Submission(number, tuple(new), tuple(reused), tuple(requeued))
 
@@ -161,18 +164,20 @@ class Queue:
         return found[0]
 
     def backlog(self) -> Backlog:
-        """What is left to do; nothing is ready or coming while the queue is paused."""
+        """What is left to do; nothing is ready or coming while the queue is paused, nothing ready without room."""
         with self.database.read() as connection:
             running, gpu = connection.execute(f"SELECT count(*), coalesce(sum({FOR_GPU}), 0) FROM job WHERE state = 'running'").fetchone()
-            if _setting(connection, "paused", "0") == "1":
+            if setting(connection, "paused", "0") == "1":
                 return Backlog(running, 0, 0, (), gpu)
+            full = refusal(connection, self.home)
             stuck = _waits(connection)
             ready = connection.execute(f"SELECT kind FROM job WHERE {READY} ORDER BY position, id").fetchall()
             waiting = f"SELECT id, kind, {FOR_GPU} AS gpu FROM job WHERE state = 'queued' AND held = 0 ORDER BY position, id"
             queued = connection.execute(waiting).fetchall()
         going = [row for row in queued if row["id"] not in stuck]
         kinds = dict.fromkeys([*(row["kind"] for row in ready), *(row["kind"] for row in going)])
-        return Backlog(running, len(ready), len(going) - len(ready), tuple(kinds), gpu + sum(row["gpu"] for row in going))
+        begin = 0 if full else len(ready)
+        return Backlog(running, begin, len(going) - begin, () if full else tuple(kinds), gpu + sum(row["gpu"] for row in going))
 
     def stop(self, job: int) -> None:
         """End a job: at once if it is queued, within a second or two if it runs; it can be resumed or retried later."""
@@ -285,7 +290,7 @@ class Queue:
 
     def setting(self, name: str) -> str | None:
         with self.database.read() as connection:
-            return _setting(connection, name, "") or None
+            return setting(connection, name, "") or None
 
     def set_setting(self, name: str, value: str) -> None:
         with self.database.write() as connection:
@@ -293,11 +298,6 @@ class Queue:
 
 
 _TOLD = {"queued": "is queued", "running": "is running", "finished": "has finished", "failed": "has failed", "stopped": "was stopped"}
-
-
-def _setting(connection: sqlite3.Connection, name: str, default: str) -> str:
-    row = connection.execute("SELECT value FROM setting WHERE name = ?", (name,)).fetchone()
-    return str(row[0]) if row else default
 
 
 def _row(connection: sqlite3.Connection, job: int) -> sqlite3.Row:

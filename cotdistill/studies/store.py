@@ -8,6 +8,7 @@ from pathlib import Path
 import cotdistill
 from cotdistill.errors import StoreError
 from cotdistill.studies.artifacts import Artifacts
+from cotdistill.studies.budget import refusal
 from cotdistill.studies.disk import disk_errors, refuse_network
 from cotdistill.studies.queue import Queue
 from cotdistill.studies.schema import Database
@@ -41,6 +42,12 @@ class Store:
             if not os.access(home, os.W_OK | os.X_OK):
                 raise StoreError(f"{home} may not be written to.", "Allow it, or set COTDISTILL_HOME to a folder that you may write to.")
             return cls(home, Database(home / "store.sqlite"))
+
+    @property
+    def refusal(self) -> str:
+        """Why nothing new begins for want of room, in words; "" if there is room."""
+        with self.queue.database.read() as connection:
+            return refusal(connection, self.home)
 
     def verify(self) -> Verified:
         """Derive every hash again: artefacts, identities of jobs, digests of tasks."""

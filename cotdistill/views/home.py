@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import shutil
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 import streamlit as st
 
 from cotdistill.students.models import STUDENTS
 from cotdistill.studies import claims, mirrors, results
+from cotdistill.studies.budget import held_by
 from cotdistill.studies.jobs import Study
 from cotdistill.studies.store import Store
 from cotdistill.studies.study import STUDIES, StudySpec, spec_from_mapping
@@ -127,8 +127,10 @@ def _latest(store: Store, studies: Sequence[Study]) -> None:
 def _machine(store: Store) -> None:
     st.divider()
     free = shutil.disk_usage(store.home).free
+    held = _held(str(store.home))
+    parts = ", ".join(f"{name} {size(number)}" for name, number in sorted(held.items(), key=lambda one: -one[1]) if number)
     told = [
-        f"store {store.home} ({size(_used(str(store.home)))}, {size(free)} free)",
+        f"store {store.home} ({size(sum(held.values()))}: {parts}; {size(free)} free)",
         f"{plural(store.queue.workers(), 'worker process', 'worker processes')} on the CPU",
         f"built-in students: {', '.join(STUDENTS.names())}",
     ]
@@ -139,16 +141,6 @@ def _machine(store: Store) -> None:
 
 
 @st.cache_data(ttl=300, max_entries=4, show_spinner=False)
-def _used(home: str) -> int:
-    """Bytes of a store. Thousands of runs are many files, so they are not counted for every click."""
-    total, folders = 0, [home]
-    while folders:
-        # Files come and go while runs are trained.
-        with contextlib.suppress(FileNotFoundError), os.scandir(folders.pop()) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    folders.append(entry.path)
-                else:
-                    with contextlib.suppress(FileNotFoundError):
-                        total += entry.stat(follow_symlinks=False).st_size
-    return total
+def _held(home: str) -> dict[str, int]:
+    """Bytes of a store by what they are. Thousands of runs are many files, so they are not counted for every click."""
+    return held_by(Path(home))

@@ -91,6 +91,8 @@ def _controls(store: Store) -> None:
             )  # fmt: skip
     if paused:
         st.info("The queue is paused: nothing new is begun.", icon=":material/pause:")
+    if full := store.refusal:
+        st.warning(plain_markdown(full), icon=":material/hard_drive:")
 
 
 def _pause(store: Store, wanted: bool) -> None:
