@@ -237,7 +237,7 @@ def test_stopping_waits_for_what_is_on_its_way_and_loses_nothing(server):
             lambda r: endpoint.ask(body_of(CONFIG, r), r.key), [request(i) for i in range(50)], Pace(concurrency=5),
             lambda more, lost: got.extend(more), tick,
         )  # fmt: skip
-    assert 5 <= len(got) <= 10 and len(got) == sum(server.answered.values())
+    assert 5 <= len(got) < 50 and len(got) == sum(server.answered.values())
 
 
 def test_an_answer_that_could_not_be_recorded_is_offered_again_at_the_end(server):

@@ -132,11 +132,12 @@ def test_failures_are_kept_apart_and_asked_for_again(store, server):
 
 
 def test_a_budget_stops_a_job_and_more_of_it_lets_it_go_on(store, server):
-    server.plan = lambda question, before: ("slow", 0.05)
+    server.plan = lambda question, before: ("slow", 0.15)
     job = run(store, config(store, rows=40), Pace(concurrency=2, price_in=1000.0, budget=0.4))
     assert job.state == "failed" and "the limit is 0.4" in job.error["message"]
     answered = Responses(store.home).count(job.identity).answered
     assert 8 <= answered < 40
+    server.plan = lambda question, before: None
     Responses(store.home).set_pace("big", plain(QUICK))
     eliciting.resume(store, job.id)
     work(store)
@@ -198,7 +199,7 @@ def test_after_a_kill_half_way_no_question_is_answered_twice(store, server):
 
 
 def test_a_stopped_job_has_what_it_was_answered_and_goes_on(store, server):
-    server.plan = lambda question, before: ("slow", 0.1)
+    server.plan = lambda question, before: ("slow", 0.25)
     job = eliciting.submit(store, config(store), Pace(concurrency=2))
     stopper = threading.Thread(target=lambda: (until(lambda: sum(server.answered.values()) >= 6), store.queue.stop(job.id)))
     stopper.start()
@@ -208,6 +209,7 @@ def test_a_stopped_job_has_what_it_was_answered_and_goes_on(store, server):
     assert stopped.state == "stopped"
     assert Responses(store.home).count(job.identity).answered == sum(server.answered.values()) < 40
     assert len(eliciting.answers(store, stopped)) == sum(server.answered.values())
+    server.plan = lambda question, before: None
     eliciting.resume(store, job.id)
     work(store)
     assert store.queue.job(job.id).state == "finished" and set(server.answered.values()) == {1}
