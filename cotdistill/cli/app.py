@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import fcntl
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
+import tomllib
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -22,11 +24,15 @@ from cotdistill.errors import CotdistillError, UsageError
 from cotdistill.studies.locks import is_held, send
 from cotdistill.studies.store import Store
 from cotdistill.studies.supervisor import stop_all
+from cotdistill.views import access
 from cotdistill.views.wording import plural
 
 FIRST_PORT = 8501
 START_SECONDS = 60.0
 STOP_SECONDS = 10.0
+LEAST_PASSWORD = 12
+# Every address of this machine.
+ANY = ("0.0.0.0", "::")
 
 
 def start(arguments: argparse.Namespace) -> Result:
@@ -34,15 +40,16 @@ def start(arguments: argparse.Namespace) -> Result:
     root = Path(cotdistill.__file__).resolve().parents[1]
     if not (root / "app.py").is_file():
         raise UsageError(f"There is no app.py in {root}: the pages come with a clone of the repository.", "Clone it and run make app there.")
+    _check_exposure(root, arguments.address, arguments.expose)
     store = Store.open()
     port = _port(arguments.port)
     path = store.home / "dashboards" / f"{port}.lock"
     lock = _lock(path)
-    url = f"http://localhost:{port}"
+    url = f"http://{'localhost' if arguments.address in ANY else arguments.address}:{port}"
     background = arguments.background or arguments.json
-    words = _words(root, port, headless=background or not _has_screen())
+    words = _words(root, port, arguments.address, headless=background or not _has_screen())
     # The dashboard runs in the repository's folder, so a relative folder would mean another store there.
-    environment = {**os.environ, "COTDISTILL_HOME": str(store.home.resolve())}
+    environment = {**os.environ, "COTDISTILL_HOME": str(store.home.resolve()), access.EXPOSED: str(int(arguments.address not in access.LOCAL))}
     if not background:
         note(f"cotdistill is at {url}   (Ctrl-C closes the dashboard; training goes on; make stop ends everything)")
         os.chdir(root)
@@ -51,7 +58,8 @@ def start(arguments: argparse.Namespace) -> Result:
         _sign(lock, os.getpid())
         os.execve(words[0], words, environment)
     log = store.home / "dashboards" / f"{port}.log"
-    with log.open("wb") as output:
+    with log.open("ab") as output:
+        os.ftruncate(output.fileno(), 0)
         process = subprocess.Popen(
             words, cwd=root, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, pass_fds=(lock,), start_new_session=True
         )
@@ -74,6 +82,27 @@ def stop(arguments: argparse.Namespace) -> Result:
     told = f"Stopped {plural(len(dashboards), 'dashboard')} and {plural(len(processes), 'training process', 'training processes')}."
     waiting = len(store.queue.jobs(state="queued")) + len(store.queue.jobs(state="running"))
     return Result(document, told + (f" {plural(waiting, 'job')} will go on when something is started again." if waiting else ""))
+
+
+def _check_exposure(root: Path, address: str, allowed: bool) -> None:
+    """UsageError for an address that other machines reach, unless that is meant and a password or a login protects it; a warning then."""
+    if address in access.LOCAL:
+        return
+    if not re.fullmatch(r"[0-9A-Za-z.:-]{1,253}", address):
+        raise UsageError(f"{address[:80]!r} is no address.", "Expected a name or a number, for example 0.0.0.0.")
+    if not allowed:
+        raise UsageError(f"Other machines could reach the dashboard at {address}.", "If that is meant: --expose, with COTDISTILL_PASSWORD set.")
+    try:
+        login = "auth" in tomllib.loads((root / ".streamlit" / "secrets.toml").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        login = False
+    if not login and len(os.environ.get(access.PASSWORD, "")) < LEAST_PASSWORD:
+        raise UsageError(
+            f"{access.PASSWORD} is not set, or shorter than {LEAST_PASSWORD} characters.",
+            "Set it in the environment, or set a login up ([auth] in .streamlit/secrets.toml). See SECURITY.md.",
+        )
+    note("Warning: other machines can reach this dashboard. Whoever gets in can read the store, start jobs and delete runs.")
+    note("It speaks plain HTTP: put it behind a proxy with TLS where the network is not yours alone.")
 
 
 def _port(wanted: int | None) -> int:
@@ -138,10 +167,10 @@ def _has_screen() -> bool:
     return sys.stdout.isatty() and (sys.platform == "darwin" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")))
 
 
-def _words(root: Path, port: int, *, headless: bool) -> list[str]:
+def _words(root: Path, port: int, address: str, *, headless: bool) -> list[str]:
     options = {
         "server.port": port,
-        "server.address": "localhost",
+        "server.address": address,
         "server.headless": headless,
         "server.showEmailPrompt": False,
         "browser.gatherUsageStats": False,
@@ -167,6 +196,8 @@ def _await(process: subprocess.Popen[Any], url: str, log: Path) -> None:
 
 def _start_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=whole_number(1), metavar="N", help=f"default: the first free one from {FIRST_PORT}")
+    parser.add_argument("--address", default="localhost", metavar="ADDRESS", help="where to listen (default: localhost, this machine alone)")
+    parser.add_argument("--expose", action="store_true", help="allow an address that other machines reach; asks for COTDISTILL_PASSWORD or a login")
     parser.add_argument("--background", action="store_true", help="return when it answers (so it does with --json)")
 
 

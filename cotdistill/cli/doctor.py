@@ -8,9 +8,11 @@ import platform
 import shutil
 import sys
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from cotdistill import __version__
+from cotdistill.cli.bundle import write_bundle
 from cotdistill.cli.command import Command, Noun, Result
 from cotdistill.errors import CotdistillError
 from cotdistill.studies.store import Store, default_home
@@ -26,6 +28,7 @@ def doctor(arguments: argparse.Namespace) -> Result:
     problems: list[str] = []
     home = default_home()
     store: dict[str, Any] = {"path": str(home), "bytes": _folder_bytes(home), "jobs": None}
+    opened: Store | None = None
     try:
         opened = Store.open()
         store |= {"path": str(opened.home), "bytes": _folder_bytes(opened.home), "jobs": len(opened.queue.jobs())}
@@ -54,8 +57,17 @@ def doctor(arguments: argparse.Namespace) -> Result:
         "device": device,
         "packages": packages,
         "store": store,
+        "bundle": None,
     }
-    return Result(document, _text(document), 0 if document["ok"] else 1)
+    text = _text(document)
+    if arguments.bundle:
+        document["bundle"] = str(write_bundle(Path(arguments.bundle), document, opened))
+        text += f"\n\nWritten: {document['bundle']}. It holds versions, sizes, settings and counts; no data, names or paths."
+    return Result(document, text, 0 if document["ok"] else 1)
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--bundle", metavar="FILE.zip", help="also write a report that can be shared: no data, no names, no paths, no secrets")
 
 
 def _device(problems: list[str]) -> dict[str, Any]:
@@ -151,7 +163,9 @@ NOUN = Noun(
                 "store.path": "folder",
                 "store.bytes": "size",
                 "store.jobs": "jobs in it, or null if it cannot be opened",
+                "bundle": "file of the report that was written, or null",
             },
+            _arguments,
         ),
     ),
 )

@@ -77,7 +77,8 @@ def warm(store: Store) -> None:
         earlier = _started.get(store.home)
         if is_warm(store) or (earlier is not None and earlier.poll() is None):
             return
-        with disk_errors(store.home, "the log of the warm process"), open(store.home / "live.log", "wb") as log:
+        with disk_errors(store.home, "the log of the warm process"), open(store.home / "live.log", "ab") as log:
+            os.ftruncate(log.fileno(), 0)
             _started[store.home] = subprocess.Popen(
                 [sys.executable, "-m", "cotdistill.studies.answering", "--home", str(store.home)],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=store.home, env={**os.environ, "COTDISTILL_HOME": str(store.home)},

@@ -26,6 +26,7 @@ from cotdistill.studies.devices import chosen, environment, gpu_of, next_free, w
 from cotdistill.studies.disk import disk_errors
 from cotdistill.studies.engine import MODULES, Executor, check_executor, executor, set_executor
 from cotdistill.studies.locks import Lock, holder, is_held, send
+from cotdistill.studies.logs import bound
 from cotdistill.studies.mirroring import end_mirroring, ensure_mirroring
 from cotdistill.studies.queue import Backlog
 from cotdistill.studies.shortage import memory_kills
@@ -42,7 +43,6 @@ IDLE_HANG_SECONDS = 5 * HANG_SECONDS
 SILENT_SECONDS = 60.0
 # Workers in a row that die before they take a job, until a job is made to fail with their last words.
 MOST_STILLBORN = 3
-LOG_BYTES = 1 << 20
 # How often it is looked whether mirrors are told.
 MIRROR_SECONDS = 5.0
 # Exit codes of processes that somebody ended: they say nothing about the job.
@@ -128,10 +128,12 @@ class Supervisor:
         return self.staff()
 
     def mirror(self) -> None:
-        """See to it that mirrors are told; whatever goes wrong with them is no matter of the runs."""
+        """See to it that mirrors are told and logs stay short; whatever goes wrong with them is no matter of the runs."""
         if time.monotonic() - self.mirrored < MIRROR_SECONDS or (self.mirroring is not None and self.mirroring.poll() is None):
             return
         self.mirrored = time.monotonic()
+        for log in (self.store.home / "supervisor.log", self.store.home / "live.log", *(self.store.home / "dashboards").glob("*[0-9].log")):
+            bound(log)
         self.mirroring = ensure_mirroring(self.store)
 
     def reap(self) -> None:
@@ -313,8 +315,7 @@ def ensure_supervisor(store: Store) -> bool:
             return True
         log = store.home / "supervisor.log"
         with disk_errors(store.home, "the log of the supervisor"):
-            if log.exists() and log.stat().st_size > LOG_BYTES:
-                os.replace(log, log.with_suffix(".old.log"))
+            bound(log)
             words = [sys.executable, "-m", MODULES[executor(store).name], "--home", str(store.home)]
             _started[store.home] = _detached(words, log, store.home)
     return True

@@ -13,6 +13,7 @@ import streamlit as st
 from cotdistill import __version__
 from cotdistill.errors import BadRows, CotdistillError
 from cotdistill.studies.store import Store
+from cotdistill.views.access import admitted
 from cotdistill.views.markup import escape
 from cotdistill.views.publishing import figures_page
 from cotdistill.views.wording import plain_markdown
@@ -47,6 +48,8 @@ NO_STUDY = "task "
 def page(title: str, draw: Callable[[Store], None]) -> None:
     """Set the page up, open the store and draw; a failure is told in words, with what to do."""
     page_setup(title)
+    if not admitted():
+        return
     st.session_state[DRAWN] = []
     with told_errors():
         draw(Store.open())

@@ -1,0 +1,125 @@
+"""An exposed dashboard asks for a password on every page; a report that is shared holds nothing of the data; logs stay short."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from cotdistill.cli import app
+from cotdistill.errors import UsageError
+from cotdistill.studies.attempts import claim
+from cotdistill.studies.jobs import JobSpec
+from cotdistill.studies.logs import bound
+from cotdistill.studies.store import Store
+from cotdistill.views import access
+from tests.terminal import check_keys, speaker
+from tests.test_pages import PAGES, ROOT
+
+SECRET = "correct horse battery"
+
+
+@pytest.fixture(autouse=True)
+def _nobody_has_tried(monkeypatch):
+    monkeypatch.setattr(access, "_wrong", 0)
+    monkeypatch.setattr(access, "_open_at", 0.0)
+
+
+@pytest.fixture
+def opened(tmp_path, monkeypatch):
+    monkeypatch.setenv("COTDISTILL_HOME", str(tmp_path / "store"))
+    monkeypatch.chdir(ROOT)
+    return lambda: AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_asks_for_the_password_first(page, opened, monkeypatch):
+    monkeypatch.setenv(access.PASSWORD, SECRET)
+    shown = opened()
+    if page != "app.py":
+        shown.switch_page(page).run()
+    assert [one.label for one in shown.text_input] == ["Password"] and [one.value for one in shown.title] == ["cotdistill"]
+    assert not shown.subheader and not shown.get("html")
+
+
+def test_the_password_admits_this_session_alone_and_a_wrong_one_does_not(opened, monkeypatch):
+    monkeypatch.setenv(access.PASSWORD, SECRET)
+    shown = opened()
+    shown.text_input[0].set_value("guess")
+    shown.button[0].click().run()
+    assert "not the password" in shown.error[0].value
+    monkeypatch.setattr(access, "_open_at", 0.0)
+    shown.text_input[0].set_value(SECRET)
+    shown.button[0].click().run()
+    assert not shown.exception and shown.title[0].value != "cotdistill"
+    assert [one.value for one in opened().title] == ["cotdistill"]
+
+
+def test_an_exposed_dashboard_without_a_password_shows_nothing(opened, monkeypatch):
+    monkeypatch.setenv(access.EXPOSED, "1")
+    shown = opened()
+    assert "nothing protects it" in shown.error[0].value and not shown.title
+
+
+def test_wrong_tries_are_looked_at_ever_more_slowly():
+    assert [access.tried("no", SECRET, now) for now in (100.0, 101.0, 103.0)] == [1.0, 2.0, 4.0]
+    # The right one, too soon: not compared at all.
+    assert access.tried(SECRET, SECRET, 104.0) == 3.0
+    assert access.tried(SECRET, SECRET, 107.0) == 0.0
+    assert access.tried("no", SECRET, 108.0) == 1.0
+
+
+def test_exposing_asks_for_the_flag_and_a_long_password(tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv(access.PASSWORD, raising=False)
+    app._check_exposure(tmp_path, "localhost", False)
+    with pytest.raises(UsageError, match="Other machines could reach"):
+        app._check_exposure(tmp_path, "0.0.0.0", False)
+    with pytest.raises(UsageError, match="is not set"):
+        app._check_exposure(tmp_path, "0.0.0.0", True)
+    monkeypatch.setenv(access.PASSWORD, "short")
+    with pytest.raises(UsageError, match="shorter than 12"):
+        app._check_exposure(tmp_path, "0.0.0.0", True)
+    with pytest.raises(UsageError, match="is no address"):
+        app._check_exposure(tmp_path, "a b", True)
+    monkeypatch.setenv(access.PASSWORD, SECRET)
+    app._check_exposure(tmp_path, "0.0.0.0", True)
+    assert "Warning: other machines" in capsys.readouterr().err
+    monkeypatch.delenv(access.PASSWORD)
+    (tmp_path / ".streamlit").mkdir()
+    (tmp_path / ".streamlit" / "secrets.toml").write_text("[auth]\nclient_id = 'x'\n")
+    app._check_exposure(tmp_path, "0.0.0.0", True)
+
+
+def test_a_shared_report_holds_no_secret_no_text_and_no_path(tmp_path, monkeypatch, capsys):
+    home = tmp_path / "homeofsomebody"
+    monkeypatch.setenv("COTDISTILL_HOME", str(home))
+    monkeypatch.setenv("COTDISTILL_TOKEN", "token-xyzzy")
+    store = Store.open(home)
+    store.queue.submit([JobSpec("train", {"condition": "label_only", "task": "taskxyzzy", "question": "question-xyzzy"}, label="label-xyzzy")])
+    attempt = claim(store.queue)
+    attempt.fail({"kind": "disk_full", "message": "message-xyzzy", "hint": str(home), "traceback": "trace-xyzzy"})
+    attempt.close()
+    document = speaker(capsys)("doctor --json", "--bundle", str(tmp_path / "report.zip")).document
+    check_keys("doctor", document)
+    with zipfile.ZipFile(tmp_path / "report.zip") as archive:
+        assert archive.namelist() == ["report.json"]
+        text = archive.read("report.json").decode()
+    assert not [planted for planted in ("xyzzy", "homeofsomebody", str(tmp_path)) if planted in text]
+    told = json.loads(text)
+    assert told["store"]["jobs"] == {"train": {"failed": 1}} and told["store"]["errors"] == {"disk_full": 1}
+    assert "COTDISTILL_TOKEN" in told["environment"] and told["packages"] == document["packages"]
+    assert speaker(capsys)("doctor --json", "--bundle", str(tmp_path / "report.zip")).error["kind"] == "usage"
+
+
+def test_a_log_that_is_written_to_stays_short(tmp_path):
+    path = tmp_path / "supervisor.log"
+    with open(path, "ab", buffering=0) as writer:
+        writer.write(b"a" * 60)
+        assert not bound(path, 100)
+        writer.write(b"b" * 60)
+        assert bound(path, 100)
+        writer.write(b"c")
+    assert path.read_bytes() == b"c" and (tmp_path / "supervisor.old.log").read_bytes() == b"a" * 40 + b"b" * 60
+    assert not bound(tmp_path / "none.log", 100)
