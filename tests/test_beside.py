@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from cotdistill.errors import NotFound
 from cotdistill.studies import results
@@ -19,6 +20,8 @@ from cotdistill.tasks.importing import import_task
 from cotdistill.tasks.task import Task
 from cotdistill.views import beside
 from tests.terminal import speaker
+
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture
@@ -90,3 +93,21 @@ def test_sources_are_an_axis_of_one_study_on_rows_that_all_of_them_have(store: S
     assert set(table["state"]) == {"finished"} and set(table["train_rows"]) == {len(usable)}
     assert list(table["label"]) == ["label only", "post-CoT", "post-CoT, model teacher"]
     assert table["loss_tokens"].nunique() == 3
+
+
+def test_page_train_plans_two_sources_in_one_study(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COTDISTILL_HOME", str(store.home))
+    monkeypatch.chdir(ROOT)
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    app.query_params["task"] = "parity"
+    app = app.run().switch_page("pages/2_Train.py").run()
+    app.selectbox(key="compose.start").set_value("a new study").run()
+    app.selectbox(key="compose.task").set_value("parity").run()
+    app.text_input(key="axes.fractions").input("").run()
+    app.multiselect(key="axes.sources").set_value(["people", "model"]).run()
+    app.button(key="axes.go").click().run()
+    assert not app.exception
+    assert app.multiselect(key="compose.conditions").value == [
+        "label_only", "pre_cot", "pre_cot@source=model", "post_cot", "post_cot@source=model",
+    ]  # fmt: skip
+    assert any("people lacks" in warning.value.replace("\\", "") for warning in app.warning)

@@ -28,7 +28,6 @@ from cotdistill.tasks.hub_catalog import HUB
 from cotdistill.tasks.importing import import_task
 from tests import hub_folders as like
 from tests.small_hub import served
-from tests.terminal import process
 
 ROOT = Path(__file__).parent.parent
 
@@ -134,7 +133,7 @@ def test_any_data_set_is_read_by_a_map_and_a_label_column_gives_its_names_as_cho
     report = import_task(tmp_path / "root", source, "films", columns=columns)
     assert report.task.sources == ("critics",) and report.task.examples("train")[0].answer_text in ("bad", "good")
     assert any("left out: extra" in told for told in report.warnings)
-    assert report.task.info["hub"]["dataset"] == str(folder) and report.task.info["hub"]["splits"] == {"train": "train"}
+    assert report.task.info["hub"]["dataset"] == "films" and report.task.info["hub"]["splits"] == {"train": "train"}
     with pytest.raises(DataError, match="No column is known for question"):
         import_task(tmp_path / "root", source, "films")
 
@@ -240,26 +239,16 @@ def on_a_hub(tmp_path: Path) -> dict[str, dict[str, tuple[str, Path]]]:
     }
 
 
-def test_a_revision_is_pinned_and_the_cache_serves_it_when_the_hub_is_gone(tmp_path: Path) -> None:
-    where = {"HF_HOME": str(tmp_path / "hf")}
-    with served(on_a_hub(tmp_path)) as (url, asked):
-        online = process("tasks", "import", "hub:commonsenseqa", "--json", home=tmp_path / "one", HF_ENDPOINT=url, **where).document
-    assert online["rows"]["test"] == 9 and online["hub"]["commit"] == COMMIT and online["hub"]["splits"]["dev"] == "validation"
-    assert not [line for line in asked if "main" in line]
-    began = time.monotonic()
-    offline = process("tasks", "import", "hub:commonsenseqa", "--json", home=tmp_path / "two", HF_ENDPOINT=url, **where).document
-    assert offline["digest"] == online["digest"] and offline["hub"] == online["hub"]
-    assert any("cannot be reached: read from the cache" in told for told in offline["warnings"])
-    # Its client alone would try for half a minute.
-    assert time.monotonic() - began < 25
-
-
 ASK = """
 import json, sys
+from pathlib import Path
 from cotdistill.errors import CotdistillError
 from cotdistill.tasks.hub import hub_source, read_hub
-found = []
-for words in json.loads(sys.argv[1]):
+from cotdistill.tasks.importing import import_task
+root, *sources = json.loads(sys.argv[1])
+report = import_task(Path(root), hub_source("hub:commonsenseqa"), "csqa")
+found = [{"digest": report.task.digest, "hub": report.task.info["hub"], "rows": report.task.info["rows"], "warnings": report.warnings}]
+for words in sources:
     try:
         read = read_hub(hub_source(*words))
         found.append({"commit": read.commit, "rows": {split: len(records) for split, records in read.records.items()}})
@@ -269,37 +258,42 @@ print(json.dumps(found))
 """
 
 
-def asked_in_a_process(sources: list[list[str]], **environment: str) -> list[dict[str, Any]]:
+def asked_in_a_process(root: Path, *sources: list[str], **environment: str) -> list[dict[str, Any]]:
+    """Imports CommonsenseQA into a folder of its own, then reads what else is asked for: rows and commit, or the error."""
+    words = json.dumps([str(root), *sources])
     done = subprocess.run(
-        [sys.executable, "-c", ASK, json.dumps(sources)], capture_output=True, text=True, timeout=240, env={**os.environ, **environment}, check=True
-    )  # fmt: skip
+        [sys.executable, "-c", ASK, words], capture_output=True, text=True, timeout=240, env={**os.environ, **environment}, check=True
+    )
     found: list[dict[str, Any]] = json.loads(done.stdout)
     return found
 
 
-def test_a_hub_says_what_it_has_what_it_lacks_and_what_is_a_program(tmp_path: Path) -> None:
-    sources = [
-        ["hub:esnli"],
-        ["hub:esnli/esnli", "", "main"],
-        ["hub:tau/nothing"],
-        ["hub:tau/commonsense_qa", "", "9" * 40],
-        ["hub:commonsenseqa", "data", "b" * 40],
-    ]
-    with served(on_a_hub(tmp_path)) as (url, _):
-        tables, program, nothing, no_commit, later = asked_in_a_process(sources, HF_ENDPOINT=url, HF_HOME=str(tmp_path / "hf"))
+def test_a_hub_says_what_it_has_and_its_cache_the_same_when_it_is_gone(tmp_path: Path) -> None:
+    home = {"HF_HOME": str(tmp_path / "hf")}
+    later = ["hub:tau/commonsense_qa", "", "b" * 40]
+    with served(on_a_hub(tmp_path)) as (url, asked):
+        sources = (["hub:esnli"], ["hub:esnli/esnli", "", "main"], ["hub:tau/nothing"], ["hub:tau/commonsense_qa", "", "9" * 40], later)
+        online, tables, program, nothing, no_commit, other = asked_in_a_process(tmp_path / "one", *sources, HF_ENDPOINT=url, **home)
+    assert online["rows"]["test"] == 9 and online["hub"]["commit"] == COMMIT and online["hub"]["splits"]["dev"] == "validation"
+    assert not [line for line in asked if "commonsense_qa" in line and "main" in line]
+    # The branch of tables is named by its commit from then on, and the program beside it is not run.
     assert tables == {"commit": "d" * 40, "rows": {"train": 60, "test": 9}}
     assert "is a program" in program["message"] and "refs/convert/parquet" in program["hint"] and not (tmp_path / "ran").exists()
     assert "cannot be had" in nothing["message"] and "HF_TOKEN" in nothing["hint"]
     assert "cannot be had" in no_commit["message"] and "9" * 40 in no_commit["message"]
-    assert later == {"commit": "b" * 40, "rows": {"train": 50, "dev": 9, "test": 5}}
+    assert other == {"commit": "b" * 40, "rows": {"train": 50, "dev": 9, "test": 5}}
+    began = time.monotonic()
+    missing = ["hub:tau/commonsense_qa", "", "8" * 40]
+    offline, again, wrong, unknown = asked_in_a_process(tmp_path / "two", later, missing, ["hub:quarel"], HF_ENDPOINT=url, **home)
+    assert offline["digest"] == online["digest"] and offline["hub"] == online["hub"]
+    assert "cannot be reached: read from the cache" in offline["warnings"][0] and COMMIT[:12] in offline["warnings"][0]
+    assert again == other
     # Without a network the cache never gives one commit for another.
-    cached = asked_in_a_process(
-        [["hub:commonsenseqa", "data", "b" * 40], ["hub:commonsenseqa"], ["hub:quarel"]], HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path / "hf")
-    )
-    assert cached[0] == later
-    assert cached[1]["kind"] == cached[2]["kind"] == "hub_unreachable"
-    assert f"at commit {'b' * 12}, not at {COMMIT[:12]}" in cached[1]["message"] and "--revision " + "b" * 40 in cached[1]["hint"]
-    assert "is not in the cache" in cached[2]["message"] and "hf download community-datasets/quarel --repo-type dataset" in cached[2]["hint"]
+    assert wrong["kind"] == unknown["kind"] == "hub_unreachable"
+    assert "not at 888888888888" in wrong["message"] and "--revision " in wrong["hint"]
+    assert "is not in the cache" in unknown["message"] and "hf download community-datasets/quarel --repo-type dataset" in unknown["hint"]
+    # The hub's client alone would try for half a minute, and that four times.
+    assert time.monotonic() - began < 60
 
 
 def test_a_hub_that_does_not_answer_is_seen_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -327,7 +321,7 @@ def test_a_study_is_planned_on_a_task_of_the_hub_and_says_what_its_test_is(tmp_p
     assert planned.test_items == 10 and planned.train_rows == len(open_task(store.tasks_root, "facts").examples("train"))
 
 
-def test_page_data_looks_at_a_data_set_and_imports_it_and_tells_of_a_hub_out_of_reach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_page_data_looks_at_a_data_set_and_tells_of_a_hub_out_of_reach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     splits = {"train": like.quarel(40, "train"), "validation": like.quarel(6, "dev"), "test": like.quarel(6, "test")}
     folder = like.write(tmp_path / "quarel", like.QUAREL, splits)
     for name, value in {"COTDISTILL_HOME": str(tmp_path / "home"), "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1"}.items():
@@ -342,9 +336,9 @@ def test_page_data_looks_at_a_data_set_and_imports_it_and_tells_of_a_hub_out_of_
     app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
     app.session_state["import.from"], app.session_state["hub.name"] = "the hub", str(folder)
     app = app.run().switch_page("pages/1_Data.py").run()
+    assert not [button for button in app.button if button.key == "hub.go"]
     app.button(key="hub.look").click().run()
+    assert not app.exception and not app.error
     assert any("validation: 6 rows" in part.value.replace("\\", "") for part in app.caption)
-    app.button(key="hub.go").click().run()
-    assert not app.exception
-    assert any("Imported quarel" in done.value.replace("\\", "") for done in app.success), [e.value for e in app.error]
-    assert app.query_params["task"] == "quarel"
+    assert [toggle.value for toggle in app.toggle if toggle.key and toggle.key.endswith(".inline_choices")] == [True]
+    assert any(code.value.endswith("--name quarel") for code in app.code) and app.button(key="hub.go")

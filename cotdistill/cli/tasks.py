@@ -96,7 +96,7 @@ def look(arguments: argparse.Namespace) -> Result:
     source = _source(arguments)
     if isinstance(source, HubSource):
         preview, read = look_at_hub(source)
-        hub: dict[str, Any] | None = {"dataset": source.dataset, "config": source.config, "commit": read.commit, "splits": dict(read.splits)}
+        hub: dict[str, Any] | None = {"dataset": source.name, "config": source.config, "commit": read.commit, "splits": dict(read.splits)}
         warnings = list(read.warnings)
     else:
         preview, hub, warnings = read_source(source), None, []

@@ -43,8 +43,13 @@ class HubSource:
     known: HubDataset | None = None
 
     @property
+    def name(self) -> str:
+        """OWNER/NAME, or the folder's own name: where it lies on this machine is nobody's business."""
+        return Path(self.dataset).name if Path(self.dataset).is_absolute() else self.dataset
+
+    @property
     def told(self) -> str:
-        return self.dataset + (f" ({self.config})" if self.config else "")
+        return self.name + (f" ({self.config})" if self.config else "")
 
 
 @dataclass(frozen=True)

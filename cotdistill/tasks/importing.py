@@ -132,7 +132,7 @@ def _of_hub(source: HubSource) -> _Found:
     known = source.known
     at = f" at {read.commit[:12]}" if read.commit else ""
     info = {
-        "dataset": source.dataset, "config": source.config, "revision": source.revision, "commit": read.commit, "splits": dict(read.splits),
+        "dataset": source.name, "config": source.config, "revision": source.revision, "commit": read.commit, "splits": dict(read.splits),
         "licence": known.licence if known else "see the data set's card", "note": known.note if known else "",
     }  # fmt: skip
     return _Found(
