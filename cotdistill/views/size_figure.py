@@ -85,11 +85,8 @@ def levels(summaries: Sequence[ConditionSummary]) -> list[tuple[str, str, float]
 def figure(curves: Sequence[SizeCurve], across: Sequence[tuple[str, str, float]], said: str) -> Any:
     """Accuracy by training examples (logarithmic), every replicate faint, the mean and its interval strong, names at the ends."""
     drawn = figures.titled(said, height=520)
-    for name, color, share in across:
-        drawn.add_hline(
-            y=100 * share, line={"dash": "dot", "width": 1.4, "color": color},
-            annotation={"text": safe(name), "font": {"size": 12, "color": color}, "xanchor": "left", "x": 0.0},
-        )  # fmt: skip
+    for _, color, share in across:
+        drawn.add_hline(y=100 * share, line={"dash": "dot", "width": 1.4, "color": color})
     for curve in curves:
         seen = look(curve.condition)
         told = []
@@ -108,6 +105,7 @@ def figure(curves: Sequence[SizeCurve], across: Sequence[tuple[str, str, float]]
             line={"color": seen.color, "width": 2.2, "dash": seen.dash}, marker={"symbol": seen.mark, "size": 10, "color": seen.color},
         )  # fmt: skip
     ends = [(100 * (curve.sizes[-1].summary.mean or 0), curve.label, hue(curve.condition)) for curve in curves]
+    ends += [(100 * share, name, color) for name, color, share in across]
     _finish(drawn, curves_rows(curves), ends, "accuracy on test, percent")
     return drawn
 
@@ -146,7 +144,7 @@ def _bar(drawn: Any, x: float, low: float | None, high: float | None, color: str
 
 def _finish(drawn: Any, rows: Sequence[float], ends: Sequence[tuple[float, str, str]], y_title: str) -> None:
     """A logarithmic axis with a tick at every size, and names beside the last points."""
-    every = [v for trace in drawn.data for v in (trace.y or ()) if v is not None]
+    every = [v for trace in drawn.data for v in (trace.y or ()) if v is not None] + [y for y, _, _ in ends]
     ordered = sorted(ends)
     for at, (_, name, color) in zip(
         spread([y for y, _, _ in ordered], (max(every) - min(every) or 1.0) * 0.055), ordered, strict=True
