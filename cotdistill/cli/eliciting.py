@@ -69,7 +69,8 @@ def _told(job: Job) -> list[str]:
     if result["failed"]:
         causes = ", ".join(f"{cause} {number}" for cause, number in result["causes"].items())
         lines.append(f"{result['failed']:,} got no answer ({causes}). Ask them again: {command('teacher', 'resume', str(job.id))}")
-    lines.append(f"{result['stated']:,} state an answer; {percent(result['agrees'])} of these are gold. Cost {result['cost']:.4f}.")
+    gold = f"; {percent(result['agrees'])} of these are gold" if result["stated"] else ""
+    lines.append(f"{result['stated']:,} state an answer{gold}." + (f" Cost {result['cost']:.4f}." if result["cost"] else ""))
     if source := result["source"]:
         words = ["study", "run", "--task", str(job.config["task"]), "--source", str(source), "--conditions", "label_only,pre_cot,post_cot", "--wait"]
         lines += [f"They are a source now: {source}", f"Train on it: {command(*words)}"]

@@ -8,6 +8,7 @@ from typing import Any
 
 import streamlit as st
 
+from cotdistill.config import digest
 from cotdistill.errors import CotdistillError, UsageError
 from cotdistill.studies import eliciting
 from cotdistill.studies.store import Store
@@ -18,6 +19,7 @@ from cotdistill.teachers.asking import Pace
 from cotdistill.teachers.elicitation import PARTS, Contrast, ElicitConfig, Sampling, TeacherConfig, checked, requests
 from cotdistill.teachers.endpoint import address
 from cotdistill.teachers.prompts import MOST_SHOTS, PRESETS, PromptTemplate, Shot, changed, draw_shots
+from cotdistill.teachers.responses import Responses
 from cotdistill.views import forms, frame, markup
 from cotdistill.views.commands import command
 from cotdistill.views.filtering import TAKEN
@@ -187,10 +189,18 @@ def _prompt(task: Task, config: ElicitConfig) -> None:
 
 
 def _go(store: Store, task: Task, config: ElicitConfig, pace: Pace) -> None:
-    found = eliciting.estimate(store, task, config, pace)
+    kept = Responses(store.home).path
+    changed_at = kept.stat().st_mtime_ns if kept.is_file() else 0
+    found = _estimate(digest(config), digest(pace), changed_at, store, task, config, pace)
     rows = [[markup.Cell(what, quiet=True), markup.Cell(told)] for what, told in estimated(found, pace)]
     st.html(markup.table(("What it takes", ""), rows, "estimate"))
     if st.button("Ask the teacher", type="primary", icon=":material/forum:", key=f"{KEY}.go"):
         job = eliciting.submit(store, config, pace)
         ensure_supervisor(store)
         st.toast(f"Job {job.id} is {job.state}. It goes on when this page is closed.")
+
+
+@st.cache_data(max_entries=16, show_spinner="Counting what there is to ask…")
+def _estimate(config: str, pace: str, changed_at: int, _store: Store, _task: Task, _config: ElicitConfig, _pace: Pace) -> eliciting.Estimate:
+    """Counted once for a form as it stands: thousands of rows with shots take seconds."""
+    return eliciting.estimate(_store, _task, _config, _pace)
