@@ -83,6 +83,9 @@ def checked(spec: StudySpec) -> StudySpec:
             check(part)
         except ConfigError as error:
             problems += [p for p in error.problems if not p.startswith(("student.", "training."))]
+    if not isinstance(spec.name, str) or not isinstance(spec.baseline, str):
+        # What follows reads them as text.
+        raise ConfigError(problems)
     conditions: list[str] = []
     for text in spec.conditions:
         try:
@@ -128,7 +131,7 @@ def spec_from_mapping(values: Mapping[str, Any], base: StudySpec | None = None) 
             current[outer] = [str(c) for c in parse_list(value)] if isinstance(value, str) else _texts(value)
         else:
             current[outer] = value
-    for key in ("task_settings", "fixed_seeds"):
+    for key in ("task_settings", "fixed_seeds", "student", "training"):
         if not isinstance(current[key], Mapping):
             raise ConfigError([f"{key} is {current[key]!r}; expected a mapping"])
     current["student"] = from_mapping(StudentConfig, current["student"])
