@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from cotdistill.config import RECIPES
@@ -175,6 +176,15 @@ def test_gpus_are_told_and_chosen_in_the_terminal(store: Store, monkeypatch: pyt
     assert "No GPU is seen" in say("queue gpus").out
 
 
+@pytest.fixture
+def fresh_pages() -> Iterator[None]:
+    """Pages remember for a minute which GPUs are here; what another test made them remember must not count, nor this one's in others."""
+    st.cache_data.clear()
+    yield
+    st.cache_data.clear()
+
+
+@pytest.mark.usefixtures("fresh_pages")
 def test_gpus_are_chosen_on_page_train(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COTDISTILL_HOME", str(store.home))
     monkeypatch.chdir(ROOT)
