@@ -68,6 +68,19 @@ def test_many_may_write_at_once(tmp_path):
     assert len(Responses(tmp_path).known([f"k{i}" for i in range(200)])) == 200
 
 
+def test_many_may_make_the_file_at_once(tmp_path):
+    def put(home, part):
+        together.wait()
+        Responses(home).put([response(part)])
+
+    for number in range(30):
+        together = threading.Barrier(6)
+        threads = [threading.Thread(target=put, args=(tmp_path / str(number), part)) for part in range(6)]
+        [thread.start() for thread in threads]
+        [thread.join() for thread in threads]
+        assert len(Responses(tmp_path / str(number)).known([f"k{i}" for i in range(6)])) == 6
+
+
 WRITER = """
 import sqlite3, sys
 from cotdistill.teachers.responses import Response, Responses

@@ -8,7 +8,9 @@ write at once. No address and no key ever come here.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
+import os
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +23,8 @@ from cotdistill.tasks.writing import disk_in_words
 from cotdistill.teachers.elicitation import Request
 
 BUSY_SECONDS = 30.0
+# Files that this process has seen with their tables.
+_MADE: set[str] = set()
 _SCHEMA = """
     CREATE TABLE IF NOT EXISTS response (
         key TEXT PRIMARY KEY, model TEXT NOT NULL, text TEXT NOT NULL, finish TEXT NOT NULL, prompt_tokens INTEGER, completion_tokens INTEGER,
@@ -83,17 +87,12 @@ class Responses:
 
     @contextlib.contextmanager
     def _connection(self, *, write: bool = False) -> Iterator[sqlite3.Connection]:
-        if write:
-            with disk_in_words(self.path.parent):
-                self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
+            connection = sqlite3.connect(self._made() if write else self.path, timeout=BUSY_SECONDS, isolation_level=None)
             try:
                 connection.row_factory = sqlite3.Row
                 connection.execute("PRAGMA synchronous = FULL")
                 if write:
-                    connection.execute("PRAGMA journal_mode = WAL")
-                    connection.executescript(_SCHEMA)
                     connection.execute("BEGIN IMMEDIATE")
                 yield connection
                 if write:
@@ -105,6 +104,26 @@ class Responses:
             raise StoreError(
                 f"The responses of teachers ({self.path}) cannot be used: {error}.", "Check the disk; the file may be damaged."
             ) from error
+
+    def _made(self) -> Path:
+        """The file, with its tables. One process makes it at a time: switching to WAL does not wait for others as transactions do."""
+        if str(self.path) in _MADE and self.path.is_file():
+            return self.path
+        with disk_in_words(self.path.parent):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self.path.with_name("responses.lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.executescript(_SCHEMA)
+            finally:
+                connection.close()
+        finally:
+            os.close(descriptor)
+        _MADE.add(str(self.path))
+        return self.path
 
     def put(self, responses: Sequence[Response]) -> None:
         """Keep some responses; they are on the disk when this returns. The first response to a request is the one that counts."""
