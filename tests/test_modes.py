@@ -15,8 +15,8 @@ from cotdistill.students import rationale_tests
 from cotdistill.students.evaluation import choice_scores
 from cotdistill.students.rationale_tests import Saved, Student, every_test
 from cotdistill.studies import look_modes, modes, results
+from cotdistill.studies.artifacts import parquet
 from cotdistill.studies.jobs import StopRequested
-from cotdistill.studies.look_attribute import parquet
 from cotdistill.studies.looking import open_run
 from cotdistill.studies.mode_jobs import Wanted, asked, modes_of
 from cotdistill.studies.modes import Cell, Curve, Point

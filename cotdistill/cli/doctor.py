@@ -15,6 +15,7 @@ from cotdistill import __version__
 from cotdistill.cli.bundle import write_bundle
 from cotdistill.cli.command import Command, Noun, Result
 from cotdistill.errors import CotdistillError
+from cotdistill.studies import machine
 from cotdistill.studies.store import Store, default_home
 from cotdistill.views.wording import size
 
@@ -36,7 +37,8 @@ def doctor(arguments: argparse.Namespace) -> Result:
         problems.append(f"{error.message} {error.hint}".strip())
     existing = next(parent for parent in (home, *home.resolve().parents) if parent.exists())
     disk = shutil.disk_usage(existing)
-    memory = _memory()
+    room = machine.memory()
+    memory = {"total": int(room.total), "available": None if room.free is None else int(room.free)}
     packages = {name: _version(name) for name in PACKAGES}
     problems += [f"{name} is not installed: make setup" for name, found in packages.items() if found is None]
     if disk.free < LEAST_DISK:
@@ -81,17 +83,6 @@ def _device(problems: list[str]) -> dict[str, Any]:
         found = torch.cuda.get_device_properties(0)
         return {"name": found.name, "kind": "cuda", "memory": found.total_memory, "threads": torch.get_num_threads()}
     return {"name": platform.processor() or platform.machine(), "kind": "cpu", "memory": None, "threads": torch.get_num_threads()}
-
-
-def _memory() -> dict[str, int | None]:
-    """Bytes of memory, and what is free for a new process (None where the system does not say)."""
-    page = os.sysconf("SC_PAGE_SIZE")
-    available: int | None = None
-    if os.path.exists("/proc/meminfo"):
-        with open("/proc/meminfo", encoding="ascii") as file:
-            found = {line.split(":")[0]: int(line.split()[1]) for line in file}
-        available = 1024 * found["MemAvailable"] if "MemAvailable" in found else None
-    return {"total": page * os.sysconf("SC_PHYS_PAGES"), "available": available}
 
 
 def _version(name: str) -> str | None:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import os
-import secrets
 from pathlib import Path
 
 from cotdistill.cli.command import Command, Noun, Result
-from cotdistill.cli.output import table
+from cotdistill.cli.output import table, whole_file
 from cotdistill.errors import UsageError
 from cotdistill.studies.findings import findings
 from cotdistill.studies.overview import overview
@@ -47,14 +45,8 @@ def write(arguments: argparse.Namespace) -> Result:
         raise UsageError(f"There is no folder {arguments.out.parent}.", "Make it first, or name another one.")
     document = findings(Store.open(), arguments.study, arguments.margin)
     text = published(document, form)
-    part = arguments.out.with_name(f".{arguments.out.name}.{secrets.token_hex(4)}")
-    try:
+    with whole_file(arguments.out) as part:
         part.write_text(text, encoding="utf-8")
-        os.replace(part, arguments.out)
-    except OSError as error:
-        raise UsageError(f"{arguments.out} cannot be written: {error.strerror or error}.", "Choose a place that you may write to.") from error
-    finally:
-        part.unlink(missing_ok=True)
     size = arguments.out.stat().st_size
     return Result({"study": document["name"], "form": form, "out": str(arguments.out), "bytes": size}, f"Written to {arguments.out} ({size:,} bytes)")
 

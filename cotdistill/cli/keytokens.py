@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
-import secrets
 from pathlib import Path
 from typing import Any
 
 from cotdistill.cli.command import Command, Noun, Result, whole_number
 from cotdistill.cli.looking import waited
-from cotdistill.cli.output import printable, table
+from cotdistill.cli.output import printable, table, whole_file
 from cotdistill.config import RunConfig
 from cotdistill.errors import UsageError
 from cotdistill.keytokens.annotations import AnnotationSet, export_jsonl, export_label_studio, fitting, read_marks
@@ -188,14 +186,8 @@ def export(arguments: argparse.Namespace) -> Result:
             "Name the source and the world that were marked (--source, --world), or export them as jsonl.",
         )
     text = (export_jsonl if arguments.form == "jsonl" else export_label_studio)(marks, examples)
-    part = arguments.out.with_name(f".{arguments.out.name}.{secrets.token_hex(4)}")
-    try:
+    with whole_file(arguments.out) as part:
         part.write_text(text, encoding="utf-8")
-        os.replace(part, arguments.out)
-    except OSError as error:
-        raise UsageError(f"{arguments.out} cannot be written: {error.strerror or error}.", "Choose a place that you may write to.") from error
-    finally:
-        part.unlink(missing_ok=True)
     return Result(
         {"task": arguments.task, "set": arguments.set, "marks": len(marks), "left_out": len(every) - len(marks), "out": str(arguments.out)},
         f"{plural(len(marks), 'mark')} written to {arguments.out}"

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
-import secrets
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +11,7 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
-from cotdistill.cli.output import Progress, note
+from cotdistill.cli.output import Progress, note, whole_file
 from cotdistill.config import from_mapping
 from cotdistill.errors import CotdistillError, UsageError
 from cotdistill.saliency.settings import AttributionSettings
@@ -113,12 +111,6 @@ def write_table(path: Path | None, frame: pd.DataFrame) -> str | None:
         raise UsageError(f"{path} does not end in .parquet.", "For example --out tokens.parquet")
     if not path.parent.is_dir():
         raise UsageError(f"There is no folder {path.parent}.", "Make it first, or name another one.")
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
+    with whole_file(path) as part:
         frame.to_parquet(part, index=False, compression="zstd")
-        os.replace(part, path)
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror or error}.", "Choose a place that you may write to.") from error
-    finally:
-        part.unlink(missing_ok=True)
     return str(path)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
+import secrets
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
+
+from cotdistill.errors import UsageError
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]], *, right: Sequence[str] = ()) -> str:
@@ -30,6 +36,19 @@ def _cell(value: Any) -> str:
 def printable(text: str) -> str:
     """Text from data without control characters: a terminal must not obey what stands in a question."""
     return "".join(char if char.isprintable() else " " for char in text)
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A path to write to; what is there in the end takes the place of `path`, whole or not at all. UsageError where it cannot be written."""
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        yield part
+        os.replace(part, path)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror or error}.", "Choose a place that you may write to.") from error
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def note(text: str) -> None:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cotdistill.cli.command import Result, whole_number
-from cotdistill.cli.output import Progress, note, printable, table
+from cotdistill.cli.output import Progress, note, printable, table, whole_file
 from cotdistill.config import plain
 from cotdistill.errors import NoRationale, UnknownName, UsageError
 from cotdistill.studies import eliciting
@@ -196,14 +194,8 @@ def export(arguments: argparse.Namespace) -> Result:
 
 def write_lines(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write JSON lines, whole or not at all; UsageError where they cannot be."""
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
+    with whole_file(path) as part:
         part.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-        os.replace(part, path)
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror or error}.", "Choose a place that you may write to.") from error
-    finally:
-        part.unlink(missing_ok=True)
     note(f"Rows in the form of a side file: as rationales/SPLIT.SOURCE.jsonl beside the questions, `{command('tasks', 'import')}` reads them.")
 
 

@@ -121,14 +121,14 @@ def mean_interval(values: Values, clusters: npt.NDArray[np.int64], nested: bool)
 
 
 def accuracy_interval(correct: Values, clusters: npt.NDArray[np.int64], nested: bool) -> Interval:
-    """The interval of an accuracy from (replicates, items) right answers: Wilson's for one replicate, else as `mean_interval`.
+    """The interval of an accuracy from (replicates, items) right answers: Wilson's for one replicate, else as `mean_interval`, within 0 and 1.
 
     Where clusters are larger than one, Wilson's n is the effective number of items (Korn and Graubard 1998): the accuracy's binomial variance
     over its cluster-robust one; the number of clusters where all answers agree.
     """
     s, n = correct.shape
     if s > 1:
-        return mean_interval(correct, clusters, nested)
+        return within_unit(mean_interval(correct, clusters, nested))
     share, c = float(correct.mean()), int(clusters.max()) + 1
     told = "it speaks of new questions, and of this one seed"
     if c == n:
@@ -139,6 +139,13 @@ def accuracy_interval(correct: Values, clusters: npt.NDArray[np.int64], nested: 
     narrower = float(stats.norm.ppf(0.975) / stats.t.ppf(0.975, c - 1)) ** 2
     effective = float(c) if variance <= 0 else max(1.0, min(float(n), narrower * share * (1 - share) / variance))
     return Interval(share, *wilson(share * effective, effective), None, None, "Wilson, robust to clusters", told)
+
+
+def within_unit(found: Interval) -> Interval:
+    """The interval of a share, kept within 0 and 1."""
+    if found.low is None or found.high is None:
+        return found
+    return replace(found, low=max(0.0, found.low), high=min(1.0, found.high))
 
 
 def numbered(names: list[str]) -> npt.NDArray[np.int64]:

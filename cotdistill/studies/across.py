@@ -46,7 +46,7 @@ def grid(store: Store, studies: Sequence[Study], baseline: str = "") -> list[Col
     found = []
     for study in studies:
         summaries = {s.condition: s for s in results.summary(store, study.id)}
-        chance = next((s.chance for s in summaries.values() if s.chance is not None), None)
+        chance = results.chance_of(summaries.values())
         if baseline:
             cells = {
                 row.condition: Cell(row.difference, row.low, row.high, row.word, row.items, row.replicates, summaries[row.condition].planned)

@@ -18,7 +18,7 @@ from cotdistill.errors import UsageError
 from cotdistill.rationales.conditions import parse
 from cotdistill.studies.adopting import IncomingJob, IncomingProduct, IncomingStudy, record, standing
 from cotdistill.studies.answers import Answer, AnswerColumns, Answers, AnswersConfig, read_answers, renamed
-from cotdistill.studies.artifacts import hash_file
+from cotdistill.studies.artifacts import PREDICTION_TYPES, hash_file, parquet
 from cotdistill.studies.jobs import ANSWERS, JobSpec
 from cotdistill.studies.store import Store
 from cotdistill.studies.study import StudySpec, checked
@@ -184,10 +184,7 @@ def _table(rows: Sequence[Answer], mode: str) -> bytes:
         "sums": [list(row.scores) for row in rows], "rationale": None, "terminated": None, "parsed": [row.parsed for row in rows],
         "correct": [row.correct for row in rows],
     }  # fmt: skip
-    frame = pd.DataFrame(columns).astype({"answer": "int16", "predicted": "int16", "parsed": "Int16", "terminated": "boolean"})
-    buffer = io.BytesIO()
-    frame.to_parquet(buffer, index=False, compression="zstd")
-    return buffer.getvalue()
+    return parquet(pd.DataFrame(columns).astype(PREDICTION_TYPES))
 
 
 def _result(rows: Sequence[Answer], dev: Sequence[Answer], mode: str, task: Task | None) -> dict[str, Any]:

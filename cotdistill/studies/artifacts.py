@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import os
 import secrets
 from collections.abc import Iterable, Iterator
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _BLOCK = 1 << 20
+# How the columns of the product "predictions" are kept where pandas would choose otherwise.
+PREDICTION_TYPES = {"answer": "int16", "predicted": "int16", "parsed": "Int16", "terminated": "boolean"}
 
 
 class Artifacts:
@@ -124,6 +127,13 @@ class Artifacts:
                 os.replace(part, target)
             finally:
                 part.unlink(missing_ok=True)
+
+
+def parquet(frame: pd.DataFrame) -> bytes:
+    """A table as it is kept."""
+    buffer = io.BytesIO()
+    frame.to_parquet(buffer, index=False, compression="zstd")
+    return buffer.getvalue()
 
 
 def hash_file(path: Path) -> str:

@@ -22,6 +22,7 @@ from cotdistill.studies.disk import disk_errors
 from cotdistill.studies.jobs import Job, document
 from cotdistill.studies.locks import Lock, holder, is_held
 from cotdistill.studies.queue import FOR_GPU, READY, Queue
+from cotdistill.studies.schema import setting
 
 # Deaths in a row at the same step after which a job has failed. A kill from outside says nothing about the job, so it takes more of those.
 MOST_CRASHES = 3
@@ -34,8 +35,12 @@ def claim(queue: Queue, *, gpu: bool = True, only: Sequence[str] | None = None, 
     """Take the first ready job, with gpu=False the first that asks for no GPU, of some kinds only or without some; None if there is none or the
     queue is paused. The lock is held before anyone can see the job as running."""
     now = time.time()
+    # Counting what the store holds takes its time where it has a budget, so not under the write lock.
+    with queue.database.read() as connection:
+        if refusal(connection, queue.home):
+            return None
     with queue.database.write() as connection:
-        if connection.execute("SELECT 1 FROM setting WHERE name = 'paused' AND value = '1'").fetchone() or refusal(connection, queue.home):
+        if setting(connection, "paused", "0") == "1":
             return None
         kinds = f"kind NOT IN (SELECT value FROM json_each(?)){'' if only is None else ' AND kind IN (SELECT value FROM json_each(?))'}"
         values = [gpu, json.dumps(list(without))] + ([] if only is None else [json.dumps(list(only))])

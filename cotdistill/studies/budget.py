@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cotdistill.errors import CotdistillError, UsageError
+from cotdistill.studies.schema import setting
 
 # Without a setting: what the system and running jobs need to end well, but never more than this share of a small disk.
 FLOOR_BYTES, FLOOR_SHARE = 500_000_000, 0.02
@@ -36,12 +37,6 @@ class Budget:
     most: int | None
     floor: int
     queued: int
-
-
-def setting(connection: sqlite3.Connection, name: str, default: str) -> str:
-    """A setting of the store, as text."""
-    row = connection.execute("SELECT value FROM setting WHERE name = ?", (name,)).fetchone()
-    return str(row[0]) if row else default
 
 
 def budget(connection: sqlite3.Connection, home: Path) -> Budget:

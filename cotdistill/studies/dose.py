@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 from cotdistill.rationales.conditions import Condition, Step, parse
@@ -54,15 +54,14 @@ def _family(condition: Condition) -> tuple[str, str]:
     steps = []
     for step in condition.steps:
         told += [f"{name} {value:g}" for name, value in step.parameters if name in DOSES and isinstance(value, (int, float))]
-        steps.append(str(Step(step.name, tuple((name, value) for name, value in step.parameters if name not in DOSES))))
+        steps.append(Step(step.name, tuple((name, value) for name, value in step.parameters if name not in DOSES)))
     if not told:
         return "", ""
-    source = f"@source={condition.source}" if condition.source else ""
-    return "/".join([condition.placement, *steps]) + source, ", ".join(told)
+    return str(replace(condition, steps=tuple(steps))), ", ".join(told)
 
 
 def _name(condition: Condition) -> str:
-    told = [Condition(condition.placement, source=condition.source).label]
+    told = [replace(condition, steps=()).label]
     for step in condition.steps:
         selector = dict(step.parameters).get("selector")
         told.append(step.name.replace("_", " ") + (f" by {str(selector).replace('_', ' ')}" if selector else ""))

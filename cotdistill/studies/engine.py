@@ -6,6 +6,7 @@ import importlib.util
 from dataclasses import dataclass
 
 from cotdistill.errors import UnknownName, UsageError
+from cotdistill.studies.schema import set_setting
 from cotdistill.studies.store import Store
 
 EXECUTORS = {"local": "processes of this machine", "ray": "tasks of a Ray cluster"}
@@ -47,4 +48,4 @@ def check_executor(wanted: Executor) -> None:
 def set_executor(store: Store, wanted: Executor) -> None:
     with store.queue.database.write() as connection:
         for name, value in (("executor", wanted.name), ("address", wanted.address)):
-            connection.execute("INSERT INTO setting VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value", (name, value))
+            set_setting(connection, name, value)

@@ -70,7 +70,7 @@ def findings(store: Store, which: int | str, margin: float | None = None) -> dic
         "replicates": spec.replicates,
         "source": spec.source or None,
         "test_is": result.get("test_is"),
-        "chance": next((s.chance for s in summaries.values() if s.chance is not None), None),
+        "chance": results.chance_of(summaries.values()),
         "plan_hash": study.plan_hash,
         "created": study.created,
         "origin": study.origin or None,

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from cotdistill.errors import NotReadable
 from cotdistill.saliency.attribution import Attribution, attribute
 from cotdistill.saliency.tables import example_table, token_table
+from cotdistill.studies.artifacts import parquet
 from cotdistill.studies.looking import Opened, open_run
 from cotdistill.studies.looks import AttributeConfig, named_examples, source_of
 from cotdistill.studies.runner import JobContext, Outcome
@@ -62,9 +61,3 @@ def summary(found: Sequence[Attribution]) -> dict[str, Any]:
         "cut_short": sum(one.reading.left_out > 0 for one in found),
         "not_readable": next((one.not_readable for one in found if one.not_readable), None),
     }
-
-
-def parquet(frame: pd.DataFrame) -> bytes:
-    buffer = io.BytesIO()
-    frame.to_parquet(buffer, index=False, compression="zstd")
-    return buffer.getvalue()

@@ -10,7 +10,7 @@ import pandas as pd
 
 from cotdistill.saliency.faithfulness import Judged, judge
 from cotdistill.statistics.intervals import numbered, one_replicate
-from cotdistill.studies.look_attribute import parquet
+from cotdistill.studies.artifacts import parquet
 from cotdistill.studies.looking import open_run
 from cotdistill.studies.looks import FaithfulnessConfig, named_examples, source_of
 from cotdistill.studies.runner import JobContext, Outcome

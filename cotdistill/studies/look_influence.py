@@ -17,7 +17,7 @@ from cotdistill.saliency.reading import pieces
 from cotdistill.statistics.intervals import numbered, one_replicate
 from cotdistill.students.batches import Stream, weighted
 from cotdistill.students.tokens import Encoded, shortened
-from cotdistill.studies.look_attribute import parquet
+from cotdistill.studies.artifacts import parquet
 from cotdistill.studies.looking import Opened, open_run, training_corpus
 from cotdistill.studies.looks import InfluenceConfig, named_examples, source_of
 from cotdistill.studies.runner import JobContext, Outcome

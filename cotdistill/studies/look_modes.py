@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-import io
 import json
-import os
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -17,13 +14,15 @@ import pandas as pd
 from cotdistill.students.evaluation import Prediction, accuracy
 from cotdistill.students.generation import Written
 from cotdistill.students.rationale_tests import Answer, Intact, Saved, Student, every_test, leakage
+from cotdistill.studies.artifacts import parquet
 from cotdistill.studies.jobs import StopRequested
-from cotdistill.studies.look_attribute import parquet
 from cotdistill.studies.looking import Opened, open_run
 from cotdistill.studies.mode_jobs import ModesConfig, modes_of
 from cotdistill.studies.runner import JobContext, Outcome
+from cotdistill.studies.work import prediction_table
 from cotdistill.tasks.example import Example
 from cotdistill.tasks.roles import word_roles
+from cotdistill.tasks.writing import write_note
 
 # How often what is done is saved, so that a death costs no more than this.
 SAVE_SECONDS = 20.0
@@ -75,7 +74,7 @@ def job(context: JobContext) -> Outcome:
         write_saved(context.resume_file, saved)
         raise
     produced = {
-        "predictions": context.keep(_predictions(modes), "predictions", "parquet"),
+        "predictions": context.keep(prediction_table(modes), "predictions", "parquet"),
         "answers": context.keep(parquet(table(answers)), "answers", "parquet"),
     }
     used = {"weights": opened.job.produced[f"weights@{opened.checkpoint}"], "task": opened.task.digest}
@@ -104,14 +103,6 @@ def table(answers: Sequence[Answer]) -> pd.DataFrame:
 
 def _told(prediction: Prediction, before: int) -> tuple[int, bool, float, bool]:
     return prediction.predicted, prediction.correct, prediction.probabilities[prediction.answer], prediction.predicted != before
-
-
-def _predictions(modes: dict[str, list[Prediction]]) -> bytes:
-    rows = [{**dataclasses.asdict(p), "correct": p.correct} for predictions in modes.values() for p in predictions]
-    frame = pd.DataFrame(rows).astype({"answer": "int16", "predicted": "int16", "parsed": "Int16", "terminated": "boolean"})
-    buffer = io.BytesIO()
-    frame.to_parquet(buffer, index=False, compression="zstd")
-    return buffer.getvalue()
 
 
 def summary(
@@ -150,9 +141,7 @@ def summary(
 def write_saved(path: Path, saved: Saved) -> None:
     """What was scored so far, whole or not at all."""
     own = None if saved.own is None else [[w.ids, w.terminated, w.after] for w in saved.own]
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(json.dumps({"own": own, "sums": saved.sums}), encoding="utf-8")
-    os.replace(part, path)
+    write_note(path, json.dumps({"own": own, "sums": saved.sums}))
 
 
 def read_saved(path: Path) -> Saved:

@@ -7,9 +7,7 @@ broken costs no run anything: its failure is written down here, shown, and what 
 from __future__ import annotations
 
 import json
-import os
 import re
-import secrets
 import subprocess
 import sys
 import time
@@ -23,6 +21,7 @@ from cotdistill.errors import NotFound, UsageError
 from cotdistill.registry import Registry
 from cotdistill.studies.disk import disk_errors
 from cotdistill.studies.store import Store
+from cotdistill.tasks.writing import write_note
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,9 +160,4 @@ def _read(path: Path) -> dict[str, Any]:
 def _write(path: Path, values: Mapping[str, Any]) -> None:
     with disk_errors(path.parent, "the state of a mirror"):
         path.parent.mkdir(exist_ok=True)
-        part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-        try:
-            part.write_text(json.dumps(values, ensure_ascii=False), encoding="utf-8")
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
+        write_note(path, json.dumps(values, ensure_ascii=False))

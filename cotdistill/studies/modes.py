@@ -4,7 +4,7 @@ beside the claims and are never part of one."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from statistics import fmean
@@ -17,7 +17,7 @@ import pandas as pd
 from cotdistill.rationales.conditions import parse
 from cotdistill.rationales.perturbations import PERTURBATIONS
 from cotdistill.rationales.placement import MODES
-from cotdistill.statistics.intervals import Interval, Values, accuracy_interval, mean_interval, numbered, one_replicate
+from cotdistill.statistics.intervals import Interval, Values, accuracy_interval, mean_interval, numbered, one_replicate, within_unit
 from cotdistill.studies.jobs import Job
 from cotdistill.studies.mode_jobs import EVERYTHING, Asked, Wanted, modes_of
 from cotdistill.studies.results import right_answers
@@ -154,8 +154,7 @@ class _Over:
 
     def share(self, values: Values, measure: str) -> Interval:
         """The mean of a measure that lies between 0 and 1, and so does its interval."""
-        found = accuracy_interval(values, self.clusters, self.nested) if measure == "correct" else self.mean(values)
-        return _within(found)
+        return accuracy_interval(values, self.clusters, self.nested) if measure == "correct" else within_unit(self.mean(values))
 
 
 def grid(store: Store, found: Sequence[Asked], wanted: Wanted = EVERYTHING) -> list[Cell]:
@@ -172,7 +171,7 @@ def grid(store: Store, found: Sequence[Asked], wanted: Wanted = EVERYTHING) -> l
             cells.append(
                 Cell(
                     condition, parse(condition).label, mode, mode in modes_of(condition),
-                    _within(accuracy_interval(correct, numbered(clusters), nested)) if clusters else None,
+                    accuracy_interval(correct, numbered(clusters), nested) if clusters else None,
                     mean_interval(one - other, numbered(paired), apart) if paired else None,
                     tuple(float(row.mean()) for row in correct), len(clusters), len(set(clusters)), len(mine),
                 )
@@ -229,12 +228,6 @@ def _curve(over: _Over, condition: str, rationale: str, test: str, measure: str,
         float((touched > 0).mean()), float(touched.sum() / max(1.0, tokens.sum())),
         len(over.clusters), len(set(over.clusters.tolist())), len(over.runs),
     )  # fmt: skip
-
-
-def _within(found: Interval) -> Interval:
-    if found.low is None or found.high is None:
-        return found
-    return replace(found, low=max(0.0, found.low), high=min(1.0, found.high))
 
 
 def _lost(shares: Sequence[float], values: Sequence[Values], measure: str) -> Values:

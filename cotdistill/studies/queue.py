@@ -15,11 +15,11 @@ from typing import Any
 
 from cotdistill.errors import NotFound, UnknownName, UsageError
 from cotdistill.studies.artifacts import Artifacts
-from cotdistill.studies.budget import check_queued, refusal, setting
+from cotdistill.studies.budget import check_queued, refusal
 from cotdistill.studies.jobs import ANSWERS, STATES, Job, JobSpec, Member, Study, StudyDraft, Submission, document, read_document
 from cotdistill.studies.locks import is_held
 from cotdistill.studies.machine import indices
-from cotdistill.studies.schema import Database
+from cotdistill.studies.schema import Database, set_setting, setting
 
 # Processes at first, until a person chooses: one a core, but no more than this, for memory's sake.
 MOST_WORKERS = 4
@@ -294,7 +294,7 @@ class Queue:
 
     def set_setting(self, name: str, value: str) -> None:
         with self.database.write() as connection:
-            connection.execute("INSERT INTO setting VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value", (name, value))
+            set_setting(connection, name, value)
 
 
 _TOLD = {"queued": "is queued", "running": "is running", "finished": "has finished", "failed": "has failed", "stopped": "was stopped"}

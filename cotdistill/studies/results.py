@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -200,7 +200,7 @@ def summary(store: Store, study: int | str) -> list[ConditionSummary]:
         answers = _answers(store, planned, condition)
         interval = accuracy_interval(answers.correct, numbered(list(answers.clusters)), answers.nested) if answers else None
         chance = float(results[0]["chance"]) if results else None
-        low, high = _within(interval)
+        low, high = (interval.low, interval.high) if interval else (None, None)
         found.append(
             ConditionSummary(
                 condition=condition,
@@ -223,17 +223,15 @@ def summary(store: Store, study: int | str) -> list[ConditionSummary]:
     return found
 
 
+def chance_of(summaries: Iterable[ConditionSummary]) -> float | None:
+    """Accuracy of guessing in a study, a share; None before a run has finished."""
+    return next((s.chance for s in summaries if s.chance is not None), None)
+
+
 def _mean(results: Sequence[Mapping[str, Any]], name: str) -> float | None:
     """The mean over finished runs; None where one does not tell it, as answers that were made elsewhere may not."""
     values = [float(result[name]) for result in results if result.get(name) is not None]
     return fmean(values) if values and len(values) == len(results) else None
-
-
-def _within(interval: Interval | None) -> tuple[float | None, float | None]:
-    """An accuracy's interval, kept within 0 and 1."""
-    if interval is None or interval.low is None or interval.high is None:
-        return None, None
-    return max(0.0, interval.low), min(1.0, interval.high)
 
 
 def difference(store: Store, study: int | str, condition: str, baseline: str, planned: Planned | None = None) -> tuple[Interval, Answers] | None:

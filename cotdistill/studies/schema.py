@@ -207,6 +207,16 @@ class Database:
             target.close()
 
 
+def setting(connection: sqlite3.Connection, name: str, default: str) -> str:
+    """A setting of the store, as text."""
+    row = connection.execute("SELECT value FROM setting WHERE name = ?", (name,)).fetchone()
+    return str(row[0]) if row else default
+
+
+def set_setting(connection: sqlite3.Connection, name: str, value: str) -> None:
+    connection.execute("INSERT INTO setting VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value", (name, value))
+
+
 def translated(error: sqlite3.Error, path: Path) -> StoreError:
     """SQLite's error as one that a person can act on."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF

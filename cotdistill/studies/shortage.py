@@ -15,6 +15,7 @@ from cotdistill.config import RunConfig
 from cotdistill.errors import UsageError
 from cotdistill.studies.jobs import Job, JobSpec, document
 from cotdistill.studies.queue import Queue
+from cotdistill.studies.schema import set_setting
 
 KIND = "out_of_memory"
 # What PyTorch's CPU allocator says; on a GPU it raises an exception of its own.
@@ -85,8 +86,7 @@ def retry_at_half(queue: Queue, job: Job) -> Job:
         connection.execute(
             "UPDATE member SET identity = ? WHERE identity = ? AND study IN (SELECT id FROM study WHERE origin = '')", (new.identity, job.identity)
         )
-        remembered = (_SMALLER + job.identity, str(half))
-        connection.execute("INSERT INTO setting VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value", remembered)
+        set_setting(connection, _SMALLER + job.identity, str(half))
     return new
 
 

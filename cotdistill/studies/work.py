@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import platform
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -27,6 +26,7 @@ from cotdistill.students.sources import tokenizer_of
 from cotdistill.students.tokens import Encoder
 from cotdistill.students.training import Hooks, Log
 from cotdistill.students.training import train as train_student
+from cotdistill.studies.artifacts import PREDICTION_TYPES, parquet
 from cotdistill.studies.runner import JobContext, Outcome
 from cotdistill.tasks.task import Task
 
@@ -55,12 +55,6 @@ def _hooks(context: JobContext, steps: int, **more: Any) -> Hooks:
         context.report(log.step, steps, tokens=log.tokens, seconds=round(log.seconds, 2), **{k: round(v, 4) for k, v in values.items()})
 
     return Hooks(report=report, log=context.log, **more)
-
-
-def _table(rows: Sequence[Any], columns: Sequence[str] | None = None) -> bytes:
-    buffer = io.BytesIO()
-    pd.DataFrame(list(rows), columns=list(columns) if columns else None).to_parquet(buffer, index=False, compression="zstd")
-    return buffer.getvalue()
 
 
 def _versions() -> dict[str, str]:
@@ -140,7 +134,7 @@ def train(context: JobContext) -> Outcome:
     modes = [mode for mode in MODES if _asked(placement, mode, test)]
     by_mode = {mode: scored(test, mode) for mode in modes}
     primary = by_mode[placement.primary]
-    produced = {**log.kept, "curve": _curve(context, log), "predictions": context.keep(_predictions(by_mode), "predictions", "parquet")}
+    produced = {**log.kept, "curve": _curve(context, log), "predictions": context.keep(prediction_table(by_mode), "predictions", "parquet")}
     result = {
         "accuracy": accuracy(primary),
         "n": len(primary),
@@ -184,17 +178,14 @@ def _share(flags: list[bool]) -> float:
     return sum(flags) / len(flags) if flags else 0.0
 
 
-def _predictions(by_mode: dict[str, list[Prediction]]) -> bytes:
+def prediction_table(by_mode: dict[str, list[Prediction]]) -> bytes:
+    """The product "predictions": a row a question and mode, with the columns of `students.evaluation.Prediction` and correct."""
     rows = [{**dataclasses.asdict(p), "correct": p.correct} for predictions in by_mode.values() for p in predictions]
-    frame = pd.DataFrame(rows)
-    frame = frame.astype({"answer": "int16", "predicted": "int16", "parsed": "Int16", "terminated": "boolean"})
-    buffer = io.BytesIO()
-    frame.to_parquet(buffer, index=False, compression="zstd")
-    return buffer.getvalue()
+    return parquet(pd.DataFrame(rows).astype(PREDICTION_TYPES))
 
 
 def _curve(context: JobContext, log: Log) -> str:
-    return context.keep(_table(log.curve, ("step", "tokens", "seconds", "name", "value")), "curve", "parquet")
+    return context.keep(parquet(pd.DataFrame(log.curve, columns=["step", "tokens", "seconds", "name", "value"])), "curve", "parquet")
 
 
 def _cost(log: Log, model: Any) -> dict[str, Any]:

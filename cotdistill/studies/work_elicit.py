@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import time
 from collections import Counter
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from cotdistill.errors import DataError, NoRationale, TeacherError
+from cotdistill.studies.artifacts import parquet
 from cotdistill.studies.eliciting import pace_of
 from cotdistill.studies.runner import JobContext, Outcome
 from cotdistill.tasks.task import Task
@@ -104,9 +104,7 @@ def job(context: JobContext) -> Outcome:
             for row, a in zip(rows, answers, strict=True)
         ]
     )
-    buffer = io.BytesIO()
-    table.to_parquet(buffer, index=False, compression="zstd")
-    produced = {"answers": context.keep(buffer.getvalue(), "answers", "parquet")}
+    produced = {"answers": context.keep(parquet(table), "answers", "parquet")}
     context.report(tally.total, tally.total, stage="making a source of the answers")
     return Outcome({**_summary(tally, answers), "source": _source(task, config, answers, context)}, produced, {"task": task.digest})
 

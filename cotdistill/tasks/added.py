@@ -10,7 +10,6 @@ import json
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from cotdistill.config import canonical_json, digest
 from cotdistill.errors import DataError, NoRationale, UnknownName, UsageError
 from cotdistill.tasks.example import Example
 from cotdistill.tasks.task import SPLITS, Rationale, Task, added_folder, folder_digest, open_folder
-from cotdistill.tasks.writing import disk_in_words, rationale_rows, settle, sweep, train_tokenizers
+from cotdistill.tasks.writing import new_folder, rationale_rows, settle, settle_all, train_tokenizers
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,47}")
 # Digits of the digest that stand in a name; two contents of one name meet once in four thousand million times.
@@ -61,14 +60,8 @@ def add_source(task: Task, name: str, rationales: Sequence[Rationale], origin: M
     home = added_folder(task.folder)
     if (home / full / "source.json").is_file():
         return full
-    with disk_in_words(home):
-        home.mkdir(parents=True, exist_ok=True)
-        sweep(home)
-        part = Path(tempfile.mkdtemp(prefix=".part-", dir=home))
-        try:
-            _write(home, part, full, [Rationale(r.id, full, r.text, r.teacher_label) for r in rationales], task, examples, origin)
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
+    with new_folder(home) as part:
+        _write(home, part, full, [Rationale(r.id, full, r.text, r.teacher_label) for r in rationales], task, examples, origin)
     return full
 
 
@@ -87,20 +80,13 @@ def _write(
 def adopt_source(task: Task, folder: Path) -> None:
     """Copy a source's folder that was written in another store, whole or not at all; it keeps its name."""
     home = added_folder(task.folder)
-    with disk_in_words(home):
-        home.mkdir(parents=True, exist_ok=True)
-        sweep(home)
-        part = Path(tempfile.mkdtemp(prefix=".part-", dir=home))
-        try:
-            shutil.copytree(folder, part, dirs_exist_ok=True)
-            _place(home, part, folder.name)
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
+    with new_folder(home) as part:
+        shutil.copytree(folder, part, dirs_exist_ok=True)
+        _place(home, part, folder.name)
 
 
 def _place(home: Path, part: Path, full: str) -> None:
-    for path in (*(p for p in part.rglob("*") if p.is_file()), part / "tokenizers", part):
-        settle(path)
+    settle_all(part)
     try:
         os.replace(part, home / full)
     except OSError:

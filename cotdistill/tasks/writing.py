@@ -51,56 +51,56 @@ def write_task(
     DiskFull or StoreError if the folder cannot be written."""
     template.check()
     home = root / name
-    with disk_in_words(home):
-        home.mkdir(parents=True, exist_ok=True)
-        sweep(home)
-        part = Path(tempfile.mkdtemp(prefix=".part-", dir=home))
-    try:
-        with disk_in_words(home):
-            progress("writing rows")
-            _rows(examples).to_parquet(part / "examples.parquet", index=False, compression="zstd")
-            rationale_rows(rationales).to_parquet(part / "rationales.parquet", index=False, compression="zstd")
-            sources = train_tokenizers(part, examples, rationales, template, documents, minimum, progress)
-            if documents:
-                (part / "documents.txt").write_text("\n".join(documents) + "\n", encoding="utf-8")
-            test = [e for e in examples if e.split == "test"]
-            told = {
-                **(dict(info) if info else {}),
-                "name": name,
-                "title": title,
-                "help": help,
-                "artificial": artificial,
-                "template": plain(template),
-                "sources": sources,
-                "default_source": default_source if default_source in sources else (sources[0] if sources else ""),
-                "chance": fsum(1 / len(e.choices) for e in test) / len(test) if test else 0.0,
-                "roles": dict(roles),
-                "rows": {split: sum(e.split == split for e in examples) for split in SPLITS},
-                "tokenizer_kind": tokenizer_kind,
-            }
-            (part / "task.json").write_text(canonical_json(told), encoding="utf-8")
-            folder = _put(part, home)
-            write_note(home / "newest", folder.name)
-        return open_folder(folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+    with new_folder(home) as part:
+        progress("writing rows")
+        _rows(examples).to_parquet(part / "examples.parquet", index=False, compression="zstd")
+        rationale_rows(rationales).to_parquet(part / "rationales.parquet", index=False, compression="zstd")
+        sources = train_tokenizers(part, examples, rationales, template, documents, minimum, progress)
+        if documents:
+            (part / "documents.txt").write_text("\n".join(documents) + "\n", encoding="utf-8")
+        test = [e for e in examples if e.split == "test"]
+        told = {
+            **(dict(info) if info else {}),
+            "name": name,
+            "title": title,
+            "help": help,
+            "artificial": artificial,
+            "template": plain(template),
+            "sources": sources,
+            "default_source": default_source if default_source in sources else (sources[0] if sources else ""),
+            "chance": fsum(1 / len(e.choices) for e in test) / len(test) if test else 0.0,
+            "roles": dict(roles),
+            "rows": {split: sum(e.split == split for e in examples) for split in SPLITS},
+            "tokenizer_kind": tokenizer_kind,
+        }
+        (part / "task.json").write_text(canonical_json(told), encoding="utf-8")
+        folder = _put(part, home)
+        write_note(home / "newest", folder.name)
+    return open_folder(folder)
 
 
 def adopt_folder(root: Path, name: str, source: Path, *, newest: bool) -> Task:
     """Copy a task's folder that was written elsewhere under `<root>/<name>/`, whole or not at all. newest: it is what the name stands for."""
     home = root / name
+    with new_folder(home) as part:
+        shutil.copytree(source, part, dirs_exist_ok=True)
+        folder = _put(part, home)
+        if newest:
+            write_note(home / "newest", folder.name)
+    return open_folder(folder)
+
+
+@contextlib.contextmanager
+def new_folder(home: Path) -> Iterator[Path]:
+    """An empty folder in `home` to write into; what is left of it in the end is removed. DiskFull or StoreError where the disk fails meanwhile."""
     with disk_in_words(home):
         home.mkdir(parents=True, exist_ok=True)
         sweep(home)
         part = Path(tempfile.mkdtemp(prefix=".part-", dir=home))
         try:
-            shutil.copytree(source, part, dirs_exist_ok=True)
-            folder = _put(part, home)
-            if newest:
-                write_note(home / "newest", folder.name)
+            yield part
         finally:
             shutil.rmtree(part, ignore_errors=True)
-    return open_folder(folder)
 
 
 @contextlib.contextmanager
@@ -129,8 +129,7 @@ def write_note(path: Path, text: str) -> None:
 
 def _put(part: Path, home: Path) -> Path:
     """Rename the finished folder to its digest. The same content may be there already; what is there but damaged gives way."""
-    for path in (*(p for p in part.rglob("*") if p.is_file()), part / "tokenizers", part):
-        settle(path)
+    settle_all(part)
     digest = folder_digest(part)
     folder = home / digest[:12]
     write_note(folder.with_suffix(".digest"), digest)
@@ -156,6 +155,12 @@ def settle(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def settle_all(part: Path) -> None:
+    """The same for a folder with tokenizers and everything in it."""
+    for path in (*(p for p in part.rglob("*") if p.is_file()), part / "tokenizers", part):
+        settle(path)
 
 
 def sweep(home: Path) -> None:

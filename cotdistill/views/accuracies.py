@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from functools import partial
 
 import pandas as pd
 import streamlit as st
@@ -21,8 +22,9 @@ from cotdistill.views.wording import between, between_points, count, p_value, pe
 def draw(store: Store, study: Study, summaries: Sequence[results.ConditionSummary], baseline: str) -> None:
     accuracy(store, study, summaries)
     _inside(study, summaries, baseline)
-    _differences(store, study, baseline)
-    _table(store, study, summaries, baseline)
+    compared = results.comparison(store, study.id, baseline)
+    _differences(store, study, compared)
+    _table(store, study, summaries, compared)
 
 
 def accuracy(store: Store, study: Study, summaries: Sequence[results.ConditionSummary]) -> None:
@@ -31,7 +33,7 @@ def accuracy(store: Store, study: Study, summaries: Sequence[results.ConditionSu
     if not rows:
         st.caption("The first accuracy appears with the first finished run.")
         return
-    chance = next((s.chance for s in summaries if s.chance is not None), None)
+    chance = results.chance_of(summaries)
     first = next(s for s in summaries if s.finished)
     each = " of each world" if (spec_from_mapping(study.spec).worlds or 1) > 1 else ""
     frame.chart(
@@ -54,10 +56,9 @@ def _inside(study: Study, summaries: Sequence[results.ConditionSummary], baselin
             st.page_link("pages/4_Saliency.py", label=plain_markdown(label), query_params=query)
 
 
-def _differences(store: Store, study: Study, baseline: str) -> None:
-    compared = results.comparison(store, study.id, baseline)
+def _differences(store: Store, study: Study, compared: results.Comparison) -> None:
     rows = report.difference_rows(compared)
-    name = parse(baseline).label
+    name = parse(compared.baseline).label
     if not rows:
         st.info(plain_markdown(f"No condition can be compared with {name} yet: both need a finished run of the same replicate."))
         return
@@ -70,16 +71,16 @@ def _differences(store: Store, study: Study, baseline: str) -> None:
         f"Paired on questions and replicates, to {name}; {size}. Bar: 95 % interval; {'; '.join(kinds)}."
         f"{' Provisional.' if compared.provisional else ''}",
     )
-    _every_interval(store, study, compared, baseline)
+    _every_interval(store, study, compared)
 
 
-def _every_interval(store: Store, study: Study, compared: results.Comparison, baseline: str) -> None:
+def _every_interval(store: Store, study: Study, compared: results.Comparison) -> None:
     """The other ways to judge the same difference, each with the population it speaks of."""
     with st.expander("The same differences under other methods", type="compact"):
         labels = {row.condition: row.label for row in compared.rows}
         start = "post_cot" if "post_cot" in labels else None
         chosen = frame.choose("Condition", list(labels), key="judged", start=start, told=lambda c: labels[c], width=420)
-        pair = results.paired(store, study.id, chosen, baseline)
+        pair = results.paired(store, study.id, chosen, compared.baseline)
         if pair is None:
             return
         row = next(r for r in compared.rows if r.condition == chosen)
@@ -100,18 +101,18 @@ def _every_interval(store: Store, study: Study, compared: results.Comparison, ba
         )
 
 
-def _table(store: Store, study: Study, summaries: Sequence[results.ConditionSummary], baseline: str) -> None:
-    compared = {row.condition: row for row in results.comparison(store, study.id, baseline).rows}
+def _table(store: Store, study: Study, summaries: Sequence[results.ConditionSummary], compared: results.Comparison) -> None:
+    by_condition = {row.condition: row for row in compared.rows}
     frame.section("The numbers")
     shown = []
     for s in sorted(summaries, key=lambda s: -(s.mean if s.mean is not None else -1)):
-        row = compared.get(s.condition)
+        row = by_condition.get(s.condition)
         shown.append(
             {
                 "condition": s.label,
                 "accuracy": percent(s.mean) + (", at chance" if s.at_chance else ""),
                 "95 % interval": between(s.low, s.high),
-                f"against {parse(baseline).label}": points(row.difference) if row else "–",
+                f"against {parse(compared.baseline).label}": points(row.difference) if row else "–",
                 "interval of it": between_points(row.low, row.high) if row else "–",
                 "p": p_value(row.p) if row else "–",
                 "verdict": row.word if row else "–",
@@ -121,11 +122,15 @@ def _table(store: Store, study: Study, summaries: Sequence[results.ConditionSumm
             }
         )
     st.dataframe(pd.DataFrame(shown), hide_index=True, height="content")
-    runs = results.runs(store, study.id)
     with st.container(horizontal=True):
         table = report.csv_text(list(shown[0]), [list(row.values()) for row in shown])
         st.download_button("This table as CSV", table, f"{study.name}.csv", "text/csv", icon=":material/download:")
-        every = report.csv_text(list(runs.columns), runs.itertuples(index=False))
-        st.download_button("Every run as CSV", every, f"{study.name}-runs.csv", "text/csv", icon=":material/download:")
-        exact = report.csv_text([f.name for f in dataclasses.fields(results.Row)], [dataclasses.astuple(r) for r in compared.values()])
+        # Made when it is asked for: it reads every run again.
+        st.download_button("Every run as CSV", partial(_runs_csv, store, study.id), f"{study.name}-runs.csv", "text/csv", icon=":material/download:")
+        exact = report.csv_text([f.name for f in dataclasses.fields(results.Row)], [dataclasses.astuple(r) for r in compared.rows])
         st.download_button("Every difference as CSV", exact, f"{study.name}-differences.csv", "text/csv", icon=":material/download:")
+
+
+def _runs_csv(store: Store, study: int) -> str:
+    runs = results.runs(store, study)
+    return report.csv_text(list(runs.columns), runs.itertuples(index=False))

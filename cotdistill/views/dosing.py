@@ -15,7 +15,7 @@ from cotdistill.studies.store import Store
 from cotdistill.views import figures, frame, report
 from cotdistill.views.figures import safe
 from cotdistill.views.palette import hue, look, tint
-from cotdistill.views.sweep_figure import spread
+from cotdistill.views.sweep_figure import name_ends
 from cotdistill.views.wording import between, capital, percent, plain_markdown, plural
 
 
@@ -95,11 +95,4 @@ def _names(drawn: Any, found: Sequence[Dose]) -> None:
                 font={"size": 11, "color": hue(one.summary.condition)},
             )  # fmt: skip
     last = {one.family or one.summary.condition: one for one in found}
-    ordered = sorted(last.values(), key=lambda one: one.summary.mean or 0.0)
-    every = [100 * v for one in found for v in (one.summary.low, one.summary.high, one.summary.mean) if v is not None]
-    gap = (max(every) - min(every) or 1.0) * 0.055
-    for at, one in zip(spread([100 * (one.summary.mean or 0) for one in ordered], gap), ordered, strict=True):
-        drawn.add_annotation(
-            x=1.0, xref="paper", y=at, text=safe(one.name), showarrow=False, xanchor="left", xshift=8,
-            font={"color": hue(one.summary.condition), "size": 12},
-        )  # fmt: skip
+    name_ends(drawn, [(100 * (one.summary.mean or 0), one.name, hue(one.summary.condition)) for one in last.values()])

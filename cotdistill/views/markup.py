@@ -12,8 +12,8 @@ from cotdistill.views.spans import Piece
 
 LABEL_COLOR, RATIONALE_COLOR, FOREIGN_COLOR, QUIET = "#009E73", OTHER_HUE, BAD, "#8A8F94"
 
-_CARD = f"border:1px solid {tint(QUIET, 0.35)};border-radius:6px;padding:12px 14px 10px;display:flex;flex-direction:column;gap:8px"
-_SMALL = "font-size:0.8rem;opacity:0.72;line-height:1.35"
+CARD = f"border:1px solid {tint(QUIET, 0.35)};border-radius:6px;padding:12px 14px 10px;display:flex;flex-direction:column;gap:8px"
+SMALL = "font-size:0.8rem;opacity:0.72;line-height:1.35"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +37,12 @@ def sign(condition: str) -> str:
 
 def cards(shown: Iterable[Card]) -> str:
     """Conditions side by side, as many a row as there is room for."""
-    inside = "".join(_card(card) for card in shown)
-    return f'<div style="display:grid;grid-template-columns:repeat(auto-fill,minmax(300px,1fr));gap:14px">{inside}</div>'
+    return side_by_side(_card(card) for card in shown)
+
+
+def side_by_side(cards: Iterable[str]) -> str:
+    """Cards (markup that is escaped already), as many a row as there is room for."""
+    return f'<div style="display:grid;grid-template-columns:repeat(auto-fill,minmax(300px,1fr));gap:14px">{"".join(cards)}</div>'
 
 
 def _card(card: Card) -> str:
@@ -47,15 +51,15 @@ def _card(card: Card) -> str:
     counted = f"{len(every)} tokens, {label + rationale} predicted ({label} label, {rationale} rationale)" if every else "trains on nothing"
     body = "".join(f'<div style="white-space:pre-wrap;overflow-wrap:anywhere;line-height:1.95">{_sequence(s)}</div>' for s in card.sequences)
     return (
-        f'<div style="{_CARD}"><div style="display:flex;gap:8px;align-items:baseline">{sign(card.condition)}'
+        f'<div style="{CARD}"><div style="display:flex;gap:8px;align-items:baseline">{sign(card.condition)}'
         f'<strong style="font-weight:620">{escape(card.label)}</strong></div>'
         f'<code style="font-size:0.76rem;opacity:0.8;overflow-wrap:anywhere">{escape(card.condition)}</code>'
-        f'{body or _none()}<div style="{_SMALL};margin-top:auto">{escape(card.told)}<br>{escape(counted)}</div></div>'
+        f'{body or _none()}<div style="{SMALL};margin-top:auto">{escape(card.told)}<br>{escape(counted)}</div></div>'
     )
 
 
 def _none() -> str:
-    return f'<div style="{_SMALL}">The student as it is: no training text.</div>'
+    return f'<div style="{SMALL}">The student as it is: no training text.</div>'
 
 
 def _sequence(pieces: Sequence[Piece]) -> str:
@@ -107,7 +111,7 @@ def legend() -> str:
         ),
         f'<span style="white-space:nowrap"><span style="color:{FOREIGN_COLOR}">⁁3</span> three tokens left out</span>',
     )
-    return f'<div style="display:flex;flex-wrap:wrap;gap:6px 22px;{_SMALL};opacity:0.9">{"".join(parts)}</div>'
+    return f'<div style="display:flex;flex-wrap:wrap;gap:6px 22px;{SMALL};opacity:0.9">{"".join(parts)}</div>'
 
 
 @dataclass(frozen=True, slots=True)

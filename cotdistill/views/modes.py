@@ -13,7 +13,7 @@ from cotdistill.studies import modes
 from cotdistill.studies.jobs import Study
 from cotdistill.studies.mode_jobs import Asked, Wanted, asked, sizes
 from cotdistill.studies.modes import MEASURES, Cell, Curve
-from cotdistill.studies.results import ConditionSummary
+from cotdistill.studies.results import ConditionSummary, chance_of
 from cotdistill.studies.store import Store
 from cotdistill.tasks.catalog import TASKS
 from cotdistill.views import frame, gathering, markup, modes_figures, picking, queue, report
@@ -57,7 +57,7 @@ def draw(store: Store, study: Study, summaries: Sequence[ConditionSummary]) -> N
     except CotdistillError as error:
         frame.problem(error)
         return
-    chance = next((s.chance for s in summaries if s.chance is not None), None)
+    chance = chance_of(summaries)
     cells = modes.grid(store, found, wanted)
     left, right = st.columns([3, 2], gap="large")
     with left:

@@ -12,7 +12,7 @@ from cotdistill.views.figures import AROUND, GROUND, ROW_HEIGHT, bar, safe, titl
 from cotdistill.views.modes_wording import MODE_NAMES, TEST_NAMES, loss_told, over_told
 from cotdistill.views.palette import hue, look, tint
 from cotdistill.views.saliency_figures import band
-from cotdistill.views.sweep_figure import spread
+from cotdistill.views.sweep_figure import name_ends
 from cotdistill.views.wording import between, between_points, capital, percent, plural
 from cotdistill.views.wording import points as signed
 
@@ -102,11 +102,7 @@ def curves(found: Sequence[Curve], chance: float | None, measure: str, title: st
             x=0, xref="paper", y=100 * chance, text=f"chance {100 * chance:.0f} %", showarrow=False, xanchor="left", yanchor="bottom",
             font={"size": 12, "color": GROUND},
         )  # fmt: skip
-    ordered = sorted(ends)
-    for at, (_, name, color) in zip(spread([v for v, _, _ in ordered], 0.055 * (high - low or 1.0)), ordered, strict=True):
-        figure.add_annotation(
-            x=1.0, xref="paper", y=at, text=safe(name), showarrow=False, xanchor="left", xshift=10, font={"color": color, "size": 12}
-        )
+    name_ends(figure, ends, shift=10, height=high - low)
     figure.update_xaxes(title_text="share of its tokens touched, percent", range=[-4, 104], tickvals=[0, 25, 50, 75, 100])
     figure.update_yaxes(title_text=MEASURE_AXES[measure], row=1, col=1)
     figure.update_layout(margin={"r": 200, "t": 96})

@@ -16,7 +16,7 @@ from cotdistill.views import figures, frame, markup, report
 from cotdistill.views.commands import command
 from cotdistill.views.figures import GROUND, safe
 from cotdistill.views.palette import hue, look, tint
-from cotdistill.views.sweep_figure import spread
+from cotdistill.views.sweep_figure import name_ends
 from cotdistill.views.wording import between, between_points, capital, count, percent, plain_markdown, plural, points
 
 BASELINE = "label_only"
@@ -78,7 +78,7 @@ def gap_title(found: Sequence[Gap]) -> str:
 def levels(summaries: Sequence[ConditionSummary]) -> list[tuple[str, str, float]]:
     """What knows no training rows: the student as it was, and chance. (name, colour, share)."""
     found = [("undistilled", hue(s.condition), s.mean) for s in summaries if s.condition == "undistilled" and s.mean is not None]
-    chance = next((s.chance for s in summaries if s.chance is not None), None)
+    chance = results.chance_of(summaries)
     return [*found, *([("chance", GROUND, chance)] if chance is not None else [])]
 
 
@@ -144,12 +144,7 @@ def _bar(drawn: Any, x: float, low: float | None, high: float | None, color: str
 
 def _finish(drawn: Any, rows: Sequence[float], ends: Sequence[tuple[float, str, str]], y_title: str) -> None:
     """A logarithmic axis with a tick at every size, and names beside the last points."""
-    every = [v for trace in drawn.data for v in (trace.y or ()) if v is not None] + [y for y, _, _ in ends]
-    ordered = sorted(ends)
-    for at, (_, name, color) in zip(
-        spread([y for y, _, _ in ordered], (max(every) - min(every) or 1.0) * 0.055), ordered, strict=True
-    ):  # fmt: skip
-        drawn.add_annotation(x=1.0, xref="paper", y=at, text=safe(name), showarrow=False, xanchor="left", xshift=8, font={"color": color, "size": 12})
+    name_ends(drawn, ends)
     drawn.update_xaxes(type="log", tickvals=list(rows), ticktext=[count(one) for one in rows], title_text="training examples", showgrid=False)
     drawn.update_yaxes(title_text=y_title)
     drawn.update_layout(margin_r=230)

@@ -68,7 +68,7 @@ def draw(lines: Sequence[Line], levels: Sequence[Level], kept: Mapping[float, fl
             hovertemplate=[_hover(line, point) for point in line.points],
         )
         ends.append((100 * line.points[-1].mean, line.name, line.color))
-    _names(figure, ends)
+    name_ends(figure, ends, gap=0.05, size=13)
     figure.update_xaxes(
         tickvals=list(place.values()), ticktext=[_told(k) for k in ks], range=[-0.25, len(ks) - 0.75], title_text="key words kept, k", showgrid=False
     )
@@ -117,14 +117,18 @@ def _hover(line: Line, point: Point) -> str:
     return f"{safe(line.name)}, k {_told(point.k)}: {percent(point.mean)}, interval {between(point.low, point.high)}{missing}<extra></extra>"
 
 
-def _names(figure: Any, ends: Sequence[tuple[float, str, str]]) -> None:
-    """Names at the right end, pushed apart so that none covers another."""
-    every = [v for trace in figure.data for v in (trace.y or ()) if v is not None] + [value for value, _, _ in ends]
+def name_ends(
+    figure: Any, ends: Sequence[tuple[float, str, str]], *, gap: float = 0.055, size: int = 12, shift: int = 8, height: float | None = None
+) -> None:
+    """Names at the right end, pushed apart so that none covers another. ends: (y, name, colour); gap: the least distance, as a share of the height
+    (in units of y; that of everything drawn so far where it is not given)."""
+    if height is None:
+        every = [v for trace in figure.data for v in (trace.y or ()) if v is not None] + [value for value, _, _ in ends]
+        height = max(every) - min(every)
     ordered = sorted(ends)
-    placed = spread([value for value, _, _ in ordered], (max(every) - min(every) or 1.0) * 0.05)
-    for at, (_, name, color) in zip(placed, ordered, strict=True):
+    for at, (_, name, color) in zip(spread([value for value, _, _ in ordered], (height or 1.0) * gap), ordered, strict=True):
         figure.add_annotation(
-            x=1.0, xref="paper", y=at, text=safe(name), showarrow=False, xanchor="left", xshift=8, font={"color": color, "size": 13}
+            x=1.0, xref="paper", y=at, text=safe(name), showarrow=False, xanchor="left", xshift=shift, font={"color": color, "size": size}
         )
 
 

@@ -23,7 +23,7 @@ def draw(store: Store, task: Task, world: int, *, dialled: bool) -> None:
     if dialled and part != "sides":
         st.info("This world has dials of its own. Figures, filters and teachers are for worlds with the usual dials.", icon=":material/tune:")
         return
-    if part in ("figures", "filter") and not task.sources and part == "figures":
+    if part == "figures" and not task.sources:
         st.info("This task has no rationales yet. Ask a teacher for some.", icon=":material/school:")
         return
     if part == "sides":

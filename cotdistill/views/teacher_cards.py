@@ -7,11 +7,9 @@ from dataclasses import dataclass
 
 from cotdistill.teachers.answers import Answer
 from cotdistill.teachers.mentions import mentions
-from cotdistill.views.markup import LABEL_COLOR, QUIET, escape
+from cotdistill.views.markup import CARD, LABEL_COLOR, QUIET, SMALL, escape, side_by_side
 from cotdistill.views.palette import BAD, GOOD, tint
 
-_CARD = f"border:1px solid {tint(QUIET, 0.35)};border-radius:6px;padding:12px 14px 10px;display:flex;flex-direction:column;gap:8px"
-_SMALL = "font-size:0.8rem;opacity:0.72;line-height:1.35"
 # Why a text states no answer, as a person says it.
 PROBLEMS = {
     "empty": "nothing is written", "refusal": "it refuses", "several": "it names several answers", "none": "it says that none fits",
@@ -31,18 +29,17 @@ class Told:
 
 def cards(shown: Iterable[Told]) -> str:
     """Answers side by side, as many a row as there is room for."""
-    inside = "".join(_card(one) for one in shown)
-    return f'<div style="display:grid;grid-template-columns:repeat(auto-fill,minmax(300px,1fr));gap:14px">{inside}</div>'
+    return side_by_side(_card(one) for one in shown)
 
 
 def _card(told: Told) -> str:
     one = told.answer
-    below = f'<div style="{_SMALL};margin-top:auto">{escape(told.below)}</div>' if told.below else ""
+    below = f'<div style="{SMALL};margin-top:auto">{escape(told.below)}</div>' if told.below else ""
     return (
-        f'<div style="{_CARD}"><div style="display:flex;gap:10px;align-items:baseline;flex-wrap:wrap"><strong style="font-weight:620">'
+        f'<div style="{CARD}"><div style="display:flex;gap:10px;align-items:baseline;flex-wrap:wrap"><strong style="font-weight:620">'
         f'{escape(told.title)}</strong>{verdict(one)}</div>'
         f'<div style="white-space:pre-wrap;overflow-wrap:anywhere;line-height:1.6">{marked(one)}</div>'
-        f'<div style="{_SMALL}">{escape(" · ".join(remarks(one)))}</div>{below}</div>'
+        f'<div style="{SMALL}">{escape(" · ".join(remarks(one)))}</div>{below}</div>'
     )  # fmt: skip
 
 
