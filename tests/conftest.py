@@ -10,6 +10,7 @@ from tokenizers.models import WordLevel
 from tokenizers.normalizers import Lowercase
 from tokenizers.pre_tokenizers import Split
 
+from cotdistill.config import RECIPES
 from cotdistill.students.tokens import Encoder
 from cotdistill.tasks.example import Choice, Example
 from cotdistill.tasks.template import Template
@@ -18,6 +19,14 @@ WORDS = (
     "<pad> <eos> <unk> _ \n question choices answer because : , . ? ! the a is it lives in what where does bird fish cat dog tree pond house kennel "
     "has wings fins swims flies sleeps so not and of animal an one water air red blue [ ] label rationale"
 ).split(" ")
+
+
+@pytest.fixture
+def quick_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs of tests.quick_jobs, in this process and in those that it starts."""
+    monkeypatch.setitem(RECIPES, "count", 1)
+    monkeypatch.setenv("COTDISTILL_KINDS", "tests.quick_jobs")
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[1]))
 
 
 @pytest.fixture

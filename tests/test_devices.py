@@ -12,7 +12,6 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from cotdistill.config import RECIPES
 from cotdistill.errors import UnknownName
 from cotdistill.studies import devices, machine
 from cotdistill.studies.attempts import claim
@@ -30,11 +29,8 @@ PATIENCE = 120.0
 
 
 @pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick_kinds: None) -> Iterator[Store]:
     """A store on a machine that is said to have two GPUs."""
-    monkeypatch.setitem(RECIPES, "count", 1)
-    monkeypatch.setenv("COTDISTILL_KINDS", "tests.quick_jobs")
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv(machine.GPUS, "0:24000,1:24000")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     made = Store.open(tmp_path / "store")

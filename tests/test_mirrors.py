@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from cotdistill.config import RECIPES
 from cotdistill.errors import MirrorFailed, UnknownName, UsageError
 from cotdistill.studies import mirroring, mirrors, runner
 from cotdistill.studies.attempts import claim
@@ -26,14 +25,11 @@ from cotdistill.studies.supervisor import ensure_supervisor, stop_all
 from cotdistill.views.mirrored import mirror_told
 from tests.terminal import Say, speaker
 from tests.test_study_runs import SMALL
-from tests.test_supervisor import ROOT, counting, finished, until
+from tests.test_supervisor import counting, finished, until
 
 
 @pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    monkeypatch.setitem(RECIPES, "count", 1)
-    monkeypatch.setenv("COTDISTILL_KINDS", "tests.quick_jobs")
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick_kinds: None) -> Iterator[Store]:
     monkeypatch.setattr(runner, "IDLE_SECONDS", 0.0)
     monkeypatch.setenv("COTDISTILL_HOME", str(tmp_path / "store"))
     made = Store.open(tmp_path / "store")

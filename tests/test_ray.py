@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from cotdistill.config import RECIPES
 from cotdistill.errors import UnknownName, UsageError
 from cotdistill.studies import runner
 from cotdistill.studies.attempts import claim
@@ -41,10 +40,7 @@ STUDY = {
 
 
 @pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    monkeypatch.setitem(RECIPES, "count", 1)
-    monkeypatch.setenv("COTDISTILL_KINDS", "tests.quick_jobs")
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick_kinds: None) -> Iterator[Store]:
     monkeypatch.setattr(runner, "IDLE_SECONDS", 0.0)
     made = Store.open(tmp_path / "store")
     yield made

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from benchmarks.soak import Soak, metrics
-from cotdistill.config import RECIPES
 from cotdistill.studies import supervisor
 from cotdistill.studies.jobs import Job, JobSpec
 from cotdistill.studies.locks import holder, is_held, send
@@ -31,10 +30,7 @@ PATIENCE = 120.0
 
 
 @pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    monkeypatch.setitem(RECIPES, "count", 1)
-    monkeypatch.setenv("COTDISTILL_KINDS", "tests.quick_jobs")
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick_kinds: None) -> Iterator[Store]:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     made = Store.open(tmp_path / "store")
     made.queue.set_workers(2)
