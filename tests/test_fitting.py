@@ -92,6 +92,7 @@ def test_runs_for_a_gpu_are_held_against_the_smallest(monkeypatch: pytest.Monkey
     found = fitting.fit(COSTS, training, workers=2)
     assert (found.device, found.total, found.at_once, found.fits) == ("cuda", 2e9, 1, False)
     assert "free on a GPU" in told(training)[0]
+    assert "This machine has a GPU, and training.device is cpu" in told(TrainingConfig())[0]
     monkeypatch.setenv(machine.GPUS, "none")
     assert "no GPU is seen" in told(training)[0]
 

@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 
 from cotdistill.config import LARGEST_THAT_FITS, TrainingConfig
-from cotdistill.students.memory import Memory
+from cotdistill.students.memory import LARGE, Memory
 from cotdistill.studies import machine
 from cotdistill.studies.costing import Costs
 
@@ -79,6 +79,8 @@ def checks(costs: Costs, asked: TrainingConfig, training: TrainingConfig, found:
     if training.device == "cuda" and not machine.gpus():
         told.append("training.device is cuda, and no GPU is seen on this machine: the runs would fail. Set it to cpu, or mend the driver.")
         return told
+    if training.device == "cpu" and costs.shape.parameters >= LARGE and machine.indices():
+        told.append("This machine has a GPU, and training.device is cpu: a student of this size trains many times faster on the GPU.")
     if not costs.known:
         told.append("The sizes of the student are not on this machine yet: memory is that of GPT-2 small until it has been loaded.")
     if found.fits:
