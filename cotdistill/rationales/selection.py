@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
-
 from cotdistill.errors import DataError
 from cotdistill.rationales.passage import Token
 
@@ -52,6 +50,9 @@ class Selection:
 
 def selection_bytes(scores: Mapping[str, Sequence[float]]) -> bytes:
     """A selection as Parquet: columns example, scores (a list of float64, one a token)."""
+    # Imported here: what reads no tables, training on a bare machine among it, does without pandas.
+    import pandas as pd
+
     frame = pd.DataFrame({"example": list(scores), "scores": [[float(s) for s in row] for row in scores.values()]})
     buffer = io.BytesIO()
     frame.to_parquet(buffer, index=False, compression="zstd")
@@ -60,6 +61,8 @@ def selection_bytes(scores: Mapping[str, Sequence[float]]) -> bytes:
 
 def read_selection(path: Path, name: str) -> Selection:
     """The selection in a Parquet artefact; DataError if it cannot be read."""
+    import pandas as pd
+
     try:
         frame = pd.read_parquet(path, columns=["example", "scores"])
     except (OSError, ValueError, KeyError) as error:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from cotdistill.errors import DataError, NotFound, UnknownName
 from cotdistill.tasks.example import Choice, Example
 from cotdistill.tasks.template import Template
 from cotdistill.tasks.vocabulary import KINDS
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SPLITS = ("train", "dev", "test")
 
@@ -107,7 +108,7 @@ class Task:
 
     def teacher_labels(self, source: str) -> dict[str, str]:
         """By example, the answer that the teacher of a source gave, where it is known."""
-        rows = pd.read_parquet(_rationales(self.folder, source if source in self.added else ""), columns=["id", "source", "teacher_label"])
+        rows = _read(_rationales(self.folder, source if source in self.added else ""), columns=["id", "source", "teacher_label"])
         own = rows[(rows["source"] == source) & rows["teacher_label"].notna()]
         return dict(zip(own["id"].astype(str), own["teacher_label"].astype(str), strict=True))
 
@@ -149,6 +150,13 @@ def added_folder(folder: Path, source: str = "") -> Path:
     return folder.with_suffix(".sources") / source
 
 
+def _read(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    # Imported here: what reads no tables, training on a bare machine among it, does without pandas.
+    import pandas as pd
+
+    return pd.read_parquet(path, columns=None if columns is None else list(columns))
+
+
 def _rationales(folder: Path, added: str) -> Path:
     return (added_folder(folder, added) if added else folder) / "rationales.parquet"
 
@@ -165,7 +173,7 @@ def open_folder(folder: Path) -> Task:
 
 @lru_cache(maxsize=4)
 def _tables(folder: str, _digest: str) -> tuple[dict[str, list[Example]], dict[str, dict[str, str]]]:
-    rows = pd.read_parquet(Path(folder) / "examples.parquet")
+    rows = _read(Path(folder) / "examples.parquet")
     by_split: dict[str, list[Example]] = {split: [] for split in SPLITS}
     for row in rows.itertuples(index=False):
         choices = tuple(Choice(label, text) for label, text in json.loads(str(row.choices)))
@@ -182,7 +190,7 @@ def _tables(folder: str, _digest: str) -> tuple[dict[str, list[Example]], dict[s
 def _texts(folder: Path, added: str) -> dict[str, dict[str, str]]:
     """By source and example, the rationales of the task itself, or of one source that was added."""
     found: dict[str, dict[str, str]] = {}
-    for row in pd.read_parquet(_rationales(folder, added)).itertuples(index=False):
+    for row in _read(_rationales(folder, added)).itertuples(index=False):
         if isinstance(row.rationale, str) and row.rationale.strip():
             found.setdefault(str(row.source), {})[str(row.id)] = row.rationale
     return found
