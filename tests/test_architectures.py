@@ -18,7 +18,7 @@ from cotdistill.saliency.attribution import attribute
 from cotdistill.saliency.settings import AttributionSettings
 from cotdistill.students.batches import Stream, weighted
 from cotdistill.students.evaluation import choice_scores, score
-from cotdistill.students.loading import load_student, prepare_torch, read_tensors, set_weights, weights_bytes
+from cotdistill.students.loading import load_student, prepare_torch, read_tensors, save_weights, set_weights
 from cotdistill.students.reader import Reader
 from cotdistill.students.tokens import Encoder
 from cotdistill.students.training import Hooks, Log, train
@@ -112,7 +112,7 @@ def test_attributions_explain_the_score_that_the_student_gives(trained: Trained)
 
 
 def test_a_student_opened_again_gives_the_same_scores(trained: Trained, tmp_path):
-    (tmp_path / "w.safetensors").write_bytes(weights_bytes(trained.model))
+    save_weights(trained.model, tmp_path / "w.safetensors")
     again = load_student(StudentConfig(name=str(trained.folder)), trained.encoder.vocabulary_size, 1).eval()
     set_weights(again, read_tensors(tmp_path / "w.safetensors")[0])
     one, other = (

@@ -1,6 +1,9 @@
 """Building, saving and loading students, the hub's own path included."""
 
+import errno
 import json
+import resource
+import signal
 import sys
 
 import pytest
@@ -18,9 +21,10 @@ from cotdistill.students.loading import (
     output_matrix,
     parameter_count,
     read_tensors,
+    save_weights,
     set_weights,
     weights,
-    weights_bytes,
+    write_tensors,
 )
 from cotdistill.students.models import STUDENTS, BuiltIn, checked_name
 from cotdistill.students.reader import Reader
@@ -41,7 +45,7 @@ def test_the_same_seed_draws_the_same_weights():
 
 def test_weights_kept_as_an_artefact_give_the_same_logits(tmp_path):
     model = new_built_in(TINY, 50, seed=0)
-    (tmp_path / "w.safetensors").write_bytes(weights_bytes(model))
+    save_weights(model, tmp_path / "w.safetensors")
     other = new_built_in(TINY, 50, seed=1)
     set_weights(other, read_tensors(tmp_path / "w.safetensors")[0])
     ids = torch.arange(5)[None]
@@ -50,8 +54,8 @@ def test_weights_kept_as_an_artefact_give_the_same_logits(tmp_path):
 
 def test_weights_of_another_size_or_a_cut_file_are_refused(tmp_path):
     path = tmp_path / "w.safetensors"
-    data = weights_bytes(new_built_in(TINY, 50, seed=0))
-    path.write_bytes(data)
+    save_weights(new_built_in(TINY, 50, seed=0), path)
+    data = path.read_bytes()
     with pytest.raises(CheckpointError):
         set_weights(new_built_in(TINY, 51, seed=0), read_tensors(path)[0])
     path.write_bytes(data[:100])
@@ -178,3 +182,18 @@ def test_operations_are_counted_as_the_formula_says():
     model = new_built_in(TINY, 50, seed=0)
     blocks = TINY.block_parameters() + 2 * TINY.width
     assert forward_flops(model, tokens=10, attended=55, logits=3) == 2 * blocks * 10 + 4 * 1 * 16 * 55 + 2 * 16 * 50 * 3
+
+
+def test_weights_that_the_system_will_not_write_raise_as_any_file_does(tmp_path):
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(OSError) as error:
+            write_tensors({"a": torch.zeros(30_000)}, tmp_path / "w.safetensors")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+        signal.signal(signal.SIGXFSZ, before)
+    assert error.value.errno == errno.EFBIG
+    with pytest.raises(FileNotFoundError):
+        write_tensors({"a": torch.zeros(1)}, tmp_path / "nowhere" / "w.safetensors")

@@ -21,7 +21,7 @@ from cotdistill.students import lora
 from cotdistill.students.batches import Stream, weighted
 from cotdistill.students.evaluation import score
 from cotdistill.students.files import check_lora, checked_student
-from cotdistill.students.loading import load_student, parameter_count, prepare_torch, reopen, set_weights, weights, weights_bytes
+from cotdistill.students.loading import load_student, parameter_count, prepare_torch, reopen, save_weights, set_weights, weights
 from cotdistill.students.tokens import Encoder
 from cotdistill.students.training import Hooks, Log, train
 from cotdistill.studies.looking import open_run
@@ -107,7 +107,7 @@ def _beside(name: str) -> str:
 @needs_peft
 def test_the_artefact_holds_the_adapters_alone_and_names_their_base(adapted, tmp_path):
     path = tmp_path / "w.safetensors"
-    path.write_bytes(weights_bytes(adapted.model, adapted.config))
+    save_weights(adapted.model, path, adapted.config)
     held = safetensors.torch.load_file(path)
     assert sum(t.numel() for t in held.values()) == parameter_count(adapted.model, trained=True)
     assert all(name.startswith("base_model.model.") and name.endswith((".lora_A.weight", ".lora_B.weight")) for name in held)
@@ -147,7 +147,7 @@ def test_adapters_are_refused_beside_a_base_that_has_changed(folder, tmp_path):
     config = StudentConfig(name=str(folder), lora_rank=2, lora_targets="q_proj, v_proj")
     one = trained(config, replace(STEPS, steps=1))
     path = tmp_path / "w.safetensors"
-    path.write_bytes(weights_bytes(one.model, config))
+    save_weights(one.model, path, config)
     with pytest.raises(CheckpointError):
         reopen(replace(config, lora_rank=3), one.encoder.vocabulary_size, 0, path)
     build(folder, "llama", TEXTS, seed=1)

@@ -7,15 +7,32 @@ import dataclasses
 import json
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import torch
 import transformers
 
+from cotdistill.config import StudentConfig
 from cotdistill.errors import StudentError
-from cotdistill.students.memory import FIRST_STEPS_BYTES, Block, Load, Shape, estimate, kept_bytes, of_built_in, of_config, of_folder
-from cotdistill.students.models import STUDENTS
+from cotdistill.students import lora
+from cotdistill.students.loading import DTYPES, parameter_count
+from cotdistill.students.memory import (
+    FIRST_STEPS_BYTES,
+    PUBLISHED,
+    Adapters,
+    Block,
+    Load,
+    Shape,
+    adapters,
+    estimate,
+    kept_bytes,
+    of_built_in,
+    of_config,
+    of_folder,
+)
+from cotdistill.students.models import PRETRAINED, STUDENTS
 
 ROOT = Path(__file__).resolve().parents[1]
 # Two blocks of width 8, one fused activation, nothing tied.
@@ -73,10 +90,31 @@ def test_the_peak_is_the_largest_moment() -> None:
 
 
 def test_of_adapters_alone_gradients_and_moments_are_kept() -> None:
-    told = estimate(SHAPE, dataclasses.replace(LOAD, trained=200))
-    assert (told.weights, told.gradients, told.optimiser) == (40_000, 800, 1_600)
-    # A frozen MLP keeps what its activation reads and nothing that its matrices read.
-    assert told.activations == 4 * 30 * (2 * (3 * 8 + 4 * 8 + 32 + 2) + 8)
+    # Rank 2 beside one matrix into the attention (8 to 24), one out of it (8 to 8), into the MLP (8 to 32) and out of it (32 to 8), in two blocks.
+    beside = adapters(SHAPE, 2)
+    assert beside == Adapters(numbers=2 * 2 * (32 + 16 + 40 + 40), read=8 + 8 + 8 + 32, mlp=True, mix=True)
+    told = estimate(SHAPE, dataclasses.replace(LOAD, adapters=beside))
+    assert (told.weights, told.gradients, told.optimiser) == (40_000 + 4 * 512, 4 * 512, 8 * 512)
+    # Adapters read what the frozen matrices would have kept.
+    assert told.activations == kept_bytes(SHAPE, LOAD)
+    some = adapters(SHAPE, 2, "c_attn")
+    assert some == Adapters(numbers=2 * 2 * 32, read=8, mlp=False, mix=False)
+    # A frozen MLP keeps what its activation reads, and nothing that its matrices read.
+    assert estimate(SHAPE, dataclasses.replace(LOAD, adapters=some)).activations == 4 * 30 * (2 * (3 * 8 + 4 * 8 + 32 + 2) + 8)
+
+
+def test_weights_in_half_precision_halve_everything_but_the_logits() -> None:
+    told = estimate(SHAPE, dataclasses.replace(LOAD, dtype="bf16"))
+    assert (told.weights, told.gradients, told.optimiser, told.logits) == (20_000, 20_000, 40_000, 4 * 6 * 100)
+    # But for one number a head, in full precision.
+    assert told.activations == 2 * 30 * (2 * (4 * 8 + 4 * 8 + 2 * 32 + 2 * 2) + 8)
+
+
+def test_the_published_sizes_of_the_paper_s_students_give_their_number_of_weights() -> None:
+    for entry in PRETRAINED:
+        shape = of_config(PUBLISHED[entry.hub])
+        assert shape.parameters == pytest.approx(entry.parameters, rel=1e-4)
+        assert (shape.layers, shape.width, shape.heads, shape.positions) == (entry.layers, entry.width, entry.heads, entry.positions)
 
 
 def test_a_student_that_is_not_trained_takes_its_weights_and_what_scoring_needs() -> None:
@@ -127,10 +165,8 @@ ARCHITECTURES = {
 }
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("name", ARCHITECTURES)
-def test_what_real_modules_keep_is_what_the_arithmetic_says(name: str, precision: str) -> None:
-    model = transformers.AutoModelForCausalLM.from_config(getattr(transformers, name)(**ARCHITECTURES[name]), attn_implementation="sdpa")
+def kept_by(model: transformers.PreTrainedModel, *, autocast: bool = False) -> int:
+    """Bytes that a forward pass of 8 rows of 48 tokens really keeps, weights left out."""
     model.train()
     parameters = {p.untyped_storage().data_ptr() for p in model.parameters()}
     kept: dict[int, torch.UntypedStorage] = {}
@@ -141,11 +177,35 @@ def test_what_real_modules_keep_is_what_the_arithmetic_says(name: str, precision
             kept[storage.data_ptr()] = storage
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), torch.autocast("cpu", torch.bfloat16, enabled=autocast):
         model.base_model(input_ids=torch.randint(3, 200, (8, 48)), use_cache=False)
-    shape = of_config(json.loads(model.config.to_json_string(use_diff=False)))
+    return sum(storage.nbytes() for storage in kept.values())
+
+
+def made(name: str) -> tuple[transformers.PreTrainedModel, Shape]:
+    model = transformers.AutoModelForCausalLM.from_config(getattr(transformers, name)(**ARCHITECTURES[name]), attn_implementation="sdpa")
+    return model, of_config(json.loads(model.config.to_json_string(use_diff=False)))
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_what_real_modules_keep_is_what_the_arithmetic_says(name: str) -> None:
+    model, shape = made(name)
     assert shape.parameters == pytest.approx(model.num_parameters(), rel=0.003)
-    assert kept_bytes(shape, Load(8, 48, 0, precision=precision)) == pytest.approx(sum(s.nbytes() for s in kept.values()), rel=0.03)
+    assert kept_bytes(shape, Load(8, 48, 0)) == pytest.approx(kept_by(model), rel=0.03)
+    assert kept_bytes(shape, Load(8, 48, 0, precision="bf16")) == pytest.approx(kept_by(model, autocast=True), rel=0.03)
+    assert kept_bytes(shape, Load(8, 48, 0, dtype="bf16")) == pytest.approx(kept_by(model.to(torch.bfloat16)), rel=0.07)
+
+
+@pytest.mark.extras
+@pytest.mark.skipif(find_spec("peft") is None, reason="peft is not installed: make test-extras")
+@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+def test_what_adapted_modules_keep_is_what_the_arithmetic_says(name: str, dtype: str) -> None:
+    model, shape = made(name)
+    lora.adapt(model.to(DTYPES[dtype]), StudentConfig(name="here", lora_rank=4), 0)
+    beside = adapters(shape, 4)
+    assert beside.numbers == parameter_count(model, trained=True)
+    assert kept_bytes(shape, Load(8, 48, 0, dtype=dtype, adapters=beside)) == pytest.approx(kept_by(model), rel=0.05)
 
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="this C library has no mallopt")

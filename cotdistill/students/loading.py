@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -167,13 +169,24 @@ def weights(model: PreTrainedModel) -> Weights:
     return kept
 
 
-def weights_bytes(model: PreTrainedModel, config: StudentConfig | None = None) -> bytes:
-    """What is kept of a student, as a safetensors file. Adapters name in its metadata what they belong to: base, revision, fingerprint, lora."""
+def save_weights(model: PreTrainedModel, path: Path, config: StudentConfig | None = None) -> None:
+    """Write what is kept of a student into a safetensors file, without a copy in memory. Adapters name in its metadata what they belong to: base,
+    revision, fingerprint, lora."""
     metadata = None
     if config is not None and lora.is_adapted(model):
         settings = {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.name.startswith("lora_")}
         metadata = {"base": config.name, "revision": config.revision, "fingerprint": fingerprint(config), "lora": json.dumps(settings)}
-    return safetensors.torch.save(weights(model), metadata)
+    write_tensors(weights(model), path, metadata)
+
+
+def write_tensors(tensors: Weights, path: Path, metadata: dict[str, str] | None = None) -> None:
+    """A safetensors file, written straight from the tensors. OSError where the system refuses it, for want of room for example."""
+    try:
+        safetensors.torch.save_file(tensors, path, metadata)
+    except safetensors.SafetensorError as error:
+        if told := re.search(r"os error (\d+)", str(error)):
+            raise OSError(int(told.group(1)), os.strerror(int(told.group(1))), str(path)) from error
+        raise
 
 
 def read_tensors(path: Path) -> tuple[Weights, dict[str, str]]:

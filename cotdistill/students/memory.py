@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +57,18 @@ BLOCKS = {
     "gemma2": Block(gated=True, rms=True, norms=4),
     "gemma3_text": Block(gated=True, rms=True, norms=4, normed=True),
 }
+# The paper's students as their config.json on the hub describes them, for plans before they have been downloaded.
+PUBLISHED: Mapping[str, Mapping[str, Any]] = {
+    "openai-community/gpt2": {"model_type": "gpt2", "vocab_size": 50_257, "n_embd": 768, "n_layer": 12, "n_head": 12, "n_positions": 1024},
+    "microsoft/phi-1_5": {
+        "model_type": "phi", "vocab_size": 51_200, "hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 24, "num_attention_heads": 32,
+        "max_position_embeddings": 2048, "hidden_act": "gelu_new",
+    },
+    "google/gemma-2b": {
+        "model_type": "gemma", "vocab_size": 256_000, "hidden_size": 2048, "intermediate_size": 16_384, "num_hidden_layers": 18,
+        "num_attention_heads": 8, "num_key_value_heads": 1, "head_dim": 256, "max_position_embeddings": 8192, "hidden_act": "gelu_pytorch_tanh",
+    },
+}  # fmt: skip
 # Activations that are one operation, and keep only what they read; all others are spelt out and keep four times that. ReLU keeps what it gives.
 FUSED = ("gelu", "gelu_pytorch_tanh", "silu", "swish")
 
@@ -138,35 +149,65 @@ def of_folder(folder: Path) -> Shape:
     return of_config(config.get("text_config") or config)
 
 
-def cached(name: str, revision: str = "") -> Path | None:
-    """The folder of a hub student in this machine's cache of the hub; None if it is not there. Nothing is fetched."""
-    home = Path(os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "huggingface")
-    folder = Path(os.environ.get("HF_HUB_CACHE") or home / "hub") / f"models--{name.replace('/', '--')}"
-    ref = folder / "refs" / (revision or "main")
-    commit = ref.read_text(encoding="ascii").strip() if ref.is_file() else revision
-    found = folder / "snapshots" / commit
-    return found if commit and (found / "config.json").is_file() else None
-
-
 @dataclass(frozen=True)
 class Load:
-    """What a run asks of its student. rows: sequences in one forward pass, of `length` tokens each; predicted: tokens predicted in that
-    pass, over all rows; passes: forward passes a step; trained: weights that are trained, None for all of them; scored: tokens of a prompt, 0 for no
-    scoring; choices: tokens of all its choices; written:
-    tokens a student may write after a prompt, 0 if it writes none."""
+    """What a run asks of its student. rows: sequences in one forward pass, of `length` tokens each; predicted: tokens predicted in that pass, over
+    all rows; passes: forward passes a step; dtype: of the weights; adapters: what is trained instead of all weights; scored: tokens of a prompt, 0
+    for no scoring; choices: tokens of all its choices; written: tokens a student may write after a prompt, 0 if it writes none."""
 
     rows: int
     length: int
     predicted: int
     passes: int = 1
     precision: str = "fp32"
+    dtype: str = "fp32"
     device: str = "cpu"
     checkpointing: bool = False
-    trained: int | None = None
+    adapters: Adapters | None = None
     trains: bool = True
     scored: int = 0
     choices: int = 5
     written: int = 0
+
+    @property
+    def arithmetic(self) -> int:
+        """Bytes of a number that a matrix gives."""
+        return BF16 if "bf16" in (self.precision, self.dtype) else FP32
+
+    @property
+    def stream(self) -> int:
+        """Bytes of a weight, and of a number that goes from block to block."""
+        return BF16 if self.dtype == "bf16" else FP32
+
+
+@dataclass(frozen=True)
+class Adapters:
+    """Low-rank matrices that are trained beside frozen ones. numbers: all of their weights; read: what one block's adapters read of a token, once a
+    matrix; mlp, mix: whether matrices of the MLP, and those that read the mix of values, are among them."""
+
+    numbers: int
+    read: int
+    mlp: bool
+    mix: bool
+
+
+def adapters(shape: Shape, rank: int, targets: str = "") -> Adapters:
+    """The adapters of a rank beside the matrices of these names (a comma list), all of the blocks by default. Unknown names count nothing."""
+    w, inner, query, key_value = shape.width, shape.inner, shape.query, shape.key_value
+    out_of_attention, into_mlp, out_of_mlp = (query, w), (w, inner), (inner, w)
+    known: dict[str, list[tuple[int, int]]] = {
+        "q_proj": [(w, query)], "k_proj": [(w, key_value)], "v_proj": [(w, key_value)],
+        "c_attn": [(w, query + 2 * key_value)], "query_key_value": [(w, query + 2 * key_value)],
+        "o_proj": [out_of_attention], "out_proj": [out_of_attention], "dense": [out_of_attention],
+        "gate_proj": [into_mlp], "up_proj": [into_mlp], "c_fc": [into_mlp], "fc1": [into_mlp], "dense_h_to_4h": [into_mlp],
+        "down_proj": [out_of_mlp], "fc2": [out_of_mlp], "dense_4h_to_h": [out_of_mlp], "c_proj": [out_of_attention, out_of_mlp],
+    }  # fmt: skip
+    every = ["c_attn", "c_proj", "c_fc"] if shape.block.one_matrix else ["q_proj", "k_proj", "v_proj", "o_proj", "up_proj", "down_proj"]
+    names = [name.strip() for name in targets.split(",") if name.strip()] or [*every, *(["gate_proj"] if shape.block.gated else [])]
+    matrices = [sizes for name in names for sizes in known.get(name, [])]
+    mix = any(out_of_attention in known.get(name, []) for name in names if name not in ("q_proj", "k_proj", "v_proj"))
+    numbers = shape.layers * rank * sum(i + o for i, o in matrices)
+    return Adapters(numbers, sum(i for i, _ in matrices), mlp=any(inner in sizes for sizes in matrices), mix=mix)
 
 
 @dataclass(frozen=True)
@@ -190,10 +231,11 @@ class Memory:
 
 def estimate(shape: Shape, load: Load) -> Memory:
     """The memory of a run. On a GPU its own memory is meant."""
-    trained = shape.parameters if load.trained is None else load.trained
-    weights = float(FP32 * shape.parameters)
-    gradients, optimiser = float(FP32 * trained), float(2 * FP32 * trained)
-    head = float(FP32 * shape.vocabulary * shape.width) if load.trained is None else 0.0
+    beside = load.adapters.numbers if load.adapters else 0
+    weights = float(load.stream * shape.parameters + FP32 * beside)
+    gradients = float(FP32 * beside if load.adapters else load.stream * shape.parameters)
+    optimiser = 2.0 * gradients
+    head = 0.0 if load.adapters else float(load.stream * shape.vocabulary * shape.width)
     kept, logits = kept_bytes(shape, load), float(FP32 * _logit_rows(shape, load) * shape.vocabulary)
     lasting = weights + optimiser + (gradients if load.passes > 1 else 0.0)
     # The loss needs its logits three times over: their logarithms, the gradient of these, and that of the logits themselves.
@@ -214,42 +256,47 @@ def kept_bytes(shape: Shape, load: Load) -> float:
     """What one forward pass keeps for its backward pass, up to the logits."""
     tokens = load.rows * load.length
     within = tokens * _kept_of_a_block(shape, load)
-    edges = float(FP32 * tokens * shape.width * ((2 if shape.block.rms else 1) + int(shape.dropout)))
-    copies = BF16 * shape.blocks if load.precision == "bf16" else 0.0
+    edges = float(load.stream * tokens * shape.width * ((2 if shape.block.rms else 1) + int(shape.dropout)))
+    copies = BF16 * shape.blocks if load.arithmetic < load.stream else 0.0
     if load.checkpointing:
         # Every block keeps what it reads; one at a time is gone through again and keeps all.
-        return shape.layers * FP32 * tokens * shape.width + within + edges + copies
+        return shape.layers * load.stream * tokens * shape.width + within + edges + copies
     return shape.layers * within + edges + copies
 
 
 def _kept_of_a_block(shape: Shape, load: Load) -> float:
-    """Bytes a token that one block keeps. Under bf16 what the norms read stays in full precision."""
-    block, w, inner = shape.block, shape.width, shape.inner
-    all_trained = load.trained is None
+    """Bytes a token that one block keeps. What the norms read stays in the precision of the weights, or above."""
+    block, w, inner, low, stream = shape.block, shape.width, shape.inner, load.arithmetic, load.stream
+    autocast = low < stream
+    # All weights are trained, or some have adapters: of the MLP, or of what reads the mix of values.
+    whole = load.adapters is None
+    mlp, mix = whole or bool(load.adapters and load.adapters.mlp), whole or bool(load.adapters and load.adapters.mix)
     read = w * (1 if block.shared else block.norms)
-    full = 2 * read if block.rms and all_trained else read
-    # What a norm gives is kept by the matrix that reads it, if that is trained; adapters read the attention's only.
-    low = w * (block.norms if all_trained else 1)
-    low += 2 * shape.query + 2 * shape.key_value
-    low += {"": 0, "apart": shape.query, "fused": 3 * shape.query}[block.rotated]
-    if block.normed:
-        full, low = full + shape.query + shape.key_value, low + shape.query + shape.key_value
-    spelt_out = shape.activation not in (*FUSED, "relu")
-    low += (inner if shape.activation == "relu" else 2 * inner) + (2 * inner if block.gated else 0) - (0 if all_trained else inner)
-    small = BF16 if load.precision == "bf16" else FP32
-    if load.precision == "bf16":
+    heads = shape.query + shape.key_value if block.normed else 0
+    # RMS norms are computed in full precision; what they scale is kept where the scale is trained.
+    kept = float((read + heads) * FP32 + (read * stream + heads * low if whole else 0) if block.rms else read * stream)
+    # Matrices keep what they read: what the norms give, the mix of values, and what the MLP's activation gives.
+    matrices = w * (block.norms if mlp else 1) + shape.query + (inner if mlp and shape.activation != "relu" else 0)
+    if load.adapters and stream < FP32:
+        # Adapters are in full precision: each keeps a copy of what it reads, and nobody keeps the original.
+        matrices = shape.query
+        kept += FP32 * load.adapters.read
+    if autocast:
         # Autocast makes a copy of what is read for each matrix that reads it.
-        low += w * ((0 if block.one_matrix else 2) + int(block.gated) + int(block.norms == 1))
-    bytes_ = FP32 * (full + shape.heads) + small * low
-    if spelt_out:
+        matrices += w * ((0 if block.one_matrix else 2) + int(block.gated) + int(block.norms == 1))
+    # Heads that are rotated in part are copied, and with them the mix, for the matrix that reads it.
+    copied = (2 * shape.query if block.rotated == "fused" else 0) + (shape.query if block.rotated and mix else 0)
+    attention = shape.query + 2 * shape.key_value + copied
+    kept += low * (matrices + attention + inner * (3 if block.gated else 1)) + FP32 * shape.heads
+    if shape.activation not in (*FUSED, "relu"):
         # On a GPU autocast takes powers in full precision, and what follows with them.
-        bytes_ += inner * (3 * small if load.device == "cpu" or small == FP32 else 3 * FP32)
+        kept += 3 * inner * (FP32 if autocast and load.device == "cuda" else low)
     if shape.dropout:
-        bytes_ += 2 * w * (small if load.device == "cpu" else 1)
+        kept += 2 * w * (low if load.device == "cpu" else 1)
     if shape.attention_dropout and load.device == "cpu":
         # The CPU's fused attention knows no dropout: weights, noise and their product are kept for every pair of tokens.
-        bytes_ += 3 * FP32 * shape.heads * load.length
-    return float(bytes_)
+        kept += 3 * FP32 * shape.heads * load.length
+    return kept
 
 
 def _logit_rows(shape: Shape, load: Load) -> int:
@@ -257,10 +304,9 @@ def _logit_rows(shape: Shape, load: Load) -> int:
 
 
 def _passing(shape: Shape, load: Load, tokens: int) -> float:
-    """Bytes of the widest moment of a forward pass that keeps nothing."""
-    small = BF16 if load.precision == "bf16" and load.device == "cuda" else FP32
+    """Bytes of the widest moment of a forward pass that keeps nothing. Scoring is not done under autocast."""
     wide = {True: 3, False: 2}[shape.block.gated] + (2 if shape.activation not in (*FUSED, "relu") else 0)
-    return float(tokens * (small * wide * shape.inner + 3 * FP32 * shape.width))
+    return float(tokens * load.stream * (wide * shape.inner + 3 * shape.width))
 
 
 def _scoring(shape: Shape, load: Load) -> float:
@@ -276,7 +322,7 @@ def _writing(shape: Shape, load: Load) -> float:
     is added."""
     if not load.written:
         return 0.0
-    each = 2.0 * FP32 * WRITTEN * shape.key_value
+    each = 2.0 * load.stream * WRITTEN * shape.key_value
     reading = shape.layers * each * load.scored + _passing(shape, load, WRITTEN * load.scored)
     return max(reading, (shape.layers + 1) * each * (load.scored + load.written))
 

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import safetensors.torch
 import torch
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
@@ -22,7 +21,7 @@ from transformers import PreTrainedModel
 from cotdistill.config import TrainingConfig
 from cotdistill.errors import CheckpointError, StudentError
 from cotdistill.students.batches import Batch, Row, Stream, collate
-from cotdistill.students.loading import forward_flops, parameter_count, read_tensors
+from cotdistill.students.loading import forward_flops, parameter_count, read_tensors, write_tensors
 from cotdistill.students.memory import allocate_for
 from cotdistill.students.reader import Reader
 from cotdistill.students.tokens import LABEL, RATIONALE
@@ -265,7 +264,7 @@ def _save(model: PreTrainedModel, optim: torch.optim.AdamW, log: Log, path: Path
     metadata = {"log": json.dumps(log.__dict__), "identity": identity, "sha256": _fingerprint(tensors)}
     part = path.with_suffix(f".part{os.getpid()}")
     # Straight from the tensors to the file: no second copy of weights and moments in memory.
-    safetensors.torch.save_file(tensors, part, metadata)
+    write_tensors(tensors, part, metadata)
     with open(part, "rb") as file:
         os.fsync(file.fileno())
     os.replace(part, path)

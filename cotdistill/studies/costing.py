@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cotdistill.config import RunConfig, TrainingConfig
+from cotdistill.config import RunConfig, StudentConfig, TrainingConfig
 from cotdistill.keytokens.selectors import parse_selector
 from cotdistill.rationales.conditions import Condition, parse
 from cotdistill.rationales.passage import Corpus, units
 from cotdistill.rationales.selection import Selection
 from cotdistill.students import memory
-from cotdistill.students.memory import Load, Memory, Shape
+from cotdistill.students.files import snapshot
+from cotdistill.students.memory import Adapters, Load, Memory, Shape
 from cotdistill.students.models import STUDENTS, is_built_in
 from cotdistill.students.preparation import MOST_WITHOUT_PARTNER, training_rows
 from cotdistill.students.sources import tokenizer_of
@@ -30,7 +31,7 @@ SECONDS_AROUND = 3.0
 # Rows looked at for lengths.
 SAMPLE = 300
 # What a student counts as whose sizes are not on this machine: GPT-2 small.
-UNKNOWN = memory.of_config({"model_type": "gpt2", "vocab_size": 50_257, "n_embd": 768, "n_layer": 12, "n_head": 12, "n_positions": 1024})
+UNKNOWN = memory.of_config(memory.PUBLISHED["openai-community/gpt2"])
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class Costs:
 
     conditions: tuple[Condition, ...]
     lengths: Mapping[str, Lengths]
+    student: StudentConfig
     shape: Shape
     known: bool
     train_rows: int
@@ -85,6 +87,11 @@ class Costs:
         share = self.test_items * scoring / max(1, training.steps * training.batch_size)
         return SECONDS_AROUND + work / FLOPS_PER_SECOND[training.device] * (1 + share)
 
+    @property
+    def adapters(self) -> Adapters | None:
+        rank = self.student.lora_rank
+        return memory.adapters(self.shape, rank, self.student.lora_targets) if rank else None
+
     def load(self, condition: Condition, training: TrainingConfig) -> Load:
         """What a run of a condition asks of its student at the worst moment: every row of a pass as long as the longest."""
         found = self.lengths.get(str(condition), Lengths())
@@ -92,9 +99,10 @@ class Costs:
         whole = training.batch_size * max(1, found.sequences)
         rows = min(training.micro_batch or whole, whole)
         return Load(
-            rows=rows, length=found.longest, predicted=rows * found.most_predicted, passes=-(-whole // rows), precision=training.precision,
-            device=training.device, trains=bool(found.sequences) and training.steps > 0, scored=found.longest or longest, choices=self.choices,
-            written=self.rationale if condition.spec.primary == "own" else 0,
+            rows=rows, length=found.longest, predicted=rows * found.most_predicted, passes=-(-whole // rows),
+            precision=training.precision, dtype=self.student.dtype, device=training.device,
+            checkpointing=training.gradient_checkpointing, adapters=self.adapters, trains=bool(found.sequences) and training.steps > 0,
+            scored=found.longest or longest, choices=self.choices, written=self.rationale if condition.spec.primary == "own" else 0,
         )  # fmt: skip
 
     def memory(self, training: TrainingConfig) -> Memory:
@@ -161,6 +169,7 @@ def measured(task: Task, run: RunConfig, spec: StudySpec, checks: list[str]) -> 
     return Costs(
         conditions=conditions,
         lengths=found,
+        student=spec.student,
         shape=shape or UNKNOWN,
         known=shape is not None,
         train_rows=len(rows),
@@ -178,7 +187,9 @@ def _shape(spec: StudySpec, encoder: Encoder | None) -> Shape | None:
     name = spec.student.name
     if is_built_in(name) and encoder is not None:
         return memory.of_built_in(STUDENTS.get(name), encoder.vocabulary_size)
-    folder = Path(name) if Path(name).is_dir() else memory.cached(name, spec.student.revision)
+    folder = Path(name) if Path(name).is_dir() else snapshot(spec.student)
+    if folder is None and name in memory.PUBLISHED:
+        return memory.of_config(memory.PUBLISHED[name])
     return memory.of_folder(folder) if folder else None
 
 

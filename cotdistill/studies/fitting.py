@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from cotdistill.config import LARGEST_THAT_FITS, TrainingConfig
 from cotdistill.students.memory import LARGE, Memory
+from cotdistill.students.models import is_built_in
 from cotdistill.studies import machine
 from cotdistill.studies.costing import Costs
 
@@ -103,6 +104,12 @@ def _advice(costs: Costs, training: TrainingConfig, found: Fit) -> str:
         if _needs(costs.memory(smaller), training.device) * found.at_once <= free:
             return f"set training.micro_batch to {size} (steps stay of {training.batch_size} examples), or to -1 for the largest that fits"
         size //= 2
+    if not training.gradient_checkpointing:
+        again = dataclasses.replace(training, gradient_checkpointing=True)
+        if _needs(costs.memory(again), training.device) * found.at_once <= free:
+            return "set training.gradient_checkpointing to true (a third more time)"
+    if costs.adapters is None and not is_built_in(costs.student.name):
+        return "train adapters instead of all weights (student.lora_rank 16), and choose a smaller student if that is not enough"
     if found.at_once > 1:
         return "use one worker (python -m cotdistill queue workers 1), and a smaller student if that is not enough"
     return "no micro-batch helps; choose a smaller student, a shorter student.max_length, or a machine with more memory"

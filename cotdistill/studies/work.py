@@ -20,7 +20,7 @@ from cotdistill.students import base as bases
 from cotdistill.students.batches import Stream
 from cotdistill.students.evaluation import Prediction, accuracy, primary_metric, score
 from cotdistill.students.files import fingerprint
-from cotdistill.students.loading import load_student, parameter_count, positions_of, prepare_torch, read_tensors, set_weights, weights_bytes
+from cotdistill.students.loading import load_student, parameter_count, positions_of, prepare_torch, read_tensors, save_weights, set_weights
 from cotdistill.students.preparation import prepare
 from cotdistill.students.sources import tokenizer_of
 from cotdistill.students.tokens import Encoder
@@ -83,7 +83,7 @@ def base(context: JobContext) -> Outcome:
         resume=context.resume_file,
         identity=context.identity,
     )
-    produced = {"weights": context.keep(weights_bytes(model), "weights", "safetensors"), "curve": _curve(context, log)}
+    produced = {"weights": _kept(context, model, run), "curve": _curve(context, log)}
     return Outcome({**_cost(log, model), "documents": len(rows), "versions": _versions()}, produced, {})
 
 
@@ -123,7 +123,7 @@ def train(context: JobContext) -> Outcome:
         context,
         prepared.steps,
         evaluate=(lambda: accuracy(scored(dev, placement.primary))) if dev else None,
-        keep=lambda share: context.keep(weights_bytes(model, run.student), "weights", "safetensors"),
+        keep=lambda share: _kept(context, model, run),
     )
     log = train_student(
         model, prepared.rows_of, prepared.stream, run.training,
@@ -182,6 +182,15 @@ def prediction_table(by_mode: dict[str, list[Prediction]]) -> bytes:
     """The product "predictions": a row a question and mode, with the columns of `students.evaluation.Prediction` and correct."""
     rows = [{**dataclasses.asdict(p), "correct": p.correct} for predictions in by_mode.values() for p in predictions]
     return parquet(pd.DataFrame(rows).astype(PREDICTION_TYPES))
+
+
+def _kept(context: JobContext, model: Any, run: RunConfig) -> str:
+    part = context.resume_file.with_name("weights.part")
+    try:
+        save_weights(model, part, run.student)
+        return context.keep(part, "weights", "safetensors")
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _curve(context: JobContext, log: Log) -> str:
