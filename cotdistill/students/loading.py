@@ -28,6 +28,9 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 def prepare_torch(threads: int, deterministic: bool) -> None:
     """Threads and determinism of this process, before any arithmetic. On the CPU results are always the same bits."""
     torch.set_num_threads(threads)
+    if deterministic:
+        # cuBLAS reads it when it first multiplies; without it, it may sum in another order each time, and torch refuses.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(deterministic or not torch.cuda.is_available(), warn_only=False)
     # Filling memory that is written anyway costs a tenth of a small student's time and guards against nothing here.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
