@@ -28,9 +28,22 @@ CotdistillError
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
+
+# What lets this process in elsewhere. Such values are read from the environment by the libraries that need them and are never written down.
+SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+
+
+def redacted(text: str) -> str:
+    """The text without the values of secret environment variables: a server's answer may repeat what it was sent."""
+    for name in SECRETS:
+        value = os.environ.get(name, "").strip()
+        if len(value) >= 4:
+            text = text.replace(value, f"<{name}>")
+    return text
 
 
 class CotdistillError(Exception):
@@ -40,6 +53,7 @@ class CotdistillError(Exception):
     exit_code: ClassVar[int] = 1
 
     def __init__(self, message: str, hint: str = "") -> None:
+        message, hint = redacted(message), redacted(hint)
         super().__init__(message)
         self.message = message
         self.hint = hint

@@ -42,8 +42,8 @@ def checked_student(config: StudentConfig) -> StudentConfig:
         return config
     if (folder := Path(config.name)).is_dir():
         check_folder(folder, config.name)
-    elif (here := snapshot(config)) is not None:
-        check_folder(here, config.name)
+    elif (kept := snapshot(config)) is not None:
+        check_folder(kept, config.name)
     elif offline():
         raise missing(config)
     return config
@@ -88,38 +88,44 @@ def offline() -> bool:
     return any(os.environ.get(name, "").upper() in ("1", "ON", "YES", "TRUE") for name in OFFLINE)
 
 
-def snapshot(config: StudentConfig) -> Path | None:
-    """The folder in the hub's cache that holds a hub student's files, if it is complete; None if it has to be downloaded."""
-    # Imported here: huggingface_hub is slow to import, and only hub students need it.
-    from huggingface_hub import try_to_load_from_cache
-    from huggingface_hub.errors import HFValidationError
+def here(config: StudentConfig) -> Path | None:
+    """The folder of a pretrained student's files on this machine: its own, or the hub's cache of it; None while it has to be downloaded."""
+    folder = Path(config.name)
+    return folder if folder.is_dir() else snapshot(config)
 
-    try:
-        found = try_to_load_from_cache(config.name, "config.json", revision=config.revision or None)
-    except (HFValidationError, OSError, ValueError):
+
+def snapshot(config: StudentConfig) -> Path | None:
+    """The folder in the hub's cache that holds a hub student's files, if it is complete; None if it has to be downloaded. Nothing is fetched."""
+    folder = cache() / f"models--{config.name.replace('/', '--')}"
+    ref = folder / "refs" / (config.revision or "main")
+    commit = ref.read_text(encoding="ascii").strip() if ref.is_file() else config.revision
+    found = folder / "snapshots" / commit
+    if not commit or not (found / "config.json").is_file():
         return None
-    if not isinstance(found, str):
-        return None
-    folder = Path(found).parent
     parts = {"model.safetensors"}
-    for index in folder.glob("*.safetensors.index.json"):
+    for index in found.glob("*.safetensors.index.json"):
         try:
             parts = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        except (OSError, ValueError, KeyError, AttributeError):
+        except (OSError, ValueError, KeyError, AttributeError, TypeError):
             return None
-    whole = all((folder / part).is_file() for part in parts) or any(folder.glob(PICKLED[0]))
-    return folder if whole else None
+    whole = all((found / str(part)).is_file() for part in parts) or any(found.glob(PICKLED[0]))
+    return found if whole else None
+
+
+def cache() -> Path:
+    """Where huggingface_hub keeps what it has downloaded."""
+    home = Path(os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface")
+    return Path(os.environ.get("HF_HUB_CACHE") or home / "hub").expanduser()
 
 
 def missing(config: StudentConfig) -> StudentError:
     """What to say of a hub student that is not here."""
     revision = f" --revision {config.revision}" if config.revision else ""
-    cache = os.environ.get("HF_HUB_CACHE") or os.environ.get("HF_HOME") or "~/.cache/huggingface"
     terms = ""
     if (entry := entry_of(config.name)) is not None and entry.gated:
         terms = f" Accept its terms first (https://huggingface.co/{entry.hub}) and set HF_TOKEN in the environment."
     switched = f" {next(n for n in OFFLINE if os.environ.get(n))} is set: unset it for the download." if offline() else ""
-    told = f"The weights of {config.name} are not on this machine (looked in {cache})."
+    told = f"The weights of {config.name} are not on this machine (looked in {cache()})."
     return StudentError(told, f"Run: hf download {config.name}{revision}.{terms}{switched}")
 
 
@@ -135,12 +141,12 @@ def remarks(config: StudentConfig) -> list[str]:
             f"use your network. Switch it on only for code that you have read.{pinned}"
         )
     if not Path(config.name).is_dir():
-        here = snapshot(config)
-        if here is None:
+        kept = snapshot(config)
+        if kept is None:
             told = missing(config)
             found.append(f"{told.message} They are downloaded when the first run starts; better before. {told.hint}")
         elif not config.revision:
-            found.append(f"{config.name} is taken as it is on this machine, revision {here.name[:12]}; to pin it, set student.revision={here.name}.")
+            found.append(f"{config.name} is taken as it is on this machine, revision {kept.name[:12]}; to pin it, set student.revision={kept.name}.")
     if config.dtype == "bf16":
         found.append("Weights in bf16 have three digits, and scores round to them; training.precision=bf16 alone computes faster without that.")
     return found
@@ -153,8 +159,8 @@ def fingerprint(config: StudentConfig) -> str:
         return ""
     folder = Path(config.name)
     if not folder.is_dir():
-        here = snapshot(config)
-        return here.name if here is not None else ""
+        kept = snapshot(config)
+        return kept.name if kept is not None else ""
     total = hashlib.sha256()
     for path in sorted([*folder.glob("*.safetensors"), folder / "config.json", folder / "tokenizer.json"]):
         if path.is_file():

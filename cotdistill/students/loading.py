@@ -18,7 +18,7 @@ from transformers.utils import logging as transformers_logging
 from cotdistill.config import StudentConfig
 from cotdistill.errors import CheckpointError, StudentError
 from cotdistill.students import lora
-from cotdistill.students.files import check_folder, fingerprint, missing, offline, snapshot
+from cotdistill.students.files import check_folder, fingerprint, here, missing, offline
 from cotdistill.students.models import STUDENTS, BuiltIn, is_built_in
 
 Weights = dict[str, torch.Tensor]
@@ -87,17 +87,16 @@ def load_student(config: StudentConfig, vocabulary: int, seed: int) -> PreTraine
 
 
 def _from_pretrained(config: StudentConfig) -> PreTrainedModel:
-    here = None if Path(config.name).is_dir() else snapshot(config)
-    folder = here or Path(config.name)
-    if folder.is_dir():
+    folder = here(config)
+    if folder is not None:
         check_folder(folder, config.name)
     elif offline():
         raise missing(config)
     more = {} if config.attention == "auto" else {"attn_implementation": config.attention}
     try:
         found: Any = AutoModelForCausalLM.from_pretrained(
-            config.name, revision=config.revision or None, use_safetensors=True, trust_remote_code=config.trust_remote_code,
-            dtype=DTYPES[config.dtype], local_files_only=here is not None, output_loading_info=True, **more,
+            folder or config.name, revision=config.revision or None, use_safetensors=True, trust_remote_code=config.trust_remote_code,
+            dtype=DTYPES[config.dtype], output_loading_info=True, **more,
         )  # fmt: skip
     except (OSError, ValueError, RuntimeError, ImportError, safetensors.SafetensorError) as error:
         raise _not_loaded(config, error) from error

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from cotdistill.config import RunConfig
 from cotdistill.errors import StudentError
+from cotdistill.students.files import here, missing, offline
 from cotdistill.students.models import is_built_in
 from cotdistill.tasks.task import Task
 
@@ -14,9 +15,11 @@ def tokenizer_of(task: Task, run: RunConfig) -> Path:
     """Built-in students read with the task's tokenizer (trained at import, one per source); others with their own tokenizer.json."""
     if is_built_in(run.student.name):
         return task.tokenizer(run.source, run.tokenizer)
-    folder = Path(run.student.name)
-    if folder.is_dir():
+    folder = here(run.student)
+    if folder is not None:
         return folder / "tokenizer.json"
+    if offline():
+        raise missing(run.student)
     return _from_hub(run.student.name, run.student.revision)
 
 

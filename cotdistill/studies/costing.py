@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from cotdistill.config import RunConfig, StudentConfig, TrainingConfig
 from cotdistill.keytokens.selectors import parse_selector
@@ -13,7 +12,7 @@ from cotdistill.rationales.conditions import Condition, parse
 from cotdistill.rationales.passage import Corpus, units
 from cotdistill.rationales.selection import Selection
 from cotdistill.students import memory
-from cotdistill.students.files import snapshot
+from cotdistill.students.files import here
 from cotdistill.students.memory import Adapters, Load, Memory, Shape
 from cotdistill.students.models import STUDENTS, is_built_in
 from cotdistill.students.preparation import MOST_WITHOUT_PARTNER, training_rows
@@ -77,11 +76,12 @@ class Costs:
         return SECONDS_AROUND + self.train_rows * parse_selector(selector)[0].passes * each / FLOPS_PER_SECOND["cpu"]
 
     def seconds(self, condition: Condition, training: TrainingConfig) -> float:
-        """Seconds of a run: three forward passes for each that is trained on, and scoring."""
+        """Seconds of a run: three forward passes for each example that is trained on (two where only adapters are), and scoring."""
         if not condition.spec.sequences:
             return SECONDS_AROUND
         found = self.lengths.get(condition.tokens or str(condition), Lengths())
-        work = 3 * self.example(found.tokens, found.predicted) * training.batch_size * training.steps
+        passes = (2 if self.student.lora_rank else 3) + int(training.gradient_checkpointing)
+        work = passes * self.example(found.tokens, found.predicted) * training.batch_size * training.steps
         # Scoring on test and dev costs about an epoch of forward passes; writing rationales a few times that.
         scoring = 4.0 if condition.spec.primary == "own" else 1.0
         share = self.test_items * scoring / max(1, training.steps * training.batch_size)
@@ -125,13 +125,13 @@ def measured(task: Task, run: RunConfig, spec: StudySpec, checks: list[str]) -> 
         )
     checks += [told for name in run.sources if (told := _other_answers(task, name, by_source[name]))]
     test = task.examples("test", run.source or None)
-    encoder = Encoder(tokenizer_of(task, run), task.template) if is_built_in(spec.student.name) or Path(spec.student.name).is_dir() else None
-    if encoder is None:
-        checks.append(f"{spec.student.name} is not on this machine yet: lengths are checked when it has been loaded.")
+    known = is_built_in(spec.student.name) or here(spec.student) is not None
+    encoder = Encoder(tokenizer_of(task, run), task.template) if known else None
     shape = _shape(spec, encoder)
     found: dict[str, Lengths] = {}
     rationale = choices = 0
-    limit = spec.student.max_length or (STUDENTS.get(spec.student.name).positions if is_built_in(spec.student.name) else 10**6)
+    positions = shape.positions if shape else 10**6
+    limit = min(spec.student.max_length or positions, positions)
     # Selections are not made yet: every token counts the same, which gives the right lengths.
     later = {name: Selection(name) for condition in conditions for name in condition.selectors}
     corpora: dict[str, Corpus] = {}
@@ -187,7 +187,7 @@ def _shape(spec: StudySpec, encoder: Encoder | None) -> Shape | None:
     name = spec.student.name
     if is_built_in(name) and encoder is not None:
         return memory.of_built_in(STUDENTS.get(name), encoder.vocabulary_size)
-    folder = Path(name) if Path(name).is_dir() else snapshot(spec.student)
+    folder = here(spec.student)
     if folder is None and name in memory.PUBLISHED:
         return memory.of_config(memory.PUBLISHED[name])
     return memory.of_folder(folder) if folder else None

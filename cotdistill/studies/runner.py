@@ -12,6 +12,7 @@ import contextlib
 import errno
 import faulthandler
 import importlib
+import io
 import math
 import os
 import platform
@@ -27,7 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cotdistill
-from cotdistill.errors import CotdistillError, DiskFull, NotFound, StoreError, Superseded
+from cotdistill.errors import CotdistillError, DiskFull, NotFound, StoreError, Superseded, redacted
 from cotdistill.registry import Registry
 from cotdistill.studies import shortage
 from cotdistill.studies.attempts import Attempt, claim, settle_dead
@@ -220,7 +221,16 @@ def failure(error: Exception, job: Job, home: Path) -> dict[str, str]:
     else:
         hint = f"The log tells where: python -m cotdistill runs log {job.id}"
         told = {"kind": "unexpected", "message": f"{type(error).__name__}: {error}", "hint": hint}
-    return {**told, "traceback": "".join(traceback.format_exception(error))}
+    told |= {"traceback": "".join(traceback.format_exception(error))}
+    return {name: redacted(value) for name, value in told.items()}
+
+
+class _Lines(io.TextIOWrapper):
+    """A log, line by line, so that a process that is killed has said what it said; without secrets."""
+
+    def write(self, text: str) -> int:
+        super().write(redacted(text))
+        return len(text)
 
 
 @contextlib.contextmanager
@@ -234,9 +244,8 @@ def captured(path: Path) -> Iterator[None]:
         os.dup2(file, number)
     os.close(file)
     try:
-        # Line by line, so that a process that is killed has said what it said.
         with (
-            open(1, "w", buffering=1, encoding="utf-8", errors="replace", closefd=False) as lines,
+            _Lines(open(1, "wb", closefd=False), encoding="utf-8", errors="replace", line_buffering=True) as lines,
             contextlib.redirect_stdout(lines),
             contextlib.redirect_stderr(lines),
         ):
