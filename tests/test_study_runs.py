@@ -203,3 +203,18 @@ def test_rationales_written_for_another_answer_are_counted_before_training(tmp_p
     import_task(store.tasks_root, folder, "even")
     planned = plan(store, study_spec(None, {"task": "even", "conditions": "label_only,post_cot", "replicates": 2}))
     assert any("written for another answer" in check for check in planned.checks)
+
+
+def test_a_study_on_a_student_of_the_catalogue_takes_what_suits_it_unless_told_otherwise():
+    for name in ("phi-1_5", "microsoft/phi-1_5"):
+        spec = study_spec(None, {"conditions": "label_only", "student": name})
+        assert (spec.student.lora_rank, spec.training.lr, spec.training.precision, spec.training.steps) == (16, 2e-4, "bf16", 900)
+    told = study_spec(
+        None, {"conditions": "label_only", "student": {"name": "phi-1_5", "lora_rank": 0}, "training.lr": 4e-3, "training": {"steps": 7}}
+    )
+    assert (told.student.lora_rank, told.training.lr, told.training.steps, told.training.precision) == (0, 4e-3, 7, "bf16")
+    assert spec_from_mapping(plain(told)) == told
+    assert spec_from_mapping({"training.lr": 1e-3}, spec).training.lr == 1e-3
+    # A setting that a named study makes itself stays.
+    changed = spec_from_mapping({"student": "gpt2"}, dataclasses.replace(starter(), training=dataclasses.replace(starter().training, steps=55)))
+    assert (changed.training.steps, changed.training.lr) == (55, 5e-5)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from cotdistill.config import Seeds, StudentConfig, TrainingConfig, check, diges
 from cotdistill.errors import ConfigError, UnknownName, UsageError
 from cotdistill.rationales.conditions import Condition, parse, parse_list
 from cotdistill.registry import Registry
+from cotdistill.students.models import entry_of
 from cotdistill.tasks.catalog import TASKS
 
 MISSING = ("exclude", "label_only", "fail")
@@ -134,10 +135,27 @@ def spec_from_mapping(values: Mapping[str, Any], base: StudySpec | None = None) 
     for key in ("task_settings", "fixed_seeds", "student", "training"):
         if not isinstance(current[key], Mapping):
             raise ConfigError([f"{key} is {current[key]!r}; expected a mapping"])
+    _suit(current, values, base)
     current["student"] = from_mapping(StudentConfig, current["student"])
     current["training"] = from_mapping(TrainingConfig, current["training"])
     current["conditions"] = tuple(current["conditions"])
     return checked(StudySpec(**current))
+
+
+def _suit(current: dict[str, Any], values: Mapping[str, Any], base: StudySpec | None) -> None:
+    """Lay the settings that suit a pretrained student of the catalogue under what a person has said: each is taken only where neither the values nor
+    the study they are laid over say anything else. A study that had the student before, or that is told whole (a stored one), is left alone."""
+    entry = entry_of(str(current["student"].get("name", "")))
+    whole = values.get("training")
+    told_whole = isinstance(whole, Mapping) and {f.name for f in fields(TrainingConfig) if not f.metadata.get("later")} <= set(whole)
+    if entry is None or told_whole or (base is not None and entry_of(base.student.name) is entry):
+        return
+    said = {str(key) for key in values} | {f"{key}.{inner}" for key, value in values.items() if isinstance(value, Mapping) for inner in value}
+    configs: dict[str, Any] = {"training": TrainingConfig(), "student": StudentConfig()}
+    for name, value in entry.defaults.items():
+        outer, _, inner = name.partition(".")
+        if name not in said and current[outer].get(inner) == getattr(configs[outer], inner):
+            current[outer] = {**current[outer], inner: value}
 
 
 def _texts(value: Any) -> list[str]:
