@@ -299,3 +299,23 @@ assert not loaded, loaded
 """
     ran = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=200)
     assert ran.returncode == 0, ran.stderr[-2000:]
+
+
+def test_a_student_of_the_catalogue_brings_its_settings_into_the_form_and_takes_them_away_again(finished, monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    app = drawn("pages/2_Train.py", finished, monkeypatch)
+    before = app.number_input(key="compose.training.lr").value
+    sound(app.selectbox(key="compose.student").set_value("gpt2").run())
+    assert app.number_input(key="compose.training.lr").value == 5e-5
+    assert app.number_input(key="compose.training.steps").value == 900
+    assert "They are ours" in texts(app) and "hf download openai-community/gpt2" in texts(app).replace("\\", "")
+    sound(app.selectbox(key="compose.student").set_value("nano").run())
+    assert app.number_input(key="compose.training.lr").value == before
+
+
+def test_adapters_that_cannot_be_trained_are_told_on_the_page_before_anything_is_launched(finished, monkeypatch):
+    app = drawn("pages/2_Train.py", finished, monkeypatch)
+    sound(app.number_input(key="compose.student_settings.lora_rank").set_value(4).run())
+    assert "from scratch" in texts(app)
+    assert not [button for button in app.button if button.key == "launch"]

@@ -10,7 +10,7 @@ import streamlit as st
 
 from cotdistill.config import Seeds, StudentConfig, TrainingConfig, from_mapping, plain
 from cotdistill.errors import CotdistillError
-from cotdistill.students.models import STUDENTS
+from cotdistill.students.models import PRETRAINED, STUDENTS, entry_of
 from cotdistill.studies.planning import Plan
 from cotdistill.studies.store import Store
 from cotdistill.studies.study import BUDGETS, MISSING, STUDIES, StudySpec, spec_from_mapping
@@ -132,16 +132,21 @@ def _fields(task: Task, start: StudySpec) -> dict[str, Any]:
     _first(f"{KEY}.conditions", [str(c) for c in start.parsed() if same or not c.source])
     left, right = st.columns(2)
     name = left.text_input("Name of the study", key=_first(f"{KEY}.name", start.name), persist_state="session", help="A name means its latest study.")
-    students = list(dict.fromkeys([*STUDENTS.names(), start.student.name]))
+    students = list(dict.fromkeys([*STUDENTS.names(), *PRETRAINED.names(), start.student.name]))
     student = right.selectbox(
         "Student",
         list(dict.fromkeys([*students, st.session_state.get(f"{KEY}.student", students[0])])),
         key=_first(f"{KEY}.student", start.student.name),
         persist_state="session",
         accept_new_options=True,
-        help="Built-in, or type a folder that save_pretrained wrote, or a hub id.",
+        help="Built-in, one of the paper's, or type a folder that save_pretrained wrote, or a hub id.",
         format_func=_told_student,
+        on_change=_suit,
+        args=(start,),
     )
+    if (entry := entry_of(student)) is not None:
+        told = f"Settings that suit {entry.name} are in the form: {entry.told()}."
+        st.caption(plain_markdown(f"{told} They are ours; the paper's are not known to us."))
     chosen = st.session_state[f"{KEY}.conditions"]
     conditions = st.multiselect(
         "Conditions; type any, such as post_cot/mask(fraction=0.3)",
@@ -228,7 +233,21 @@ def _first(key: str, value: Any) -> str:
 
 
 def _told_student(name: str) -> str:
-    return f"{name}: {STUDENTS.get(name).help}" if name in STUDENTS else name
+    entry = STUDENTS.get(name) if name in STUDENTS else entry_of(name)
+    return f"{name}: {entry.help}" if entry is not None else name
+
+
+def _suit(start: StudySpec) -> None:
+    """Another student: what suits it goes into the form; a student without settings of its own gets those of the start back."""
+    entry = entry_of(str(st.session_state.get(f"{KEY}.student")))
+    for prefix, cls, key in (("training", TrainingConfig, "training"), ("student", StudentConfig, "student_settings")):
+        # Only what the catalogue speaks of: the rest is as a person left it.
+        own = {name.partition(".")[2] for one in PRETRAINED for name in one.defaults if name.startswith(f"{prefix}.")}
+        values = {name: getattr(getattr(start, prefix), name) for name in own}
+        values |= {name.partition(".")[2]: value for name, value in (entry.defaults.items() if entry else ()) if name.startswith(f"{prefix}.")}
+        forms.reset(cls, values, key=f"{KEY}.{key}")
+    if entry is not None:
+        st.session_state[f"{KEY}.base_steps"] = 0
 
 
 def _launch(store: Store, spec: StudySpec) -> Plan | None:
