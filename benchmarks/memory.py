@@ -23,7 +23,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from cotdistill.students.memory import Load, estimate, of_config  # noqa: E402
+from cotdistill.students.memory import Load, Shape, adapters, estimate, of_config  # noqa: E402
 
 GPT2_VOCABULARY = 50_257
 STEPS = 3
@@ -35,7 +35,7 @@ CHOICES, CHOICE_TOKENS = 5, 2
 @dataclass(frozen=True)
 class Variant:
     """A student (config class of transformers and its settings) and what is asked of it. predicted: of one row; scored: tokens of a
-    prompt that is scored, written: tokens written after it, 0 for none."""
+    prompt that is scored, written: tokens written after it, 0 for none; rank: of LoRA adapters (needs peft), 0 for none."""
 
     config: str
     settings: Mapping[str, Any]
@@ -48,6 +48,8 @@ class Variant:
     scored: int = 0
     written: int = 0
     resume: bool = False
+    rank: int = 0
+    dtype: str = "fp32"
     threads: int = field(default=1)
 
 
@@ -63,6 +65,11 @@ def llama(width: int, layers: int, vocabulary: int, **more: Any) -> dict[str, An
 
 # GPT-2 as released drops out; students of studies here mostly do not.
 STILL = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+
+OPT = {
+    "vocab_size": 50_272, "hidden_size": 512, "word_embed_proj_dim": 512, "ffn_dim": 2048, "num_hidden_layers": 6, "num_attention_heads": 8,
+    "dropout": 0.0,
+}  # fmt: skip
 
 VARIANTS: dict[str, Variant] = {
     "gpt2": Variant("GPT2Config", gpt2(768, 12, **STILL), batch=8, length=64, predicted=30),
@@ -80,15 +87,24 @@ VARIANTS: dict[str, Variant] = {
     "llama, bf16": Variant("LlamaConfig", llama(512, 8, 32_000), batch=16, length=128, predicted=40, precision="bf16"),
     "qwen3": Variant("Qwen3Config", llama(512, 6, 32_000, head_dim=64), batch=16, length=128, predicted=40),
     "gemma": Variant("GemmaConfig", llama(256, 4, 64_000, head_dim=64), batch=16, length=96, predicted=30),
+    "gpt2, adapters": Variant("GPT2Config", gpt2(768, 12, **STILL), batch=8, length=96, predicted=30, rank=16),
+    "llama, adapters": Variant("LlamaConfig", llama(512, 8, 32_000), batch=16, length=128, predicted=40, rank=16),
+    "opt, adapters": Variant("OPTConfig", OPT, batch=16, length=128, predicted=40, rank=16),
+    "phi, adapters, bf16": Variant(
+        "PhiConfig", {**llama(512, 6, 32_000), "intermediate_size": 2048}, batch=16, length=128, predicted=40, rank=16, precision="bf16"
+    ),
+    "llama, adapters, weights in bf16": Variant("LlamaConfig", llama(512, 8, 32_000), batch=16, length=128, predicted=40, rank=16, dtype="bf16"),
+    "llama, weights in bf16": Variant("LlamaConfig", llama(512, 8, 32_000), batch=16, length=128, predicted=40, dtype="bf16"),
     "phi": Variant("PhiConfig", {**llama(512, 6, 32_000), "intermediate_size": 2048}, batch=16, length=128, predicted=40),
 }
 
 
-def load_of(variant: Variant) -> Load:
+def load_of(variant: Variant, shape: Shape) -> Load:
     rows = variant.micro or variant.batch
     return Load(
         rows=rows, length=variant.length, predicted=rows * variant.predicted, passes=variant.batch // rows, precision=variant.precision,
-        checkpointing=variant.checkpointing, scored=variant.scored, choices=CHOICES * CHOICE_TOKENS, written=variant.written,
+        checkpointing=variant.checkpointing, scored=variant.scored, choices=CHOICES * CHOICE_TOKENS, written=variant.written, dtype=variant.dtype,
+        adapters=adapters(shape, variant.rank) if variant.rank else None,
     )  # fmt: skip
 
 
@@ -97,11 +113,12 @@ def measure(variant: Variant) -> dict[str, float]:
     import numpy as np
     import transformers
 
-    from cotdistill.config import TrainingConfig
+    from cotdistill.config import StudentConfig, TrainingConfig
+    from cotdistill.students import lora
     from cotdistill.students.batches import Row, Stream
     from cotdistill.students.evaluation import choice_scores
     from cotdistill.students.generation import greedy
-    from cotdistill.students.loading import prepare_torch
+    from cotdistill.students.loading import DTYPES, prepare_torch
     from cotdistill.students.reader import Reader
     from cotdistill.students.training import Hooks, train
 
@@ -110,6 +127,9 @@ def measure(variant: Variant) -> dict[str, float]:
     before = resident("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the peak so far is that of importing
     model = transformers.AutoModelForCausalLM.from_config(getattr(transformers, variant.config)(**variant.settings))
+    model.to(DTYPES[variant.dtype])
+    if variant.rank:
+        lora.adapt(model, StudentConfig(name="owner/name", lora_rank=variant.rank), 0)
     if variant.checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     draw = np.random.default_rng(0)
@@ -143,7 +163,8 @@ def measure(variant: Variant) -> dict[str, float]:
     finally:
         if path is not None:
             path.unlink(missing_ok=True)
-    told = estimate(of_config(model.config.to_dict()), load_of(variant))
+    shape = of_config(model.config.to_dict())
+    told = estimate(shape, load_of(variant, shape))
     return {
         "estimate": told.peak,
         "measured": resident("VmHWM") - before,

@@ -162,6 +162,7 @@ class TrainingConfig:
     device: str = param("cpu", "where it runs; resolved before hashing", choices=("cpu", "cuda"))
     deterministic: bool = param(False, "on a GPU: the same bits every time, slower")
     gradient_checkpointing: bool = param(False, "compute activations again in the backward pass: less memory, a third more time", later=True)
+    processes: int = param(1, "processes that share every step of one run, a GPU each (needs accelerate)", low=1, high=64, later=True)
     compile: bool = param(False, "torch.compile the training steps: minutes to start, then faster on a GPU", later=True)
 
 

@@ -66,6 +66,15 @@ def check_lora(config: StudentConfig) -> None:
         )
 
 
+def check_processes(number: int) -> None:
+    """StudentError if so many processes of one run could not find each other: before anything is queued."""
+    if number > 1 and find_spec("accelerate") is None:
+        raise StudentError(
+            "Several processes for one run (training.processes) need accelerate, which is not installed.",
+            f"Install it: {INSTALL_LORA}; or set training.processes to 1.",
+        )
+
+
 def check_folder(folder: Path, name: str) -> None:
     """StudentError if a folder has no weights that are read here: safetensors only, for a pickle can run code when it is opened."""
     if any(folder.glob("*.safetensors")):

@@ -21,6 +21,7 @@ from transformers import PreTrainedModel
 from cotdistill.config import TrainingConfig
 from cotdistill.errors import CheckpointError, StudentError
 from cotdistill.students.batches import Batch, Row, Stream, collate
+from cotdistill.students.group import ALONE, Group
 from cotdistill.students.loading import forward_flops, parameter_count, read_tensors, write_tensors
 from cotdistill.students.memory import allocate_for
 from cotdistill.students.reader import Reader
@@ -97,13 +98,16 @@ def train(
     hooks: Hooks,
     resume: Path | None = None,
     identity: str = "",
+    group: Group = ALONE,
 ) -> Log:
-    """Train in place for `steps` steps. rows_of(example, epoch) gives an example's rows; `identity` ties the resume checkpoint to its run."""
+    """Train in place for `steps` steps. rows_of(example, epoch) gives an example's rows; `identity` ties the resume checkpoint to its run; of the
+    processes of a `group` the first alone writes it, and all of them have to be given the same."""
     log, optim, reader = Log(), optimiser(model, config), Reader(model, compiled=config.compile)
     if config.gradient_checkpointing:
         _recompute(model)
     if resume is not None and resume.exists():
         log = _resumed(model, optim, resume, identity, hooks)
+    group.agree(log.step)
     keep_at = {round(share * steps): share for share in checkpoint_shares(config)}
     evaluate_at = {math.ceil(steps * (i + 1) / config.evaluations) for i in range(config.evaluations)} if hooks.evaluate else set()
     # A backward pass takes as much as a forward pass for what is handed on, and as much again for the gradients of the weights that are trained.
@@ -123,13 +127,14 @@ def train(
         _keep(log, hooks, keep_at.get(0))
     while log.step < steps:
         rate = learning_rate(config, log.step, steps)
-        for group in optim.param_groups:
-            group["lr"] = rate
+        for settings in optim.param_groups:
+            settings["lr"] = rate
         batches = coming or batches_of(log.step)
-        launched = _launch(model, reader, optim, batches, config)
+        group.reseed(stream.seed, log.step)
+        launched = _launch(model, reader, optim, batches, config, group)
         # While a GPU works, the next step is laid out; a CPU would gain nothing.
         coming = batches_of(log.step + 1) if reader.device.type == "cuda" and log.step + 1 < steps else None
-        values = launched.values()
+        values = launched.values(group)
         _count(log, batches, rates)
         log.step += 1
         log.seconds = time.perf_counter() - started
@@ -149,10 +154,10 @@ def train(
         try:
             hooks.report(log, values)
         except BaseException:
-            if resume is not None:
+            if resume is not None and not group.rank:
                 _save(model, optim, log, resume, identity)
             raise
-        if resume is not None and (begun := time.perf_counter()) - last_saved > pause:
+        if resume is not None and not group.rank and (begun := time.perf_counter()) - last_saved > pause:
             _save(model, optim, log, resume, identity)
             last_saved = time.perf_counter()
             # A large student's checkpoint takes seconds: a twentieth of the time at most.
@@ -178,41 +183,49 @@ class Launched:
 
     parts: list[tuple[torch.Tensor, torch.Tensor, npt.NDArray[np.int8]]]
 
-    def values(self) -> dict[str, float]:
-        """The loss of the step and its mean by span. Waits for the device, once."""
-        numbers = torch.cat([t.reshape(-1) for loss, losses, _ in self.parts for t in (loss, losses)]).cpu().numpy()
+    def values(self, group: Group = ALONE) -> dict[str, float]:
+        """The loss of the step and its mean by span, over all processes of the group. Waits for the device, once."""
         sums = {LABEL: 0.0, RATIONALE: 0.0}
         counts = dict.fromkeys(sums, 0)
         total, at = 0.0, 0
+        told_apart = [t.reshape(-1) for loss, losses, _ in self.parts for t in (loss, losses)]
+        numbers = torch.cat(told_apart).cpu().numpy() if told_apart else np.empty(0)
         for _, losses, groups in self.parts:
             total += float(numbers[at])
             told = numbers[at + 1 : at + 1 + len(losses)]
             at += 1 + len(losses)
-            for group in sums:
-                mine = groups == group
-                sums[group] += float(told[mine].sum())
-                counts[group] += int(mine.sum())
+            for span in sums:
+                mine = groups == span
+                sums[span] += float(told[mine].sum())
+                counts[span] += int(mine.sum())
+        if group.size > 1:
+            every = group.add_up(torch.tensor([total, *sums.values(), *counts.values()], dtype=torch.float64, device=group.device()))
+            total, *rest = every.tolist()
+            sums, counts = dict(zip(sums, rest, strict=False)), dict(zip(counts, map(int, rest[len(sums) :]), strict=True))
         named = {"label_loss": LABEL, "rationale_loss": RATIONALE}
-        return {"loss": total, **{name: sums[group] / counts[group] for name, group in named.items() if counts[group]}}
+        return {"loss": total, **{name: sums[span] / counts[span] for name, span in named.items() if counts[span]}}
 
 
 def micro_batches(rows: Sequence[Row], config: TrainingConfig, pad: int) -> list[Batch]:
-    """The rows of a step as they go through the student."""
-    size = config.micro_batch or len(rows)
+    """The rows of a step as they go through the student, or through its several copies."""
+    size = config.micro_batch or -(-len(rows) // config.processes)
     return [collate(rows[start : start + size], pad) for start in range(0, len(rows), size)]
 
 
-def _launch(model: PreTrainedModel, reader: Reader, optim: torch.optim.AdamW, batches: Sequence[Batch], config: TrainingConfig) -> Launched:
-    """Forward, backward and update of one step."""
+def _launch(
+    model: PreTrainedModel, reader: Reader, optim: torch.optim.AdamW, batches: Sequence[Batch], config: TrainingConfig, group: Group = ALONE
+) -> Launched:
+    """Forward, backward and update of one step; of a group, each process its share of the batches."""
     # span: over examples (each row's weights already sum to its example's share); token_mean: over all predicted tokens of the step.
     divisor = float(sum(len(batch.targets) for batch in batches) if config.loss == "token_mean" else config.batch_size)
     optim.zero_grad(set_to_none=True)
     parts = []
-    for batch in batches:
+    for batch in group.mine(batches):
         with torch.autocast(reader.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
             loss, losses = batch_loss(reader, batch, divisor)
         loss.backward()  # type: ignore[no-untyped-call]
         parts.append((loss.detach(), losses, batch.groups))
+    group.add_up_gradients(model)
     if config.clip:
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
     optim.step()

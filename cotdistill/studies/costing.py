@@ -97,9 +97,9 @@ class Costs:
         found = self.lengths.get(str(condition), Lengths())
         longest = max((one.longest for one in self.lengths.values()), default=0)
         whole = training.batch_size * max(1, found.sequences)
-        rows = min(training.micro_batch or whole, whole)
+        rows = min(training.micro_batch or -(-whole // training.processes), whole)
         return Load(
-            rows=rows, length=found.longest, predicted=rows * found.most_predicted, passes=-(-whole // rows),
+            rows=rows, length=found.longest, predicted=rows * found.most_predicted, passes=-(-whole // (rows * training.processes)),
             precision=training.precision, dtype=self.student.dtype, device=training.device,
             checkpointing=training.gradient_checkpointing, adapters=self.adapters, trains=bool(found.sequences) and training.steps > 0,
             scored=found.longest or longest, choices=self.choices, written=self.rationale if condition.spec.primary == "own" else 0,

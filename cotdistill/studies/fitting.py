@@ -38,7 +38,7 @@ def fit(costs: Costs, training: TrainingConfig, workers: int) -> Fit:
     """The largest run of a study on this machine, as free as it is now."""
     told = costs.memory(training)
     total, free = _room(training.device)
-    return Fit(told, training.device, _needs(told, training.device), total, free, workers if training.device == "cpu" else 1)
+    return Fit(told, training.device, _needs(told, training.device), total, free, workers * training.processes if training.device == "cpu" else 1)
 
 
 def _needs(told: Memory, device: str) -> float:
@@ -62,7 +62,7 @@ def settled(costs: Costs, training: TrainingConfig, workers: int) -> TrainingCon
     if training.micro_batch != LARGEST_THAT_FITS:
         return training
     total, _ = _room(training.device)
-    room = SHARE[training.device] * total / (max(1, workers) if training.device == "cpu" else 1)
+    room = SHARE[training.device] * total / (max(1, workers) * training.processes if training.device == "cpu" else 1)
     size = training.batch_size
     while size > 1 and _needs(costs.memory(dataclasses.replace(training, micro_batch=size)), training.device) > room:
         size //= 2

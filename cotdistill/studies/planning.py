@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from cotdistill.config import RunConfig, Seeds, TrainingConfig, plain
 from cotdistill.errors import NoRationale, StudentError, UnknownName, UsageError
 from cotdistill.rationales.conditions import Condition
-from cotdistill.students.files import checked_student, remarks
+from cotdistill.students.files import check_processes, checked_student, remarks
 from cotdistill.students.models import is_built_in
 from cotdistill.studies import fitting
 from cotdistill.studies.costing import FLOPS_PER_SECOND, SECONDS_AROUND, Costs, measured
@@ -74,6 +74,7 @@ def plan(store: Store, spec: StudySpec) -> Plan:
         raise UsageError(
             f"The study {spec.name!r} is made of answers from {spec.answers}: there is nothing to train.", "Start a study of your own from a task."
         )
+    check_processes(spec.training.processes)
     spec = dataclasses.replace(spec, student=checked_student(spec.student))
     if not is_built_in(spec.student.name) and "undistilled" not in spec.conditions:
         # What a pretrained student knows by itself stands beside what it learns.

@@ -228,6 +228,12 @@ class RemoteContext(JobContext):
             raise StoreError(f"The input {role!r} came damaged to this node.", "The run can be tried again.")
         return path
 
+    def home(self) -> Path:
+        raise StoreError(
+            "A run with several processes of its own (training.processes) runs on the machine of the store only.",
+            "Set training.processes to 1, or run the study with --executor local.",
+        )
+
     def report(self, step: int, total: int, **values: float | int | str | None) -> None:
         self._sender.progress |= {"step": int(step), "total": int(total), **{name: finite(value) for name, value in values.items()}}
         if self._sender.lost:

@@ -132,6 +132,10 @@ class JobContext:
         put = self.store.artifacts.put_file if isinstance(data, Path) else self.store.artifacts.put_bytes
         return put(data, kind, suffix)  # type: ignore[arg-type]
 
+    def home(self) -> Path:
+        """The folder of the store, for further processes of a job on this machine."""
+        return self.store.home
+
     def log(self, text: str) -> None:
         """A line in the log of this attempt."""
         print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import platform
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
 import pandas as pd
 import torch
+from transformers import PreTrainedModel
 
 from cotdistill.config import RunConfig, stable_seed
 from cotdistill.errors import DataError, StudentError
@@ -20,13 +22,15 @@ from cotdistill.students import base as bases
 from cotdistill.students.batches import Stream
 from cotdistill.students.evaluation import Prediction, accuracy, primary_metric, score
 from cotdistill.students.files import fingerprint
+from cotdistill.students.group import Group, joined
 from cotdistill.students.loading import load_student, parameter_count, positions_of, prepare_torch, read_tensors, save_weights, set_weights
-from cotdistill.students.preparation import prepare
+from cotdistill.students.preparation import Prepared, prepare
 from cotdistill.students.sources import tokenizer_of
 from cotdistill.students.tokens import Encoder
 from cotdistill.students.training import Hooks, Log
 from cotdistill.students.training import train as train_student
 from cotdistill.studies.artifacts import PREDICTION_TYPES, parquet
+from cotdistill.studies.companion import group_of
 from cotdistill.studies.runner import JobContext, Outcome
 from cotdistill.tasks.task import Task
 
@@ -41,13 +45,13 @@ def _task(context: JobContext, run: RunConfig) -> Task:
     return task
 
 
-def _device(name: str) -> torch.device:
+def _device(name: str, rank: int) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise StudentError(
             f"training.device is cuda, and this torch ({torch.__version__}) sees no GPU.",
             "Set training.device to cpu, or install a CUDA build of torch and the driver: python -m cotdistill doctor",
         )
-    return torch.device(name)
+    return torch.device(name, rank) if name == "cuda" else torch.device(name)
 
 
 def _hooks(context: JobContext, steps: int, **more: Any) -> Hooks:
@@ -87,10 +91,19 @@ def base(context: JobContext) -> Outcome:
     return Outcome({**_cost(log, model), "documents": len(rows), "versions": _versions()}, produced, {})
 
 
-def train(context: JobContext) -> Outcome:
-    """Train one student under one condition and score it on test. Produces "predictions", "curve" and "weights@SHARE"."""
-    run = RunConfig.from_plain(context.config)
-    condition = parse(run.condition)
+@dataclass(frozen=True)
+class _Made:
+    """A run's student and what it is trained on, before its first step. known: the fingerprint of a pretrained student; used: inputs by role."""
+
+    task: Task
+    encoder: Encoder
+    model: PreTrainedModel
+    prepared: Prepared
+    known: str
+    used: dict[str, str]
+
+
+def _made(context: JobContext, run: RunConfig) -> _Made:
     task = _task(context, run)
     prepare_torch(run.training.threads, run.training.deterministic)
     encoder = Encoder(tokenizer_of(task, run), task.template)
@@ -102,7 +115,6 @@ def train(context: JobContext) -> Outcome:
         used["base"] = path.stem
         set_weights(model, read_tensors(path)[0])
         bases.redraw_unseen(model, bases.document_rows(encoder, task.base_documents()), stable_seed("init", run.seeds.init))
-    model.to(_device(run.training.device))  # type: ignore[arg-type]
     sources = run.sources or ("",)
     selections = {}
     for name, identity in run.selections.items():
@@ -110,6 +122,39 @@ def train(context: JobContext) -> Outcome:
         selections[name] = read_selection(path, name)
         used[f"selection:{name}"] = path.stem
     prepared = prepare(encoder, {name: task.examples("train", name or None) for name in sources}, run, positions_of(model), selections)
+    return _Made(task, encoder, model, prepared, known, used)
+
+
+def _trained(context: JobContext, run: RunConfig, made: _Made, group: Group, hooks: Hooks) -> Log:
+    made.model.to(_device(run.training.device, group.rank))  # type: ignore[arg-type]
+    return train_student(
+        made.model, made.prepared.rows_of, made.prepared.stream, run.training,
+        steps=made.prepared.steps, pad=made.encoder.specials.pad, hooks=hooks, resume=context.resume_file,
+        # Adapters would go on beside other weights if the student's folder had changed meanwhile.
+        identity=context.identity + made.known, group=group,
+    )  # fmt: skip
+
+
+def accompany(context: JobContext, rank: int, port: int) -> None:
+    """Take a share of every step of a run whose first process reports, scores and keeps; see `studies.companion`."""
+    run = RunConfig.from_plain(context.config)
+    made = _made(context, run)
+    with joined(rank, run.training.processes, port, run.training.device) as group:
+        _trained(context, run, made, group, Hooks(report=lambda log, values: None))
+
+
+def train(context: JobContext) -> Outcome:
+    """Train one student under one condition and score it on test. Produces "predictions", "curve" and "weights@SHARE"."""
+    run = RunConfig.from_plain(context.config)
+    trains = run.training.steps and parse(run.condition).spec.sequences
+    with group_of(context, run.training.processes if trains else 1, run.training.device) as group:
+        return _train(context, run, group)
+
+
+def _train(context: JobContext, run: RunConfig, group: Group) -> Outcome:
+    made = _made(context, run)
+    task, encoder, model, prepared = made.task, made.encoder, made.model, made.prepared
+    condition = parse(run.condition)
     test = task.examples("test", run.source or None)
     dev = sorted(task.examples("dev", run.source or None), key=lambda e: stable_seed("dev", e.id))[: run.training.dev_examples or None]
     metric = primary_metric(encoder, test)
@@ -125,12 +170,7 @@ def train(context: JobContext) -> Outcome:
         evaluate=(lambda: accuracy(scored(dev, placement.primary))) if dev else None,
         keep=lambda share: _kept(context, model, run),
     )
-    log = train_student(
-        model, prepared.rows_of, prepared.stream, run.training,
-        steps=prepared.steps, pad=encoder.specials.pad, hooks=hooks, resume=context.resume_file,
-        # Adapters would go on beside other weights if the student's folder had changed meanwhile.
-        identity=context.identity + known,
-    )  # fmt: skip
+    log = _trained(context, run, made, group, hooks)
     modes = [mode for mode in MODES if _asked(placement, mode, test)]
     by_mode = {mode: scored(test, mode) for mode in modes}
     primary = by_mode[placement.primary]
@@ -153,11 +193,11 @@ def train(context: JobContext) -> Outcome:
         "batch_gap": _batch_gap(model, encoder, test[:16], placement, metric),
         **dataclasses.asdict(prepared.facts),
         **_cost(log, model),
-        "student_fingerprint": known,
+        "student_fingerprint": made.known,
         "device": run.training.device,
         "versions": _versions(),
     }
-    return Outcome(result, produced, used)
+    return Outcome(result, produced, made.used)
 
 
 def _asked(placement: Placement, mode: str, test: Sequence[Any]) -> bool:
