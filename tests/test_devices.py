@@ -12,7 +12,7 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from cotdistill.errors import UnknownName
+from cotdistill.errors import UnknownName, UsageError
 from cotdistill.studies import devices, machine
 from cotdistill.studies.attempts import claim
 from cotdistill.studies.jobs import Job, JobSpec
@@ -206,3 +206,14 @@ def test_a_run_that_asks_for_a_gpu_where_there_is_none_fails_with_what_to_do(tmp
     work(store)
     error = store.queue.job(1).error
     assert error is not None and "sees no GPU" in error["message"] and "training.device to cpu" in error["hint"]
+
+
+def test_gpus_that_are_joined_are_seen_together_by_one_worker(store: Store) -> None:
+    devices.choose(store.queue, ["0+1"])
+    assert devices.chosen(store.queue) == ("0+1",)
+    name = devices.with_gpu("abc", devices.next_free(("0+1",), []) or "")
+    assert devices.environment(name)["CUDA_VISIBLE_DEVICES"] == "0,1" and devices.next_free(("0+1",), [name]) is None
+    with pytest.raises(UnknownName):
+        devices.choose(store.queue, ["0+7"])
+    with pytest.raises(UsageError, match="twice"):
+        devices.choose(store.queue, ["1+1"])

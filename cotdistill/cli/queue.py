@@ -57,19 +57,20 @@ def gpus(arguments: argparse.Namespace) -> Result:
         wanted = machine.indices() if arguments.indices == "all" else [] if arguments.indices == "none" else arguments.indices.split(",")
         devices.choose(store.queue, wanted)
         ensure_supervisor(store)
-    chosen = devices.chosen(store.queue)
+    chosen = [slot.split(devices.TOGETHER) for slot in devices.chosen(store.queue)]
+    runs = Counter(index for slot in chosen for index in slot)
     here = machine.gpus()
     document = [
-        {"index": gpu.index, "name": gpu.name, "memory": gpu.total, "free": gpu.free, "chosen": gpu.index in chosen, "runs": chosen.count(gpu.index)}
+        {"index": gpu.index, "name": gpu.name, "memory": gpu.total, "free": gpu.free, "chosen": gpu.index in runs, "runs": runs[gpu.index]}
         for gpu in here
     ]
-    rows = [[gpu.index, gpu.name, size(gpu.total), size(gpu.free), chosen.count(gpu.index)] for gpu in here]
+    rows = [[gpu.index, gpu.name, size(gpu.total), size(gpu.free), runs[gpu.index]] for gpu in here]
     text = table(["GPU", "name", "memory", "free", "runs at a time"], rows, right=("GPU", "memory", "free", "runs at a time"))
     return Result({"gpus": document}, text if here else "No GPU is seen on this machine; runs are trained on the CPU.")
 
 
 def _gpus_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("indices", nargs="?", metavar="0,1|all|none", help="which GPUs; one named twice takes two runs; left out: only tell")
+    parser.add_argument("indices", nargs="?", metavar="0,1|all|none", help="which GPUs; one named twice takes two runs, 0+1 are two for one run; left out: only tell")
 
 
 def _workers_arguments(parser: argparse.ArgumentParser) -> None:

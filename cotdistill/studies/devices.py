@@ -1,5 +1,7 @@
 """Which worker has which GPU: one run on each GPU that is chosen. A worker without one sees none, and takes no run that asks for one.
 
+Several GPUs that are joined by a plus ("0+1") are given together to one run, whose processes (training.processes) take one each.
+
 A worker keeps its GPU for life and carries it in its name, so that a supervisor that comes later knows which are taken.
 """
 
@@ -9,13 +11,15 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from cotdistill.errors import UnknownName
+from cotdistill.errors import UnknownName, UsageError
 from cotdistill.studies import machine
 from cotdistill.studies.queue import Queue
 
 # Between a worker's own name and its GPU.
 _MARK = "-gpu"
 _SETTING = "gpus"
+# Joins GPUs that one run is given together.
+TOGETHER = "+"
 
 
 def chosen(queue: Queue) -> tuple[str, ...]:
@@ -23,15 +27,19 @@ def chosen(queue: Queue) -> tuple[str, ...]:
     two runs at a time."""
     here = machine.indices()
     said = queue.setting(_SETTING)
-    return here if said is None else tuple(index for index in said.split(",") if index in here)
+    return here if said is None else tuple(slot for slot in said.split(",") if set(slot.split(TOGETHER)) <= set(here))
 
 
 def choose(queue: Queue, indices: Sequence[str]) -> None:
     """Give runs these GPUs from now on; runs that have begun keep theirs. UnknownName for one that is not here."""
     here = machine.indices()
     for index in indices:
-        if index not in here:
-            raise UnknownName("GPU", index, here)
+        parts = index.split(TOGETHER)
+        for part in parts:
+            if part not in here:
+                raise UnknownName("GPU", part, here)
+        if len(set(parts)) < len(parts):
+            raise UsageError(f"{index} names a GPU twice for one run.", "Join different GPUs: 0+1")
     queue.set_setting(_SETTING, ",".join(indices) or "none")
 
 
@@ -55,7 +63,7 @@ def environment(worker: str) -> dict[str, str]:
     """What a worker's process is to see: its GPU alone, or none where others have them."""
     index = gpu_of(worker)
     if index is not None:
-        return {"CUDA_VISIBLE_DEVICES": index, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+        return {"CUDA_VISIBLE_DEVICES": index.replace(TOGETHER, ","), "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
     return {"CUDA_VISIBLE_DEVICES": ""} if machine.indices() else {}
 
 

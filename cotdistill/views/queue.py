@@ -84,10 +84,12 @@ def _controls(store: Store) -> None:
             help="How many runs are trained side by side, each in a process of its own.",
         )
         if here := {gpu.index: gpu for gpu in _gpus()}:
+            chosen = list(dict.fromkeys(devices.chosen(store.queue)))
+            together = [devices.TOGETHER.join(here)] if len(here) > 1 else []
             st.multiselect(
-                "GPUs", list(here), default=list(dict.fromkeys(devices.chosen(store.queue))), key="queue.gpus", on_change=_choose, args=(store,),
-                format_func=lambda index: f"{index}: {here[index].name}", width="stretch",
-                help="Runs that ask for a GPU (training.device is cuda) get one each. Runs that have begun keep theirs.",
+                "GPUs", list(dict.fromkeys([*here, *together, *chosen])), default=chosen, key="queue.gpus", on_change=_choose, args=(store,),
+                format_func=lambda slot: f"{slot}: {here[slot].name if slot in here else 'together, for one run with training.processes'}",
+                width="stretch", help="Runs that ask for a GPU (training.device is cuda) get one each. Runs that have begun keep theirs.",
             )  # fmt: skip
     if paused:
         st.info("The queue is paused: nothing new is begun.", icon=":material/pause:")
