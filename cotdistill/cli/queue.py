@@ -70,7 +70,9 @@ def gpus(arguments: argparse.Namespace) -> Result:
 
 
 def _gpus_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("indices", nargs="?", metavar="0,1|all|none", help="which GPUs; one named twice takes two runs, 0+1 are two for one run; left out: only tell")
+    parser.add_argument(
+        "indices", nargs="?", metavar="0,1|all|none", help="which GPUs; one named twice takes two runs, 0+1 are two for one run; left out: only tell"
+    )
 
 
 def _workers_arguments(parser: argparse.ArgumentParser) -> None:
