@@ -1,11 +1,13 @@
 """Kill everything, again and again, and see whether a single job is lost, doubled or changed.
 
-    python benchmarks/soak.py --kills 200 --seed 1 [--train] [--json FILE]
+    python benchmarks/soak.py --kills 1000 --seed 1 [--train 2] [--seconds 3600] [--json FILE]
 
 Jobs that count with a random generator (and, with --train, small students on the generated task) run in a store of their own while workers,
-the supervisor, the dashboard and all of them at once are ended by SIGKILL at random moments, and now and then a worker is frozen.
-Somebody looks at the dashboard all the time, which is what brings a dead supervisor back. In the end every job must have finished, once,
-with the result of an undisturbed run. Prints one line; the exit code is 1 if anything is wrong.
+the supervisor, the dashboard, imports and all of them at once are ended by SIGKILL at random moments. Between the kills workers are frozen for good
+or wake up late, checkpoints are damaged, the disk is full, slow or read-only, clocks jump by hours and another program locks the database
+(faults.py). Somebody looks at the dashboard all the time, which is what brings a dead supervisor back. After every kill no run may be lost, doubled
+or changed; in the end every job must have finished, once, with the result of an undisturbed run, and `verify` must name every file
+that is then damaged on purpose, and nothing else. Prints one line; the exit code is 1 if anything is wrong.
 """
 
 from __future__ import annotations
@@ -29,19 +31,27 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.faults import Disk, Importer, Weather, hurt, lock_for, told_of_damage  # noqa: E402
 from cotdistill.config import RECIPES  # noqa: E402
 from cotdistill.studies.jobs import Job, JobSpec  # noqa: E402
 from cotdistill.studies.locks import is_held, send  # noqa: E402
 from cotdistill.studies.store import Store  # noqa: E402
-from cotdistill.studies.supervisor import stop_all  # noqa: E402
+from cotdistill.studies.supervisor import ensure_supervisor, stop_all  # noqa: E402
 from tests.quick_jobs import expected_total  # noqa: E402
 
-# What is hit, and how often: (victim, weight). "freeze" stops a worker for good; the supervisor must find out by itself.
-VICTIMS = (("worker", 5), ("supervisor", 3), ("dashboard", 2), ("everything", 3), ("freeze", 1))
+# What is killed, and how often: (victim, weight).
+VICTIMS = (("worker", 6), ("supervisor", 3), ("dashboard", 1), ("everything", 3), ("importer", 2))
+# What goes wrong besides, after every sixth kill or so. "freeze" stops a worker for good, for the supervisor to find out; "late" wakes it.
+FAULTS = ("freeze", "late", "checkpoint", "full disk", "slow disk", "read-only", "clock", "locked")
+FAULT_SHARE = 1 / 6
+# Most kills follow each other quickly; the others leave students the time to get somewhere.
+SHORT, LONG, LONG_SHARE = (0.1, 1.5), (6.0, 12.0), 0.1
 # A frozen process is given up after so long: of counting jobs, and of students, who import torch.
 HANG_SECONDS = (3.0, 12.0)
 # How often page Train is drawn.
 REDRAW_SECONDS = 5.0
+# Artefacts that are damaged in the end.
+DAMAGED = 12
 LOOKER = """
 import sys, time
 from pathlib import Path
@@ -119,27 +129,39 @@ class Dashboard:
 
 @dataclasses.dataclass
 class Soak:
-    """One soak in one store. `hit` counts what was really alive when it was killed."""
+    """One soak in one store. `hit` counts what was really alive when it was killed, `suffered` what else could be done.
+
+    folder: for what lies beside the store; without it nothing but kills of workers, supervisor and dashboard happens. disk: where the store lies.
+    """
 
     store: Store
     seed: int
-    interval: tuple[float, float]
+    disk: Disk | None = None
+    folder: Path | None = None
     real: bool = False
     hang: float = HANG_SECONDS[0]
+    long_share: float = LONG_SHARE
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
-        path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH", ""))))
+        self.weather = Weather(self.folder) if self.folder else None
+        site = self.weather.environment if self.weather else {}
+        path = os.pathsep.join(filter(None, (site.get("PYTHONPATH"), str(ROOT), os.environ.get("PYTHONPATH"))))
         self.environment = {
             **os.environ,
             "COTDISTILL_HOME": str(self.store.home),
             "COTDISTILL_KINDS": "tests.quick_jobs",
             "COTDISTILL_HANG_SECONDS": str(self.hang),
             "OMP_NUM_THREADS": "1",
+            **site,
             "PYTHONPATH": path,
         }
+        self.importer = Importer(self.store, self.folder, self.environment) if self.folder else None
         self.dashboard = Dashboard(self.store, self.environment, real=self.real)
         self.hit: Counter[str] = Counter()
+        self.suffered: Counter[str] = Counter()
+        self.seen: dict[str, Job] = {}
+        self.untrue: list[str] = []
         self.waves = 0
 
     def wave(self) -> None:
@@ -160,13 +182,19 @@ class Soak:
             while sum(self.hit.values()) < kills and time.monotonic() - started < seconds:
                 if self.store.queue.backlog().total < 6:
                     self.wave()
-                until = time.monotonic() + self.random.uniform(*self.interval)
-                while time.monotonic() < until:
-                    self.dashboard.look()
-                    time.sleep(0.05)
-                victim = self.random.choices([name for name, _ in VICTIMS], [weight for _, weight in VICTIMS])[0]
+                if self.importer:
+                    self.importer.begin()
+                self.wait(self.random.uniform(*(LONG if self.random.random() < self.long_share else SHORT)))
+                victims = dict(VICTIMS) if self.importer else {name: weight for name, weight in VICTIMS if name != "importer"}
+                victim = self.random.choices(list(victims), list(victims.values()))[0]
                 if self.strike(victim):
                     self.hit[victim] += 1
+                    self.untrue += self.contradictions()
+                if self.importer and self.weather and self.random.random() < FAULT_SHARE:
+                    fault = self.random.choice(FAULTS)
+                    self.suffered[fault] += bool(self.suffer(fault, self.importer, self.weather))
+            if self.importer:
+                self.importer.kill()
             deadline = time.monotonic() + seconds
             while self.store.queue.backlog().total and time.monotonic() < deadline:
                 self.dashboard.look()
@@ -175,14 +203,86 @@ class Soak:
             self.dashboard.kill()
             stop_all(self.store)
 
+    def wait(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            self.dashboard.look()
+            time.sleep(0.05)
+
+    def workers(self) -> list[Path]:
+        return [path for path in sorted((self.store.home / "workers").glob("*.lock")) if is_held(path)]
+
+    def contradictions(self) -> list[str]:
+        """What cannot be true at any moment, in words: a run that is gone, that is there twice, or that has changed after it had finished."""
+        jobs = self.store.queue.jobs()
+        now = {job.identity: job for job in jobs}
+        found = [] if len(now) == len(jobs) else ["a run is there twice"]
+        found += [f"run {job.id} is gone" for identity, job in self.seen.items() if identity not in now]
+        for identity, job in self.seen.items():
+            if job.state == "finished" and identity in now and metrics(now[identity]) != metrics(job):
+                found.append(f"run {job.id} changed after it had finished")
+        found += [f"run {job.id} has failed: {(job.error or {}).get('message', '')}" for job in jobs if job.state in ("failed", "stopped")]
+        self.seen = now
+        return found
+
+    def suffer(self, fault: str, importer: Importer, weather: Weather) -> bool:
+        """Let something go wrong for a while; whether it could be done."""
+        while_ = self.random.uniform(0.5, 3.0)
+        if fault in ("freeze", "late"):
+            workers = self.workers()
+            if not workers or (number := send(self.random.choice(workers), signal.SIGSTOP)) is None:
+                return False
+            if fault == "late":
+                # Sometimes before it is given up, sometimes after; a number may be another process's by then, which SIGCONT does no harm.
+                self.wait(self.random.uniform(0.5, 1.5) * self.hang)
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(number, signal.SIGCONT)
+            return True
+        if fault == "checkpoint":
+            # Of a student that is being trained; its worker is killed first, or it would be written anew.
+            running = [job for job in self.store.queue.jobs(state="running") if job.kind == "train"]
+            paths = [path for job in running if (path := self.store.queue.resume_path(job.id)).exists()]
+            if not paths:
+                return False
+            for worker in self.workers():
+                send(worker, signal.SIGKILL)
+            with contextlib.suppress(FileNotFoundError):
+                hurt(self.random.choice(paths), self.random)
+                return True
+            return False
+        if fault == "clock":
+            weather.set(clock=self.random.choice((-86_400.0, -3600.0, -5.0, 5.0, 3600.0, 86_400.0)))
+            self.wait(while_)
+            weather.set()
+            return True
+        if fault == "slow disk":
+            weather.set(sync=self.random.uniform(0.05, 0.5))
+            self.wait(2 * while_)
+            weather.set()
+            return True
+        if fault == "locked":
+            lock_for(self.store, while_)
+            self.wait(while_)
+            return True
+        if fault == "full disk":
+            with self.disk.full() if self.disk else contextlib.nullcontext(False) as done:
+                self.wait(while_)
+            return done
+        # What is running has files open for writing, and would keep the disk from being made read-only.
+        self.strike("everything")
+        importer.kill()
+        with self.disk.read_only() if self.disk else contextlib.nullcontext(False) as done:
+            self.wait(while_)
+        return done
+
     def strike(self, victim: str) -> bool:
         """Whether something was alive to be hit."""
-        workers = [path for path in sorted((self.store.home / "workers").glob("*.lock")) if is_held(path)]
+        workers = self.workers()
         supervisor = self.store.home / "supervisor.lock"
+        if victim == "importer":
+            return self.importer.kill()
         if victim == "worker":
             return bool(workers) and send(self.random.choice(workers), signal.SIGKILL) is not None
-        if victim == "freeze":
-            return bool(workers) and send(self.random.choice(workers), signal.SIGSTOP) is not None
         if victim == "supervisor":
             return send(supervisor, signal.SIGKILL) is not None
         if victim == "dashboard":
@@ -193,7 +293,7 @@ class Soak:
     def problems(self, undisturbed: dict[str, Job]) -> list[str]:
         """What is wrong in the end, in words."""
         jobs = {job.identity: job for job in self.store.queue.jobs()}
-        found = [
+        found = self.untrue + [
             f"run {job.id} ({job.label}) is {job.state}: {(job.error or {}).get('message', '')}" for job in jobs.values() if job.state != "finished"
         ]
         for job in jobs.values():
@@ -215,7 +315,12 @@ class Soak:
             for job in jobs.values()
             if times.get(job.id, 0) != 1 and job.state == "finished"
         ]
-        return found + list(self.store.verify().problems)
+        found += self.store.verify().problems
+        if self.importer:
+            found += self.importer.half_imported()
+            # Only a store that is whole tells what verify sees.
+            found += [] if found else told_of_damage(self.store, self.random, DAMAGED)
+        return found
 
     def attempts(self) -> int:
         with self.store.queue.database.read() as connection:
@@ -249,8 +354,10 @@ def undisturbed_students(home: Path, replicates: int) -> dict[str, Job]:
     """The same study in a store where nobody is killed."""
     store = Store.open(home)
     students(store, replicates)
-    calm = Soak(store, 0, (1.0, 1.0), hang=HANG_SECONDS[1])
-    calm.run(kills=0, seconds=1800.0)
+    ensure_supervisor(store)
+    while store.queue.backlog().total:
+        time.sleep(0.2)
+    stop_all(store)
     return {job.identity: job for job in store.queue.jobs()}
 
 
@@ -265,16 +372,18 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="write the figures there, too")
     arguments = parser.parse_args()
     RECIPES["count"] = 1
-    with tempfile.TemporaryDirectory(prefix="soak-") as made:
+    with tempfile.TemporaryDirectory(prefix="soak-") as made, contextlib.ExitStack() as cleaning:
         home = arguments.home or Path(made)
         calm = undisturbed_students(home / "undisturbed", arguments.train) if arguments.train else {}
-        store = Store.open(home / "store")
+        disk = Disk(home / "disk")
+        cleaning.callback(disk.close)
+        store = Store.open(disk.folder / "store")
         if arguments.train:
             students(store, arguments.train)
-        # Students and the dashboard take seconds to start: the kills leave them now and then the time to get somewhere.
-        longest = 12.0 if arguments.train else 2.5 if arguments.no_dashboard else 8.0
         hang = HANG_SECONDS[bool(arguments.train)]
-        soak = Soak(store, arguments.seed, (0.1, longest), real=not arguments.no_dashboard, hang=hang)
+        around = home / "around"
+        around.mkdir()
+        soak = Soak(store, arguments.seed, disk, around, real=not arguments.no_dashboard, hang=hang)
         started = time.monotonic()
         soak.run(arguments.kills, arguments.seconds)
         problems = soak.problems(calm)
@@ -282,6 +391,8 @@ def main() -> int:
         figures = {
             "kills": sum(soak.hit.values()),
             "victims": dict(soak.hit),
+            "faults": dict(soak.suffered),
+            "imports": soak.importer.number if soak.importer else 0,
             "jobs": len(jobs),
             "students": sum(job.kind == "train" for job in jobs),
             "finished": sum(job.state == "finished" for job in jobs),
@@ -298,7 +409,7 @@ def main() -> int:
     told = "nothing lost, doubled or changed" if not problems else f"{len(problems)} problems"
     print(
         f"{figures['kills']} kills in {figures['seconds']:.0f} s: {figures['finished']} of {figures['jobs']} jobs finished "
-        f"({figures['students']} students) in {figures['attempts']} attempts, {told}.",
+        f"({figures['students']} students) in {figures['attempts']} attempts, {sum(soak.suffered.values())} other faults, {told}.",
         file=sys.stderr,
     )
     return 1 if problems or figures["kills"] < arguments.kills else 0

@@ -185,7 +185,7 @@ def test_two_dashboards_and_three_workers_started_by_hand_share_a_store(store: S
     store.queue.submit([counting(i) for i in range(30)])
     words = [sys.executable, "-m", "cotdistill.studies.runner", "--home", str(store.home)]
     by_hand = [subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) for _ in range(3)]
-    soaks = [Soak(store, 0, (1.0, 1.0)).dashboard for _ in range(2)]
+    soaks = [Soak(store, 0).dashboard for _ in range(2)]
     for dashboard in soaks:
         dashboard.start()
     until(lambda: finished(store))
@@ -229,7 +229,7 @@ def test_a_death_in_words() -> None:
 
 
 def test_a_dozen_kills_at_random_moments_lose_double_and_change_nothing(store: Store) -> None:
-    soak = Soak(store, seed=20, interval=(0.1, 1.6))
+    soak = Soak(store, seed=20, long_share=0.0)
     soak.run(kills=12, seconds=PATIENCE)
     assert sum(soak.hit.values()) == 12, soak.hit
     assert set(states(store)) == {"finished"} and soak.problems({}) == []

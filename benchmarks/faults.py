@@ -1,0 +1,207 @@
+"""What goes wrong around a store in the soak: disks that are full, slow or read-only, clocks that jump, a locked database, damaged files.
+
+Disks are real: the store lies on a file system of its own in memory, which is mounted for the soak (Linux, root) and shrunk or made read-only
+for a while.
+Clock and slowness reach every Python process of the soak through a `sitecustomize` on its path, so the product knows nothing of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from cotdistill.studies.store import Store
+
+MOUNT_BYTES = 6 << 30
+# Read by every process at each look at the clock and each fsync, at most this often.
+WEATHER = """
+import json, os, time
+_path, _clock, _sync, _state = os.environ["SOAK_WEATHER"], time.time, os.fsync, [0.0, {}]
+def _weather():
+    now = time.monotonic()
+    if now - _state[0] > 0.1:
+        try:
+            with open(_path) as file:
+                _state[:] = [now, json.load(file)]
+        except (OSError, ValueError):
+            _state[0] = now
+    return _state[1]
+def _slow(number):
+    time.sleep(_weather().get("sync", 0.0))
+    _sync(number)
+time.time = lambda: _clock() + _weather().get("clock", 0.0)
+os.fsync = _slow
+"""
+
+
+class Disk:
+    """A file system of its own under a folder, if this process may mount one."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self.mounted = self._mount("-t", "tmpfs", "-o", f"size={MOUNT_BYTES}", "tmpfs")
+
+    def _mount(self, *words: str) -> bool:
+        with contextlib.suppress(OSError):
+            return subprocess.run(["mount", *words, str(self.folder)], capture_output=True, check=False).returncode == 0
+        return False
+
+    @contextlib.contextmanager
+    def full(self) -> Iterator[bool]:
+        """No byte is left in the block. Whether that could be done."""
+        used = shutil.disk_usage(self.folder).used
+        done = self.mounted and self._mount("-o", f"remount,size={max(used, 1 << 20)}")
+        try:
+            yield done
+        finally:
+            if done:
+                self._mount("-o", f"remount,size={MOUNT_BYTES}")
+
+    @contextlib.contextmanager
+    def read_only(self) -> Iterator[bool]:
+        """Nothing can be written in the block. Whether that could be done: not while somebody has a file open for writing."""
+        done = self.mounted and self._mount("-o", "remount,ro")
+        try:
+            yield done
+        finally:
+            if done:
+                self._mount("-o", "remount,rw")
+
+    def close(self) -> None:
+        if self.mounted:
+            subprocess.run(["umount", "-l", str(self.folder)], capture_output=True, check=False)
+
+
+class Weather:
+    """Clock steps and slow disks for the processes that are started with `environment`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "weather.json"
+        site = folder / "site"
+        site.mkdir(parents=True)
+        (site / "sitecustomize.py").write_text(WEATHER, encoding="utf-8")
+        self.environment = {"SOAK_WEATHER": str(self.path), "PYTHONPATH": str(site)}
+
+    def set(self, **values: float) -> None:
+        """clock: seconds that every clock is off; sync: seconds that each fsync takes longer."""
+        part = self.path.with_suffix(".part")
+        part.write_text(json.dumps(values), encoding="utf-8")
+        os.replace(part, self.path)
+
+
+def lock_for(store: Store, seconds: float) -> None:
+    """Another program holds the database for a while, on a thread of its own."""
+
+    def hold() -> None:
+        with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(store.home / "store.sqlite", timeout=5.0)) as connection:
+            connection.execute("BEGIN EXCLUSIVE")
+            time.sleep(seconds)
+            connection.rollback()
+
+    threading.Thread(target=hold, daemon=True).start()
+
+
+class Importer:
+    """Imports a small task again and again, each time under a new name; killed now and then."""
+
+    def __init__(self, store: Store, folder: Path, environment: dict[str, str]) -> None:
+        self.store, self.environment = store, environment
+        self.file = folder / "questions.jsonl"
+        self.number = 0
+        self.process: subprocess.Popen[bytes] | None = None
+        rows = (
+            {
+                "id": f"q{i}", "question": f"Which of these is number {i}?", "choices": ["one", "two", "three"], "answer": i % 3,
+                "rationale": f"Number {i} leaves {i % 3} when it is divided by three, so it is that one.", "split": ("train", "dev", "test")[i % 3],
+            }
+            for i in range(3000)
+        )  # fmt: skip
+        self.file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+    def begin(self) -> None:
+        if self.process is None or self.process.poll() is not None:
+            self.number += 1
+            words = [sys.executable, "-m", "cotdistill", "tasks", "import", str(self.file), "--name", f"soak{self.number}"]
+            self.process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=self.environment, start_new_session=True)
+
+    def kill(self) -> bool:
+        if self.process is None or self.process.poll() is not None:
+            return False
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        return True
+
+    def half_imported(self) -> list[str]:
+        """Tasks that are there and cannot be opened, in words."""
+        from cotdistill.errors import CotdistillError
+        from cotdistill.tasks.catalog import open_task
+
+        found = []
+        for folder in sorted(self.store.tasks_root.glob("soak*")):
+            try:
+                if folder.is_dir() and (wrong := open_task(self.store.tasks_root, folder.name).verify()):
+                    found += wrong
+            except CotdistillError as error:
+                found.append(f"{folder.name}: {error.message}")
+        return found
+
+
+def hurt(path: Path, draw: random.Random) -> str:
+    """Flip one bit of a file, or cut it short; gives which."""
+    data = bytearray(path.read_bytes())
+    if draw.random() < 0.5 and len(data) > 1:
+        path.write_bytes(bytes(data[: draw.randrange(len(data))]))
+        return "truncated"
+    at = draw.randrange(len(data))
+    data[at] ^= 1 << draw.randrange(8)
+    path.write_bytes(bytes(data))
+    return "bit flipped"
+
+
+def told_of_damage(store: Store, draw: random.Random, number: int) -> list[str]:
+    """Damage artefacts, a file of a task and the database, one after another, and see whether `verify` names each of them and nothing else."""
+    wrong: list[str] = []
+
+    def named(path: Path, mark: str) -> None:
+        kept, state = path.read_bytes(), path.stat()
+        mode = state.st_mode
+        path.chmod(0o644)
+        how = hurt(path, draw)
+        try:
+            problems = list(store.verify().problems)
+        finally:
+            path.write_bytes(kept)
+            path.chmod(mode)
+            os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+        if not problems:
+            wrong.append(f"verify missed {path.name} ({how})")
+        wrong.extend(f"verify named {problem!r} when {path.name} was {how}" for problem in problems if mark not in problem)
+
+    artifacts = [path for path in store.artifacts.all() if path.stat().st_size]
+    for path in draw.sample(artifacts, min(number, len(artifacts))):
+        named(path, path.name.partition(".")[0][:12])
+    for folder in draw.sample(sorted(store.tasks_root.glob("soak*/*/task.json")), 1):
+        for path in sorted(one for one in folder.parent.rglob("*") if one.is_file() and one.stat().st_size):
+            named(path, folder.parent.parent.name)
+    with contextlib.closing(sqlite3.connect(store.home / "store.sqlite")) as connection:
+        job, config = connection.execute("SELECT id, config FROM job ORDER BY id LIMIT 1").fetchone()
+        with connection:
+            connection.execute("UPDATE job SET config = ? WHERE id = ?", (config.replace("4", "5", 1), job))
+        problems = store.verify().problems
+        with connection:
+            connection.execute("UPDATE job SET config = ? WHERE id = ?", (config, job))
+    if len(problems) != 1 or not problems[0].startswith(f"run {job}:"):
+        wrong.append(f"verify told {problems} of run {job}, whose config was changed")
+    return wrong + [f"after repair: {problem}" for problem in store.verify().problems]
