@@ -66,8 +66,8 @@ while True:
 class Dashboard:
     """The page process and somebody who looks at it. Without a browser, a loop stands for both: it does what the page does when it is drawn."""
 
-    def __init__(self, store: Store, environment: dict[str, str], *, real: bool) -> None:
-        self.store, self.environment, self.real = store, environment, real
+    def __init__(self, store: Store, environment: dict[str, str], log: Path, *, real: bool) -> None:
+        self.store, self.environment, self.log, self.real = store, environment, log, real
         self.process: subprocess.Popen[bytes] | None = None
         self.viewer: Any = None
         self.port = 0
@@ -81,7 +81,7 @@ class Dashboard:
                 probe.bind(("127.0.0.1", 0))
                 self.port = probe.getsockname()[1]
             words = [sys.executable, "-m", "streamlit", "run", str(ROOT / "app.py"), "--server.port", str(self.port), "--server.headless", "true"]
-        with open(self.store.home / "dashboard.log", "ab") as log:
+        with open(self.log, "ab") as log:
             self.process = subprocess.Popen(words, stdout=log, stderr=log, env=self.environment, start_new_session=True)
 
     def look(self) -> None:
@@ -157,7 +157,7 @@ class Soak:
             "PYTHONPATH": path,
         }
         self.importer = Importer(self.store, self.folder, self.environment) if self.folder else None
-        self.dashboard = Dashboard(self.store, self.environment, real=self.real)
+        self.dashboard = Dashboard(self.store, self.environment, (self.folder or self.store.home) / "dashboard.log", real=self.real)
         self.hit: Counter[str] = Counter()
         self.suffered: Counter[str] = Counter()
         self.seen: dict[str, Job] = {}
