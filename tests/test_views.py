@@ -77,6 +77,9 @@ def test_numbers_have_honest_digits():
 
 def test_text_from_data_means_nothing_to_markdown():
     assert wording.plain_markdown("**a** [b](c) :red[d] $e$ `f`\n# g") == (r"\*\*a\*\* \[b\]\(c\) \:red\[d\] \$e\$ \`f\` \# g")
+    # Addresses would be made links by their looks.
+    for told in ("see http://a.b", "WWW.a.b", "x@y.z"):
+        assert wording.plain_markdown(told).replace("\\", "").replace("\u2060", "") == told and "\u2060" in wording.plain_markdown(told)
 
 
 def test_a_shuffled_rationale_is_shown_as_moved_and_a_dropped_one_as_left_out(encoder, examples):
