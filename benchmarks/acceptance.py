@@ -19,7 +19,8 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 # Program, and how it is called here; "SECONDS" stands for the time that it may take.
 PROOFS: dict[str, tuple[str, ...]] = {
-    "soak": ("--kills", "1000", "--seed", "1", "--train", "1", "--seconds", "SECONDS"),
+    "soak": ("--kills", "1000", "--seed", "1", "--train", "2", "--seconds", "SECONDS"),
+    "bad_input": ("--inputs", "10000"),
     "calibration": (),
     "memory": (),
     "pages": (),

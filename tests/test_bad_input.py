@@ -1,37 +1,49 @@
 """Generated nonsense over what people and files bring in: answered in words, never with a traceback, and the store stays whole.
 
-COTDISTILL_EXAMPLES sets the number of inputs of each test (of half the tests half as many).
+COTDISTILL_EXAMPLES sets the number of inputs of a test (half as many where files are written, a tenth where a page is drawn).
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import json
 import os
 import shlex
+import zipfile
 
 import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from streamlit.testing.v1 import AppTest
 
 from cotdistill.cli import NOUNS, main
-from cotdistill.config import from_mapping
+from cotdistill.config import digest, from_mapping
 from cotdistill.errors import CotdistillError
+from cotdistill.keytokens.annotations import read_marks
 from cotdistill.rationales.conditions import parse
 from cotdistill.studies import archive_file
 from cotdistill.studies.answers_import import import_answers
+from cotdistill.studies.archive import export_study
+from cotdistill.studies.archive_import import import_study
 from cotdistill.studies.budget import bytes_of
+from cotdistill.studies.planning import launch, plan
+from cotdistill.studies.runner import work
 from cotdistill.studies.store import Store
 from cotdistill.studies.study import StudySpec, checked, spec_from_mapping, study_spec
+from cotdistill.tasks.catalog import open_task
 from cotdistill.tasks.importing import import_task
 from cotdistill.tasks.template import Template
+from tests.test_pages import PAGES, ROOT, sound
 
-EXAMPLES = int(os.environ.get("COTDISTILL_EXAMPLES", "100"))
+EXAMPLES = int(os.environ.get("COTDISTILL_EXAMPLES", "80"))
 many = settings(max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 few = settings(max_examples=max(1, EXAMPLES // 2), deadline=None, database=None, suppress_health_check=list(HealthCheck))
+rare = settings(max_examples=max(1, EXAMPLES // 10), deadline=None, database=None, suppress_health_check=list(HealthCheck))
 
+SETTINGS = {"creatures": 24, "documents": 10, "wordings": 1}
 TEXT = st.text(max_size=60)
 PIECES = st.lists(
     st.sampled_from(
@@ -46,6 +58,8 @@ PLAIN = st.recursive(
 )
 FIELDS = st.sampled_from([*StudySpec.__dataclass_fields__, "training.steps", "student.name", "nonsense"])
 ROW = st.dictionaries(st.sampled_from(["id", "question", "choices", "answer", "rationale", "split", "x"]), PLAIN, max_size=7)
+MARK = st.dictionaries(st.sampled_from(["example", "annotator", "spans", "text", "skipped", "when", "x"]), PLAIN, max_size=6)
+KEYS = "study task view baseline run example split part student method target unit k rows this curve judged present margin by of".split()
 
 
 @pytest.fixture(scope="module")
@@ -149,3 +163,109 @@ def test_a_study_file_of_nonsense_is_refused_in_words(tmp_path_factory, text):
         values = None
     if isinstance(values, dict):
         in_words(study_spec, None, values)
+
+
+def untouched_but(store, before):
+    """Nothing of what was refused is left: the same jobs, studies and artefacts as before, all of them whole."""
+    assert (store.verify().problems, census(store)) == ((), before)
+
+
+def census(store):
+    return len(store.queue.jobs()), len(store.queue.studies()), sorted(path.name for path in store.artifacts.all())
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A store with one finished study."""
+    made = Store.open(tmp_path_factory.mktemp("trained") / "store")
+    values = {
+        "name": "small", "task_settings": SETTINGS, "conditions": "label_only,post_cot", "replicates": 1,
+        "base_steps": 0, "training": {"steps": 2, "batch_size": 4, "evaluations": 1, "dev_examples": 4, "checkpoints": "1"},
+    }  # fmt: skip
+    launch(made, plan(made, study_spec(None, values)))
+    work(made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def members(trained, tmp_path_factory):
+    """What lies in the archive of that study, by name."""
+    path = tmp_path_factory.mktemp("archive") / "small.cotdistill.zip"
+    export_study(trained, "small", path)
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def places(document, before=()):
+    """Every place of a JSON document, as the keys and indices that lead there."""
+    inner = document.items() if isinstance(document, dict) else enumerate(document) if isinstance(document, list) else ()
+    return [before, *(place for key, value in inner for place in places(value, (*before, key)))]
+
+
+def changed(document, place, value):
+    if not place:
+        return value
+    copy = dict(document) if isinstance(document, dict) else list(document)
+    copy[place[0]] = changed(copy[place[0]], place[1:], value)
+    return copy
+
+
+@few
+@given(st.data())
+def test_an_archive_with_one_wrong_value_is_refused_whole_or_taken_whole(tmp_path_factory, trained, members, data):
+    name = data.draw(st.sampled_from(sorted(one for one in members if one.endswith(".json"))))
+    document = json.loads(members[name])
+    document = changed(document, data.draw(st.sampled_from(places(document))), data.draw(PLAIN))
+    content = members | {name: json.dumps(document).encode()}
+    listed = document if name == "manifest.json" else json.loads(members["manifest.json"])
+    if isinstance(listed, dict):
+        # The sums fit again: what is wrong is in what is said, and cannot be seen from outside.
+        if name != "manifest.json":
+            of = {"size": len(content[name]), "sha256": hashlib.sha256(content[name]).hexdigest()}
+            listed["members"] = [{**one, **of} if one["name"] == name else one for one in listed["members"]]
+        listed = {**listed, "digest": digest({key: value for key, value in listed.items() if key != "digest"})}
+        content["manifest.json"] = json.dumps(listed).encode()
+    path = tmp_path_factory.mktemp("nearly") / "a.cotdistill.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for one, told in content.items():
+            archive.writestr(one, told)
+    fresh = Store.open(path.parent / "store")
+    before = census(fresh)
+    if in_words(import_study, fresh, path) is None:
+        untouched_but(fresh, before)
+    else:
+        assert fresh.verify().problems == () and fresh.queue.studies()
+
+
+@few
+@given(
+    st.lists(st.dictionaries(st.sampled_from(["example", "annotator", "spans", "text", "skipped", "when", "x"]), PLAIN, max_size=6), max_size=3), TEXT
+)
+def test_annotations_of_nonsense_are_read_or_refused_in_words(trained, entries, tail):
+    examples = {e.id: e for e in open_task(trained.tasks_root, "field_guide", settings=SETTINGS).examples("train")}
+    id = next(iter(examples))
+    for text in ("".join(json.dumps(entry) + "\n" for entry in entries) + tail, json.dumps([{"example": id, **entry} for entry in entries])):
+        marks = in_words(read_marks, text, examples)
+        assert marks is None or all(mark.example in examples for mark in marks)
+
+
+QUERY = st.dictionaries(
+    st.sampled_from(KEYS),
+    TEXT | PIECES | st.sampled_from(["small", "field_guide", "-1", "1", "0", "99999999999999999999", "post_cot", "post_cot~0", "nan", "words:0-0"]),
+    max_size=5,
+)  # fmt: skip
+
+
+@rare
+@given(st.sampled_from(PAGES), QUERY)
+def test_a_link_of_nonsense_draws_a_page(trained, path, query):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COTDISTILL_HOME", str(trained.home))
+        patch.chdir(ROOT)
+        app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+        for name, value in query.items():
+            app.query_params[name] = value
+        app.run()
+        if path != "app.py":
+            app.switch_page(path).run()
+    sound(app)
