@@ -2,8 +2,8 @@
 
     python benchmarks/bad_input.py [--inputs 10000] [--seed 1]
 
-Conditions, studies, templates, sizes, files of tasks, archives and answers, archives with one wrong value, annotations, words of the terminal, links to
-pages. Each has to be read, or refused in words; none may leave a traceback or half of anything in the store. The exit code is 1 if one does.
+Conditions, studies, templates, sizes, files of tasks, archives and answers, archives with one wrong value, annotations, words of the terminal, links
+to pages. Each has to be read, or refused in words; none may leave a traceback or half of anything in the store. The exit code is 1 if one does.
 """
 
 from __future__ import annotations
