@@ -144,8 +144,8 @@ class Importer:
         return True
 
     def half_imported(self) -> list[str]:
-        """Tasks that are there and cannot be opened, in words."""
-        from cotdistill.errors import CotdistillError
+        """Tasks that are there and cannot be opened, in words. A folder that a killed import has left without a task in it is none."""
+        from cotdistill.errors import CotdistillError, NotFound, UnknownName
         from cotdistill.tasks.catalog import open_task
 
         found = []
@@ -153,6 +153,9 @@ class Importer:
             try:
                 if folder.is_dir() and (wrong := open_task(self.store.tasks_root, folder.name).verify()):
                     found += wrong
+            except (NotFound, UnknownName):
+                if any(folder.rglob("task.json")):
+                    found.append(f"{folder.name}: its files are there, and it is not found")
             except CotdistillError as error:
                 found.append(f"{folder.name}: {error.message}")
         return found

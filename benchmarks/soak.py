@@ -33,6 +33,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.faults import Disk, Importer, Weather, hurt, lock_for, told_of_damage  # noqa: E402
 from cotdistill.config import RECIPES  # noqa: E402
+from cotdistill.errors import DiskFull  # noqa: E402
 from cotdistill.studies.jobs import Job, JobSpec  # noqa: E402
 from cotdistill.studies.locks import is_held, send  # noqa: E402
 from cotdistill.studies.store import Store  # noqa: E402
@@ -41,11 +42,11 @@ from tests.quick_jobs import expected_total  # noqa: E402
 
 # What is killed, and how often: (victim, weight).
 VICTIMS = (("worker", 6), ("supervisor", 3), ("dashboard", 1), ("everything", 3), ("importer", 2))
-# What goes wrong besides, after every sixth kill or so. "freeze" stops a worker for good, for the supervisor to find out; "late" wakes it.
+# What goes wrong besides, after every tenth kill or so. "freeze" stops a worker for good, for the supervisor to find out; "late" wakes it.
 FAULTS = ("freeze", "late", "checkpoint", "full disk", "slow disk", "read-only", "clock", "locked")
-FAULT_SHARE = 1 / 6
+FAULT_SHARE = 0.1
 # Most kills follow each other quickly; the others leave students the time to get somewhere.
-SHORT, LONG, LONG_SHARE = (0.1, 1.5), (6.0, 12.0), 0.1
+SHORT, LONG, LONG_SHARE = (0.05, 1.0), (5.0, 9.0), 0.06
 # A frozen process is given up after so long: of counting jobs, and of students, who import torch.
 HANG_SECONDS = (3.0, 12.0)
 # How often page Train is drawn.
@@ -162,6 +163,7 @@ class Soak:
         self.suffered: Counter[str] = Counter()
         self.seen: dict[str, Job] = {}
         self.untrue: list[str] = []
+        self.retried = 0
         self.waves = 0
 
     def wave(self) -> None:
@@ -196,6 +198,7 @@ class Soak:
             if self.importer:
                 self.importer.kill()
             deadline = time.monotonic() + seconds
+            self.untrue += self.contradictions()
             while self.store.queue.backlog().total and time.monotonic() < deadline:
                 self.dashboard.look()
                 time.sleep(0.1)
@@ -221,7 +224,13 @@ class Soak:
         for identity, job in self.seen.items():
             if job.state == "finished" and identity in now and metrics(now[identity]) != metrics(job):
                 found.append(f"run {job.id} changed after it had finished")
-        found += [f"run {job.id} has failed: {(job.error or {}).get('message', '')}" for job in jobs if job.state in ("failed", "stopped")]
+        for job in jobs:
+            if job.state == "failed" and (job.error or {}).get("kind") == DiskFull.kind and "full disk" in self.suffered:
+                # Failed with its cause, as it should be; a person tries it again once there is room.
+                self.store.queue.retry(job.id)
+                self.retried += 1
+            elif job.state in ("failed", "stopped"):
+                found.append(f"run {job.id} is {job.state}: {(job.error or {}).get('message', '')}")
         self.seen = now
         return found
 
@@ -392,6 +401,7 @@ def main() -> int:
             "kills": sum(soak.hit.values()),
             "victims": dict(soak.hit),
             "faults": dict(soak.suffered),
+            "retried_after_full_disk": soak.retried,
             "imports": soak.importer.number if soak.importer else 0,
             "jobs": len(jobs),
             "students": sum(job.kind == "train" for job in jobs),
