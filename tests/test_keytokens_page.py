@@ -6,6 +6,7 @@ import re
 import shutil
 
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from cotdistill.errors import BadRows, DataError
 from cotdistill.keytokens.annotations import AnnotationSet, Mark, text_hash
@@ -210,6 +211,27 @@ def test_marks_are_trained_on_with_their_number_said(home, monkeypatch):
     app = page(home, monkeypatch, part="mark", set="lab")
     told = texts(app).replace("\\", "")
     assert "human(annotations=lab" in told and f"1 of {len(rationales(home)):,} training rationales are marked" in told
+
+
+def choosing():
+    import streamlit as st
+
+    from cotdistill.views import frame
+
+    start = st.text_input("start", value="a", key="start")
+    st.button("late", key="late", on_click=frame._keep_as, args=("trained", "trained.a"))
+    frame.choose("Key words by", ["a", "b", "c"], key="trained", start=start, moving=True)
+
+
+def test_what_a_browser_still_says_of_an_earlier_start_is_no_choice():
+    app = AppTest.from_function(choosing).run()
+    assert app.selectbox[0].value == "a" and "trained" not in app.query_params
+    app.text_input(key="start").set_value("b").run()
+    app.session_state["trained.a"] = "a"
+    app.button(key="late").click().run()
+    assert app.selectbox[0].value == "b" and "trained" not in app.query_params
+    app.selectbox[0].select("c").run()
+    assert app.query_params["trained"] == "c" and app.selectbox[0].value == "c"
 
 
 @pytest.mark.parametrize("ground", GROUNDS)

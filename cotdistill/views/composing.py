@@ -30,7 +30,7 @@ def draw(ground: Ground, known: Sequence[Chosen], part: str) -> None:
     made = {one.selector for one in known}
     with st.container(horizontal=True, vertical_alignment="bottom"):
         told = {name: selections.selector_name(name) + ("" if name in made or name.startswith("human:") else " (not made yet)") for name in options}
-        selector = frame.choose("Key words by", options, key="trained", start=start, told=lambda name: told[name], width=330)
+        selector = frame.choose("Key words by", options, key="trained", start=start, told=lambda name: told[name], moving=True, width=330)
         human = selector.startswith("human:")
         k = 5 if human else int(st.number_input("Words kept, k", min_value=1, max_value=200, value=5, key="selected.k", width=130))
         swept = not human and st.toggle("and a sweep of k", key="selected.sweep", help=f"The key words alone at k {', '.join(map(str, K_GRID))}.")

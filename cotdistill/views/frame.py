@@ -174,25 +174,39 @@ def choose(
     start: str | None = None,
     told: Callable[[str], str] = str,
     drops: Sequence[str] = (),
+    moving: bool = False,
     **more: Any,
 ) -> str:
     """A choice that lives in the URL under `key`, by its own value and not by the name shown for it. A value in the URL that is none of the
-    options is said to be so, and the start is taken. drops: what leaves the URL with another choice, since it belongs to this one."""
+    options is said to be so, and the start is taken. drops: what leaves the URL with another choice, since it belongs to this one. moving: the
+    start changes by what else is done on the page. Each start then has a widget of its own: a browser that has not drawn the new start yet sends
+    the old one with the next click, which would be taken for a choice."""
     given = st.query_params.get(key)
     if given is not None and given not in options:
         lost(key, given)
-    st.session_state[key] = given if given in options else start if start in options else options[0]
-    return str(st.selectbox(label, options, key=key, format_func=told, on_change=keep, args=(key, *drops), **more))
+    first = start if start in options else options[0]
+    widget = f"{key}.{first}" if moving else key
+    st.session_state[widget] = given if given in options else first
+    if moving:
+        st.session_state[f"{key}.drawn"] = widget
+    return str(st.selectbox(label, options, key=widget, format_func=told, on_change=_keep_as, args=(key, widget, *drops), **more))
 
 
 def keep(key: str, *drops: str) -> None:
     """Write a widget's value into the URL; no value, no parameter. drops: parameters that do not fit another value."""
+    _keep_as(key, key, *drops)
+
+
+def _keep_as(key: str, widget: str, *drops: str) -> None:
+    if st.session_state.get(f"{key}.drawn", widget) != widget:
+        # A widget that is drawn no more: what a slow browser still says of it is no choice.
+        return
     for other in drops:
         st.query_params.pop(other, None)
-    if st.session_state[key] is None:
+    if st.session_state[widget] is None:
         st.query_params.pop(key, None)
     else:
-        st.query_params[key] = str(st.session_state[key])
+        st.query_params[key] = str(st.session_state[widget])
 
 
 def lost(what: str, given: str) -> None:
