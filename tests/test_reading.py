@@ -54,7 +54,8 @@ def test_a_reading_is_the_training_sequence_of_its_placement(encoder, examples):
 
 def test_the_label_reads_the_rationale_only_where_it_stands_behind_it(encoder, examples):
     readable = {name: read_example(encoder, examples[0], PLACEMENTS.get(name)).label_reads_rationale for name in PLACEMENTS.names()}
-    assert readable == {"undistilled": False, "label_only": False, "pre_cot": True, "post_cot": False, "multitask": False}
+    assert readable == {"undistilled": False, "label_only": False, "pre_cot": True, "post_cot": False, "multitask": False, "mixed": False}
+    assert read_example(encoder, examples[0], PLACEMENTS.get("mixed"), sequence="rationale").label_reads_rationale
 
 
 def test_words_and_sentences_are_numbered_over_the_whole_sequence(encoder, examples):

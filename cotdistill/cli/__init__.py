@@ -30,6 +30,7 @@ from cotdistill.cli import (
     modes,
     preview,
     queue,
+    rivals,
     runs,
     store,
     students,
@@ -48,7 +49,7 @@ NOUNS: dict[str, Noun] = {
     noun.name: noun
     for noun in (
         tasks.NOUN, students.NOUN, conditions.NOUN, preview.NOUN, study.NOUN, runs.NOUN, queue.NOUN, compare.NOUN,
-        findings.FINDINGS, findings.VERDICTS, findings.REPORT, attribute.NOUN, influence.NOUN,
+        findings.FINDINGS, findings.VERDICTS, findings.REPORT, rivals.NOUN, attribute.NOUN, influence.NOUN,
         faithfulness.NOUN, faithfulness.STABILITY, modes.NOUN, keytokens.NOUN, teacher.NOUN, mirrors.NOUN, worker.NOUN,
         store.NOUN, verify.NOUN, doctor.NOUN, app.NOUN,
     )

@@ -1,4 +1,4 @@
-"""conditions list: placements, transforms and presets, from the registries."""
+"""conditions list: placements, transforms, objectives and presets, from the registries."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 from cotdistill.cli.command import Command, Noun, Result
 from cotdistill.cli.output import table
 from cotdistill.rationales.conditions import PRESETS, parse
+from cotdistill.rationales.objectives import OBJECTIVES
 from cotdistill.rationales.placement import PLACEMENTS
 from cotdistill.rationales.transforms import TRANSFORMS, Parameter
 
@@ -23,6 +24,15 @@ def entries() -> list[dict[str, Any]]:
         found.append(
             {"id": entry.name, "kind": "transform", "help": entry.help, "condition": text, "control": entry.control, "parameters": parameters}
         )
+    for objective in OBJECTIVES:
+        start = objective.placements[0] if objective.placements else "post_cot" if objective.rationale else "label_only"
+        found.append(
+            {
+                "id": objective.name, "kind": "objective", "help": f"{objective.help} ({objective.source})",
+                "condition": str(parse(f"{start}+{objective.name}")), "control": objective.control,
+                "parameters": [_parameter(parameter) for parameter in objective.parameters],
+            }
+        )  # fmt: skip
     for preset in PRESETS:
         condition = parse(preset.condition)
         found.append(
@@ -66,6 +76,7 @@ def list_conditions(arguments: argparse.Namespace) -> Result:
     for kind, title in (
         ("placement", "Placements: where the rationale stands"),
         ("transform", "Transforms of the rationale: placement/transform(parameter=value,...)"),
+        ("objective", "Objectives: placement/transform...+objective(parameter=value,...)"),
         ("preset", "Presets: short names"),
     ):
         rows = []
@@ -73,10 +84,10 @@ def list_conditions(arguments: argparse.Namespace) -> Result:
             if entry["kind"] == kind:
                 third = entry["condition"] if kind == "preset" else "  ".join(map(told, entry["parameters"]))
                 rows.append([entry["id"], entry["help"] + (" [control]" if entry["control"] else ""), third])
-        header = [kind, "what it does", {"placement": "", "transform": "parameters", "preset": "stands for"}[kind]]
+        header = [kind, "what it does", {"placement": "", "transform": "parameters", "objective": "parameters", "preset": "stands for"}[kind]]
         parts.append(f"{title}\n{table(header, rows)}")
     parts.append(
-        "A condition: post_cot/shuffle(unit=token,fraction=1.0)@source=NAME,tokens=CONDITION,fraction=0.25\n"
+        "A condition: post_cot/shuffle(unit=token,fraction=1.0)+label_smoothing@source=NAME,tokens=CONDITION,fraction=0.25\n"
         "  several transforms act from left to right; source= takes another teacher's rationales;\n"
         "  tokens= trains until as many tokens were seen as under that condition;\n"
         "  fraction= trains on that share of the training rows: a smaller one lies within a larger one."
@@ -91,15 +102,15 @@ NOUN = Noun(
         Command(
             "conditions",
             "list",
-            "placements, transforms and presets",
+            "placements, transforms, objectives and presets",
             list_conditions,
             {
                 "id": "name",
-                "kind": "placement, transform or preset",
+                "kind": "placement, transform, objective or preset",
                 "help": "one line",
                 "condition": "a condition that uses it, in canonical form",
                 "control": "whether it is a control or a rival explanation",
-                "parameters": "parameters of a transform",
+                "parameters": "parameters of a transform or an objective",
                 "parameters[].name": "name",
                 "parameters[].default": "value when it is left out",
                 "parameters[].help": "one line",

@@ -26,7 +26,7 @@ _CONDITIONS_HEAD = """# Conditions
 Written by `make docs` from the registries; do not edit. A condition is text, the same in the terminal, in a YAML file, in an address and
 in the store:
 
-    placement[/transform[(name=value,...)]]...[@source=NAME][,tokens=CONDITION][,fraction=SHARE]
+    placement[/transform[(name=value,...)]]...[+objective[(name=value,...)]]...[@source=NAME][,tokens=CONDITION][,fraction=SHARE]
 
 Transforms act from left to right. `source=` takes another teacher's rationales; `tokens=` trains until as many tokens were seen as under
 that condition; `fraction=` trains on that share of the training rows, drawn by hash, so that a smaller share lies within a larger one.
@@ -82,6 +82,7 @@ def conditions_page() -> str:
     for kind, header in (
         ("placement", "| placement | what it does |"),
         ("transform", "| transform | what it does | parameters | control |"),
+        ("objective", "| objective | what it does | parameters | control |"),
         ("preset", "| preset | what it does | stands for |"),
     ):
         lines += [header, "|" + " --- |" * (header.count("|") - 1)]
@@ -89,7 +90,7 @@ def conditions_page() -> str:
             if entry["kind"] != kind:
                 continue
             cells = [f"`{entry['id']}`", entry["help"]]
-            if kind == "transform":
+            if kind in ("transform", "objective"):
                 cells += ["; ".join(f"`{told(p)}` {p['help']}" for p in entry["parameters"]), "yes" if entry["control"] else ""]
             if kind == "preset":
                 cells.append(f"`{entry['condition']}`")

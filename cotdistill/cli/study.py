@@ -11,6 +11,7 @@ from cotdistill.cli.command import Command, Noun, Result, whole_number
 from cotdistill.cli.output import note, printable, table
 from cotdistill.cli.overrides import add_overrides, spec_of
 from cotdistill.cli.report import REPORT_KEYS, claims_text, report, report_text
+from cotdistill.cli.rivals import text_of as rivals_text
 from cotdistill.cli.waiting import wait
 from cotdistill.config import plain
 from cotdistill.rationales.conditions import parse
@@ -20,6 +21,7 @@ from cotdistill.studies.jobs import Study
 from cotdistill.studies.planning import Plan, PlannedRun, launch
 from cotdistill.studies.planning import plan as make_plan
 from cotdistill.studies.remarks import Remark, remark, remarks, set_remark
+from cotdistill.studies.rivals import rivals
 from cotdistill.studies.store import Store
 from cotdistill.studies.supervisor import ensure_supervisor, move_to
 from cotdistill.views.wording import about, ago, count, plural, size
@@ -65,7 +67,10 @@ def run(arguments: argparse.Namespace) -> Result:
         return Result({**started, "report": None}, "\n".join(text))
     wait(store, study.id)
     found = report(store, study.id)
-    return Result({**started, "report": found}, claims_text(store, found), 1 if found["failed"] or found["stopped"] else 0)
+    told = claims_text(store, found)
+    if any(parse(one["id"]).objectives for one in found["conditions"]):
+        told += f"\n\n{rivals_text(rivals(store, study.id))}"
+    return Result({**started, "report": found}, told, 1 if found["failed"] or found["stopped"] else 0)
 
 
 def list_(arguments: argparse.Namespace) -> Result:

@@ -1,9 +1,10 @@
 """The grammar of conditions, one for terminal, YAML, URL and store.
 
-placement[/transform[(name=value,...)]]...[@source=NAME][,tokens=CONDITION][,fraction=SHARE]
+placement[/transform[(name=value,...)]]...[+objective[(name=value,...)]]...[@source=NAME][,tokens=CONDITION][,fraction=SHARE]
 
 post_cot/shuffle(unit=token,fraction=1.0)     a transform with its parameters
 post_cot/strip_labels/shuffle                 transforms are applied from left to right
+label_only+label_smoothing(epsilon=0.1)       trained with another objective
 post_cot@source=answer_first_long             another teacher's rationales
 label_only@tokens=post_cot                    trained until it has seen as many tokens as post_cot in all its steps
 post_cot@fraction=0.25                        trained on a quarter of the training rows
@@ -19,6 +20,7 @@ from typing import Any
 
 from cotdistill.errors import GrammarError, UnknownName
 from cotdistill.rationales.keyed import selectors_of
+from cotdistill.rationales.objectives import OBJECTIVES, Objective
 from cotdistill.rationales.passage import Passage
 from cotdistill.rationales.placement import PLACEMENTS, Placement
 from cotdistill.rationales.transforms import TRANSFORMS, Draw, Transform, check_parameters
@@ -51,7 +53,7 @@ for _name, _help, _text in (
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One transform with all its parameters."""
+    """One transform, or one objective, with all its parameters."""
 
     name: str
     parameters: tuple[tuple[str, Any], ...]
@@ -64,20 +66,25 @@ class Step:
     def entry(self) -> Transform:
         return TRANSFORMS.get(self.name)
 
+    @property
+    def objective(self) -> Objective:
+        return OBJECTIVES.get(self.name)
+
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """placement x transforms, with the rationale source and the token budget if they are not the study's, and the share of the training rows
-    that it sees. `str()` is canonical."""
+    """placement x transforms x objectives, with the rationale source and the token budget if they are not the study's, and the share of the
+    training rows that it sees. `str()` is canonical."""
 
     placement: str
     steps: tuple[Step, ...] = ()
     source: str = ""
     tokens: str = ""
     fraction: float = 1.0
+    objectives: tuple[Step, ...] = ()
 
     def __str__(self) -> str:
-        text = "/".join([self.placement, *map(str, self.steps)])
+        text = "+".join(["/".join([self.placement, *map(str, self.steps)]), *map(str, self.objectives)])
         tokens = f"({self.tokens})" if re.search("[@,]", _outside(self.tokens)) else self.tokens
         fraction = "" if self.fraction == 1 else repr(self.fraction)
         options = [f"{key}={value}" for key, value in (("source", self.source), ("tokens", tokens), ("fraction", fraction)) if value]
@@ -85,17 +92,21 @@ class Condition:
 
     @property
     def spec(self) -> Placement:
-        return PLACEMENTS.get(self.placement)
+        placement = PLACEMENTS.get(self.placement)
+        if any(one.name == "stepwise_removal" for one in self.objectives):
+            # In the end it answers without a rationale, wherever that stood.
+            return replace(placement, primary="direct", trained=tuple(dict.fromkeys(("direct", *placement.trained))))
+        return placement
 
     @property
     def is_control(self) -> bool:
         """Controls stand beside the claims: foreign or emptied rationales, and the equal-token arms."""
-        return bool(self.tokens) or any(step.entry.control for step in self.steps)
+        return bool(self.tokens) or any(step.entry.control for step in self.steps) or any(one.objective.control for one in self.objectives)
 
     @property
     def selectors(self) -> list[str]:
         """The selectors whose scores this condition reads, and the one that its token budget reads."""
-        own = selectors_of([(step.name, dict(step.parameters)) for step in self.steps])
+        own = selectors_of([(step.name, dict(step.parameters)) for step in (*self.steps, *self.objectives)])
         return list(dict.fromkeys([*own, *(parse(self.tokens).selectors if self.tokens else ())]))
 
     @property
@@ -105,6 +116,7 @@ class Condition:
             self.placement, self.placement
         )
         told = [base, *(_told(step) for step in self.steps)]
+        told += [_told_objective(one) for one in self.objectives]
         if self.source:
             told.append(f"{self.source} teacher")
         if self.fraction != 1:
@@ -146,6 +158,15 @@ def _told(step: Step) -> str:
     return " ".join([step.name.replace("_", " "), *shown])
 
 
+def _told_objective(step: Step) -> str:
+    values = dict(step.parameters)
+    if "selector" in values:
+        return f"tokens weighted by {str(values['selector']).replace('_', ' ')}" + (f", floor {values['floor']:g}" if values["floor"] != 0.1 else "")
+    usual = {p.name: p.default for p in step.objective.parameters}
+    told = [f"{name} {value:g}" if isinstance(value, float) else str(value) for name, value in values.items() if value != usual[name]]
+    return " ".join([step.name.replace("_", " "), *told])
+
+
 def _told_selected(name: str, values: dict[str, Any]) -> str:
     k = f"{values['k']:.0%}" if values["k"] < 1 else f"{values['k']:g}"
     many = "" if values["k"] == 1 else "s"
@@ -170,6 +191,7 @@ def parse(text: str) -> Condition:
     head, *options = _split(given, "@")
     if len(options) > 1:
         raise GrammarError(f"{given!r} has two @.", "Separate options by commas: post_cot@source=NAME,tokens=CONDITION")
+    head, *added = _split(head, "+")
     placement, *parts = _split(head, "/")
     if placement in PRESETS:
         base = parse(PRESETS.get(placement).condition)
@@ -187,7 +209,10 @@ def parse(text: str) -> Condition:
             raise UnknownName("condition option", name, values)
         values[name] = str(parse(value.removeprefix("(").removesuffix(")") if value.startswith("(") else value)) if name == "tokens" else value
     fraction = read_fraction(values["fraction"]) if values["fraction"] else 1.0
-    condition = Condition(placement, tuple(steps), values["source"], values["tokens"], fraction)
+    condition = Condition(placement, tuple(steps), values["source"], values["tokens"], fraction, tuple(_objective(part, placement) for part in added))
+    names = [one.name for one in condition.objectives]
+    if len(set(names)) < len(names):
+        raise GrammarError(f"{given!r} names an objective twice.", "Give each once.")
     if fraction != 1 and not condition.spec.sequences:
         raise GrammarError(f"{given!r}: {placement} is not trained, so it has no share of the training rows.", "Leave fraction= out.")
     if condition.tokens:
@@ -252,6 +277,22 @@ def _step(text: str) -> Step:
     if values.get("order") == "score" and values.get("rest") == "mask":
         raise GrammarError(f"{text!r}: masked tokens keep every unit in its place, so order=score means nothing.", "Use order=text, or rest=drop.")
     return step
+
+
+def _objective(text: str, placement: str) -> Step:
+    match = re.fullmatch(r"\s*([\w.-]+)\s*(?:\((.*)\))?\s*", text, re.DOTALL)
+    if not match:
+        raise GrammarError(
+            f"{text!r} is not an objective.", "Write name or name(parameter=value,...), for example label_only+label_smoothing(epsilon=0.1)"
+        )
+    entry, spec = OBJECTIVES.get(match.group(1)), PLACEMENTS.get(placement)
+    if not spec.sequences:
+        raise GrammarError(f"{placement} is not trained, so it has no objective.", "Leave the objective out.")
+    if entry.placements and placement not in entry.placements:
+        raise GrammarError(f"{entry.name} does not suit {placement}.", f"It suits {', '.join(entry.placements)}.")
+    if entry.rationale and not spec.uses_rationale:
+        raise GrammarError(f"{entry.name} needs a rationale, and {placement} has none.", "Use post_cot, pre_cot, mixed or multitask.")
+    return Step(entry.name, check_parameters(entry, list(_pairs(match.group(2) or ""))))
 
 
 def _pairs(text: str) -> Iterator[tuple[str, str]]:

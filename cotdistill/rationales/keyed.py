@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
+import numpy.typing as npt
+
 from cotdistill.rationales.passage import Passage, Token, joined, units
 from cotdistill.rationales.transforms import Draw, Parameter, transform
 from cotdistill.rationales.words import is_function_word
@@ -33,6 +36,15 @@ def ranked(passage: Passage, draw: Draw, selector: str, unit: str) -> tuple[Part
 def number(k: float, count: int) -> int:
     """k as a number of units: itself, or a share of `count` below 1; never more than there are."""
     return min(count, round(k * count) if k < 1 else round(k))
+
+
+def ranked_weights(scores: Sequence[float], floor: float) -> npt.NDArray[np.float64]:
+    """(n,) weights from `floor` for the lowest score to 1 for the highest, evenly by rank; of equal ones the earlier ranks higher."""
+    order = sorted(range(len(scores)), key=lambda i: (-scores[i], i))
+    weights = np.ones(len(scores))
+    for rank, place in enumerate(order):
+        weights[place] = 1 - (1 - floor) * rank / max(1, len(scores) - 1)
+    return weights
 
 
 def _kept(parts: Parts, chosen: Sequence[int], draw: Draw, rest: str, order: str = "text") -> Passage:

@@ -33,8 +33,9 @@ class Placement:
 
     def prompt(self, mode: str) -> tuple[str, ...]:
         """The spans before the label when a student of this placement is asked in a mode (for "own": before its own rationale)."""
-        task = ("task:label",) if any(span.startswith("task:") for sequence in self.sequences for span in sequence) else ()
-        start = (*task, "question", "choices")
+        # The tag of the sequence that has the label where this mode has it: first, or after a rationale.
+        tags = [sequence[:1] for sequence in self.sequences if sequence[0].startswith("task:") and "label" in sequence]
+        start = (*(tags[-1 if mode != "direct" else 0] if tags else ()), "question", "choices")
         return {"direct": (*start, "label_cue"), "own": (*start, "rationale_cue"), "given": (*start, "rationale_cue", "rationale", "label_cue")}[mode]
 
 
@@ -65,5 +66,16 @@ PLACEMENTS.register(
         "multitask",
         "two prefixed tasks, label and rationale (Distilling Step-by-Step, arXiv 2305.02301)",
         (("task:label", *PROMPT, "label_cue", "label"), ("task:rationale", *PROMPT, "rationale_cue", "rationale", "end")),
+    )
+)
+PLACEMENTS.register(
+    Placement(
+        "mixed",
+        "both orders of every question, told apart by a tag (arXiv 2410.16198)",
+        (
+            ("task:label", *PROMPT, "label_cue", "label", "rationale_cue", "rationale", "end"),
+            ("task:rationale", *PROMPT, "rationale_cue", "rationale", "label_cue", "label"),
+        ),
+        trained=("direct", "own", "given"),
     )
 )

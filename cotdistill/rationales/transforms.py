@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -233,13 +233,26 @@ def _foreign(passage: Passage) -> Passage:
     return tuple(Token(t.id, t.word, t.sentence, t.text, -1) for t in passage)
 
 
-def check_parameters(entry: Transform, given: Sequence[tuple[str, str]]) -> tuple[tuple[str, Any], ...]:
-    """All parameters of a transform in registry order, the given ones read and checked, the rest at their default."""
+class Parametrised(Protocol):
+    """A registered name with parameters: a transform, an objective."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]: ...
+
+
+def check_parameters(entry: Parametrised, given: Sequence[tuple[str, str]]) -> tuple[tuple[str, Any], ...]:
+    """All parameters of an entry in registry order, the given ones read and checked, the rest at their default."""
+    known = {p.name: p for p in entry.parameters}
     values = {p.name: p.default for p in entry.parameters}
     seen: set[str] = set()
     for name, text in given:
         if name in seen:
             raise ConfigError([f"{entry.name}: {name} is given twice"])
         seen.add(name)
-        values[name] = entry.parameter(name).read(text, entry.name)
+        if name not in known:
+            raise UnknownName(f"parameter of {entry.name}", name, known)
+        values[name] = known[name].read(text, entry.name)
     return tuple(values.items())

@@ -113,7 +113,9 @@ def _spans(placement: Placement, sequence: str) -> Sequence[str]:
     if not placement.sequences:
         # The undistilled student is asked as a label-only student would be.
         return (*PROMPT, "label_cue", "label")
-    return next((spans for spans in placement.sequences if sequence in spans), placement.sequences[0])
+    # Of mixed orders, the label is read where it comes first, and the rationale where that does.
+    ordered = placement.sequences if sequence == "label" else placement.sequences[::-1]
+    return next((spans for spans in ordered if sequence in spans), placement.sequences[0])
 
 
 def _flat(encoder: Encoder, example: Example, spans: Sequence[str], rationale: Passage) -> Flat:

@@ -9,13 +9,13 @@ from typing import Any
 
 from cotdistill.config import RunConfig, stable_seed
 from cotdistill.errors import DataError, NoRationale, SequenceTooLong
-from cotdistill.rationales.conditions import Condition, parse
-from cotdistill.rationales.keyed import matches, number, ranked
+from cotdistill.rationales.conditions import Condition, Step, parse
+from cotdistill.rationales.keyed import matches, number, ranked, ranked_weights
 from cotdistill.rationales.passage import Corpus
 from cotdistill.rationales.selection import Selection
-from cotdistill.rationales.transforms import Draw
+from cotdistill.rationales.transforms import TRANSFORMS, Draw, check_parameters
 from cotdistill.students.batches import Row, Stream, steps_for_tokens, tokens_in_steps, weighted
-from cotdistill.students.tokens import Encoded, Encoder, shortened
+from cotdistill.students.tokens import RATIONALE, Encoded, Encoder, shortened
 from cotdistill.tasks.example import Example
 
 # Above this share of rows without a swap partner the condition would be half label only.
@@ -45,10 +45,13 @@ class Facts:
 
 @dataclass(frozen=True)
 class Prepared:
+    """left(example, epoch, share): an example's rows with the last share of its rationale alone."""
+
     rows_of: Callable[[int, int], Sequence[Row]]
     stream: Stream
     steps: int
     facts: Facts
+    left: Callable[[int, int, float], Sequence[Row]]
 
 
 def usable_rows(by_source: Mapping[str, list[Example]], policy: str) -> list[int]:
@@ -129,7 +132,8 @@ def prepare(
         steps = steps_for_tokens(stream, reader.tokens, tokens_in_steps(others, reader_of(reference).tokens, steps))
     total = len(next(iter(train_by_source.values())))
     usable = len(training_rows(train_by_source, run, 1.0))
-    return Prepared(reader.rows, stream, steps, _facts(reader, condition, run, total - usable, len(stream.lengths)))
+    facts = _facts(reader, condition, run, total - usable, len(stream.lengths))
+    return Prepared(reader.rows, stream, steps, facts, reader.left)
 
 
 class _Sequences:
@@ -139,6 +143,7 @@ class _Sequences:
         self.encoder, self.corpus, self.condition, self.run, self.limit = encoder, corpus, condition, run, limit
         self.truncated: set[int] = set()
         self._rows: dict[tuple[int, int], list[Row]] = {}
+        self._shorter: dict[float, _Sequences] = {}
 
     def sequences(self, index: int, epoch: int) -> list[Encoded]:
         whole = self.encoder.sequences(self.corpus, index, self.condition, self.run.seeds.transform, epoch=epoch)
@@ -157,8 +162,34 @@ class _Sequences:
         if key not in self._rows:
             if self.run.training.redraw:
                 self._rows = {k: v for k, v in self._rows.items() if k[1] >= epoch - 1}
-            self._rows[key] = weighted(self.sequences(*key), self.run.training)
+            self._rows[key] = self._weighed(index, self.sequences(*key))
         return self._rows[key]
+
+    def left(self, index: int, epoch: int, share: float) -> list[Row]:
+        """The rows of an example of whose rationale only the last `share` is left."""
+        if share not in self._shorter:
+            last = Step("truncate", check_parameters(TRANSFORMS.get("truncate"), [("keep", "last"), ("fraction", repr(share))]))
+            shorter = replace(self.condition, steps=(*self.condition.steps, last))
+            # Stages follow each other; what is over is not kept.
+            self._shorter = {share: _Sequences(self.encoder, self.corpus, shorter, self.run, self.limit)}
+        return self._shorter[share].rows(index, epoch)
+
+    def _weighed(self, index: int, sequences: list[Encoded]) -> list[Row]:
+        """Rows with the weights of their tokens; under token_weights those of the rationale follow a selection, and their sum stays."""
+        rows = weighted(sequences, self.run.training)
+        chosen = next((dict(one.parameters) for one in self.condition.objectives if one.name == "token_weights"), None)
+        if chosen is None:
+            return rows
+        scores = self.corpus.selection(str(chosen["selector"])).of(self.corpus.examples[index].id, self.corpus.passages[index])
+        if scores is None:
+            return rows
+        ranks = ranked_weights([scores[place] for place in sorted(scores)], float(chosen["floor"]))
+        for encoded, row in zip(sequences, rows, strict=True):
+            told = (encoded.loss == RATIONALE) & (encoded.origin >= 0)
+            if told.any():
+                own = ranks[encoded.origin[told]]
+                row.weights[told] *= own * (told.sum() / own.sum())
+        return rows
 
     def tokens(self, index: int, epoch: int) -> int:
         return sum(len(row.ids) for row in self.rows(index, epoch))

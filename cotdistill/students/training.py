@@ -24,6 +24,7 @@ from cotdistill.students.batches import Batch, Row, Stream, collate
 from cotdistill.students.group import ALONE, Group
 from cotdistill.students.loading import forward_flops, parameter_count, read_tensors, write_tensors
 from cotdistill.students.memory import allocate_for
+from cotdistill.students.objectives import Objectives
 from cotdistill.students.reader import Reader
 from cotdistill.students.tokens import LABEL, RATIONALE
 
@@ -74,10 +75,14 @@ def optimiser(model: PreTrainedModel, config: TrainingConfig) -> torch.optim.Ada
     return torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.999), eps=1e-8, fused=True)
 
 
-def batch_loss(reader: Reader, batch: Batch, divisor: float) -> tuple[torch.Tensor, torch.Tensor]:
+def batch_loss(reader: Reader, batch: Batch, divisor: float, objectives: Objectives | None = None) -> tuple[torch.Tensor, torch.Tensor]:
     """The loss of a micro-batch divided by `divisor`, and the (n,) losses of its predicted tokens, without gradient. Waits for no device."""
     rows, columns, targets, weights, ids = (_moved(a, reader.device) for a in (batch.rows, batch.columns, batch.targets, batch.weights, batch.ids))
-    losses = cross_entropy(reader.logits_at(ids, rows, columns), targets, reduction="none")
+    logits = reader.logits_at(ids, rows, columns)
+    if objectives is not None:
+        total, losses = objectives.loss(logits, targets, weights, batch)
+        return total / divisor, losses.detach()
+    losses = cross_entropy(logits, targets, reduction="none")
     return (losses * weights).sum() / divisor, losses.detach()
 
 
@@ -99,14 +104,17 @@ def train(
     resume: Path | None = None,
     identity: str = "",
     group: Group = ALONE,
+    objectives: Objectives | None = None,
 ) -> Log:
     """Train in place for `steps` steps. rows_of(example, epoch) gives an example's rows; `identity` ties the resume checkpoint to its run; of the
-    processes of a `group` the first alone writes it, and all of them have to be given the same."""
+    processes of a `group` the first alone writes it, and all of them have to be given the same. objectives: beyond plain cross-entropy."""
     log, optim, reader = Log(), optimiser(model, config), Reader(model, compiled=config.compile)
     if config.gradient_checkpointing:
         _recompute(model)
     if resume is not None and resume.exists():
-        log = _resumed(model, optim, resume, identity, hooks)
+        log = _resumed(model, optim, resume, identity, hooks, objectives)
+    if objectives is not None:
+        objectives.check(group.size)
     group.agree(log.step)
     keep_at = {round(share * steps): share for share in checkpoint_shares(config)}
     evaluate_at = {math.ceil(steps * (i + 1) / config.evaluations) for i in range(config.evaluations)} if hooks.evaluate else set()
@@ -117,7 +125,10 @@ def train(
         allocate_for(parameter_count(model))
 
     def batches_of(step: int) -> list[Batch]:
-        return micro_batches([row for i, epoch in stream.step(step) for row in rows_of(i, epoch)], config, pad)
+        if objectives is None:
+            return micro_batches([row for i, epoch in stream.step(step) for row in rows_of(i, epoch)], config, pad)
+        batches = micro_batches(objectives.rows(step, steps, stream, rows_of), config, pad)
+        return [objectives.batch(batch, step, part) for part, batch in enumerate(batches)]
 
     coming: list[Batch] | None = None
     pause = CHECKPOINT_SECONDS
@@ -131,10 +142,12 @@ def train(
             settings["lr"] = rate
         batches = coming or batches_of(log.step)
         group.reseed(stream.seed, log.step)
-        launched = _launch(model, reader, optim, batches, config, group)
+        launched = _launch(model, reader, optim, batches, config, group, objectives)
         # While a GPU works, the next step is laid out; a CPU would gain nothing.
         coming = batches_of(log.step + 1) if reader.device.type == "cuda" and log.step + 1 < steps else None
         values = launched.values(group)
+        if objectives is not None and objectives.removal:
+            values["rationale_left"] = objectives.share_left(log.step, steps)
         _count(log, batches, rates)
         log.step += 1
         log.seconds = time.perf_counter() - started
@@ -155,10 +168,10 @@ def train(
             hooks.report(log, values)
         except BaseException:
             if resume is not None and not group.rank:
-                _save(model, optim, log, resume, identity)
+                _save(model, optim, log, resume, identity, objectives)
             raise
         if resume is not None and not group.rank and (begun := time.perf_counter()) - last_saved > pause:
-            _save(model, optim, log, resume, identity)
+            _save(model, optim, log, resume, identity, objectives)
             last_saved = time.perf_counter()
             # A large student's checkpoint takes seconds: a twentieth of the time at most.
             pause = max(CHECKPOINT_SECONDS, 20 * (last_saved - begun))
@@ -213,7 +226,13 @@ def micro_batches(rows: Sequence[Row], config: TrainingConfig, pad: int) -> list
 
 
 def _launch(
-    model: PreTrainedModel, reader: Reader, optim: torch.optim.AdamW, batches: Sequence[Batch], config: TrainingConfig, group: Group = ALONE
+    model: PreTrainedModel,
+    reader: Reader,
+    optim: torch.optim.AdamW,
+    batches: Sequence[Batch],
+    config: TrainingConfig,
+    group: Group,
+    objectives: Objectives | None,
 ) -> Launched:
     """Forward, backward and update of one step; of a group, each process its share of the batches."""
     # span: over examples (each row's weights already sum to its example's share); token_mean: over all predicted tokens of the step.
@@ -222,9 +241,11 @@ def _launch(
     parts = []
     for batch in group.mine(batches):
         with torch.autocast(reader.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-            loss, losses = batch_loss(reader, batch, divisor)
+            loss, losses = batch_loss(reader, batch, divisor, objectives)
         loss.backward()  # type: ignore[no-untyped-call]
         parts.append((loss.detach(), losses, batch.groups))
+    if objectives is not None:
+        objectives.done()
     group.add_up_gradients(model)
     if config.clip:
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
@@ -266,11 +287,13 @@ def _write_curve(log: Log, rate: float) -> None:
     log.pending = {}
 
 
-def _save(model: PreTrainedModel, optim: torch.optim.AdamW, log: Log, path: Path, identity: str) -> None:
+def _save(model: PreTrainedModel, optim: torch.optim.AdamW, log: Log, path: Path, identity: str, objectives: Objectives | None) -> None:
     """Weights that are trained, optimiser moments, random state and log in one safetensors file, replaced atomically."""
     tensors = {f"model.{name}": tensor.detach().contiguous() for name, tensor in model.named_parameters() if tensor.requires_grad}
     for i, state in optim.state_dict()["state"].items():
         tensors |= {f"optim.{i}.{name}": torch.as_tensor(value).contiguous() for name, value in state.items()}
+    if objectives is not None:
+        tensors |= {f"objective.{name}": tensor.contiguous() for name, tensor in objectives.state().items()}
     tensors["random"] = torch.get_rng_state()
     if torch.cuda.is_available():
         tensors["random.cuda"] = torch.cuda.get_rng_state()
@@ -291,7 +314,7 @@ def _fingerprint(tensors: dict[str, torch.Tensor]) -> str:
     return total.hexdigest()
 
 
-def _resumed(model: PreTrainedModel, optim: torch.optim.AdamW, path: Path, identity: str, hooks: Hooks) -> Log:
+def _resumed(model: PreTrainedModel, optim: torch.optim.AdamW, path: Path, identity: str, hooks: Hooks, objectives: Objectives | None) -> Log:
     """The log of a checkpoint put into model and optimiser. A damaged one, or another run's, costs the work but not the run."""
     try:
         tensors, metadata = read_tensors(path)
@@ -315,6 +338,8 @@ def _resumed(model: PreTrainedModel, optim: torch.optim.AdamW, path: Path, ident
             if parameter.requires_grad:
                 parameter.copy_(tensors[f"model.{name}"])
     optim.load_state_dict(state)
+    if objectives is not None:
+        objectives.load({name.removeprefix("objective."): tensor for name, tensor in tensors.items() if name.startswith("objective.")})
     torch.set_rng_state(tensors["random"].cpu())
     if "random.cuda" in tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors["random.cuda"].cpu())

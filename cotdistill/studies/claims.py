@@ -160,7 +160,7 @@ class _Ground:
 
 def _ground(store: Store, study: int | str, margin: float | None) -> _Ground:
     runs = results.runs(store, study)
-    return _Ground(store, study, results.planned_runs(store, study), runs, margin if margin is not None else _margin(runs))
+    return _Ground(store, study, results.planned_runs(store, study), runs, margin if margin is not None else margin_of(runs))
 
 
 def _asked(ground: _Ground, claim: Claim) -> Verdict:
@@ -237,7 +237,7 @@ def _no_worse(ground: _Ground, seen: Compared, interval: Interval) -> Compared:
     if full is None or word(full[0]) != BETTER:
         told = "Intact post-CoT is not shown to be better than label only, so there is no gain to keep."
         return replace(seen, status=seen.status if seen.status != DONE else NOT_ASKED, told=told, p=None, word=CANNOT)
-    kept = _kept(ground.runs, seen.first)
+    kept = gain_kept(ground.runs, seen.first)
     share = "the share of the gain kept cannot be told"
     if kept is not None:
         share = "keeping {:.0f} % of the gain ({:.0f} to {:.0f})".format(*(100 * value for value in kept))
@@ -246,7 +246,7 @@ def _no_worse(ground: _Ground, seen: Compared, interval: Interval) -> Compared:
     return replace(seen, p=noninferiority_p(interval, margin), margin=margin, kept=kept, word=said, told=told)
 
 
-def _kept(runs: pd.DataFrame, first: str) -> tuple[float, float, float] | None:
+def gain_kept(runs: pd.DataFrame, first: str) -> tuple[float, float, float] | None:
     """The share of intact post-CoT's gain over label only that is kept, with its interval over the replicates."""
     used = [first, "label_only", "post_cot"]
     wide = runs[runs["condition"].isin(used)].pivot_table(index="replicate", columns="condition", values="accuracy").dropna()
@@ -323,7 +323,7 @@ def _between(c: Compared) -> str:
     return f"{100 * c.difference:+.1f} points ({100 * c.low:+.1f} to {100 * c.high:+.1f})".replace("-", "−")
 
 
-def _margin(runs: pd.DataFrame) -> float | None:
+def margin_of(runs: pd.DataFrame) -> float | None:
     """Fixed from dev, never from the scores it judges: from the gain of intact post-CoT over label only on dev."""
     wide = runs[runs["condition"].isin(["post_cot", "label_only"])].pivot_table(index="replicate", columns="condition", values="dev_accuracy")
     if wide.shape[1] < 2 or len(wide.dropna()) < 2:

@@ -263,11 +263,34 @@ def keytokens() -> StudySpec:
     )
 
 
+# What else might do what a rationale after the label does; see `studies.rivals`.
+RIVALS = (
+    "label_only+label_smoothing(epsilon=0.1)", "label_only+word_dropout(share=0.1)", "label_only+self_distillation", "label_only@tokens=post_cot",
+    "post_cot/random_tokens", "post_cot/label_text_only", "post_cot/swap(partner=other_label)", "multitask", "mixed",
+    "pre_cot+stepwise_removal", "post_cot+stepwise_removal", "post_cot+token_weights(selector=tf_idf)",
+)  # fmt: skip
+
+
+def neighbours() -> StudySpec:
+    """What related work would explain the gain by, against the rationale itself."""
+    return checked(
+        dataclasses.replace(
+            starter(),
+            name="neighbours",
+            title="Neighbours: which rival explanation accounts for how much of the gain?",
+            conditions=("undistilled", "label_only", "post_cot", *RIVALS),
+        )
+    )
+
+
 STUDIES.register(BuiltInStudy("starter", "one generated world, small students, the paper's placements with their controls", starter))
 STUDIES.register(BuiltInStudy("starter-worlds", "the same over five generated worlds, the world as the unit of inference", starter_worlds))
 
 
 STUDIES.register(BuiltInStudy("keytokens", "claim 3: key words by several selectors, their controls, and a sweep of how many", keytokens))
+
+
+STUDIES.register(BuiltInStudy("neighbours", "rival explanations from related work, and how much of the gain each accounts for", neighbours))
 
 
 def study_spec(name: str | None, overrides: Mapping[str, Any]) -> StudySpec:

@@ -24,6 +24,7 @@ from cotdistill.students.evaluation import Prediction, accuracy, primary_metric,
 from cotdistill.students.files import fingerprint
 from cotdistill.students.group import Group, joined
 from cotdistill.students.loading import load_student, parameter_count, positions_of, prepare_torch, read_tensors, save_weights, set_weights
+from cotdistill.students.objectives import Objectives
 from cotdistill.students.preparation import Prepared, prepare
 from cotdistill.students.sources import tokenizer_of
 from cotdistill.students.tokens import Encoder
@@ -131,8 +132,17 @@ def _trained(context: JobContext, run: RunConfig, made: _Made, group: Group, hoo
         made.model, made.prepared.rows_of, made.prepared.stream, run.training,
         steps=made.prepared.steps, pad=made.encoder.specials.pad, hooks=hooks, resume=context.resume_file,
         # Adapters would go on beside other weights if the student's folder had changed meanwhile.
-        identity=context.identity + made.known, group=group,
+        identity=context.identity + made.known, group=group, objectives=_objectives(run, made),
     )  # fmt: skip
+
+
+def _objectives(run: RunConfig, made: _Made) -> Objectives | None:
+    condition = parse(run.condition)
+    if not condition.objectives:
+        return None
+    dropout = next((dict(one.parameters) for one in condition.objectives if one.name == "word_dropout"), None)
+    symbol = made.encoder.symbol_id(str(dropout["symbol"])) if dropout else 0
+    return Objectives(condition, seed=run.seeds.order, symbol=symbol, left=made.prepared.left)
 
 
 def accompany(context: JobContext, rank: int, port: int) -> None:
@@ -203,6 +213,8 @@ def _train(context: JobContext, run: RunConfig, group: Group) -> Outcome:
 def _asked(placement: Placement, mode: str, test: Sequence[Any]) -> bool:
     """Label only and the undistilled student have direct mode alone; "own" costs a generation, so only students trained for it are asked."""
     if mode == "direct" or mode == placement.primary:
+        return True
+    if mode == "own" and placement.name == "mixed":
         return True
     return mode == "given" and placement.uses_rationale and any(e.rationale for e in test)
 

@@ -8,11 +8,14 @@ from typing import Any, Literal
 import streamlit as st
 
 from cotdistill.errors import UsageError
+from cotdistill.rationales.conditions import parse
 from cotdistill.studies.findings import findings
 from cotdistill.studies.overview import overview
+from cotdistill.studies.rivals import rivals
 from cotdistill.studies.store import Store
 from cotdistill.studies.study import STUDIES
 from cotdistill.views import archive, frame, markup, plans, publishing, queue
+from cotdistill.views import rivals as rivals_table
 from cotdistill.views.commands import command
 from cotdistill.views.markup import escape
 from cotdistill.views.palette import OPEN
@@ -59,6 +62,7 @@ def draw(store: Store) -> None:
         _claim(store, document, claim)
     frame.section("Every condition")
     st.html(markup.table(*_cells(publishing.tables(document)[-1])))
+    _rivals(store, name)
     _elsewhere(store, name)
     words = ["findings", name, *(["--margin", f"{margin:g}"] if margin is not None else [])]
     frame.terminal(command(*words), command("report", name, "--out", f"{name}.html"), command("verdicts"))
@@ -111,6 +115,18 @@ def _claim(store: Store, document: dict[str, Any], claim: dict[str, Any]) -> Non
                 controls = publishing.controls_table(claim)
                 st.html(markup.table(*_cells(controls)))
                 st.caption(plain_markdown(controls.caption))
+
+
+def _rivals(store: Store, name: str) -> None:
+    """Where a study trains with objectives beyond plain cross-entropy: what each of its conditions accounts for."""
+    document = rivals(store, name)
+    if not any(parse(one["condition"]).objectives for one in document["rivals"]):
+        return
+    frame.section("Rival explanations", "What else brings the gain about, and how much of it?")
+    rows = [[markup.Cell(text) for text in row] for row in rivals_table.cells(document)]
+    st.html(markup.table(rivals_table.HEAD, rows, "what each rival accounts for"))
+    st.caption(plain_markdown(rivals_table.gain_told(document)))
+    frame.terminal(command("rivals", name))
 
 
 def _elsewhere(store: Store, name: str) -> None:

@@ -10,8 +10,9 @@ import streamlit as st
 
 from cotdistill.config import from_mapping
 from cotdistill.rationales.conditions import Condition, parse
+from cotdistill.rationales.objectives import OBJECTIVES, Objective
 from cotdistill.rationales.placement import PLACEMENTS
-from cotdistill.rationales.transforms import TRANSFORMS
+from cotdistill.rationales.transforms import TRANSFORMS, Transform
 from cotdistill.views.wording import plain_markdown
 
 C = TypeVar("C")
@@ -84,7 +85,7 @@ def reset(cls: type[Any], values: Mapping[str, Any], *, key: str) -> None:
 
 
 def condition(sources: Collection[str], *, key: str) -> Condition:
-    """A condition composed from placement, transforms with their parameters, source and budget; GrammarError as the grammar gives it."""
+    """A condition composed from placement, transforms and objectives with their parameters, source and budget; GrammarError where it is none."""
     placement = st.selectbox("Placement", [p.name for p in PLACEMENTS if p.uses_rationale], key=f"{key}.placement", format_func=_told_placement)
     names = st.multiselect(
         "Transforms, applied in this order",
@@ -94,15 +95,9 @@ def condition(sources: Collection[str], *, key: str) -> Condition:
     )
     text = placement
     for place, name in enumerate(names):
-        entry = TRANSFORMS.get(name)
-        st.caption(plain_markdown(f"{name}: {entry.help}"))
-        with st.container(horizontal=True):
-            values = [
-                (p.name, field(p.name, p.default, p.help, key=f"{key}.{place}.{name}.{p.name}", low=p.low, high=p.high, choices=p.choices))
-                for p in entry.parameters
-            ]
-        inside = ",".join(f"{parameter}={value}" for parameter, value in values)
-        text += f"/{name}({inside})" if inside else f"/{name}"
+        text += _with_parameters("/", TRANSFORMS.get(name), f"{key}.{place}.{name}")
+    for name in _objectives(placement, key):
+        text += _with_parameters("+", OBJECTIVES.get(name), f"{key}.objective.{name}")
     left, right = st.columns(2)
     fraction = st.number_input("Share of the training rows", min_value=0.001, max_value=1.0, value=1.0, step=0.05, key=f"{key}.fraction")
     source = left.selectbox("Whose rationales", ["", *sources], key=f"{key}.source", format_func=lambda s: s or "the study's teacher")
@@ -111,6 +106,23 @@ def condition(sources: Collection[str], *, key: str) -> Condition:
     options += [f"tokens={f'({tokens})' if set('@,') & set(tokens) else tokens}"] if tokens.strip() else []
     options += [f"fraction={fraction!r}"] if fraction != 1 else []
     return parse(text + (f"@{','.join(options)}" if options else ""))
+
+
+def _objectives(placement: str, key: str) -> list[str]:
+    """The objectives that are added to a placement."""
+    suited = [one.name for one in OBJECTIVES if not one.placements or placement in one.placements]
+    return st.multiselect("Objectives", suited, key=f"{key}.objectives.{placement}", placeholder="none: plain cross-entropy")
+
+
+def _with_parameters(sign: str, entry: Transform | Objective, key: str) -> str:
+    """A transform or an objective as it stands in a condition, with the parameters that are chosen for it."""
+    st.caption(plain_markdown(f"{entry.name}: {entry.help}"))
+    with st.container(horizontal=True):
+        values = [
+            (p.name, field(p.name, p.default, p.help, key=f"{key}.{p.name}", low=p.low, high=p.high, choices=p.choices)) for p in entry.parameters
+        ]
+    inside = ",".join(f"{parameter}={value}" for parameter, value in values)
+    return f"{sign}{entry.name}({inside})" if inside else f"{sign}{entry.name}"
 
 
 def _told_placement(name: str) -> str:

@@ -1,0 +1,76 @@
+"""How a student is trained beyond plain cross-entropy, as data: the third part of a condition, written +name(parameter=value,...).
+
+The rival explanations of what a rationale does for a student: that it is a regulariser, that it is a curriculum, that it is more signal on the same
+tokens. What each one does to a step lies in `students.objectives`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cotdistill.rationales.keyed import SELECTOR
+from cotdistill.rationales.transforms import Parameter
+from cotdistill.registry import Registry
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """A registered objective. source: the work that it is taken from. rationale: it needs one in the training text. placements: where it makes
+    sense, all of them if empty. control: figures draw it hollow."""
+
+    name: str
+    help: str
+    source: str
+    parameters: tuple[Parameter, ...]
+    rationale: bool = False
+    placements: tuple[str, ...] = ()
+    control: bool = False
+
+
+OBJECTIVES: Registry[Objective] = Registry("objective")
+
+for _objective in (
+    Objective(
+        "label_smoothing",
+        "a share of every target goes to all other tokens: is it just regularisation?",
+        "arXiv 1512.00567",
+        (Parameter("epsilon", 0.1, "the share", low=0.0, high=0.9),),
+        control=True,
+    ),
+    Objective(
+        "word_dropout",
+        "tokens that the student reads are replaced by one symbol, anew at each step: is it just noise?",
+        "arXiv 1511.06349",
+        (Parameter("share", 0.1, "of the tokens", low=0.0, high=0.9), Parameter("symbol", "_", "the symbol, one token of the student's vocabulary")),
+        control=True,
+    ),
+    Objective(
+        "self_distillation",
+        "half of each batch is the last one's, and is held to what the student said then: is it just consistency?",
+        "arXiv 2203.16172",
+        (
+            Parameter("alpha", 1.0, "weight of the divergence", low=0.0, high=100.0),
+            Parameter("temperature", 3.0, "softens both sides", low=0.1, high=100.0),
+        ),
+        control=True,
+    ),
+    Objective(
+        "token_weights",
+        "the loss of a rationale's tokens grows with their rank by a selector, their sum stays: weight instead of deletion",
+        "key-point weighting",
+        (SELECTOR, Parameter("floor", 0.1, "weight of the lowest token, the highest being 1", low=0.0, high=1.0)),
+        rationale=True,
+    ),
+    Objective(
+        "stepwise_removal",
+        "the rationale loses its first tokens as training goes on, until none is left: can it be taken in?",
+        "implicit CoT, arXiv 2405.14838",
+        (
+            Parameter("begin", 0.1, "share of the steps after which removal begins", low=0.0, high=1.0),
+            Parameter("end", 0.8, "share of the steps after which nothing is left", low=0.0, high=1.0),
+        ),
+        rationale=True,
+        placements=("pre_cot", "post_cot"),
+    ),
+):
+    OBJECTIVES.register(_objective)

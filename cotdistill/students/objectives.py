@@ -1,0 +1,120 @@
+"""What the objectives of a condition make of a training step: which rows it holds, what is read, and what the loss is.
+
+Everything follows from (order seed, step) alone but for the memory of self-distillation, which the resume checkpoint holds; so a run resumes to the
+bit.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import torch
+from torch.nn.functional import cross_entropy, kl_div, log_softmax
+
+from cotdistill.config import stable_seed
+from cotdistill.errors import StudentError
+from cotdistill.rationales.conditions import Condition
+from cotdistill.students.batches import Batch, Row, Stream
+
+RowsOf = Callable[[int, int], Sequence[Row]]
+# Removal of a rationale goes in so many stages, so that rows are laid out a few times and not at every step.
+STAGES = 20
+
+
+class Objectives:
+    """The objectives of one run. They are asked in the order of a step: `rows`, `batch` for each micro-batch, `loss` for each, `done`."""
+
+    def __init__(
+        self, condition: Condition, *, seed: int = 0, symbol: int = 0, left: Callable[[int, int, float], Sequence[Row]] | None = None
+    ) -> None:
+        """seed: of the order of examples; symbol: what word dropout puts in a token's place; left(example, epoch, share): an example's rows with
+        that share of its rationale."""
+        given = {one.name: dict(one.parameters) for one in condition.objectives}
+        self._seed, self._symbol, self._left = seed, symbol, left
+        self.smoothing = float(given.get("label_smoothing", {}).get("epsilon", 0.0))
+        self.dropped = float(given.get("word_dropout", {}).get("share", 0.0))
+        self.removal = given.get("stepwise_removal")
+        self.distilled = given.get("self_distillation")
+        # Logits of what comes back in the next step, and of what came back in this one; the rows that came back, and those gone through.
+        self._kept: list[torch.Tensor] = []
+        self._before = torch.empty(0)
+        self._returned = self._row = self._token = 0
+
+    def share_left(self, step: int, steps: int) -> float:
+        """Of a rationale's tokens, under stepwise removal."""
+        if not self.removal:
+            return 1.0
+        begin, end = float(self.removal["begin"]) * steps, float(self.removal["end"]) * steps
+        gone = 1.0 if step >= end else max(0.0, (step - begin) / (end - begin))
+        return 1 - round(gone * STAGES) / STAGES
+
+    def rows(self, step: int, steps: int, stream: Stream, rows_of: RowsOf) -> list[Row]:
+        """The rows of a step."""
+        left, share = self._left, self.share_left(step, steps)
+        if self.removal and left is not None:
+            return [row for i, epoch in stream.step(step) for row in left(i, epoch, share)]
+        if not self.distilled:
+            return [row for i, epoch in stream.step(step) for row in rows_of(i, epoch)]
+        back, new = ([row for i, epoch in _half(stream, step + ahead) for row in rows_of(i, epoch)] for ahead in (0, 1))
+        self._returned = len(back)
+        return back + new
+
+    def batch(self, batch: Batch, step: int, part: int) -> Batch:
+        """A micro-batch as it is read; what is predicted stays."""
+        if not self.dropped:
+            return batch
+        draw = np.random.default_rng(stable_seed("word_dropout", self._seed, step, part))
+        hit = (draw.random(batch.ids.shape) < self.dropped) & (np.arange(batch.ids.shape[1]) < batch.lengths[:, None])
+        return dataclasses.replace(batch, ids=np.where(hit, self._symbol, batch.ids))
+
+    def loss(self, logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """The weighted loss of a micro-batch, not yet divided, and the (n,) losses of its predicted tokens."""
+        losses = cross_entropy(logits, targets, reduction="none", label_smoothing=self.smoothing)
+        total = (losses * weights).sum()
+        if self.distilled:
+            total = total + self._divergence(logits, weights, batch)
+        return total, losses
+
+    def _divergence(self, logits: torch.Tensor, weights: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """alpha T^2 KL(what was said at the last step || what is said now), over the tokens that came back."""
+        assert self.distilled is not None
+        came_back = torch.from_numpy(batch.rows + self._row < self._returned).to(logits.device)
+        count = int(came_back.sum())
+        before = self._before[self._token : self._token + count]
+        self._row += len(batch.lengths)
+        self._token += count
+        self._kept.append(logits.detach()[~came_back])
+        if len(before) != count or not count:  # the first step has none
+            return logits.new_zeros(())
+        heat = float(self.distilled["temperature"])
+        now, then = log_softmax(logits[came_back] / heat, -1), log_softmax(before.to(logits.device) / heat, -1)
+        apart = kl_div(now, then, reduction="none", log_target=True).sum(-1)
+        return float(self.distilled["alpha"]) * heat**2 * (apart * weights[came_back]).sum()
+
+    def done(self) -> None:
+        """The step is over."""
+        self._before = torch.cat(self._kept) if self._kept else torch.empty(0)
+        self._kept, self._row, self._token = [], 0, 0
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """What a resumed run needs."""
+        return {"before": self._before} if self.distilled else {}
+
+    def load(self, state: Mapping[str, torch.Tensor]) -> None:
+        self._before = state.get("before", torch.empty(0))
+
+    def check(self, processes: int) -> None:
+        """StudentError where a step cannot be shared."""
+        if self.distilled and processes > 1:
+            raise StudentError(
+                "self_distillation compares a step with the one before, which several processes do not share.", "Set training.processes to 1."
+            )
+
+
+def _half(stream: Stream, number: int) -> list[tuple[int, int]]:
+    """Half a step's examples: halves are counted through all steps. A batch of one comes back whole."""
+    step = stream.step(number // 2)
+    middle = (len(step) + 1) // 2
+    return step[:middle] if number % 2 == 0 or len(step) == 1 else step[middle:]
