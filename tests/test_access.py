@@ -57,6 +57,16 @@ def test_the_password_admits_this_session_alone_and_a_wrong_one_does_not(opened,
     assert [one.value for one in opened().title] == ["cotdistill"]
 
 
+def test_a_dashboard_with_a_login_is_shut_until_somebody_is_logged_in(opened, monkeypatch):
+    monkeypatch.setattr(access, "has_login", lambda: True)
+    users = [{"is_logged_in": False}, {"is_logged_in": True}]
+    monkeypatch.setattr("streamlit.user_info._get_user_info", lambda: users[0])
+    shown = opened()
+    assert [one.value for one in shown.title] == ["cotdistill"] and [one.label for one in shown.button] == ["Log in"] and not shown.subheader
+    users.pop(0)
+    assert not shown.run().exception and "Log in" not in [one.label for one in shown.button] and shown.title[0].value != "cotdistill"
+
+
 def test_an_exposed_dashboard_without_a_password_shows_nothing(opened, monkeypatch):
     monkeypatch.setenv(access.EXPOSED, "1")
     shown = opened()
