@@ -9,7 +9,7 @@ import pytest
 from cotdistill.errors import NotFound, UnknownName, UsageError
 from cotdistill.saliency.settings import AttributionSettings
 from cotdistill.saliency.tables import EXAMPLE_COLUMNS, TOKEN_COLUMNS
-from cotdistill.studies import look_faithfulness, looking
+from cotdistill.studies import look_faithfulness, look_probe, looking
 from cotdistill.studies.jobs import JobSpec
 from cotdistill.studies.look_influence import COLUMNS
 from cotdistill.studies.looks import AttributeConfig, attribute_job, checkpoints, pick_examples, task_of, trained
@@ -267,3 +267,24 @@ def test_agreement_between_methods_and_checkpoints_is_told(say, store):
 def test_wrong_words_about_judging_are_told(say, store, words):
     said = say(f"faithfulness {run_of(store, 'post_cot').id} {words} --json")
     assert said.code in (1, 2) and said.error["message"] and said.error["hint"]
+
+
+def test_probes_are_fitted_at_every_layer_and_place_and_kept_as_a_job(say, store, tmp_path):
+    run = run_of(store, "post_cot").id
+    out = tmp_path / "cells.parquet"
+    said = say(f"probe {run} --what group --examples 30 --rows 40 --job --json", "--out", str(out))
+    assert said.code == 0
+    check_keys("probe", said.document)
+    cells = pd.read_parquet(out)
+    assert list(cells) == list(look_probe.COLUMNS) and len(cells) == len(said.document["layers"]) * len(said.document["places"])
+    assert said.document["rows"] == 40 and said.document["control"] == "clusters" and said.document["classes"] > 2
+    # Only a place behind the label reads it, and none of those is the best.
+    reads = {row["place"]: row["reads"] for row in said.document["results"]}
+    assert reads["label_cue"] == "nothing" and reads["label"] == "label" and reads["rationale"] == "label and rationale"
+    assert "label" not in reads[said.document["best"]["place"]]
+    # The embedding of a cue is the same in every example, so a probe there can do no better than one guess for all of them.
+    first = next(row for row in said.document["results"] if row["layer"] == 0 and row["place"] == "label_cue")
+    assert first["accuracy"] <= 0.35
+    assert "answer cue" in say(f"probe {run} --what group --examples 30 --rows 40").out
+    wrong = say(f"probe {run} --what colour --json")
+    assert wrong.code == 2 and "group" in wrong.error["hint"]

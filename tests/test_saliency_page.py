@@ -136,12 +136,17 @@ def test_many_examples_are_one_button_and_stand_there_when_the_jobs_have_ended(h
     app = page(home, monkeypatch, part="faithfulness", student="pre_cot")
     app.number_input(key="gather.judge.n").set_value(6).run()
     app.button(key="gather.judge.go").click().run()
+    app = page(home, monkeypatch, part="probe", student="pre_cot", what="group")
+    app.number_input(key="gather.probe.n").set_value(20).run()
+    app.button(key="gather.probe.go").click().run()
     work(store)
     app = page(home, monkeypatch, student=["pre_cot", "post_cot"])
     assert "6 dev examples in" in texts(app)
     for part in ("rationale", "place", "class", "words", "stability"):
         sound(page(home, monkeypatch, student=["pre_cot", "post_cot"], part=part))
     assert "comprehensiveness" in texts(page(home, monkeypatch, part="faithfulness", student="pre_cot"))
+    assert "control task" in texts(page(home, monkeypatch, part="probe", student="pre_cot", what="group"))
+    assert "choose the dev or the test split" in texts(page(home, monkeypatch, part="probe", student="pre_cot", split="train"))
 
 
 def test_a_student_whose_weights_are_gone_is_told_with_a_way_to_try_again(home, monkeypatch):

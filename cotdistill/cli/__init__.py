@@ -29,6 +29,7 @@ from cotdistill.cli import (
     mirrors,
     modes,
     preview,
+    probe,
     queue,
     rivals,
     runs,
@@ -49,7 +50,7 @@ NOUNS: dict[str, Noun] = {
     noun.name: noun
     for noun in (
         tasks.NOUN, students.NOUN, conditions.NOUN, preview.NOUN, study.NOUN, runs.NOUN, queue.NOUN, compare.NOUN,
-        findings.FINDINGS, findings.VERDICTS, findings.REPORT, rivals.NOUN, attribute.NOUN, influence.NOUN,
+        findings.FINDINGS, findings.VERDICTS, findings.REPORT, rivals.NOUN, attribute.NOUN, influence.NOUN, probe.NOUN,
         faithfulness.NOUN, faithfulness.STABILITY, modes.NOUN, keytokens.NOUN, teacher.NOUN, mirrors.NOUN, worker.NOUN,
         store.NOUN, verify.NOUN, doctor.NOUN, app.NOUN,
     )

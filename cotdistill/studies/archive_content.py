@@ -23,6 +23,7 @@ from cotdistill.studies.inputs import SelectConfig
 from cotdistill.studies.jobs import ANSWERS, identity_of
 from cotdistill.studies.looks import AttributeConfig, FaithfulnessConfig, InfluenceConfig
 from cotdistill.studies.mode_jobs import ModesConfig
+from cotdistill.studies.probes import ProbeConfig
 from cotdistill.studies.remarks import LONGEST_NOTE, Remark, checked_tags
 from cotdistill.studies.study import StudySpec, plan_hash_of, spec_from_mapping
 
@@ -39,6 +40,7 @@ CONFIGS: dict[str, Callable[[Mapping[str, Any]], Any]] = {
     "influence": InfluenceConfig.from_plain,
     "faithfulness": FaithfulnessConfig.from_plain,
     "modes": ModesConfig.from_plain,
+    "probe": ProbeConfig.from_plain,
     ANSWERS: lambda values: AnswersConfig(**values),
 }
 

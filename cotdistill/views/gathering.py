@@ -24,6 +24,7 @@ from cotdistill.studies.looks import (
     pick_examples,
     source_of,
 )
+from cotdistill.studies.probes import ProbeConfig, probe_job
 from cotdistill.studies.store import Store
 from cotdistill.studies.supervisor import ensure_supervisor
 from cotdistill.views import frame, queue
@@ -125,6 +126,25 @@ def alignments(scene: Scene) -> list[Gathered]:
             ["--split", "train", "--job"],
         )
         for student in scene.students if student.condition.spec.uses_rationale
+    ]  # fmt: skip
+
+
+def probes(scene: Scene, what: str) -> list[Gathered]:
+    """The linear probes of every student in view, for one class."""
+
+    def config(student: Student, ids: tuple[str, ...]) -> ProbeConfig:
+        return ProbeConfig(student.job.identity, scene.split, ids, scene.checkpoint, what=what)
+
+    known = scene.store.queue.jobs(kind="probe", limit=LOOKED)
+    at = ["--checkpoint", scene.checkpoint] if scene.checkpoint != "1" else []
+    return [
+        _gathered(
+            scene, known, "probe", student, "", scene.split,
+            config(student, ()),
+            partial(_spec, probe_job, student.job, partial(config, student)),
+            ["--split", scene.split, "--what", what, *at, "--job"],
+        )
+        for student in scene.students
     ]  # fmt: skip
 
 
