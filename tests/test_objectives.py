@@ -17,7 +17,7 @@ from cotdistill.students.batches import Row, Stream, collate
 from cotdistill.students.loading import new_built_in
 from cotdistill.students.models import BuiltIn
 from cotdistill.students.objectives import Objectives
-from cotdistill.students.training import Hooks, train
+from cotdistill.students.training import Hooks, micro_batches, train
 from cotdistill.studies import rivals
 from cotdistill.studies.planning import launch, plan
 from cotdistill.studies.runner import work
@@ -115,6 +115,47 @@ def test_self_distillation_is_the_divergence_from_what_was_said_before():
     # The second row of the first step comes back first: softmax(4/2, 0) = .881, .119 against .5, .5.
     p = 1 / (1 + math.exp(-2.0))
     assert totals == pytest.approx([0.0, 2.0 * 4.0 * (p * math.log(p / 0.5) + (1 - p) * math.log((1 - p) / 0.5))])
+
+
+def ranked_batch():
+    """Two examples: the first with two wrong choices, one of them two tokens long; the second with one."""
+
+    def rival(*ids, first):
+        groups = np.array([0] * first + [3] * (len(ids) - first), np.int8)
+        return Row(np.array(ids, np.int32), np.zeros(len(ids), np.float32), groups, follows=True)
+
+    return [row(5, 0), rival(5, 1, first=1), rival(5, 2, 2, first=1), row(6, 7, 1, first=2), rival(6, 7, 0, first=2)]
+
+
+def test_margin_is_the_hinge_over_the_wrong_choices():
+    batch = collate(ranked_batch(), 9)
+    # Log probabilities of tokens 0, 1 and 2: log .5, log .3, log .2 at every place.
+    logits = torch.log(torch.tensor([[0.5, 0.3, 0.2]])).repeat(len(batch.targets), 1)
+    targets, weights = torch.from_numpy(batch.targets), torch.from_numpy(batch.weights)
+    a, b, c = math.log(0.5), math.log(0.3), math.log(0.2)
+    hinge = (max(0.0, 1 - a + b) + max(0.0, 1 - a + 2 * c)) / 2 + (1 - b + a)
+    assert 1 - a + 2 * c < 0 < 1 - a + b
+    assert float(of("label_only+margin").loss(logits, targets, weights, batch)[0]) == pytest.approx(hinge)
+    total, _ = of("label_only+margin(margin=1.0,alpha=0.25)").loss(logits, targets, weights, batch)
+    assert float(total) == pytest.approx(0.25 * hinge + 0.75 * (-a - b))
+    # Smoothing is of the cross-entropy; choices are ranked by their likelihood.
+    smoothed, _ = of("label_only+margin+label_smoothing(epsilon=0.3)").loss(logits, targets, weights, batch)
+    assert float(smoothed) == pytest.approx(hinge)
+
+
+@pytest.mark.parametrize(("size", "cut"), [(1, [3, 2]), (2, [3, 2]), (4, [5]), (None, [5])])
+def test_no_micro_batch_parts_an_example_from_its_rivals(size, cut):
+    config = TrainingConfig(batch_size=2, micro_batch=size) if size else TrainingConfig(batch_size=2)
+    assert [len(batch.lengths) for batch in micro_batches(ranked_batch(), config, 0)] == cut
+
+    def total(config):
+        objectives, found = of("label_only+margin"), 0.0
+        for b in micro_batches(ranked_batch(), config, 0):
+            found += float(objectives.loss(torch.zeros(len(b.targets), 9), torch.from_numpy(b.targets), torch.from_numpy(b.weights), b)[0])
+        return found
+
+    # Even odds over nine tokens: 1 and nothing for the longer rival, the mean of it; and 1.
+    assert total(config) == pytest.approx(1.5) == pytest.approx(total(TrainingConfig(batch_size=2)))
 
 
 def test_weights_follow_ranks_and_keep_their_sum():

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from cotdistill.config import RunConfig, TrainingConfig
 from cotdistill.students.preparation import prepare
-from cotdistill.students.tokens import Encoder
+from cotdistill.students.tokens import LABEL, RIVAL, Encoder
 from cotdistill.tasks.example import Example
 
 
@@ -22,3 +24,15 @@ def test_label_only_reads_the_same_with_and_without_other_conditions_in_the_stud
     among = prepare(encoder, {"teacher": examples}, run_of("label_only", ("teacher",)), 128)
     for index in range(5):
         assert [list(row.ids) for row in alone.rows_of(index, 0)] == [list(row.ids) for row in among.rows_of(index, 0)]
+
+
+@pytest.mark.parametrize("placement", ["label_only", "post_cot", "pre_cot"])
+def test_margin_puts_each_wrong_choice_where_the_label_stands(placement: str, encoder: Encoder, examples: list[Example]) -> None:
+    plain, ranked = (prepare(encoder, {"teacher": examples}, run_of(placement + more, ("teacher",)), 128) for more in ("", "+margin"))
+    for index, example in enumerate(examples):
+        (own,), (first, *rivals) = plain.rows_of(index, 0), ranked.rows_of(index, 0)
+        assert list(first.ids) == list(own.ids) and not first.follows and all(row.follows and not row.weights.any() for row in rivals)
+        start = list(own.groups).index(LABEL)
+        wrong = [ids for place, ids in enumerate(encoder.targets(example)) if place != example.gold]
+        assert wrong and [list(row.ids) for row in rivals] == [[*own.ids[:start], *ids] for ids in wrong]
+        assert [list(row.groups) for row in rivals] == [[0] * start + [RIVAL] * len(ids) for ids in wrong]

@@ -55,6 +55,17 @@ for _objective in (
         control=True,
     ),
     Objective(
+        "margin",
+        "the label's likelihood has to exceed that of each wrong choice by a margin: is it just the contrast with the other choices?",
+        "arXiv 2004.14074",
+        (
+            Parameter("margin", 1.0, "by how much, in nats, summed over a choice's tokens", low=0.0, high=100.0),
+            Parameter("alpha", 1.0, "share of the label's loss; the rest stays its cross-entropy", low=0.0, high=1.0),
+        ),
+        placements=("label_only", "post_cot", "pre_cot"),
+        control=True,
+    ),
+    Objective(
         "token_weights",
         "the loss of a rationale's tokens grows with their rank by a selector, their sum stays: weight instead of deletion",
         "key-point weighting",

@@ -17,11 +17,13 @@ BUCKET_BATCHES = 16
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One sequence with the weight of each token's loss. ids (length,) int32, weights (length,) float32 (0: not predicted), groups int8."""
+    """One sequence with the weight of each token's loss. ids (length,) int32, weights (length,) float32 (0: not predicted), groups int8.
+    follows: it is compared with the row before it, and has to be in the same micro-batch."""
 
     ids: npt.NDArray[np.int32]
     weights: npt.NDArray[np.float32]
     groups: npt.NDArray[np.int8]
+    follows: bool = False
 
 
 @dataclass(frozen=True, slots=True)

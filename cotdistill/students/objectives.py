@@ -17,6 +17,7 @@ from cotdistill.config import stable_seed
 from cotdistill.errors import StudentError
 from cotdistill.rationales.conditions import Condition
 from cotdistill.students.batches import Batch, Row, Stream
+from cotdistill.students.tokens import LABEL, RIVAL
 
 RowsOf = Callable[[int, int], Sequence[Row]]
 # Removal of a rationale goes in so many stages, so that rows are laid out a few times and not at every step.
@@ -37,6 +38,7 @@ class Objectives:
         self.dropped = float(given.get("word_dropout", {}).get("share", 0.0))
         self.removal = given.get("stepwise_removal")
         self.distilled = given.get("self_distillation")
+        self.margin = given.get("margin")
         # Logits of what comes back in the next step, and of what came back in this one; the rows that came back, and those gone through.
         self._kept: list[torch.Tensor] = []
         self._before = torch.empty(0)
@@ -72,10 +74,32 @@ class Objectives:
     def loss(self, logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """The weighted loss of a micro-batch, not yet divided, and the (n,) losses of its predicted tokens."""
         losses = cross_entropy(logits, targets, reduction="none", label_smoothing=self.smoothing)
-        total = (losses * weights).sum()
+        if self.margin:
+            # What ranks the choices is what they are told apart by: the plain likelihood.
+            plain = cross_entropy(logits, targets, reduction="none") if self.smoothing else losses
+            alpha = float(self.margin["alpha"])
+            label = torch.from_numpy(batch.groups == LABEL).to(logits.device)
+            total = (losses * torch.where(label, (1 - alpha) * weights, weights)).sum() + alpha * self._hinge(plain, batch)
+        else:
+            total = (losses * weights).sum()
         if self.distilled:
             total = total + self._divergence(logits, weights, batch)
         return total, losses
+
+    def _hinge(self, losses: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """max(0, margin - log p(label) + log p(wrong choice)), the mean over an example's wrong choices, summed over examples. losses: (n,)."""
+        assert self.margin is not None
+        rival = np.unique(batch.rows[batch.groups == RIVAL])
+        if not len(rival):
+            return losses.new_zeros(())
+        own = np.setdiff1d(np.arange(len(batch.lengths)), rival)
+        owner = np.searchsorted(own, rival) - 1
+        rows, counted, ours, theirs, shared = (
+            torch.from_numpy(a).to(losses.device)
+            for a in (batch.rows, np.isin(batch.groups, (LABEL, RIVAL)), own[owner], rival, np.bincount(owner)[owner])
+        )
+        likelihood = losses.new_zeros(len(batch.lengths)).index_add(0, rows, torch.where(counted, -losses, torch.zeros_like(losses)))
+        return ((float(self.margin["margin"]) - likelihood[ours] + likelihood[theirs]).clamp(min=0) / shared).sum()
 
     def _divergence(self, logits: torch.Tensor, weights: torch.Tensor, batch: Batch) -> torch.Tensor:
         """alpha T^2 KL(what was said at the last step || what is said now), over the tokens that came back."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
+import numpy as np
+
 from cotdistill.config import RunConfig, stable_seed
 from cotdistill.errors import DataError, NoRationale, SequenceTooLong
 from cotdistill.rationales.conditions import Condition, Step, parse
@@ -15,7 +17,7 @@ from cotdistill.rationales.passage import Corpus
 from cotdistill.rationales.selection import Selection
 from cotdistill.rationales.transforms import TRANSFORMS, Draw, check_parameters
 from cotdistill.students.batches import Row, Stream, steps_for_tokens, tokens_in_steps, weighted
-from cotdistill.students.tokens import RATIONALE, Encoded, Encoder, shortened
+from cotdistill.students.tokens import LABEL, NO_LOSS, RATIONALE, RIVAL, Encoded, Encoder, shortened
 from cotdistill.tasks.example import Example
 
 # Above this share of rows without a swap partner the condition would be half label only.
@@ -162,7 +164,10 @@ class _Sequences:
         if key not in self._rows:
             if self.run.training.redraw:
                 self._rows = {k: v for k, v in self._rows.items() if k[1] >= epoch - 1}
-            self._rows[key] = self._weighed(index, self.sequences(*key))
+            sequences = self.sequences(*key)
+            self._rows[key] = self._weighed(index, sequences)
+            if any(one.name == "margin" for one in self.condition.objectives):
+                self._rows[key] += self._rivals(index, sequences[0])
         return self._rows[key]
 
     def left(self, index: int, epoch: int, share: float) -> list[Row]:
@@ -173,6 +178,26 @@ class _Sequences:
             # Stages follow each other; what is over is not kept.
             self._shorter = {share: _Sequences(self.encoder, self.corpus, shorter, self.run, self.limit)}
         return self._shorter[share].rows(index, epoch)
+
+    def _rivals(self, index: int, encoded: Encoded) -> list[Row]:
+        """The sequence up to its label with each wrong choice in the label's place, as rows without a weight of their own."""
+        gold = self.corpus.examples[index].gold
+        start = int(np.flatnonzero(encoded.loss == LABEL)[0])
+        segment = encoded.segments[start]
+        found = []
+        for place, ids in enumerate(self.encoder.targets(self.corpus.examples[index])):
+            if place == gold:
+                continue
+            count = len(ids)
+            whole = Encoded(
+                np.concatenate([encoded.ids[:start], np.array(ids, np.int32)]),
+                np.concatenate([encoded.segments[:start], np.full(count, segment)]),
+                np.concatenate([np.full(start, NO_LOSS, np.int8), np.full(count, RIVAL, np.int8)]),
+                np.concatenate([encoded.origin[:start], np.full(count, -1, np.int32)]),
+            )
+            rival = shortened(whole, self.limit, self.run.student.truncate)
+            found.append(Row(rival.ids, np.zeros(len(rival), np.float32), rival.loss, follows=True))
+        return found
 
     def _weighed(self, index: int, sequences: list[Encoded]) -> list[Row]:
         """Rows with the weights of their tokens; under token_weights those of the rationale follow a selection, and their sum stays."""

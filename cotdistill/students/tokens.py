@@ -25,7 +25,8 @@ from cotdistill.rationales.transforms import Draw
 from cotdistill.tasks.example import Example
 from cotdistill.tasks.template import Template
 
-NO_LOSS, LABEL, RATIONALE = 0, 1, 2
+# RIVAL: a wrong choice in the label's place, which a ranking of the choices reads.
+NO_LOSS, LABEL, RATIONALE, RIVAL = 0, 1, 2, 3
 
 # After this text a span's first word is tokenised as inside a sentence (with its leading space where the tokenizer has one).
 _ANCHOR = ":"
@@ -36,7 +37,7 @@ class Encoded:
     """One training sequence of one example.
 
     ids (length,) int32; segments (length,) int8, index into SEGMENTS; loss (length,) int8: whether the token is predicted,
-    0 no, 1 in the label's loss, 2 in the rationale's; origin (length,) int32: place in the intact rationale, -1 elsewhere.
+    0 no, 1 in the label's loss, 2 in the rationale's, 3 a rival of the label; origin (length,) int32: place in the intact rationale, -1 elsewhere.
     """
 
     ids: npt.NDArray[np.int32]

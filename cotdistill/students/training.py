@@ -26,7 +26,7 @@ from cotdistill.students.loading import forward_flops, parameter_count, read_ten
 from cotdistill.students.memory import allocate_for
 from cotdistill.students.objectives import Objectives
 from cotdistill.students.reader import Reader
-from cotdistill.students.tokens import LABEL, RATIONALE
+from cotdistill.students.tokens import LABEL, RATIONALE, RIVAL
 
 # Seconds between two resume checkpoints; it steers only what a kill can cost, never a result.
 CHECKPOINT_SECONDS = 5.0
@@ -222,7 +222,14 @@ class Launched:
 def micro_batches(rows: Sequence[Row], config: TrainingConfig, pad: int) -> list[Batch]:
     """The rows of a step as they go through the student, or through its several copies."""
     size = config.micro_batch or -(-len(rows) // config.processes)
-    return [collate(rows[start : start + size], pad) for start in range(0, len(rows), size)]
+    batches, start = [], 0
+    while start < len(rows):
+        end = min(start + size, len(rows))
+        while end < len(rows) and rows[end].follows:
+            end += 1
+        batches.append(collate(rows[start:end], pad))
+        start = end
+    return batches
 
 
 def _launch(
@@ -236,7 +243,7 @@ def _launch(
 ) -> Launched:
     """Forward, backward and update of one step; of a group, each process its share of the batches."""
     # span: over examples (each row's weights already sum to its example's share); token_mean: over all predicted tokens of the step.
-    divisor = float(sum(len(batch.targets) for batch in batches) if config.loss == "token_mean" else config.batch_size)
+    divisor = float(sum(int((batch.groups != RIVAL).sum()) for batch in batches) if config.loss == "token_mean" else config.batch_size)
     optim.zero_grad(set_to_none=True)
     parts = []
     for batch in group.mine(batches):

@@ -23,6 +23,7 @@ WHY = {
     "label_smoothing": "regularisation of the targets, no rationale",
     "word_dropout": "noise in what is read, no rationale",
     "self_distillation": "consistency with itself, no rationale",
+    "margin": "the label against the other choices, no rationale",
     "token_weights": "the same rationale, its key tokens heavier",
     "stepwise_removal": "the rationale as a curriculum",
     "random_tokens": "as many tokens, no content",
