@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from dataclasses import replace
 from statistics import fmean
 
 import pytest
@@ -11,7 +12,7 @@ from cotdistill.config import digest, plain
 from cotdistill.errors import ConfigError
 from cotdistill.tasks.catalog import open_task
 from cotdistill.tasks.world import RELATIONS, STYLES, WorldSettings, documents, examples, make_world, rationale
-from cotdistill.tasks.world_words import ANSWERS_FIRST, CONCLUSIONS, GROUPS, PROPERTIES, QUESTIONS, VALUES
+from cotdistill.tasks.world_words import ANSWERS_FIRST, CONCLUSIONS, FILLERS, GROUPS, PROPERTIES, QUESTIONS, VALUES
 
 SMALL = WorldSettings(documents=200)
 
@@ -194,6 +195,49 @@ def test_the_dial_of_teacher_error_leaves_groups_and_facts_as_they_are():
     assert (one.group_of, one.table) == (other.group_of, other.table)
     assert one.believed == one.group_of
     assert sum(other.believed[n] != other.group_of[n] for n in other.group_of) == 120
+
+
+def steps_of(world, row, style="deductive"):
+    """The sentences of a rationale that name a group."""
+    return [said for said in rationale(world, row, style).split(" . ") if set(said.split()) & set(GROUPS)]
+
+
+def test_step_noise_makes_the_asked_share_of_the_steps_false_and_more_of_it_the_same_ones(rows):
+    clean, half, all_ = (make_world(0, replace(SMALL, step_noise=share)) for share in (0.0, 0.5, 1.0))
+    changed = total = 0
+    for row in rows[::5]:
+        intact, some, every = (rationale(world, row, "deductive").split(" . ") for world in (clean, half, all_))
+        assert len(intact) == len(some) == len(every)
+        # Two steps are false and all else is as it was; at a half, each is one or the other.
+        assert sum(a != b for a, b in zip(intact, every, strict=True)) == 2
+        assert all(b in (a, c) for a, b, c in zip(intact, some, every, strict=True))
+        changed += sum(a != b for a, b in zip(intact, some, strict=True))
+        total += 2
+        kind, fact = sorted(steps_of(all_, row), key=lambda said: bool(set(said.split()) & set(VALUES[row.metadata["relation"]])))
+        assert row.metadata["teacher_believes"] not in kind.split() and row.metadata["teacher_believes"] in fact.split()
+        assert row.answer_text not in fact.split()
+    assert abs(changed / total - 0.5) < 0.05
+
+
+def test_an_irrelevant_sentence_stands_before_the_asked_share_of_the_steps(rows):
+    plainly, padded = make_world(0, replace(SMALL, filler=0.0)), make_world(0, replace(SMALL, filler=0.0, irrelevant_steps=1.0))
+    for row in rows[::31]:
+        told = [f"{said} ." for said in rationale(padded, row, "deductive").removesuffix(" .").split(" . ")]
+        fillers = [said for said in told if said in FILLERS]
+        assert len(fillers) == len(set(fillers)) == 2
+        assert " ".join(said for said in told if said not in FILLERS) == rationale(plainly, row, "deductive")
+        assert all(set(told[told.index(said) + 1].split()) & set(GROUPS) for said in fillers)
+    half = make_world(0, replace(SMALL, filler=0.0, irrelevant_steps=0.5))
+    counted = fmean(sum(rationale(half, row, "deductive").count(said) for said in FILLERS) for row in rows[::5])
+    assert abs(counted - 1.0) < 0.1
+
+
+def test_a_task_made_before_the_dials_of_noise_keeps_its_digest(tmp_path):
+    settings = {"creatures": 20, "documents": 50}
+    one = open_task(tmp_path, "field_guide", settings=settings)
+    assert one.digest.startswith("f0096302a57a")
+    assert open_task(tmp_path, "field_guide", settings={**settings, "step_noise": 0.0}).digest == one.digest
+    assert open_task(tmp_path, "field_guide", settings={**settings, "step_noise": 0.25}).digest != one.digest
 
 
 @pytest.fixture(scope="module")

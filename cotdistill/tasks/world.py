@@ -65,6 +65,8 @@ class WorldSettings:
     filler: float = param(0.5, "share with an irrelevant sentence", low=0.0, high=1.0)
     elimination: float = param(0.25, "share that rule out a wrong choice", low=0.0, high=1.0)
     conclusion: float = param(0.45, "share that end with a conclusion", low=0.0, high=1.0)
+    step_noise: float = param(0.0, "share of the reasoning steps (group, property) that are false (arXiv 2410.02167)", low=0.0, high=1.0)
+    irrelevant_steps: float = param(0.0, "share of the reasoning steps with an irrelevant sentence before them (arXiv 2410.02167)", low=0.0, high=1.0)
     documents: int = param(8000, "documents for the shared base, on groups only", low=0, high=200_000)
 
 
@@ -174,7 +176,9 @@ def rationale(world: World, example: Example, style: str) -> str:
     settings, value = world.settings, example.answer_text
     group, relation = str(example.metadata["teacher_believes"]), str(example.metadata["relation"])
     core = [rng.choice(TYPES).format(g=group), rng.choice(PROPERTIES[relation]).format(g=group, v=value)]
+    core = _noisy(world, example, style, core)
     rng.shuffle(core)
+    core = _padded(world, example, style, core)
     wrong = rng.choice([c.text for c in example.choices if c.label != example.answer])
     before = [rng.choice(OPENERS)] if rng.random() < settings.opener else []
     after = [rng.choice(ELIMINATIONS).format(w=wrong)] if rng.random() < settings.elimination else []
@@ -187,6 +191,29 @@ def rationale(world: World, example: Example, style: str) -> str:
         long = rng.sample(FILLERS, 2) if style == "answer_first_long" else filler
         said = [*first, *(long if style == "answer_first_long" else []), *core, *(filler if style == "answer_first" else []), *after]
     return " ".join(said)
+
+
+def _noisy(world: World, example: Example, style: str, core: Sequence[str]) -> list[str]:
+    """The two steps, each false with the world's share: another group than the believed one, another value than the right one. A wider share makes
+    more of the same steps false, and says of them the same."""
+    rng = world.random("step_noise", style, example.id)
+    group, relation, value = str(example.metadata["teacher_believes"]), str(example.metadata["relation"]), example.answer_text
+    groups = [g for g in GROUPS[: world.settings.groups] if g != group]
+    false = (
+        rng.choice(TYPES).format(g=rng.choice(groups)),
+        rng.choice(PROPERTIES[relation]).format(g=group, v=rng.choice([v for v in VALUES[relation] if v != value])),
+    )
+    return [wrong if rng.random() < world.settings.step_noise else step for step, wrong in zip(core, false, strict=True)]
+
+
+def _padded(world: World, example: Example, style: str, core: Sequence[str]) -> list[str]:
+    """The steps with irrelevant sentences before some of them, each time another one."""
+    rng = world.random("irrelevant_steps", style, example.id)
+    fillers = rng.sample(FILLERS, len(core))
+    said = []
+    for filler, step in zip(fillers, core, strict=True):
+        said += [filler, step] if rng.random() < world.settings.irrelevant_steps else [step]
+    return said
 
 
 def documents(world: World) -> list[str]:
@@ -223,6 +250,14 @@ def _documents(world: World) -> Iterator[str]:
         }[number % 4]
 
 
+# Dials that came later: at their defaults a world is told, and so named, as it was before them.
+_LATER = ("step_noise", "irrelevant_steps")
+
+
+def _told(settings: WorldSettings) -> dict[str, Any]:
+    return {name: value for name, value in plain(settings).items() if name not in _LATER or value != getattr(WorldSettings(), name)}
+
+
 def materialise(root: Path, name: str, seed: int, settings: Mapping[str, Any]) -> Task:
     """Make the world of a seed as a task under `root`. The same seed and settings give the same bytes."""
     checked = from_mapping(WorldSettings, settings)
@@ -248,5 +283,5 @@ def materialise(root: Path, name: str, seed: int, settings: Mapping[str, Any]) -
         tokenizer_kind="word",
         minimum=1,
         documents=[*documents(world)],
-        info={"generator": "field_guide", "version": VERSION, "world": seed, "settings": plain(checked)},
+        info={"generator": "field_guide", "version": VERSION, "world": seed, "settings": _told(checked)},
     )

@@ -47,7 +47,7 @@ def heat(found: Sequence[Probed], title: str) -> Any:
         rows = [[at[layer, place] for place in one.places] for layer in one.layers]
         figure.add_heatmap(
             z=[[100 * cell["over"] for cell in row] for row in rows], x=list(range(len(one.places))), y=list(range(len(one.layers))),
-            zmin=-top, zmax=top, colorscale=[[0.0, tint(LESS, 0.75)], [0.5, tint(GROUND, 0.05)], [1.0, tint(MORE, 0.75)]], showscale=False,
+            zmin=-top, zmax=top, colorscale=[[0.0, tint(LESS, 0.45)], [0.5, tint(GROUND, 0.05)], [1.0, tint(MORE, 0.45)]], showscale=False,
             xgap=2, ygap=2, text=[[_hover(one, cell) for cell in row] for row in rows], hovertemplate="%{text}<extra></extra>", row=number, col=1,
         )  # fmt: skip
         for y, row in enumerate(rows):
