@@ -334,7 +334,7 @@ def margin_of(runs: pd.DataFrame) -> float | None:
 
 def _named(pattern: str, conditions: list[str]) -> str | None:
     if pattern.endswith("*"):
-        return next((c for c in conditions if c.startswith(pattern[:-1]) and "@" not in c), None)
+        return next((c for c in conditions if c.startswith(pattern[:-1]) and not set("@+") & set(c)), None)
     return pattern if pattern in conditions else None
 
 

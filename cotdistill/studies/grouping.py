@@ -21,7 +21,19 @@ from cotdistill.studies.jobs import Job
 from cotdistill.studies.store import Store
 
 # What a condition says, as settings of their own; they come first in the list to choose from.
-OF_CONDITION = ("condition", "placement", "transform", "rationale source", "token budget", "share of rows", "selector", "k", "fraction", "unit")
+OF_CONDITION = (
+    "condition",
+    "placement",
+    "transform",
+    "objective",
+    "rationale source",
+    "token budget",
+    "share of rows",
+    "selector",
+    "k",
+    "fraction",
+    "unit",
+)
 # What names a run rather than makes it.
 HIDDEN = ("task_digest", "base", "sources", "selections")
 SEEDS = "seeds."
@@ -74,6 +86,7 @@ def _of_condition(condition: Condition) -> dict[str, Any]:
         "condition": str(condition),
         "placement": condition.placement,
         "transform": " then ".join(step.name for step in condition.steps),
+        "objective": " and ".join(one.name for one in condition.objectives),
         "rationale source": condition.source,
         "token budget": condition.tokens,
         "share of rows": condition.fraction,

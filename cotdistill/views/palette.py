@@ -85,6 +85,9 @@ def look(condition: Condition | str) -> Look:
         # Parameters move the shade a little, so two settings of one transform are told apart.
         color = _shade(color, (stable_seed(str(step)) % 5 - 2) * 0.045)
         dash = "dash"
+    for one in told.objectives:
+        mark, dash = SPARE_MARKS[stable_seed(one.name) % len(SPARE_MARKS)], "dash"
+        color = _shade(color, (stable_seed(str(one)) % 5 - 2) * 0.045)
     if told.source:
         mark, color, dash = f"{mark}-dot", _shade(color, 0.07), "dashdot"
     # Fewer training rows are fainter.

@@ -40,7 +40,7 @@ def swept(summaries: Sequence[ConditionSummary], transform: str = "key_tokens", 
         condition = parse(summary.condition)
         if condition.placement != placement or [s.name for s in condition.steps] != [transform]:
             continue
-        if condition.source or condition.tokens or condition.fraction != 1:
+        if condition.source or condition.tokens or condition.fraction != 1 or condition.objectives:
             continue
         values = dict(condition.steps[0].parameters)
         if values["unit"] == "word" and values["rest"] == "drop" and values.get("order", "text") == "text":
