@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from streamlit.testing.v1 import AppTest
 
 from cotdistill.config import TrainingConfig
 from cotdistill.errors import GrammarError, StudentError, UnknownName
@@ -251,3 +252,26 @@ def test_the_word_of_a_rival_follows_from_both_comparisons():
     assert (said("worse", 0.01), said("no worse", 0.01), said("better", 0.01)) == (rivals.PART, rivals.ALL, rivals.MORE)
     assert (said("worse", 0.3), said("not distinguishable", 0.3), said("no worse", 0.3)) == (rivals.NONE, rivals.UNCLEAR, rivals.UNCLEAR)
     assert said("not distinguishable", 0.01) == "some of the gain" and said("provisional", None) == "provisional"
+
+
+def form():
+    """The form of a condition alone, as a page script."""
+    import streamlit as st
+
+    from cotdistill.views.forms import condition
+
+    st.write(str(condition((), key="one")))
+
+
+def test_an_objective_is_added_in_the_form_and_its_parameters_are_asked_for():
+    app = AppTest.from_function(form).run()
+    placement, transforms, objectives = app.selectbox[0], app.multiselect[0], app.multiselect[1]
+    assert objectives.label == "Objectives" and placement.value == "pre_cot" and "stepwise_removal" in objectives.options
+    transforms.select("strip_labels")
+    objectives.select("label_smoothing").select("stepwise_removal").run()
+    next(one for one in app.number_input if one.label == "Epsilon").set_value(0.25).run()
+    assert not app.exception
+    assert app.markdown[-1].value == "pre_cot/strip_labels+label_smoothing(epsilon=0.25)+stepwise_removal(begin=0.1,end=0.8)"
+    # What does not suit the next placement is not offered there.
+    app.selectbox[0].set_value("multitask").run()
+    assert "stepwise_removal" not in app.multiselect[1].options
