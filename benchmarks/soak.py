@@ -182,7 +182,8 @@ class Soak:
         started = time.monotonic()
         try:
             while sum(self.hit.values()) < kills and time.monotonic() - started < seconds:
-                if self.store.queue.backlog().total < 6:
+                # Some of the work is quick, so that most kills hit something that has begun.
+                if sum(job.kind == "count" for state in ("queued", "running") for job in self.store.queue.jobs(state=state)) < 6:
                     self.wave()
                 if self.importer:
                     self.importer.begin()
@@ -389,6 +390,8 @@ def main() -> int:
         store = Store.open(disk.folder / "store")
         if arguments.train:
             students(store, arguments.train)
+        # Students take two of them, most of the time.
+        store.queue.set_workers(4 if arguments.train else 2)
         hang = HANG_SECONDS[bool(arguments.train)]
         around = home / "around"
         around.mkdir()
