@@ -18,7 +18,10 @@ def _ends(told: Sequence[float | None] | None) -> str:
 
 
 def _share(kept: Sequence[float] | None) -> str:
-    return "–" if kept is None else f"{kept[0]:.0%} ({kept[1]:.0%} to {kept[2]:.0%})"
+    if kept is None:
+        return "–"
+    share, low, high = (f"{one:.0%}".replace("-", "−").replace("%", " %") for one in kept)
+    return f"{share} ({low.removesuffix(' %')} to {high})"
 
 
 def cells(document: dict[str, Any]) -> list[list[str]]:
