@@ -824,6 +824,8 @@ def test_a_page_brings_a_study_in_shows_it_and_hands_it_on(source, archive, stor
         page.get_by_text("Every condition").wait_for()
         page.get_by_text(f"8 runs imported ({store.queue.study('shared').origin[:16]})").wait_for()
         assert "study=shared" in page.url and findings(store, "shared")["conditions"] == findings(source, "shared")["conditions"]
+        # Drawing the page once more replaces what the button downloads.
+        page.locator('[data-testid="stApp"][data-test-script-state="notRunning"]').wait_for()
         if not page.get_by_role("button", name="Download the archive").is_visible():
             page.get_by_role("button", name="Archive").click()
         with page.expect_download() as download:
