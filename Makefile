@@ -1,6 +1,7 @@
 # make app      open the dashboard                      make test     everything that is tested
 # make setup    the environment in .venv                make check    ruff and mypy
 # make stop     dashboard, workers and supervisor       make docs     write the generated parts of docs/ again
+# make bench    against what else is used, in an environment of its own
 # make test-extras    what needs optional packages      make acceptance    the long proofs, MINUTES=60 each
 # make clean    caches and build leftovers, never the store
 #
@@ -10,18 +11,18 @@
 # Written for the make that macOS ships (3.81) too: one shell a line, no .ONESHELL.
 .SILENT:
 .DEFAULT_GOAL := help
-.PHONY: help setup dev app stop test test-extras acceptance check docs clean browser mirror-tensorboard mirror-mlflow mirror-wandb
+.PHONY: help setup dev app stop test test-extras acceptance bench check docs clean browser mirror-tensorboard mirror-mlflow mirror-wandb
 
 # The first of these that runs and is new enough. A name may exist and still not run (a shim without its version), so each is tried.
 PYTHON ?= $(firstword $(foreach name,python3.11 python3 python3.12 python3.13 python3.14,$(shell $(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(name))))
 PIP_ARGS ?=
 VENV := .venv/bin/python
 # Optional packages that fit beside the rest; those of the mirrors have environments of their own.
-EXTRAS := $(filter-out requirements-dev.txt requirements-tensorboard.txt requirements-mlflow.txt requirements-wandb.txt,$(wildcard requirements-*.txt))
+EXTRAS := $(filter-out requirements-dev.txt requirements-bench.txt requirements-tensorboard.txt requirements-mlflow.txt requirements-wandb.txt,$(wildcard requirements-*.txt))
 INSTALL = $(VENV) -m pip install --disable-pip-version-check --no-input --quiet -c constraints.txt $(PIP_ARGS)
 
 help:
-	sed -n '1,8s/^#  *//p' Makefile
+	sed -n '1,9s/^#  *//p' Makefile
 
 setup: .venv/.installed
 
@@ -96,6 +97,15 @@ test-extras: .venv-extras/.installed .venv-tensorboard/.installed .venv-mlflow/.
 # The long proofs; MINUTES bounds each of them.
 acceptance: dev
 	$(VENV) benchmarks/acceptance.py $(if $(MINUTES),--minutes $(MINUTES))
+
+# Both sides of every comparison, the peers in an environment of their own; writes a section of benchmarks/RESULTS.md.
+bench: .venv-bench/.installed
+	.venv-bench/bin/python benchmarks/bench.py
+
+.venv-bench/.installed: requirements.txt requirements-bench.txt
+	if ! .venv-bench/bin/python -m pip --version >/dev/null 2>&1; then rm -rf .venv-bench; $(PYTHON) -m venv .venv-bench; fi
+	.venv-bench/bin/python -m pip install --disable-pip-version-check --no-input --quiet $(PIP_ARGS) -r requirements.txt -r requirements-bench.txt
+	touch $@
 
 check: dev
 	$(VENV) -m ruff check .

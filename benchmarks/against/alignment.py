@@ -1,0 +1,68 @@
+"""Alignment of all rationale tokens of a training example with the label: our batched backward pass against one backward pass a token.
+
+    python benchmarks/against/alignment.py [--repeats 5]
+
+Both start from the same forward pass and the same label gradient and give one inner product a token, over the blocks' parameters.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from material import SOURCE, material, student
+from paired import compare, repeats_asked
+from torch.nn.functional import cross_entropy
+
+from cotdistill.rationales.conditions import parse
+from cotdistill.rationales.placement import PLACEMENTS
+from cotdistill.saliency.influence import Aligner
+from cotdistill.students.tokens import RATIONALE, Encoded
+
+EXAMPLES, LARGEST_GAP, AIM = 8, 1e-4, 5.0
+SIZES = ((64, 2), (256, 4))
+
+
+def columns_of(sequence: Encoded) -> np.ndarray:
+    return np.flatnonzero(sequence.loss == RATIONALE)
+
+
+def ours(aligner: Aligner, sequence: Encoded, target: torch.Tensor) -> torch.Tensor:
+    return torch.cat([gradients @ target for _, gradients in aligner.token_gradients(sequence, columns_of(sequence))])
+
+
+def peer(aligner: Aligner, sequence: Encoded, target: torch.Tensor) -> torch.Tensor:
+    ids = torch.from_numpy(sequence.ids.astype(np.int64))[None]
+    logits = aligner.model(ids).logits[0]
+    found = []
+    for column in columns_of(sequence):
+        loss = cross_entropy(logits[column - 1], ids[0, column])
+        gradients = torch.autograd.grad(loss, aligner.parameters, retain_graph=True)
+        found.append(torch.cat([g.reshape(-1) for g in gradients]) @ target)
+    return torch.stack(found)
+
+
+def main() -> None:
+    repeats = repeats_asked(__doc__)
+    given = material()
+    corpus = given.encoder.corpus(given.train[:EXAMPLES])
+    sequences = [one for i in range(EXAMPLES) for one in given.encoder.sequences(corpus, i, parse(f"post_cot@source={SOURCE}"), 0)]
+    for width, layers in SIZES:
+        aligner = Aligner(student(width, layers), given.encoder, PLACEMENTS.get("post_cot"), [])
+        target = aligner.label_gradient(given.train[:1])
+        mine, theirs = (torch.cat([side(aligner, one, target) for one in sequences]) for side in (ours, peer))
+        apart = float((mine - theirs).abs().max() / theirs.abs().max())
+        assert apart < LARGEST_GAP, f"The products of both sides differ by {apart}."
+
+        def act_ours(aligner: Aligner = aligner, target: torch.Tensor = target) -> float:
+            return float(sum(len(ours(aligner, one, target)) for one in sequences))
+
+        def act_peer(aligner: Aligner = aligner, target: torch.Tensor = target) -> float:
+            return float(sum(len(peer(aligner, one, target)) for one in sequences))
+
+        what = f"alignment of all rationale tokens, {given.name}, width {width} x {layers} layers"
+        same = f"products agree to {apart:.0e} of the largest"
+        compare(what, "one backward pass a token", act_ours, act_peer, unit="tokens/s", same=same, aim=AIM, repeats=repeats)
+
+
+if __name__ == "__main__":
+    main()
