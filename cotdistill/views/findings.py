@@ -65,7 +65,7 @@ def draw(store: Store) -> None:
     _rivals(store, name)
     _elsewhere(store, name)
     words = ["findings", name, *(["--margin", f"{margin:g}"] if margin is not None else [])]
-    frame.terminal(command(*words), command("report", name, "--out", f"{name}.html"), command("verdicts"))
+    frame.terminal(command(*words), command("rivals", name), command("report", name, "--out", f"{name}.html"), command("verdicts"))
 
 
 def _margin() -> float | None:
@@ -126,7 +126,6 @@ def _rivals(store: Store, name: str) -> None:
     rows = [[markup.Cell(text) for text in row] for row in rivals_table.cells(document)]
     st.html(markup.table(rivals_table.HEAD, rows, "what each rival accounts for"))
     st.caption(plain_markdown(rivals_table.gain_told(document)))
-    frame.terminal(command("rivals", name))
 
 
 def _elsewhere(store: Store, name: str) -> None:
