@@ -17,7 +17,6 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from streamlit.testing.v1 import AppTest
 
 from cotdistill.cli import NOUNS, main
 from cotdistill.config import digest, from_mapping
@@ -36,7 +35,7 @@ from cotdistill.studies.study import StudySpec, checked, spec_from_mapping, stud
 from cotdistill.tasks.catalog import open_task
 from cotdistill.tasks.importing import import_task
 from cotdistill.tasks.template import Template
-from tests.test_pages import PAGES, ROOT, sound
+from tests.test_pages import PAGES, drawn
 
 EXAMPLES = int(os.environ.get("COTDISTILL_EXAMPLES", "80"))
 many = settings(max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
@@ -260,12 +259,4 @@ QUERY = st.dictionaries(
 @given(st.sampled_from(PAGES), QUERY)
 def test_a_link_of_nonsense_draws_a_page(trained, path, query):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("COTDISTILL_HOME", str(trained.home))
-        patch.chdir(ROOT)
-        app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
-        for name, value in query.items():
-            app.query_params[name] = value
-        app.run()
-        if path != "app.py":
-            app.switch_page(path).run()
-    sound(app)
+        drawn(path, trained.home, patch, **query)

@@ -40,7 +40,7 @@ def row(*ids, first=1):
 
 
 def of(text, **more):
-    return Objectives(parse(text), **more)
+    return Objectives(parse(text).objectives, **more)
 
 
 @pytest.mark.parametrize("name", OBJECTIVES.names())

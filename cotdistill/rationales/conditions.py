@@ -93,10 +93,14 @@ class Condition:
     @property
     def spec(self) -> Placement:
         placement = PLACEMENTS.get(self.placement)
-        if any(one.name == "stepwise_removal" for one in self.objectives):
+        if self.asked("stepwise_removal") is not None:
             # In the end it answers without a rationale, wherever that stood.
             return replace(placement, primary="direct", trained=tuple(dict.fromkeys(("direct", *placement.trained))))
         return placement
+
+    def asked(self, objective: str) -> dict[str, Any] | None:
+        """The parameters of one of its objectives; None where it has no such one."""
+        return next((dict(one.parameters) for one in self.objectives if one.name == objective), None)
 
     @property
     def is_control(self) -> bool:
@@ -267,12 +271,18 @@ def parse_list(text: str) -> list[Condition]:
     return [parse(part) for part in found]
 
 
-def _step(text: str) -> Step:
+def _called(text: str, what: str, example: str) -> tuple[str, list[tuple[str, str]]]:
+    """The name and the given parameters of what is written name or name(parameter=value,...)."""
     match = re.fullmatch(r"\s*([\w.-]+)\s*(?:\((.*)\))?\s*", text, re.DOTALL)
     if not match:
-        raise GrammarError(f"{text!r} is not a transform.", "Write name or name(parameter=value,...), for example shuffle(unit=word)")
-    entry = TRANSFORMS.get(match.group(1))
-    step = Step(entry.name, check_parameters(entry, list(_pairs(match.group(2) or ""))))
+        raise GrammarError(f"{text!r} is not {what}.", f"Write name or name(parameter=value,...), for example {example}")
+    return match.group(1), list(_pairs(match.group(2) or ""))
+
+
+def _step(text: str) -> Step:
+    name, given = _called(text, "a transform", "shuffle(unit=word)")
+    entry = TRANSFORMS.get(name)
+    step = Step(entry.name, check_parameters(entry, given))
     values = dict(step.parameters)
     if values.get("order") == "score" and values.get("rest") == "mask":
         raise GrammarError(f"{text!r}: masked tokens keep every unit in its place, so order=score means nothing.", "Use order=text, or rest=drop.")
@@ -280,19 +290,15 @@ def _step(text: str) -> Step:
 
 
 def _objective(text: str, placement: str) -> Step:
-    match = re.fullmatch(r"\s*([\w.-]+)\s*(?:\((.*)\))?\s*", text, re.DOTALL)
-    if not match:
-        raise GrammarError(
-            f"{text!r} is not an objective.", "Write name or name(parameter=value,...), for example label_only+label_smoothing(epsilon=0.1)"
-        )
-    entry, spec = OBJECTIVES.get(match.group(1)), PLACEMENTS.get(placement)
+    name, given = _called(text, "an objective", "label_only+label_smoothing(epsilon=0.1)")
+    entry, spec = OBJECTIVES.get(name), PLACEMENTS.get(placement)
     if not spec.sequences:
         raise GrammarError(f"{placement} is not trained, so it has no objective.", "Leave the objective out.")
     if entry.placements and placement not in entry.placements:
         raise GrammarError(f"{entry.name} does not suit {placement}.", f"It suits {', '.join(entry.placements)}.")
     if entry.rationale and not spec.uses_rationale:
         raise GrammarError(f"{entry.name} needs a rationale, and {placement} has none.", "Use post_cot, pre_cot, mixed or multitask.")
-    return Step(entry.name, check_parameters(entry, list(_pairs(match.group(2) or ""))))
+    return Step(entry.name, check_parameters(entry, given))
 
 
 def _pairs(text: str) -> Iterator[tuple[str, str]]:

@@ -76,12 +76,6 @@ class Transform:
     apply: Callable[..., Passage]
     control: bool = False
 
-    def parameter(self, name: str) -> Parameter:
-        for parameter in self.parameters:
-            if parameter.name == name:
-                return parameter
-        raise UnknownName(f"parameter of {self.name}", name, [p.name for p in self.parameters])
-
 
 TRANSFORMS: Registry[Transform] = Registry("transform")
 

@@ -3,7 +3,7 @@ itself can learn is seen (Alain and Bengio, arXiv 1610.01644; control tasks: Hew
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,9 +38,7 @@ def layers_read(layers: int) -> list[int]:
     return sorted({round(i * layers / (min(layers + 1, MOST_LAYERS) - 1)) for i in range(min(layers + 1, MOST_LAYERS))}) if layers else [0]
 
 
-def hidden_states(
-    model: PreTrainedModel, readings: Sequence[Reading], names: Sequence[str], pad: int, report: Callable[[int, int], None] | None = None
-) -> tuple[list[int], npt.NDArray[np.float32]]:
+def hidden_states(model: PreTrainedModel, readings: Sequence[Reading], names: Sequence[str], pad: int) -> tuple[list[int], npt.NDArray[np.float32]]:
     """Which layers, and (layers, places, readings, width) states of the student at the named places of its sequences.
 
     Rows are padded on the right, which a causal student never reads. StudentError for an architecture that tells no hidden states.
@@ -70,8 +68,6 @@ def hidden_states(
             for layer, number in enumerate(kept):
                 found[layer][:, members] = states[number][rows, columns].float().transpose(0, 1).cpu().numpy()
             at += len(members)
-            if report:
-                report(at, len(order))
     return kept, found
 
 

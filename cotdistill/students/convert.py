@@ -7,10 +7,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import safetensors.torch
 import torch
 
 from cotdistill.errors import StudentError
+from cotdistill.students.loading import write_tensors
 
 _INDEX = "pytorch_model.bin.index.json"
 
@@ -29,6 +29,9 @@ def convert(folder: Path) -> Converted:
 
     The pickle stays and is never looked at again. StudentError for a folder without one, or one that holds anything but tensors.
     """
+    # Imported here: students are trained on bare machines too, without the tables that writing tasks needs.
+    from cotdistill.tasks.writing import settle, write_note
+
     if not (folder / "config.json").is_file():
         raise StudentError(f"{folder} is no folder of a student: it has no config.json.", "Name the folder that the weights were downloaded to.")
     pickled = sorted(folder.glob("pytorch_model*.bin"))
@@ -42,11 +45,14 @@ def convert(folder: Path) -> Converted:
     for path in pickled:
         state = _tensors(path)
         tensors += len(state)
-        _written(folder / names[path.name], safetensors.torch.save(state, {"format": "pt"}))
+        part = folder / f".{names[path.name]}.part"
+        write_tensors(state, part, {"format": "pt"})
+        settle(part)
+        os.replace(part, folder / names[path.name])
     if (folder / _INDEX).is_file():
         index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
         index["weight_map"] = {name: names[file] for name, file in index["weight_map"].items()}
-        _written(folder / "model.safetensors.index.json", json.dumps(index, indent=2).encode())
+        write_note(folder / "model.safetensors.index.json", json.dumps(index, indent=2))
     return Converted(tuple(names.values()), tensors, tokenizer)
 
 
@@ -80,12 +86,3 @@ def _tokenizer(folder: Path) -> bool:
         ) from error
     os.replace(folder / ".tokenizer.part", folder / "tokenizer.json")
     return True
-
-
-def _written(path: Path, data: bytes) -> None:
-    part = path.with_name(f".{path.name}.part")
-    with open(part, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)

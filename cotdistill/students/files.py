@@ -40,12 +40,7 @@ def checked_student(config: StudentConfig) -> StudentConfig:
         config = dataclasses.replace(config, **unused)
     if is_built_in(config.name):
         return config
-    if (folder := Path(config.name)).is_dir():
-        check_folder(folder, config.name)
-    elif (kept := snapshot(config)) is not None:
-        check_folder(kept, config.name)
-    elif offline():
-        raise missing(config)
+    checked_folder(config)
     return config
 
 
@@ -101,6 +96,16 @@ def here(config: StudentConfig) -> Path | None:
     """The folder of a pretrained student's files on this machine: its own, or the hub's cache of it; None while it has to be downloaded."""
     folder = Path(config.name)
     return folder if folder.is_dir() else snapshot(config)
+
+
+def checked_folder(config: StudentConfig) -> Path | None:
+    """The same, if its weights are such as are read here; StudentError otherwise, and where they would have to be downloaded and must not be."""
+    folder = here(config)
+    if folder is not None:
+        check_folder(folder, config.name)
+    elif offline():
+        raise missing(config)
+    return folder
 
 
 def snapshot(config: StudentConfig) -> Path | None:

@@ -18,7 +18,7 @@ from transformers.utils import logging as transformers_logging
 from cotdistill.config import StudentConfig
 from cotdistill.errors import CheckpointError, StudentError
 from cotdistill.students import lora
-from cotdistill.students.files import check_folder, fingerprint, here, missing, offline
+from cotdistill.students.files import checked_folder, fingerprint, missing
 from cotdistill.students.models import STUDENTS, BuiltIn, is_built_in
 
 Weights = dict[str, torch.Tensor]
@@ -87,11 +87,7 @@ def load_student(config: StudentConfig, vocabulary: int, seed: int) -> PreTraine
 
 
 def _from_pretrained(config: StudentConfig) -> PreTrainedModel:
-    folder = here(config)
-    if folder is not None:
-        check_folder(folder, config.name)
-    elif offline():
-        raise missing(config)
+    folder = checked_folder(config)
     more = {} if config.attention == "auto" else {"attn_implementation": config.attention}
     try:
         found: Any = AutoModelForCausalLM.from_pretrained(

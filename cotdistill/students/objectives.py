@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
 from cotdistill.config import stable_seed
 from cotdistill.errors import StudentError
-from cotdistill.rationales.conditions import Condition
+from cotdistill.rationales.conditions import Step
 from cotdistill.students.batches import Batch, Row, Stream
 from cotdistill.students.tokens import LABEL, RIVAL
 
@@ -28,11 +28,11 @@ class Objectives:
     """The objectives of one run. They are asked in the order of a step: `rows`, `batch` for each micro-batch, `loss` for each, `done`."""
 
     def __init__(
-        self, condition: Condition, *, seed: int = 0, symbol: int = 0, left: Callable[[int, int, float], Sequence[Row]] | None = None
+        self, chosen: Sequence[Step] = (), *, seed: int = 0, symbol: int = 0, left: Callable[[int, int, float], Sequence[Row]] | None = None
     ) -> None:
-        """seed: of the order of examples; symbol: what word dropout puts in a token's place; left(example, epoch, share): an example's rows with
-        that share of its rationale."""
-        given = {one.name: dict(one.parameters) for one in condition.objectives}
+        """chosen: those of a condition, none for plain cross-entropy; seed: of the order of examples; symbol: what word dropout puts in a token's
+        place; left(example, epoch, share): an example's rows with that share of its rationale."""
+        given = {one.name: dict(one.parameters) for one in chosen}
         self._seed, self._symbol, self._left = seed, symbol, left
         self.smoothing = float(given.get("label_smoothing", {}).get("epsilon", 0.0))
         self.dropped = float(given.get("word_dropout", {}).get("share", 0.0))

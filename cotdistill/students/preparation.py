@@ -166,7 +166,7 @@ class _Sequences:
                 self._rows = {k: v for k, v in self._rows.items() if k[1] >= epoch - 1}
             sequences = self.sequences(*key)
             self._rows[key] = self._weighed(index, sequences)
-            if any(one.name == "margin" for one in self.condition.objectives):
+            if self.condition.asked("margin") is not None:
                 self._rows[key] += self._rivals(index, sequences[0])
         return self._rows[key]
 
@@ -202,7 +202,7 @@ class _Sequences:
     def _weighed(self, index: int, sequences: list[Encoded]) -> list[Row]:
         """Rows with the weights of their tokens; under token_weights those of the rationale follow a selection, and their sum stays."""
         rows = weighted(sequences, self.run.training)
-        chosen = next((dict(one.parameters) for one in self.condition.objectives if one.name == "token_weights"), None)
+        chosen = self.condition.asked("token_weights")
         if chosen is None:
             return rows
         scores = self.corpus.selection(str(chosen["selector"])).of(self.corpus.examples[index].id, self.corpus.passages[index])

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
 from cotdistill.config import TrainingConfig
@@ -78,12 +77,8 @@ def optimiser(model: PreTrainedModel, config: TrainingConfig) -> torch.optim.Ada
 def batch_loss(reader: Reader, batch: Batch, divisor: float, objectives: Objectives | None = None) -> tuple[torch.Tensor, torch.Tensor]:
     """The loss of a micro-batch divided by `divisor`, and the (n,) losses of its predicted tokens, without gradient. Waits for no device."""
     rows, columns, targets, weights, ids = (_moved(a, reader.device) for a in (batch.rows, batch.columns, batch.targets, batch.weights, batch.ids))
-    logits = reader.logits_at(ids, rows, columns)
-    if objectives is not None:
-        total, losses = objectives.loss(logits, targets, weights, batch)
-        return total / divisor, losses.detach()
-    losses = cross_entropy(logits, targets, reduction="none")
-    return (losses * weights).sum() / divisor, losses.detach()
+    total, losses = (objectives or Objectives()).loss(reader.logits_at(ids, rows, columns), targets, weights, batch)
+    return total / divisor, losses.detach()
 
 
 def _moved(array: npt.NDArray[Any], device: torch.device) -> torch.Tensor:
@@ -108,13 +103,13 @@ def train(
 ) -> Log:
     """Train in place for `steps` steps. rows_of(example, epoch) gives an example's rows; `identity` ties the resume checkpoint to its run; of the
     processes of a `group` the first alone writes it, and all of them have to be given the same. objectives: beyond plain cross-entropy."""
+    objectives = objectives or Objectives()
     log, optim, reader = Log(), optimiser(model, config), Reader(model, compiled=config.compile)
     if config.gradient_checkpointing:
         _recompute(model)
     if resume is not None and resume.exists():
         log = _resumed(model, optim, resume, identity, hooks, objectives)
-    if objectives is not None:
-        objectives.check(group.size)
+    objectives.check(group.size)
     group.agree(log.step)
     keep_at = {round(share * steps): share for share in checkpoint_shares(config)}
     evaluate_at = {math.ceil(steps * (i + 1) / config.evaluations) for i in range(config.evaluations)} if hooks.evaluate else set()
@@ -125,8 +120,6 @@ def train(
         allocate_for(parameter_count(model))
 
     def batches_of(step: int) -> list[Batch]:
-        if objectives is None:
-            return micro_batches([row for i, epoch in stream.step(step) for row in rows_of(i, epoch)], config, pad)
         batches = micro_batches(objectives.rows(step, steps, stream, rows_of), config, pad)
         return [objectives.batch(batch, step, part) for part, batch in enumerate(batches)]
 
@@ -146,7 +139,7 @@ def train(
         # While a GPU works, the next step is laid out; a CPU would gain nothing.
         coming = batches_of(log.step + 1) if reader.device.type == "cuda" and log.step + 1 < steps else None
         values = launched.values(group)
-        if objectives is not None and objectives.removal:
+        if objectives.removal:
             values["rationale_left"] = objectives.share_left(log.step, steps)
         _count(log, batches, rates)
         log.step += 1
@@ -239,7 +232,7 @@ def _launch(
     batches: Sequence[Batch],
     config: TrainingConfig,
     group: Group,
-    objectives: Objectives | None,
+    objectives: Objectives,
 ) -> Launched:
     """Forward, backward and update of one step; of a group, each process its share of the batches."""
     # span: over examples (each row's weights already sum to its example's share); token_mean: over all predicted tokens of the step.
@@ -251,8 +244,7 @@ def _launch(
             loss, losses = batch_loss(reader, batch, divisor, objectives)
         loss.backward()  # type: ignore[no-untyped-call]
         parts.append((loss.detach(), losses, batch.groups))
-    if objectives is not None:
-        objectives.done()
+    objectives.done()
     group.add_up_gradients(model)
     if config.clip:
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
@@ -294,13 +286,12 @@ def _write_curve(log: Log, rate: float) -> None:
     log.pending = {}
 
 
-def _save(model: PreTrainedModel, optim: torch.optim.AdamW, log: Log, path: Path, identity: str, objectives: Objectives | None) -> None:
+def _save(model: PreTrainedModel, optim: torch.optim.AdamW, log: Log, path: Path, identity: str, objectives: Objectives) -> None:
     """Weights that are trained, optimiser moments, random state and log in one safetensors file, replaced atomically."""
     tensors = {f"model.{name}": tensor.detach().contiguous() for name, tensor in model.named_parameters() if tensor.requires_grad}
     for i, state in optim.state_dict()["state"].items():
         tensors |= {f"optim.{i}.{name}": torch.as_tensor(value).contiguous() for name, value in state.items()}
-    if objectives is not None:
-        tensors |= {f"objective.{name}": tensor.contiguous() for name, tensor in objectives.state().items()}
+    tensors |= {f"objective.{name}": tensor.contiguous() for name, tensor in objectives.state().items()}
     tensors["random"] = torch.get_rng_state()
     if torch.cuda.is_available():
         tensors["random.cuda"] = torch.cuda.get_rng_state()
@@ -321,7 +312,7 @@ def _fingerprint(tensors: dict[str, torch.Tensor]) -> str:
     return total.hexdigest()
 
 
-def _resumed(model: PreTrainedModel, optim: torch.optim.AdamW, path: Path, identity: str, hooks: Hooks, objectives: Objectives | None) -> Log:
+def _resumed(model: PreTrainedModel, optim: torch.optim.AdamW, path: Path, identity: str, hooks: Hooks, objectives: Objectives) -> Log:
     """The log of a checkpoint put into model and optimiser. A damaged one, or another run's, costs the work but not the run."""
     try:
         tensors, metadata = read_tensors(path)
@@ -345,8 +336,7 @@ def _resumed(model: PreTrainedModel, optim: torch.optim.AdamW, path: Path, ident
             if parameter.requires_grad:
                 parameter.copy_(tensors[f"model.{name}"])
     optim.load_state_dict(state)
-    if objectives is not None:
-        objectives.load({name.removeprefix("objective."): tensor for name, tensor in tensors.items() if name.startswith("objective.")})
+    objectives.load({name.removeprefix("objective."): tensor for name, tensor in tensors.items() if name.startswith("objective.")})
     torch.set_rng_state(tensors["random"].cpu())
     if "random.cuda" in tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors["random.cuda"].cpu())

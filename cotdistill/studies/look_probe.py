@@ -60,8 +60,9 @@ def probed(
     wanted = named_examples(opened.task, config.split, config.examples, source_of(opened.job, config.source))
     learnt = list(training_corpus(opened).examples)
     drawn = sorted(np.random.default_rng(config.seed).permutation(len(learnt))[: config.rows].tolist())
-    names = list(places(_longest(_read(opened, wanted))))
-    train, test = (_with(names, rows, _read(opened, rows)) for rows in ([learnt[i] for i in drawn], wanted))
+    fitted, asked = [learnt[i] for i in drawn], _read(opened, wanted)
+    names = list(places(_longest(asked)))
+    train, test = _with(names, fitted, _read(opened, fitted)), _with(names, wanted, asked)
     cells, told = _cells(opened, config, names, train, test, report)
     told |= {"left_out": len(wanted) - len(test.examples) + told.pop("unseen")}
     return cells, told, {"weights": opened.job.produced[f"weights@{opened.checkpoint}"], "task": opened.task.digest}

@@ -136,13 +136,11 @@ def _trained(context: JobContext, run: RunConfig, made: _Made, group: Group, hoo
     )  # fmt: skip
 
 
-def _objectives(run: RunConfig, made: _Made) -> Objectives | None:
+def _objectives(run: RunConfig, made: _Made) -> Objectives:
     condition = parse(run.condition)
-    if not condition.objectives:
-        return None
-    dropout = next((dict(one.parameters) for one in condition.objectives if one.name == "word_dropout"), None)
+    dropout = condition.asked("word_dropout")
     symbol = made.encoder.symbol_id(str(dropout["symbol"])) if dropout else 0
-    return Objectives(condition, seed=run.seeds.order, symbol=symbol, left=made.prepared.left)
+    return Objectives(condition.objectives, seed=run.seeds.order, symbol=symbol, left=made.prepared.left)
 
 
 def accompany(context: JobContext, rank: int, port: int) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cotdistill.config import check, from_mapping, param, plain, stable_seed
+from cotdistill.config import check, from_mapping, hashed, param, plain, stable_seed
 from cotdistill.tasks.example import Choice, Example
 from cotdistill.tasks.task import Rationale, Task
 from cotdistill.tasks.template import Template
@@ -65,8 +65,10 @@ class WorldSettings:
     filler: float = param(0.5, "share with an irrelevant sentence", low=0.0, high=1.0)
     elimination: float = param(0.25, "share that rule out a wrong choice", low=0.0, high=1.0)
     conclusion: float = param(0.45, "share that end with a conclusion", low=0.0, high=1.0)
-    step_noise: float = param(0.0, "share of the reasoning steps (group, property) that are false (arXiv 2410.02167)", low=0.0, high=1.0)
-    irrelevant_steps: float = param(0.0, "share of the reasoning steps with an irrelevant sentence before them (arXiv 2410.02167)", low=0.0, high=1.0)
+    step_noise: float = param(0.0, "share of the reasoning steps (group, property) that are false (arXiv 2410.02167)", low=0.0, high=1.0, later=True)
+    irrelevant_steps: float = param(
+        0.0, "share of the reasoning steps with an irrelevant sentence before them (arXiv 2410.02167)", low=0.0, high=1.0, later=True
+    )
     documents: int = param(8000, "documents for the shared base, on groups only", low=0, high=200_000)
 
 
@@ -250,14 +252,6 @@ def _documents(world: World) -> Iterator[str]:
         }[number % 4]
 
 
-# Dials that came later: at their defaults a world is told, and so named, as it was before them.
-_LATER = ("step_noise", "irrelevant_steps")
-
-
-def _told(settings: WorldSettings) -> dict[str, Any]:
-    return {name: value for name, value in plain(settings).items() if name not in _LATER or value != getattr(WorldSettings(), name)}
-
-
 def materialise(root: Path, name: str, seed: int, settings: Mapping[str, Any]) -> Task:
     """Make the world of a seed as a task under `root`. The same seed and settings give the same bytes."""
     checked = from_mapping(WorldSettings, settings)
@@ -283,5 +277,5 @@ def materialise(root: Path, name: str, seed: int, settings: Mapping[str, Any]) -
         tokenizer_kind="word",
         minimum=1,
         documents=[*documents(world)],
-        info={"generator": "field_guide", "version": VERSION, "world": seed, "settings": _told(checked)},
+        info={"generator": "field_guide", "version": VERSION, "world": seed, "settings": hashed(WorldSettings, plain(checked))},
     )

@@ -62,7 +62,8 @@ def draw(store: Store) -> None:
         _claim(store, document, claim)
     frame.section("Every condition")
     st.html(markup.table(*_cells(publishing.tables(document)[-1])))
-    _rivals(store, name)
+    if any(parse(one["id"]).objectives for one in document["conditions"]):
+        _rivals(store, name)
     _elsewhere(store, name)
     words = ["findings", name, *(["--margin", f"{margin:g}"] if margin is not None else [])]
     frame.terminal(command(*words), command("rivals", name), command("report", name, "--out", f"{name}.html"), command("verdicts"))
@@ -118,10 +119,8 @@ def _claim(store: Store, document: dict[str, Any], claim: dict[str, Any]) -> Non
 
 
 def _rivals(store: Store, name: str) -> None:
-    """Where a study trains with objectives beyond plain cross-entropy: what each of its conditions accounts for."""
+    """What each condition accounts for of the gain, in a study that trains with objectives beyond plain cross-entropy."""
     document = rivals(store, name)
-    if not any(parse(one["condition"]).objectives for one in document["rivals"]):
-        return
     frame.section("Rival explanations", "What else brings the gain about, and how much of it?")
     rows = [[markup.Cell(text) for text in row] for row in rivals_table.cells(document)]
     st.html(markup.table(rivals_table.HEAD, rows, "what each rival accounts for"))
