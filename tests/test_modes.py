@@ -14,7 +14,7 @@ from cotdistill.statistics.intervals import Interval
 from cotdistill.students import rationale_tests
 from cotdistill.students.evaluation import choice_scores
 from cotdistill.students.rationale_tests import Saved, Student, every_test
-from cotdistill.studies import look_modes, modes, results
+from cotdistill.studies import look_modes, modes, results, scorers
 from cotdistill.studies.artifacts import parquet
 from cotdistill.studies.jobs import StopRequested
 from cotdistill.studies.looking import open_run
@@ -25,6 +25,7 @@ from cotdistill.studies.runner import work
 from cotdistill.studies.store import Store
 from cotdistill.studies.study import study_spec
 from cotdistill.views import modes_figures, modes_wording
+from cotdistill.views import scorers as scorers_view
 from tests.terminal import check_keys, speaker
 
 SPEC = {
@@ -59,7 +60,7 @@ def store(home, monkeypatch):
 @pytest.fixture
 def say(capsys, store, monkeypatch):
     # A worker in this process instead of a supervisor's.
-    for module in ("modes", "waiting"):
+    for module in ("modes", "scorers", "waiting"):
         monkeypatch.setattr(f"cotdistill.cli.{module}.ensure_supervisor", work)
     return speaker(capsys)
 
@@ -288,6 +289,36 @@ def test_wrong_words_are_told_with_what_was_expected(say, words):
     assert said.code == 2 and said.error["hint"]
 
 
+def test_students_are_scored_anew_in_the_mode_they_are_judged_in(store, say, tmp_path):
+    words = "scorers read --condition label_only,pre_cot --examples 16"
+    check_keys("scorers", say(f"{words} --show --json").document)
+    said = say(f"{words} --wait --json", "--out", str(tmp_path / "every.parquet"))
+    assert said.code == 0 and said.document["jobs"]["finished"] == 4
+    check_keys("scorers", said.document)
+    found = scorers.asked(store, "read", 16, ["label_only", "pre_cot"])
+    for one in found:
+        # The scorer that runs are judged by answers what the run has recorded.
+        theirs = store.artifacts.table(one.trained.produced["predictions"])
+        theirs = theirs[theirs["mode"] == one.trained.result["mode"]].set_index("id")["predicted"]
+        mine = store.artifacts.table(one.job.produced["scored"])
+        mine = mine[mine["scorer"] == "label"].set_index("example")
+        assert len(mine) == 16 and mine["predicted"].to_dict() == theirs[mine.index].to_dict() and mine["agrees"].all()
+    by = {(c["condition"], c["scorer"]): c for c in said.document["conditions"]}
+    assert by["pre_cot", "pmi"]["mode"] == "own" and by["label_only", "pmi"]["mode"] == "direct"
+    # Answers of one token are their own full text.
+    assert by["label_only", "text"]["over_label"] == 0 and by["label_only", "text"]["agreement"] == 1
+    every = pd.read_parquet(tmp_path / "every.parquet")
+    part = every[(every["condition"] == "label_only") & (every["scorer"] == "pmi")].groupby("replicate")["correct"].mean()
+    assert len(every) == 4 * 6 * 16 and by["label_only", "pmi"]["replicates"] == pytest.approx(part.tolist())
+    assert by["label_only", "pmi"]["spread"] == pytest.approx(abs(part[0] - part[1]) / np.sqrt(2))
+    assert "spread over restarts" in say(f"{words} --show").out
+    wrong = say("scorers read --condition swap --show --json")
+    assert wrong.code in (1, 2) and wrong.error["hint"]
+    cells = scorers.table(store, found)
+    figure = scorers_view.grid(cells)
+    assert len(figure.data[0].z) == 2 and f"<b>{100 * cells[0].accuracy.mean:.1f}</b>" in [a.text for a in figure.layout.annotations]
+
+
 def page(store):
     import streamlit as st
 
@@ -319,7 +350,7 @@ def test_the_view_draws_what_there_is_and_offers_the_rest(home, store, monkeypat
     monkeypatch.setattr("cotdistill.views.queue.ensure_supervisor", lambda store: None)
     app = drawn(home)
     assert "never part of a claim" in told(app) and "python -m cotdistill modes read --wait" in told(app)
-    assert [b.label for b in app.button if b.key == "modes.go"] == ["Ask 4 students"]
+    assert [b.label for b in app.button if b.key in ("modes.go", "scorers.go")] == ["Ask 4 students", "Score 6 students anew"]
     assert len(app.get("plotly_chart")) == 3 and app.multiselect(key="reader").value == ["pre_cot"]
     own = drawn(home, rationale="own", measure="changed", reader=["pre_cot", "nobody"])
     assert (

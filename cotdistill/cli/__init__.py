@@ -33,6 +33,7 @@ from cotdistill.cli import (
     queue,
     rivals,
     runs,
+    scorers,
     store,
     students,
     study,
@@ -51,7 +52,7 @@ NOUNS: dict[str, Noun] = {
     for noun in (
         tasks.NOUN, students.NOUN, conditions.NOUN, preview.NOUN, study.NOUN, runs.NOUN, queue.NOUN, compare.NOUN,
         findings.FINDINGS, findings.VERDICTS, findings.REPORT, rivals.NOUN, attribute.NOUN, influence.NOUN, probe.NOUN,
-        faithfulness.NOUN, faithfulness.STABILITY, modes.NOUN, keytokens.NOUN, teacher.NOUN, mirrors.NOUN, worker.NOUN,
+        faithfulness.NOUN, faithfulness.STABILITY, modes.NOUN, scorers.NOUN, keytokens.NOUN, teacher.NOUN, mirrors.NOUN, worker.NOUN,
         store.NOUN, verify.NOUN, doctor.NOUN, app.NOUN,
     )
 }  # fmt: skip

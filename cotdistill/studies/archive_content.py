@@ -25,6 +25,7 @@ from cotdistill.studies.looks import AttributeConfig, FaithfulnessConfig, Influe
 from cotdistill.studies.mode_jobs import ModesConfig
 from cotdistill.studies.probes import ProbeConfig
 from cotdistill.studies.remarks import LONGEST_NOTE, Remark, checked_tags
+from cotdistill.studies.scorers import ScorersConfig
 from cotdistill.studies.study import StudySpec, plan_hash_of, spec_from_mapping
 
 # Bytes that a table may have in memory.
@@ -41,6 +42,7 @@ CONFIGS: dict[str, Callable[[Mapping[str, Any]], Any]] = {
     "faithfulness": FaithfulnessConfig.from_plain,
     "modes": ModesConfig.from_plain,
     "probe": ProbeConfig.from_plain,
+    "scorers": ScorersConfig.from_plain,
     ANSWERS: lambda values: AnswersConfig(**values),
 }
 
@@ -64,6 +66,7 @@ TABLES: dict[str, dict[str, Callable[[pa.DataType], bool]]] = {
         "value": pa.types.is_floating,
     },
     "selection": {"example": _is_text, "scores": _is_list},
+    "scored": {"example": _is_text, "cluster": _is_text, "scorer": _is_text, "correct": pa.types.is_boolean, "agrees": pa.types.is_boolean},
     "answers": {
         "example": _is_text, "cluster": _is_text, "rationale": _is_text, "test": _is_text, "share": pa.types.is_floating,
         "tokens": pa.types.is_integer, "touched": pa.types.is_integer, "correct": pa.types.is_boolean, "p_gold": pa.types.is_floating,

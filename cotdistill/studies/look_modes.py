@@ -57,7 +57,7 @@ def job(context: JobContext) -> Outcome:
     types = [word for word, role in word_roles(opened.task).items() if role == "type" and train.word_counts[word]]
     saved = read_saved(context.resume_file)
     student = Student(
-        opened.model, opened.encoder, examples, opened.condition.spec, metric=opened.metric, limit=_limit(opened, examples), saved=saved
+        opened.model, opened.encoder, examples, opened.condition.spec, metric=opened.metric, limit=longest_written(opened, examples), saved=saved
     )
     kept = time.monotonic()
 
@@ -81,7 +81,7 @@ def job(context: JobContext) -> Outcome:
     return Outcome(summary(opened, config, examples, modes, read, answers), produced, used)
 
 
-def _limit(opened: Opened, examples: Sequence[Example]) -> int:
+def longest_written(opened: Opened, examples: Sequence[Example]) -> int:
     """The most tokens that a student may write, as its run had it; where that read no rationale, the longest of the given ones."""
     longest = int((opened.job.result or {}).get("longest_rationale") or 0)
     longest = longest or max((len(opened.encoder.read(e.rationale or "")) for e in examples), default=0)

@@ -16,7 +16,7 @@ from cotdistill.studies.modes import MEASURES, Cell, Curve
 from cotdistill.studies.results import ConditionSummary, chance_of
 from cotdistill.studies.store import Store
 from cotdistill.tasks.catalog import TASKS
-from cotdistill.views import frame, gathering, markup, modes_figures, picking, queue, report
+from cotdistill.views import frame, gathering, markup, modes_figures, picking, queue, report, scorers
 from cotdistill.views.commands import command
 from cotdistill.views.modes_wording import (
     DIAGNOSTIC,
@@ -69,6 +69,7 @@ def draw(store: Store, study: Study, summaries: Sequence[ConditionSummary]) -> N
     if done:
         _tests(store, study, done, chance)
     frame.terminal(command("modes", study.name, "--wait"), command("modes", study.name, "--show", "--json"))
+    scorers.draw(store, study)
 
 
 def _grid_caption(cells: Sequence[Cell], chance: float | None) -> str:
