@@ -26,6 +26,7 @@ from cotdistill.cli import (
     findings,
     influence,
     keytokens,
+    lint,
     mirrors,
     modes,
     preview,
@@ -50,7 +51,7 @@ from cotdistill.errors import BadRows, CotdistillError, UnknownName, UsageError
 NOUNS: dict[str, Noun] = {
     noun.name: noun
     for noun in (
-        tasks.NOUN, students.NOUN, conditions.NOUN, preview.NOUN, study.NOUN, runs.NOUN, queue.NOUN, compare.NOUN,
+        tasks.NOUN, students.NOUN, conditions.NOUN, preview.NOUN, lint.NOUN, study.NOUN, runs.NOUN, queue.NOUN, compare.NOUN,
         findings.FINDINGS, findings.VERDICTS, findings.REPORT, rivals.NOUN, attribute.NOUN, influence.NOUN, probe.NOUN,
         faithfulness.NOUN, faithfulness.STABILITY, modes.NOUN, scorers.NOUN, keytokens.NOUN, teacher.NOUN, mirrors.NOUN, worker.NOUN,
         store.NOUN, verify.NOUN, doctor.NOUN, app.NOUN,

@@ -90,7 +90,8 @@ def list_conditions(arguments: argparse.Namespace) -> Result:
         "A condition: post_cot/shuffle(unit=token,fraction=1.0)+label_smoothing@source=NAME,tokens=CONDITION,fraction=0.25\n"
         "  several transforms act from left to right; source= takes another teacher's rationales;\n"
         "  tokens= trains until as many tokens were seen as under that condition;\n"
-        "  fraction= trains on that share of the training rows: a smaller one lies within a larger one."
+        "  fraction= trains on that share of the training rows: a smaller one lies within a larger one.\n"
+        "  target=naive tokenises the label apart from the text before it (arXiv 2212.09912)."
     )
     return Result(document, "\n\n".join(parts))
 

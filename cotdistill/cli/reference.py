@@ -26,10 +26,11 @@ _CONDITIONS_HEAD = """# Conditions
 Written by `make docs` from the registries; do not edit. A condition is text, the same in the terminal, in a YAML file, in an address and
 in the store:
 
-    placement[/transform[(name=value,...)]]...[+objective[(name=value,...)]]...[@source=NAME][,tokens=CONDITION][,fraction=SHARE]
+    placement[/transform[(name=value,...)]]...[+objective[(name=value,...)]]...[@source=NAME][,tokens=CONDITION][,fraction=SHARE][,target=naive]
 
 Transforms act from left to right. `source=` takes another teacher's rationales; `tokens=` trains until as many tokens were seen as under
 that condition; `fraction=` trains on that share of the training rows, drawn by hash, so that a smaller share lies within a larger one.
+`target=naive` tokenises the label apart from the text before it (arXiv 2212.09912); see [tasks.md](tasks.md) for what `lint` says of it.
 A control stands beside the claims: foreign or emptied rationales, and arms at equal tokens.
 """
 

@@ -1,6 +1,6 @@
 """The grammar of conditions, one for terminal, YAML, URL and store.
 
-placement[/transform[(name=value,...)]]...[+objective[(name=value,...)]]...[@source=NAME][,tokens=CONDITION][,fraction=SHARE]
+placement[/transform[(name=value,...)]]...[+objective[(name=value,...)]]...[@source=NAME][,tokens=CONDITION][,fraction=SHARE][,target=naive]
 
 post_cot/shuffle(unit=token,fraction=1.0)     a transform with its parameters
 post_cot/strip_labels/shuffle                 transforms are applied from left to right
@@ -8,6 +8,7 @@ label_only+label_smoothing(epsilon=0.1)       trained with another objective
 post_cot@source=answer_first_long             another teacher's rationales
 label_only@tokens=post_cot                    trained until it has seen as many tokens as post_cot in all its steps
 post_cot@fraction=0.25                        trained on a quarter of the training rows
+post_cot@target=naive                         its label tokenised apart from the text before it
 shuffled                                      a preset: a short name for one of the above
 """
 
@@ -38,7 +39,9 @@ class Preset:
 
 PRESETS: Registry[Preset] = Registry("preset")
 # What may stand behind the @.
-OPTIONS = ("source", "tokens", "fraction")
+OPTIONS = ("source", "tokens", "fraction", "target")
+# How the label becomes tokens: as behind a text, with its leading space, or apart (arXiv 2212.09912).
+TARGETS = ("consistent", "naive")
 
 for _name, _help, _text in (
     ("shuffled", "post-CoT with its tokens shuffled (claim 2)", "post_cot/shuffle(unit=token)"),
@@ -74,7 +77,7 @@ class Step:
 @dataclass(frozen=True, slots=True)
 class Condition:
     """placement x transforms x objectives, with the rationale source and the token budget if they are not the study's, and the share of the
-    training rows that it sees. `str()` is canonical."""
+    training rows that it sees. naive: the label is tokenised apart from the text before it. `str()` is canonical."""
 
     placement: str
     steps: tuple[Step, ...] = ()
@@ -82,12 +85,15 @@ class Condition:
     tokens: str = ""
     fraction: float = 1.0
     objectives: tuple[Step, ...] = ()
+    naive: bool = False
 
     def __str__(self) -> str:
         text = "+".join(["/".join([self.placement, *map(str, self.steps)]), *map(str, self.objectives)])
         tokens = f"({self.tokens})" if re.search("[@,]", _outside(self.tokens)) else self.tokens
         fraction = "" if self.fraction == 1 else repr(self.fraction)
-        options = [f"{key}={value}" for key, value in (("source", self.source), ("tokens", tokens), ("fraction", fraction)) if value]
+        target = "naive" if self.naive else ""
+        given = (("source", self.source), ("tokens", tokens), ("fraction", fraction), ("target", target))
+        options = [f"{key}={value}" for key, value in given if value]
         return f"{text}@{','.join(options)}" if options else text
 
     @property
@@ -125,6 +131,8 @@ class Condition:
             told.append(f"{self.source} teacher")
         if self.fraction != 1:
             told.append(f"{100 * self.fraction:g} % of the rows")
+        if self.naive:
+            told.append("naive target")
         if self.tokens:
             told.append(f"at the tokens of {parse(self.tokens).label}")
         return ", ".join(told)
@@ -213,12 +221,19 @@ def parse(text: str) -> Condition:
             raise UnknownName("condition option", name, values)
         values[name] = str(parse(value.removeprefix("(").removesuffix(")") if value.startswith("(") else value)) if name == "tokens" else value
     fraction = read_fraction(values["fraction"]) if values["fraction"] else 1.0
-    condition = Condition(placement, tuple(steps), values["source"], values["tokens"], fraction, tuple(_objective(part, placement) for part in added))
+    if values["target"] not in ("", *TARGETS):
+        raise GrammarError(f"{given!r}: target={values['target']} is unknown.", f"Expected one of {', '.join(TARGETS)}.")
+    condition = Condition(
+        placement, tuple(steps), values["source"], values["tokens"], fraction, tuple(_objective(part, placement) for part in added),
+        values["target"] == "naive",
+    )  # fmt: skip
     names = [one.name for one in condition.objectives]
     if len(set(names)) < len(names):
         raise GrammarError(f"{given!r} names an objective twice.", "Give each once.")
     if fraction != 1 and not condition.spec.sequences:
         raise GrammarError(f"{given!r}: {placement} is not trained, so it has no share of the training rows.", "Leave fraction= out.")
+    if condition.naive and not condition.spec.sequences:
+        raise GrammarError(f"{given!r}: {placement} is not trained, so it has no target.", "Leave target= out.")
     if condition.tokens:
         _check_budget(given, condition, parse(condition.tokens))
     return condition

@@ -46,7 +46,9 @@ def primary_metric(encoder: Encoder, examples: Sequence[Example]) -> str:
     """Fixed by the task, before training: "sum" for letters and one-token answers, "per_byte" (sum / UTF-8 bytes) otherwise."""
     if encoder.template.target == "letter":
         return "sum"
-    return "sum" if all(len(ids) == 1 for example in examples for ids in encoder.targets(example)) else "per_byte"
+    # Of consistent targets: how a label is tokenised changes nothing about how it is judged.
+    texts = {text for example in examples for text in encoder.template.target_texts(example)}
+    return "sum" if all(len(encoder.read(text)) == 1 for text in texts) else "per_byte"
 
 
 @torch.no_grad()

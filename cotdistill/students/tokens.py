@@ -69,11 +69,13 @@ class Specials:
 class Encoder:
     """Reads examples as a student does. `tokenizer` is a tokenizer.json; special ids are looked up in the files beside it."""
 
-    def __init__(self, tokenizer: Path, template: Template) -> None:
+    def __init__(self, tokenizer: Path, template: Template, *, naive: bool = False) -> None:
+        """naive: labels are tokenised apart, without the space before them (`Condition.naive`)."""
         if not tokenizer.is_file():
             raise StudentError(f"There is no tokenizer at {tokenizer}.", "A student folder needs a tokenizer.json (save a fast tokenizer).")
         self.path = tokenizer
         self.template = template
+        self.naive = naive
         self.tokenizer = _read_tokenizer(str(tokenizer), tokenizer.stat().st_mtime_ns)
         self.specials = _specials(tokenizer, self.tokenizer)
         self._anchor = self.tokenizer.encode(_ANCHOR, add_special_tokens=False).ids
@@ -116,7 +118,7 @@ class Encoder:
             )
         return ids[0]
 
-    def _plain(self, text: str) -> list[Token]:
+    def plain(self, text: str) -> list[Token]:
         """A template span: words and sentences, no origin."""
         if not text:
             return []
@@ -136,6 +138,12 @@ class Encoder:
             return ()
         ids, offsets = self._spaced_tokens(folded)
         return tuple(_told_apart(folded, ids, offsets))
+
+    def apart(self, text: str) -> Passage:
+        """A text as its tokenizer reads it by itself, knowing nothing of what stands before it (arXiv 2212.09912 calls it inconsistent)."""
+        folded = " ".join(text.split())
+        encoding = self.tokenizer.encode(folded, add_special_tokens=False)
+        return tuple(_told_apart(folded, encoding.ids, encoding.offsets))
 
     def _spaced_tokens(self, folded: str) -> tuple[list[int], list[tuple[int, int]]]:
         """Ids and places of a text as inside a sentence; a leading space begins before its start."""
@@ -178,8 +186,9 @@ class Encoder:
         return [[token.id for token in self.target(text)] for text in self.template.target_texts(example)]
 
     @cache  # noqa: B019  the encoder lives as long as the job
-    def target(self, text: str) -> Passage:
-        tokens = self.read(text)
+    def target(self, text: str, naive: bool = False) -> Passage:
+        """An answer as tokens; naive: apart, even where this encoder reads it behind a text. StudentError if it has none."""
+        tokens = self.apart(text) if naive or self.naive else self.read(text)
         if not tokens:
             raise StudentError(f"The answer {text!r} has no tokens for this student.", "Check the choices of the task.")
         return tokens
@@ -193,7 +202,7 @@ class Encoder:
         rationale: Passage = ()
         if condition.spec.uses_rationale and corpus.passages[index]:
             rationale = condition.rewrite(corpus.passages[index], Draw.of(corpus, index, seed, epoch))
-        label = self.target(self.template.target_texts(example)[example.gold])
+        label = self.target(self.template.target_texts(example)[example.gold], condition.naive)
         found = (self._sequence(example, spans, label, rationale) for spans in condition.spec.sequences)
         return [encoded for encoded in found if len(encoded)]
 
@@ -207,11 +216,11 @@ class Encoder:
     @cached_property
     def label_cue(self) -> list[int]:
         """The ids that end a rationale which comes first."""
-        return [token.id for token in self._plain(self.template.label_cue)]
+        return [token.id for token in self.plain(self.template.label_cue)]
 
     def cue(self, name: str) -> list[int]:
         """The ids of a template's cue ("label_cue", "rationale_cue")."""
-        return [token.id for token in self._plain(getattr(self.template, name))]
+        return [token.id for token in self.plain(getattr(self.template, name))]
 
     def parts(self, example: Example, spans: Sequence[str], label: Sequence[Token], rationale: Sequence[Token]) -> list[Part]:
         """The named spans of a sequence in order, each tokenised on its own, with label and rationale as given."""
@@ -220,11 +229,11 @@ class Encoder:
         for span in spans:
             name, _, which = span.partition(":")
             if name == "task":
-                tokens: Sequence[Token] = self._plain(template.label_task if which == "label" else template.rationale_task)
+                tokens: Sequence[Token] = self.plain(template.label_task if which == "label" else template.rationale_task)
             elif name in ("question", "choices"):
-                tokens = self._plain(template.question_text(example) if name == "question" else template.choices_text(example))
+                tokens = self.plain(template.question_text(example) if name == "question" else template.choices_text(example))
             elif name in ("label_cue", "rationale_cue"):
-                tokens = self._plain(getattr(template, name))
+                tokens = self.plain(getattr(template, name))
             elif name == "end":
                 tokens = [Token(self.specials.eos, 0, 0, "", -1)]
             else:

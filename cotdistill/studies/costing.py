@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cotdistill.config import RunConfig, StudentConfig, TrainingConfig
@@ -13,6 +13,7 @@ from cotdistill.rationales.passage import Corpus, units
 from cotdistill.rationales.selection import Selection
 from cotdistill.students import memory
 from cotdistill.students.files import here
+from cotdistill.students.lint import lint
 from cotdistill.students.memory import Adapters, Load, Memory, Shape
 from cotdistill.students.models import STUDENTS, is_built_in
 from cotdistill.students.preparation import MOST_WITHOUT_PARTNER, training_rows
@@ -142,6 +143,7 @@ def measured(task: Task, run: RunConfig, spec: StudySpec, checks: list[str]) -> 
             corpus = corpora.setdefault(name, encoder.corpus(sample, later))
             lengths, over = _lengths(encoder, corpus, condition, run, limit)
             _check_k(corpus, condition, checks)
+            _check_target(encoder, sample, condition, checks)
             found[str(condition)] = dataclasses.replace(lengths, longest=min(lengths.longest, limit))
             rationale = max(rationale, *map(len, corpus.passages), 0)
             choices = max(choices, *(sum(map(len, encoder.targets(example))) for example in sample))
@@ -156,6 +158,9 @@ def measured(task: Task, run: RunConfig, spec: StudySpec, checks: list[str]) -> 
                 )
         seen = training_rows(by_source, run, condition.fraction)
         _check_partners([by_source[name if run.sources else ""][i] for i in seen], condition, run, encoder, checks)
+    if encoder is not None:
+        own = by_source[run.source if run.source in by_source else ""]
+        checks += [one.line() for one in lint(encoder, [own[i] for i in rows[:: max(1, len(rows) // SAMPLE)]]) if one.grave]
     if spec.budget == "tokens":
         longest_name = max((str(c) for c in conditions), key=lambda c: found.get(c, Lengths()).tokens)
         conditions = tuple(
@@ -227,6 +232,15 @@ def _check_k(corpus: Corpus, condition: Condition, checks: list[str]) -> None:
                 f"{condition.label}: {short} of {len(passages)} sampled rationales have no more than {values['k']:g} {values['unit']}s, "
                 "so all of them are selected."
             )
+
+
+def _check_target(encoder: Encoder, examples: Sequence[Example], condition: Condition, checks: list[str]) -> None:
+    """Where answers are the same tokens either way, a naive target is no other condition, and that is said."""
+    texts = {text for example in examples for text in encoder.template.target_texts(example)} if condition.naive else set()
+    if texts and all([t.id for t in encoder.apart(text)] == [t.id for t in encoder.read(text)] for text in texts):
+        checks.append(
+            f"{condition.label}: this tokenizer reads every sampled answer the same either way, so the student is that of the consistent one."
+        )
 
 
 def _check_partners(examples: list[Example], condition: Condition, run: RunConfig, encoder: Encoder | None, checks: list[str]) -> None:

@@ -29,6 +29,7 @@ OF_CONDITION = (
     "rationale source",
     "token budget",
     "share of rows",
+    "naive target",
     "selector",
     "k",
     "fraction",
@@ -90,6 +91,7 @@ def _of_condition(condition: Condition) -> dict[str, Any]:
         "rationale source": condition.source,
         "token budget": condition.tokens,
         "share of rows": condition.fraction,
+        "naive target": condition.naive,
         **{name: values.get(name) for name in ("selector", "k", "fraction", "unit")},
     }
 

@@ -65,7 +65,7 @@ def open_run(store: Store, run: int | str, checkpoint: str = "1", *, source: str
     config = RunConfig.from_plain(job.config)
     prepare_torch(config.training.threads, config.training.deterministic)
     task = task_of(store, job)
-    encoder = Encoder(tokenizer_of(task, config), task.template)
+    encoder = Encoder(tokenizer_of(task, config), task.template, naive=parse(config.condition).naive)
     weights = store.artifacts.path(job.produced[f"weights@{share}"])
     model = reopen(config.student, encoder.vocabulary_size, stable_seed("init", config.seeds.init), weights)
     model.to(torch.device(device))  # type: ignore[arg-type]

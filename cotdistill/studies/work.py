@@ -107,7 +107,7 @@ class _Made:
 def _made(context: JobContext, run: RunConfig) -> _Made:
     task = _task(context, run)
     prepare_torch(run.training.threads, run.training.deterministic)
-    encoder = Encoder(tokenizer_of(task, run), task.template)
+    encoder = Encoder(tokenizer_of(task, run), task.template, naive=parse(run.condition).naive)
     model = load_student(run.student, encoder.vocabulary_size, stable_seed("init", run.seeds.init))
     known = fingerprint(run.student)
     used = {"task": task.digest}

@@ -11,7 +11,7 @@ from cotdistill.studies.store import Store
 from cotdistill.tasks.catalog import list_tasks, open_task
 from cotdistill.tasks.task import Task
 from cotdistill.tasks.world import WorldSettings
-from cotdistill.views import example, facts, forms, frame, hub_form, importing, teacher, train
+from cotdistill.views import example, facts, forms, frame, hub_form, importing, linted, teacher, train
 from cotdistill.views.commands import command
 from cotdistill.views.wording import capital, percent, plain_markdown
 
@@ -43,6 +43,7 @@ def draw(store: Store) -> None:
     example.draw(task, source, world)
     teacher.draw(store, task, world, dialled=bool(settings))
     facts.draw(task)
+    linted.draw(task, source)
     frame.terminal(command("tasks", "show", task.name), command("tasks", "list"), command("tasks", "export", task.name, "FOLDER"))
 
 

@@ -105,6 +105,8 @@ def condition(sources: Collection[str], *, key: str) -> Condition:
     options = [f"source={source}"] if source else []
     options += [f"tokens={f'({tokens})' if set('@,') & set(tokens) else tokens}"] if tokens.strip() else []
     options += [f"fraction={fraction!r}"] if fraction != 1 else []
+    naive = st.toggle("Naive target", key=f"{key}.naive", help="The label is tokenised apart from the text before it (arXiv 2212.09912).")
+    options += ["target=naive"] if naive else []
     return parse(text + (f"@{','.join(options)}" if options else ""))
 
 

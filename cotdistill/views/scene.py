@@ -58,7 +58,8 @@ def example_for(store: Store, student: Student, example: Example) -> Example | N
 
 def reading_of(store: Store, student: Student, example: Example) -> Reading:
     """The example as the student reads it. SequenceTooLong, StudentError."""
-    encoder = Encoder(tokenizer_of(task_of_student(store, student), student.run), task_of_student(store, student).template)
+    task = task_of_student(store, student)
+    encoder = Encoder(tokenizer_of(task, student.run), task.template, naive=student.condition.naive)
     return read_example(encoder, example, student.condition.spec)
 
 

@@ -1,0 +1,128 @@
+"""Tokenisation lint on tokenizers small enough to merge by hand, and the naive target as a condition."""
+
+from dataclasses import replace
+
+import pytest
+from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
+from tokenizers.models import BPE
+
+from cotdistill.errors import GrammarError
+from cotdistill.rationales.conditions import parse, parse_list
+from cotdistill.students.evaluation import primary_metric
+from cotdistill.students.lint import lint
+from cotdistill.students.tokens import Encoder
+from cotdistill.tasks.example import Choice, Example
+from cotdistill.tasks.template import Template
+from tests.conftest import example
+from tests.terminal import check_keys, speaker
+
+# Every letter, space and line break is a token (Ġ is the space, Ċ the line break), and these merges: whole words only behind a space.
+MERGES = [("Ġ", "p"), ("Ġp", "o"), ("Ġpo", "n"), ("Ġpon", "d"), ("Ġ", "r"), ("Ġr", "e"), ("Ġre", "d"), ("?", "Ċ")]
+TEMPLATE = Template(question="{question}", choices="\nof {choices}", choice=" {text}", label_cue="\nA", rationale_cue="\nB")
+
+
+@pytest.fixture
+def merging(tmp_path):
+    """A byte-level BPE whose question mark takes the line break that follows it."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    merged = [a + b for a, b in MERGES]
+    tokenizer = Tokenizer(BPE({token: i for i, token in enumerate([*alphabet, *merged])}, MERGES))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([AddedToken("<eos>")])
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    return tmp_path / "tokenizer.json"
+
+
+def row(*texts, question="is it?", rationale=None, id="e"):
+    return Example(id, question, tuple(Choice("ABC"[i], text) for i, text in enumerate(texts)), "A", "train", rationale)
+
+
+def by_kind(encoder, *rows, limit=0):
+    return {one.kind: one for one in lint(encoder, rows, limit)}
+
+
+def test_whole_words_that_are_known_have_nothing_to_tell(encoder):
+    assert lint(encoder, [example("e", "bird", "tree", "it has wings . it flies .")]) == []
+
+
+def test_a_boundary_whose_tokens_merge_is_named_with_both_readings(merging):
+    found = by_kind(Encoder(merging, TEMPLATE), row("pond", "red"), row("pond", "red", question="is it"))
+    merged = found["boundary:question|choices"]
+    assert (merged.count, merged.of, merged.grave) == (1, 2, False) and "question and choices" in merged.told
+    assert merged.shown == ("|t|?⏎|o| instead of |t|?|⏎|",)
+
+
+def test_a_cue_that_merges_with_the_answer_is_grave(tmp_path):
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    merges = [("A", "Ġ"), ("Ġ", "p")]
+    tokenizer = Tokenizer(BPE({token: i for i, token in enumerate([*alphabet, "AĠ", "Ġp"])}, merges))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([AddedToken("<eos>")])
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    first = lint(Encoder(tmp_path / "tokenizer.json", TEMPLATE), [row("pond", "red")])[0]
+    assert first.kind == "boundary:label_cue|label" and first.grave and first.shown == ("|⏎|A |p| instead of |⏎|A| p|",)
+    assert first.line().startswith("Between answer cue and answer the tokens change when both are read as one text (1 of 1 rows, e.g. ")
+
+
+def test_answers_of_several_tokens_and_of_other_tokens_apart_are_told(merging):
+    found = by_kind(Encoder(merging, TEMPLATE), row("pond", "red pond"))
+    assert (found["several_tokens"].count, found["several_tokens"].of) == (1, 2) and found["several_tokens"].shown == ("| red| pond|",)
+    assert found["naive"].count == 2 and found["naive"].shown[0] == "| pond|, apart |p|o|n|d|"
+    assert "listed" not in found
+    glued = by_kind(Encoder(merging, replace(TEMPLATE, choice="({label}){text}")), row("pond", "red"))
+    assert glued["listed"].count == 1 and glued["listed"].shown[0].startswith("| pond| in |⏎|o|f| |(|A|)|p|o|n|d|")
+
+
+def test_choices_of_one_question_are_held_against_each_other(merging):
+    encoder = Encoder(merging, TEMPLATE)
+    found = by_kind(encoder, row("red", "red", "pond"), row("red", "red pond"), row("red", "pond"))
+    assert (found["same"].count, found["same"].of, found["same"].grave) == (1, 3, True) and found["same"].shown == ("'red' and 'red'",)
+    assert found["prefix"].count == 1 and not found["prefix"].grave and found["first_token"].shown == ("| red| and | red| pond|",)
+    lettered = by_kind(Encoder(merging, replace(TEMPLATE, target="letter", choice=" {label} {text}")), row("red", "pond"))
+    assert "prefix" not in lettered and lettered["naive"].of == 2
+
+
+def test_unknown_words_are_grave_in_answers_and_told_elsewhere(encoder):
+    rows = [example("e1", "walrus", "tree", None), replace(example("e2", "bird", "tree", None), choices=(Choice("A", "igloo"), Choice("B", "tree")))]
+    found = by_kind(encoder, *rows)
+    assert found["unknown_answer"].grave and found["unknown_answer"].shown == ("'igloo'",)
+    assert found["unknown"].count == 2 and found["unknown"].shown[0] == "'walrus'"
+
+
+def test_characters_in_pieces_long_rows_and_doubled_spaces(merging):
+    encoder = Encoder(merging, replace(TEMPLATE, label_cue="\nA: "))
+    found = by_kind(encoder, row("pond", "red", rationale="Zoë"), row("pond", "red", question="x" * 40), limit=45)
+    assert found["bytes"].shown == ("'ë'",) and found["bytes"].count == 1
+    assert found["too_long"].grave and found["too_long"].count == 1 and found["space"].shown == ("answer cue '\\nA: '",)
+
+
+def test_a_naive_target_is_a_condition_of_its_own(merging):
+    encoder = Encoder(merging, TEMPLATE)
+    corpus = encoder.corpus([row("pond", "red", rationale="red")])
+    usual, naive = (encoder.sequences(corpus, 0, parse(text), 0)[0] for text in ("post_cot", "post_cot@target=naive"))
+    label = [encoder.piece(int(i)) for i, loss in zip(naive.ids, naive.loss, strict=True) if loss == 1]
+    assert label == ["p", "o", "n", "d"] and len(naive) == len(usual) + 3
+    # What the run is scored by reads as it was trained; how it is judged stays.
+    scored = Encoder(merging, TEMPLATE, naive=True)
+    assert [scored.piece(i) for i in scored.targets(row("pond", "red"))[0]] == label
+    assert primary_metric(scored, [row("pond", "red")]) == primary_metric(encoder, [row("pond", "red")]) == "sum"
+
+
+def test_the_option_is_canonical_and_told():
+    assert str(parse("post_cot@target=naive,source=mixed")) == "post_cot@source=mixed,target=naive"
+    assert str(parse("post_cot@target=consistent")) == "post_cot" and parse("label_only@target=naive").label == "label only, naive target"
+    assert [str(c) for c in parse_list("label_only@tokens=post_cot,target=naive,pre_cot")] == ["label_only@tokens=post_cot,target=naive", "pre_cot"]
+    for wrong in ("post_cot@target=apart", "undistilled@target=naive"):
+        with pytest.raises(GrammarError):
+            parse(wrong)
+
+
+def test_the_terminal_lints_a_task(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("COTDISTILL_HOME", str(tmp_path))
+    say = speaker(capsys)
+    said = say("lint --task field_guide --tokenizer bpe --rows 50 --json")
+    check_keys("lint", said.document)
+    assert [f["kind"] for f in said.document["findings"]] == ["naive"] and said.document["rows"] == 50
+    assert "Every check passes" in say("lint --task field_guide --rows 50").out
