@@ -1,5 +1,6 @@
 """Tokenisation lint on tokenizers small enough to merge by hand, and the naive target as a condition."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -11,7 +12,11 @@ from cotdistill.rationales.conditions import parse, parse_list
 from cotdistill.students.evaluation import primary_metric
 from cotdistill.students.lint import lint
 from cotdistill.students.tokens import Encoder
+from cotdistill.studies.planning import plan
+from cotdistill.studies.store import Store
+from cotdistill.studies.study import study_spec
 from cotdistill.tasks.example import Choice, Example
+from cotdistill.tasks.importing import import_task
 from cotdistill.tasks.template import Template
 from tests.conftest import example
 from tests.terminal import check_keys, speaker
@@ -119,10 +124,40 @@ def test_the_option_is_canonical_and_told():
             parse(wrong)
 
 
-def test_the_terminal_lints_a_task(tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("COTDISTILL_HOME", str(tmp_path))
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """A store with a task in which every third question has one choice twice."""
+    rows = [
+        {
+            "question": f"what is {i} ?",
+            "choices": [{"label": "A", "text": "odd"}, {"label": "B", "text": "odd" if i % 3 == 0 else "even"}],
+            "answer": "A",
+        }
+        for i in range(60)
+    ]
+    source = tmp_path / "parity.jsonl"
+    source.write_text("".join(json.dumps({"id": str(i), **row}) + "\n" for i, row in enumerate(rows)))
+    monkeypatch.setenv("COTDISTILL_HOME", str(tmp_path / "home"))
+    store = Store.open()
+    import_task(store.tasks_root, source, "parity")
+    return store
+
+
+def test_the_terminal_lints_a_task(home, capsys):
     say = speaker(capsys)
-    said = say("lint --task field_guide --tokenizer bpe --rows 50 --json")
+    said = say("lint --task parity --tokenizer bpe --rows 30 --json")
     check_keys("lint", said.document)
-    assert [f["kind"] for f in said.document["findings"]] == ["naive"] and said.document["rows"] == 50
-    assert "Every check passes" in say("lint --task field_guide --rows 50").out
+    first = said.document["findings"][0]
+    assert first["kind"] == "same" and first["grave"] and said.document["rows"] == first["of"] == 30
+    told = say("lint --task parity --tokenizer word --limit 3").out
+    assert "longer than the 3 tokens" in told and "the naive target" not in told
+
+
+def test_what_is_grave_stands_among_the_checks_of_a_plan(home):
+    spec = {"name": "p", "task": "parity", "conditions": "label_only,label_only@target=naive", "replicates": 3, "base_steps": 0}
+    by = {kind: plan(home, study_spec(None, {**spec, "tokenizer": kind})).checks for kind in ("word", "bpe")}
+    for checks in by.values():
+        assert sum("no student can tell them apart (" in check for check in checks) == 1
+    # Whole words are the same wherever they stand.
+    told = {kind: any("reads every sampled answer the same either way" in check for check in checks) for kind, checks in by.items()}
+    assert told == {"word": True, "bpe": False}

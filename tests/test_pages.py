@@ -168,6 +168,9 @@ def test_examples_are_stepped_through_and_found_again_by_their_id(finished, monk
     second = sound(app).query_params["example"]
     assert first != second
     assert f"id {second}".replace("-", r"\-") in texts(app)
+    assert "Every answer is one token" in texts(app)
+    app.selectbox(key="tokens.word").select("bpe").run()
+    assert any("@target=naive" in str(part.value) for part in sound(app).get("html"))
 
 
 def test_a_typed_condition_is_shown_and_a_wrong_one_is_explained(finished, monkeypatch):

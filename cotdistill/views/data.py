@@ -43,8 +43,8 @@ def draw(store: Store) -> None:
     example.draw(task, source, world)
     teacher.draw(store, task, world, dialled=bool(settings))
     facts.draw(task)
-    linted.draw(task, source)
-    frame.terminal(command("tasks", "show", task.name), command("tasks", "list"), command("tasks", "export", task.name, "FOLDER"))
+    lint = linted.draw(task, source)
+    frame.terminal(command("tasks", "show", task.name), command("tasks", "list"), command("tasks", "export", task.name, "FOLDER"), lint)
 
 
 def _told(row: dict[str, Any]) -> str:

@@ -38,8 +38,8 @@ HEADS = {
 }
 
 
-def draw(task: Task, source: str) -> None:
-    """The findings for one tokenizer, grave ones first."""
+def draw(task: Task, source: str) -> str:
+    """The findings for one tokenizer, grave ones first; gives the command that shows the same."""
     frame.section(
         "Tokenisation", "How a student's tokenizer reads the answers and the boundaries between spans: looked at before anything is trained."
     )
@@ -56,11 +56,13 @@ def draw(task: Task, source: str) -> None:
     )
     folder = students[name]
     path = task.tokenizer(source, name) if folder is None else folder / "tokenizer.json"
+    words = ["--task", task.name, *(["--student", name] if name not in KINDS else ["--tokenizer", name] if name != task.tokenizer_kind else [])]
+    same = command("lint", *words)
     try:
         found, rows, vocabulary = _found(task, task.digest, source, str(path))
     except CotdistillError as error:
         frame.problem(error)
-        return
+        return same
     about = f"{rows:,} training rows, {vocabulary:,} tokens known."
     if not found:
         st.caption(
@@ -72,8 +74,7 @@ def draw(task: Task, source: str) -> None:
         grave = sum(one.grave for one in found)
         told = "Marked ones want mending before training." if grave else "Nothing here wants mending before training."
         st.caption(plain_markdown(f"{about} Bars stand between tokens. {told} Tokenisation consistency: arXiv 2212.09912."))
-    words = ["--task", task.name, *(["--student", name] if name not in KINDS else ["--tokenizer", name] if name != task.tokenizer_kind else [])]
-    frame.terminal(command("lint", *words), label="This in the terminal")
+    return same
 
 
 @st.cache_data(max_entries=16, show_spinner="Reading the rows as tokens…")
