@@ -46,9 +46,9 @@ def of(text, **more):
 @pytest.mark.parametrize("name", OBJECTIVES.names())
 def test_every_objective_reads_back_and_has_a_name_for_people(name):
     entry = OBJECTIVES.get(name)
-    condition = parse(f"post_cot+{name}")
+    condition = parse(f"{'post_cot' if 'post_cot' in (entry.placements or ('post_cot',)) else 'pre_cot'}+{name}")
     assert parse(str(condition)) == condition and name in str(condition)
-    assert condition.label.startswith("post-CoT, ") and condition.is_control == entry.control and entry.source
+    assert condition.label.startswith(("post-CoT, ", "pre-CoT, ")) and condition.is_control == entry.control and entry.source
 
 
 def test_objectives_stand_between_transforms_and_options():
@@ -218,7 +218,7 @@ def test_a_mixed_student_is_asked_under_the_tag_of_its_order():
 # One of each kind of the study's conditions.
 FEW = (
     "label_only", "post_cot", "label_only+label_smoothing", "label_only+self_distillation", "label_only+margin", "mixed", "pre_cot+stepwise_removal",
-    "post_cot+token_weights(selector=tf_idf)",
+    "post_cot+token_weights(selector=tf_idf)", "pre_cot+counterfactual",
 )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from cotdistill.cli.output import printable
 from cotdistill.config import RunConfig, StudentConfig
 from cotdistill.errors import NoRationale, UnknownName
 from cotdistill.rationales.conditions import Condition, parse
+from cotdistill.rationales.counterfactual import supplied
 from cotdistill.rationales.passage import Corpus
 from cotdistill.rationales.placement import SEGMENTS
 from cotdistill.students.models import checked_name
@@ -47,8 +48,9 @@ def preview(arguments: argparse.Namespace) -> Result:
     example = _example(task, arguments.example, source)
     split = task.examples(example.split, source or None)
     encoder = Encoder(tokenizer_of(task, _run(task, source, arguments)), task.template)
-    corpus = encoder.corpus(split)
     index = next(i for i, other in enumerate(split) if other.id == example.id)
+    split[index : index + 1] = supplied(task, split[index : index + 1], condition, source)
+    corpus = encoder.corpus(split)
     sequences = encoder.sequences(corpus, index, condition, arguments.seed)
     document: dict[str, Any] = {
         "task": task.name,
@@ -171,7 +173,7 @@ NOUN = Noun(
                 "example.choices[].text": "text",
                 "example.answer": "label of the right choice",
                 "example.rationale": "the intact rationale, or null",
-                "sequences": "what the student reads; two under multitask, none for the undistilled",
+                "sequences": "what the student reads; two under multitask, mixed and counterfactual, none for the undistilled",
                 "sequences[].text": "the whole text",
                 "sequences[].length": "tokens",
                 "sequences[].tokens": "one entry a token",

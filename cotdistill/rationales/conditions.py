@@ -23,7 +23,7 @@ from cotdistill.errors import GrammarError, UnknownName
 from cotdistill.rationales.keyed import selectors_of
 from cotdistill.rationales.objectives import OBJECTIVES, Objective
 from cotdistill.rationales.passage import Passage
-from cotdistill.rationales.placement import PLACEMENTS, Placement
+from cotdistill.rationales.placement import COUNTERFACTUAL, FACTUAL, PLACEMENTS, Placement
 from cotdistill.rationales.transforms import TRANSFORMS, Draw, Transform, check_parameters
 from cotdistill.registry import Registry
 
@@ -99,6 +99,8 @@ class Condition:
     @property
     def spec(self) -> Placement:
         placement = PLACEMENTS.get(self.placement)
+        if self.asked("counterfactual") is not None:
+            return replace(placement, sequences=tuple((tag, *s) for tag in (FACTUAL, COUNTERFACTUAL) for s in placement.sequences))
         if self.asked("stepwise_removal") is not None:
             # In the end it answers without a rationale, wherever that stood.
             return replace(placement, primary="direct", trained=tuple(dict.fromkeys(("direct", *placement.trained))))
@@ -227,9 +229,7 @@ def parse(text: str) -> Condition:
         placement, tuple(steps), values["source"], values["tokens"], fraction, tuple(_objective(part, placement) for part in added),
         values["target"] == "naive",
     )  # fmt: skip
-    names = [one.name for one in condition.objectives]
-    if len(set(names)) < len(names):
-        raise GrammarError(f"{given!r} names an objective twice.", "Give each once.")
+    _check_objectives(given, condition)
     if fraction != 1 and not condition.spec.sequences:
         raise GrammarError(f"{given!r}: {placement} is not trained, so it has no share of the training rows.", "Leave fraction= out.")
     if condition.naive and not condition.spec.sequences:
@@ -237,6 +237,17 @@ def parse(text: str) -> Condition:
     if condition.tokens:
         _check_budget(given, condition, parse(condition.tokens))
     return condition
+
+
+def _check_objectives(given: str, condition: Condition) -> None:
+    names = [one.name for one in condition.objectives]
+    if len(set(names)) < len(names):
+        raise GrammarError(f"{given!r} names an objective twice.", "Give each once.")
+    for one in condition.objectives:
+        if one.objective.intact and condition.steps:
+            raise GrammarError(f"{given!r}: {one.name} reads the rationale as it is.", "Leave the transforms out.")
+        if clash := next((name for name in one.objective.apart if name in names), None):
+            raise GrammarError(f"{given!r}: {one.name} does not go with {clash}.", "Leave one of them out.")
 
 
 def read_fraction(text: str) -> float:

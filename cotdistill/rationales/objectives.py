@@ -16,7 +16,8 @@ from cotdistill.registry import Registry
 @dataclass(frozen=True, slots=True)
 class Objective:
     """A registered objective. source: the work that it is taken from. rationale: it needs one in the training text. placements: where it makes
-    sense, all of them if empty. control: figures draw it hollow."""
+    sense, all of them if empty. control: figures draw it hollow. intact: it allows no transform of the rationale. apart: other objectives that it
+    does not go with."""
 
     name: str
     help: str
@@ -25,6 +26,8 @@ class Objective:
     rationale: bool = False
     placements: tuple[str, ...] = ()
     control: bool = False
+    intact: bool = False
+    apart: tuple[str, ...] = ()
 
 
 OBJECTIVES: Registry[Objective] = Registry("objective")
@@ -82,6 +85,19 @@ for _objective in (
         ),
         rationale=True,
         placements=("pre_cot", "post_cot"),
+    ),
+    Objective(
+        "counterfactual",
+        "half of the loss is that of a wrong answer after a rationale that argues for it: does the answer follow the rationale?",
+        "SCOTT, arXiv 2305.01879",
+        (
+            Parameter("alpha", 0.5, "share of the wrong answer's loss; the rest is that of rationale and answer", low=0.0, high=1.0),
+            Parameter("rationales", "rules", "whose rationales for wrong answers: rules (generated tasks), or a source asked for them"),
+        ),
+        rationale=True,
+        placements=("pre_cot",),
+        intact=True,
+        apart=("margin", "stepwise_removal"),
     ),
 ):
     OBJECTIVES.register(_objective)

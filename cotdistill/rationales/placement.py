@@ -9,6 +9,9 @@ from cotdistill.registry import Registry
 # Every token of a sequence belongs to one of these.
 SEGMENTS = ("bos", "task", "question", "choices", "rationale_cue", "rationale", "label_cue", "label", "end")
 
+# The tags of SCOTT (arXiv 2305.01879): before the teacher's rationale, and before one that argues for a wrong answer.
+FACTUAL, COUNTERFACTUAL = "task:factual", "task:counterfactual"
+
 # How a student is asked: straight for the label; after a rationale of its own; after the teacher's.
 MODES = ("direct", "own", "given")
 
@@ -34,7 +37,7 @@ class Placement:
     def prompt(self, mode: str) -> tuple[str, ...]:
         """The spans before the label when a student of this placement is asked in a mode (for "own": before its own rationale)."""
         # The tag of the sequence that has the label where this mode has it: first, or after a rationale.
-        tags = [sequence[:1] for sequence in self.sequences if sequence[0].startswith("task:") and "label" in sequence]
+        tags = [s[:1] for s in self.sequences if s[0].startswith("task:") and "label" in s and (s[0] != COUNTERFACTUAL or len(self.sequences) == 1)]
         start = (*(tags[-1 if mode != "direct" else 0] if tags else ()), "question", "choices")
         return {"direct": (*start, "label_cue"), "own": (*start, "rationale_cue"), "given": (*start, "rationale_cue", "rationale", "label_cue")}[mode]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -55,6 +55,11 @@ def weighted(sequences: Sequence[Encoded], config: TrainingConfig) -> list[Row]:
                 weights[encoded.loss == group] = share[group] / count if config.loss == "span" else 1.0
         rows.append(Row(encoded.ids, weights, encoded.loss))
     return rows
+
+
+def scaled(row: Row, share: float) -> Row:
+    """A row whose losses weigh a share of what they did."""
+    return replace(row, weights=row.weights * np.float32(share))
 
 
 class Stream:

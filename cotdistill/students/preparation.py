@@ -16,9 +16,9 @@ from cotdistill.rationales.keyed import matches, number, ranked, ranked_weights
 from cotdistill.rationales.passage import Corpus
 from cotdistill.rationales.selection import Selection
 from cotdistill.rationales.transforms import TRANSFORMS, Draw, check_parameters
-from cotdistill.students.batches import Row, Stream, steps_for_tokens, tokens_in_steps, weighted
+from cotdistill.students.batches import Row, Stream, scaled, steps_for_tokens, tokens_in_steps, weighted
 from cotdistill.students.tokens import LABEL, NO_LOSS, RATIONALE, RIVAL, Encoded, Encoder, shortened
-from cotdistill.tasks.example import Example
+from cotdistill.tasks.example import Argued, Example
 
 # Above this share of rows without a swap partner the condition would be half label only.
 MOST_WITHOUT_PARTNER = 0.10
@@ -30,7 +30,8 @@ class Facts:
 
     changed_share: rows whose rationale differs from the intact one. Under conditions with key tokens: unselected_rows have a rationale that the
     selection does not know (they train without one), short_rows have fewer units than k, match_gap is the mean distance in log training
-    frequency between selected units and their random matches, unmatched_share the share of selected units for which none was left.
+    frequency between selected units and their random matches, unmatched_share the share of selected units for which none was left. Under the
+    counterfactual objective factual_rows have no rationale for a wrong answer: they train on the teacher's alone.
     """
 
     train_rows: int
@@ -43,6 +44,7 @@ class Facts:
     short_rows: int = 0
     match_gap: float | None = None
     unmatched_share: float | None = None
+    factual_rows: int = 0
 
 
 @dataclass(frozen=True)
@@ -201,7 +203,12 @@ class _Sequences:
 
     def _weighed(self, index: int, sequences: list[Encoded]) -> list[Row]:
         """Rows with the weights of their tokens; under token_weights those of the rationale follow a selection, and their sum stays."""
-        rows = weighted(sequences, self.run.training)
+        asked = self.condition.asked("counterfactual")
+        if asked is not None and len(sequences) == 2:
+            shares = (1 - float(asked["alpha"]), float(asked["alpha"]))
+            rows = [scaled(row, share) for one, share in zip(sequences, shares, strict=True) for row in weighted([one], self.run.training)]
+        else:
+            rows = weighted(sequences, self.run.training)
         chosen = self.condition.asked("token_weights")
         if chosen is None:
             return rows
@@ -237,7 +244,10 @@ def _facts(reader: _Sequences, condition: Condition, run: RunConfig, excluded: i
             f"Under {condition} {alone} of {kept} training rows have no partner to swap with (more than {MOST_WITHOUT_PARTNER:.0%}).",
             "Choose swap(partner=any), or a task whose answers repeat.",
         )
-    return Facts(kept, excluded, alone, len(reader.truncated), changed / kept, longest, **_selected_facts(corpus, condition, run))
+    factual = sum(not isinstance(e, Argued) for e in corpus.examples) if condition.asked("counterfactual") is not None else 0
+    return Facts(
+        kept, excluded, alone, len(reader.truncated), changed / kept, longest, factual_rows=factual, **_selected_facts(corpus, condition, run)
+    )
 
 
 def _selected_facts(corpus: Corpus, condition: Condition, run: RunConfig) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
 
@@ -19,10 +19,10 @@ from tokenizers import Tokenizer
 from cotdistill.errors import SequenceTooLong, StudentError
 from cotdistill.rationales.conditions import Condition
 from cotdistill.rationales.passage import Corpus, Passage, Token
-from cotdistill.rationales.placement import SEGMENTS
+from cotdistill.rationales.placement import COUNTERFACTUAL, SEGMENTS
 from cotdistill.rationales.selection import Selection
 from cotdistill.rationales.transforms import Draw
-from cotdistill.tasks.example import Example
+from cotdistill.tasks.example import Argued, Example
 from cotdistill.tasks.template import Template
 
 # RIVAL: a wrong choice in the label's place, which a ranking of the choices reads.
@@ -194,7 +194,8 @@ class Encoder:
         return tokens
 
     def sequences(self, corpus: Corpus, index: int, condition: Condition, seed: int, *, epoch: int = 0) -> list[Encoded]:
-        """What a student reads of one example under a condition: one sequence, or two under multitask, none for the undistilled.
+        """What a student reads of one example under a condition: one sequence, or two under multitask, mixed and the counterfactual objective
+        (one where the example has no counterfactual rationale), none for the undistilled.
 
         Positions after the last predicted token are left out: in a causal model nothing after it can change the loss.
         """
@@ -203,8 +204,17 @@ class Encoder:
         if condition.spec.uses_rationale and corpus.passages[index]:
             rationale = condition.rewrite(corpus.passages[index], Draw.of(corpus, index, seed, epoch))
         label = self.target(self.template.target_texts(example)[example.gold], condition.naive)
-        found = (self._sequence(example, spans, label, rationale) for spans in condition.spec.sequences)
+        found = [self._sequence(example, spans, label, rationale) for spans in condition.spec.sequences if spans[0] != COUNTERFACTUAL]
+        if isinstance(example, Argued):
+            found += [self._counterfactual(example, spans, condition.naive) for spans in condition.spec.sequences if spans[0] == COUNTERFACTUAL]
         return [encoded for encoded in found if len(encoded)]
+
+    def _counterfactual(self, example: Argued, spans: Sequence[str], naive: bool) -> Encoded:
+        """The sequence of the wrong answer: its rationale is read, and the answer alone is predicted."""
+        told = example.counterfactual
+        wrong = next(text for choice, text in zip(example.choices, self.template.target_texts(example), strict=True) if choice.label == told.answer)
+        rationale = tuple(replace(token, origin=-1, loss=False) for token in self.read(told.rationale))
+        return self._sequence(example, spans, self.target(wrong, naive), rationale)
 
     def prompt(self, example: Example, spans: Sequence[str], rationale: Sequence[int] | None = None) -> list[int]:
         """The ids of a prompt made of the named spans (see Placement.prompt). `rationale` fills the rationale span, default the example's own."""
@@ -229,7 +239,7 @@ class Encoder:
         for span in spans:
             name, _, which = span.partition(":")
             if name == "task":
-                tokens: Sequence[Token] = self.plain(template.label_task if which == "label" else template.rationale_task)
+                tokens: Sequence[Token] = self._tag(which)
             elif name in ("question", "choices"):
                 tokens = self.plain(template.question_text(example) if name == "question" else template.choices_text(example))
             elif name in ("label_cue", "rationale_cue"):
@@ -240,6 +250,17 @@ class Encoder:
                 tokens = label if name == "label" else rationale
             parts.append(Part(name, tokens))
         return parts
+
+    def _tag(self, which: str) -> list[Token]:
+        """What stands before a question to say what is asked. A vocabulary of whole words may lack [factual] and [counterfactual]: the template's two
+        tags, which it has, stand for them."""
+        if which in ("label", "rationale"):
+            return self.plain(getattr(self.template, f"{which}_task"))
+        tokens = self.plain(f"[{which}] ")
+        unknown = self.tokenizer.token_to_id("<unk>")
+        if any(token.id == unknown for token in tokens):
+            return self.plain(self.template.rationale_task if which == "factual" else self.template.label_task)
+        return tokens
 
     def _sequence(self, example: Example, spans: Sequence[str], label: Passage, rationale: Passage) -> Encoded:
         if not rationale:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from cotdistill.config import RunConfig, StudentConfig, TrainingConfig
 from cotdistill.keytokens.selectors import parse_selector
 from cotdistill.rationales.conditions import Condition, parse
+from cotdistill.rationales.counterfactual import supplied
 from cotdistill.rationales.passage import Corpus, units
 from cotdistill.rationales.selection import Selection
 from cotdistill.students import memory
@@ -21,7 +22,7 @@ from cotdistill.students.sources import tokenizer_of
 from cotdistill.students.tokens import Encoder
 from cotdistill.studies.inputs import readers
 from cotdistill.studies.study import StudySpec
-from cotdistill.tasks.example import Example
+from cotdistill.tasks.example import Argued, Example
 from cotdistill.tasks.task import Task
 
 # Operations a second: measured on one thread of a 2-core machine with a small student; on a GPU a guess, until this store has runs of its own.
@@ -139,8 +140,12 @@ def measured(task: Task, run: RunConfig, spec: StudySpec, checks: list[str]) -> 
     for condition in dict.fromkeys([*conditions, *(parse(c.tokens) for c in conditions if c.tokens), *readers(conditions)]):
         name = condition.source or run.source
         sample = [by_source[name if run.sources else ""][i] for i in rows[:: max(1, len(rows) // SAMPLE)]]
+        counter = condition.asked("counterfactual") is not None
+        sample = supplied(task, sample, condition, name)
+        if counter and (lack := sum(not isinstance(example, Argued) for example in sample)):
+            checks.append(f"{condition.label}: {lack} of {len(sample)} sampled rows have no rationale for a wrong answer; they train without.")
         if encoder is not None:
-            corpus = corpora.setdefault(name, encoder.corpus(sample, later))
+            corpus = encoder.corpus(sample, later) if counter else corpora.setdefault(name, encoder.corpus(sample, later))
             lengths, over = _lengths(encoder, corpus, condition, run, limit)
             _check_k(corpus, condition, checks)
             _check_target(encoder, sample, condition, checks)

@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 from cotdistill.config import RunConfig, stable_seed
 from cotdistill.errors import DataError, StudentError
 from cotdistill.rationales.conditions import parse
+from cotdistill.rationales.counterfactual import supplied
 from cotdistill.rationales.placement import MODES, Placement
 from cotdistill.rationales.selection import read_selection
 from cotdistill.students import base as bases
@@ -122,7 +123,11 @@ def _made(context: JobContext, run: RunConfig) -> _Made:
         path = context.produced(identity, "selection")
         selections[name] = read_selection(path, name)
         used[f"selection:{name}"] = path.stem
-    prepared = prepare(encoder, {name: task.examples("train", name or None) for name in sources}, run, positions_of(model), selections)
+    condition = parse(run.condition)
+    by_source = {name: task.examples("train", name or None) for name in sources}
+    own = condition.source or run.source if run.sources else ""
+    by_source[own] = supplied(task, by_source[own], condition, own)
+    prepared = prepare(encoder, by_source, run, positions_of(model), selections)
     return _Made(task, encoder, model, prepared, known, used)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 
@@ -42,3 +42,22 @@ class Example:
     @property
     def answer_text(self) -> str:
         return self.choices[self.gold].text
+
+
+@dataclass(frozen=True, slots=True)
+class Counterfactual:
+    """The label of a wrong choice, and what a teacher says for it."""
+
+    answer: str
+    rationale: str
+
+
+@dataclass(frozen=True, slots=True)
+class Argued(Example):
+    """An example with what is said for one of its wrong choices: see `rationales.counterfactual`."""
+
+    counterfactual: Counterfactual = field(kw_only=True)
+
+    @classmethod
+    def of(cls, example: Example, counterfactual: Counterfactual) -> Argued:
+        return cls(**{one.name: getattr(example, one.name) for one in fields(Example)}, counterfactual=counterfactual)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from cotdistill.config import check, from_mapping, hashed, param, plain, stable_seed
-from cotdistill.tasks.example import Choice, Example
+from cotdistill.tasks.example import Choice, Counterfactual, Example
 from cotdistill.tasks.task import Rationale, Task
 from cotdistill.tasks.template import Template
 from cotdistill.tasks.world_words import (
@@ -216,6 +216,23 @@ def _padded(world: World, example: Example, style: str, core: Sequence[str]) -> 
     for filler, step in zip(fillers, core, strict=True):
         said += [filler, step] if rng.random() < world.settings.irrelevant_steps else [step]
     return said
+
+
+def counterfactual(world: World, example: Example, style: str) -> Counterfactual:
+    """What the rules give for a wrong choice: the rationale of a question whose creature belongs to a group that has this value. Drawn as the
+    teacher's own is, so both are alike but for the group and the value."""
+    rng, relation = world.random("counterfactual", example.id), str(example.metadata["relation"])
+    wrong = rng.choice([choice for choice in example.choices if choice.label != example.answer])
+    group = rng.choice([group for group in GROUPS[: world.settings.groups] if world.table[group, relation] == wrong.text])
+    other = replace(example, answer=wrong.label, metadata={**example.metadata, "teacher_believes": group})
+    return Counterfactual(wrong.label, rationale(world, other, style))
+
+
+def world_of(task: Task) -> World | None:
+    """The world that a task was made from; None for any other task."""
+    if task.info.get("generator") != "field_guide":
+        return None
+    return make_world(int(task.info["world"]), from_mapping(WorldSettings, task.info["settings"]))
 
 
 def documents(world: World) -> list[str]:

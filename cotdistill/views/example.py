@@ -10,6 +10,7 @@ import streamlit as st
 
 from cotdistill.errors import CotdistillError
 from cotdistill.rationales.conditions import PRESETS, Condition, parse, parse_list
+from cotdistill.rationales.counterfactual import supplied
 from cotdistill.rationales.passage import Corpus
 from cotdistill.rationales.placement import PLACEMENTS
 from cotdistill.students.tokens import Encoder
@@ -185,6 +186,8 @@ def _card(task: Task, source: str, split: str, example: Example, condition: Cond
         index = next((i for i, other in enumerate(corpus.examples) if other.id == example.id), None)
         if index is None:
             return markup.Card(str(condition), condition.label, (), f"{condition.source} has no rationale for this row")
+        if condition.asked("counterfactual") is not None:
+            corpus, index = encoder.corpus(supplied(task, [corpus.examples[index]], condition, condition.source or source)), 0
         encoded = encoder.sequences(corpus, index, condition, seed)
     except CotdistillError as error:
         return markup.Card(str(condition), condition.label, (), f"{error.message} {error.hint}")

@@ -1,0 +1,128 @@
+"""The counterfactual objective (SCOTT): where its rationales come from, what a student reads, and its loss by hand."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import Regex, Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Split
+
+from cotdistill.config import RunConfig, TrainingConfig
+from cotdistill.errors import GrammarError, NoRationale, UnknownName
+from cotdistill.rationales.conditions import parse
+from cotdistill.rationales.counterfactual import supplied
+from cotdistill.rationales.placement import MODES
+from cotdistill.students.batches import collate
+from cotdistill.students.objectives import Objectives
+from cotdistill.students.preparation import prepare
+from cotdistill.students.tokens import LABEL, NO_LOSS, RATIONALE, Encoder
+from cotdistill.tasks.added import add_source, reopened
+from cotdistill.tasks.catalog import open_task
+from cotdistill.tasks.example import Argued, Counterfactual
+from cotdistill.tasks.task import Rationale
+from cotdistill.tasks.world import WorldSettings, counterfactual, examples, make_world, rationale, world_of
+from cotdistill.tasks.world_words import GROUPS
+from cotdistill.tasks.writing import write_task
+from tests.conftest import WORDS
+
+TEXT = "pre_cot+counterfactual"
+
+
+def argued(rows):
+    """The bird's rows argue for the pond; the third has none."""
+    return [Argued.of(row, Counterfactual("B", "the animal swims .")) if place != 2 else row for place, row in enumerate(rows)]
+
+
+def prepared(encoder, rows, text=TEXT, **more):
+    run = RunConfig("t", "0" * 64, text, source="teacher", sources=("teacher",), training=TrainingConfig(steps=4, batch_size=2, **more))
+    return prepare(encoder, {"teacher": rows}, run, 128)
+
+
+def test_the_rules_give_a_wrong_choice_and_a_group_that_has_it():
+    world = make_world(3, WorldSettings(documents=0))
+    rows = examples(world)[:400]
+    for row in rows:
+        found = counterfactual(world, row, "deductive")
+        assert found.answer != row.answer and found == counterfactual(world, row, "deductive")
+        value = next(choice.text for choice in row.choices if choice.label == found.answer)
+        said = found.rationale.split()
+        group = next(word for word in said if word.removesuffix("s") in GROUPS or word in GROUPS).removesuffix("s")
+        assert world.table[group, row.metadata["relation"]] == value and value in said
+    # Alike to the word but for group and value where nothing else is drawn that depends on them.
+    plain = make_world(3, WorldSettings(documents=0, elimination=0.0))
+    row = examples(plain)[0]
+    own, other = rationale(plain, row, "deductive").split(), counterfactual(plain, row, "deductive").rationale.split()
+    assert len(own) == len(other) and 0 < sum(a != b for a, b in zip(own, other, strict=True)) <= 4
+
+
+def test_a_generated_task_supplies_them_and_an_imported_one_only_from_a_source_for_wrong_answers(tmp_path, examples, terse):
+    made = open_task(tmp_path, "field_guide", world=1, settings={"creatures": 20, "documents": 0})
+    rows = made.examples("train")
+    world = world_of(made)
+    found = supplied(made, rows, parse(TEXT), "answer_first")
+    assert [row.counterfactual for row in found] == [counterfactual(world, row, "answer_first") for row in rows]
+    assert supplied(made, rows, parse("pre_cot"), "mixed") == rows
+    imported = write_task(
+        tmp_path, "zoo", examples=[*examples, replace(examples[0], id="t1", split="test")], rationales=[Rationale("e1", "teacher", "it flies .")],
+        template=terse, roles={}, title="Zoo", help="", default_source="teacher", artificial=False, tokenizer_kind="word", minimum=1,
+    )  # fmt: skip
+    assert world_of(imported) is None
+    with pytest.raises(NoRationale, match="not made by rules"):
+        supplied(imported, imported.examples("train"), parse(TEXT), "teacher")
+    with pytest.raises(UnknownName):
+        supplied(imported, imported.examples("train"), parse("pre_cot+counterfactual(rationales=ark)"), "teacher")
+    # e1 is argued to be in the pond (wrong), e2 too (right there); nobody speaks of the others.
+    name = add_source(imported, "ark", [Rationale("e1", "", "it swims .", "B"), Rationale("e2", "", "it has fins .", "B")], {})
+    imported = reopened(imported)
+    found = supplied(imported, imported.examples("train"), parse(f"pre_cot+counterfactual(rationales={name})"), "teacher")
+    assert found == [Argued.of(imported.examples("train")[0], Counterfactual("B", "it swims .")), *imported.examples("train")[1:]]
+    with pytest.raises(NoRationale, match="argues for no wrong choice"):
+        supplied(imported, imported.examples("train")[1:], parse(f"pre_cot+counterfactual(rationales={name})"), "teacher")
+
+
+@pytest.mark.parametrize(
+    "text", ["post_cot+counterfactual", "label_only+counterfactual", f"pre_cot/shuffle{TEXT[7:]}", f"{TEXT}+margin", f"{TEXT}+stepwise_removal"]
+)
+def test_what_it_does_not_go_with_is_refused(text):
+    with pytest.raises(GrammarError):
+        parse(text)
+
+
+def test_a_student_reads_both_under_their_tags_and_is_asked_under_the_first(encoder, examples, tmp_path):
+    rows, condition = argued(examples), parse(TEXT)
+    own, other = encoder.sequences(encoder.corpus(rows), 0, condition, 0)
+    # The vocabulary lacks the two words: the template's tags stand for them.
+    assert "".join(encoder.pieces(own)).startswith(" [ rationale ] where does the bird")
+    assert "".join(encoder.pieces(other)).endswith(" because : the animal swims . answer : pond")
+    assert "".join(encoder.pieces(other)).startswith(" [ label ] where") and list(other.loss) == [NO_LOSS] * (len(other) - 1) + [LABEL]
+    # Rationale of 13 tokens with the two of the cue that ends it, then the label.
+    assert (list(own.loss).count(RATIONALE), list(own.loss).count(LABEL)) == (15, 1)
+    assert len(encoder.sequences(encoder.corpus(rows), 2, condition, 0)) == 1
+    assert {condition.spec.prompt(mode)[0] for mode in MODES} == {"task:factual"} and condition.spec.primary == "own"
+    tokenizer = Tokenizer(WordLevel({word: i for i, word in enumerate([*WORDS, "factual", "counterfactual"])}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = Split(Regex(r"\w+|[^\w\s]"), "removed", invert=True)
+    tokenizer.save(str(tmp_path / "more.json"))
+    knows = Encoder(tmp_path / "more.json", encoder.template)
+    tags = ["".join(knows.pieces(one))[:19] for one in knows.sequences(knows.corpus(rows), 0, condition, 0)]
+    assert tags[0].startswith(" [ factual ]") and tags[1] == " [ counterfactual ]"
+
+
+def test_its_loss_is_the_weighted_sum_of_both_by_hand(encoder, examples):
+    rows = argued(examples)
+    made = prepared(encoder, rows, f"{TEXT}(alpha=0.25)", rationale_weight=0.5)
+    assert made.facts.factual_rows == 1
+    own, other = made.rows_of(0, 0)
+    batch = collate([own, other], 0)
+    logits = torch.from_numpy(np.random.default_rng(0).normal(size=(len(batch.targets), encoder.vocabulary_size)).astype(np.float32))
+    targets, weights = torch.from_numpy(batch.targets), torch.from_numpy(batch.weights)
+    total, _ = Objectives(parse(TEXT).objectives).loss(logits, targets, weights, batch)
+    nll = -torch.log_softmax(logits, -1)[torch.arange(len(targets)), targets].numpy()
+    told, label, wrong = nll[:15], nll[15:16], nll[16:]
+    assert list(batch.groups) == [RATIONALE] * 15 + [LABEL] * 2
+    assert float(total) == pytest.approx(0.75 * (label.mean() + 0.5 * told.mean()) + 0.25 * wrong.mean(), rel=1e-5)
+    # A row that nobody argued against weighs what it always did; without the tag it would be plain pre-CoT.
+    (alone,) = made.rows_of(2, 0)
+    (plain,) = prepared(encoder, rows, "pre_cot", rationale_weight=0.5).rows_of(2, 0)
+    assert alone.weights[3:] == pytest.approx(plain.weights) and list(alone.ids[3:]) == list(plain.ids)
