@@ -14,7 +14,7 @@ from cotdistill.studies.attempts import claim
 from cotdistill.studies.jobs import JobSpec
 from cotdistill.studies.logs import bound
 from cotdistill.studies.store import Store
-from cotdistill.views import access
+from cotdistill.views import access, exposure
 from tests.terminal import check_keys, speaker
 from tests.test_pages import PAGES, ROOT
 
@@ -36,7 +36,7 @@ def opened(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_page_asks_for_the_password_first(page, opened, monkeypatch):
-    monkeypatch.setenv(access.PASSWORD, SECRET)
+    monkeypatch.setenv(exposure.PASSWORD, SECRET)
     shown = opened()
     if page != "app.py":
         shown.switch_page(page).run()
@@ -45,7 +45,7 @@ def test_every_page_asks_for_the_password_first(page, opened, monkeypatch):
 
 
 def test_the_password_admits_this_session_alone_and_a_wrong_one_does_not(opened, monkeypatch):
-    monkeypatch.setenv(access.PASSWORD, SECRET)
+    monkeypatch.setenv(exposure.PASSWORD, SECRET)
     shown = opened()
     shown.text_input[0].set_value("guess")
     shown.button[0].click().run()
@@ -68,7 +68,7 @@ def test_a_dashboard_with_a_login_is_shut_until_somebody_is_logged_in(opened, mo
 
 
 def test_an_exposed_dashboard_without_a_password_shows_nothing(opened, monkeypatch):
-    monkeypatch.setenv(access.EXPOSED, "1")
+    monkeypatch.setenv(exposure.EXPOSED, "1")
     shown = opened()
     assert "nothing protects it" in shown.error[0].value and not shown.title
 
@@ -82,21 +82,21 @@ def test_wrong_tries_are_looked_at_ever_more_slowly():
 
 
 def test_exposing_asks_for_the_flag_and_a_long_password(tmp_path, monkeypatch, capsys):
-    monkeypatch.delenv(access.PASSWORD, raising=False)
+    monkeypatch.delenv(exposure.PASSWORD, raising=False)
     app._check_exposure(tmp_path, "localhost", False)
     with pytest.raises(UsageError, match="Other machines could reach"):
         app._check_exposure(tmp_path, "0.0.0.0", False)
     with pytest.raises(UsageError, match="is not set"):
         app._check_exposure(tmp_path, "0.0.0.0", True)
-    monkeypatch.setenv(access.PASSWORD, "short")
+    monkeypatch.setenv(exposure.PASSWORD, "short")
     with pytest.raises(UsageError, match="shorter than 12"):
         app._check_exposure(tmp_path, "0.0.0.0", True)
     with pytest.raises(UsageError, match="is no address"):
         app._check_exposure(tmp_path, "a b", True)
-    monkeypatch.setenv(access.PASSWORD, SECRET)
+    monkeypatch.setenv(exposure.PASSWORD, SECRET)
     app._check_exposure(tmp_path, "0.0.0.0", True)
     assert "Warning: other machines" in capsys.readouterr().err
-    monkeypatch.delenv(access.PASSWORD)
+    monkeypatch.delenv(exposure.PASSWORD)
     (tmp_path / ".streamlit").mkdir()
     (tmp_path / ".streamlit" / "secrets.toml").write_text("[auth]\nclient_id = 'x'\n")
     app._check_exposure(tmp_path, "0.0.0.0", True)

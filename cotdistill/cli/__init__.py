@@ -16,47 +16,12 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from cotdistill import __version__
-from cotdistill.cli import (
-    app,
-    attribute,
-    compare,
-    conditions,
-    doctor,
-    faithfulness,
-    findings,
-    influence,
-    keytokens,
-    lint,
-    mirrors,
-    modes,
-    preview,
-    probe,
-    queue,
-    rivals,
-    runs,
-    scorers,
-    store,
-    students,
-    study,
-    tasks,
-    teacher,
-    verify,
-    worker,
-)
-from cotdistill.cli.command import Command, Noun, Result
+from cotdistill.cli.command import Command, Result
+from cotdistill.cli.contents import Contents, listed
+from cotdistill.cli.nouns import NOUNS
 from cotdistill.cli.output import note, printable
 from cotdistill.config import plain
 from cotdistill.errors import BadRows, CotdistillError, UnknownName, UsageError
-
-NOUNS: dict[str, Noun] = {
-    noun.name: noun
-    for noun in (
-        tasks.NOUN, students.NOUN, conditions.NOUN, preview.NOUN, lint.NOUN, study.NOUN, runs.NOUN, queue.NOUN, compare.NOUN,
-        findings.FINDINGS, findings.VERDICTS, findings.REPORT, rivals.NOUN, attribute.NOUN, influence.NOUN, probe.NOUN,
-        faithfulness.NOUN, faithfulness.STABILITY, modes.NOUN, scorers.NOUN, keytokens.NOUN, teacher.NOUN, mirrors.NOUN, worker.NOUN,
-        store.NOUN, verify.NOUN, doctor.NOUN, app.NOUN,
-    )
-}  # fmt: skip
 
 PROGRAM = "python -m cotdistill"
 
@@ -92,11 +57,11 @@ def parser_of(command: Command) -> Parser:
 
 
 def overview() -> str:
-    """The help of the whole program."""
-    width = max(len(command.words) for noun in NOUNS.values() for command in noun.commands)
+    """The help of the whole program, for which no command is loaded."""
     lines = [f"usage: {PROGRAM} NOUN [VERB] [options]", "", "Train small students with rationales under ablations, compare, look inside.", ""]
-    for noun in NOUNS.values():
-        lines += [f"  {command.words.ljust(width)}  {command.help}" for command in noun.commands]
+    known = listed().values()
+    width = max(noun.width for noun in known)
+    lines += [line for noun in known for line in noun.lines(width)]
     lines += [
         "",
         "  --help after a command shows its options; --json makes any command print one JSON document.",
@@ -117,15 +82,16 @@ def _find(argv: Sequence[str]) -> tuple[Command, list[str]] | str:
         raise UsageError("No command was given.", f"{PROGRAM} --help lists them all.")
     if words[0] not in NOUNS:
         raise UnknownName("command", words[0], NOUNS)
-    noun = NOUNS[words[0]]
+    known = listed()[words[0]]
     rest = list(argv)
-    rest.remove(noun.name)
+    rest.remove(known.noun)
+    if known.verbs and len(words) < 2:
+        if asks:
+            return _noun_help(known)
+        raise UsageError(f"{known.noun} needs a verb: {', '.join(known.verbs)}.", f"For example: {PROGRAM} {known.noun} {known.verbs[0]}")
+    noun = NOUNS[known.noun]
     if not noun.verbs:
         return noun.commands[0], rest
-    if len(words) < 2:
-        if asks:
-            return _noun_help(noun)
-        raise UsageError(f"{noun.name} needs a verb: {', '.join(noun.verbs)}.", f"For example: {PROGRAM} {noun.name} {noun.verbs[0]}")
     for command in noun.commands:
         if command.verb == words[1]:
             rest.remove(command.verb)
@@ -133,10 +99,10 @@ def _find(argv: Sequence[str]) -> tuple[Command, list[str]] | str:
     raise UnknownName(f"verb of {noun.name}", words[1], noun.verbs)
 
 
-def _noun_help(noun: Noun) -> str:
-    width = max(len(command.words) for command in noun.commands)
-    lines = [f"  {command.words.ljust(width)}  {command.help}" for command in noun.commands]
-    return "\n".join([f"usage: {PROGRAM} {noun.name} VERB [options]", "", noun.help[:1].upper() + noun.help[1:] + ".", "", *lines])
+def _noun_help(known: Contents) -> str:
+    return "\n".join(
+        [f"usage: {PROGRAM} {known.noun} VERB [options]", "", known.help[:1].upper() + known.help[1:] + ".", "", *known.lines(known.width)]
+    )
 
 
 def _parse(command: Command, words: list[str]) -> argparse.Namespace:

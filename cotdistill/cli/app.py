@@ -24,7 +24,7 @@ from cotdistill.errors import CotdistillError, UsageError
 from cotdistill.studies.locks import is_held, send
 from cotdistill.studies.store import Store
 from cotdistill.studies.supervisor import stop_all
-from cotdistill.views import access
+from cotdistill.views import exposure
 from cotdistill.views.wording import plural
 
 FIRST_PORT = 8501
@@ -49,7 +49,7 @@ def start(arguments: argparse.Namespace) -> Result:
     background = arguments.background or arguments.json
     words = _words(root, port, arguments.address, headless=background or not _has_screen())
     # The dashboard runs in the repository's folder, so a relative folder would mean another store there.
-    environment = {**os.environ, "COTDISTILL_HOME": str(store.home.resolve()), access.EXPOSED: str(int(arguments.address not in access.LOCAL))}
+    environment = {**os.environ, "COTDISTILL_HOME": str(store.home.resolve()), exposure.EXPOSED: str(int(arguments.address not in exposure.LOCAL))}
     if not background:
         note(f"cotdistill is at {url}   (Ctrl-C closes the dashboard; training goes on; make stop ends everything)")
         os.chdir(root)
@@ -86,7 +86,7 @@ def stop(arguments: argparse.Namespace) -> Result:
 
 def _check_exposure(root: Path, address: str, allowed: bool) -> None:
     """UsageError for an address that other machines reach, unless that is meant and a password or a login protects it; a warning then."""
-    if address in access.LOCAL:
+    if address in exposure.LOCAL:
         return
     if not re.fullmatch(r"[0-9A-Za-z.:-]{1,253}", address):
         raise UsageError(f"{address[:80]!r} is no address.", "Expected a name or a number, for example 0.0.0.0.")
@@ -96,9 +96,9 @@ def _check_exposure(root: Path, address: str, allowed: bool) -> None:
         login = "auth" in tomllib.loads((root / ".streamlit" / "secrets.toml").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         login = False
-    if not login and len(os.environ.get(access.PASSWORD, "")) < LEAST_PASSWORD:
+    if not login and len(os.environ.get(exposure.PASSWORD, "")) < LEAST_PASSWORD:
         raise UsageError(
-            f"{access.PASSWORD} is not set, or shorter than {LEAST_PASSWORD} characters.",
+            f"{exposure.PASSWORD} is not set, or shorter than {LEAST_PASSWORD} characters.",
             "Set it in the environment, or set a login up ([auth] in .streamlit/secrets.toml). See SECURITY.md.",
         )
     note("Warning: other machines can reach this dashboard. Whoever gets in can read the store, start jobs and delete runs.")

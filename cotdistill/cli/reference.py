@@ -1,13 +1,14 @@
-"""docs/cli.md and docs/conditions.md, written from the parsers and the registries: `make docs`."""
+"""docs/cli.md and docs/conditions.md, written from the parsers and the registries, and what `--help` lists: `make docs`."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-from cotdistill.cli import NOUNS, PROGRAM, parser_of
+from cotdistill.cli import PROGRAM, contents, parser_of
 from cotdistill.cli.command import Command
 from cotdistill.cli.conditions import entries, told
+from cotdistill.cli.nouns import NOUNS
 
 _HEAD = f"""# The terminal
 
@@ -117,6 +118,12 @@ def write(folder: Path) -> list[Path]:
     return written
 
 
+def write_contents() -> Path:
+    """Write what `--help` lists without loading a command; the path."""
+    contents.PATH.write_text(contents.written(), encoding="utf-8")
+    return contents.PATH
+
+
 if __name__ == "__main__":
-    for path in write(Path(__file__).resolve().parents[2] / "docs"):
+    for path in (*write(Path(__file__).resolve().parents[2] / "docs"), write_contents()):
         print(path)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import rankdata
 
 from cotdistill.statistics.intervals import Interval, numbered, one_replicate
 
@@ -44,6 +43,8 @@ class Agreement:
 
 def spearman(one: Values, other: Values) -> float | None:
     """Spearman's rank correlation of two score arrays, ties by their mean rank; None where either does not vary or fewer than three are left."""
+    from scipy.stats import rankdata
+
     if len(one) < 3:
         return None
     a, b = rankdata(one), rankdata(other)

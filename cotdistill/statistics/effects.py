@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 
-from scipy.special import gammaln
-
 from cotdistill.statistics.intervals import Values
 
 
@@ -24,6 +22,8 @@ def standardised_difference(differences: Values) -> float | None:
     comparable with a d over items. Hedges' exact factor G(v/2) / (sqrt(v/2) G((v-1)/2)), v = replicates - 1 (Hedges 1981), is 0.56 at three
     replicates. None below three, where it has no mean, or where all differences are the same.
     """
+    from scipy.special import gammaln
+
     v = len(differences) - 1
     deviation = float(differences.std(ddof=1)) if v > 1 else 0.0
     if deviation < 1e-12:

@@ -6,7 +6,6 @@ import itertools
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 # Up to here every pattern of signs is tried; beyond, this many are drawn, always the same ones.
 ENUMERATED, DRAWN = 12, 9_999
@@ -14,6 +13,9 @@ ENUMERATED, DRAWN = 12, 9_999
 
 def mcnemar(only_first: int, only_second: int) -> float:
     """Exact two-sided McNemar test of one pair of students: how many items only the first, and only the second, got right."""
+    # Imported here: it takes half a second, and most of what loads this module never tests.
+    from scipy import stats
+
     n = only_first + only_second
     return float(stats.binomtest(only_first, n).pvalue) if n else 1.0
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
+from cotdistill.statistics.distributions import normal_quantile, t_above, t_quantile
 from cotdistill.statistics.exact import paired
 
 Values = npt.NDArray[np.float64]
@@ -31,7 +31,7 @@ def wilson(correct: float, n: float, level: float = 0.95) -> tuple[float, float]
     """Wilson's score interval of a share (Wilson 1927); n may be an effective number of items. Raises ValueError for n < 1."""
     if n < 1:
         raise ValueError("a share of nothing has no interval")
-    z = float(stats.norm.ppf(0.5 + level / 2))
+    z = normal_quantile(0.5 + level / 2)
     share = correct / n
     middle = share + z * z / (2 * n)
     spread = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
@@ -55,8 +55,8 @@ def _finish(mean: float, variance: float, df: float, method: str, speaks_of: str
     if error < 1e-12 and mean != 0:
         # Two or three replicates can tie by chance: no spread is no proof.
         return Interval(mean, None, None, None, None, method, "all agree, so there is no spread to judge by")
-    reach = float(stats.t.ppf(0.975, df)) * error
-    p = float(2 * stats.t.sf(abs(mean) / error, df)) if error > 0 else 1.0
+    reach = t_quantile(0.975, df) * error
+    p = 2 * t_above(abs(mean) / error, df) if error > 0 else 1.0
     return Interval(mean, mean - reach, mean + reach, p, df, method, speaks_of)
 
 
@@ -136,7 +136,7 @@ def accuracy_interval(correct: Values, clusters: npt.NDArray[np.int64], nested: 
     if c == 1:
         return Interval(share, None, None, None, None, "none", "too few questions for an interval")
     variance = float((cluster_totals(correct, clusters) ** 2).sum()) / ((c - 1) * c)
-    narrower = float(stats.norm.ppf(0.975) / stats.t.ppf(0.975, c - 1)) ** 2
+    narrower = (normal_quantile(0.975) / t_quantile(0.975, c - 1)) ** 2
     effective = float(c) if variance <= 0 else max(1.0, min(float(n), narrower * share * (1 - share) / variance))
     return Interval(share, *wilson(share * effective, effective), None, None, "Wilson, robust to clusters", told)
 

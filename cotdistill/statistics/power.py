@@ -9,8 +9,8 @@ from functools import lru_cache
 
 import numpy.typing as npt
 from numpy import int64
-from scipy import stats
 
+from cotdistill.statistics.distributions import chi2_quantile, noncentral_t_above, t_quantile
 from cotdistill.statistics.intervals import Values, cluster_totals, mean_squares
 from cotdistill.statistics.verdicts import LARGEST_MARGIN
 
@@ -61,7 +61,7 @@ def measured(differences: Sequence[Values], clusters: npt.NDArray[int64], nested
         return None
     s = len(differences[0])
     df = 4 * (s - 1) / (1 + 3 / len(differences))
-    shrink, stretch = (df / float(stats.chi2.ppf(q, df)) for q in (0.9, 0.1))
+    shrink, stretch = (df / chi2_quantile(q, df) for q in (0.9, 0.1))
     if nested:
         between = sum(float(d.mean(1).var(ddof=1)) for d in differences) / len(differences)
         low, best, high = (Noise(math.sqrt(between * by), 0.0, 0.0) for by in (shrink, 1.0, stretch))
@@ -86,7 +86,7 @@ def minimum_detectable_effect(replicates: int, clusters: int, noise: Noise, nest
 
 @lru_cache(maxsize=2048)
 def _reach(replicates: int) -> float:
-    return float(stats.t.ppf(0.975, replicates - 1) + stats.t.ppf(0.8, replicates - 1))
+    return t_quantile(0.975, replicates - 1) + t_quantile(0.8, replicates - 1)
 
 
 def chance_of_no_worse(replicates: int, clusters: int, noise: Noise, margin: float, nested: bool = False) -> float | None:
@@ -95,7 +95,7 @@ def chance_of_no_worse(replicates: int, clusters: int, noise: Noise, margin: flo
     if replicates < 2 or clusters < 1:
         return None
     df, error = replicates - 1, noise.error(replicates, clusters, nested)
-    return 1.0 if error <= 0 else float(stats.nct.sf(stats.t.ppf(0.975, df), df, margin / error))
+    return 1.0 if error <= 0 else noncentral_t_above(t_quantile(0.975, df), df, margin / error)
 
 
 @dataclass(frozen=True)

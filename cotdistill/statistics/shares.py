@@ -6,7 +6,8 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+
+from cotdistill.statistics.distributions import t_quantile
 
 
 def share_kept(kept: npt.NDArray[np.float64], full: npt.NDArray[np.float64]) -> tuple[float, float, float] | None:
@@ -17,7 +18,7 @@ def share_kept(kept: npt.NDArray[np.float64], full: npt.NDArray[np.float64]) -> 
     s = len(full)
     if s < 2:
         return None
-    t = float(stats.t.ppf(0.975, s - 1))
+    t = t_quantile(0.975, s - 1)
     a, b = float(kept.mean()), float(full.mean())
     (aa, ab), (_, bb) = np.cov(kept, full) / s
     square, cross, constant = b * b - t * t * bb, a * b - t * t * ab, a * a - t * t * aa

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from scipy import stats
-
+from cotdistill.statistics.distributions import t_above, t_quantile
 from cotdistill.statistics.intervals import Interval
 
 BETTER, WORSE, NO_WORSE = "better", "worse", "no worse"
@@ -30,10 +29,10 @@ def noninferiority_p(found: Interval, margin: float) -> float:
     """One-sided p of H0: difference <= -margin, doubled so that p < .05 says the same as the two-sided interval above -margin."""
     if found.low is None or found.df is None or found.p is None:
         return 1.0
-    error = (found.mean - found.low) / float(stats.t.ppf(0.975, found.df))
+    error = (found.mean - found.low) / t_quantile(0.975, found.df)
     if error <= 0:
         return 1.0
-    return min(1.0, 2 * float(stats.t.sf((found.mean + margin) / error, found.df)))
+    return min(1.0, 2 * t_above((found.mean + margin) / error, found.df))
 
 
 def superiority_p(found: Interval) -> float:

@@ -6,15 +6,16 @@ import json
 import sqlite3
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from cotdistill.errors import UsageError
 from cotdistill.studies.jobs import ANSWERS, Job, document
 from cotdistill.studies.remarks import Remark
 from cotdistill.studies.store import Store
 from cotdistill.studies.study import StudySpec
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # What two runs of one identity must agree in to count as the same result.
 RESULTS = ("accuracy", "n", "correct", "chance", "mode", "dev_accuracy", "tokens")

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from cotdistill.config import StudentConfig, TrainingConfig, digest, plain
 from cotdistill.errors import UsageError
 from cotdistill.rationales.conditions import parse
@@ -66,6 +64,8 @@ def import_answers(
     UsageError with the names that are left where some are not; the same file again is the same study. A study of answers may be imported anew under
     its name, and the latest counts; one that was trained here keeps its name to itself.
     """
+    import pandas as pd
+
     opened = open_task(store.tasks_root, task) if task else None
     answers = read_answers(path, columns, scores=scores, task=opened)
     conditions = _conditions(answers, names)
@@ -177,6 +177,8 @@ def _jobs(answers: Answers, spec: StudySpec, task: Task | None) -> list[tuple[In
 
 def _table(rows: Sequence[Answer], mode: str) -> bytes:
     """The columns of `students.evaluation.Prediction`, one row a question."""
+    import pandas as pd
+
     columns = {
         "id": [row.item for row in rows], "cluster": [row.cluster for row in rows], "mode": mode, "answer": [row.answer for row in rows],
         "predicted": [row.predicted for row in rows], "margin": [row.margin for row in rows],

@@ -12,8 +12,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from cotdistill.errors import DiskFull
 from cotdistill.studies.adopting import IncomingStudy, Standing, record, standing
@@ -24,6 +23,9 @@ from cotdistill.studies.study import checked
 from cotdistill.tasks.carrying import adopt
 from cotdistill.tasks.carrying import checked as checked_task
 from cotdistill.tasks.task import added_folder
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,8 @@ def _staged(archive: ArchiveFile, staging: Path) -> list[tuple[str, str, Path]]:
 
 
 def _predictions(archive: ArchiveFile, digest: str) -> pd.DataFrame:
+    import pandas as pd
+
     return pd.read_parquet(io.BytesIO(archive.read(f"artifacts/{digest}.parquet", LARGEST_TABLE)))
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from cotdistill.rationales.conditions import parse
 from cotdistill.statistics.intervals import Interval, over_replicates
@@ -25,6 +24,9 @@ from cotdistill.statistics.verdicts import (
 )
 from cotdistill.studies import results
 from cotdistill.studies.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SHUFFLED = "post_cot/shuffle(unit=token,fraction=1.0)"
 # Two conditions whose mean training tokens differ by less are at equal tokens as they stand.

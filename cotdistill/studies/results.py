@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from cotdistill.rationales.conditions import parse
 from cotdistill.statistics.effects import cohens_h, standardised_difference
@@ -19,6 +18,9 @@ from cotdistill.statistics.intervals import Interval, accuracy_interval, mean_in
 from cotdistill.statistics.verdicts import PROVISIONAL, word
 from cotdistill.studies.jobs import Job
 from cotdistill.studies.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 RUN_COLUMNS = (
     "job", "study", "condition", "label", "replicate", "state", "accuracy", "n", "correct", "chance", "mode", "steps", "tokens", "loss_tokens",
@@ -118,6 +120,8 @@ def planned_runs(store: Store, study: int | str) -> list[tuple[str, int, Job | N
 
 def runs(store: Store, study: int | str | None = None) -> pd.DataFrame:
     """One row a planned run (columns RUN_COLUMNS); of every study if none is named."""
+    import pandas as pd
+
     rows: list[dict[str, Any]] = []
     for one in [store.queue.study(study)] if study is not None else store.queue.studies():
         for condition, replicate, job in planned_runs(store, one.id):
@@ -140,6 +144,8 @@ def predictions(store: Store, study: int | str, mode: str = "primary") -> pd.Dat
 
     mode: "primary" (the one a condition is judged in), "direct", "own" or "given"; conditions without it are left out.
     """
+    import pandas as pd
+
     parts = []
     for condition, replicate, job in planned_runs(store, study):
         if job is None or not _scored(job) or not job.result:
@@ -154,6 +160,8 @@ def predictions(store: Store, study: int | str, mode: str = "primary") -> pd.Dat
 
 def curves(store: Store, study: int | str) -> pd.DataFrame:
     """Learning curves of the finished runs: condition, replicate, step, tokens, seconds, name, value."""
+    import pandas as pd
+
     parts = []
     for condition, replicate, job in planned_runs(store, study):
         if job is not None and job.state == "finished" and "curve" in job.produced:
@@ -166,6 +174,8 @@ def curves(store: Store, study: int | str) -> pd.DataFrame:
 @lru_cache(maxsize=4096)
 def right_answers(path: Path, mode: str) -> tuple[tuple[str, ...], tuple[str, ...], npt.NDArray[np.float64]]:
     """Items, clusters and right answers of one run in one mode, by item; kept, since an artefact never changes."""
+    import pandas as pd
+
     table = pd.read_parquet(path, columns=["id", "cluster", "mode", "correct"])
     table = table[table["mode"] == mode].sort_values("id")
     return tuple(table["id"]), tuple(table["cluster"]), table["correct"].to_numpy(dtype=np.float64)

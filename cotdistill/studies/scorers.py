@@ -8,16 +8,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
-from scipy import stats
 
 from cotdistill.config import plain
 from cotdistill.errors import UnknownName, UsageError
 from cotdistill.rationales.conditions import parse
+from cotdistill.statistics.distributions import chi2_quantile
 from cotdistill.statistics.intervals import Interval, Values, accuracy_interval, mean_interval, numbered
 from cotdistill.students.scorers import LABEL, SCORERS
 from cotdistill.studies.jobs import Job, JobSpec
@@ -25,6 +24,9 @@ from cotdistill.studies.looks import PASSES_PER_SECOND, START_SECONDS, source_of
 from cotdistill.studies.mode_jobs import MEASURED_PARAMETERS, WRITTEN_PASSES, Asked
 from cotdistill.studies.results import planned_runs
 from cotdistill.studies.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _WORTH = {"finished": 3, "running": 2, "queued": 2, "failed": 1}
 
@@ -124,6 +126,8 @@ class _Run:
 @lru_cache(maxsize=256)
 def _run(path: Path) -> _Run:
     """By scorer, by item; kept, since an artefact never changes."""
+    import pandas as pd
+
     frame = pd.read_parquet(path, columns=["example", "cluster", "scorer", "correct", "agrees"]).sort_values("example", kind="stable")
     parts = {str(name): part for name, part in frame.groupby("scorer", sort=False)}
     first = parts[LABEL]
@@ -172,7 +176,7 @@ def by_scorer(cells: Sequence[ScorerCell]) -> list[ScorerRow]:
         spreads = [(cell.spread**2, len(cell.points) - 1) for cell in mine if cell.spread is not None]
         freedom = sum(df for _, df in spreads)
         summed = sum(variance * df for variance, df in spreads)
-        low, high = (math.sqrt(summed / float(stats.chi2.ppf(q, freedom))) for q in (0.975, 0.025)) if freedom else (None, None)
+        low, high = (math.sqrt(summed / chi2_quantile(q, freedom)) for q in (0.975, 0.025)) if freedom else (None, None)
         rows.append(
             ScorerRow(
                 scorer, len(mine), fmean(cell.accuracy.mean for cell in mine), fmean(cell.agreement.mean for cell in mine),
@@ -184,6 +188,8 @@ def by_scorer(cells: Sequence[ScorerCell]) -> list[ScorerRow]:
 
 def items(store: Store, found: Sequence[Asked]) -> pd.DataFrame:
     """Every answer that was scored: condition and replicate beside the columns of look_scorers.COLUMNS."""
+    import pandas as pd
+
     parts = [
         store.artifacts.table(one.job.produced["scored"]).assign(condition=one.condition, replicate=one.replicate)
         for one in found

@@ -9,7 +9,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -82,6 +81,8 @@ def _checked(folder: Path, name: str, digest: str) -> Task:
 
 def _check_source(task: Task, name: str) -> None:
     """That a source which came with a task is what its name and its note say, and speaks of the task's rows."""
+    import pandas as pd
+
     folder = added_folder(task.folder, name)
     files_of(folder, SOURCE_FILE)
     rows = pd.read_parquet(folder / "rationales.parquet", columns=["id", "source", "rationale", "teacher_label"])

@@ -13,9 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import fsum
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from cotdistill.config import canonical_json, plain
 from cotdistill.errors import DiskFull, StoreError
@@ -23,6 +21,9 @@ from cotdistill.tasks.example import Example
 from cotdistill.tasks.task import SPLITS, Rationale, Task, folder_digest, open_folder
 from cotdistill.tasks.template import Template
 from cotdistill.tasks.vocabulary import literal_text, train_bpe, train_word, training_text
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # A folder in the making that is older than this many seconds was left by a process that was killed.
 ABANDONED = 24 * 3600
@@ -200,6 +201,8 @@ def train_tokenizers(
 
 
 def _rows(examples: Sequence[Example]) -> pd.DataFrame:
+    import pandas as pd
+
     rows = [
         {
             "id": e.id,
@@ -217,5 +220,7 @@ def _rows(examples: Sequence[Example]) -> pd.DataFrame:
 
 def rationale_rows(rationales: Sequence[Rationale]) -> pd.DataFrame:
     """Rationales as the table that is kept: id, source, rationale, teacher_label, by source and id."""
+    import pandas as pd
+
     rows = [(r.id, r.source, r.text, r.teacher_label) for r in sorted(rationales, key=lambda r: (r.source, r.id))]
     return pd.DataFrame(rows, columns=["id", "source", "rationale", "teacher_label"], dtype="object")

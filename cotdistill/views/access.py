@@ -11,9 +11,8 @@ import time
 import streamlit as st
 from streamlit.errors import StreamlitAPIException
 
-PASSWORD = "COTDISTILL_PASSWORD"
-EXPOSED = "COTDISTILL_EXPOSED"
-LOCAL = frozenset(("localhost", "127.0.0.1", "::1"))
+from cotdistill.views.exposure import EXPOSED, LOCAL, PASSWORD
+
 # Wrong passwords in a row, whoever gave them: the next is looked at after 1, 2, 4 ... seconds, at most a minute.
 LONGEST_WAIT = 60.0
 
