@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from tokenizers import Regex, Tokenizer
@@ -15,9 +16,13 @@ from cotdistill.rationales.conditions import parse
 from cotdistill.rationales.counterfactual import supplied
 from cotdistill.rationales.placement import MODES
 from cotdistill.students.batches import collate
+from cotdistill.students.following import COLUMNS, followed
+from cotdistill.students.loading import new_built_in
+from cotdistill.students.models import BuiltIn
 from cotdistill.students.objectives import Objectives
 from cotdistill.students.preparation import prepare
 from cotdistill.students.tokens import LABEL, NO_LOSS, RATIONALE, Encoder
+from cotdistill.studies import following
 from cotdistill.tasks.added import add_source, reopened
 from cotdistill.tasks.catalog import open_task
 from cotdistill.tasks.example import Argued, Counterfactual
@@ -25,6 +30,7 @@ from cotdistill.tasks.task import Rationale
 from cotdistill.tasks.world import WorldSettings, counterfactual, examples, make_world, rationale, world_of
 from cotdistill.tasks.world_words import GROUPS
 from cotdistill.tasks.writing import write_task
+from cotdistill.views import following as views
 from tests.conftest import WORDS
 
 TEXT = "pre_cot+counterfactual"
@@ -126,3 +132,41 @@ def test_its_loss_is_the_weighted_sum_of_both_by_hand(encoder, examples):
     (alone,) = made.rows_of(2, 0)
     (plain,) = prepared(encoder, rows, "pre_cot", rationale_weight=0.5).rows_of(2, 0)
     assert alone.weights[3:] == pytest.approx(plain.weights) and list(alone.ids[3:]) == list(plain.ids)
+
+
+def test_every_tag_is_held_against_every_rationale_and_counted_by_hand(encoder, examples):
+    rows, condition = [row for place, row in enumerate(argued(examples)) if place != 2], parse(TEXT)
+    model = new_built_in(BuiltIn("tiny", "for tests", layers=1, width=16, heads=2, positions=64), encoder.vocabulary_size, seed=0)
+    table = followed(model, encoder, rows, condition.spec, metric="sum")
+    assert list(table.columns) == list(COLUMNS) and len(table) == 4 * 6
+    for (tag, told), part in table.groupby(["tag", "rationale"], sort=False):
+        for row, (_, one) in zip(rows, part.iterrows(), strict=True):
+            text = {"given": f"because : {row.rationale} ", "wrong": "because : the animal swims . ", "none": ""}[told]
+            prompt = f"{'[ rationale ]' if tag == 'factual' else '[ label ]'} {row.question} choices : tree , pond , house , kennel {text}answer :"
+            with torch.no_grad():
+                last = model(input_ids=torch.tensor([[WORDS.index(word) for word in prompt.split()]])).logits[0, -1]
+            best = int(torch.stack([last[WORDS.index(choice.text)] for choice in row.choices]).argmax())
+            assert (one.predicted, one.right, one.argued) == (best, row.gold == best, best == 1)
+
+
+def test_shares_by_tag_and_rationale_are_counted_over_replicates():
+    def run(answers):
+        # Four questions of their own; the right choice is 0, the one that the wrong rationale argues for 1.
+        rows = [
+            (f"q{i}", f"q{i}", tag, told, answer, answer == 0, answer == 1)
+            for (tag, told), row in answers.items()
+            for i, answer in enumerate(row)
+        ]  # fmt: skip
+        frame = pd.DataFrame(rows, columns=list(COLUMNS))
+        cells = dict(tuple(frame.groupby(["tag", "rationale"], sort=False)))
+        return following._Run(("q0", "q1", "q2", "q3"), ("q0", "q1", "q2", "q3"), cells)
+
+    follows = {(tag, told): [0] * 4 if told == "given" else [1] * 4 for tag in following.TAGS for told in following.RATIONALES}
+    obeys = {(tag, told): [0] * 4 if tag == "factual" else [1, 1, 1, 2] for tag in following.TAGS for told in following.RATIONALES}
+    one = following._over(TEXT, [run(follows)], 1)
+    assert {key: found.mean for key, found in one.by_tag.items()} == {"given": 0.0, "wrong": 0.0, "none": 0.0}
+    assert one.by_rationale["factual"].mean == one.argued["factual", "wrong"].mean == 1.0 and one.right["factual", "given"].mean == 1.0
+    assert "the tag does not decide; it changes 0.0 % of the answers, a rationale for a wrong choice 100.0 %" in views.title(one)
+    both = following._over(TEXT, [run(follows), run(obeys)], 2)
+    assert both.by_tag["given"].mean == 0.5 and both.argued["counterfactual", "none"].mean == (1 + 0.75) / 2 and both.replicates == 2
+    assert "the tag decides more" in views.title(following._over(TEXT, [run(obeys)], 1))

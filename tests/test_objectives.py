@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.stats import binomtest
 from streamlit.testing.v1 import AppTest
 
 from cotdistill.config import TrainingConfig
@@ -24,7 +25,7 @@ from cotdistill.studies.planning import launch, plan
 from cotdistill.studies.runner import work
 from cotdistill.studies.store import Store
 from cotdistill.studies.study import STUDIES, study_spec
-from tests.terminal import speaker
+from tests.terminal import check_keys, speaker
 
 TINY = BuiltIn("tiny", "for tests", layers=1, width=16, heads=2, positions=64)
 
@@ -251,6 +252,48 @@ def test_the_study_neighbours_ends_with_one_table_of_what_each_rival_accounts_fo
     monkeypatch.setenv("COTDISTILL_HOME", str(neighbours.home))
     told = speaker(capsys)("rivals neighbours").out
     assert "label only, label smoothing" in told and "share of the gain" in told
+
+
+def test_what_the_tag_decides_and_what_both_orders_answer_are_told_in_the_terminal(neighbours, monkeypatch, capsys):
+    monkeypatch.setenv("COTDISTILL_HOME", str(neighbours.home))
+    say = speaker(capsys)
+    followed = say("follows neighbours --json")
+    check_keys("follows", followed.document)
+    (one,) = followed.document
+    run = next(job for job in neighbours.queue.jobs(kind="train") if job.config["condition"] == one["condition"])
+    assert {f"{c['tag']}, {c['rationale']}": c["right"] for c in one["cells"]} == pytest.approx(run.result["follows"])
+    # Asked under its own tag after the teacher's rationale, it is the mode that the run itself recorded.
+    assert run.result["follows"]["factual, given"] == pytest.approx(run.result["modes"]["given"]["accuracy"])
+    assert "the other tag changes" in say("follows neighbours").out
+    modes = say("modes neighbours --show --json").document
+    crossed = {c["condition"]: c for c in modes["crossed"]}
+    assert {"mixed", one["condition"]} <= set(crossed) and crossed["mixed"]["trained"] and not crossed[one["condition"]]["trained"]
+    mixed = next(job for job in neighbours.queue.jobs(kind="train") if job.config["condition"] == "mixed")
+    asked = pd.read_parquet(neighbours.artifacts.path(mixed.produced["predictions"]))
+    right = {mode: part.set_index("id")["correct"] for mode, part in asked.groupby("mode")}
+    (counts,) = crossed["mixed"]["replicates"]
+    only = int((right["direct"] & ~right["own"]).sum()), int((~right["direct"] & right["own"]).sum())
+    assert (counts["only_direct"], counts["only_own"]) == only and counts["both"] == int((right["direct"] & right["own"]).sum())
+    assert counts["mcnemar_p"] == pytest.approx(binomtest(only[0], sum(only)).pvalue if sum(only) else 1.0)
+    assert crossed["mixed"]["gain"] == pytest.approx(100 * (only[1] - only[0]) / crossed["mixed"]["items"])
+    assert crossed["mixed"]["both"] + crossed["mixed"]["only_direct"] + crossed["mixed"]["only_own"] + crossed["mixed"]["neither"] == pytest.approx(1)
+    assert "only after its own rationale" in say("modes neighbours --show").out
+
+
+def test_the_page_shows_both(neighbours):
+    def page(home):
+        from cotdistill.studies import results
+        from cotdistill.studies.store import Store
+        from cotdistill.views import modes
+
+        store = Store.open(home)
+        modes.draw(store, store.queue.study("neighbours"), results.summary(store, "neighbours"))
+
+    app = AppTest.from_function(page, args=(neighbours.home,), default_timeout=30).run()
+    told = " ".join(
+        str(getattr(one, "value", getattr(one, "body", ""))) for kind in ("markdown", "caption", "html", "subheader") for one in app.get(kind)
+    )
+    assert not app.exception and "McNemar" in told and "the wrong choice argued for" in told.lower()
 
 
 def test_the_word_of_a_rival_follows_from_both_comparisons():

@@ -15,13 +15,16 @@ from cotdistill.rationales.perturbations import PERTURBATIONS
 from cotdistill.rationales.placement import MODES
 from cotdistill.statistics.intervals import Interval
 from cotdistill.studies import modes
+from cotdistill.studies.direct_cot import Crossed, direct_by_own
 from cotdistill.studies.mode_jobs import Asked, Wanted, asked
 from cotdistill.studies.modes import Cell, Curve, Read
 from cotdistill.studies.results import planned_runs
 from cotdistill.studies.store import Store
 from cotdistill.studies.supervisor import ensure_supervisor
 from cotdistill.tasks.catalog import TASKS
+from cotdistill.views import direct_cot
 from cotdistill.views.commands import command
+from cotdistill.views.direct_cot import HEAD as CROSSED
 from cotdistill.views.modes_wording import (
     DIAGNOSTIC,
     MODE_NAMES,
@@ -63,6 +66,7 @@ def ask(arguments: argparse.Namespace) -> Result:
     states = Counter(_state(one) for one in found)
     cells = modes.grid(store, found, wanted)
     read = modes.read(found)
+    crossed = direct_by_own(store, found, wanted)
     task = str(study.spec["task"])
     document: dict[str, Any] = {
         "id": study.id,
@@ -74,6 +78,7 @@ def ask(arguments: argparse.Namespace) -> Result:
         "chance": _chance(store, study.id),
         "read": [_read(condition, one) for condition, one in read.items()],
         "modes": [_cell(cell) for cell in cells],
+        "crossed": [_crossed(one) for one in crossed],
         "tests": [],
     }
     measures = modes.MEASURES if arguments.json else ("correct",)
@@ -83,7 +88,7 @@ def ask(arguments: argparse.Namespace) -> Result:
             curves = modes.curves(store, found, rationale, measure, wanted.tests)
             by_rationale.setdefault(rationale, curves)
             document["tests"] += [_curve(curve, measure) for curve in curves]
-    lines = _text(document, cells, by_rationale, read)
+    lines = _text(document, cells, crossed, by_rationale, read)
     return Result(document, "\n".join(lines), 1 if arguments.wait and states["failed"] else 0)
 
 
@@ -130,6 +135,23 @@ def _cell(cell: Cell) -> dict[str, Any]:
     }
 
 
+def _crossed(one: Crossed) -> dict[str, Any]:
+    names = ("both", "only_direct", "only_own", "neither")
+    shares = {key: value for name, cell in zip(names, one.cells, strict=True) for key, value in _ends(cell, name).items()}
+    return {
+        "condition": one.condition,
+        "label": one.label,
+        "trained": one.trained,
+        **shares,
+        "replicates": [dict(zip(names, counts, strict=True)) | {"mcnemar_p": p} for counts, p in zip(one.counts, one.p, strict=True)],
+        **_ends(one.gain, "gain", 100.0),
+        "planned": one.planned,
+        "items": one.items,
+        "clusters": one.clusters,
+        "speaks_of": one.gain.speaks_of,
+    }
+
+
 def _curve(curve: Curve, measure: str) -> dict[str, Any]:
     return {
         "condition": curve.condition,
@@ -151,7 +173,9 @@ def _curve(curve: Curve, measure: str) -> dict[str, Any]:
     }
 
 
-def _text(document: dict[str, Any], cells: Sequence[Cell], by_rationale: dict[str, list[Curve]], read: Mapping[str, Read]) -> list[str]:
+def _text(
+    document: dict[str, Any], cells: Sequence[Cell], crossed: Sequence[Crossed], by_rationale: dict[str, list[Curve]], read: Mapping[str, Read]
+) -> list[str]:
     jobs = document["jobs"]
     under_way = jobs["running"] + jobs["queued"]
     told = [f"{number} {name}" for name, number in jobs.items() if number]
@@ -159,6 +183,8 @@ def _text(document: dict[str, Any], cells: Sequence[Cell], by_rationale: dict[st
     if under_way or jobs["missing"]:
         lines.append(f"what is missing: {command('modes', str(document['name']), '--wait')}")
     lines += ["", table(["condition", *(MODE_NAMES[mode] for mode in MODES)], _grid_rows(cells)), "", "° not trained for this mode."]
+    if crossed:
+        lines += ["", table(list(CROSSED), direct_cot.rows(crossed)), "", direct_cot.caption(crossed)]
     for rationale, curves in by_rationale.items():
         if not curves:
             continue
@@ -216,6 +242,11 @@ def _with_ends(name: str, help: str) -> dict[str, str]:
     return {name: help, f"{name}_low": "lower end of its 95 % interval, or null", f"{name}_high": "upper end, or null"}
 
 
+_CROSSED = {
+    "both": "right both ways", "only_direct": "right directly alone", "only_own": "right after its own rationale alone", "neither": "wrong both ways",
+    "gain": "right after its own rationale less right directly, paired, in points",
+}  # fmt: skip
+
 NOUN = Noun(
     "modes",
     "what students answer without, after their own and after the teacher's rationale",
@@ -254,6 +285,18 @@ NOUN = Noun(
                 "modes[].items": "test questions",
                 "modes[].clusters": "independent groups of them",
                 "modes[].speaks_of": "what the interval generalises to, or null",
+                "crossed": "one entry a condition whose students were asked directly and after their own rationale: shares of the questions",
+                "crossed[].condition": "canonical form",
+                "crossed[].label": "its name for people",
+                "crossed[].trained": "whether its students were trained for both",
+                **{f"crossed[].{key}": text for name, told in _CROSSED.items() for key, text in _with_ends(name, told).items()},
+                "crossed[].replicates": "one entry a replicate asked",
+                **{f"crossed[].replicates[].{name}": "questions" for name in ("both", "only_direct", "only_own", "neither")},
+                "crossed[].replicates[].mcnemar_p": "of only_direct against only_own, exact, questions taken as independent",
+                "crossed[].planned": "replicates planned",
+                "crossed[].items": "test questions",
+                "crossed[].clusters": "independent groups of them",
+                "crossed[].speaks_of": "what the intervals generalise to",
                 "tests": "one entry a condition, rationale, test and measure",
                 "tests[].condition": "canonical form",
                 "tests[].label": "its name for people",

@@ -65,6 +65,10 @@ TABLES: dict[str, dict[str, Callable[[pa.DataType], bool]]] = {
         "step": pa.types.is_integer, "tokens": pa.types.is_integer, "seconds": pa.types.is_floating, "name": _is_text,
         "value": pa.types.is_floating,
     },
+    "followed": {
+        "example": _is_text, "cluster": _is_text, "tag": _is_text, "rationale": _is_text, "predicted": pa.types.is_integer,
+        "right": pa.types.is_boolean, "argued": pa.types.is_boolean,
+    },
     "selection": {"example": _is_text, "scores": _is_list},
     "scored": {"example": _is_text, "cluster": _is_text, "scorer": _is_text, "correct": pa.types.is_boolean, "agrees": pa.types.is_boolean},
     "answers": {

@@ -162,12 +162,12 @@ def grid(store: Store, found: Sequence[Asked], wanted: Wanted = EVERYTHING) -> l
     cells = []
     for condition in dict.fromkeys(one.condition for one in found):
         mine = [one for one in found if one.condition == condition]
-        rows = {mode: {one.replicate: right_answers(path, mode) for one in mine if (path := _path(store, one, mode, wanted))} for mode in MODES}
+        rows = {mode: {one.replicate: right_answers(path, mode) for one in mine if (path := answered_in(store, one, mode, wanted))} for mode in MODES}
         for mode in MODES:
-            correct, clusters, nested = _side_by_side(list(rows[mode].values()))
+            correct, clusters, nested = side_by_side(list(rows[mode].values()))
             both = [replicate for replicate in rows[mode] if replicate in rows["direct"]] if mode != "direct" else []
-            one, paired, apart = _side_by_side([rows[mode][replicate] for replicate in both])
-            other, _, _ = _side_by_side([rows["direct"][replicate] for replicate in both])
+            one, paired, apart = side_by_side([rows[mode][replicate] for replicate in both])
+            other, _, _ = side_by_side([rows["direct"][replicate] for replicate in both])
             cells.append(
                 Cell(
                     condition, parse(condition).label, mode, mode in modes_of(condition),
@@ -179,7 +179,7 @@ def grid(store: Store, found: Sequence[Asked], wanted: Wanted = EVERYTHING) -> l
     return cells
 
 
-def _side_by_side(rows: Sequence[tuple[Sequence[str], Sequence[str], npt.NDArray[np.float64]]]) -> tuple[Values, list[str], bool]:
+def side_by_side(rows: Sequence[tuple[Sequence[str], Sequence[str], npt.NDArray[np.float64]]]) -> tuple[Values, list[str], bool]:
     """(replicates, items) right answers with the clusters of the items, and whether the items differ; cut to the smallest replicate."""
     shortest = min((len(items) for items, _, _ in rows), default=0)
     if not shortest:
@@ -187,7 +187,7 @@ def _side_by_side(rows: Sequence[tuple[Sequence[str], Sequence[str], npt.NDArray
     return np.stack([right[:shortest] for _, _, right in rows]), list(rows[0][1][:shortest]), len({tuple(items) for items, _, _ in rows}) > 1
 
 
-def _path(store: Store, one: Asked, mode: str, wanted: Wanted) -> Path | None:
+def answered_in(store: Store, one: Asked, mode: str, wanted: Wanted) -> Path | None:
     """The table that holds a run's answers in a mode; None if it was not asked in it."""
     own: Job | None = one.trained
     if own is not None and own.state == "finished" and not (wanted.examples or wanted.source) and mode in (own.result or {}).get("modes", {}):

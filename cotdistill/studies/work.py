@@ -14,7 +14,7 @@ import torch
 from transformers import PreTrainedModel
 
 from cotdistill.config import RunConfig, stable_seed
-from cotdistill.errors import DataError, StudentError
+from cotdistill.errors import DataError, NoRationale, StudentError
 from cotdistill.rationales.conditions import parse
 from cotdistill.rationales.counterfactual import supplied
 from cotdistill.rationales.placement import MODES, Placement
@@ -23,6 +23,7 @@ from cotdistill.students import base as bases
 from cotdistill.students.batches import Stream
 from cotdistill.students.evaluation import Prediction, accuracy, primary_metric, score
 from cotdistill.students.files import fingerprint
+from cotdistill.students.following import followed
 from cotdistill.students.group import Group, joined
 from cotdistill.students.loading import load_student, parameter_count, positions_of, prepare_torch, read_tensors, save_weights, set_weights
 from cotdistill.students.objectives import Objectives
@@ -34,6 +35,7 @@ from cotdistill.students.training import train as train_student
 from cotdistill.studies.artifacts import PREDICTION_TYPES, parquet
 from cotdistill.studies.companion import group_of
 from cotdistill.studies.runner import JobContext, Outcome
+from cotdistill.tasks.example import Argued, Example
 from cotdistill.tasks.task import Task
 
 
@@ -203,6 +205,7 @@ def _train(context: JobContext, run: RunConfig, group: Group) -> Outcome:
         "unterminated": _share([not p.terminated for p in primary]) if placement.primary == "own" else None,
         "unparsable": _share([p.parsed == -1 for p in primary]) if placement.primary == "own" else None,
         "test_is": task.roles.get("test", ""),
+        **_follows(context, made, run, test, metric, produced),
         "batch_gap": _batch_gap(model, encoder, test[:16], placement, metric),
         **dataclasses.asdict(prepared.facts),
         **_cost(log, model),
@@ -211,6 +214,24 @@ def _train(context: JobContext, run: RunConfig, group: Group) -> Outcome:
         "versions": _versions(),
     }
     return Outcome(result, produced, made.used)
+
+
+def _follows(
+    context: JobContext, made: _Made, run: RunConfig, test: list[Example], metric: str, produced: dict[str, str]
+) -> dict[str, Any]:  # fmt: skip
+    """Under the counterfactual objective: every tag with every rationale, as the product "followed", and the share of answers that are right by tag
+    and rationale. Nothing for other objectives, and where nobody argues for a wrong choice of a test question."""
+    condition = parse(run.condition)
+    if condition.asked("counterfactual") is None:
+        return {}
+    try:
+        argued = [e for e in supplied(made.task, test, condition, condition.source or run.source) if isinstance(e, Argued)]
+    except NoRationale:
+        return {}
+    table = followed(made.model, made.encoder, argued, condition.spec, metric=metric)
+    produced["followed"] = context.keep(parquet(table), "followed", "parquet")
+    right = {f"{tag}, {rationale}": float(part["right"].mean()) for (tag, rationale), part in table.groupby(["tag", "rationale"], sort=False)}
+    return {"follows": right}
 
 
 def _asked(placement: Placement, mode: str, test: Sequence[Any]) -> bool:

@@ -10,13 +10,16 @@ from cotdistill.errors import CotdistillError
 from cotdistill.rationales.conditions import parse
 from cotdistill.rationales.perturbations import PERTURBATIONS
 from cotdistill.studies import modes
+from cotdistill.studies.direct_cot import direct_by_own
+from cotdistill.studies.following import following
 from cotdistill.studies.jobs import Study
 from cotdistill.studies.mode_jobs import Asked, Wanted, asked, sizes
 from cotdistill.studies.modes import MEASURES, Cell, Curve
 from cotdistill.studies.results import ConditionSummary, chance_of
 from cotdistill.studies.store import Store
 from cotdistill.tasks.catalog import TASKS
-from cotdistill.views import frame, gathering, markup, modes_figures, picking, queue, report, scorers
+from cotdistill.views import direct_cot, frame, gathering, markup, modes_figures, picking, queue, report, scorers
+from cotdistill.views import following as views_following
 from cotdistill.views.commands import command
 from cotdistill.views.modes_wording import (
     DIAGNOSTIC,
@@ -65,11 +68,32 @@ def draw(store: Store, study: Study, summaries: Sequence[ConditionSummary]) -> N
     with right:
         st.caption(plain_markdown(_grid_caption(cells, chance)))
         _offer(store, study, found, wanted)
+    if crossed := direct_by_own(store, found, wanted):
+        frame.section("Directly, and after its own rationale")
+        st.html(_table(direct_cot.HEAD, direct_cot.rows(crossed), "answers given directly by answers after the student's own rationale"))
+        st.caption(plain_markdown(direct_cot.caption(crossed)))
+    _following(store, study)
     done = [one for one in found if one.finished]
     if done:
         _tests(store, study, done, chance)
     frame.terminal(command("modes", study.name, "--wait"), command("modes", study.name, "--show", "--json"))
     scorers.draw(store, study)
+
+
+def _following(store: Store, study: Study) -> None:
+    """Where students were trained on counterfactual rationales: whether their answers follow the rationale or the tag."""
+    found = following(store, study.id)
+    for one in found:
+        frame.section(views_following.title(one), DIAGNOSTIC)
+        st.html(_table(views_following.HEAD, views_following.rows(one), f"{one.label}: every tag with every rationale"))
+    if found:
+        st.caption(plain_markdown(views_following.caption(found)))
+        frame.terminal(command("follows", study.name))
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], label: str) -> str:
+    told: list[list[markup.Cell | markup.Marks | markup.Shares]] = [[markup.Cell(text) for text in row] for row in rows]
+    return markup.table([capital(one) for one in head], told, label)
 
 
 def _grid_caption(cells: Sequence[Cell], chance: float | None) -> str:
