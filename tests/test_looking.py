@@ -9,7 +9,7 @@ import pytest
 from cotdistill.errors import NotFound, UnknownName, UsageError
 from cotdistill.saliency.settings import AttributionSettings
 from cotdistill.saliency.tables import EXAMPLE_COLUMNS, TOKEN_COLUMNS
-from cotdistill.studies import look_faithfulness, look_probe, looking
+from cotdistill.studies import look_concentration, look_faithfulness, look_probe, looking
 from cotdistill.studies.jobs import JobSpec
 from cotdistill.studies.look_influence import COLUMNS
 from cotdistill.studies.looks import AttributeConfig, attribute_job, checkpoints, pick_examples, task_of, trained
@@ -267,6 +267,23 @@ def test_agreement_between_methods_and_checkpoints_is_told(say, store):
 def test_wrong_words_about_judging_are_told(say, store, words):
     said = say(f"faithfulness {run_of(store, 'post_cot').id} {words} --json")
     assert said.code in (1, 2) and said.error["message"] and said.error["hint"]
+
+
+def test_attention_is_told_by_region_layer_and_head(say, store, tmp_path):
+    run = run_of(store, "pre_cot").id
+    said = say(f"attention {run} --examples 12 --json", "--out", str(tmp_path / "heads.parquet"))
+    assert said.code == 0 and said.document["job"] is None
+    check_keys("attention", said.document)
+    heads = pd.read_parquet(tmp_path / "heads.parquet")
+    assert list(heads) == list(look_concentration.COLUMNS)
+    # The mean over everything, and each layer with its mean and its heads.
+    assert (heads.groupby("region").size() == 1 + said.document["layers"] * (1 + said.document["heads"])).all()
+    assert set(said.document["regions"]) >= {"relevant", "gold", "rationale", "question", "choices", "subject"}
+    single = heads[(heads["region"] == "rationale") & (heads["head"] > 0)]
+    assert heads[(heads["region"] == "rationale") & (heads["layer"] == -1)]["share"].item() == pytest.approx(single["share"].mean())
+    assert said.document["best"]["rationale"]["over"] == pytest.approx(single["over"].max())
+    assert "latent" not in say(f"attention {run_of(store, 'post_cot').id} --examples 12 --json").document["regions"]
+    assert "what decides" in say(f"attention {run} --examples 12").out
 
 
 def test_probes_are_fitted_at_every_layer_and_place_and_kept_as_a_job(say, store, tmp_path):

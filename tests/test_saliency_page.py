@@ -139,6 +139,9 @@ def test_many_examples_are_one_button_and_stand_there_when_the_jobs_have_ended(h
     app = page(home, monkeypatch, part="probe", student="pre_cot", what="group")
     app.number_input(key="gather.probe.n").set_value(20).run()
     app.button(key="gather.probe.go").click().run()
+    app = page(home, monkeypatch, part="attention", student=["pre_cot", "post_cot"])
+    app.number_input(key="gather.read.n").set_value(20).run()
+    app.button(key="gather.read.go").click().run()
     work(store)
     app = page(home, monkeypatch, student=["pre_cot", "post_cot"])
     assert "6 dev examples in" in texts(app)
@@ -146,6 +149,9 @@ def test_many_examples_are_one_button_and_stand_there_when_the_jobs_have_ended(h
         sound(page(home, monkeypatch, student=["pre_cot", "post_cot"], part=part))
     assert "comprehensiveness" in texts(page(home, monkeypatch, part="faithfulness", student="pre_cot"))
     assert "control task" in texts(page(home, monkeypatch, part="probe", student="pre_cot", what="group"))
+    app = page(home, monkeypatch, part="attention", student=["pre_cot", "post_cot"], region="latent")
+    assert "where a head looks" in texts(app) and len(app.get("plotly_chart")) >= 1
+    assert "No latent type stands before their answer" in texts(app)
     assert "choose the dev or the test split" in texts(page(home, monkeypatch, part="probe", student="pre_cot", split="train"))
 
 

@@ -19,6 +19,7 @@ from cotdistill.studies.adopting import IncomingJob, IncomingProduct, IncomingSt
 from cotdistill.studies.answers import AnswersConfig
 from cotdistill.studies.archive import JOBS, STUDY
 from cotdistill.studies.archive_file import AGAIN, ArchiveFile
+from cotdistill.studies.concentrations import ConcentrationConfig
 from cotdistill.studies.inputs import SelectConfig
 from cotdistill.studies.jobs import ANSWERS, identity_of
 from cotdistill.studies.looks import AttributeConfig, FaithfulnessConfig, InfluenceConfig
@@ -43,6 +44,7 @@ CONFIGS: dict[str, Callable[[Mapping[str, Any]], Any]] = {
     "modes": ModesConfig.from_plain,
     "probe": ProbeConfig.from_plain,
     "scorers": ScorersConfig.from_plain,
+    "concentration": ConcentrationConfig.from_plain,
     ANSWERS: lambda values: AnswersConfig(**values),
 }
 

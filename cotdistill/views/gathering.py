@@ -11,6 +11,7 @@ import streamlit as st
 
 from cotdistill.config import plain
 from cotdistill.errors import CotdistillError
+from cotdistill.studies.concentrations import ConcentrationConfig, concentration_job
 from cotdistill.studies.jobs import Job, JobSpec
 from cotdistill.studies.looks import (
     AttributeConfig,
@@ -143,6 +144,25 @@ def probes(scene: Scene, what: str) -> list[Gathered]:
             config(student, ()),
             partial(_spec, probe_job, student.job, partial(config, student)),
             ["--split", scene.split, "--what", what, *at, "--job"],
+        )
+        for student in scene.students
+    ]  # fmt: skip
+
+
+def concentrations(scene: Scene) -> list[Gathered]:
+    """The attention of every student in view."""
+
+    def config(student: Student, ids: tuple[str, ...]) -> ConcentrationConfig:
+        return ConcentrationConfig(student.job.identity, scene.split, ids, scene.checkpoint)
+
+    known = scene.store.queue.jobs(kind="concentration", limit=LOOKED)
+    at = ["--checkpoint", scene.checkpoint] if scene.checkpoint != "1" else []
+    return [
+        _gathered(
+            scene, known, "attention", student, "", scene.split,
+            config(student, ()),
+            partial(_spec, concentration_job, student.job, partial(config, student)),
+            ["--split", scene.split, *at, "--job"],
         )
         for student in scene.students
     ]  # fmt: skip

@@ -11,7 +11,7 @@ from cotdistill.rationales.conditions import parse
 from cotdistill.saliency import aggregates, stability
 from cotdistill.saliency.aggregates import Mean
 from cotdistill.studies.store import Store
-from cotdistill.views import faithfulness, frame, gathering, markup, panels, picking, probed, saliency_figures
+from cotdistill.views import attended, faithfulness, frame, gathering, markup, panels, picking, probed, saliency_figures
 from cotdistill.views.gathering import Gathered
 from cotdistill.views.picking import method_name
 from cotdistill.views.saliency_figures import Dot
@@ -27,6 +27,7 @@ PARTS = {
     "faithfulness": "faithfulness",
     "stability": "agreement",
     "probe": "probe of the states",
+    "attention": "attention",
 }
 WILL = (
     "Here will stand what these students rest on over many examples, each mean with its n and interval: by span, by place in the rationale, "
@@ -44,6 +45,9 @@ def draw(scene: Scene) -> None:
         return
     if part == "probe":
         probed.draw(scene)
+        return
+    if part == "attention":
+        attended.draw(scene)
         return
     found = gathering.attributions(scene)
     done = [one for one in found if one.finished]
