@@ -18,12 +18,13 @@ from cotdistill.studies import look_modes, modes, results, scorers
 from cotdistill.studies.artifacts import parquet
 from cotdistill.studies.jobs import StopRequested
 from cotdistill.studies.looking import open_run
-from cotdistill.studies.mode_jobs import Wanted, asked, modes_of
+from cotdistill.studies.mode_jobs import EVERYTHING, Wanted, asked, modes_of
 from cotdistill.studies.modes import Cell, Curve, Point
 from cotdistill.studies.planning import launch, plan
 from cotdistill.studies.runner import work
 from cotdistill.studies.store import Store
 from cotdistill.studies.study import study_spec
+from cotdistill.tasks.world import reworded, world_of
 from cotdistill.views import modes_figures, modes_wording
 from cotdistill.views import scorers as scorers_view
 from tests.terminal import check_keys, speaker
@@ -46,7 +47,7 @@ def home(tmp_path_factory):
     store = Store.open(home)
     launch(store, plan(store, study_spec(None, SPEC)))
     work(store)
-    store.queue.submit([one.spec for one in asked(store, "read", conditions=["pre_cot"])])
+    store.queue.submit([one.spec for wanted in (EVERYTHING, Wanted(("paraphrase",), 20)) for one in asked(store, "read", wanted, ["pre_cot"])])
     work(store)
     return home
 
@@ -281,6 +282,20 @@ def test_the_terminal_asks_waits_and_tells(say, store):
     text = say("modes read --condition label_only,pre_cot --tests truncate,mistake --examples 9").out
     assert "not trained for this mode" in text and "never part of a claim" in text and "cut from the end" in text
     assert "students asked: 2 finished, 4 missing" in say("modes read --show").out
+
+
+def test_the_teachers_rationale_said_in_other_words_keeps_its_facts_and_older_jobs_their_identity(say, store):
+    said = say("modes read --condition pre_cot --tests paraphrase --examples 20 --show --json")
+    given, own = (t for t in said.document["tests"] if t["test"] == "paraphrase" and t["measure"] == "correct")
+    assert said.code == 0 and given["made"] == 1.0 and own["made"] == 0.0 and own["loss"] == 0.0
+    jobs = store.queue.jobs(kind="modes")
+    assert any("paraphrase" in job.config["tests"] for job in jobs) and not any("paraphrases" in job.config for job in jobs)
+    task = open_run(store, jobs[0].config["run"]).task
+    world = world_of(task)
+    for example in task.examples("test")[:50]:
+        other = reworded(world, example, "mixed")
+        assert other != example.rationale and example.metadata["teacher_believes"] in other and example.answer_text in other
+    assert say("modes read --tests paraphrase --paraphrases nobody --show").code == 2
 
 
 @pytest.mark.parametrize("words", ["--tests shufle", "--condition multitask", "--source nobody", "--examples -1", "--tests wrong_typ"])

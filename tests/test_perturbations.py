@@ -127,6 +127,15 @@ def test_stripping_takes_every_choice_and_nothing_else(rows, encoder):
     assert text(encoder, found.passage) == "it has wings . it flies so it lives in the ." and found.touched == 1
 
 
+def test_a_paraphrase_takes_the_place_of_the_whole_and_is_made_only_where_there_is_one(rows, encoder):
+    other = encoder.read("a bird flies to the tree")
+    told = Rows(rows.corpus, rows.unigrams, rows.types, 3, (other, ()))
+    assert apply(told, "paraphrase").passage == other and apply(told, "paraphrase").touched == 13
+    assert apply(told, "paraphrase", index=1).passage == rows.passage(1) and apply(told, "paraphrase", index=1).touched == 0
+    assert apply(rows, "paraphrase").touched == 0 and "paraphrase" not in checked_tests((), generated=True)
+    assert checked_tests(("paraphrase",), generated=False) == ("paraphrase",)
+
+
 def test_tests_are_named_in_one_order_and_unknown_ones_are_told():
     assert checked_tests(("shuffle", "truncate", "shuffle"), generated=False) == ("truncate", "shuffle")
     assert set(checked_tests((), generated=True)) - set(checked_tests((), generated=False)) == {"wrong_type"}

@@ -46,7 +46,8 @@ DETAILED = 3
 def ask(arguments: argparse.Namespace) -> Result:
     store = Store.open()
     study = store.queue.study(arguments.study)
-    wanted = Wanted(tuple(name.strip() for name in arguments.tests.split(",") if name.strip()), arguments.examples, arguments.source)
+    tests = tuple(name.strip() for name in arguments.tests.split(",") if name.strip())
+    wanted = Wanted(tests, arguments.examples, arguments.source, arguments.paraphrases)
     conditions = list(dict.fromkeys(str(c) for text in arguments.condition for c in parse_list(text)))
     found = asked(store, study.id, wanted, conditions)
     missing = [one.spec for one in found if one.missing and one.spec is not None]
@@ -231,9 +232,17 @@ def _short(curves: Sequence[Curve]) -> str:
 def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("study", metavar="STUDY", help="its name (the latest of that name) or number")
     parser.add_argument("--condition", metavar="C,C", action="append", default=[], help="only these conditions; may be repeated")
-    parser.add_argument("--tests", metavar="A,B", default="", help=f"tests of the rationale: {', '.join(PERTURBATIONS.names())}; default: all")
+    parser.add_argument(
+        "--tests", metavar="A,B", default="", help=f"tests of the rationale: {', '.join(PERTURBATIONS.names())}; default: all but paraphrase"
+    )
     parser.add_argument("--examples", type=whole_number(0), metavar="N", default=0, help="the first N test questions by id; default 0, all of them")
     parser.add_argument("--source", metavar="S", default="", help="whose rationales are given; default: the study's")
+    parser.add_argument(
+        "--paraphrases",
+        metavar="S",
+        default="",
+        help="test paraphrase: whose rationales say the same in other words; default: a generated task's rules",
+    )
     parser.add_argument("--wait", action="store_true", help="until every student has been asked")
     parser.add_argument("--show", action="store_true", help="what there is; nothing is queued")
 

@@ -27,12 +27,13 @@ SHARES = (0.25, 0.5, 0.75, 1.0)
 @dataclass(frozen=True)
 class Rows:
     """The rationales that are perturbed, and what may be drawn on. unigrams: every token of the training rationales; types: words that name the
-    latent type (generated tasks, else none)."""
+    latent type (generated tasks, else none); paraphrases: of each rationale, an empty one where nobody wrote it, none at all unless asked for."""
 
     corpus: Corpus
     unigrams: npt.NDArray[np.int64]
     types: tuple[str, ...] = ()
     seed: int = 0
+    paraphrases: tuple[Passage, ...] = ()
 
     def passage(self, index: int) -> Passage:
         return self.corpus.passages[index]
@@ -52,13 +53,15 @@ class Perturbed:
 
 @dataclass(frozen=True, slots=True)
 class Perturbation:
-    """A registered test. graded: it is made at several shares, else at one point (share 1). generated: it needs to know the latent type."""
+    """A registered test. graded: it is made at several shares, else at one point (share 1). generated: it needs to know the latent type. named: it is
+    made only where it is asked for by its name."""
 
     name: str
     help: str
     apply: Callable[[Rows, int, float], Perturbed]
     graded: bool = False
     generated: bool = False
+    named: bool = False
 
 
 PERTURBATIONS: Registry[Perturbation] = Registry("test of a rationale")
@@ -158,6 +161,11 @@ def strip_labels(rows: Rows, index: int, share: float) -> Perturbed:
     return Perturbed(found, len(passage) - len(found))
 
 
+def paraphrase(rows: Rows, index: int, share: float) -> Perturbed:
+    passage, other = rows.passage(index), rows.paraphrases[index] if rows.paraphrases else ()
+    return Perturbed(other, len(passage)) if passage and other else Perturbed(passage, 0)
+
+
 def _draw(rows: Rows, index: int) -> Draw:
     return Draw.of(rows.corpus, index, rows.seed)
 
@@ -185,14 +193,15 @@ for _entry in (
     Perturbation("swap_same", "the rationale of another question with the same answer", swap_same),
     Perturbation("swap_other", "the rationale of a question with another answer", swap_other),
     Perturbation("strip_labels", "the text of every choice removed", strip_labels),
+    Perturbation("paraphrase", "the teacher's said in other words: by the rules of a generated task, else by another source", paraphrase, named=True),
 ):
     PERTURBATIONS.register(_entry)
 
 
 def checked_tests(names: Sequence[str], *, generated: bool) -> tuple[str, ...]:
-    """The tests of these names in the order of the registry, each once; all that can be made if none is named. UnknownName, or UsageError for one
+    """The tests of these names in the order of the registry, each once; all that need no naming if none is named. UnknownName, or UsageError for one
     that only a generated task allows."""
-    wanted = {PERTURBATIONS.get(name).name for name in names} or {p.name for p in PERTURBATIONS if generated or not p.generated}
+    wanted = {PERTURBATIONS.get(name).name for name in names} or {p.name for p in PERTURBATIONS if not p.named and (generated or not p.generated)}
     for name in sorted(wanted):
         if PERTURBATIONS.get(name).generated and not generated:
             raise UsageError(f"The test {name} needs a generated task: elsewhere nobody knows which words name the latent type.", "Leave it out.")

@@ -115,10 +115,10 @@ class Student:
         self.saved.sums |= {keys[i]: values for i, values in zip(new, sums, strict=True)}
         return [predicted(self.encoder, e, self.saved.sums[key], mode, metric=self.metric) for e, key in zip(self.examples, keys, strict=True)]
 
-    def rows(self, intact: Intact, unigrams: npt.NDArray[np.int64], types: Sequence[str], seed: int) -> Rows:
+    def rows(self, intact: Intact, unigrams: npt.NDArray[np.int64], types: Sequence[str], seed: int, paraphrases: Sequence[Passage] = ()) -> Rows:
         """The rationales of a mode as what is perturbed; partners of a swap are drawn among them."""
         examples = [replace(e, rationale=" ".join(t.text for t in p) or None) for e, p in zip(self.examples, intact.passages, strict=True)]
-        return Rows(self.encoder.corpus(examples, passages=intact.passages), unigrams, tuple(types), seed)
+        return Rows(self.encoder.corpus(examples, passages=intact.passages), unigrams, tuple(types), seed, tuple(paraphrases))
 
     def test(self, intact: Intact, rows: Rows, name: str, share: float, rationale: str) -> list[Answer]:
         """Every example after a test at a share of its rationale, beside as many random tokens. What a test leaves as it is keeps its answer."""
@@ -158,8 +158,10 @@ def every_test(
     types: Sequence[str],
     seed: int,
     report: Callable[[int, int], None] | None = None,
+    paraphrases: Sequence[Passage] = (),
 ) -> tuple[dict[str, list[Prediction]], dict[str, Intact], list[Answer]]:
-    """The three modes' predictions, what the student read in them, and every answer. report(done, total) after each point of a curve."""
+    """The three modes' predictions, what the student read in them, and every answer. report(done, total) after each point of a curve.
+    paraphrases: of the given rationales; of their own, nobody has any."""
     points = [(name, share) for name in tests for share in (shares if PERTURBATIONS.get(name).graded else (1.0,))]
     total, done = 3 + len(RATIONALES) * len(points), 0
 
@@ -177,7 +179,7 @@ def every_test(
     for rationale in RATIONALES:
         intact = read[rationale] = student.given() if rationale == "given" else student.own()
         modes[rationale] = intact.predictions
-        rows = student.rows(intact, unigrams, types, seed)
+        rows = student.rows(intact, unigrams, types, seed, paraphrases if rationale == "given" else ())
         answers += unperturbed(intact, rationale)
         tell(1)
         for name, share in points:

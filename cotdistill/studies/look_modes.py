@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from cotdistill.rationales.passage import Passage
 from cotdistill.students.evaluation import Prediction, accuracy
 from cotdistill.students.generation import Written
 from cotdistill.students.rationale_tests import Answer, Intact, Saved, Student, every_test, leakage
@@ -22,6 +23,7 @@ from cotdistill.studies.runner import JobContext, Outcome
 from cotdistill.studies.work import prediction_table
 from cotdistill.tasks.example import Example
 from cotdistill.tasks.roles import word_roles
+from cotdistill.tasks.world import STYLES, reworded, world_of
 from cotdistill.tasks.writing import write_note
 
 # How often what is done is saved, so that a death costs no more than this.
@@ -69,7 +71,9 @@ def job(context: JobContext) -> Outcome:
         context.report(done, total)
 
     try:
-        modes, read, answers = every_test(student, config.tests, config.shares, train.unigrams, types, opened.run.seeds.transform, report)
+        modes, read, answers = every_test(
+            student, config.tests, config.shares, train.unigrams, types, opened.run.seeds.transform, report, _paraphrases(opened, config, examples)
+        )
     except StopRequested:
         write_saved(context.resume_file, saved)
         raise
@@ -79,6 +83,18 @@ def job(context: JobContext) -> Outcome:
     }
     used = {"weights": opened.job.produced[f"weights@{opened.checkpoint}"], "task": opened.task.digest}
     return Outcome(summary(opened, config, examples, modes, read, answers), produced, used)
+
+
+def _paraphrases(opened: Opened, config: ModesConfig, examples: Sequence[Example]) -> list[Passage]:
+    """Of the given rationales, where that test is asked for; an empty one where nobody has written it."""
+    if "paraphrase" not in config.tests:
+        return []
+    if config.paraphrases:
+        known = {e.id: e.rationale or "" for e in opened.task.examples("test", config.paraphrases) if e.source == config.paraphrases}
+        return [opened.encoder.read(known.get(e.id, "")) for e in examples]
+    world = world_of(opened.task)
+    assert world is not None  # refused when the job was asked for
+    return [opened.encoder.read(reworded(world, e, str(e.source)) if e.source in STYLES else "") for e in examples]
 
 
 def longest_written(opened: Opened, examples: Sequence[Example]) -> int:

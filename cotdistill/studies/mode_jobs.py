@@ -27,13 +27,15 @@ _WORTH = {"finished": 3, "running": 2, "queued": 2, "failed": 1}
 @dataclass(frozen=True)
 class ModesConfig:
     """One trained student, asked on test. run: identity of its training job; tests: names of `perturbations`; shares: of the graded ones;
-    examples: the first so many of the split by id, 0 all of it; source: whose rationales are given."""
+    examples: the first so many of the split by id, 0 all of it; source: whose rationales are given; paraphrases: whose say the same in other words,
+    for the test of that name ("": the rules of a generated task)."""
 
     run: str
     tests: tuple[str, ...]
     shares: tuple[float, ...] = SHARES
     examples: int = 0
     source: str = ""
+    paraphrases: str = ""
 
     @classmethod
     def from_plain(cls, values: Mapping[str, Any]) -> ModesConfig:
@@ -44,11 +46,12 @@ class ModesConfig:
 @dataclass(frozen=True)
 class Wanted:
     """What a person wants to see of a study: tests (none: all that its task allows), of how many test questions (0: all), whose rationales are
-    given ("": the study's)."""
+    given ("": the study's), and whose are their paraphrases."""
 
     tests: tuple[str, ...] = ()
     examples: int = 0
     source: str = ""
+    paraphrases: str = ""
 
 
 EVERYTHING = Wanted()
@@ -78,9 +81,11 @@ class Asked:
 def modes_job(job: Job, config: ModesConfig, questions: int) -> JobSpec:
     """The job that asks a student. questions: rows of the test split, for the estimate of the time."""
     told = f"{config.examples:,} questions" if config.examples else "all questions"
-    return JobSpec(
-        "modes", plain(config), (config.run,), f"modes and tests of the rationale, {told} · {job.label}", seconds_for(job, config, questions)
-    )
+    values = plain(config)
+    if not config.paraphrases:
+        # Jobs from before that test keep their identity.
+        del values["paraphrases"]
+    return JobSpec("modes", values, (config.run,), f"modes and tests of the rationale, {told} · {job.label}", seconds_for(job, config, questions))
 
 
 def seconds_for(job: Job, config: ModesConfig, questions: int) -> float:
@@ -122,13 +127,20 @@ def _config(store: Store, trained: Job, wanted: Wanted) -> tuple[ModesConfig, in
     if not rows:
         raise UsageError(f"The task {task.name!r} has no test questions.", "Import it with a test split.")
     number = wanted.examples if wanted.examples < len(rows) else 0
-    return ModesConfig(trained.identity, checked_tests(wanted.tests, generated=task.artificial), SHARES, number, source), len(rows)
+    tests = checked_tests(wanted.tests, generated=task.artificial)
+    if wanted.paraphrases and wanted.paraphrases not in task.sources:
+        raise UnknownName(f"rationale source of {task.name}", wanted.paraphrases, task.sources)
+    if "paraphrase" in tests and not wanted.paraphrases and not task.artificial:
+        raise UsageError("No rule says the rationales of an imported task in other words.", "Name a source that does: --paraphrases SOURCE")
+    paraphrases = wanted.paraphrases if "paraphrase" in tests else ""
+    return ModesConfig(trained.identity, tests, SHARES, number, source, paraphrases), len(rows)
 
 
 def _serves(job: ModesConfig, wanted: ModesConfig) -> bool:
     """Whether a job answers what is wanted, and perhaps more."""
     same = (job.shares, job.examples, job.source) == (wanted.shares, wanted.examples, wanted.source)
-    return same and set(wanted.tests) <= set(job.tests)
+    reworded = "paraphrase" not in wanted.tests or job.paraphrases == wanted.paraphrases
+    return same and reworded and set(wanted.tests) <= set(job.tests)
 
 
 def told(found: Sequence[Asked]) -> dict[str, int]:
@@ -140,7 +152,7 @@ def told(found: Sequence[Asked]) -> dict[str, int]:
 def sizes(store: Store, study: int | str) -> Counter[int]:
     """Of how many test questions (0: all) students of a study have been asked with every test, or are to be: in how many of its runs."""
     identities = {job.identity for _, _, job in planned_runs(store, study) if job is not None}
-    every = {p.name for p in PERTURBATIONS if not p.generated}
+    every = {p.name for p in PERTURBATIONS if not (p.generated or p.named)}
     found = set()
     for job in store.queue.jobs(kind="modes"):
         config = ModesConfig.from_plain(job.config)

@@ -218,6 +218,11 @@ def _padded(world: World, example: Example, style: str, core: Sequence[str]) -> 
     return said
 
 
+def reworded(world: World, example: Example, style: str) -> str:
+    """What the same teacher says of a question when it is asked once more: the same group and value, wordings and side remarks drawn again."""
+    return rationale(world, replace(example, id=f"{example.id} reworded"), style)
+
+
 def counterfactual(world: World, example: Example, style: str) -> Counterfactual:
     """What the rules give for a wrong choice: the rationale of a question whose creature belongs to a group that has this value. Drawn as the
     teacher's own is, so both are alike but for the group and the value."""

@@ -20,6 +20,7 @@ TEST_NAMES = {
     "swap_same": "swapped, same answer",
     "swap_other": "swapped, other answer",
     "strip_labels": "choices removed",
+    "paraphrase": "in other words",
 }
 # The same as the end of "A loses 3 points when ...".
 WHEN = {
@@ -32,6 +33,7 @@ WHEN = {
     "swap_same": "{r} is another question's, with the same answer",
     "swap_other": "{r} is that of a question with another answer",
     "strip_labels": "{r} names no choice",
+    "paraphrase": "{r} is said in other words",
 }
 DIAGNOSTIC = "A diagnostic: never part of a claim."
 
