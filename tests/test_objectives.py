@@ -175,6 +175,17 @@ def test_a_rationale_is_taken_away_in_stages():
     assert asked == [0.5, 0.5]
 
 
+def test_loss_grows_from_the_last_sentence_to_all_in_stages():
+    asked = []
+    objectives = of("post_cot+last_to_all(begin=0.2,end=0.7)", last=lambda i, e, share: asked.append(share) or [row(1, 2)])
+    assert [objectives.share_told(step, 100) for step in (0, 20, 45, 70, 99)] == [0.0, 0.0, 0.5, 1.0, 1.0]
+    assert objectives.values(45, 100) == {"rationale_told": 0.5} and of("post_cot").values(45, 100) == {}
+    stream, whole = Stream([2] * 4, 2, seed=0), []
+    for step in (0, 45, 70):
+        objectives.rows(step, 100, stream, lambda i, e: whole.append(i) or [row(1, 2)])
+    assert asked == [0.0, 0.0, 0.5, 0.5] and len(whole) == 2
+
+
 def test_self_distillation_in_several_processes_is_refused():
     with pytest.raises(StudentError, match="several processes"):
         of("label_only+self_distillation").check(2)

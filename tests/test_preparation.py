@@ -6,7 +6,7 @@ import pytest
 
 from cotdistill.config import RunConfig, TrainingConfig
 from cotdistill.students.preparation import prepare
-from cotdistill.students.tokens import LABEL, RIVAL, Encoder
+from cotdistill.students.tokens import LABEL, RATIONALE, RIVAL, Encoder
 from cotdistill.tasks.example import Example
 
 
@@ -24,6 +24,20 @@ def test_label_only_reads_the_same_with_and_without_other_conditions_in_the_stud
     among = prepare(encoder, {"teacher": examples}, run_of("label_only", ("teacher",)), 128)
     for index in range(5):
         assert [list(row.ids) for row in alone.rows_of(index, 0)] == [list(row.ids) for row in among.rows_of(index, 0)]
+
+
+def test_the_last_sentence_alone_bears_loss_at_first_then_all_of_them_do(encoder: Encoder, examples: list[Example]) -> None:
+    plain, growing = (prepare(encoder, {"teacher": examples}, run_of(text, ("teacher",)), 128) for text in ("pre_cot", "pre_cot+last_to_all"))
+    (whole,) = plain.rows_of(0, 0)
+    start = len(whole.ids) - 1 - 2 - 13
+    # "it has wings ." of 4 tokens, a sentence of 9, the 2 of the cue that ends it, and the label.
+    for share, first in ((0.0, 4), (0.5, 4), (0.55, 0), (1.0, 0)):
+        (row,) = growing.last(0, 0, share)
+        bears = 15 - first
+        assert list(row.ids) == list(whole.ids) and list(row.groups) == [0] * (start + first) + [RATIONALE] * bears + [LABEL]
+        assert list(row.weights) == pytest.approx([0.0] * (start + first) + [1 / bears] * bears + [1.0])
+    (single,), (same,) = plain.rows_of(2, 0), growing.last(2, 0, 0.0)
+    assert list(single.weights) == list(same.weights)
 
 
 @pytest.mark.parametrize("placement", ["label_only", "post_cot", "pre_cot"])

@@ -71,7 +71,7 @@ for _objective in (
     Objective(
         "token_weights",
         "the loss of a rationale's tokens grows with their rank by a selector, their sum stays: weight instead of deletion",
-        "key-point weighting",
+        "KPOD, arXiv 2405.16064",
         (SELECTOR, Parameter("floor", 0.1, "weight of the lowest token, the highest being 1", low=0.0, high=1.0)),
         rationale=True,
     ),
@@ -85,6 +85,19 @@ for _objective in (
         ),
         rationale=True,
         placements=("pre_cot", "post_cot"),
+    ),
+    Objective(
+        "last_to_all",
+        "the loss of a rationale begins with its last sentence and grows back to all of it: from the easy end to the whole",
+        "KPOD, arXiv 2405.16064",
+        (
+            Parameter("begin", 0.0, "share of the steps after which it grows", low=0.0, high=1.0),
+            Parameter("end", 0.5, "share of the steps after which every sentence bears loss", low=0.0, high=1.0),
+        ),
+        rationale=True,
+        placements=("pre_cot", "post_cot"),
+        intact=True,
+        apart=("margin", "stepwise_removal"),
     ),
     Objective(
         "counterfactual",

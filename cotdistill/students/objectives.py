@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from cotdistill.students.batches import Batch, Row, Stream
 from cotdistill.students.tokens import LABEL, RIVAL
 
 RowsOf = Callable[[int, int], Sequence[Row]]
+Partly = Callable[[int, int, float], Sequence[Row]]
 # Removal of a rationale goes in so many stages, so that rows are laid out a few times and not at every step.
 STAGES = 20
 
@@ -28,15 +30,16 @@ class Objectives:
     """The objectives of one run. They are asked in the order of a step: `rows`, `batch` for each micro-batch, `loss` for each, `done`."""
 
     def __init__(
-        self, chosen: Sequence[Step] = (), *, seed: int = 0, symbol: int = 0, left: Callable[[int, int, float], Sequence[Row]] | None = None
+        self, chosen: Sequence[Step] = (), *, seed: int = 0, symbol: int = 0, left: Partly | None = None, last: Partly | None = None
     ) -> None:
         """chosen: those of a condition, none for plain cross-entropy; seed: of the order of examples; symbol: what word dropout puts in a token's
-        place; left(example, epoch, share): an example's rows with that share of its rationale."""
+        place; left(example, epoch, share): an example's rows with that share of its rationale; last: with loss on that share of its sentences."""
         given = {one.name: dict(one.parameters) for one in chosen}
-        self._seed, self._symbol, self._left = seed, symbol, left
+        self._seed, self._symbol, self._left, self._last = seed, symbol, left, last
         self.smoothing = float(given.get("label_smoothing", {}).get("epsilon", 0.0))
         self.dropped = float(given.get("word_dropout", {}).get("share", 0.0))
         self.removal = given.get("stepwise_removal")
+        self.growing = given.get("last_to_all")
         self.distilled = given.get("self_distillation")
         self.margin = given.get("margin")
         # Logits of what comes back in the next step, and of what came back in this one; the rows that came back, and those gone through.
@@ -48,15 +51,24 @@ class Objectives:
         """Of a rationale's tokens, under stepwise removal."""
         if not self.removal:
             return 1.0
-        begin, end = float(self.removal["begin"]) * steps, float(self.removal["end"]) * steps
-        gone = 1.0 if step >= end else max(0.0, (step - begin) / (end - begin))
-        return 1 - round(gone * STAGES) / STAGES
+        return 1 - _between(self.removal, step, steps)
+
+    def share_told(self, step: int, steps: int) -> float:
+        """Of a rationale's sentences, under last_to_all: those from the end that bear loss; 0 stands for the last one."""
+        return _between(self.growing, step, steps) if self.growing else 1.0
+
+    def values(self, step: int, steps: int) -> dict[str, float]:
+        """What a step is drawn with, for the curves."""
+        told = {"rationale_left": self.share_left(step, steps)} if self.removal else {}
+        return told | ({"rationale_told": self.share_told(step, steps)} if self.growing else {})
 
     def rows(self, step: int, steps: int, stream: Stream, rows_of: RowsOf) -> list[Row]:
         """The rows of a step."""
         left, share = self._left, self.share_left(step, steps)
         if self.removal and left is not None:
             return [row for i, epoch in stream.step(step) for row in left(i, epoch, share)]
+        last, told = self._last, self.share_told(step, steps)
+        rows_of = rows_of if last is None or told == 1 else lambda i, epoch: last(i, epoch, told)
         if not self.distilled:
             return [row for i, epoch in stream.step(step) for row in rows_of(i, epoch)]
         back, new = ([row for i, epoch in _half(stream, step + ahead) for row in rows_of(i, epoch)] for ahead in (0, 1))
@@ -135,6 +147,12 @@ class Objectives:
             raise StudentError(
                 "self_distillation compares a step with the one before, which several processes do not share.", "Set training.processes to 1."
             )
+
+
+def _between(given: Mapping[str, Any], step: int, steps: int) -> float:
+    """How far a step is from `begin` to `end`, shares of all steps: 0 to 1, in so many stages."""
+    begin, end = float(given["begin"]) * steps, float(given["end"]) * steps
+    return round((1.0 if step >= end else max(0.0, (step - begin) / (end - begin))) * STAGES) / STAGES
 
 
 def _half(stream: Stream, number: int) -> list[tuple[int, int]]:

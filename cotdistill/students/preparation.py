@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
@@ -49,13 +50,15 @@ class Facts:
 
 @dataclass(frozen=True)
 class Prepared:
-    """left(example, epoch, share): an example's rows with the last share of its rationale alone."""
+    """left(example, epoch, share): an example's rows with the last share of its rationale alone; last: with loss on the last share of its sentences
+    alone, at least on one."""
 
     rows_of: Callable[[int, int], Sequence[Row]]
     stream: Stream
     steps: int
     facts: Facts
     left: Callable[[int, int, float], Sequence[Row]]
+    last: Callable[[int, int, float], Sequence[Row]]
 
 
 def usable_rows(by_source: Mapping[str, list[Example]], policy: str) -> list[int]:
@@ -137,7 +140,7 @@ def prepare(
     total = len(next(iter(train_by_source.values())))
     usable = len(training_rows(train_by_source, run, 1.0))
     facts = _facts(reader, condition, run, total - usable, len(stream.lengths))
-    return Prepared(reader.rows, stream, steps, facts, reader.left)
+    return Prepared(reader.rows, stream, steps, facts, reader.left, reader.last)
 
 
 class _Sequences:
@@ -148,6 +151,7 @@ class _Sequences:
         self.truncated: set[int] = set()
         self._rows: dict[tuple[int, int], list[Row]] = {}
         self._shorter: dict[float, _Sequences] = {}
+        self._ends: dict[float, dict[tuple[int, int], list[Row]]] = {}
 
     def sequences(self, index: int, epoch: int) -> list[Encoded]:
         whole = self.encoder.sequences(self.corpus, index, self.condition, self.run.seeds.transform, epoch=epoch)
@@ -180,6 +184,26 @@ class _Sequences:
             # Stages follow each other; what is over is not kept.
             self._shorter = {share: _Sequences(self.encoder, self.corpus, shorter, self.run, self.limit)}
         return self._shorter[share].rows(index, epoch)
+
+    def last(self, index: int, epoch: int, share: float) -> list[Row]:
+        """The rows of an example of whose rationale the last `share` of the sentences bears loss, at least one; the others are read."""
+        kept = self._ends.setdefault(share, {})
+        if len(self._ends) > 1:
+            self._ends = {share: kept}
+        key = (index, epoch if self.run.training.redraw else 0)
+        if key not in kept:
+            sentence = np.array([token.sentence for token in self.corpus.passages[index]], np.int64)
+            kinds = np.unique(sentence)
+            # A share is a sum of stages: what is a whole number of sentences but for rounding is that number.
+            first = kinds[-max(1, math.ceil(share * len(kinds) - 1e-9))] if len(kinds) else 0
+            cut = []
+            for encoded in self.sequences(*key):
+                told = encoded.origin >= 0
+                early = np.zeros(len(encoded), bool)
+                early[told] = sentence[encoded.origin[told]] < first
+                cut.append(replace(encoded, loss=np.where(early, NO_LOSS, encoded.loss).astype(np.int8)))
+            kept[key] = self._weighed(index, cut)
+        return kept[key]
 
     def _rivals(self, index: int, encoded: Encoded) -> list[Row]:
         """The sequence up to its label with each wrong choice in the label's place, as rows without a weight of their own."""

@@ -139,8 +139,7 @@ def train(
         # While a GPU works, the next step is laid out; a CPU would gain nothing.
         coming = batches_of(log.step + 1) if reader.device.type == "cuda" and log.step + 1 < steps else None
         values = launched.values(group)
-        if objectives.removal:
-            values["rationale_left"] = objectives.share_left(log.step, steps)
+        values |= objectives.values(log.step, steps)
         _count(log, batches, rates)
         log.step += 1
         log.seconds = time.perf_counter() - started

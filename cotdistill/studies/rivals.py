@@ -26,6 +26,7 @@ WHY = {
     "margin": "the label against the other choices, no rationale",
     "token_weights": "the same rationale, its key tokens heavier",
     "stepwise_removal": "the rationale as a curriculum",
+    "last_to_all": "the same rationale, learnt from its end",
     "counterfactual": "an answer that follows its rationale, also to a wrong end",
     "random_tokens": "as many tokens, no content",
     "label_text_only": "the answer said again, nothing else",

@@ -147,7 +147,7 @@ def _objectives(run: RunConfig, made: _Made) -> Objectives:
     condition = parse(run.condition)
     dropout = condition.asked("word_dropout")
     symbol = made.encoder.symbol_id(str(dropout["symbol"])) if dropout else 0
-    return Objectives(condition.objectives, seed=run.seeds.order, symbol=symbol, left=made.prepared.left)
+    return Objectives(condition.objectives, seed=run.seeds.order, symbol=symbol, left=made.prepared.left, last=made.prepared.last)
 
 
 def accompany(context: JobContext, rank: int, port: int) -> None:
