@@ -6,13 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cotdistill.errors import NotFound, UnknownName, UsageError
+from cotdistill.errors import NotFound, NotReadable, UnknownName, UsageError
 from cotdistill.saliency.settings import AttributionSettings
 from cotdistill.saliency.tables import EXAMPLE_COLUMNS, TOKEN_COLUMNS
 from cotdistill.studies import look_concentration, look_faithfulness, look_probe, looking
 from cotdistill.studies.jobs import JobSpec
 from cotdistill.studies.look_influence import COLUMNS
 from cotdistill.studies.looks import AttributeConfig, attribute_job, checkpoints, pick_examples, task_of, trained
+from cotdistill.studies.paraphrases import ParaphrasesConfig, paraphrases_job
 from cotdistill.studies.planning import launch, plan
 from cotdistill.studies.runner import work
 from cotdistill.studies.store import Store
@@ -267,6 +268,26 @@ def test_agreement_between_methods_and_checkpoints_is_told(say, store):
 def test_wrong_words_about_judging_are_told(say, store, words):
     said = say(f"faithfulness {run_of(store, 'post_cot').id} {words} --json")
     assert said.code in (1, 2) and said.error["message"] and said.error["hint"]
+
+
+def test_wordings_of_a_question_are_held_against_each_other(say, store, tmp_path):
+    pre, post = run_of(store, "pre_cot"), run_of(store, "post_cot")
+    out = tmp_path / "agreed.parquet"
+    said = say(f"paraphrases {pre.id},{post.id} --examples 6 --method input_x_gradient --json", "--out", str(out))
+    assert said.code == 0
+    check_keys("paraphrases", said.document)
+    scopes = [{scope["scope"] for scope in one["scopes"]} for one in said.document["runs"]]
+    assert scopes == [{"question", "rationale", "all"}, {"question", "all"}]
+    agreed = pd.read_parquet(out)
+    mine = agreed[(agreed["run"] == pre.id) & (agreed["scope"] == "rationale")]
+    told = next(scope for scope in said.document["runs"][0]["scopes"] if scope["scope"] == "rationale")
+    assert told["rank"]["mean"] == pytest.approx(mine["rank"].mean()) and said.document["runs"][0]["versions"] == 3
+    assert "another question's" in say(f"paraphrases {pre.id} --examples 6 --method input_x_gradient").out
+    wrong = say(f"paraphrases {pre.id} --examples 6 --target span:1-2 --json")
+    assert wrong.code == 1 and "speaks for the answer" in wrong.error["message"]
+    config = ParaphrasesConfig(pre.identity, "dev", ("x",))
+    with pytest.raises(NotReadable, match="other wordings"):
+        paraphrases_job(dataclasses.replace(pre, config={**pre.config, "task": "csqa"}), config)
 
 
 def test_attention_is_told_by_region_layer_and_head(say, store, tmp_path):

@@ -11,7 +11,7 @@ from cotdistill.cli.command import Noun
 PLACES = {
     "tasks": "", "students": "", "conditions": "", "preview": "", "lint": "", "study": "", "runs": "", "queue": "", "compare": "",
     "findings": "findings.FINDINGS", "verdicts": "findings.VERDICTS", "report": "findings.REPORT", "rivals": "", "attribute": "", "influence": "",
-    "probe": "", "attention": "",
+    "probe": "", "attention": "", "paraphrases": "",
     "faithfulness": "", "stability": "faithfulness.STABILITY", "modes": "", "scorers": "", "follows": "", "keytokens": "", "teacher": "",
     "mirrors": "", "worker": "", "store": "", "verify": "", "doctor": "", "app": "",
 }  # fmt: skip

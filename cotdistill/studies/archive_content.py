@@ -24,6 +24,7 @@ from cotdistill.studies.inputs import SelectConfig
 from cotdistill.studies.jobs import ANSWERS, identity_of
 from cotdistill.studies.looks import AttributeConfig, FaithfulnessConfig, InfluenceConfig
 from cotdistill.studies.mode_jobs import ModesConfig
+from cotdistill.studies.paraphrases import ParaphrasesConfig
 from cotdistill.studies.probes import ProbeConfig
 from cotdistill.studies.remarks import LONGEST_NOTE, Remark, checked_tags
 from cotdistill.studies.scorers import ScorersConfig
@@ -45,6 +46,7 @@ CONFIGS: dict[str, Callable[[Mapping[str, Any]], Any]] = {
     "probe": ProbeConfig.from_plain,
     "scorers": ScorersConfig.from_plain,
     "concentration": ConcentrationConfig.from_plain,
+    "paraphrases": ParaphrasesConfig.from_plain,
     ANSWERS: lambda values: AnswersConfig(**values),
 }
 

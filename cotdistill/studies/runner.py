@@ -86,6 +86,7 @@ KINDS.register(Kind("influence", "align the signal of rationale tokens with that
 KINDS.register(Kind("faithfulness", "hold a ranking of tokens against random ones", "cotdistill.studies.look_faithfulness:job"))
 KINDS.register(Kind("probe", "read a class off hidden states, by layer and place", "cotdistill.studies.look_probe:job"))
 KINDS.register(Kind("concentration", "see which spans the attention goes to, by layer and head", "cotdistill.studies.look_concentration:job"))
+KINDS.register(Kind("paraphrases", "hold attributions against those of the same question in other words", "cotdistill.studies.look_paraphrases:job"))
 KINDS.register(Kind("modes", "ask a student in every mode and perturb the rationale that it reads", "cotdistill.studies.look_modes:job"))
 KINDS.register(Kind("scorers", "score the choices of a student in every way", "cotdistill.studies.look_scorers:job"))
 KINDS.register(Kind("elicit", "ask a teacher for rationales", "cotdistill.studies.work_elicit:job"))

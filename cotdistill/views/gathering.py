@@ -25,6 +25,7 @@ from cotdistill.studies.looks import (
     pick_examples,
     source_of,
 )
+from cotdistill.studies.paraphrases import ParaphrasesConfig, paraphrases_job
 from cotdistill.studies.probes import ProbeConfig, probe_job
 from cotdistill.studies.store import Store
 from cotdistill.studies.supervisor import ensure_supervisor
@@ -165,6 +166,25 @@ def concentrations(scene: Scene) -> list[Gathered]:
             ["--split", scene.split, *at, "--job"],
         )
         for student in scene.students
+    ]  # fmt: skip
+
+
+def paraphrases(scene: Scene) -> list[Gathered]:
+    """How far the attributions of every student and method in view agree between wordings, for an answer."""
+
+    def config(student: Student, method: str, ids: tuple[str, ...]) -> ParaphrasesConfig:
+        settings = scene.settings_of(method, answer_of(scene))
+        return ParaphrasesConfig(student.job.identity, scene.split, ids, scene.checkpoint, settings=settings)
+
+    known = scene.store.queue.jobs(kind="paraphrases", limit=LOOKED)
+    return [
+        _gathered(
+            scene, known, "paraphrases", student, method, scene.split,
+            config(student, method, ()),
+            partial(_spec, paraphrases_job, student.job, partial(config, student, method)),
+            ["--split", scene.split, "--method", method, "--target", answer_of(scene), *options(scene), "--job"],
+        )
+        for student, method in _each(scene)
     ]  # fmt: skip
 
 

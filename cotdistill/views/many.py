@@ -11,7 +11,7 @@ from cotdistill.rationales.conditions import parse
 from cotdistill.saliency import aggregates, stability
 from cotdistill.saliency.aggregates import Mean
 from cotdistill.studies.store import Store
-from cotdistill.views import attended, faithfulness, frame, gathering, markup, panels, picking, probed, saliency_figures
+from cotdistill.views import attended, faithfulness, frame, gathering, markup, panels, paraphrased, picking, probed, saliency_figures
 from cotdistill.views.gathering import Gathered
 from cotdistill.views.picking import method_name
 from cotdistill.views.saliency_figures import Dot
@@ -52,10 +52,12 @@ def draw(scene: Scene) -> None:
     found = gathering.attributions(scene)
     done = [one for one in found if one.finished]
     gathering.offer(scene, found, WILL, "attribute", scene.split)
-    if not done:
-        return
     if part == "stability":
-        _stability(scene, done)
+        if done:
+            _stability(scene, done)
+        paraphrased.draw(scene)
+        return
+    if not done:
         return
     method = next((m for m in scene.methods if any(one.method == m for one in done)), scene.methods[0])
     mine = [one for one in done if one.method == method]
