@@ -73,6 +73,7 @@ def method(name: str, help: str, *, signed: bool) -> Callable[[Function], Functi
 )
 def integrated_gradients(probe: Probe, queries: Sequence[Query], settings: AttributionSettings, counts: npt.NDArray[np.int64]) -> Found:
     """Gauss-Legendre steps, doubled for the queries whose completeness gap is still above 5 %."""
+    import torch
     from captum.attr import IntegratedGradients
 
     base = probe.baseline(settings.baseline, counts)
@@ -88,7 +89,8 @@ def integrated_gradients(probe: Probe, queries: Sequence[Query], settings: Attri
             inner = explain.attribute(
                 embeds, start, additional_forward_args=batch.all(), n_steps=steps, method="gausslegendre", internal_batch_size=room
             )
-            difference = probe.values(embeds, batch, batch.all()) - probe.values(start, batch, batch.all())
+            with torch.no_grad():
+                difference = probe.values(embeds, batch, batch.all()) - probe.values(start, batch, batch.all())
             gaps = (inner.sum((1, 2)) - difference).abs() / difference.abs().clamp_min(SMALLEST_DIFFERENCE)
             for scores, gap, i in zip(_reduced(inner, batch, settings.aggregation), gaps.tolist(), batch.members, strict=True):
                 found[left[i]] = Scored(scores, gap, steps)

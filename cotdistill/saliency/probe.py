@@ -135,18 +135,17 @@ class Probe:
         """(k, n, hidden) embeddings of the queries index (k,) -> (k, groups) summed log-probabilities."""
         if batch.mask is None and bool((batch.owner > 0).any()):
             return self._sums_apart(embeds, batch, index)
-        places = batch.places[index]
-        k, p = places.shape
-        rows = torch.arange(k, device=self.device)[:, None].expand(k, p).reshape(-1)
+        places, valid = batch.places[index], batch.valid[index]
+        p = places.shape[1]
+        who = torch.arange(len(index), device=self.device)[:, None].expand_as(valid)[valid]
+        # Only the places that are read: some queries have fewer than others, and several tokens may follow one place.
+        read, picks = torch.unique(who * p + batch.picks[index][valid], return_inverse=True)
         more: dict[str, torch.Tensor] = {}
         if batch.mask is not None:
             more = {"attention_mask": batch.mask[index], "position_ids": batch.positions[index]}
-        logits = self.reader.logits_from(embeds, rows, places.reshape(-1), **more)
-        likelihood = log_softmax(logits, -1).reshape(k, p, -1)
-        who = torch.arange(k, device=self.device)[:, None]
-        picked = likelihood[who, batch.picks[index], batch.tokens[index]] * batch.valid[index]
-        out = torch.zeros(k, batch.weights.shape[1], device=self.device)
-        return out.scatter_add(1, batch.groups[index], picked)
+        told = self.reader.likelihood_from(embeds, read // p, places.reshape(-1)[read], picks, batch.tokens[index][valid], **more)
+        out = torch.zeros(len(index), batch.weights.shape[1], device=self.device)
+        return out.index_put((who, batch.groups[index][valid]), told, accumulate=True)
 
     def _sums_apart(self, embeds: torch.Tensor, batch: Batch, index: torch.Tensor) -> torch.Tensor:
         """The same for a student that takes no mask of one's own: a forward pass for each choice, its tokens right behind the first part."""

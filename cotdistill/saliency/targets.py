@@ -11,6 +11,7 @@ rationale        each rationale token by itself, given all before it: one explan
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -119,15 +120,17 @@ def queries(reading: Reading, target: Target, moved: Sequence[str], predicted: i
     return [_span_query(reading, first, last, moved, -1)]
 
 
-def label_query(reading: Reading, moved: Sequence[str] = ()) -> Query:
-    """All choices after what stands before the label, one group each, for their probabilities."""
+def label_query(reading: Reading, moved: Sequence[str] = (), asked: Sequence[int] | None = None) -> Query:
+    """The choices (all of them, or those asked for) after what stands before the label, one group each, for their probabilities."""
     prompt = reading.ids[: reading.label_at].astype(np.int64)
     n = len(prompt)
     ids, positions, owner = [prompt], [np.arange(n)], [np.zeros(n, np.int64)]
     places, picks = [n - 1], list[int]()
     tokens, groups = list[int](), list[int]()
     at = n
-    for c, choice in enumerate(reading.choices):
+    wanted = range(len(reading.choices)) if asked is None else asked
+    for c in wanted:
+        choice = reading.choices[c]
         # The first token is read from the end of the prompt, which all choices share.
         picks += [0, *range(len(places), len(places) + len(choice) - 1)]
         places += range(at, at + len(choice) - 1)
@@ -135,7 +138,8 @@ def label_query(reading: Reading, moved: Sequence[str] = ()) -> Query:
         groups += [c] * len(choice)
         ids.append(np.array(choice[:-1], np.int64))
         positions.append(n + np.arange(len(choice) - 1))
-        owner.append(np.full(len(choice) - 1, c + 1))
+        # A choice by itself is simply what follows.
+        owner.append(np.full(len(choice) - 1, c + 1 if len(wanted) > 1 else 0))
         at += len(choice) - 1
     count = len(reading.choices)
     return Query(
@@ -153,7 +157,6 @@ def explained_choice(reading: Reading, target: Target, predicted: int) -> int:
 
 
 def _label_query(reading: Reading, target: Target, moved: Sequence[str], predicted: int) -> Query:
-    base = label_query(reading, moved)
     count = len(reading.choices)
     weights, against = np.zeros(count), np.zeros(count, bool)
     one = explained_choice(reading, target, predicted)
@@ -168,12 +171,8 @@ def _label_query(reading: Reading, target: Target, moved: Sequence[str], predict
             against[:] = True
             against[one] = False
     # A choice that does not count is not computed.
-    used = (weights != 0) | against
-    keep = used[base.groups]
-    return Query(
-        base.ids, base.positions, base.owner, base.length, base.places, base.picks[keep], base.tokens[keep], base.groups[keep],
-        weights, against, base.moves, base.words, str(target),
-    )  # fmt: skip
+    base = label_query(reading, moved, np.flatnonzero((weights != 0) | against).tolist())
+    return dataclasses.replace(base, weights=weights, against=against, name=str(target))
 
 
 def _span_query(reading: Reading, first: int, last: int, moved: Sequence[str], target_at: int) -> Query:

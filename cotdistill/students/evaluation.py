@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch.nn.functional import log_softmax
 from transformers import PreTrainedModel
 
 from cotdistill.errors import SequenceTooLong
@@ -92,27 +91,32 @@ def _packed(reader: Reader, prompts: list[Sequence[int]], choices: list[Sequence
     owner = np.full((len(prompts), width), -1, np.int64)  # 0: prompt, c + 1: choice c, -1: padding
     rows: list[int] = []
     columns: list[int] = []
+    picks: list[int] = []
     targets: list[int] = []
     belongs: list[tuple[int, int]] = []
     for r, (prompt, options) in enumerate(zip(prompts, choices, strict=True)):
         n = len(prompt)
         ids[r, :n], positions[r, :n], owner[r, :n] = prompt, np.arange(n), 0
         at = n
+        # The first token of every choice is read at the end of the prompt.
+        end = len(rows)
+        rows.append(r)
+        columns.append(n - 1)
         for c, option in enumerate(options):
-            places = [n - 1, *range(at, at + len(option) - 1)]
+            picks += [end, *range(len(rows), len(rows) + len(option) - 1)]
             ids[r, at : at + len(option) - 1] = option[:-1]
             positions[r, at : at + len(option) - 1] = n + np.arange(len(option) - 1)
             owner[r, at : at + len(option) - 1] = c + 1
+            rows += [r] * (len(option) - 1)
+            columns += range(at, at + len(option) - 1)
             at += len(option) - 1
-            rows += [r] * len(option)
-            columns += places
             targets += option
             belongs += [(r, c)] * len(option)
     alone = all(len(cs) == 1 or all(len(c) == 1 for c in cs) for cs in choices)
     more = {} if alone else block_mask(reader.model, torch.from_numpy(owner), torch.from_numpy(positions))
     device = reader.device
-    logits = reader.logits_at(torch.from_numpy(ids).to(device), torch.tensor(rows, device=device), torch.tensor(columns, device=device), **more)
-    likelihood = log_softmax(logits, -1).gather(1, torch.tensor(targets, device=device)[:, None])[:, 0].cpu().numpy()
+    laid = (torch.tensor(given, device=device) for given in (rows, columns, picks, targets))
+    likelihood = reader.likelihood_at(torch.from_numpy(ids).to(device), *laid, **more).cpu().numpy()
     found = [[0.0] * len(cs) for cs in choices]
     for (r, c), value in zip(belongs, likelihood, strict=True):
         found[r][c] += float(value)

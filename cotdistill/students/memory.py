@@ -238,10 +238,11 @@ def estimate(shape: Shape, load: Load) -> Memory:
     head = 0.0 if load.adapters else float(load.stream * shape.vocabulary * shape.width)
     kept, logits = kept_bytes(shape, load), float(FP32 * _logit_rows(shape, load) * shape.vocabulary)
     lasting = weights + optimiser + (gradients if load.passes > 1 else 0.0)
-    # The loss needs its logits three times over: their logarithms, the gradient of these, and that of the logits themselves.
+    # At most the loss needs its logits three times over: their logarithms, the gradient of these, and that of the logits themselves. Plain
+    # cross-entropy in full precision on a CPU needs them once, in room that it keeps through the update (`likelihood.Room`).
     backward = kept + max(3 * logits, logits + head)
     # With tied embeddings the gradient as an input matrix stands beside that as an output matrix before the two are added.
-    update = gradients + (head if shape.tied else 0.0)
+    update = gradients + (head if shape.tied else 0.0) + (logits if load.device == "cpu" and load.arithmetic == FP32 else 0.0)
     held = weights + (optimiser if load.trains else 0.0)
     moments = {"scoring": held + _scoring(shape, load), "writing rationales": held + _writing(shape, load)}
     if load.trains:

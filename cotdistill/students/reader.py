@@ -11,9 +11,11 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
+from torch.nn.functional import log_softmax
 from transformers import DynamicCache, PreTrainedModel
 
 from cotdistill.errors import StudentError
+from cotdistill.students.likelihood import Room, log_likelihood, suits
 from cotdistill.students.loading import input_table, output_matrix, positions_of
 
 # What a forward pass of an architecture that a probe does not suit may raise.
@@ -53,6 +55,7 @@ class Reader:
         self.device = input_table(model).device
         self.positions = positions_of(model)
         self.abilities = abilities(model)
+        self.room = Room()
         self._picks_columns = "logits_to_keep" in inspect.signature(model.forward).parameters
         self._base: Callable[..., Any] = model.base_model
         self._whole: Callable[..., Any] = model
@@ -77,6 +80,30 @@ class Reader:
     def logits_from(self, embeds: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor, **more: Any) -> torch.Tensor:
         """As `logits_at`, from (batch, seq, hidden) token embeddings instead of ids."""
         return self._logits(rows, columns, inputs_embeds=embeds, **more)
+
+    def likelihood_at(
+        self, ids: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor, picks: torch.Tensor, tokens: torch.Tensor, **more: Any
+    ) -> torch.Tensor:
+        """(n,) log-probabilities of the (n,) tokens, each after the place picks[n] of (places,) rows and columns: to the bit those of `logits_at`,
+        in less time and a third of the memory."""
+        return self._likelihood(rows, columns, picks, tokens, input_ids=ids, **more)
+
+    def likelihood_from(
+        self, embeds: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor, picks: torch.Tensor, tokens: torch.Tensor, **more: Any
+    ) -> torch.Tensor:
+        """As `likelihood_at`, from (batch, seq, hidden) token embeddings instead of ids."""
+        return self._likelihood(rows, columns, picks, tokens, inputs_embeds=embeds, **more)
+
+    def _likelihood(self, rows: torch.Tensor, columns: torch.Tensor, picks: torch.Tensor, tokens: torch.Tensor, **inputs: Any) -> torch.Tensor:
+        if self.abilities.plain_head:
+            head = output_matrix(self.model)
+            states = self._base(use_cache=False, **inputs).last_hidden_state
+            if suits(states, head):
+                return log_likelihood(states[rows, columns], head, picks, tokens, self.room)
+            logits = head(states[rows[picks], columns[picks]]).float()
+        else:
+            logits = self._logits(rows[picks], columns[picks], **inputs)
+        return log_softmax(logits, -1).gather(1, tokens[:, None])[:, 0]
 
     def _logits(self, rows: torch.Tensor, columns: torch.Tensor, **inputs: Any) -> torch.Tensor:
         if self.abilities.plain_head:

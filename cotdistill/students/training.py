@@ -77,7 +77,12 @@ def optimiser(model: PreTrainedModel, config: TrainingConfig) -> torch.optim.Ada
 def batch_loss(reader: Reader, batch: Batch, divisor: float, objectives: Objectives | None = None) -> tuple[torch.Tensor, torch.Tensor]:
     """The loss of a micro-batch divided by `divisor`, and the (n,) losses of its predicted tokens, without gradient. Waits for no device."""
     rows, columns, targets, weights, ids = (_moved(a, reader.device) for a in (batch.rows, batch.columns, batch.targets, batch.weights, batch.ids))
-    total, losses = (objectives or Objectives()).loss(reader.logits_at(ids, rows, columns), targets, weights, batch)
+    objectives = objectives or Objectives()
+    if objectives.plain:
+        losses = -reader.likelihood_at(ids, rows, columns, torch.arange(len(targets), device=reader.device), targets)
+        total = (losses * weights).sum()
+    else:
+        total, losses = objectives.loss(reader.logits_at(ids, rows, columns), targets, weights, batch)
     return total / divisor, losses.detach()
 
 
@@ -153,6 +158,7 @@ def train(
             model.eval()  # type: ignore[no-untyped-call]
             # Scoring may have the room of the gradients.
             optim.zero_grad(set_to_none=True)
+            reader.room.clear()
             log.curve.append((log.step, log.tokens, round(log.seconds, 3), "dev_accuracy", hooks.evaluate()))
             model.train()
         _keep(log, hooks, keep_at.get(log.step))
