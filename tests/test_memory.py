@@ -77,7 +77,7 @@ def test_the_peak_is_the_largest_moment() -> None:
     kept, logits = 4 * 30 * (2 * 130 + 8), 4 * 6 * 100
     told = estimate(SHAPE, LOAD)
     # Gradients of 40,000 bytes outweigh what was kept: the update is the worst moment.
-    assert told.when == "update" and told.peak == 40_000 + 80_000 + 40_000 + FIRST_STEPS_BYTES
+    assert told.when == "update" and told.peak == 40_000 + 80_000 + 40_000 + logits + FIRST_STEPS_BYTES
     wide = dataclasses.replace(LOAD, rows=30, predicted=60)
     told = estimate(SHAPE, wide)
     assert told.when == "forward and backward pass"
