@@ -1,6 +1,9 @@
 """From stored runs to tables and verdicts, with answers made by hand: no training, a fake store."""
 
+import contextlib
 import hashlib
+import json
+import sqlite3
 from types import SimpleNamespace
 
 import numpy as np
@@ -18,11 +21,25 @@ class FakeStore:
 
     def __init__(self, folder):
         self.folder, self.jobs_, self.members = folder, [], []
-        self.queue = SimpleNamespace(study=self.study, studies=lambda: [self.study()], jobs=lambda study=None: self.jobs_)
+        database = SimpleNamespace(read=lambda: contextlib.closing(self.database()))
+        self.queue = SimpleNamespace(study=self.study, studies=lambda: [self.study()], jobs=lambda study=None: self.jobs_, database=database)
         self.artifacts = SimpleNamespace(path=lambda digest: folder / f"{digest}.parquet", table=lambda d: pd.read_parquet(folder / f"{d}.parquet"))
 
     def study(self, which=1):
         return SimpleNamespace(id=1, name="made", members=tuple(self.members))
+
+    def database(self):
+        """The same runs, as a store's own tables hold them."""
+        connection = sqlite3.connect(":memory:")
+        connection.execute("CREATE TABLE study (id, name)")
+        connection.execute("CREATE TABLE member (study, place, identity, condition, replicate, role)")
+        connection.execute("CREATE TABLE job (id, identity, state, result, error)")
+        connection.execute("INSERT INTO study VALUES (1, 'made')")
+        members = [(1, place, str(m.job_id), m.condition, m.replicate, m.role) for place, m in enumerate(self.members)]
+        connection.executemany("INSERT INTO member VALUES (?, ?, ?, ?, ?, ?)", members)
+        jobs = [(job.id, str(job.id), job.state, json.dumps(job.result) if job.result else None) for job in self.jobs_]
+        connection.executemany("INSERT INTO job VALUES (?, ?, ?, ?, NULL)", jobs)
+        return connection
 
     def add(self, condition, replicate, correct, *, state="finished", ids=None, dev=0.5, per_cluster=1):
         correct = np.asarray(correct, dtype=bool)

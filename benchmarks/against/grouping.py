@@ -2,8 +2,8 @@
 
     python benchmarks/against/grouping.py [--repeats 5]
 
-The same conditions and accuracies stand in a store of ours (whole configurations, as a study leaves them) and in a database of MLflow's, filled
-behind its back by SQL, since its own calls would take minutes.
+The same conditions and accuracies stand in a store of ours (a study of whole configurations, read as page Compare and the notebook read it: every
+column of a run) and in a database of MLflow's, filled behind its back by SQL, since its own calls would take minutes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from cotdistill.config import RunConfig, Seeds, StudentConfig, TrainingConfig  # noqa: E402
-from cotdistill.studies.jobs import JobSpec, document  # noqa: E402
+from cotdistill.studies import results  # noqa: E402
+from cotdistill.studies.jobs import JobSpec, StudyDraft, document  # noqa: E402
 from cotdistill.studies.store import Store  # noqa: E402
 
 RUNS, CONDITIONS = 10_000, 20
@@ -41,7 +42,8 @@ def fill_ours(home: Path, conditions: list[str], accuracies: np.ndarray) -> None
     for i, condition in enumerate(conditions):
         run = RunConfig("bench", "0" * 64, condition, student=StudentConfig(), training=TrainingConfig(), seeds=Seeds.of_replicate(i, {"world": 0}))
         jobs.append(JobSpec("train", run.job_config(), (), f"{condition} {i}", 10.0))
-    numbers = queue.submit(jobs).new
+    members = tuple((job.identity, condition, i, "run") for i, (job, condition) in enumerate(zip(jobs, conditions, strict=True)))
+    numbers = queue.submit(jobs, study=StudyDraft("bench", {}, "", members)).new
     rows = [(document({"accuracy": float(accuracies[i]), "mode": "direct"}), number) for i, number in enumerate(numbers)]
     with queue.database.write() as connection:
         connection.executemany("UPDATE job SET state = 'finished', result = ? WHERE id = ?", rows)
@@ -68,9 +70,7 @@ def fill_mlflow(where: str, conditions: list[str], accuracies: np.ndarray) -> No
 
 
 def ours(home: Path) -> pd.Series:
-    jobs = Store.open(home).queue.jobs(state="finished", kind="train")
-    table = pd.DataFrame([(job.config["condition"], (job.result or {})["accuracy"]) for job in jobs], columns=["condition", "accuracy"])
-    return table.groupby("condition")["accuracy"].mean()
+    return results.runs(Store.open(home), "bench").groupby("condition")["accuracy"].mean()
 
 
 def peer() -> pd.Series:

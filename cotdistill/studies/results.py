@@ -16,7 +16,8 @@ from cotdistill.rationales.conditions import parse
 from cotdistill.statistics.effects import cohens_h, standardised_difference
 from cotdistill.statistics.intervals import Interval, accuracy_interval, mean_interval, numbered
 from cotdistill.statistics.verdicts import PROVISIONAL, word
-from cotdistill.studies.jobs import Job
+from cotdistill.studies.jobs import Job, read_document
+from cotdistill.studies.outcomes import outcomes
 from cotdistill.studies.store import Store
 
 if TYPE_CHECKING:
@@ -122,21 +123,23 @@ def runs(store: Store, study: int | str | None = None) -> pd.DataFrame:
     """One row a planned run (columns RUN_COLUMNS); of every study if none is named."""
     import pandas as pd
 
-    rows: list[dict[str, Any]] = []
-    for one in [store.queue.study(study)] if study is not None else store.queue.studies():
-        for condition, replicate, job in planned_runs(store, one.id):
-            result = (job.result if job else None) or {}
-            row: dict[str, Any] = {name: result.get(name) for name in RUN_COLUMNS}
-            row |= {
-                "job": job.id if job else None,
-                "study": one.name,
-                "condition": condition,
-                "label": parse(condition).label,
-                "replicate": replicate,
-            }
-            row |= {"state": job.state if job else "deleted", "error": (job.error or {}).get("message") if job else "the run was deleted"}
-            rows.append(row)
-    return pd.DataFrame(rows, columns=list(RUN_COLUMNS))
+    told = outcomes(store, study)
+    if not told:
+        return pd.DataFrame(columns=list(RUN_COLUMNS))
+    names, conditions, replicates, jobs, states, results, errors = zip(*told, strict=True)
+    # One document of all: reading 10,000 small ones takes longer than everything else here.
+    found = read_document(f"[{','.join(text or '{}' for text in results)}]")
+    gone = "the run was deleted"
+    columns: dict[str, Sequence[Any]] = {name: [result.get(name) for result in found] for name in RUN_COLUMNS}
+    labels = {condition: parse(condition).label for condition in set(conditions)}
+    columns |= {
+        "job": jobs, "study": names, "condition": conditions, "label": [labels[condition] for condition in conditions], "replicate": replicates,
+        "state": [state or "deleted" for state in states],
+        "error": [
+            gone if job is None else read_document(error).get("message") if error else None for job, error in zip(jobs, errors, strict=True)
+        ],
+    }  # fmt: skip
+    return pd.DataFrame(columns, columns=list(RUN_COLUMNS))
 
 
 def predictions(store: Store, study: int | str, mode: str = "primary") -> pd.DataFrame:
