@@ -305,12 +305,12 @@ def test_wrong_words_are_told_with_what_was_expected(say, words):
 
 
 def test_students_are_scored_anew_in_the_mode_they_are_judged_in(store, say, tmp_path):
-    words = "scorers read --condition label_only,pre_cot --examples 16"
+    words = "scorers read --condition label_only,pre_cot --examples 16 --samples 2"
     check_keys("scorers", say(f"{words} --show --json").document)
     said = say(f"{words} --wait --json", "--out", str(tmp_path / "every.parquet"))
     assert said.code == 0 and said.document["jobs"]["finished"] == 4
     check_keys("scorers", said.document)
-    found = scorers.asked(store, "read", 16, ["label_only", "pre_cot"])
+    found = scorers.asked(store, "read", 16, ["label_only", "pre_cot"], 2)
     for one in found:
         # The scorer that runs are judged by answers what the run has recorded.
         theirs = store.artifacts.table(one.trained.produced["predictions"])
@@ -324,9 +324,19 @@ def test_students_are_scored_anew_in_the_mode_they_are_judged_in(store, say, tmp
     assert by["label_only", "text"]["over_label"] == 0 and by["label_only", "text"]["agreement"] == 1
     every = pd.read_parquet(tmp_path / "every.parquet")
     part = every[(every["condition"] == "label_only") & (every["scorer"] == "pmi")].groupby("replicate")["correct"].mean()
-    assert len(every) == 4 * 6 * 16 and by["label_only", "pmi"]["replicates"] == pytest.approx(part.tolist())
+    assert len(every) == (2 * 6 + 2 * 7) * 16 and by["label_only", "pmi"]["replicates"] == pytest.approx(part.tolist())
     assert by["label_only", "pmi"]["spread"] == pytest.approx(abs(part[0] - part[1]) / np.sqrt(2))
-    assert "spread over restarts" in say(f"{words} --show").out
+    # Only students that were trained to write a rationale first draw any; the other jobs are those of a plain look.
+    assert [one.job.config.get("samples") for one in found] == [None, 2, None, 2] and scorers.drawn_before(store, "read") == (2, 0)
+    (marginal,) = said.document["marginal"]
+    tables = [store.artifacts.table(one.job.produced["marginal"]) for one in found if one.condition == "pre_cot"]
+    assert marginal["log_likelihood"] == pytest.approx(np.mean([t["log_likelihood"].mean() for t in tables]))
+    errors = [np.sqrt((t["standard_error"] ** 2).sum()) / 16 for t in tables]
+    assert marginal["samples"] == 2 and marginal["standard_error"] == pytest.approx(np.sqrt(errors[0] ** 2 + errors[1] ** 2) / 2)
+    drawn_by_hand = every[(every["condition"] == "pre_cot") & (every["scorer"] == "marginal") & (every["replicate"] == 0)].set_index("example")
+    assert drawn_by_hand["p_gold"][tables[0]["example"]].to_numpy() == pytest.approx(tables[0]["p_gold"].to_numpy(), abs=1e-6)
+    shown = say(f"{words.removesuffix(' --samples 2')} --show").out
+    assert "spread over restarts" in shown and "error of the draws" in shown and "own rationales drawn" in shown
     wrong = say("scorers read --condition swap --show --json")
     assert wrong.code in (1, 2) and wrong.error["hint"]
     cells = scorers.table(store, found)

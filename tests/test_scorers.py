@@ -11,7 +11,9 @@ from cotdistill.rationales.placement import PLACEMENTS
 from cotdistill.statistics.intervals import Interval
 from cotdistill.students.evaluation import asked, score
 from cotdistill.students.full_text import likelihoods
+from cotdistill.students.generation import Lots
 from cotdistill.students.loading import new_built_in
+from cotdistill.students.marginal import Marginal, marginals
 from cotdistill.students.models import BuiltIn
 from cotdistill.students.reader import Reader
 from cotdistill.students.scorers import SCORERS, Likelihoods, scores
@@ -61,7 +63,7 @@ def test_every_scorer_is_a_plain_sum_of_log_softmax(encoder, words):
             "pmi": [a - b for a, b in zip(text, neutral, strict=True)],
             "question": [plainly(model, [*cue, *each], question) for each in ids],
         }
-        assert list(expected) == SCORERS.names()
+        assert list(expected) == [scorer.name for scorer in SCORERS if not scorer.sampled]
         for name, values in expected.items():
             assert scores(one, name, "per_byte") == pytest.approx(values, abs=1e-4), name
         assert scores(one, "label", "sum") == pytest.approx(text, abs=1e-4)
@@ -98,6 +100,65 @@ def test_answers_probabilities_and_agreement_by_hand():
     # PMI: -2+1, -3+4, -8+9.
     weights = np.exp([-1, 1, 1])
     assert frame.loc["pmi", "p_gold"] == pytest.approx(weights[0] / weights.sum(), rel=1e-5)
+
+
+def test_the_marginal_is_the_log_of_a_mean_and_its_error_that_of_the_mean():
+    made = Marginal(np.log([0.2, 0.4]), np.array([[0.1, 0.9], [0.7, 0.3]]))
+    assert made.log_likelihood == pytest.approx(math.log(0.3))
+    # 0.2 and 0.4: standard deviation 0.1414 over the root of 2, over their mean.
+    assert made.standard_error == pytest.approx(math.sqrt(0.02 / 2) / 0.3)
+    assert np.exp(made.choices) == pytest.approx([0.4, 0.6]) and Marginal(np.log([0.2]), np.array([[0.5, 0.5]])).standard_error is None
+    example, found = rows()[0], one([-1, -2, -3], [-2, -3, -8], [-1, -4, -9], [-10, -9, -9.5])
+    frame = table([example], [replace(found, marginal=np.log([0.2, 0.5, 0.3]))], "sum").set_index("scorer")
+    assert (frame.loc["marginal", "predicted"], frame.loc["marginal", "correct"]) == (1, False)
+    assert frame.loc["marginal", "p_gold"] == pytest.approx(0.2) and frame.loc["marginal", "margin"] == pytest.approx(math.log(0.2 / 0.5))
+
+
+def test_a_draw_is_read_off_the_cumulated_probabilities():
+    class Said:
+        def __init__(self, *numbers):
+            self.numbers = list(numbers)
+
+        def random(self):
+            return self.numbers.pop(0)
+
+    logits = torch.log(torch.tensor([[0.5, 0.3, 0.2], [0.5, 0.3, 0.2], [0.1, 0.0, 0.9]]))
+    assert Lots([Said(0.49), Said(0.51), Said(0.05)], 1.0).draw(logits, [0, 1, 2]) == [0, 1, 0]
+    # At temperature 1/2 probabilities are squared: 25, 9 and 4 of 38.
+    assert Lots([Said(0.65), Said(0.66)], 0.5).draw(logits[:2], [0, 1]) == [0, 1]
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_the_mean_over_many_draws_is_the_sum_over_every_rationale(cached, encoder, words, monkeypatch):
+    """A rationale of at most one token: every one there is, times its probability."""
+    model = new_built_in(TINY, len(words), seed=5).eval()
+    with torch.no_grad():
+        for weights in model.parameters():
+            weights *= 3.0  # so that rationales matter
+    reader, placement, example = Reader(model), PLACEMENTS.get("pre_cot"), rows()[0]
+    if not cached:
+        monkeypatch.setattr(reader, "abilities", replace(reader.abilities, left_padding=False))
+    start, cue = encoder.prompt(example, placement.prompt("own")), encoder.label_cue
+    answer = encoder.targets(example)[example.gold]
+
+    def after(ids):
+        with torch.no_grad():
+            return torch.softmax(model(input_ids=torch.tensor([ids])).logits[0, -1].double(), -1).numpy()
+
+    first = after(start)
+    # The end token, and the cue itself, leave an empty rationale.
+    ended = first[encoder.specials.eos] + first[cue[0]] * after([*start, cue[0]])[cue[1]]
+    exact = ended * math.exp(plainly(model, [*start, *cue], answer))
+    for token, share in enumerate(first):
+        if token != encoder.specials.eos:
+            whole = share * (1 - after([*start, token])[cue[1]] if token == cue[0] else 1.0)
+            exact += whole * math.exp(plainly(model, [*start, token, *cue], answer))
+    many = [replace(example, id=f"q{number}") for number in range(1500)]
+    made = marginals(reader, encoder, many, placement, samples=1, seed=1, limit=1, metric="sum")
+    found = np.exp([one.log_likelihood for one in made])
+    assert found.std() > 0.05 * found.mean() and abs(found.mean() - exact) < 3.5 * found.std() / math.sqrt(len(found))
+    again = marginals(reader, encoder, many[:3], placement, samples=1, seed=1, limit=1, metric="sum")
+    assert [one.log_likelihood for one in again] == pytest.approx([one.log_likelihood for one in made[:3]], abs=1e-5)
 
 
 def cell(condition, scorer, points, over=None):

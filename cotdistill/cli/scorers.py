@@ -16,12 +16,12 @@ from cotdistill.rationales.conditions import parse_list
 from cotdistill.students.scorers import SCORERS
 from cotdistill.studies import scorers
 from cotdistill.studies.mode_jobs import told
-from cotdistill.studies.scorers import ScorerCell
+from cotdistill.studies.scorers import MarginalCell, ScorerCell
 from cotdistill.studies.store import Store
 from cotdistill.studies.supervisor import ensure_supervisor
 from cotdistill.views.commands import command
 from cotdistill.views.modes_wording import DIAGNOSTIC
-from cotdistill.views.scorers_wording import HEAD, NAMES, rows, title
+from cotdistill.views.scorers_wording import HEAD, MARGINAL_HEAD, NAMES, marginal_rows, rows, title
 from cotdistill.views.wording import about, between, percent, plural
 
 _ENDS = ("accuracy", "over_label", "agreement")
@@ -31,7 +31,8 @@ def ask(arguments: argparse.Namespace) -> Result:
     store = Store.open()
     study = store.queue.study(arguments.study)
     conditions = list(dict.fromkeys(str(c) for text in arguments.condition for c in parse_list(text)))
-    found = scorers.asked(store, study.id, arguments.examples, conditions)
+    drawn = (arguments.samples, arguments.seed) if arguments.samples is not None else scorers.drawn_before(store, study.id)
+    found = scorers.asked(store, study.id, arguments.examples, conditions, *drawn)
     missing = [one.spec for one in found if one.missing and one.spec is not None]
     if missing and not arguments.show:
         seconds = sum(spec.seconds for spec in missing) / max(1, store.queue.workers())
@@ -45,9 +46,9 @@ def ask(arguments: argparse.Namespace) -> Result:
             lambda: [job for job in store.queue.jobs(kind="scorers") if job.identity in mine],
             command("scorers", study.name, "--show"),
         )
-    found = scorers.asked(store, study.id, arguments.examples, conditions)
+    found = scorers.asked(store, study.id, arguments.examples, conditions, *drawn)
     states = told(found)
-    cells = scorers.table(store, found)
+    cells, marginals = scorers.table(store, found), scorers.marginals(store, found)
     document: dict[str, Any] = {
         "id": study.id,
         "name": study.name,
@@ -55,9 +56,10 @@ def ask(arguments: argparse.Namespace) -> Result:
         "jobs": states,
         "out": write_table(arguments.out, scorers.items(store, found)),
         "conditions": [_cell(cell) for cell in cells],
+        "marginal": [_marginal(one) for one in marginals],
         "scorers": [dataclasses.asdict(row) for row in scorers.by_scorer(cells)],
     }
-    return Result(document, _text(document, cells), 1 if arguments.wait and states["failed"] else 0)
+    return Result(document, _text(document, cells, marginals), 1 if arguments.wait and states["failed"] else 0)
 
 
 def _cell(cell: ScorerCell) -> dict[str, Any]:
@@ -69,17 +71,31 @@ def _cell(cell: ScorerCell) -> dict[str, Any]:
     return {**plain, "speaks_of": cell.accuracy.speaks_of}
 
 
-def _text(document: dict[str, Any], cells: list[ScorerCell]) -> str:
+def _marginal(one: MarginalCell) -> dict[str, Any]:
+    found = one.log_likelihood
+    return {
+        "condition": one.condition, "label": one.label, "samples": one.samples, "seed": one.seed, "log_likelihood": found.mean,
+        "log_likelihood_low": found.low, "log_likelihood_high": found.high, "standard_error": one.standard_error, "replicates": one.replicates,
+    }  # fmt: skip
+
+
+def _text(document: dict[str, Any], cells: list[ScorerCell], marginals: list[MarginalCell]) -> str:
     jobs = Counter(document["jobs"])
     lines = [f"scorers of study {document['name']}: {title(cells)}"]
     lines.append(f"students scored anew: {', '.join(f'{number} {name}' for name, number in jobs.items() if number)}")
     if jobs["running"] + jobs["queued"] + jobs["missing"]:
         lines.append(f"what is missing: {command('scorers', str(document['name']), '--wait')}")
     if cells:
-        by: dict[str, list[str | None]] = {}
-        for cell in cells:
-            by.setdefault(cell.condition, [cell.label]).append(f"{percent(cell.accuracy.mean)} ({between(cell.accuracy.low, cell.accuracy.high)})")
-        lines += ["", table(["condition", *NAMES.values()], list(by.values())), ""]
+        shown = [name for name in NAMES if any(cell.scorer == name for cell in cells)]
+        at = {(c.condition, c.scorer): f"{percent(c.accuracy.mean)} ({between(c.accuracy.low, c.accuracy.high)})" for c in cells}
+        labels = {cell.condition: cell.label for cell in cells}
+        lines += [
+            "",
+            table(["condition", *(NAMES[name] for name in shown)], [[label, *(at.get((c, name)) for name in shown)] for c, label in labels.items()]),
+            "",
+        ]
+        if marginals:
+            lines += [table(list(MARGINAL_HEAD), [list(row) for row in marginal_rows(marginals)], right=MARGINAL_HEAD[1:]), ""]
         lines += [table(list(HEAD), [list(row) for row in rows(scorers.by_scorer(cells))], right=HEAD[1:]), ""]
         lines.append(
             f"{cells[0].items:,} test questions in {plural(cells[0].clusters, 'cluster')}, each student in the mode that it is judged in; "
@@ -94,6 +110,14 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("study", metavar="STUDY", help="its name (the latest of that name) or number")
     parser.add_argument("--condition", metavar="C,C", action="append", default=[], help="only these conditions; may be repeated")
     parser.add_argument("--examples", type=whole_number(0), metavar="N", default=0, help="the first N test questions by id; default 0, all of them")
+    parser.add_argument(
+        "--samples",
+        type=whole_number(0),
+        metavar="K",
+        default=None,
+        help="scorer marginal: rationales that a student draws for each question, where it was trained to write one first; default: as before",
+    )
+    parser.add_argument("--seed", type=whole_number(0), metavar="N", default=0, help="of those draws (default 0)")
     parser.add_argument("--wait", action="store_true", help="until every student has been scored anew")
     parser.add_argument("--show", action="store_true", help="what there is; nothing is queued")
     parser.add_argument("--out", metavar="FILE.parquet", type=Path, help="write every answer there: a row a question, scorer and student")
@@ -135,6 +159,16 @@ NOUN = Noun(
                 "conditions[].clusters": "independent groups of them",
                 "conditions[].planned": "replicates planned",
                 "conditions[].speaks_of": "what the intervals generalise to",
+                "marginal": "one entry a condition whose students drew rationales: the likelihood of the right label over them",
+                "marginal[].condition": "canonical form",
+                "marginal[].label": "its name for people",
+                "marginal[].samples": "rationales a question",
+                "marginal[].seed": "of the draws",
+                "marginal[].log_likelihood": "log mean over draws of p(right label | question, rationale), nats: mean over questions and replicates",
+                "marginal[].log_likelihood_low": "lower end of its 95 % interval, or null",
+                "marginal[].log_likelihood_high": "upper end, or null",
+                "marginal[].standard_error": "of that mean, from the draws alone, or null",
+                "marginal[].replicates": "replicates scored",
                 "scorers": "one entry a scorer, over the conditions asked",
                 "scorers[].scorer": "its name",
                 "scorers[].conditions": "how many were asked",

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from cotdistill.errors import SequenceTooLong
 from cotdistill.rationales.placement import Placement
-from cotdistill.students.generation import Written, greedy
+from cotdistill.students.generation import Lots, Written, greedy
 from cotdistill.students.reader import Reader, block_mask
 from cotdistill.students.tokens import Encoder
 from cotdistill.tasks.example import Example
@@ -145,9 +145,9 @@ def score(
 
 
 def asked(
-    reader: Reader, encoder: Encoder, examples: Sequence[Example], placement: Placement, mode: str, limit: int
+    reader: Reader, encoder: Encoder, examples: Sequence[Example], placement: Placement, mode: str, limit: int, lots: Lots | None = None
 ) -> tuple[list[list[int]], list[Written] | None]:
-    """The prompts of a mode as `score` asks them; for "own" also what the student has written."""
+    """The prompts of a mode as `score` asks them; for "own" also what the student has written, greedily or as `lots` have it."""
     if mode == "given":
         rationales = [[token.id for token in encoder.read(example.rationale or "")] for example in examples]
         return [rationale_prompt(encoder, e, placement, ids, reader.positions) for e, ids in zip(examples, rationales, strict=True)], None
@@ -157,7 +157,7 @@ def asked(
     longest = max(len(t) for example in examples for t in encoder.targets(example))
     room = max(1, min(limit, reader.positions - max(map(len, prompts)) - len(encoder.label_cue) - longest))
     specials = encoder.specials
-    written = greedy(reader, prompts, encoder.label_cue, limit=room, after=longest, pad=specials.pad, eos=specials.eos)
+    written = greedy(reader, prompts, encoder.label_cue, limit=room, after=longest, pad=specials.pad, eos=specials.eos, lots=lots)
     return [[*prompt, *w.ids, *encoder.label_cue] for prompt, w in zip(prompts, written, strict=True)], written
 
 

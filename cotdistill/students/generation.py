@@ -1,10 +1,11 @@
-"""Greedy rationales, many prompts at a time, with a key-value cache where the student's architecture has one."""
+"""Greedy and sampled rationales, many prompts at a time, with a key-value cache where the student's architecture has one."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from transformers import DynamicCache, PreTrainedModel
 
@@ -21,11 +22,28 @@ class Written:
     after: list[int]
 
 
+class Lots:
+    """What is drawn where continuations are sampled: of each prompt its own generator, so that its draws do not depend on its neighbours."""
+
+    def __init__(self, generators: Sequence[np.random.Generator], temperature: float) -> None:
+        self.generators, self.temperature = generators, temperature
+
+    def of(self, members: Sequence[int]) -> Lots:
+        return Lots([self.generators[i] for i in members], self.temperature)
+
+    def draw(self, logits: torch.Tensor, rows: Sequence[int]) -> list[int]:
+        """A token for each row of (len(rows), vocabulary) logits, by one number from the row's generator."""
+        up_to = torch.softmax(logits.double() / self.temperature, -1).cumsum(-1).cpu().numpy()
+        drawn = [int(np.searchsorted(line, self.generators[r].random() * line[-1], side="right")) for line, r in zip(up_to, rows, strict=True)]
+        return [min(token, logits.shape[-1] - 1) for token in drawn]
+
+
 @torch.no_grad()
 def greedy(
-    reader: Reader, prompts: Sequence[Sequence[int]], stop: Sequence[int], *, limit: int, after: int, pad: int, eos: int, batch: int = 256
-) -> list[Written]:
-    """Greedy continuations, at most `limit` tokens each; generation goes on for `after` tokens past the stop sequence.
+    reader: Reader, prompts: Sequence[Sequence[int]], stop: Sequence[int], *, limit: int, after: int, pad: int, eos: int, batch: int = 256,
+    lots: Lots | None = None,
+) -> list[Written]:  # fmt: skip
+    """Greedy continuations, at most `limit` tokens each; generation goes on for `after` tokens past the stop sequence. lots: drawn at random instead.
 
     The end token also ends a row, without counting as terminated. Rows that have ended leave the batch.
     """
@@ -34,16 +52,20 @@ def greedy(
     for start in range(0, len(order), batch):
         members = order[start : start + batch]
         asked = [prompts[i] for i in members]
-        if reader.abilities.left_padding:
-            told = _batch(reader.model, asked, list(stop), limit, after, pad, eos)
+        mine = lots.of(members) if lots is not None else None
+        # What is drawn needs the logits themselves, which a plain head alone gives from the states of a cache.
+        if reader.abilities.left_padding and (mine is None or reader.abilities.plain_head):
+            told = _batch(reader.model, asked, list(stop), limit, after, pad, eos, mine)
         else:
-            told = _uncached(reader, asked, list(stop), limit, after, pad, eos)
+            told = _uncached(reader, asked, list(stop), limit, after, pad, eos, mine)
         for i, written in zip(members, told, strict=True):
             found[i] = written
     return [written for written in found if written is not None]
 
 
-def _batch(model: PreTrainedModel, prompts: list[Sequence[int]], stop: list[int], limit: int, after: int, pad: int, eos: int) -> list[Written]:
+def _batch(
+    model: PreTrainedModel, prompts: list[Sequence[int]], stop: list[int], limit: int, after: int, pad: int, eos: int, lots: Lots | None
+) -> list[Written]:
     device = input_table(model).device
     width = max(map(len, prompts))
     ids = torch.full((len(prompts), width), pad, device=device)
@@ -59,7 +81,7 @@ def _batch(model: PreTrainedModel, prompts: list[Sequence[int]], stop: list[int]
     stopped_at: list[int | None] = [None] * len(prompts)
     position = positions[:, -1:]
     while True:
-        step = _next(model, states[:, -1]).tolist()
+        step = _next(model, states[:, -1]).tolist() if lots is None else lots.draw(output_matrix(model)(states[:, -1]).float(), rows)
         alive = []
         for at, r in enumerate(rows):
             grown[r].append(step[at])
@@ -84,7 +106,9 @@ def _batch(model: PreTrainedModel, prompts: list[Sequence[int]], stop: list[int]
     return [_written(ids, ended, len(stop), limit, eos) for ids, ended in zip(grown, stopped_at, strict=True)]
 
 
-def _uncached(reader: Reader, prompts: list[Sequence[int]], stop: list[int], limit: int, after: int, pad: int, eos: int) -> list[Written]:
+def _uncached(
+    reader: Reader, prompts: list[Sequence[int]], stop: list[int], limit: int, after: int, pad: int, eos: int, lots: Lots | None
+) -> list[Written]:
     """The same by reading every row anew for each token, padded on the right: for architectures whose state cannot be padded on the left."""
     rows = [list(prompt) for prompt in prompts]
     stopped_at: list[int | None] = [None] * len(rows)
@@ -95,7 +119,8 @@ def _uncached(reader: Reader, prompts: list[Sequence[int]], stop: list[int], lim
         for at, r in enumerate(alive):
             ids[at, : len(rows[r])] = torch.tensor(rows[r], device=reader.device)
         last = torch.tensor([len(rows[r]) - 1 for r in alive], device=reader.device)
-        step = reader.logits_at(ids, torch.arange(len(alive), device=reader.device), last).argmax(-1).tolist()
+        logits = reader.logits_at(ids, torch.arange(len(alive), device=reader.device), last)
+        step = logits.argmax(-1).tolist() if lots is None else lots.draw(logits, alive)
         going = []
         for token, r in zip(step, alive, strict=True):
             rows[r].append(token)

@@ -14,10 +14,11 @@ Values = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Scorer:
-    """A registered scorer: how likely the student finds a choice, in its own way."""
+    """A registered scorer: how likely the student finds a choice, in its own way. sampled: it needs rationales that the student draws."""
 
     name: str
     help: str
+    sampled: bool = False
 
 
 # The scorer that each run is judged by; the others are held against it.
@@ -31,10 +32,16 @@ SCORERS.register(Scorer("pmi", "text after the question less text after the bare
 SCORERS.register(Scorer("question", "log-likelihood of the question after the choice's full text (arXiv 2004.14074)"))
 
 
+SCORERS.register(
+    Scorer("marginal", "mean probability of a choice over rationales that the student draws itself (TRICE, arXiv 2312.02179)", sampled=True)
+)
+
+
 @dataclass(frozen=True)
 class Likelihoods:
     """Of one question, one number a choice, summed natural logs: of its label and of its text after the prompt, of its text after the bare answer
-    cue, of the question after its text; tokens and size (bytes) of its text; label_size: bytes of its label."""
+    cue, of the question after its text; tokens and size (bytes) of its text; label_size: bytes of its label; marginal: log of
+    its mean probability among the choices over rationales that were drawn, None where none were."""
 
     label: Values
     text: Values
@@ -43,6 +50,7 @@ class Likelihoods:
     tokens: Values
     size: Values
     label_size: Values
+    marginal: Values | None = None
 
 
 def scores(found: Likelihoods, scorer: str, metric: str) -> Values:
@@ -56,4 +64,6 @@ def scores(found: Likelihoods, scorer: str, metric: str) -> Values:
         "pmi": found.text - found.neutral,
         "question": found.question,
     }
+    if found.marginal is not None:
+        made["marginal"] = found.marginal
     return made[scorer]

@@ -21,7 +21,7 @@ from cotdistill.statistics.intervals import Interval, Values, accuracy_interval,
 from cotdistill.students.scorers import LABEL, SCORERS
 from cotdistill.studies.jobs import Job, JobSpec
 from cotdistill.studies.looks import PASSES_PER_SECOND, START_SECONDS, source_of, task_of
-from cotdistill.studies.mode_jobs import MEASURED_PARAMETERS, WRITTEN_PASSES, Asked
+from cotdistill.studies.mode_jobs import MEASURED_PARAMETERS, WRITTEN_PASSES, Asked, modes_of
 from cotdistill.studies.results import planned_runs
 from cotdistill.studies.store import Store
 
@@ -34,10 +34,12 @@ _WORTH = {"finished": 3, "running": 2, "queued": 2, "failed": 1}
 @dataclass(frozen=True)
 class ScorersConfig:
     """One trained student under every scorer, on test, in the mode that it is judged in. run: identity of its training job; examples: the first so
-    many of the split by id, 0 all of it."""
+    many of the split by id, 0 all of it; samples: rationales of its own that it draws for the scorer marginal, 0 for none, with a seed."""
 
     run: str
     examples: int = 0
+    samples: int = 0
+    seed: int = 0
 
     @classmethod
     def from_plain(cls, values: Mapping[str, Any]) -> ScorersConfig:
@@ -80,22 +82,34 @@ class ScorerRow:
     freedom: int
 
 
-def scorers_job(store: Store, job: Job, examples: int) -> JobSpec:
-    """The job that scores a student anew; UsageError without test questions."""
+def scorers_job(store: Store, job: Job, examples: int, samples: int = 0, seed: int = 0) -> JobSpec:
+    """The job that scores a student anew; UsageError without test questions. samples: where the student was trained to write a rationale first."""
     task = task_of(store, job)
     rows = task.examples("test", source_of(job) or None)
     if not rows:
         raise UsageError(f"The task {task.name!r} has no test questions.", "Import it with a test split.")
-    config = ScorersConfig(job.identity, examples if examples < len(rows) else 0)
+    samples = samples if "own" in modes_of(str(job.config["condition"])) else 0
+    config = ScorersConfig(job.identity, examples if examples < len(rows) else 0, samples, seed if samples else 0)
     n = config.examples or len(rows)
     size = max(1.0, float((job.result or {}).get("parameters") or 0) / MEASURED_PARAMETERS)
     written = WRITTEN_PASSES if (job.result or {}).get("mode") == "own" else 0
-    seconds = START_SECONDS + n * (2 + written + len(rows[0].choices)) * size / PASSES_PER_SECOND
-    told = f"{n:,} questions" if config.examples else "all questions"
-    return JobSpec("scorers", plain(config), (config.run,), f"every scorer, {told} · {job.label}", seconds)
+    seconds = START_SECONDS + n * (2 + written + samples * (1 + WRITTEN_PASSES) + len(rows[0].choices)) * size / PASSES_PER_SECOND
+    told = (f"{n:,} questions" if config.examples else "all questions") + (f", {samples} rationales drawn of each" if samples else "")
+    values = plain(config)
+    if not samples:
+        # Jobs from before that scorer keep their identity.
+        del values["samples"], values["seed"]
+    return JobSpec("scorers", values, (config.run,), f"every scorer, {told} · {job.label}", seconds)
 
 
-def asked(store: Store, study: int | str, examples: int = 0, conditions: Sequence[str] = ()) -> list[Asked]:
+def drawn_before(store: Store, study: int | str) -> tuple[int, int]:
+    """(samples, seed) of the job of a study that drew most rationales; (0, 0) where none did."""
+    identities = {job.identity for _, _, job in planned_runs(store, study) if job is not None}
+    configs = [ScorersConfig.from_plain(job.config) for job in store.queue.jobs(kind="scorers")]
+    return max(((one.samples, one.seed) for one in configs if one.run in identities), default=(0, 0))
+
+
+def asked(store: Store, study: int | str, examples: int = 0, conditions: Sequence[str] = (), samples: int = 0, seed: int = 0) -> list[Asked]:
     """Every planned run of a study (of some of its conditions) with the job that scores it anew; UnknownName for no condition of it."""
     planned = planned_runs(store, study)
     known = list(dict.fromkeys(name for name, _, _ in planned))
@@ -109,7 +123,7 @@ def asked(store: Store, study: int | str, examples: int = 0, conditions: Sequenc
     for condition, replicate, trained in planned:
         if conditions and condition not in conditions:
             continue
-        spec = scorers_job(store, trained, examples) if trained is not None and trained.state == "finished" else None
+        spec = scorers_job(store, trained, examples, samples, seed) if trained is not None and trained.state == "finished" else None
         best = max(jobs.get(spec.identity, []), key=lambda job: (_WORTH.get(job.state, 0), job.id), default=None) if spec else None
         found.append(Asked(condition, replicate, trained, spec, best))
     return found
@@ -148,7 +162,7 @@ def table(store: Store, found: Sequence[Asked]) -> list[ScorerCell]:
         clusters = numbered(list(runs[0].clusters[:shortest]))
         nested = len({run.items for run in runs}) > 1
         by_label = _stacked([run.correct[LABEL] for run in runs], shortest)
-        for scorer in SCORERS.names():
+        for scorer in (name for name in SCORERS.names() if all(name in run.correct for run in runs)):
             right = _stacked([run.correct[scorer] for run in runs], shortest)
             same = _stacked([run.agrees[scorer] for run in runs], shortest)
             points = tuple(float(row.mean()) for row in right)
@@ -184,6 +198,43 @@ def by_scorer(cells: Sequence[ScorerCell]) -> list[ScorerRow]:
             )
         )  # fmt: skip
     return rows
+
+
+@dataclass(frozen=True)
+class MarginalCell:
+    """A condition whose students drew rationales of their own. log_likelihood: log mean over the draws of p(right label | question, rationale), nats,
+    mean over questions and replicates with its 95 % interval; standard_error: of that mean, from the draws alone (None for one draw)."""
+
+    condition: str
+    label: str
+    samples: int
+    seed: int
+    log_likelihood: Interval
+    standard_error: float | None
+    replicates: int
+
+
+def marginals(store: Store, found: Sequence[Asked]) -> list[MarginalCell]:
+    """Every condition whose jobs drew rationales, in the order planned."""
+    cells = []
+    for condition in dict.fromkeys(one.condition for one in found):
+        jobs = [one.job for one in found if one.condition == condition and one.finished and one.job and "marginal" in one.job.produced]
+        if not jobs:
+            continue
+        tables = [store.artifacts.table(job.produced["marginal"]).sort_values("example", kind="stable") for job in jobs]
+        n = min(map(len, tables))
+        values = np.stack([table["log_likelihood"].to_numpy(np.float64)[:n] for table in tables])
+        told = [(job.result or {})["marginal"] for job in jobs]
+        errors = [one["standard_error"] for one in told if one["standard_error"] is not None]
+        nested = len({tuple(table["example"]) for table in tables}) > 1
+        cells.append(
+            MarginalCell(
+                condition, parse(condition).label, int(told[0]["samples"]), int(told[0]["seed"]),
+                mean_interval(values, numbered(list(tables[0]["cluster"])[:n]), nested),
+                math.sqrt(sum(error**2 for error in errors)) / len(errors) if errors else None, len(jobs),
+            )
+        )  # fmt: skip
+    return cells
 
 
 def items(store: Store, found: Sequence[Asked]) -> pd.DataFrame:

@@ -20,7 +20,7 @@ from cotdistill.views.figures import AROUND, GROUND, ROW_HEIGHT, safe, titled
 from cotdistill.views.modes_wording import DIAGNOSTIC
 from cotdistill.views.palette import hue, tint
 from cotdistill.views.probed_figure import LESS, MORE
-from cotdistill.views.scorers_wording import HEAD, NAMES, rows, title
+from cotdistill.views.scorers_wording import HEAD, MARGINAL_HEAD, NAMES, marginal_rows, rows, title
 from cotdistill.views.wording import about, between, between_points, capital, percent, plain_markdown, plural, points
 
 WILL = (
@@ -36,7 +36,12 @@ def draw(store: Store, study: Study) -> None:
     """The grid of conditions and scorers, the table by scorer, and the button that scores the students anew."""
     frame.section("Under another scorer", f"The same students, their choices scored in another way. {DIAGNOSTIC}")
     try:
-        found = scorers.asked(store, study.id)
+        before, seed = scorers.drawn_before(store, study.id)
+        samples = st.number_input(
+            "Rationales drawn for each question", min_value=0, max_value=64, value=before, key="scorers.samples", width=240,
+            help="By students that were trained to write one first: the probability of each choice is the mean over them. 0: none are drawn.",
+        )  # fmt: skip
+        found = scorers.asked(store, study.id, 0, (), int(samples), seed)
     except CotdistillError as error:
         frame.problem(error)
         return
@@ -45,15 +50,26 @@ def draw(store: Store, study: Study) -> None:
     if cells:
         frame.chart(grid(cells), "modes.scorers")
         left, right = st.columns([3, 2], gap="large")
+        by = scorers.by_scorer(cells)
         with left:
             told: list[list[markup.Cell | markup.Marks | markup.Shares]] = [
                 [markup.Cell(row[0], title=scorer.help), *(markup.Cell(text) for text in row[1:])]
-                for row, scorer in zip(rows(scorers.by_scorer(cells)), SCORERS, strict=True)
+                for row, scorer in zip(rows(by), (SCORERS.get(one.scorer) for one in by), strict=True)
             ]
             st.html(markup.table([capital(head) for head in HEAD], told, "scorers over all conditions"))
+            if drawn := marginal_rows(scorers.marginals(store, found)):
+                st.html(
+                    markup.table(
+                        [capital(head) for head in MARGINAL_HEAD], [[markup.Cell(text) for text in row] for row in drawn], "marginal likelihood"
+                    )
+                )
+                st.caption(
+                    "Log of the mean, over rationales that the student draws itself, of the probability of the right label (arXiv 2312.02179)."
+                )
         with right:
             st.caption(plain_markdown(_caption(cells)))
-    frame.terminal(command("scorers", study.name, "--wait"), command("scorers", study.name, "--show", "--json"))
+    words = ["--samples", str(int(samples))] if samples else []
+    frame.terminal(command("scorers", study.name, *words, "--wait"), command("scorers", study.name, "--show", "--json"))
 
 
 def _caption(cells: Sequence[ScorerCell]) -> str:
@@ -92,19 +108,21 @@ def _offer(store: Store, study: Study, found: Sequence[Asked], *, new: bool) -> 
 def grid(cells: Sequence[ScorerCell]) -> Any:
     """Conditions by scorers: the number is accuracy, the colour its paired difference to the scorer that runs are judged by."""
     conditions = list(dict.fromkeys(cell.condition for cell in cells))
-    names = list(NAMES)
+    names = [name for name in NAMES if any(cell.scorer == name for cell in cells)]
     figure = titled(capital(title(cells)), height=AROUND - 26 + ROW_HEIGHT * len(conditions))
     at = {(cell.condition, cell.scorer): cell for cell in cells}
-    differences = [[100 * (over.mean if (over := at[c, s].over_label) else 0.0) for s in names] for c in conditions]
+    differences = [[100 * (over.mean if (over := at[c, s].over_label) else 0.0) if (c, s) in at else None for s in names] for c in conditions]
     # One scorer that is all wrong would leave no colour to the others.
-    top = min(FULL_COLOUR, max(abs(value) for row in differences for value in row)) or 1.0
+    top = min(FULL_COLOUR, max(abs(value) for row in differences for value in row if value is not None)) or 1.0
     figure.add_heatmap(
         z=differences, x=list(range(len(names))), y=list(range(len(conditions))), zmin=-top, zmax=top, xgap=3, ygap=3, showscale=False,
         colorscale=[[0.0, tint(LESS, 0.45)], [0.5, tint(GROUND, 0.06)], [1.0, tint(MORE, 0.45)]],
-        text=[[_told(at[c, s]) for s in names] for c in conditions], hovertemplate="%{text}<extra></extra>",
+        text=[[_told(at[c, s]) if (c, s) in at else "" for s in names] for c in conditions], hovertemplate="%{text}<extra></extra>",
     )  # fmt: skip
     for y, condition in enumerate(conditions):
         for x, scorer in enumerate(names):
+            if (condition, scorer) not in at:
+                continue
             cell = at[condition, scorer]
             number = f"{100 * cell.accuracy.mean:.1f}"
             few = f" <span style='font-size:11px'>({len(cell.points)} of {cell.planned})</span>" if x == 0 and len(cell.points) < cell.planned else ""

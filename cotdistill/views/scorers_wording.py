@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cotdistill.statistics.intervals import Interval
 from cotdistill.students.scorers import LABEL
-from cotdistill.studies.scorers import ScorerCell, ScorerRow
+from cotdistill.studies.scorers import MarginalCell, ScorerCell, ScorerRow
 from cotdistill.views.wording import capital, percent, points
 
 NAMES = {
@@ -15,8 +16,12 @@ NAMES = {
     "per_byte": "by byte",
     "pmi": "PMI",
     "question": "question given choice",
+    "marginal": "own rationales drawn",
 }
 HEAD = ("scorer", "accuracy", "answers as judged", "spread over restarts, points")
+
+
+MARGINAL_HEAD = ("condition", "log p(right label), nats", "error of the draws", "rationales a question", "replicates")
 
 
 def title(cells: Sequence[ScorerCell]) -> str:
@@ -37,6 +42,22 @@ def title(cells: Sequence[ScorerCell]) -> str:
 def rows(found: Sequence[ScorerRow]) -> list[tuple[str, str, str, str]]:
     """One row a scorer, under HEAD."""
     return [(NAMES[one.scorer], percent(one.accuracy), percent(one.agreement), _spread(one)) for one in found]
+
+
+def marginal_rows(found: Sequence[MarginalCell]) -> list[tuple[str, ...]]:
+    """One row a condition whose students drew rationales, under MARGINAL_HEAD."""
+    return [
+        (
+            one.label, _nats(one.log_likelihood), "–" if one.standard_error is None else f"{one.standard_error:.4f}", str(one.samples),
+            str(one.replicates),
+        )
+        for one in found
+    ]  # fmt: skip
+
+
+def _nats(found: Interval) -> str:
+    ends = "no interval" if found.low is None or found.high is None else f"{found.low:.3f} to {found.high:.3f}"
+    return f"{found.mean:.3f} ({ends})".replace("-", "−")
 
 
 def _spread(one: ScorerRow) -> str:
