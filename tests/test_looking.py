@@ -282,6 +282,8 @@ def test_wordings_of_a_question_are_held_against_each_other(say, store, tmp_path
     mine = agreed[(agreed["run"] == pre.id) & (agreed["scope"] == "rationale")]
     told = next(scope for scope in said.document["runs"][0]["scopes"] if scope["scope"] == "rationale")
     assert told["rank"]["mean"] == pytest.approx(mine["rank"].mean()) and said.document["runs"][0]["versions"] == 3
+    (by,) = (c for c in said.document["conditions"] if (c["condition"], c["scope"]) == ("pre_cot", "rationale"))
+    assert by["rank"]["mean"] == pytest.approx(mine["rank"].mean()) and by["replicates"] == pytest.approx([mine["rank"].mean()])
     assert "another question's" in say(f"paraphrases {pre.id} --examples 6 --method input_x_gradient").out
     wrong = say(f"paraphrases {pre.id} --examples 6 --target span:1-2 --json")
     assert wrong.code == 1 and "speaks for the answer" in wrong.error["message"]
@@ -290,21 +292,27 @@ def test_wordings_of_a_question_are_held_against_each_other(say, store, tmp_path
         paraphrases_job(dataclasses.replace(pre, config={**pre.config, "task": "csqa"}), config)
 
 
-def test_attention_is_told_by_region_layer_and_head(say, store, tmp_path):
-    run = run_of(store, "pre_cot").id
-    said = say(f"attention {run} --examples 12 --json", "--out", str(tmp_path / "heads.parquet"))
-    assert said.code == 0 and said.document["job"] is None
+def test_attention_is_told_by_region_layer_and_head_and_by_condition(say, store, tmp_path):
+    run, other = run_of(store, "pre_cot").id, run_of(store, "post_cot").id
+    said = say(f"attention {run},{other} --examples 12 --json", "--out", str(tmp_path / "heads.parquet"))
+    assert said.code == 0
     check_keys("attention", said.document)
+    first, second = said.document["runs"]
     heads = pd.read_parquet(tmp_path / "heads.parquet")
-    assert list(heads) == list(look_concentration.COLUMNS)
+    assert list(heads) == [*look_concentration.COLUMNS, "run"] and first["job"] is None
+    heads = heads[heads["run"] == run]
     # The mean over everything, and each layer with its mean and its heads.
-    assert (heads.groupby("region").size() == 1 + said.document["layers"] * (1 + said.document["heads"])).all()
-    assert set(said.document["regions"]) >= {"relevant", "gold", "rationale", "question", "choices", "subject"}
+    assert (heads.groupby("region").size() == 1 + first["layers"] * (1 + first["heads"])).all()
+    assert set(first["regions"]) >= {"relevant", "gold", "rationale", "question", "choices", "subject"} and "latent" not in second["regions"]
     single = heads[(heads["region"] == "rationale") & (heads["head"] > 0)]
-    assert heads[(heads["region"] == "rationale") & (heads["layer"] == -1)]["share"].item() == pytest.approx(single["share"].mean())
-    assert said.document["best"]["rationale"]["over"] == pytest.approx(single["over"].max())
-    assert "latent" not in say(f"attention {run_of(store, 'post_cot').id} --examples 12 --json").document["regions"]
-    assert "what decides" in say(f"attention {run} --examples 12").out
+    mean = heads[(heads["region"] == "rationale") & (heads["layer"] == -1)]["share"].item()
+    assert mean == pytest.approx(single["share"].mean()) and first["best"]["rationale"]["over"] == pytest.approx(single["over"].max())
+    (by,) = (c for c in said.document["conditions"] if (c["condition"], c["region"]) == ("pre_cot", "rationale"))
+    assert by["share"] == pytest.approx(mean) and by["replicates"] == pytest.approx([mean]) and by["items"] == 12
+    # The same student twice is no second replicate.
+    twice = say(f"attention {run},{run} --examples 12").out
+    assert twice.count("attention in run") == 1 and "replicates" not in twice
+    assert say("attention , --json").code == 2
 
 
 def test_probes_are_fitted_at_every_layer_and_place_and_kept_as_a_job(say, store, tmp_path):

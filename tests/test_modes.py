@@ -38,16 +38,18 @@ SPEC = {
     "training": {"steps": 6, "batch_size": 4, "evaluations": 0, "checkpoints": "1"},
 }
 QUARTERS = [0.0, *SHARES]
+SCORED, SCORED_CONDITIONS, SAMPLES = 16, ["label_only", "pre_cot"], 2
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """A finished study; its pre-CoT students have been asked everything."""
+    """A finished study; its pre-CoT students have been asked everything, and some are scored anew."""
     home = tmp_path_factory.mktemp("read")
     store = Store.open(home)
     launch(store, plan(store, study_spec(None, SPEC)))
     work(store)
     store.queue.submit([one.spec for wanted in (EVERYTHING, Wanted(("paraphrase",), 20)) for one in asked(store, "read", wanted, ["pre_cot"])])
+    store.queue.submit([one.spec for one in scorers.asked(store, "read", SCORED, SCORED_CONDITIONS, SAMPLES)])
     work(store)
     return home
 
@@ -305,12 +307,14 @@ def test_wrong_words_are_told_with_what_was_expected(say, words):
 
 
 def test_students_are_scored_anew_in_the_mode_they_are_judged_in(store, say, tmp_path):
-    words = "scorers read --condition label_only,pre_cot --examples 16 --samples 2"
-    check_keys("scorers", say(f"{words} --show --json").document)
+    words = f"scorers read --condition {','.join(SCORED_CONDITIONS)} --examples {SCORED} --samples {SAMPLES}"
+    none = say("scorers read --condition post_cot --show --json").document
+    check_keys("scorers", none)
+    assert none["jobs"]["missing"] == 2 and none["scorers"] == []
     said = say(f"{words} --wait --json", "--out", str(tmp_path / "every.parquet"))
     assert said.code == 0 and said.document["jobs"]["finished"] == 4
     check_keys("scorers", said.document)
-    found = scorers.asked(store, "read", 16, ["label_only", "pre_cot"], 2)
+    found = scorers.asked(store, "read", SCORED, SCORED_CONDITIONS, SAMPLES)
     for one in found:
         # The scorer that runs are judged by answers what the run has recorded.
         theirs = store.artifacts.table(one.trained.produced["predictions"])

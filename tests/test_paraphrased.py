@@ -1,11 +1,13 @@
 """Attributions between wordings: scores made by hand, the wordings of the generated task, and what cannot be asked."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from cotdistill.rationales.placement import PLACEMENTS
 from cotdistill.saliency.paraphrased import Version, agreements, compared, units_of
 from cotdistill.saliency.reading import read_example
+from cotdistill.studies.pooled import pooled
 from cotdistill.tasks.example import Choice, Example
 from cotdistill.tasks.paraphrases import paraphrases
 from cotdistill.tasks.world_words import PEOPLE, QUESTIONS
@@ -85,3 +87,19 @@ def test_the_title_names_both_ends():
         "Pre-CoT: rank correlation 0.60 between wordings, on question and choices; −0.10 for label only"
     )
     assert title({"pre-CoT": one(0.6)}).endswith("on question and choices") and title({"a": {"scopes": {}}}).startswith("No question")
+
+
+def told(ranks, names="abcd", clusters="xxyz"):
+    return pd.DataFrame({"example": list(names), "cluster": list(clusters), "rank": ranks}).astype({"rank": "Float64"})
+
+
+def test_replicates_are_pooled_over_the_questions_that_all_of_them_have():
+    found = pooled([told([0.1, 0.2, 0.3, None]), told([0.3, 0.4, 0.8, 0.9])], "rank")
+    assert found.points == pytest.approx((0.2, 0.5)) and (found.items, found.clusters) == (3, 2)
+    assert found.interval.mean == pytest.approx(0.35) and found.interval.speaks_of == "it speaks of new questions and new seeds"
+    (single,) = pooled([told([0.1, 0.2, 0.3, 0.4])], "rank").points
+    assert single == pytest.approx(0.25)
+    # Other worlds share no question: each replicate is in its own.
+    apart = pooled([told([0.1, 0.2, 0.3, 0.4]), told([0.5, 0.5, 0.5, 0.5], names="efgh")], "rank")
+    assert "new worlds" in apart.interval.speaks_of and apart.points == pytest.approx((0.25, 0.5))
+    assert pooled([told([None] * 4)], "rank") is None

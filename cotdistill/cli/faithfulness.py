@@ -9,7 +9,7 @@ import pandas as pd
 
 from cotdistill.cli.attribute import attribution_tables
 from cotdistill.cli.command import Command, Noun, Result, whole_number
-from cotdistill.cli.looking import add_settings, add_where, at_once_or_job, settings_of, write_table
+from cotdistill.cli.looking import add_settings, add_where, at_once_or_job, runs_of, settings_of, write_table
 from cotdistill.cli.output import printable, table
 from cotdistill.config import plain
 from cotdistill.errors import UsageError
@@ -128,9 +128,7 @@ def _share(value: dict[str, Any] | None) -> str:
 
 def stability(arguments: argparse.Namespace) -> Result:
     store = Store.open()
-    jobs = [trained(store, run.strip()) for run in arguments.run.split(",") if run.strip()]
-    if not jobs:
-        raise UsageError("No run is named.", "Name one or more: 4,15,26")
+    jobs = runs_of(store, arguments.run)
     if parse_target(arguments.target).kind == "span" and len({parse(str(job.config["condition"])).spec.name for job in jobs}) > 1:
         raise UsageError("A span of columns is not the same tokens in students of several placements.", "Choose another target, or runs of one.")
     methods = _names(arguments.methods)

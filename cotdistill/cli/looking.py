@@ -16,7 +16,7 @@ from cotdistill.config import from_mapping
 from cotdistill.errors import CotdistillError, UsageError
 from cotdistill.saliency.settings import AttributionSettings
 from cotdistill.studies.jobs import Job, JobSpec
-from cotdistill.studies.looks import AT_ONCE_SECONDS, found
+from cotdistill.studies.looks import AT_ONCE_SECONDS, found, trained
 from cotdistill.studies.store import Store
 from cotdistill.studies.supervisor import ensure_supervisor
 
@@ -34,6 +34,15 @@ def add_where(parser: argparse.ArgumentParser, *, examples: str, split: str, spl
     parser.add_argument("--source", metavar="S", default="", help="whose rationales are read; default: the run's")
     parser.add_argument("--out", metavar="FILE.parquet", type=Path, help="write the table there")
     parser.add_argument("--job", action="store_true", help="as a job in any case, so that the result is kept")
+
+
+def runs_of(store: Store, words: str) -> list[Job]:
+    """The finished training runs of a list such as 4,15,26, each once; UsageError where none is named."""
+    found = [trained(store, run.strip()) for run in words.split(",") if run.strip()]
+    jobs = list({job.id: job for job in found}.values())
+    if not jobs:
+        raise UsageError("No run is named.", "Name one or more: 4,15,26")
+    return jobs
 
 
 def add_settings(parser: argparse.ArgumentParser, leave: tuple[str, ...] = ()) -> None:

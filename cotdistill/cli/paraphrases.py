@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
 from cotdistill.cli.command import Command, Noun, Result
-from cotdistill.cli.looking import add_settings, add_where, at_once_or_job, settings_of, write_table
+from cotdistill.cli.looking import add_settings, add_where, at_once_or_job, runs_of, settings_of, write_table
 from cotdistill.cli.output import printable, table
-from cotdistill.errors import UsageError
+from cotdistill.rationales.conditions import parse
 from cotdistill.studies.jobs import Job
-from cotdistill.studies.looks import checked_checkpoint, ids_of, pick_examples, source_of, task_of, trained
+from cotdistill.studies.looks import checked_checkpoint, ids_of, pick_examples, source_of, task_of
 from cotdistill.studies.paraphrases import ParaphrasesConfig, explaining_seconds, paraphrases_job
+from cotdistill.studies.pooled import Pooled, pooled
 from cotdistill.studies.store import Store
 from cotdistill.views.paraphrased_wording import SCOPE_NAMES
 from cotdistill.views.wording import percent, plural
@@ -21,17 +23,19 @@ from cotdistill.views.wording import percent, plural
 
 def paraphrases(arguments: argparse.Namespace) -> Result:
     store = Store.open()
-    jobs = [trained(store, run.strip()) for run in arguments.run.split(",") if run.strip()]
-    if not jobs:
-        raise UsageError("No run is named.", "Name one or more: 3,4,5")
+    jobs = runs_of(store, arguments.run)
     found = [_of_run(store, job, arguments) for job in jobs]
     every = pd.concat([agreed.assign(run=job.id) for job, (agreed, _) in zip(jobs, found, strict=True)], ignore_index=True)
+    by: dict[str, list[pd.DataFrame]] = {}
+    for job, (agreed, _) in zip(jobs, found, strict=True):
+        by.setdefault(str(job.config["condition"]), []).append(agreed)
     document = {
         "split": arguments.split,
         "method": arguments.method,
         "target": arguments.target,
         "out": write_table(arguments.out, every),
         "runs": [one for _, one in found],
+        "conditions": [row for condition, tables in by.items() for row in _conditions(condition, tables)],
     }
     return Result(document, _text(document, jobs))
 
@@ -56,6 +60,27 @@ def _of_run(store: Store, job: Job, arguments: argparse.Namespace) -> tuple[pd.D
     return agreed, {"run": job.id, "condition": job.config["condition"], "checkpoint": checkpoint, "job": number, **told, "scopes": scopes}
 
 
+def _conditions(condition: str, tables: Sequence[pd.DataFrame]) -> list[dict[str, Any]]:
+    """One row a scope: agreement over the replicates that were named, and the control."""
+    rows = []
+    for scope in SCOPE_NAMES:
+        mine = [table[table["scope"] == scope] for table in tables]
+        rank, control = pooled(mine, "rank"), pooled(mine, "control")
+        if rank is not None:
+            rows.append(
+                {
+                    "condition": condition, "label": parse(condition).label, "scope": scope, "rank": _ends(rank),
+                    "control": _ends(control) if control else None, "replicates": list(rank.points), "items": rank.items,
+                    "clusters": rank.clusters, "speaks_of": rank.interval.speaks_of,
+                }
+            )  # fmt: skip
+    return rows
+
+
+def _ends(found: Pooled) -> dict[str, float | None]:
+    return {"mean": found.interval.mean, "low": found.interval.low, "high": found.interval.high}
+
+
 def _text(document: dict[str, Any], jobs: list[Job]) -> str:
     rows = []
     for job, one in zip(jobs, document["runs"], strict=True):
@@ -63,6 +88,12 @@ def _text(document: dict[str, Any], jobs: list[Job]) -> str:
             student = printable(str(job.label).partition(" · ")[2])
             means = [_told(scope["rank"]), _told(scope["control"]), f"{scope['units']:.1f}", f"{scope['examples']:,}"]
             rows.append([str(job.id), student, SCOPE_NAMES[scope["scope"]], *means])
+    pooled_rows = [
+        [row["label"], SCOPE_NAMES[row["scope"]], _told(row["rank"]), _told(row["control"]), str(len(row["replicates"]))]
+        for row in document["conditions"]
+        if len(row["replicates"]) > 1
+    ]
+    by_condition = table(["condition", "words of", "rank correlation", "another question's", "replicates"], pooled_rows, right=("replicates",))
     first = document["runs"][0]
     return "\n".join(
         [
@@ -72,6 +103,7 @@ def _text(document: dict[str, Any], jobs: list[Job]) -> str:
             *(f"run {one['run']}: the same answer in every wording: {percent(one['answers']['mean'])}" for one in document["runs"]),
             "",
             table(["run", "student", "words of", "rank correlation", "another question's", "words", "questions"], rows, right=("words", "questions")),
+            *(["", by_condition] if pooled_rows else []),
             "",
             "Spearman's correlation over the content words that both wordings have, mean over every two; in brackets 95 % intervals over clusters.",
             "Another question's: the same words by place, held against a question about something else: what the place alone explains.",
@@ -128,9 +160,21 @@ NOUN = Noun(
                 "runs[].scopes[].units": "words compared, mean",
                 "runs[].scopes[].examples": "questions with three words to rank",
                 "runs[].scopes[].clusters": "in how many clusters",
+                "conditions": "one entry a condition and scope, over the runs that were named",
+                "conditions[].condition": "canonical form",
+                "conditions[].label": "its name for people",
+                "conditions[].scope": "which words",
+                "conditions[].rank": "rank correlation",
+                **{f"conditions[].rank.{key}": text.replace("clusters", "replicates and clusters") for key, text in _MEAN.items()},
+                "conditions[].control": "the same with another question at the same places, or null",
+                **{f"conditions[].control.{key}": text.replace("clusters", "replicates and clusters") for key, text in _MEAN.items()},
+                "conditions[].replicates": "rank correlation in each run",
+                "conditions[].items": "questions that all of them have",
+                "conditions[].clusters": "in how many clusters",
+                "conditions[].speaks_of": "what the intervals generalise to",
             },
             _arguments,
-            notes="RUN may be a list: 3,4,5.",
+            notes="RUN may be a list, for the replicates of one or several conditions: 3,14,25.",
         ),
     ),
 )

@@ -165,7 +165,8 @@ def measured(task: Task, run: RunConfig, spec: StudySpec, checks: list[str]) -> 
         _check_partners([by_source[name if run.sources else ""][i] for i in seen], condition, run, encoder, checks)
     if encoder is not None:
         own = by_source[run.source if run.source in by_source else ""]
-        checks += [one.line() for one in lint(encoder, [own[i] for i in rows[:: max(1, len(rows) // SAMPLE)]]) if one.grave]
+        sample = [own[i] for i in rows[:: max(1, len(rows) // SAMPLE)]]
+        checks += [f"{one.line()} Of {len(sample)} sampled rows; page Data and lint say more." for one in lint(encoder, sample) if one.grave]
     if spec.budget == "tokens":
         longest_name = max((str(c) for c in conditions), key=lambda c: found.get(c, Lengths()).tokens)
         conditions = tuple(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -35,15 +36,38 @@ COLUMNS = {
 }
 
 
+EXAMPLE_COLUMNS = {
+    "example": "id of the example",
+    "cluster": "what it belongs to",
+    "region": "as above",
+    "share": "of the attention, mean over all layers and heads",
+    "uniform": "share of the tokens that can be seen from there",
+    "over": "share minus uniform",
+}
+
+
+@dataclass(frozen=True)
+class Concentrated:
+    """The tables of heads (see COLUMNS) and of examples (see EXAMPLE_COLUMNS), their summary, and the digests of what was read."""
+
+    heads: pd.DataFrame
+    examples: pd.DataFrame
+    told: dict[str, Any]
+    used: dict[str, str]
+
+
 def job(context: JobContext) -> Outcome:
-    """The job kind "concentration": product "heads" (see COLUMNS)."""
-    config = ConcentrationConfig.from_plain(context.config)
-    heads, told, used = concentrated(context.store, config)
-    return Outcome(told, {"heads": context.keep(parquet(heads), "heads", "parquet")}, used)
+    """The job kind "concentration": products "heads" and "examples"."""
+    found = concentrated(context.store, ConcentrationConfig.from_plain(context.config))
+    produced = {
+        "heads": context.keep(parquet(found.heads), "heads", "parquet"),
+        "examples": context.keep(parquet(found.examples), "examples", "parquet"),
+    }
+    return Outcome(found.told, produced, found.used)
 
 
-def concentrated(store: Store, config: ConcentrationConfig) -> tuple[pd.DataFrame, dict[str, Any], dict[str, str]]:
-    """The table of heads, its summary, and the digests of what was read."""
+def concentrated(store: Store, config: ConcentrationConfig) -> Concentrated:
+    """The attention of a student over some examples."""
     opened = open_run(store, config.run, config.checkpoint, source=config.source)
     wanted = named_examples(opened.task, config.split, config.examples, source_of(opened.job, config.source))
     encoder = opened.encoder
@@ -53,11 +77,17 @@ def concentrated(store: Store, config: ConcentrationConfig) -> tuple[pd.DataFram
     masks = [regions(reading, found) for reading, found in zip(readings, words, strict=True)]
     rows = attention_rows(opened.model, readings, encoder.specials.pad)
     table: list[dict[str, Any]] = []
+    each: list[tuple[str, str, str, float, float, float]] = []
     for region in REGIONS:
         mine = [i for i, found in enumerate(masks) if region in found]
         if mine:
             share, uniform = shares([rows[i] for i in mine], [masks[i][region] for i in mine])
             table += _rows(region, share, uniform, [wanted[i].cluster or wanted[i].id for i in mine])
+            means = share.mean((1, 2))
+            each += [
+                (wanted[i].id, wanted[i].cluster or wanted[i].id, region, float(mean), float(by), float(mean - by))
+                for i, mean, by in zip(mine, means, uniform, strict=True)
+            ]
     layers, heads = rows[0].shape[:2]
     frame = pd.DataFrame(table, columns=list(COLUMNS)).astype({name: "Float64" for name in ("low", "high", "over_low", "over_high")})
     single = [row for row in table if row["head"] != EVERY]
@@ -73,7 +103,8 @@ def concentrated(store: Store, config: ConcentrationConfig) -> tuple[pd.DataFram
             if (best := max((row for row in single if row["region"] == region), key=lambda row: float(row["over"]), default=None))
         },
     }
-    return frame, told, {"weights": opened.job.produced[f"weights@{opened.checkpoint}"], "task": opened.task.digest}
+    used = {"weights": opened.job.produced[f"weights@{opened.checkpoint}"], "task": opened.task.digest}
+    return Concentrated(frame, pd.DataFrame(each, columns=list(EXAMPLE_COLUMNS)), told, used)
 
 
 def _rows(region: str, share: Values, uniform: Values, clusters: list[str]) -> list[dict[str, Any]]:

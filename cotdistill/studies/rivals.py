@@ -35,6 +35,7 @@ WHY = {
     "shuffle": "the same tokens without order",
     "mask": "as many positions, no content",
     "tokens": "more steps, no rationale",
+    "naive": "the label tokenised apart",
     "multitask": "the rationale as a task of its own",
     "mixed": "both orders at once",
     "pre_cot": "the rationale before the label",
@@ -110,5 +111,10 @@ def _accounts(one: Mapping[str, Any]) -> str:
 
 def why(condition: Condition) -> str:
     """Why a condition is a rival, in a few words; "" for one that no list names."""
-    marks = [one.name for one in condition.objectives] + [one.name for one in condition.steps] + (["tokens"] if condition.tokens else [])
+    marks = (
+        [one.name for one in condition.objectives]
+        + [one.name for one in condition.steps]
+        + (["naive"] if condition.naive else [])
+        + (["tokens"] if condition.tokens else [])
+    )
     return next((WHY[mark] for mark in (*marks, condition.placement) if mark in WHY), "")
