@@ -34,6 +34,7 @@ from cotdistill.saliency.probe import Batch, Probe
 from cotdistill.saliency.reading import Reading, read_example
 from cotdistill.saliency.targets import label_query
 from cotdistill.students.batches import Row, collate
+from cotdistill.students.loading import output_matrix
 from cotdistill.students.tokens import NO_LOSS, RATIONALE, Encoded, Encoder
 from cotdistill.students.training import batch_loss
 from cotdistill.tasks.example import Example
@@ -185,17 +186,39 @@ class Aligner:
         return torch.where(missing, weights, sums * torch.where(missing, 0.0, weights))
 
     def token_gradients(self, sequence: Encoded, columns: npt.NDArray[np.int64]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """(tokens,) losses and (tokens, parameters) gradients, as many tokens at once as the budget allows: one forward pass, and one backward
-        pass that is batched over tokens."""
+        """(tokens,) losses and (tokens, parameters) gradients, as many tokens at once as the budget allows, all from one forward pass."""
         at_once = max(1, self.memory // (4 * self.size))
         ids = torch.from_numpy(sequence.ids.astype(np.int64))[None].to(self.probe.device)
+        head = output_matrix(self.model)
+        # A token's loss reads one state, and its gradient there is known: no backward pass needs to go through the vocabulary again for each token.
+        known = self.probe.reader.abilities.plain_head and not any(p is own for p in head.parameters() for own in self.parameters)
+        states = self.probe.reader.hidden(ids) if known else torch.empty(0)
         for start in range(0, len(columns), at_once):
             mine = torch.from_numpy(columns[start : start + at_once]).to(self.probe.device)
-            logits = self.probe.reader.logits_at(ids, torch.zeros_like(mine), mine - 1)
-            losses = cross_entropy(logits, ids[0, mine], reduction="none")
-            each = torch.eye(len(mine), device=losses.device)
-            found = torch.autograd.grad(losses, self.parameters, grad_outputs=each, is_grads_batched=True)
-            yield losses.detach().cpu(), torch.cat([g.reshape(len(mine), -1) for g in found], 1).float().cpu()
+            if known:
+                read = states[0, mine - 1]
+                losses, at_states = _into_states(read.detach(), head, ids[0, mine])
+                outputs, last = read, start + at_once >= len(columns)
+            else:
+                logits = self.probe.reader.logits_at(ids, torch.zeros_like(mine), mine - 1)
+                losses = cross_entropy(logits, ids[0, mine], reduction="none")
+                at_states, outputs, last = torch.eye(len(mine), device=losses.device), losses, True
+            yield losses.detach().cpu(), self._each(outputs, at_states, keep=not last)
+
+    def _each(self, outputs: torch.Tensor, weights: torch.Tensor, *, keep: bool) -> torch.Tensor:
+        """(tokens, parameters), on the CPU: each token's gradient of the outputs, weighted by its row alone. keep: the graph is needed again."""
+        if weights.shape == outputs.shape and outputs.ndim == 2:
+            # A token weighs its own state only.
+            weights = torch.diag_embed(weights.T).permute(1, 2, 0)
+        if self.probe.device.type != "cpu":
+            found = torch.autograd.grad(outputs, self.parameters, grad_outputs=weights, is_grads_batched=True, retain_graph=keep)
+            return torch.cat([g.reshape(len(weights), -1) for g in found], 1).float().cpu()
+        # On a CPU one pass after another, which never holds a product of all tokens with all weights twice.
+        rows = torch.empty(len(weights), self.size)
+        for i, row in enumerate(rows):
+            found = torch.autograd.grad(outputs, self.parameters, grad_outputs=weights[i], retain_graph=keep or i + 1 < len(rows))
+            torch.cat([g.reshape(-1) for g in found], out=row)
+        return rows
 
     def _moments(self, batches: Sequence[Sequence[Row]], training: TrainingConfig) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and second moment of the gradients of training batches as AdamW sees them: divided as in training, and clipped by their length
@@ -260,6 +283,15 @@ class Aligner:
                 p.copy_(old)
                 p.grad = None
         return loss
+
+
+def _into_states(states: torch.Tensor, head: torch.nn.Module, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(tokens,) the loss of each token after its (tokens, hidden) state, and its gradient in that state."""
+    with torch.enable_grad():
+        leaf = states.requires_grad_()
+        losses = cross_entropy(head(leaf).float(), tokens, reduction="none")
+        (found,) = torch.autograd.grad(losses.sum(), leaf)
+    return losses.detach(), found
 
 
 def _flat(gradients: Sequence[torch.Tensor]) -> torch.Tensor:
