@@ -9,7 +9,7 @@ import torch
 from scipy.stats import binomtest
 from streamlit.testing.v1 import AppTest
 
-from cotdistill.config import TrainingConfig
+from cotdistill.config import RunConfig, TrainingConfig
 from cotdistill.errors import GrammarError, StudentError, UnknownName
 from cotdistill.rationales.conditions import parse
 from cotdistill.rationales.keyed import ranked_weights
@@ -19,6 +19,8 @@ from cotdistill.students.batches import Row, Stream, collate
 from cotdistill.students.loading import new_built_in
 from cotdistill.students.models import BuiltIn
 from cotdistill.students.objectives import Objectives
+from cotdistill.students.preparation import prepare
+from cotdistill.students.self_generated import Memory, proposer
 from cotdistill.students.training import Hooks, micro_batches, train
 from cotdistill.studies import rivals
 from cotdistill.studies.planning import launch, plan
@@ -186,10 +188,91 @@ def test_loss_grows_from_the_last_sentence_to_all_in_stages():
     assert asked == [0.0, 0.0, 0.5, 0.5] and len(whole) == 2
 
 
+def test_a_rationale_of_its_own_takes_the_place_of_the_one_before_where_it_leads_to_the_answer():
+    # Two examples a step; at each, what the student writes for them: None where the answer would be wrong.
+    written = {1: {0: [7, 7], 1: None}, 2: {2: None, 3: [8]}, 3: {0: None, 1: [9, 9, 9]}, 4: {2: None, 3: [6]}}
+    stream = type("Stream", (), {"step": lambda self, step: [(2 * (1 - step % 2) + k, step) for k in (0, 1)]})()
+    teacher, own = lambda i, e: [row(1, 100 + i)], lambda i, e, ids: [row(1, *ids)]
+    memory = Memory(lambda members, step: [written[step][i] for i in members], own, 0.1)
+    steps, values = [], []
+    for step in range(5):
+        steps.append([list(one.ids[1:]) for one in memory.rows(step, 10, stream, teacher)])
+        values.append(memory.values(step))
+    assert steps == [[[102], [103]], [[7, 7], [101]], [[102], [8]], [[7, 7], [9, 9, 9]], [[102], [6]]]
+    # Ages: at step 3 the first is two steps old and the second new; the teacher's count from the start.
+    assert values == [
+        {}, {"acceptance": 0.5, "memory_age": 0.5, "memory_own": 0.5}, {"acceptance": 0.5, "memory_age": 1.0, "memory_own": 0.5},
+        {"acceptance": 0.5, "memory_age": 1.0, "memory_own": 1.0}, {"acceptance": 0.5, "memory_age": 2.0, "memory_own": 0.5},
+    ]  # fmt: skip
+    assert memory.values(3) == {}
+    again = Memory(lambda members, step: [None] * len(members), own, 0.1)
+    again.load(memory.state())
+    assert [list(one.ids[1:]) for one in again.rows(5, 10, stream, teacher)] == [[7, 7], [9, 9, 9]]
+    empty = Memory(lambda members, step: [None] * len(members), own, 0.1)
+    again.load(empty.state())
+    assert [list(one.ids[1:]) for one in again.rows(5, 10, stream, teacher)] == [[100], [101]]
+    with pytest.raises(StudentError, match="several processes"):
+        of("pre_cot+self_generated", memory=memory).check(2)
+
+
+def test_only_ended_rationales_after_which_the_student_is_right_are_proposed(encoder, examples):
+    placement = PLACEMENTS.get("pre_cot")
+    model = new_built_in(TINY, encoder.vocabulary_size, seed=0)
+    # Taught for a while to write a few words and to answer by the animal, so that some of what it draws leads to the right answer.
+    rows = []
+    for one in examples:
+        told = [*(token.id for token in encoder.read("it swims")), *encoder.label_cue, *encoder.targets(one)[one.gold]]
+        start = encoder.prompt(one, placement.prompt("own"))
+        bears = np.array([0] * len(start) + [1] * len(told), np.int8)
+        rows.append(Row(np.array([*start, *told], np.int32), bears.astype(np.float32), bears))
+    stream, config = Stream([len(one.ids) for one in rows], 5, 0), TrainingConfig(steps=25, batch_size=5, evaluations=0, lr=0.02)
+    train(model, lambda i, e: [rows[i]], stream, config, steps=25, pad=0, hooks=Hooks(lambda log, values: None))
+    propose = proposer(model, encoder, examples, placement, limit=6, metric="sum", seed=3, temperature=1.0)
+    found = [(i, ids) for step in range(12) for i, ids in enumerate(propose(range(5), step))]
+    taken = [(i, ids) for i, ids in found if ids is not None]
+    assert 0 < len(taken) < len(found) and propose([2, 0], 7) == [propose(range(5), 7)[2], propose(range(5), 7)[0]]
+    for i, ids in taken:
+        prompt = [*encoder.prompt(examples[i], placement.prompt("own")), *ids, *encoder.label_cue]
+        with torch.no_grad():
+            last = model(input_ids=torch.tensor([prompt])).logits[0, -1]
+        choices = torch.stack([last[ids[0]] for ids in encoder.targets(examples[i])])
+        assert int(choices.argmax()) == examples[i].gold and 0 < len(ids) <= 6 and encoder.specials.eos not in ids
+
+
 def test_self_distillation_in_several_processes_is_refused():
     with pytest.raises(StudentError, match="several processes"):
         of("label_only+self_distillation").check(2)
     of("label_only+label_smoothing").check(2)
+
+
+def test_a_run_that_was_stopped_remembers_what_it_had_written(encoder, examples, tmp_path):
+    run = RunConfig("t", "0" * 64, "pre_cot+self_generated(begin=0.0)", source="teacher", sources=("teacher",), training=TrainingConfig(batch_size=3))
+    prepared, placement, ends = prepare(encoder, {"teacher": examples}, run, 64), PLACEMENTS.get("pre_cot"), []
+    config = TrainingConfig(steps=14, batch_size=3, evaluations=0, lr=0.02)
+
+    def go(seed, stop_at=None):
+        model, path = new_built_in(TINY, encoder.vocabulary_size, seed=seed), tmp_path / f"{bool(ends)}.safetensors"
+        propose = proposer(model, encoder, examples, placement, limit=15, metric="sum", seed=0, temperature=1.0)
+        # What the student would not have got right is taken too, or so small a one would remember nothing.
+        memory = Memory(lambda members, step: [ids or [40 + step] for ids in propose(members, step)], prepared.told, 0.0)
+
+        def report(log, values):
+            if log.step == stop_at:
+                raise Stop
+
+        train(
+            model, prepared.rows_of, prepared.stream, config, steps=14, pad=0, hooks=Hooks(report, log=lambda text: None), resume=path,
+            objectives=of(run.condition, memory=memory),
+        )  # fmt: skip
+        ends.append((model.state_dict(), memory.state()))
+
+    go(0)
+    with pytest.raises(Stop):
+        go(0, stop_at=8)
+    go(1)
+    (weights, held), (again, too) = ends
+    assert len(held["memory.ids"]) and all(torch.equal(weights[name], again[name]) for name in weights)
+    assert all(torch.equal(held[name], too[name]) for name in held)
 
 
 @pytest.mark.parametrize("text", ["label_only+self_distillation", "label_only+word_dropout"])
@@ -230,7 +313,7 @@ def test_a_mixed_student_is_asked_under_the_tag_of_its_order():
 # One of each kind of the study's conditions.
 FEW = (
     "label_only", "post_cot", "label_only+label_smoothing", "label_only+self_distillation", "label_only+margin", "mixed", "pre_cot+stepwise_removal",
-    "post_cot+token_weights(selector=tf_idf)", "pre_cot+counterfactual",
+    "post_cot+token_weights(selector=tf_idf)", "pre_cot+counterfactual", "pre_cot+self_generated",
 )  # fmt: skip
 
 
@@ -256,6 +339,8 @@ def test_the_study_neighbours_ends_with_one_table_of_what_each_rival_accounts_fo
     )
     assert left.value.iloc[0] > left.value.iloc[-1] == 0.0
     assert set(by["mixed"].result["modes"]) == {"direct", "own", "given"}
+    curve = neighbours.artifacts.table(by["pre_cot+self_generated(begin=0.3,temperature=1.0)"].produced["curve"])
+    assert {"acceptance", "memory_age", "memory_own"} <= set(curve["name"])
     document = rivals.rivals(neighbours, "neighbours")
     assert [one["condition"] for one in document["rivals"]] == [str(parse(one)) for one in FEW[2:]]
     planned = [str(parse(one)) for one in STUDIES.get("neighbours").make().conditions]

@@ -100,6 +100,19 @@ for _objective in (
         apart=("margin", "stepwise_removal"),
     ),
     Objective(
+        "self_generated",
+        "the student draws rationales of its own, kept where they lead it to the right answer: does it need the teacher's words?",
+        "TRICE, arXiv 2312.02179",
+        (
+            Parameter("begin", 0.3, "share of the steps in which the teacher's rationales are learnt", low=0.0, high=1.0),
+            Parameter("temperature", 1.0, "of the draws; lower ones vary less", low=0.05, high=5.0),
+        ),
+        rationale=True,
+        placements=("pre_cot",),
+        intact=True,
+        apart=("self_distillation", "margin", "token_weights", "stepwise_removal", "last_to_all", "counterfactual"),
+    ),
+    Objective(
         "counterfactual",
         "half of the loss is that of a wrong answer after a rationale that argues for it: does the answer follow the rationale?",
         "SCOTT, arXiv 2305.01879",

@@ -1,7 +1,7 @@
 """What the objectives of a condition make of a training step: which rows it holds, what is read, and what the loss is.
 
-Everything follows from (order seed, step) alone but for the memory of self-distillation, which the resume checkpoint holds; so a run resumes to the
-bit.
+Everything follows from (order seed, step) alone but for the memory of self-distillation and of self-generated rationales, which the resume checkpoint
+holds; so a run resumes to the bit.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from cotdistill.config import stable_seed
 from cotdistill.errors import StudentError
 from cotdistill.rationales.conditions import Step
 from cotdistill.students.batches import Batch, Row, Stream
+from cotdistill.students.self_generated import Memory
 from cotdistill.students.tokens import LABEL, RIVAL
 
 RowsOf = Callable[[int, int], Sequence[Row]]
@@ -30,12 +31,14 @@ class Objectives:
     """The objectives of one run. They are asked in the order of a step: `rows`, `batch` for each micro-batch, `loss` for each, `done`."""
 
     def __init__(
-        self, chosen: Sequence[Step] = (), *, seed: int = 0, symbol: int = 0, left: Partly | None = None, last: Partly | None = None
-    ) -> None:
+        self, chosen: Sequence[Step] = (), *, seed: int = 0, symbol: int = 0, left: Partly | None = None, last: Partly | None = None,
+        memory: Memory | None = None,
+    ) -> None:  # fmt: skip
         """chosen: those of a condition, none for plain cross-entropy; seed: of the order of examples; symbol: what word dropout puts in a token's
-        place; left(example, epoch, share): an example's rows with that share of its rationale; last: with loss on that share of its sentences."""
+        place; left(example, epoch, share): an example's rows with that share of its rationale; last: with loss on that share of its sentences;
+        memory: of rationales that the student writes itself."""
         given = {one.name: dict(one.parameters) for one in chosen}
-        self._seed, self._symbol, self._left, self._last = seed, symbol, left, last
+        self._seed, self._symbol, self._left, self._last, self._memory = seed, symbol, left, last, memory
         self.smoothing = float(given.get("label_smoothing", {}).get("epsilon", 0.0))
         self.dropped = float(given.get("word_dropout", {}).get("share", 0.0))
         self.removal = given.get("stepwise_removal")
@@ -43,7 +46,7 @@ class Objectives:
         self.distilled = given.get("self_distillation")
         self.margin = given.get("margin")
         # Whether the loss is the weighted cross-entropy alone: these steer what is read, not what is made of it.
-        self.plain = set(given) <= {"word_dropout", "stepwise_removal"}
+        self.plain = set(given) <= {"word_dropout", "stepwise_removal", "self_generated"}
         # Logits of what comes back in the next step, and of what came back in this one; the rows that came back, and those gone through.
         self._kept: list[torch.Tensor] = []
         self._before = torch.empty(0)
@@ -62,10 +65,13 @@ class Objectives:
     def values(self, step: int, steps: int) -> dict[str, float]:
         """What a step is drawn with, for the curves."""
         told = {"rationale_left": self.share_left(step, steps)} if self.removal else {}
+        told |= self._memory.values(step) if self._memory is not None else {}
         return told | ({"rationale_told": self.share_told(step, steps)} if self.growing else {})
 
     def rows(self, step: int, steps: int, stream: Stream, rows_of: RowsOf) -> list[Row]:
         """The rows of a step."""
+        if self._memory is not None:
+            return self._memory.rows(step, steps, stream, rows_of)
         left, share = self._left, self.share_left(step, steps)
         if self.removal and left is not None:
             return [row for i, epoch in stream.step(step) for row in left(i, epoch, share)]
@@ -138,16 +144,23 @@ class Objectives:
 
     def state(self) -> dict[str, torch.Tensor]:
         """What a resumed run needs."""
-        return {"before": self._before} if self.distilled else {}
+        held = self._memory.state() if self._memory is not None else {}
+        return held | ({"before": self._before} if self.distilled else {})
 
     def load(self, state: Mapping[str, torch.Tensor]) -> None:
         self._before = state.get("before", torch.empty(0))
+        if self._memory is not None:
+            self._memory.load(state)
 
     def check(self, processes: int) -> None:
         """StudentError where a step cannot be shared."""
         if self.distilled and processes > 1:
             raise StudentError(
                 "self_distillation compares a step with the one before, which several processes do not share.", "Set training.processes to 1."
+            )
+        if self._memory is not None and processes > 1:
+            raise StudentError(
+                "self_generated remembers what the student has written, which several processes do not share.", "Set training.processes to 1."
             )
 
 

@@ -51,7 +51,7 @@ class Facts:
 @dataclass(frozen=True)
 class Prepared:
     """left(example, epoch, share): an example's rows with the last share of its rationale alone; last: with loss on the last share of its sentences
-    alone, at least on one."""
+    alone, at least on one; told(example, epoch, ids): with these ids as its rationale. examples: in the order of the stream."""
 
     rows_of: Callable[[int, int], Sequence[Row]]
     stream: Stream
@@ -59,6 +59,8 @@ class Prepared:
     facts: Facts
     left: Callable[[int, int, float], Sequence[Row]]
     last: Callable[[int, int, float], Sequence[Row]]
+    told: Callable[[int, int, Sequence[int]], Sequence[Row]]
+    examples: Sequence[Example]
 
 
 def usable_rows(by_source: Mapping[str, list[Example]], policy: str) -> list[int]:
@@ -140,7 +142,7 @@ def prepare(
     total = len(next(iter(train_by_source.values())))
     usable = len(training_rows(train_by_source, run, 1.0))
     facts = _facts(reader, condition, run, total - usable, len(stream.lengths))
-    return Prepared(reader.rows, stream, steps, facts, reader.left, reader.last)
+    return Prepared(reader.rows, stream, steps, facts, reader.left, reader.last, reader.told, reader.corpus.examples)
 
 
 class _Sequences:
@@ -154,7 +156,9 @@ class _Sequences:
         self._ends: dict[float, dict[tuple[int, int], list[Row]]] = {}
 
     def sequences(self, index: int, epoch: int) -> list[Encoded]:
-        whole = self.encoder.sequences(self.corpus, index, self.condition, self.run.seeds.transform, epoch=epoch)
+        return self._fitting(index, self.encoder.sequences(self.corpus, index, self.condition, self.run.seeds.transform, epoch=epoch))
+
+    def _fitting(self, index: int, whole: list[Encoded]) -> list[Encoded]:
         if any(len(encoded) > self.limit for encoded in whole):
             if self.run.student.truncate == "refuse":
                 longest = max(len(encoded) for encoded in whole)
@@ -204,6 +208,11 @@ class _Sequences:
                 cut.append(replace(encoded, loss=np.where(early, NO_LOSS, encoded.loss).astype(np.int8)))
             kept[key] = self._weighed(index, cut)
         return kept[key]
+
+    def told(self, index: int, epoch: int, ids: Sequence[int]) -> list[Row]:
+        """The rows of an example with these ids as its rationale."""
+        corpus = self.encoder.corpus([self.corpus.examples[index]], passages=[self.encoder.passage(ids)])
+        return self._weighed(index, self._fitting(index, self.encoder.sequences(corpus, 0, self.condition, self.run.seeds.transform, epoch=epoch)))
 
     def _rivals(self, index: int, encoded: Encoded) -> list[Row]:
         """The sequence up to its label with each wrong choice in the label's place, as rows without a weight of their own."""

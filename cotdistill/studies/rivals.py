@@ -27,6 +27,7 @@ WHY = {
     "token_weights": "the same rationale, its key tokens heavier",
     "stepwise_removal": "the rationale as a curriculum",
     "last_to_all": "the same rationale, learnt from its end",
+    "self_generated": "its own words, kept where they lead to the answer",
     "counterfactual": "an answer that follows its rationale, also to a wrong end",
     "random_tokens": "as many tokens, no content",
     "label_text_only": "the answer said again, nothing else",

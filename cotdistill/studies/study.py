@@ -269,7 +269,7 @@ RIVALS = (
     "label_only@tokens=post_cot",
     "post_cot/random_tokens", "post_cot/label_text_only", "post_cot/swap(partner=other_label)", "multitask", "mixed",
     "pre_cot+stepwise_removal", "post_cot+stepwise_removal", "post_cot+token_weights(selector=tf_idf)", "post_cot+last_to_all",
-    "pre_cot", "pre_cot+counterfactual",
+    "pre_cot", "pre_cot+counterfactual", "pre_cot+self_generated",
 )  # fmt: skip
 
 

@@ -28,6 +28,7 @@ from cotdistill.students.group import Group, joined
 from cotdistill.students.loading import load_student, parameter_count, positions_of, prepare_torch, read_tensors, save_weights, set_weights
 from cotdistill.students.objectives import Objectives
 from cotdistill.students.preparation import Prepared, prepare
+from cotdistill.students.self_generated import Memory, proposer
 from cotdistill.students.sources import tokenizer_of
 from cotdistill.students.tokens import Encoder
 from cotdistill.students.training import Hooks, Log
@@ -147,7 +148,15 @@ def _objectives(run: RunConfig, made: _Made) -> Objectives:
     condition = parse(run.condition)
     dropout = condition.asked("word_dropout")
     symbol = made.encoder.symbol_id(str(dropout["symbol"])) if dropout else 0
-    return Objectives(condition.objectives, seed=run.seeds.order, symbol=symbol, left=made.prepared.left, last=made.prepared.last)
+    prepared = made.prepared
+    memory = None
+    if (own := condition.asked("self_generated")) is not None:
+        propose = proposer(
+            made.model, made.encoder, prepared.examples, condition.spec, limit=prepared.facts.longest_rationale + len(made.encoder.label_cue),
+            metric=primary_metric(made.encoder, prepared.examples), seed=run.seeds.order, temperature=float(own["temperature"]),
+        )  # fmt: skip
+        memory = Memory(propose, prepared.told, float(own["begin"]))
+    return Objectives(condition.objectives, seed=run.seeds.order, symbol=symbol, left=prepared.left, last=prepared.last, memory=memory)
 
 
 def accompany(context: JobContext, rank: int, port: int) -> None:
