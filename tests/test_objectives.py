@@ -254,7 +254,7 @@ def test_a_run_that_was_stopped_remembers_what_it_had_written(encoder, examples,
         model, path = new_built_in(TINY, encoder.vocabulary_size, seed=seed), tmp_path / f"{bool(ends)}.safetensors"
         propose = proposer(model, encoder, examples, placement, limit=15, metric="sum", seed=0, temperature=1.0)
         # What the student would not have got right is taken too, or so small a one would remember nothing.
-        memory = Memory(lambda members, step: [ids or [40 + step] for ids in propose(members, step)], prepared.told, 0.0)
+        memory = Memory(lambda members, step: [ids or [20 + step] for ids in propose(members, step)], prepared.told, 0.0)
 
         def report(log, values):
             if log.step == stop_at:
