@@ -7,10 +7,11 @@ import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 
+from cotdistill.config import StudentConfig
 from cotdistill.errors import GrammarError
 from cotdistill.rationales.conditions import parse, parse_list
 from cotdistill.students.evaluation import primary_metric
-from cotdistill.students.lint import lint
+from cotdistill.students.lint import limit_of, lint
 from cotdistill.students.tokens import Encoder
 from cotdistill.studies.planning import plan
 from cotdistill.studies.store import Store
@@ -94,6 +95,13 @@ def test_unknown_words_are_grave_in_answers_and_told_elsewhere(encoder):
     found = by_kind(encoder, *rows)
     assert found["unknown_answer"].grave and found["unknown_answer"].shown == ("'igloo'",)
     assert found["unknown"].count == 2 and found["unknown"].shown[0] == "'walrus'"
+
+
+def test_a_student_reads_as_many_tokens_as_its_files_say(tmp_path):
+    assert limit_of(StudentConfig(name="nano")) == 512 and limit_of(StudentConfig(name="nobody/nothing")) == 0
+    for told, tokens in (({"n_embd": 8, "n_layer": 1, "n_head": 1, "n_positions": 77, "vocab_size": 9}, 77), ({}, 0)):
+        (tmp_path / "config.json").write_text(json.dumps({"model_type": "gpt2", **told}))
+        assert limit_of(StudentConfig(name=str(tmp_path))) == tokens
 
 
 def test_characters_in_pieces_long_rows_and_doubled_spaces(merging):

@@ -8,7 +8,7 @@ import dataclasses
 from cotdistill.cli.command import Command, Noun, Result, whole_number
 from cotdistill.cli.output import printable
 from cotdistill.config import RunConfig, StudentConfig
-from cotdistill.students.lint import Finding, lint
+from cotdistill.students.lint import Finding, limit_of, lint
 from cotdistill.students.models import checked_name
 from cotdistill.students.sources import tokenizer_of
 from cotdistill.students.tokens import Encoder
@@ -26,7 +26,7 @@ def run(arguments: argparse.Namespace) -> Result:
     encoder = Encoder(tokenizer_of(task, config), task.template)
     rows = task.examples(arguments.split, source or None)
     rows = rows[:: max(1, len(rows) // arguments.rows)][: arguments.rows] if arguments.rows else rows
-    found = lint(encoder, rows, arguments.limit)
+    found = lint(encoder, rows, limit_of(student) if arguments.limit is None else arguments.limit)
     document = {
         "task": task.name,
         "student": student.name,
@@ -55,7 +55,9 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--source", default="", metavar="S", help="whose rationales; default: the task's")
     parser.add_argument("--split", choices=SPLITS, default="train", help="default train")
     parser.add_argument("--rows", type=whole_number(0), default=400, metavar="N", help="rows looked at, spread over the split; 0: all; default 400")
-    parser.add_argument("--limit", type=whole_number(0), default=0, metavar="N", help="tokens that the student reads; 0: not checked")
+    parser.add_argument(
+        "--limit", type=whole_number(0), default=None, metavar="N", help="tokens that it reads; default: all that it can; 0: unchecked"
+    )
     parser.add_argument("--world", type=whole_number(0), default=0, metavar="N", help="which world of a generated task (default 0)")
 
 

@@ -7,7 +7,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from cotdistill.config import StudentConfig
+from cotdistill.errors import StudentError
 from cotdistill.rationales.passage import Token
+from cotdistill.students import memory
+from cotdistill.students.files import here
+from cotdistill.students.models import STUDENTS, is_built_in
 from cotdistill.students.tokens import Encoder
 from cotdistill.tasks.example import Example
 
@@ -55,6 +60,17 @@ def lint(encoder: Encoder, examples: Sequence[Example], limit: int = 0) -> list[
         *_answers(encoder, texts), *_listed(encoder, examples), *_cues(encoder),
     ]  # fmt: skip
     return sorted(found, key=lambda one: not one.grave)
+
+
+def limit_of(student: StudentConfig) -> int:
+    """Tokens that a student reads, as far as its files are on this machine; 0 where nobody knows."""
+    if is_built_in(student.name):
+        return STUDENTS.get(student.name).positions
+    folder = here(student)
+    try:
+        return memory.of_folder(folder).positions if folder is not None else 0
+    except StudentError:
+        return 0
 
 
 def _finding(kind: str, cases: Iterable[str], of: int, unit: str, told: str, advice: str, *, grave: bool = False) -> list[Finding]:

@@ -10,7 +10,7 @@ import streamlit as st
 from cotdistill.config import StudentConfig
 from cotdistill.errors import CotdistillError
 from cotdistill.students.files import here
-from cotdistill.students.lint import Finding, lint
+from cotdistill.students.lint import Finding, limit_of, lint
 from cotdistill.students.models import PRETRAINED
 from cotdistill.students.tokens import Encoder
 from cotdistill.tasks.task import Task
@@ -21,6 +21,8 @@ from cotdistill.views.palette import BAD
 from cotdistill.views.wording import plain_markdown
 
 ROWS = 400
+# All built-in students read as many tokens.
+BUILT_IN = "nano"
 BOUNDARY = "boundary"
 HEADS = {
     "same": "choices that are one",
@@ -59,7 +61,8 @@ def draw(task: Task, source: str) -> str:
     words = ["--task", task.name, *(["--student", name] if name not in KINDS else ["--tokenizer", name] if name != task.tokenizer_kind else [])]
     same = command("lint", *words)
     try:
-        found, rows, vocabulary = _found(task, task.digest, source, str(path))
+        limit = limit_of(StudentConfig(name=PRETRAINED.get(name).hub if name in PRETRAINED else BUILT_IN))
+        found, rows, vocabulary = _found(task, task.digest, source, str(path), limit)
     except CotdistillError as error:
         frame.problem(error)
         return same
@@ -78,11 +81,11 @@ def draw(task: Task, source: str) -> str:
 
 
 @st.cache_data(max_entries=16, show_spinner="Reading the rows as tokens…")
-def _found(_task: Task, digest: str, source: str, path: str) -> tuple[list[Finding], int, int]:
+def _found(_task: Task, digest: str, source: str, path: str, limit: int) -> tuple[list[Finding], int, int]:
     rows = _task.examples("train", source or None)
     rows = rows[:: max(1, len(rows) // ROWS)][:ROWS]
     encoder = Encoder(Path(path), _task.template)
-    return lint(encoder, rows), len(rows), encoder.vocabulary_size
+    return lint(encoder, rows, limit), len(rows), encoder.vocabulary_size
 
 
 def _row(one: Finding) -> Sequence[markup.Cell]:
