@@ -12,8 +12,8 @@ PLACES = {
     "tasks": "", "students": "", "conditions": "", "preview": "", "lint": "", "study": "", "runs": "", "queue": "", "compare": "",
     "findings": "findings.FINDINGS", "verdicts": "findings.VERDICTS", "report": "findings.REPORT", "rivals": "", "attribute": "", "influence": "",
     "probe": "", "attention": "", "paraphrases": "",
-    "faithfulness": "", "stability": "faithfulness.STABILITY", "modes": "", "scorers": "", "follows": "", "keytokens": "", "teacher": "",
-    "mirrors": "", "worker": "", "store": "", "verify": "", "doctor": "", "app": "",
+    "faithfulness": "", "stability": "faithfulness.STABILITY", "modes": "", "scorers": "", "follows": "", "rounds": "", "keytokens": "",
+    "teacher": "", "mirrors": "", "worker": "", "store": "", "verify": "", "doctor": "", "app": "",
 }  # fmt: skip
 
 

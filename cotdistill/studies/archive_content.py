@@ -27,6 +27,7 @@ from cotdistill.studies.mode_jobs import ModesConfig
 from cotdistill.studies.paraphrases import ParaphrasesConfig
 from cotdistill.studies.probes import ProbeConfig
 from cotdistill.studies.remarks import LONGEST_NOTE, Remark, checked_tags
+from cotdistill.studies.rounds import WriteConfig
 from cotdistill.studies.scorers import ScorersConfig
 from cotdistill.studies.study import StudySpec, plan_hash_of, spec_from_mapping
 
@@ -45,6 +46,7 @@ CONFIGS: dict[str, Callable[[Mapping[str, Any]], Any]] = {
     "modes": ModesConfig.from_plain,
     "probe": ProbeConfig.from_plain,
     "scorers": ScorersConfig.from_plain,
+    "write": WriteConfig.from_plain,
     "concentration": ConcentrationConfig.from_plain,
     "paraphrases": ParaphrasesConfig.from_plain,
     ANSWERS: lambda values: AnswersConfig(**values),

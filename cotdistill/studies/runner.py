@@ -89,6 +89,7 @@ KINDS.register(Kind("concentration", "see which spans the attention goes to, by 
 KINDS.register(Kind("paraphrases", "hold attributions against those of the same question in other words", "cotdistill.studies.look_paraphrases:job"))
 KINDS.register(Kind("modes", "ask a student in every mode and perturb the rationale that it reads", "cotdistill.studies.look_modes:job"))
 KINDS.register(Kind("scorers", "score the choices of a student in every way", "cotdistill.studies.look_scorers:job"))
+KINDS.register(Kind("write", "have a student write a rationale of every training question", "cotdistill.studies.look_write:job"))
 KINDS.register(Kind("elicit", "ask a teacher for rationales", "cotdistill.studies.work_elicit:job"))
 
 

@@ -19,6 +19,7 @@ class Answer:
 
     text: all of it. label: the answer that the teacher is known to have given, None where only the text can tell. given: the label that it was
     shown, "" for none. finish: why it ended ("stop", "length"), "" where nobody noted it. sample: the number among several to one question.
+    gain: by how many nats the text raises the right label's log-likelihood for the student that wrote it, None where no student did.
     """
 
     example: Example
@@ -27,6 +28,7 @@ class Answer:
     given: str = ""
     finish: str = ""
     sample: int = 0
+    gain: float | None = None
 
     @cached_property
     def stated(self) -> Stated:

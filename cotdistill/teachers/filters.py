@@ -164,6 +164,15 @@ def near_duplicate(answers: Sequence[Answer], *, similarity: float) -> list[str]
     return ["" if place is None else f"nearly the same as that of {answers[place].example.id}" for place in first]
 
 
+@filter_(
+    "bottleneck",
+    "drops those that tell the student which wrote them little of the label (rounds only; Referee, arXiv 2210.13800)",
+    Parameter("least", 0.0, "log p(label | question, rationale) less log p(label | question), nats", low=-1000.0, high=1000.0),
+)
+def bottleneck(answers: Sequence[Answer], *, least: float) -> list[str]:
+    return ["nobody measured what it tells" if one.gain is None else "" if one.gain >= least else f"{one.gain:+.2f} nats" for one in answers]
+
+
 @filter_("truncated", "drops those that were cut off: by the limit of tokens, or, where nobody noted why they end, without an end of a sentence")
 def truncated(answers: Sequence[Answer]) -> list[str]:
     found = []
