@@ -21,9 +21,11 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"
-SCRIPTS = ("training", "scoring", "attribution", "alignment", "grouping", "bootstrap", "start")
+SCRIPTS = (
+    "training", "scoring", "writing", "attribution", "inseq_gradients", "alignment", "grouping", "bootstrap", "rate", "growth", "workers", "start",
+)  # fmt: skip
 TITLE = "## Against what a person would use instead"
-PEERS = ("torch", "transformers", "accelerate", "trl", "lm-eval", "captum", "mlflow-skinny", "scipy")
+PEERS = ("torch", "transformers", "accelerate", "trl", "lm-eval", "captum", "inseq", "mlflow-skinny", "scipy")
 LIMIT = 600
 
 
@@ -106,23 +108,25 @@ def main() -> int:
     began, load = time.time(), os.getloadavg()[0]
     found: list[dict[str, Any]] = []
     failed: list[str] = []
+    text = ""
     for script in chosen:
         more, wrong = ran(arguments.python, script, arguments.repeats)
         found += more
         failed += [wrong] if wrong else []
         print(f"{script}: {time.time() - began:.0f} s since the start {wrong}", file=sys.stderr, flush=True)
-    about = (
-        f"`make bench`, {time.strftime('%Y-%m-%d')}, {time.time() - began:.0f} s in all; load average {load:.1f} at the start, "
-        f"{os.getloadavg()[0]:.1f} at the end. "
-        f"{machine()}; {known}; NumPy {importlib.metadata.version('numpy')}. One thread for both sides, which run in turn in one process: medians of "
-        f"{arguments.repeats} pairs, ratio of each pair by itself."
-    )
-    text = section(found, failed, about)
+        about = (
+            f"`make bench`, {time.strftime('%Y-%m-%d')}, {time.time() - began:.0f} s in all; load average {load:.1f} at the start, "
+            f"{os.getloadavg()[0]:.1f} at the end (above 1, other work shared the machine). "
+            f"{machine()}; {known}; NumPy {importlib.metadata.version('numpy')}. One thread for both sides, which run in turn in one process: medians "
+            f"of {arguments.repeats} pairs, ratio of each pair by itself."
+        )
+        # After each, so that a run that is cut short leaves what it has measured.
+        text = section(found, failed, about)
+        if not arguments.no_write:
+            part = RESULTS.with_suffix(f".part{os.getpid()}")
+            part.write_text(replaced(RESULTS.read_text(), text))
+            os.replace(part, RESULTS)
     print(text)
-    if not arguments.no_write:
-        part = RESULTS.with_suffix(f".part{os.getpid()}")
-        part.write_text(replaced(RESULTS.read_text(), text))
-        os.replace(part, RESULTS)
     return 1 if failed else 0
 
 

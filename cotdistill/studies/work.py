@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 from transformers import PreTrainedModel
 
+from cotdistill import __version__
 from cotdistill.config import RunConfig, stable_seed
 from cotdistill.errors import DataError, NoRationale, StudentError
 from cotdistill.rationales.conditions import parse
@@ -67,7 +68,9 @@ def _hooks(context: JobContext, steps: int, **more: Any) -> Hooks:
 
 
 def _versions() -> dict[str, str]:
-    return {name: version(name) for name in ("torch", "transformers", "tokenizers", "cotdistill")} | {"python": platform.python_version()}
+    found = {name: version(name) for name in ("torch", "transformers", "tokenizers")}
+    # A clone need not be installed.
+    return found | {"cotdistill": __version__, "python": platform.python_version()}
 
 
 def base(context: JobContext) -> Outcome:

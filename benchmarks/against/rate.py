@@ -1,0 +1,50 @@
+"""How much of what the processor can do reaches the student: operations a second of training, against those of one large matrix product.
+
+    python benchmarks/against/rate.py [--repeats 5]
+
+One thread, float32, both in turn. Operations are counted as the training log counts them: what the model needs, not what padding adds.
+"""
+
+from __future__ import annotations
+
+import time
+from statistics import median
+
+import torch
+from material import material, student
+from paired import Measure, repeats_asked, tell
+from training import BATCH, config, prepared
+
+from cotdistill.students.training import Hooks, train
+
+WIDTH, LAYERS, STEPS, SIDE, AIM = 512, 6, 1, 3072, 0.6
+
+
+def main() -> None:
+    repeats = repeats_asked(__doc__)
+    given = material()
+    made, model = prepared(given, config(STEPS)), student(WIDTH, LAYERS)
+    one, other = torch.rand(SIDE, SIDE), torch.rand(SIDE, SIDE)
+    shares, rates, peaks = [], [], []
+    for repeat in range(repeats + 1):
+        began = time.perf_counter()
+        log = train(
+            model, made.rows_of, made.stream, config(STEPS), steps=STEPS, pad=given.encoder.specials.pad, hooks=Hooks(lambda log, values: None)
+        )
+        rate = log.flops / (time.perf_counter() - began)
+        began = time.perf_counter()
+        torch.mm(one, other)
+        peak = 2 * SIDE**3 / (time.perf_counter() - began)
+        if repeat:
+            shares.append(rate / peak)
+            rates.append(rate)
+            peaks.append(peak)
+    found = median(shares)
+    spread = f"{100 * found:.0f} % ({100 * min(shares):.0f} to {100 * max(shares):.0f})"
+    figure = f"{spread}: {median(rates) / 1e9:.1f} of {median(peaks) / 1e9:.1f} GFLOP/s"
+    what = f"operations of training, width {WIDTH} x {LAYERS} layers, post-CoT {given.name}, batch {BATCH}, of a {SIDE} x {SIDE} matrix product's"
+    tell(Measure(what, figure, f"{100 * AIM:.0f} %", found >= AIM))
+
+
+if __name__ == "__main__":
+    main()
