@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cotdistill.studies.direct_cot import Crossed
-from cotdistill.views.wording import between, between_points, listed, percent, plural, points
+from cotdistill.views.wording import between, between_points, listed, plural, points
 
 HEAD = (
     "student",
@@ -22,7 +22,7 @@ def rows(found: Sequence[Crossed]) -> list[list[str]]:
     """One row a condition, under HEAD."""
     return [
         [
-            one.label + ("" if one.trained else " °"), *(f"{percent(cell.mean)} ({between(cell.low, cell.high)})" for cell in one.cells),
+            one.label + ("" if one.trained else " °"), *(f"{100 * cell.mean:.1f} ({between(cell.low, cell.high)})" for cell in one.cells),
             f"{points(one.gain.mean)} ({between_points(one.gain.low, one.gain.high)})", listed((_p(p) for p in one.p), most=10),
         ]
         for one in found
@@ -30,7 +30,7 @@ def rows(found: Sequence[Crossed]) -> list[list[str]]:
 
 
 def _p(p: float) -> str:
-    return "< .001" if p < 0.001 else f"{p:.3f}".lstrip("0") if p < 1 else "1"
+    return "<.001" if p < 0.001 else f"{p:.3f}".lstrip("0") if p < 1 else "1"
 
 
 def caption(found: Sequence[Crossed]) -> str:

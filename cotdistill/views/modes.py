@@ -70,29 +70,34 @@ def draw(store: Store, study: Study, summaries: Sequence[ConditionSummary]) -> N
         _offer(store, study, found, wanted)
     if crossed := direct_by_own(store, found, wanted):
         frame.section("Directly, and after its own rationale")
-        st.html(_table(direct_cot.HEAD, direct_cot.rows(crossed), "answers given directly by answers after the student's own rationale"))
+        told = "answers given directly by answers after the student's own rationale"
+        st.html(_table(direct_cot.HEAD, direct_cot.rows(crossed), told, [one.condition for one in crossed]))
         st.caption(plain_markdown(direct_cot.caption(crossed)))
-    _following(store, study)
+    followed = _following(store, study)
     done = [one for one in found if one.finished]
     if done:
         _tests(store, study, done, chance)
-    frame.terminal(command("modes", study.name, "--wait"), command("modes", study.name, "--show", "--json"))
+    frame.terminal(command("modes", study.name, "--wait"), command("modes", study.name, "--show", "--json"), *followed)
     scorers.draw(store, study)
 
 
-def _following(store: Store, study: Study) -> None:
-    """Where students were trained on counterfactual rationales: whether their answers follow the rationale or the tag."""
+def _following(store: Store, study: Study) -> list[str]:
+    """Where students were trained on counterfactual rationales: whether answers follow the rationale or the tag. Gives the command that says so."""
     found = following(store, study.id)
     for one in found:
         frame.section(views_following.title(one), DIAGNOSTIC)
         st.html(_table(views_following.HEAD, views_following.rows(one), f"{one.label}: every tag with every rationale"))
     if found:
         st.caption(plain_markdown(views_following.caption(found)))
-        frame.terminal(command("follows", study.name))
+    return [command("follows", study.name)] if found else []
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], label: str) -> str:
-    told: list[list[markup.Cell | markup.Marks | markup.Shares]] = [[markup.Cell(text) for text in row] for row in rows]
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], label: str, conditions: Sequence[str] = ()) -> str:
+    """conditions: of each row, where its first cell names one."""
+    told: list[list[markup.Cell | markup.Marks | markup.Shares]] = [
+        [markup.Cell(text, condition=conditions[at] if conditions and not place else "") for place, text in enumerate(row)]
+        for at, row in enumerate(rows)
+    ]
     return markup.table([capital(one) for one in head], told, label)
 
 
