@@ -247,6 +247,12 @@ def test_preview_of_multitask_has_two_sequences_and_of_the_undistilled_none(say:
     assert say("preview --task field_guide --condition undistilled --json").document["sequences"] == []
 
 
+def test_preview_of_a_counterfactual_has_a_rationale_that_is_read_and_not_predicted(say: Say) -> None:
+    own, other = say("preview --task field_guide --condition pre_cot+counterfactual --json").document["sequences"]
+    losses = [{token["loss"] for token in one["tokens"] if token["span"] == "rationale"} for one in (own, other)]
+    assert losses == [{"rationale"}, {"none"}] and own["text"].split()[-1] != other["text"].split()[-1]
+
+
 def test_preview_for_a_person_marks_what_is_predicted(say: Say) -> None:
     out = say("preview --task field_guide --condition pre_cot").out
     assert re.search(r"^  rationale +\S.*<- rationale loss$", out, re.MULTILINE)

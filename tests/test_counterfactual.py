@@ -30,6 +30,7 @@ from cotdistill.tasks.task import Rationale
 from cotdistill.tasks.world import WorldSettings, counterfactual, examples, make_world, rationale, world_of
 from cotdistill.tasks.world_words import GROUPS
 from cotdistill.tasks.writing import write_task
+from cotdistill.views import example
 from cotdistill.views import following as views
 from tests.conftest import WORDS
 
@@ -70,6 +71,10 @@ def test_a_generated_task_supplies_them_and_an_imported_one_only_from_a_source_f
     found = supplied(made, rows, parse(TEXT), "answer_first")
     assert [row.counterfactual for row in found] == [counterfactual(world, row, "answer_first") for row in rows]
     assert supplied(made, rows, parse("pre_cot"), "mixed") == rows
+    # Page Data shows both.
+    card = example._card(made, "answer_first", "train", rows[0], parse(TEXT), 0)
+    ends = [[piece.text.strip() for piece in one][-1] for one in card.sequences]
+    assert ends == [rows[0].answer_text, next(c.text for c in rows[0].choices if c.label == found[0].counterfactual.answer)]
     imported = write_task(
         tmp_path, "zoo", examples=[*examples, replace(examples[0], id="t1", split="test")], rationales=[Rationale("e1", "teacher", "it flies .")],
         template=terse, roles={}, title="Zoo", help="", default_source="teacher", artificial=False, tokenizer_kind="word", minimum=1,

@@ -1,5 +1,6 @@
 """Objectives: read from a condition, and a step as each of them makes it, by hand."""
 
+import json
 import math
 
 import numpy as np
@@ -390,6 +391,23 @@ def test_the_page_shows_both(neighbours):
         str(getattr(one, "value", getattr(one, "body", ""))) for kind in ("markdown", "caption", "html", "subheader") for one in app.get(kind)
     )
     assert not app.exception and "McNemar" in told and "the wrong choice argued for" in told.lower()
+
+
+def test_what_an_objective_draws_a_step_with_is_a_curve_of_its_own(neighbours):
+    def page(home):
+        from cotdistill.studies import results
+        from cotdistill.studies.store import Store
+        from cotdistill.views import curving
+
+        store = Store.open(home)
+        curving.draw(store, store.queue.study("neighbours"), results.summary(store, "neighbours"))
+
+    app = AppTest.from_function(page, args=(neighbours.home,), default_timeout=30)
+    app.query_params["curve"] = "acceptance"
+    app.run()
+    shown = json.loads(app.get("plotly_chart")[0].proto.spec)
+    assert not app.exception and {one["hovertemplate"].partition(":")[0] for one in shown["data"]} == {"pre-CoT, self generated"}
+    assert "Dev questions" not in " ".join(one.value for one in app.caption)
 
 
 def test_the_word_of_a_rival_follows_from_both_comparisons():

@@ -18,6 +18,12 @@ CURVES = {
     "label_loss": ("loss of the label", False),
     "rationale_loss": ("loss of the rationale", False),
     "lr": ("learning rate", False),
+    # What an objective draws a step with: named by those that have it alone.
+    "rationale_left": ("share of the rationale that is left, percent", True),
+    "rationale_told": ("share of the sentences that bear loss, percent", True),
+    "acceptance": ("drawn rationales that led to the right answer, percent", True),
+    "memory_own": ("remembered rationales that the student wrote, percent", True),
+    "memory_age": ("mean age of the remembered rationales, steps", False),
 }
 AXES = {"step": "optimiser steps", "tokens": "training tokens seen", "seconds": "seconds of training"}
 
@@ -39,6 +45,7 @@ def draw(store: Store, study: Study, summaries: Sequence[ConditionSummary]) -> N
     rows = report.curve_rows(table, labels, name, axis)
     lone = [row.label for row in rows if len(row.replicates) == 1]
     told = "Strong line: mean over replicates; faint lines: each of them. Dotted: controls; dashed: transformed rationales. "
-    told += f"Dev questions, so no verdict rests on it. {report.missing_told(summaries)}" if share else report.missing_told(summaries)
+    on_dev = name == "dev_accuracy"
+    told += f"Dev questions, so no verdict rests on it. {report.missing_told(summaries)}" if on_dev else report.missing_told(summaries)
     told += " One replicate only: a single line." if len(lone) == len(rows) else ""
-    frame.chart(figures.curves(rows, AXES[axis], title, report.curve_title(rows, title, share=share), share=share), "curves", told)
+    frame.chart(figures.curves(rows, AXES[axis], title, report.curve_title(rows, title, share=on_dev), share=share), "curves", told)
