@@ -34,11 +34,11 @@ def ran(python: str, script: str, repeats: int) -> tuple[list[dict[str, Any]], s
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = [python, "-W", "ignore", str(ROOT / "benchmarks" / "against" / f"{script}.py"), "--repeats", str(repeats)]
     try:
-        done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, timeout=LIMIT, check=False)
-    except subprocess.TimeoutExpired:
-        return [], f"{script}.py took more than {LIMIT} s"
-    found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"kind"')]
-    return found, f"{script}.py ended with code {done.returncode}" if done.returncode else ""
+        done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, timeout=LIMIT, check=False)
+        said, wrong = done.stdout, f"{script}.py ended with code {done.returncode}" if done.returncode else ""
+    except subprocess.TimeoutExpired as error:
+        said, wrong = error.stdout or b"", f"the rest of {script}.py, which took more than {LIMIT} s"
+    return [json.loads(line) for line in said.decode().splitlines() if line.startswith('{"kind"')], wrong
 
 
 def versions(python: str) -> str:

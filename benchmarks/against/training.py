@@ -25,7 +25,7 @@ from cotdistill.students.reader import Reader
 from cotdistill.students.training import Hooks, batch_loss, train
 
 BATCH, LR, ROWS = 16, 1e-3, 2_000
-SIZES = ((64, 2, 32, 5.0), (256, 4, 4, 3.0))
+SIZES = ((64, 2, 32, 5.0), (256, 4, 2, 3.0))
 
 
 def config(steps: int) -> TrainingConfig:

@@ -29,6 +29,7 @@ from cotdistill.config import TrainingConfig
 from cotdistill.errors import NotReadable, UnknownName
 from cotdistill.rationales.placement import SEGMENTS, Placement
 from cotdistill.rationales.words import is_function_word
+from cotdistill.saliency.factored import Trace, layers_of
 from cotdistill.saliency.pools import POOLS, Pools
 from cotdistill.saliency.probe import Batch, Probe
 from cotdistill.saliency.reading import Reading, read_example
@@ -109,6 +110,10 @@ class Aligner:
         table = dict(model.named_parameters())
         self.parameters = [table[name].requires_grad_(True) for name in self.names]
         self.size = sum(p.numel() for p in self.parameters)
+        self.layers = layers_of(model, self.names)
+        # A token's loss reads one state, and its gradient there is known: no backward pass needs to go through the vocabulary again for each token.
+        head = {id(p) for p in output_matrix(model).parameters()}
+        self._reads_states = self.probe.reader.abilities.plain_head and not any(id(p) in head for p in self.parameters)
         self._cache: OrderedDict[tuple[str, ...], torch.Tensor] = OrderedDict()
         self.mean: torch.Tensor | None = None
         self.second: torch.Tensor | None = None
@@ -128,12 +133,8 @@ class Aligner:
         target = torch.stack(pools)  # (pools, parameters)
         if self.second is not None:
             target = torch.cat([target, target / (self.second.sqrt() + EPS)])
-        products, norms, losses = [], [], []
-        for loss, gradients in self.token_gradients(sequence, columns):
-            losses.append(loss)
-            norms.append(gradients.norm(dim=1))
-            products.append(target @ gradients.T)
-        inner, norm = torch.cat(products, 1).double().numpy(), torch.cat(norms).double().numpy()
+        losses, products, norms = self.token_products(sequence, columns, target)
+        inner, norm = products.double().numpy(), norms.double().numpy()
         raw = inner[: len(POOLS)]
         lengths = target[: len(POOLS)].norm(dim=1).double().numpy()
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -143,7 +144,7 @@ class Aligner:
         adam = inner[len(POOLS) :] if self.second is not None else np.full_like(raw, np.nan)
         return Aligned(
             example.id, example.cluster or example.id, columns.astype(np.int64), ids, origin, words,
-            torch.cat(losses).double().numpy(), norm, raw, cosine, adam, self._of_label(example, ids, words), len(matched),
+            losses.double().numpy(), norm, raw, cosine, adam, self._of_label(example, ids, words), len(matched),
         )  # fmt: skip
 
     def label_gradient(self, examples: Sequence[Example]) -> torch.Tensor:
@@ -185,19 +186,45 @@ class Aligner:
         missing = weights == float("-inf")
         return torch.where(missing, weights, sums * torch.where(missing, 0.0, weights))
 
+    def token_products(
+        self, sequence: Encoded, columns: npt.NDArray[np.int64], target: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """(tokens,) losses, (targets, tokens) inner products of (targets, parameters) with the tokens' gradients, and (tokens,) lengths of these."""
+        ids = self._ids(sequence)
+        trace = Trace(self.layers, lambda: self.probe.reader.hidden(ids)) if self.layers and self._reads_states else None
+        losses, products, norms = list[torch.Tensor](), list[torch.Tensor](), list[torch.Tensor]()
+        if trace is not None and trace.plain:
+            at_once = max(1, self.memory // (8 * trace.numbers))
+            wanted = target.to(self.probe.device)
+            for start in range(0, len(columns), at_once):
+                mine = torch.from_numpy(columns[start : start + at_once]).to(self.probe.device)
+                read = trace.states[0, mine - 1]
+                loss, at_states = _into_states(read.detach(), output_matrix(self.model), ids[0, mine])
+                inner, norm = trace.products(read, _of_own_state(at_states), wanted, keep=start + at_once < len(columns))
+                for kept, one in ((losses, loss), (products, inner), (norms, norm)):
+                    kept.append(one.cpu())
+        else:
+            for loss, gradients in self.token_gradients(sequence, columns):
+                losses.append(loss)
+                products.append(target @ gradients.T)
+                norms.append(gradients.norm(dim=1))
+        return torch.cat(losses), torch.cat(products, 1), torch.cat(norms)
+
+    def _ids(self, sequence: Encoded) -> torch.Tensor:
+        return torch.from_numpy(sequence.ids.astype(np.int64))[None].to(self.probe.device)
+
     def token_gradients(self, sequence: Encoded, columns: npt.NDArray[np.int64]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """(tokens,) losses and (tokens, parameters) gradients, as many tokens at once as the budget allows, all from one forward pass."""
         at_once = max(1, self.memory // (4 * self.size))
-        ids = torch.from_numpy(sequence.ids.astype(np.int64))[None].to(self.probe.device)
-        head = output_matrix(self.model)
-        # A token's loss reads one state, and its gradient there is known: no backward pass needs to go through the vocabulary again for each token.
-        known = self.probe.reader.abilities.plain_head and not any(p is own for p in head.parameters() for own in self.parameters)
+        ids = self._ids(sequence)
+        head, known = output_matrix(self.model), self._reads_states
         states = self.probe.reader.hidden(ids) if known else torch.empty(0)
         for start in range(0, len(columns), at_once):
             mine = torch.from_numpy(columns[start : start + at_once]).to(self.probe.device)
             if known:
                 read = states[0, mine - 1]
                 losses, at_states = _into_states(read.detach(), head, ids[0, mine])
+                at_states = _of_own_state(at_states)
                 outputs, last = read, start + at_once >= len(columns)
             else:
                 logits = self.probe.reader.logits_at(ids, torch.zeros_like(mine), mine - 1)
@@ -207,9 +234,6 @@ class Aligner:
 
     def _each(self, outputs: torch.Tensor, weights: torch.Tensor, *, keep: bool) -> torch.Tensor:
         """(tokens, parameters), on the CPU: each token's gradient of the outputs, weighted by its row alone. keep: the graph is needed again."""
-        if weights.shape == outputs.shape and outputs.ndim == 2:
-            # A token weighs its own state only.
-            weights = torch.diag_embed(weights.T).permute(1, 2, 0)
         if self.probe.device.type != "cpu":
             found = torch.autograd.grad(outputs, self.parameters, grad_outputs=weights, is_grads_batched=True, retain_graph=keep)
             return torch.cat([g.reshape(len(weights), -1) for g in found], 1).float().cpu()
@@ -292,6 +316,11 @@ def _into_states(states: torch.Tensor, head: torch.nn.Module, tokens: torch.Tens
         losses = cross_entropy(head(leaf).float(), tokens, reduction="none")
         (found,) = torch.autograd.grad(losses.sum(), leaf)
     return losses.detach(), found
+
+
+def _of_own_state(gradients: torch.Tensor) -> torch.Tensor:
+    """(tokens, tokens, hidden): each token's gradient in its own state, and none in those of the others."""
+    return torch.diag_embed(gradients.T).permute(1, 2, 0)
 
 
 def _flat(gradients: Sequence[torch.Tensor]) -> torch.Tensor:
