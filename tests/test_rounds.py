@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from streamlit.testing.v1 import AppTest
 
 from cotdistill.errors import NoRationale, UsageError
 from cotdistill.rationales.conditions import parse
@@ -91,8 +92,13 @@ def test_a_round_says_who_wrote_it_and_from_whom_that_student_had_learnt(store):
 
 
 def test_generations_stand_side_by_side_on_the_same_rows(store, monkeypatch, capsys):
-    study, found = rounds.generations(store, "taught", reopened(open_task(store.tasks_root, "field_guide", settings=SETTINGS)))
-    assert study.name == "taught-round2" and [one.made and one.made.number for one in found] == [None, 1, 2]
+    study = rounds.last_round(store, "taught")
+    found = rounds.generations(store, study.id)
+    assert (
+        rounds.generations(store, "taught") == []
+        and study.name == "taught-round2"
+        and [one.made and one.made.number for one in found] == [None, 1, 2]
+    )
     rows = {job.result["train_rows"] for job in store.queue.jobs(study=study.id, kind="train")}
     assert len(rows) == 1 and rows.pop() <= min(one.made.kept for one in found[1:])
     assert found[0].over_teacher is None and found[2].over_teacher.mean == pytest.approx(found[2].summary.mean - found[0].summary.mean)
@@ -102,6 +108,16 @@ def test_generations_stand_side_by_side_on_the_same_rows(store, monkeypatch, cap
     check_keys("rounds show", told.document)
     assert told.document["generations"][2]["round"]["parent"] == found[1].made.source
     assert "round 2 (own2-" in say("rounds show taught").out
+
+    def page(home, name):
+        from cotdistill.studies.store import Store
+        from cotdistill.views import compare
+
+        store = Store.open(home)
+        compare._rounds(store, store.queue.study(name))
+
+    app = AppTest.from_function(page, args=(store.home, study.name), default_timeout=30).run()
+    assert not app.exception and "Learnt from" in " ".join(one.proto.body for one in app.get("html"))
 
 
 def test_what_cannot_go_in_rounds_is_refused(store, monkeypatch, capsys):
@@ -113,5 +129,5 @@ def test_what_cannot_go_in_rounds_is_refused(store, monkeypatch, capsys):
         rounds.add_round(store, store.queue.jobs(kind="write")[0], 1, "taught", "bottleneck(least=900)", "none")
     monkeypatch.setenv("COTDISTILL_HOME", str(store.home))
     say = speaker(capsys)
-    for words in ("run taught --rounds 99", "run taught --filters nosuch", "show taught-round1 --condition pre_cot", "run taught --condition swap"):
+    for words in ("run taught --rounds 99", "run taught --filters nosuch", "show taught-round1", "run taught --condition swap"):
         assert say(f"rounds {words} --json").code == 2, words

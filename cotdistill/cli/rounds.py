@@ -14,15 +14,14 @@ from cotdistill.errors import StudentError, UsageError
 from cotdistill.rationales.conditions import Condition
 from cotdistill.studies import rounds
 from cotdistill.studies.jobs import Job, Study
-from cotdistill.studies.looks import task_of
 from cotdistill.studies.planning import launch, plan
 from cotdistill.studies.rounds import FILTERS, MOST_ROUNDS, Generation
 from cotdistill.studies.store import Store
 from cotdistill.studies.supervisor import ensure_supervisor
-from cotdistill.tasks.added import reopened
 from cotdistill.teachers.filters import Counted, parse_filters
 from cotdistill.views.commands import command
-from cotdistill.views.wording import between, between_points, percent, plural, points
+from cotdistill.views.rounds import HEAD, caption, rows
+from cotdistill.views.wording import plural
 
 
 def run(arguments: argparse.Namespace) -> Result:
@@ -40,7 +39,7 @@ def run(arguments: argparse.Namespace) -> Result:
         note(f"Round {number}: {made.kept:,} of {plural(made.written, 'rationale')} stay, as the source {made.source}. {_dropped(counted)}")
         sources.append(made.source)
         now, learnt = _trained(store, study, condition, sources)
-    return _shown(store, study.name, _task_job(store, study, condition))
+    return _shown(store, study.name)
 
 
 def _written(store: Store, teacher: Job) -> Job:
@@ -70,19 +69,14 @@ def _dropped(counted: Sequence[Counted]) -> str:
     return "Dropped: " + ", ".join(f"{c.dropped:,} by {c.filter.partition('(')[0]}" for c in counted) + "."
 
 
-def _task_job(store: Store, study: Study, condition: Condition) -> Job:
-    return rounds.writer(store, study.id, str(condition))
-
-
 def show(arguments: argparse.Namespace) -> Result:
     store = Store.open()
-    study = store.queue.study(arguments.study)
-    condition = rounds.base_condition(study, arguments.condition)
-    return _shown(store, study.name, _task_job(store, study, condition))
+    return _shown(store, store.queue.study(arguments.study).name)
 
 
-def _shown(store: Store, name: str, job: Job) -> Result:
-    study, found = rounds.generations(store, name, reopened(task_of(store, job)))
+def _shown(store: Store, name: str) -> Result:
+    study = rounds.last_round(store, name)
+    found = rounds.generations(store, study.id)
     document = {"study": study.name, "generations": [_document(one) for one in found]}
     return Result(document, _text(study, found))
 
@@ -104,38 +98,19 @@ def _document(one: Generation) -> dict[str, Any]:
     }
 
 
-HEAD = ("learnt from", "rationales kept", "words", "tells of the label, nats", "accuracy", "against the teacher's, points")
-
-
 def _text(study: Study, found: Sequence[Generation]) -> str:
-    rows = []
-    for one in found:
-        made, over = one.made, one.over_teacher
-        told = ["the teacher", "", "", ""] if made is None else [
-            f"round {made.number} ({made.source})", f"{made.kept:,} of {made.written:,}", f"{made.words:.1f}", f"{made.gain:+.2f}".replace("-", "−")
-        ]  # fmt: skip
-        accuracy = "–" if one.summary.mean is None else f"{percent(one.summary.mean)} ({between(one.summary.low, one.summary.high)})"
-        rows.append([*told, accuracy, "" if over is None else f"{points(over.mean)} ({between_points(over.low, over.high)})"])
-    first = found[0].summary
-    return "\n".join(
-        [
-            f"study {study.name}: {first.label}, all on the rows that every source speaks about",
-            "",
-            table(list(HEAD), rows),
-            "",
-            f"{first.items:,} test questions, {plural(first.finished, 'replicate')}; {first.speaks_of}. "
-            "One student writes for all: replicate 0 of the round before.",
-        ]
-    )
+    title = f"study {study.name}: {found[0].summary.label}, all on the rows that every source speaks about"
+    return "\n".join([title, "", table(list(HEAD), rows(found)), "", caption(found)])
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("study", metavar="STUDY", help="its name (the latest of that name) or number; its students write the first round")
-    parser.add_argument("--condition", metavar="C", default="pre_cot", help="whose students write, and what is trained on what they wrote (pre_cot)")
 
 
 def _run_arguments(parser: argparse.ArgumentParser) -> None:
     _arguments(parser)
+    parser.add_argument("--condition", metavar="C", default="pre_cot", help="whose students write, and what is trained on what they wrote (pre_cot)")
+
     parser.add_argument("--rounds", type=whole_number(1), metavar="N", default=1, help=f"how many, at most {MOST_ROUNDS} (default 1)")
     parser.add_argument("--filters", metavar="F,...", default=FILTERS, help=f"names of `teacher filters`; default {FILTERS}")
     parser.add_argument("--name", metavar="N", default="round", help="of the sources: N and the number of the round (default round)")

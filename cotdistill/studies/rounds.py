@@ -21,7 +21,7 @@ from cotdistill.studies.mode_jobs import MEASURED_PARAMETERS, WRITTEN_PASSES, mo
 from cotdistill.studies.results import ConditionSummary
 from cotdistill.studies.store import Store
 from cotdistill.studies.study import StudySpec, spec_from_mapping
-from cotdistill.tasks.added import source_info
+from cotdistill.tasks.added import reopened, source_info
 from cotdistill.tasks.task import Task
 from cotdistill.teachers.answers import Answer
 from cotdistill.teachers.filters import Counted, apply, parse_filters
@@ -158,17 +158,27 @@ class Generation:
     over_teacher: Interval | None
 
 
-def generations(store: Store, name: str, task: Task) -> tuple[Study, list[Generation]]:
-    """The generations of a study's rounds, side by side on the same rows, in the newest study of a round; NotFound where there is none."""
-    study = next((one for number in range(MOST_ROUNDS, 0, -1) for one in store.queue.studies() if one.name == round_name(name, number)), None)
-    if study is None:
+def last_round(store: Store, name: str) -> Study:
+    """The newest study of the last round that a study has had; NotFound where there is none."""
+    names = {round_name(name, number): number for number in range(1, MOST_ROUNDS + 1)}
+    found = max((one for one in store.queue.studies() if one.name in names), key=lambda one: (names[one.name], one.id), default=None)
+    if found is None:
         raise NotFound(f"The study {name!r} has had no round yet.", f"Begin: python -m cotdistill rounds run {name}")
+    return found
+
+
+def generations(store: Store, study: int | str) -> list[Generation]:
+    """The generations of students in a study, those of its own source first; empty for a study in which none learnt from another student."""
+    summaries = [one for one in results.summary(store, study) if parse(one.condition).spec.uses_rationale]
+    known = next((job for _, _, job in results.planned_runs(store, study) if job is not None and job.kind == "train"), None)
+    if known is None or not any(parse(one.condition).source for one in summaries):
+        return []
+    task = reopened(task_of(store, known))
+    made = {one.condition: lineage(task, parse(one.condition).source) for one in summaries}
+    first = next((one for one in made if not parse(one).source), None)
     found = []
-    summaries = results.summary(store, study.id)
-    first = summaries[0].condition
     for one in summaries:
-        source = parse(one.condition).source
-        made = lineage(task, source)
-        over = results.difference(store, study.id, one.condition, first) if source else None
-        found.append(Generation(made[-1] if made else None, one, over[0] if over else None))
-    return study, found
+        if one.condition == first or made[one.condition]:
+            over = results.difference(store, study, one.condition, first) if first and one.condition != first else None
+            found.append(Generation(made[one.condition][-1] if made[one.condition] else None, one, over[0] if over else None))
+    return found if any(made.values()) else []

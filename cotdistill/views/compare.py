@@ -8,11 +8,28 @@ from cotdistill.rationales.conditions import parse
 from cotdistill.studies import results
 from cotdistill.studies.jobs import Study
 from cotdistill.studies.remarks import pinned
+from cotdistill.studies.rounds import generations
 from cotdistill.studies.store import Store
 from cotdistill.studies.study import StudySpec, spec_from_mapping
-from cotdistill.views import accuracies, across, curving, dosing, examples, frame, grouped, modes, picking, queue, report, said, size_figure
+from cotdistill.views import (
+    accuracies,
+    across,
+    curving,
+    dosing,
+    examples,
+    frame,
+    grouped,
+    markup,
+    modes,
+    picking,
+    queue,
+    report,
+    rounds,
+    said,
+    size_figure,
+)
 from cotdistill.views.commands import command
-from cotdistill.views.wording import ago, plain_markdown, plural
+from cotdistill.views.wording import ago, capital, plain_markdown, plural
 
 VIEWS = {
     "accuracy": "Accuracy",
@@ -57,6 +74,7 @@ def draw(store: Store) -> None:
         return
     if view == "accuracy":
         accuracies.draw(store, study, summaries, baseline)
+        _rounds(store, study)
         frame.terminal(command("compare", study.name, "--baseline", baseline), command("study", "show", study.name))
     elif view == "curves":
         curving.draw(store, study, summaries)
@@ -72,6 +90,18 @@ def draw(store: Store) -> None:
         across.draw(store, study, baseline)
     else:
         grouped.draw(store, study)
+
+
+def _rounds(store: Store, study: Study) -> None:
+    """Where students learnt from students: each generation."""
+    if found := generations(store, study.id):
+        frame.section("Rounds", "Students that learnt from what a student of the round before had written.")
+        told = [
+            [markup.Cell(text, condition=one.summary.condition if not place else "") for place, text in enumerate(row)]
+            for one, row in zip(found, rounds.rows(found), strict=True)
+        ]
+        st.html(markup.table([capital(head) for head in rounds.HEAD], told, "generations of students"))
+        st.caption(plain_markdown(rounds.caption(found)))
 
 
 def _about(study: Study, spec: StudySpec) -> str:
