@@ -122,7 +122,7 @@ def next_spec(study: Study, condition: Condition, sources: Sequence[str]) -> Stu
     """The study of a round: the teacher's own rationales and those of every round so far, on the rows that all of them speak about."""
     conditions = (str(condition), *(str(from_source(condition, source)) for source in sources))
     spec = spec_from_mapping(study.spec)
-    title = f"{spec.title or study.name}, round {len(sources)}"
+    title = f"{spec.title or study.name} (round {len(sources)})"
     return dataclasses.replace(spec, name=round_name(study.name, len(sources)), title=title, conditions=conditions, baseline=str(condition))
 
 
