@@ -72,7 +72,7 @@ def section(found: list[dict[str, Any]], failed: list[str], about: str) -> str:
     for one in compared:
         ratio = f"{one['ratio']:.1f} x ({one['low']:.1f} to {one['high']:.1f})"
         met = "yes" if one["ratio"] >= one["aim"] else "no"
-        rates = [f"{one[side]:.3g} {one['unit']}" for side in ("ours", "peer")]
+        rates = [f"{_number(one[side])} {one['unit']}" for side in ("ours", "peer")]
         lines.append("| " + " | ".join([one["what"], one["peer_name"], *rates, ratio, f"{one['aim']:g} x", met, one["same"]]) + " |")
     if plain:
         lines += ["", "| what | figure | aim | met |", "| --- | --- | --- | --- |"]
@@ -82,6 +82,10 @@ def section(found: list[dict[str, Any]], failed: list[str], about: str) -> str:
     if failed:
         lines += ["", "Not measured: " + "; ".join(failed) + "."]
     return "\n".join(lines) + "\n"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def replaced(text: str, new: str) -> str:
