@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-import pandas as pd
 from transformers import PreTrainedModel
 
 from cotdistill.rationales.placement import COUNTERFACTUAL, FACTUAL, Placement
@@ -13,6 +13,9 @@ from cotdistill.students.evaluation import choice_scores, predicted, rationale_p
 from cotdistill.students.reader import Reader
 from cotdistill.students.tokens import Encoder
 from cotdistill.tasks.example import Argued
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 TAGS = {"factual": FACTUAL, "counterfactual": COUNTERFACTUAL}
 # given: the teacher's; wrong: one for a wrong choice; none: the answer cue alone.
@@ -31,6 +34,8 @@ COLUMNS = {
 
 def followed(model: PreTrainedModel, encoder: Encoder, examples: Sequence[Argued], placement: Placement, *, metric: str) -> pd.DataFrame:
     """One row a question, tag and rationale; see COLUMNS. placement: of a condition with both tags."""
+    import pandas as pd
+
     model.eval()  # type: ignore[no-untyped-call]
     reader = Reader(model)
     targets = [encoder.targets(example) for example in examples]
