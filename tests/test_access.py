@@ -59,12 +59,30 @@ def test_the_password_admits_this_session_alone_and_a_wrong_one_does_not(opened,
 
 def test_a_dashboard_with_a_login_is_shut_until_somebody_is_logged_in(opened, monkeypatch):
     monkeypatch.setattr(access, "has_login", lambda: True)
+    monkeypatch.setattr(access, "can_log_in", lambda: True)
     users = [{"is_logged_in": False}, {"is_logged_in": True}]
     monkeypatch.setattr("streamlit.user_info._get_user_info", lambda: users[0])
     shown = opened()
     assert [one.value for one in shown.title] == ["cotdistill"] and [one.label for one in shown.button] == ["Log in"] and not shown.subheader
     users.pop(0)
     assert not shown.run().exception and "Log in" not in [one.label for one in shown.button] and shown.title[0].value != "cotdistill"
+
+
+def test_somebody_who_is_logged_in_and_not_on_the_list_sees_nothing(opened, monkeypatch):
+    monkeypatch.setattr(access, "has_login", lambda: True)
+    monkeypatch.setattr(access, "can_log_in", lambda: True)
+    monkeypatch.setattr("streamlit.user_info._get_user_info", lambda: {"is_logged_in": True, "email": "eve@example.org"})
+    monkeypatch.setenv(exposure.ALLOWED, "ada@example.org")
+    shown = opened()
+    assert "not among those" in shown.error[0].value and not shown.subheader and [one.label for one in shown.button] == ["Log out"]
+
+
+def test_the_list_holds_addresses_and_domains_and_no_address_that_is_not_confirmed():
+    ada = {"email": "Ada@Example.org", "email_verified": True}
+    assert [access.is_allowed(ada, given) for given in ("", " , ", "ada@example.org", "x@y.z, @example.org")] == [True] * 4
+    assert [access.is_allowed(ada, given) for given in ("example.org", "@ample.org", "da@example.org", "@")] == [False] * 4
+    assert not access.is_allowed(ada | {"email_verified": False}, "ada@example.org") and access.is_allowed({"email": "a@b.c"}, "@b.c")
+    assert not access.is_allowed({"sub": "1"}, "@b.c") and access.is_allowed({"sub": "1"}, "")
 
 
 def test_an_exposed_dashboard_without_a_password_shows_nothing(opened, monkeypatch):
@@ -83,6 +101,7 @@ def test_wrong_tries_are_looked_at_ever_more_slowly():
 
 def test_exposing_asks_for_the_flag_and_a_long_password(tmp_path, monkeypatch, capsys):
     monkeypatch.delenv(exposure.PASSWORD, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "nobody"))
     app._check_exposure(tmp_path, "localhost", False)
     with pytest.raises(UsageError, match="Other machines could reach"):
         app._check_exposure(tmp_path, "0.0.0.0", False)
@@ -99,7 +118,24 @@ def test_exposing_asks_for_the_flag_and_a_long_password(tmp_path, monkeypatch, c
     monkeypatch.delenv(exposure.PASSWORD)
     (tmp_path / ".streamlit").mkdir()
     (tmp_path / ".streamlit" / "secrets.toml").write_text("[auth]\nclient_id = 'x'\n")
+    monkeypatch.setattr(exposure, "can_log_in", lambda: False)
+    with pytest.raises(UsageError, match="Authlib") as refused:
+        app._check_exposure(tmp_path, "0.0.0.0", True)
+    assert "requirements-login.txt" in refused.value.hint
+    monkeypatch.setattr(exposure, "can_log_in", lambda: True)
     app._check_exposure(tmp_path, "0.0.0.0", True)
+
+
+def test_a_login_without_its_package_says_what_to_install(opened, monkeypatch):
+    monkeypatch.setattr(access, "has_login", lambda: True)
+    monkeypatch.setattr(access, "can_log_in", lambda: False)
+    shown = opened()
+    assert (
+        "Authlib" in shown.error[0].value
+        and any("requirements-login.txt" in one.value for one in shown.caption)
+        and not shown.subheader
+        and not shown.button
+    )
 
 
 def test_a_shared_report_holds_no_secret_no_text_and_no_path(tmp_path, monkeypatch, capsys):

@@ -92,10 +92,9 @@ def _check_exposure(root: Path, address: str, allowed: bool) -> None:
         raise UsageError(f"{address[:80]!r} is no address.", "Expected a name or a number, for example 0.0.0.0.")
     if not allowed:
         raise UsageError(f"Other machines could reach the dashboard at {address}.", "If that is meant: --expose, with COTDISTILL_PASSWORD set.")
-    try:
-        login = "auth" in tomllib.loads((root / ".streamlit" / "secrets.toml").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        login = False
+    login = any(_sets_a_login_up(folder / ".streamlit" / "secrets.toml") for folder in (root, Path.home()))
+    if login and not exposure.can_log_in():
+        raise UsageError("A login is set up in .streamlit/secrets.toml, but the package that it needs is not installed: Authlib.", exposure.INSTALL)
     if not login and len(os.environ.get(exposure.PASSWORD, "")) < LEAST_PASSWORD:
         raise UsageError(
             f"{exposure.PASSWORD} is not set, or shorter than {LEAST_PASSWORD} characters.",
@@ -103,6 +102,13 @@ def _check_exposure(root: Path, address: str, allowed: bool) -> None:
         )
     note("Warning: other machines can reach this dashboard. Whoever gets in can read the store, start jobs and delete runs.")
     note("It speaks plain HTTP: put it behind a proxy with TLS where the network is not yours alone.")
+
+
+def _sets_a_login_up(secrets: Path) -> bool:
+    try:
+        return "auth" in tomllib.loads(secrets.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
 
 
 def _port(wanted: int | None) -> int:

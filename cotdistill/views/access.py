@@ -7,11 +7,12 @@ import hmac
 import os
 import threading
 import time
+from collections.abc import Mapping
 
 import streamlit as st
 from streamlit.errors import StreamlitAPIException
 
-from cotdistill.views.exposure import EXPOSED, LOCAL, PASSWORD
+from cotdistill.views.exposure import ALLOWED, EXPOSED, INSTALL, LOCAL, PASSWORD, can_log_in
 
 # Wrong passwords in a row, whoever gave them: the next is looked at after 1, 2, 4 ... seconds, at most a minute.
 LONGEST_WAIT = 60.0
@@ -28,11 +29,7 @@ def admitted() -> bool:
     if not (password or login or exposed()):
         return True
     if login:
-        if st.user.is_logged_in:
-            return True
-        st.title("cotdistill", anchor=False)
-        st.button("Log in", on_click=st.login, type="primary")
-        return False
+        return _logged_in()
     if not password:
         st.error("The dashboard can be reached from other machines, and nothing protects it.", icon=":material/lock_open:")
         st.caption(f"What to do: start it with {PASSWORD} in the environment, or on this machine alone: python -m cotdistill app start")
@@ -50,6 +47,38 @@ def admitted() -> bool:
             st.session_state[_ADMITTED] = _digest(password)
             st.rerun()
     return False
+
+
+def _logged_in() -> bool:
+    if not can_log_in():
+        st.error("A login is set up, but the package that it needs is not installed: Authlib.", icon=":material/lock:")
+        st.caption(f"What to do: {INSTALL}, then start the dashboard again.")
+        return False
+    known = bool(st.user.is_logged_in)
+    if known and is_allowed(st.user, os.environ.get(ALLOWED, "")):
+        st.sidebar.button("Log out", on_click=st.logout, type="tertiary", icon=":material/logout:")
+        return True
+    st.title("cotdistill", anchor=False)
+    if not known:
+        st.button("Log in", on_click=st.login, type="primary")
+        return False
+    st.error("You are logged in, but not among those who may enter.", icon=":material/lock:")
+    st.caption(f"What to do: log in as somebody else, or ask whoever runs this dashboard to add your confirmed address to {ALLOWED}.")
+    st.button("Log out", on_click=st.logout)
+    return False
+
+
+def is_allowed(user: Mapping[str, object], allowed: str) -> bool:
+    """Whether what the provider says of a user is on the list: addresses and @domains between commas, in any case; everybody if it is empty.
+
+    An address that the provider says is not confirmed could be anybody's, and is not on the list.
+    """
+    names = [name for part in allowed.split(",") if (name := part.strip().casefold())]
+    if not names:
+        return True
+    address = str(user.get("email") or "").strip().casefold()
+    confirmed = user.get("email_verified", True) in (True, "true")
+    return confirmed and any(address.endswith(name) if name.startswith("@") else address == name for name in names)
 
 
 def exposed() -> bool:
