@@ -42,7 +42,7 @@ from cotdistill.tasks.importing import import_task
 from cotdistill.tasks.task import SPLITS, Rationale
 from tests import test_browser
 from tests.terminal import check_keys, speaker
-from tests.test_browser import free_port, page, serve
+from tests.test_browser import at_rest, free_port, page, serve
 
 __all__ = ["page"]
 
@@ -825,7 +825,7 @@ def test_a_page_brings_a_study_in_shows_it_and_hands_it_on(source, archive, stor
         page.get_by_text(f"8 runs imported ({store.queue.study('shared').origin[:16]})").wait_for()
         assert "study=shared" in page.url and findings(store, "shared")["conditions"] == findings(source, "shared")["conditions"]
         # Drawing the page once more replaces what the button downloads.
-        page.locator('[data-testid="stApp"][data-test-script-state="notRunning"]').wait_for()
+        at_rest(page)
         if not page.get_by_role("button", name="Download the archive").is_visible():
             page.get_by_role("button", name="Archive").click()
         with page.expect_download() as download:

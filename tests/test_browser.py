@@ -70,6 +70,11 @@ def page():
         browser.close()
 
 
+def at_rest(page):
+    """Returns when the page is drawn to its end: a key or a click before that may go to what is about to be replaced."""
+    page.locator('[data-testid="stApp"][data-test-script-state="notRunning"]').wait_for()
+
+
 def states(home):
     return [job.state for job in Store.open(home).queue.jobs()]
 

@@ -22,7 +22,7 @@ from cotdistill.studies.supervisor import stop_all
 from cotdistill.views.publishing import claim_title, extended_told, figures_page, html_page, published, tables
 from tests import test_browser
 from tests.terminal import check_keys, speaker
-from tests.test_browser import free_port, page, serve
+from tests.test_browser import at_rest, free_port, page, serve
 
 __all__ = ["page"]
 
@@ -193,12 +193,15 @@ def test_the_claims_are_walked_through_by_arrow_keys_and_a_link_restores_the_scr
         page.get_by_text(f"{number} of 3").wait_for()
         assert page.get_by_test_id("stSidebarNavLink").count() == 0 and page.get_by_role("link", name="Compare").count() == 0
         if number < 3:
+            at_rest(page)
             page.keyboard.press("ArrowRight")
     assert "present=3" in page.url
     page.reload()
     page.get_by_text("3 of 3").wait_for()
+    at_rest(page)
     page.keyboard.press("ArrowLeft")
     page.get_by_text("2 of 3").wait_for()
+    at_rest(page)
     page.keyboard.press("Escape")
     page.get_by_role("heading", name="Findings").wait_for()
     assert "present" not in page.url

@@ -19,7 +19,7 @@ from cotdistill.studies.supervisor import stop_all
 from cotdistill.tasks.importing import import_task
 from cotdistill.views.publishing import published
 from cotdistill.views.report import csv_text
-from tests.test_browser import free_port, page, pytestmark, serve
+from tests.test_browser import at_rest, free_port, page, pytestmark, serve
 
 __all__ = ["page", "pytestmark"]
 
@@ -99,7 +99,7 @@ def test_no_text_runs_or_loads_or_moves_anything_on_any_page(home, page):
         for name, queries in VIEWS.items():
             for query in queries:
                 page.goto(f"http://localhost:{port}/{name}?study={quote(STUDY)}&{query}")
-                page.locator('[data-testid="stApp"][data-test-script-state="notRunning"]').wait_for()
+                at_rest(page)
                 page.locator('[data-testid="stMain"]').first.wait_for()
                 flaws = page.evaluate(FLAWS)
                 if flaws != {"hit": None, "wide": 0, "side": query != "present=1", "shown": True, "told": False, "foreign": []}:
