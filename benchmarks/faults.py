@@ -21,6 +21,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from cotdistill.errors import CotdistillError
 from cotdistill.studies.store import Store
 
 MOUNT_BYTES = 6 << 30
@@ -173,8 +174,46 @@ def hurt(path: Path, draw: random.Random) -> str:
     return "bit flipped"
 
 
+def vouched(path: Path) -> list[list[tuple[object, ...]]]:
+    """What `verify` vouches for in a database. Labels, times, attempts and the order of the queue it does not."""
+    asked = (
+        "SELECT id, identity, kind, recipe, config, result FROM job", "SELECT job, role, digest FROM link WHERE direction = 'produced'",
+        "SELECT spec, plan_hash FROM study",
+    )  # fmt: skip
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        return [sorted(connection.execute(words).fetchall()) for words in asked]
+
+
+def hurt_database(store: Store, draw: random.Random, number: int) -> list[str]:
+    """Cut or flip the database's file in a copy of the store. It must be refused in words or named, unless what is vouched for is all there."""
+    wrong: list[str] = []
+    folder = store.home.with_name("hurt")
+    folder.mkdir()
+    path = folder / "store.sqlite"
+    for name in ("artifacts", "tasks"):
+        (folder / name).symlink_to(store.home / name)
+    with contextlib.closing(sqlite3.connect(store.home / path.name)) as source, contextlib.closing(sqlite3.connect(path)) as copy:
+        source.backup(copy)
+    kept, right = path.read_bytes(), vouched(path)
+    for _ in range(number):
+        for tail in ("", "-wal", "-shm"):
+            path.with_name(path.name + tail).unlink(missing_ok=True)
+        path.write_bytes(kept)
+        how = hurt(path, draw)
+        try:
+            if not Store.open(folder).verify().problems and vouched(path) != right:
+                wrong.append(f"verify missed the database's file ({how})")
+        except CotdistillError as error:
+            if path.name not in error.message:
+                wrong.append(f"a database that was {how} was refused without its name: {error.message}")
+        except Exception as error:
+            wrong.append(f"a database that was {how}: {error!r}")
+    shutil.rmtree(folder)
+    return wrong
+
+
 def told_of_damage(store: Store, draw: random.Random, number: int) -> list[str]:
-    """Damage artefacts, a file of a task and the database, one after another, and see whether `verify` names each of them and nothing else."""
+    """Damage artefacts, a task's files, the database and a row in it, one after another: does `verify` name each and nothing else?"""
     wrong: list[str] = []
 
     def named(path: Path, mark: str) -> None:
@@ -207,4 +246,5 @@ def told_of_damage(store: Store, draw: random.Random, number: int) -> list[str]:
             connection.execute("UPDATE job SET config = ? WHERE id = ?", (config, job))
     if len(problems) != 1 or not problems[0].startswith(f"run {job}:"):
         wrong.append(f"verify told {problems} of run {job}, whose config was changed")
+    wrong += hurt_database(store, draw, 4 * number)
     return wrong + [f"after repair: {problem}" for problem in store.verify().problems]

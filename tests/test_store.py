@@ -12,11 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from cotdistill.config import plain
 from cotdistill.errors import DiskFull, NetworkFileSystem, StoreError, StoreTooNew
 from cotdistill.studies import disk, schema
 from cotdistill.studies.attempts import claim
-from cotdistill.studies.jobs import JobSpec
+from cotdistill.studies.jobs import JobSpec, StudyDraft
 from cotdistill.studies.store import Store, default_home
+from cotdistill.studies.study import StudySpec, checked, spec_from_mapping
 
 
 def spec(number: int = 0) -> JobSpec:
@@ -44,7 +46,7 @@ def test_a_store_of_a_newer_version_is_refused_and_left_as_it_is(tmp_path: Path)
     with store.queue.database.write() as connection:
         connection.execute("PRAGMA user_version = 99")
     before = (tmp_path / "store.sqlite").read_bytes()
-    with pytest.raises(StoreTooNew, match="its format is 99, this version reads up to 4"):
+    with pytest.raises(StoreTooNew, match="its format is 99, this version reads up to 5"):
         Store.open(tmp_path)
     assert (tmp_path / "store.sqlite").read_bytes() == before
 
@@ -57,7 +59,7 @@ def test_an_older_store_is_migrated_in_order_and_kept_as_it_was(tmp_path: Path, 
     with store.queue.database.read() as connection:
         assert tuple(connection.execute("SELECT label, colour FROM job").fetchone()) == ("job 7", "blue")
         assert connection.execute("PRAGMA user_version").fetchone()[0] == len(schema.MIGRATIONS)
-    copy = sqlite3.connect(tmp_path / "store.sqlite.version-4")
+    copy = sqlite3.connect(tmp_path / "store.sqlite.version-5")
     assert copy.execute("SELECT label FROM job").fetchall() == [("job 7",)]
     copy.close()
 
@@ -205,3 +207,42 @@ def test_verify_finds_a_damaged_artefact_a_missing_one_and_a_changed_config(tmp_
     assert problems[0].startswith(f"artefact {first.name[:12]}: its content hashes to")
     assert problems[1].startswith("run 2: its config hashes to")
     assert problems[2] == f"run 2: its numbers ({second.name[:12]}) is missing"
+
+
+def test_verify_finds_a_result_and_a_plan_that_are_not_what_was_told(tmp_path: Path) -> None:
+    store = Store.open(tmp_path)
+    plan = checked(spec_from_mapping({"name": "kept", "conditions": "label_only"}, StudySpec()))
+    store.queue.submit([spec(1)], study=StudyDraft("kept", plain(plan), plan.plan_hash, ()))
+    attempt = claim(store.queue)
+    assert attempt is not None
+    attempt.finish({"accuracy": 0.5}, {}, {})
+    attempt.close()
+    assert store.verify().problems == ()
+    with store.queue.database.write() as connection:
+        connection.execute("UPDATE job SET result = ?", ('{"accuracy":0.7}',))
+        connection.execute("UPDATE study SET spec = replace(spec, '\"replicates\":3', '\"replicates\":5')")
+    changed, plan_changed = store.verify().problems
+    assert changed == "run 1: its result is not the one that was told"
+    assert plan_changed.startswith(f"study kept: its plan does not hash to {plan.plan_hash[:12]}")
+    with store.queue.database.write() as connection:
+        # A result of before results had a digest.
+        connection.execute("UPDATE job SET seal = ''")
+        connection.execute("UPDATE study SET spec = replace(spec, '\"replicates\":5', '\"replicates\":3')")
+    assert store.verify().problems == ()
+
+
+def test_verify_names_a_database_that_was_cut_short_and_reads_no_rows_of_it(tmp_path: Path) -> None:
+    store = Store.open(tmp_path)
+    store.queue.submit([spec(number) for number in range(300)])
+    with sqlite3.connect(tmp_path / "store.sqlite") as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+    path = tmp_path / "store.sqlite"
+    whole = path.read_bytes()
+    for share in (0.5, 0.8, 0.99):
+        path.write_bytes(whole[: int(len(whole) * share)])
+        try:
+            problems = Store.open(tmp_path).verify().problems
+        except StoreError as error:
+            problems = (error.message,)
+        assert problems and all("store.sqlite" in problem for problem in problems)

@@ -15,7 +15,7 @@ import pytest
 
 from cotdistill.config import plain
 from cotdistill.errors import StoreTooNew
-from cotdistill.studies.jobs import JobSpec, document
+from cotdistill.studies.jobs import JobSpec, document, seal_of
 from cotdistill.studies.remarks import remark
 from cotdistill.studies.schema import APPLICATION_ID, MIGRATIONS
 from cotdistill.studies.store import Store
@@ -58,6 +58,8 @@ def write_fixture(format: int) -> Path:
             connection.execute("INSERT INTO left_out VALUES (1, 'weights', ?)", ("a" * 64,))
         if format >= 4:
             connection.execute("UPDATE study SET extends = 1")
+        if format >= 5:
+            connection.execute("UPDATE job SET seal = ? WHERE id = 1", (seal_of(document({"accuracy": 0.5})),))
         connection.commit()
         connection.execute("VACUUM")
     return path

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cotdistill.errors import UsageError
-from cotdistill.studies.jobs import ANSWERS, Job, document
+from cotdistill.studies.jobs import ANSWERS, Job, document, seal_of
 from cotdistill.studies.remarks import Remark
 from cotdistill.studies.store import Store
 from cotdistill.studies.study import StudySpec
@@ -176,12 +176,13 @@ def _rows(table: pd.DataFrame) -> list[tuple[Any, ...]]:
 def _insert(connection: sqlite3.Connection, job: IncomingJob, place: float, origin: str) -> None:
     values = (
         job.identity, job.kind, job.recipe, document(job.config), job.label, job.estimate, job.state, place, job.seconds,
-        _document(job.result), _document(job.error), job.created, job.started, job.finished, origin,
+        (result := _document(job.result)), seal_of(result), _document(job.error), job.created, job.started, job.finished, origin,
     )  # fmt: skip
     cursor = connection.execute(
         """
-        INSERT INTO job (identity, kind, recipe, config, label, estimate, state, position, seconds, result, error, created, started, finished, origin)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        INSERT INTO job
+        (identity, kind, recipe, config, label, estimate, state, position, seconds, result, seal, error, created, started, finished, origin)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
         """,
         values,
     )
@@ -195,9 +196,9 @@ def _complete(connection: sqlite3.Connection, job: IncomingJob, number: int, ori
     connection.execute(
         """
         UPDATE job SET state = 'finished', held = 0, request = '', deaths = 0, crashes = 0, death_step = NULL, progress = '{}', error = NULL,
-        seconds = ?, result = ?, started = ?, finished = ?, origin = ? WHERE id = ?
+        seconds = ?, result = ?, seal = ?, started = ?, finished = ?, origin = ? WHERE id = ?
         """,
-        (job.seconds, _document(job.result), job.started, job.finished, origin, number),
+        (job.seconds, (result := _document(job.result)), seal_of(result), job.started, job.finished, origin, number),
     )
     connection.execute("DELETE FROM link WHERE job = ?", (number,))
     connection.execute("DELETE FROM left_out WHERE job = ?", (number,))

@@ -19,7 +19,7 @@ from cotdistill.errors import NotFound, Superseded
 from cotdistill.studies import shortage
 from cotdistill.studies.budget import refusal
 from cotdistill.studies.disk import disk_errors
-from cotdistill.studies.jobs import Job, document
+from cotdistill.studies.jobs import Job, document, seal_of
 from cotdistill.studies.locks import Lock, holder, is_held
 from cotdistill.studies.queue import FOR_GPU, READY, Queue
 from cotdistill.studies.schema import setting
@@ -146,9 +146,9 @@ class Attempt:
         connection.execute(
             """
             UPDATE job SET state = ?, held = ?, request = '', deaths = 0, crashes = 0, death_step = NULL,
-            seconds = ?, finished = ?, result = ?, error = ? WHERE id = ?
+            seconds = ?, finished = ?, result = ?, seal = ?, error = ? WHERE id = ?
             """,
-            (state, held, self.seconds, None if state == "queued" else now, result, error, self.job.id),
+            (state, held, self.seconds, None if state == "queued" else now, result, seal_of(result), error, self.job.id),
         )
         connection.execute("UPDATE attempt SET ended = ?, outcome = ? WHERE job = ? AND number = ?", (now, state, self.job.id, self.number))
 

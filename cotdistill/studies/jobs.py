@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 from collections.abc import Mapping
@@ -47,6 +48,11 @@ class JobSpec:
     def identity(self) -> str:
         """SHA-256 (hex) of kind, recipe number and config: the same work has the same identity, whoever asks for it."""
         return identity_of(self.kind, self.recipe, plain(self.config))
+
+
+def seal_of(result: str | None) -> str:
+    """SHA-256 (hex) of a result as the database holds it: SQLite sees damage to its own pages, not to what stands in them."""
+    return hashlib.sha256(result.encode()).hexdigest() if result else ""
 
 
 def identity_of(kind: str, recipe: int, config: Mapping[str, Any]) -> str:

@@ -115,6 +115,8 @@ MIGRATIONS: tuple[str, ...] = (
     """,
     # Of an imported study: the replicates of the launch, in another store, that it had been given more of after a look.
     "ALTER TABLE study ADD COLUMN extends INTEGER;",
+    # The digest of a result, as it was told; empty for results of before.
+    "ALTER TABLE job ADD COLUMN seal TEXT NOT NULL DEFAULT '';",
 )
 
 
