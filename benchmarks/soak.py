@@ -47,6 +47,8 @@ FAULTS = ("freeze", "late", "checkpoint", "full disk", "slow disk", "read-only",
 FAULT_SHARE = 0.1
 # Most kills follow each other quickly; the others leave students the time to get somewhere.
 SHORT, LONG, LONG_SHARE = (0.05, 1.0), (5.0, 9.0), 0.06
+# How many of the kills wait until somebody has begun something.
+BEGUN_SHARE = 0.7
 # A frozen process is given up after so long: of counting jobs, and of students, who import torch.
 HANG_SECONDS = (3.0, 12.0)
 # How often page Train is drawn.
@@ -187,6 +189,8 @@ class Soak:
                     self.wave()
                 if self.importer:
                     self.importer.begin()
+                if self.random.random() < BEGUN_SHARE:
+                    self.wait_for_work()
                 self.wait(self.random.uniform(*(LONG if self.random.random() < self.long_share else SHORT)))
                 victims = dict(VICTIMS) if self.importer else {name: weight for name, weight in VICTIMS if name != "importer"}
                 victim = self.random.choices(list(victims), list(victims.values()))[0]
@@ -210,6 +214,13 @@ class Soak:
     def wait(self, seconds: float) -> None:
         until = time.monotonic() + seconds
         while time.monotonic() < until:
+            self.dashboard.look()
+            time.sleep(0.05)
+
+    def wait_for_work(self) -> None:
+        """Until an attempt has begun that was not there before: processes that are killed while they start prove little."""
+        before, until = self.attempts(), time.monotonic() + LONG[1]
+        while self.attempts() == before and time.monotonic() < until:
             self.dashboard.look()
             time.sleep(0.05)
 
