@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 
 from benchmarks.soak import Soak, metrics
+from cotdistill.cli.waiting import wait_for
+from cotdistill.errors import StoreError
 from cotdistill.studies import supervisor
 from cotdistill.studies.jobs import Job, JobSpec
 from cotdistill.studies.locks import holder, is_held, send
@@ -21,7 +23,7 @@ from cotdistill.studies.planning import launch, plan
 from cotdistill.studies.runner import work
 from cotdistill.studies.store import Store
 from cotdistill.studies.study import spec_from_mapping
-from cotdistill.studies.supervisor import cause_of, ensure_supervisor, stop_all
+from cotdistill.studies.supervisor import cause_of, ensure_supervisor, no_supervisor, stop_all
 from tests.quick_jobs import expected_total
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -92,6 +94,19 @@ def test_there_is_never_a_second_supervisor(store: Store) -> None:
     words = [sys.executable, "-m", "cotdistill.studies.supervisor", "--home", str(store.home)]
     done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0 and "Another supervisor is at work." in done.stdout
+
+
+def test_a_supervisor_that_cannot_start_is_told_with_what_it_said_last_and_the_wait_ends(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.queue.submit([counting(1)])
+    assert no_supervisor(store) is None
+    with monkeypatch.context() as broken:
+        broken.setattr(supervisor, "MODULES", {"local": "cotdistill.studies.not_installed"})
+        with pytest.raises(StoreError, match=r"ended 3 times as soon as it was started.*No module named cotdistill\.studies\.not_installed") as told:
+            wait_for(store, store.queue.jobs, "runs list")
+    assert "supervisor.log" in told.value.hint and states(store) == ["queued"]
+    # Mended, it begins what stayed in the queue, and nothing is told any more.
+    until(lambda: finished(store), store)
+    assert no_supervisor(store) is None and is_right(store.queue.job(1))
 
 
 def test_workers_outlive_their_supervisor_and_are_not_doubled_by_the_next(store: Store) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from cotdistill.cli.output import Progress, note
 from cotdistill.studies.jobs import Job
 from cotdistill.studies.store import Store
-from cotdistill.studies.supervisor import ensure_supervisor
+from cotdistill.studies.supervisor import ensure_supervisor, no_supervisor
 from cotdistill.views.wording import duration, plural
 
 # How often the queue is looked at; the looking costs a millisecond.
@@ -23,7 +23,8 @@ def wait(store: Store, study_id: int) -> None:
 
 
 def wait_for(store: Store, of: Callable[[], list[Job]], come_back: str) -> None:
-    """Return when every job that `of` gives has ended. come_back: the command that shows how far they are."""
+    """Return when every job that `of` gives has ended. come_back: the command that shows how far they are. StoreError if nobody can be
+    started who would work on them; they stay queued."""
     jobs = of()
     total = sum(_weight(job) for job in jobs)
     progress = Progress(total, "seconds of work")
@@ -52,6 +53,8 @@ def wait_for(store: Store, of: Callable[[], list[Job]], come_back: str) -> None:
                 note(full)
             # Each time: a supervisor that was killed is started again, one that runs is left alone.
             ensure_supervisor(store)
+            if (reason := no_supervisor(store)) is not None:
+                raise reason
             time.sleep(POLL_SECONDS)
     except KeyboardInterrupt:
         note(f"\nThe work goes on. Come back: {come_back}    Begin nothing more: python -m cotdistill queue pause")

@@ -41,6 +41,8 @@ HANG_SECONDS = float(os.environ.get("COTDISTILL_HANG_SECONDS", "60"))
 IDLE_HANG_SECONDS = 5 * HANG_SECONDS
 # A supervisor that has not touched its lock for so long hangs itself, and is replaced.
 SILENT_SECONDS = 60.0
+# After so many supervisors in a row that ended with an error at once a person is told; another may still be tried.
+FALLEN = 3
 # Workers in a row that die before they take a job, until a job is made to fail with their last words.
 MOST_STILLBORN = 3
 # How often it is looked whether mirrors are told.
@@ -297,6 +299,8 @@ def _detached(words: list[str], log: Path, home: Path, more: Mapping[str, str] =
 # Supervisors that this process has started, by store: not started twice while the first is on its way, and waited for when they have ended.
 _started: dict[Path, subprocess.Popen[bytes]] = {}
 _starting = threading.Lock()
+# How many of them in a row ended with an error before they held the lock.
+_fallen: dict[Path, int] = {}
 
 
 def ensure_supervisor(store: Store) -> bool:
@@ -306,6 +310,7 @@ def ensure_supervisor(store: Store) -> bool:
     path = store.home / "supervisor.lock"
     with _starting:
         if is_held(path):
+            _fallen.pop(store.home, None)
             if time.time() - path.stat().st_mtime < SILENT_SECONDS:
                 return True
             # It is frozen. Its workers do not mind.
@@ -313,12 +318,26 @@ def ensure_supervisor(store: Store) -> bool:
         earlier = _started.get(store.home)
         if earlier is not None and earlier.poll() is None:
             return True
+        if earlier is not None and (earlier.returncode or 0) > 0:
+            _fallen[store.home] = _fallen.get(store.home, 0) + 1
         log = store.home / "supervisor.log"
         with disk_errors(store.home, "the log of the supervisor"):
             bound(log)
             words = [sys.executable, "-m", MODULES[executor(store).name], "--home", str(store.home)]
             _started[store.home] = _detached(words, log, store.home)
     return True
+
+
+def no_supervisor(store: Store) -> StoreError | None:
+    """Why nothing begins, if several supervisors in a row that this process started ended with an error at once; else None. Being killed is none."""
+    if (fallen := _fallen.get(store.home, 0)) < FALLEN:
+        return None
+    log = store.home / "supervisor.log"
+    said = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
+    return StoreError(
+        f"No run begins: the supervisor of {store.home} ended {fallen} times as soon as it was started. It said last: {said[-1] if said else '-'}",
+        f"{log} has all of it. The runs stay in the queue and begin when it can start: python -m cotdistill doctor",
+    )
 
 
 def stop_all(store: Store, patience: float = 8.0) -> list[int]:

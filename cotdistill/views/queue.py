@@ -13,7 +13,7 @@ from cotdistill.studies import devices, machine
 from cotdistill.studies.jobs import Job
 from cotdistill.studies.shortage import KIND, half_of, retry_at_half
 from cotdistill.studies.store import Store
-from cotdistill.studies.supervisor import ensure_supervisor
+from cotdistill.studies.supervisor import ensure_supervisor, no_supervisor
 from cotdistill.views import frame
 from cotdistill.views.commands import command
 from cotdistill.views.wording import ago, capital, count, duration, percent, plain_markdown, plural
@@ -95,6 +95,8 @@ def _controls(store: Store) -> None:
         st.info("The queue is paused: nothing new is begun.", icon=":material/pause:")
     if full := store.refusal:
         st.warning(plain_markdown(full), icon=":material/hard_drive:")
+    if (reason := no_supervisor(store)) is not None:
+        st.error(plain_markdown(f"{reason.message}. {reason.hint}"), icon=":material/error:")
 
 
 def _pause(store: Store, wanted: bool) -> None:
