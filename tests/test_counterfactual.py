@@ -23,6 +23,7 @@ from cotdistill.students.objectives import Objectives
 from cotdistill.students.preparation import prepare
 from cotdistill.students.tokens import LABEL, NO_LOSS, RATIONALE, Encoder
 from cotdistill.studies import following
+from cotdistill.studies.work import laid_out
 from cotdistill.tasks.added import add_source, reopened
 from cotdistill.tasks.catalog import open_task
 from cotdistill.tasks.example import Argued, Counterfactual
@@ -137,6 +138,23 @@ def test_its_loss_is_the_weighted_sum_of_both_by_hand(encoder, examples):
     (alone,) = made.rows_of(2, 0)
     (plain,) = prepared(encoder, rows, "pre_cot", rationale_weight=0.5).rows_of(2, 0)
     assert alone.weights[3:] == pytest.approx(plain.weights) and list(alone.ids[3:]) == list(plain.ids)
+
+
+def test_a_budget_named_by_it_counts_both_of_its_sequences(tmp_path):
+    made = open_task(tmp_path, "field_guide", world=1, settings={"creatures": 20, "documents": 0})
+    reads = Encoder(made.tokenizer("mixed", "word"), made.template)
+
+    def seen(text):
+        run = RunConfig("t", "0" * 64, text, source="mixed", sources=("mixed",), training=TrainingConfig(steps=10, batch_size=4))
+        one = laid_out(made, reads, run, 512)
+        steps = [[len(row.ids) for i, epoch in one.stream.step(step) for row in one.rows_of(i, epoch)] for step in range(one.steps)]
+        return steps, sum(map(sum, steps))
+
+    wanted, both = seen(TEXT)
+    assert len(wanted) == 10 and {len(step) for step in wanted} == {8}
+    steps, total = seen(f"label_only@tokens=({TEXT})")
+    # The fewest steps after which it has seen as much.
+    assert total >= both > total - sum(steps[-1])
 
 
 def test_every_tag_is_held_against_every_rationale_and_counted_by_hand(encoder, examples):

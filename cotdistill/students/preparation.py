@@ -112,21 +112,22 @@ def prepare(
     run: RunConfig,
     positions: int,
     selections: Mapping[str, Selection] | None = None,
+    budget: Mapping[str, list[Example]] | None = None,
 ) -> Prepared:
     """Rows, order and number of steps of a run. train_by_source holds the train split (same rows, same order) under each source of the study;
-    {"": rows} for a study without rationales. selections: by selector, where the condition needs any. Raises NoRationale, SequenceTooLong,
-    DataError."""
+    {"": rows} for a study without rationales. selections: by selector, where the condition needs any. budget: the same rows as the condition named
+    by tokens= reads them, where that differs. Raises NoRationale, SequenceTooLong, DataError."""
     condition = parse(run.condition)
     reference = parse(condition.tokens) if condition.tokens else None
     limit = min(run.student.max_length or positions, positions)
 
-    def corpus_of(name: str, fraction: float) -> Corpus:
+    def corpus_of(name: str, fraction: float, by_source: Mapping[str, list[Example]] = train_by_source) -> Corpus:
         # A study in which no condition reads a rationale names no source; its tokenizer may still be that of one.
-        own = train_by_source[name if run.sources else ""]
+        own = by_source[name if run.sources else ""]
         return encoder.corpus([own[i] for i in training_rows(train_by_source, run, fraction)], selections)
 
-    def reader_of(one: Condition) -> _Sequences:
-        return _Sequences(encoder, corpus_of(one.source or run.source, one.fraction), one, run, limit)
+    def reader_of(one: Condition, by_source: Mapping[str, list[Example]] = train_by_source) -> _Sequences:
+        return _Sequences(encoder, corpus_of(one.source or run.source, one.fraction, by_source), one, run, limit)
 
     def stream_of(fraction: float) -> Stream:
         # Bucketing by the intact sequence of the study's source: the same batches in every condition.
@@ -138,7 +139,7 @@ def prepare(
     steps = 0 if not condition.spec.sequences else run.training.steps
     if reference is not None and steps:
         others = stream if reference.fraction == condition.fraction else stream_of(reference.fraction)
-        steps = steps_for_tokens(stream, reader.tokens, tokens_in_steps(others, reader_of(reference).tokens, steps))
+        steps = steps_for_tokens(stream, reader.tokens, tokens_in_steps(others, reader_of(reference, budget or train_by_source).tokens, steps))
     total = len(next(iter(train_by_source.values())))
     usable = len(training_rows(train_by_source, run, 1.0))
     facts = _facts(reader, condition, run, total - usable, len(stream.lengths))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -16,10 +16,10 @@ from transformers import PreTrainedModel
 from cotdistill import __version__
 from cotdistill.config import RunConfig, stable_seed
 from cotdistill.errors import DataError, NoRationale, StudentError
-from cotdistill.rationales.conditions import parse
+from cotdistill.rationales.conditions import Condition, parse
 from cotdistill.rationales.counterfactual import supplied
 from cotdistill.rationales.placement import MODES, Placement
-from cotdistill.rationales.selection import read_selection
+from cotdistill.rationales.selection import Selection, read_selection
 from cotdistill.students import base as bases
 from cotdistill.students.batches import Stream
 from cotdistill.students.evaluation import Prediction, accuracy, primary_metric, score
@@ -123,18 +123,25 @@ def _made(context: JobContext, run: RunConfig) -> _Made:
         used["base"] = path.stem
         set_weights(model, read_tensors(path)[0])
         bases.redraw_unseen(model, bases.document_rows(encoder, task.base_documents()), stable_seed("init", run.seeds.init))
-    sources = run.sources or ("",)
     selections = {}
     for name, identity in run.selections.items():
         path = context.produced(identity, "selection")
         selections[name] = read_selection(path, name)
         used[f"selection:{name}"] = path.stem
+    return _Made(task, encoder, model, laid_out(task, encoder, run, positions_of(model), selections), known, used)
+
+
+def laid_out(task: Task, encoder: Encoder, run: RunConfig, positions: int, selections: Mapping[str, Selection] | None = None) -> Prepared:
+    """What a run is trained on, with what the counterfactual objective needs: for the run's own condition, and for the one that its token budget
+    names. See `prepare`."""
     condition = parse(run.condition)
-    by_source = {name: task.examples("train", name or None) for name in sources}
-    own = condition.source or run.source if run.sources else ""
-    by_source[own] = supplied(task, by_source[own], condition, own)
-    prepared = prepare(encoder, by_source, run, positions_of(model), selections)
-    return _Made(task, encoder, model, prepared, known, used)
+    rows = {name: task.examples("train", name or None) for name in run.sources or ("",)}
+
+    def read_by(one: Condition) -> dict[str, list[Example]]:
+        own = one.source or run.source if run.sources else ""
+        return {**rows, own: supplied(task, rows[own], one, own)}
+
+    return prepare(encoder, read_by(condition), run, positions, selections, read_by(parse(condition.tokens)) if condition.tokens else None)
 
 
 def _trained(context: JobContext, run: RunConfig, made: _Made, group: Group, hooks: Hooks) -> Log:
