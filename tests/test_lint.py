@@ -7,11 +7,12 @@ import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 
-from cotdistill.config import StudentConfig
+from cotdistill.config import RunConfig, StudentConfig, TrainingConfig
 from cotdistill.errors import GrammarError
 from cotdistill.rationales.conditions import parse, parse_list
 from cotdistill.students.evaluation import primary_metric
 from cotdistill.students.lint import limit_of, lint
+from cotdistill.students.preparation import prepare
 from cotdistill.students.tokens import Encoder
 from cotdistill.studies.planning import plan
 from cotdistill.studies.store import Store
@@ -121,6 +122,25 @@ def test_a_naive_target_is_a_condition_of_its_own(merging):
     scored = Encoder(merging, TEMPLATE, naive=True)
     assert [scored.piece(i) for i in scored.targets(row("pond", "red"))[0]] == label
     assert primary_metric(scored, [row("pond", "red")]) == primary_metric(encoder, [row("pond", "red")]) == "sum"
+
+
+def test_a_naive_target_changes_neither_the_order_of_examples_nor_what_another_budget_counts(merging):
+    # " pond" is one token and four apart, "zz" three and two: sorted by their length the rows would stand otherwise.
+    rows = [row(*(("pond", "red") if i % 2 else ("zz", "red")), question="x" * (i % 4), rationale="red", id=f"e{i}") for i in range(64)]
+
+    def prepared(text):
+        run = RunConfig("t", "0" * 64, text, source="s", sources=("s",), training=TrainingConfig(steps=16, batch_size=4))
+        # The encoder that a run's own condition makes.
+        return prepare(Encoder(merging, TEMPLATE, naive=parse(text).naive), {"s": rows}, run, 256)
+
+    usual, naive = (prepared(text) for text in ("label_only", "label_only@target=naive"))
+    assert [naive.stream.step(step) for step in range(16)] == [usual.stream.step(step) for step in range(16)]
+    assert len(naive.rows_of(1, 0)[0].ids) == len(usual.rows_of(1, 0)[0].ids) + 3
+    post = prepared("post_cot")
+    seen = [[len(one.ids) for i, epoch in post.stream.step(step) for one in post.rows_of(i, epoch)] for step in range(16)]
+    budget = prepared("label_only@tokens=post_cot,target=naive")
+    steps = [sum(len(one.ids) for i, epoch in budget.stream.step(step) for one in budget.rows_of(i, epoch)) for step in range(budget.steps)]
+    assert sum(steps) >= sum(map(sum, seen)) > sum(steps[:-1])
 
 
 def test_the_option_is_canonical_and_told():

@@ -127,12 +127,15 @@ def prepare(
         return encoder.corpus([own[i] for i in training_rows(train_by_source, run, fraction)], selections)
 
     def reader_of(one: Condition, by_source: Mapping[str, list[Example]] = train_by_source) -> _Sequences:
-        return _Sequences(encoder, corpus_of(one.source or run.source, one.fraction, by_source), one, run, limit)
+        return _Sequences(read_by(one.naive), corpus_of(one.source or run.source, one.fraction, by_source), one, run, limit)
+
+    def read_by(naive: bool) -> Encoder:
+        return encoder if encoder.naive == naive else Encoder(encoder.path, encoder.template, naive=naive)
 
     def stream_of(fraction: float) -> Stream:
-        # Bucketing by the intact sequence of the study's source: the same batches in every condition.
+        # Bucketing by the intact sequence of the study's source, with consistent targets: the same batches in every condition.
         corpus = corpus_of(run.source, fraction)
-        intact = _Sequences(encoder, corpus, parse("post_cot" if run.sources else "label_only"), run, 1_000_000)
+        intact = _Sequences(read_by(False), corpus, parse("post_cot" if run.sources else "label_only"), run, 1_000_000)
         return Stream([intact.tokens(i, 0) for i in range(len(corpus.examples))], run.training.batch_size, run.seeds.order)
 
     reader, stream = reader_of(condition), stream_of(condition.fraction)
