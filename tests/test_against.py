@@ -9,9 +9,11 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks" / "against"))
 
+import material  # noqa: E402
 import paired  # noqa: E402
 
 from benchmarks import bench  # noqa: E402
+from cotdistill.rationales.placement import PLACEMENTS  # noqa: E402
 
 
 def test_a_ratio_is_the_median_of_the_pairs_own_ratios() -> None:
@@ -46,6 +48,15 @@ def test_a_figure_below_its_aim_is_said_to_be() -> None:
     told = bench.section([one | {"same": "equal"}], ["x.py ended with code 1"], "about")
     assert "| w | p | 2 s | 1 s | 2.0 x (1.5 to 3.0) | 5 x | no | equal |" in told
     assert "Not measured: x.py ended with code 1." in told
+
+
+def test_made_up_words_stand_in_where_the_real_data_is_not_at_hand(tmp_path: Path) -> None:
+    made = material._made_up(tmp_path)
+    first = made.dev[0]
+    assert (first.id, first.split, len(first.choices), first.gold) == ("test-0", "test", 5, "ABCDE".index(first.answer))
+    prompt = made.encoder.prompt(first, PLACEMENTS.get("post_cot").prompt("direct"))
+    assert len(prompt) >= len(first.question.split())
+    assert len(made.fast) == material.VOCABULARY
 
 
 @pytest.mark.parametrize("name", bench.SCRIPTS)

@@ -88,12 +88,14 @@ def _made_up(folder: Path) -> Material:
     words.pre_tokenizer = WhitespaceSplit()
     PreTrainedTokenizerFast(tokenizer_object=words, eos_token=END, pad_token=END).save_pretrained(folder)
 
+    known = names[len(cues) + 1 :]
+
     def text(what: str) -> str:
-        return " ".join(rng.choice(names[len(cues) + 1 :]) for _ in range(rng.randint(*MADE_UP[what])))
+        return " ".join(rng.choice(known) for _ in range(rng.randint(*MADE_UP[what])))
 
     def example(split: str, number: int) -> Example:
         choices = tuple(Choice(label, text("choice")) for label in "ABCDE")
-        return Example(f"{split}-{number}", split, text("question"), choices, rng.choice("ABCDE"), rationale=text("rationale"))
+        return Example(f"{split}-{number}", text("question"), choices, rng.choice("ABCDE"), split, rationale=text("rationale"))
 
     train, dev = [example("train", i) for i in range(2_000)], [example("test", i) for i in range(500)]
     return Material(folder, "made-up words", "made-up", Encoder(folder / "tokenizer.json", template), train, dev)

@@ -1,26 +1,32 @@
-"""Rationales written greedily, as pre-CoT scoring needs them: ours against `generate` of transformers, batch 16, key-value caches on both sides.
+"""Pre-CoT scoring, the rationale written greedily and then the choices scored after it: ours against transformers, batch 16, key-value caches on
+both sides. The peer writes with `generate` and scores by one forward pass over each choice behind its prompt; the rationales are also timed alone.
 
     python benchmarks/against/writing.py [--repeats 5]
 
-Students have random weights, so none ends early: both sides write every token that they may. The same tokens have to come out.
+Students have random weights, so none ends early: both sides write every token that they may. The same tokens and scores have to come out.
 """
 
 from __future__ import annotations
 
+import numpy as np
 import torch
-from material import material, student
+from material import Material, material, student
 from paired import compare, repeats_asked
 from transformers import GPT2LMHeadModel
 
 from cotdistill.rationales.placement import PLACEMENTS
+from cotdistill.students.evaluation import score
 from cotdistill.students.generation import greedy
 from cotdistill.students.reader import Reader
+from cotdistill.tasks.example import Example
 
 LIMIT, BATCH, AIM = 48, 16, 5.0
 SIZES = ((64, 2, 96), (256, 4, 48))
+LARGEST_GAP = 1e-5
 
 
-def peer(model: GPT2LMHeadModel, prompts: list[list[int]], pad: int, tokens: int) -> list[list[int]]:
+def generated(model: GPT2LMHeadModel, prompts: list[list[int]], pad: int, tokens: int) -> list[list[int]]:
+    """So many tokens after each prompt."""
     found = []
     for start in range(0, len(prompts), BATCH):
         asked = prompts[start : start + BATCH]
@@ -32,39 +38,84 @@ def peer(model: GPT2LMHeadModel, prompts: list[list[int]], pad: int, tokens: int
     return found
 
 
+@torch.no_grad()
+def likelihoods(model: GPT2LMHeadModel, pairs: list[tuple[list[int], list[int]]], pad: int) -> list[float]:
+    """The log-likelihood of each continuation after its prompt, longest rows first, as the harness orders them."""
+    found = [0.0] * len(pairs)
+    order = sorted(range(len(pairs)), key=lambda i: -sum(map(len, pairs[i])))
+    for start in range(0, len(order), BATCH):
+        members = order[start : start + BATCH]
+        rows = [[*pairs[i][0], *pairs[i][1]] for i in members]
+        width = max(map(len, rows))
+        ids = torch.tensor([row + [pad] * (width - len(row)) for row in rows])
+        mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
+        logits = model(ids, attention_mask=mask).logits
+        for r, i in enumerate(members):
+            prompt, continuation = pairs[i]
+            at = torch.log_softmax(logits[r, len(prompt) - 1 : len(rows[r]) - 1], -1)
+            found[i] = float(at.gather(1, torch.tensor(continuation)[:, None]).sum())
+    return found
+
+
+class Sides:
+    """Both sides on the same student and questions."""
+
+    def __init__(self, given: Material, model: GPT2LMHeadModel, examples: list[Example]) -> None:
+        self.given, self.model, self.examples = given, model, examples
+        self.placement = PLACEMENTS.get("pre_cot")
+        self.specials, self.stop = given.encoder.specials, given.encoder.label_cue
+        self.prompts = [given.encoder.prompt(example, self.placement.prompt("own")) for example in examples]
+        self.targets = [given.encoder.targets(example) for example in examples]
+
+    def ours_written(self) -> list[list[int]]:
+        reader = Reader(self.model)
+        told = greedy(reader, self.prompts, self.stop, limit=LIMIT, after=1, pad=self.specials.pad, eos=self.specials.eos)
+        return [one.ids for one in told]
+
+    def peers_written(self) -> list[list[int]]:
+        # Where no cue has come by then, ours looks for one in as many tokens more as the cue is long.
+        return [ids[:LIMIT] for ids in generated(self.model, self.prompts, self.specials.pad, LIMIT + len(self.stop))]
+
+    def ours_scored(self) -> np.ndarray:
+        told = score(self.model, self.given.encoder, self.examples, self.placement, "own", metric="sum", limit=LIMIT)
+        return np.array([one.sums for one in told])
+
+    def peers_scored(self) -> np.ndarray:
+        asked = [[*prompt, *ids, *self.stop] for prompt, ids in zip(self.prompts, self.peers_written(), strict=True)]
+        pairs = [(prompt, list(choice)) for prompt, choices in zip(asked, self.targets, strict=True) for choice in choices]
+        return np.array(likelihoods(self.model, pairs, self.specials.pad)).reshape(len(asked), -1)
+
+
 def main() -> None:
     repeats = repeats_asked(__doc__)
     given = material()
-    specials = given.encoder.specials
     for width, layers, count in SIZES:
-        model = student(width, layers).eval()
-        reader = Reader(model)
-        prompts = [given.encoder.prompt(example, PLACEMENTS.get("pre_cot").prompt("own")) for example in given.dev[:count]]
-        stop = given.encoder.label_cue
-
-        def act_ours(reader=reader, prompts=prompts, stop=stop) -> list[list[int]]:  # type: ignore[no-untyped-def]
-            return [w.ids for w in greedy(reader, prompts, stop, limit=LIMIT, after=1, pad=specials.pad, eos=specials.eos)]
-
-        def act_peer(model=model, prompts=prompts, stop=stop) -> list[list[int]]:  # type: ignore[no-untyped-def]
-            # Where no cue has come by then, ours looks for one in as many tokens more as the cue is long.
-            return [ids[:LIMIT] for ids in peer(model, prompts, specials.pad, LIMIT + len(stop))]
-
-        mine, theirs = act_ours(), act_peer()
+        sides = Sides(given, student(width, layers).eval(), given.dev[:count])
+        mine, theirs = sides.ours_written(), sides.peers_written()
         differ = sum(a != b for a, b in zip(mine, theirs, strict=True))
         assert not differ, f"{differ} of {count} rationales differ."
+        scores, others = sides.ours_scored(), sides.peers_scored()
+        apart = float((np.abs(scores - others) / np.abs(others)).max())
+        assert apart < LARGEST_GAP, f"The scores of both sides differ by {apart}."
+        size, wrote = f"{given.name}, width {width} x {layers} layers", f"{count} rationales of {LIMIT} tokens are the same"
+
+        def act(side, units: float):  # type: ignore[no-untyped-def]
+            def timed() -> float:
+                side()
+                return units
+
+            return timed
+
+        compare(
+            f"pre-CoT scoring, rationale and then choices, {size}", "transformers generate and forward",
+            act(sides.ours_scored, float(count)), act(sides.peers_scored, float(count)),
+            unit="questions/s", same=f"{wrote}, {scores.size} scores agree to {apart:.0e}", aim=AIM, repeats=repeats,
+        )  # fmt: skip
         written = float(sum(map(len, mine)))
-
-        def timed_ours(act=act_ours, written=written) -> float:  # type: ignore[no-untyped-def]
-            act()
-            return written
-
-        def timed_peer(act=act_peer, written=written) -> float:  # type: ignore[no-untyped-def]
-            act()
-            return written
-
-        what = f"rationales written, {given.name}, width {width} x {layers} layers"
-        same = f"{count} rationales of {LIMIT} tokens are the same"
-        compare(what, "transformers generate", timed_ours, timed_peer, unit="tokens/s", same=same, aim=AIM, repeats=repeats)
+        compare(
+            f"of these the rationales alone, {size}", "transformers generate", act(sides.ours_written, written), act(sides.peers_written, written),
+            unit="tokens/s", same=wrote, aim=AIM, repeats=repeats,
+        )  # fmt: skip
 
 
 if __name__ == "__main__":
