@@ -45,6 +45,8 @@ VICTIMS = (("worker", 6), ("supervisor", 3), ("dashboard", 1), ("everything", 3)
 # What goes wrong besides, after every tenth kill or so. "freeze" stops a worker for good, for the supervisor to find out; "late" wakes it.
 FAULTS = ("freeze", "late", "checkpoint", "full disk", "slow disk", "read-only", "clock", "locked")
 FAULT_SHARE = 0.1
+# Besides: students have a checkpoint for a few seconds at a time, so that one is looked for more often than the other faults.
+CHECKPOINT_SHARE = 0.2
 # Most kills follow each other quickly; the others leave students the time to get somewhere.
 SHORT, LONG, LONG_SHARE = (0.05, 1.0), (5.0, 9.0), 0.06
 # How many of the kills wait until somebody has begun something.
@@ -165,7 +167,7 @@ class Soak:
         self.suffered: Counter[str] = Counter()
         self.seen: dict[str, Job] = {}
         self.untrue: list[str] = []
-        self.retried = 0
+        self.retried: Counter[str] = Counter()
         self.waves = 0
 
     def wave(self) -> None:
@@ -200,6 +202,8 @@ class Soak:
                 if self.importer and self.weather and self.random.random() < FAULT_SHARE:
                     fault = self.random.choice(FAULTS)
                     self.suffered[fault] += bool(self.suffer(fault, self.importer, self.weather))
+                if self.importer and self.weather and self.random.random() < CHECKPOINT_SHARE:
+                    self.suffered["checkpoint"] += bool(self.suffer("checkpoint", self.importer, self.weather))
             if self.importer:
                 self.importer.kill()
             deadline = time.monotonic() + seconds
@@ -237,14 +241,24 @@ class Soak:
             if job.state == "finished" and identity in now and metrics(now[identity]) != metrics(job):
                 found.append(f"run {job.id} changed after it had finished")
         for job in jobs:
-            if job.state == "failed" and (job.error or {}).get("kind") == DiskFull.kind and "full disk" in self.suffered:
-                # Failed with its cause, as it should be; a person tries it again once there is room.
+            if cause := self.failed_as_it_should(job):
+                # A person tries it again.
                 self.store.queue.retry(job.id)
-                self.retried += 1
+                self.retried[cause] += 1
             elif job.state in ("failed", "stopped"):
                 found.append(f"run {job.id} is {job.state}: {(job.error or {}).get('message', '')}")
         self.seen = now
         return found
+
+    def failed_as_it_should(self, job: Job) -> str:
+        """Why a run has failed, of its own accord and with its cause, as what was done here makes it; "" if that is not so."""
+        error = job.error or {}
+        if job.state != "failed":
+            return ""
+        if error.get("kind") == DiskFull.kind and self.suffered["full disk"]:
+            return "full disk"
+        # Students that are killed ten times in a row before their first step are given up, as those are that take a worker with them.
+        return "given up" if error.get("kind") == "died" and "SIGKILL" in error.get("message", "") else ""
 
     def suffer(self, fault: str, importer: Importer, weather: Weather) -> bool:
         """Let something go wrong for a while; whether it could be done."""
@@ -366,7 +380,7 @@ def students(store: Store, replicates: int) -> None:
         "replicates": replicates,
         "base_steps": 60,
         "fixed_seeds": {"world": 0, "base": 0, "split": 0},
-        "training": {"steps": 120, "checkpoints": "1", "dev_examples": 40},
+        "training": {"steps": 600, "checkpoints": "1", "dev_examples": 40},
     }
     launch(store, plan(store, spec_from_mapping(values)))
 
@@ -415,7 +429,7 @@ def main() -> int:
             "kills": sum(soak.hit.values()),
             "victims": dict(soak.hit),
             "faults": dict(soak.suffered),
-            "retried_after_full_disk": soak.retried,
+            "failed_as_they_should_and_retried": dict(soak.retried),
             "imports": soak.importer.number if soak.importer else 0,
             "jobs": len(jobs),
             "students": sum(job.kind == "train" for job in jobs),
