@@ -37,7 +37,8 @@ LARGE = [*CONDITIONS, *(f"pre_cot/drop(fraction={share})" for share in (0.1, 0.2
 PAGES = (
     ("app.py", {}), ("pages/1_Data.py", {}), ("pages/2_Train.py", {}), ("pages/3_Compare.py", {}), ("pages/3_Compare.py", {"view": "curves"}),
     ("pages/3_Compare.py", {"view": "tokens"}), ("pages/3_Compare.py", {"view": "examples"}), ("pages/3_Compare.py", {"view": "modes"}),
-    ("pages/3_Compare.py", {"view": "studies"}), ("pages/3_Compare.py", {"view": "runs"}), ("pages/5_Key_tokens.py", {}), ("pages/6_Findings.py", {}),
+    ("pages/3_Compare.py", {"view": "studies"}), ("pages/3_Compare.py", {"view": "runs"}), ("pages/4_Saliency.py", {}), ("pages/5_Key_tokens.py", {}),
+    ("pages/6_Findings.py", {}),
     ("pages/3_Compare.py", {"study": "large"}), ("pages/3_Compare.py", {"study": "large", "view": "examples"}),
 )  # fmt: skip
 
