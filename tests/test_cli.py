@@ -143,6 +143,13 @@ def test_wrong_words_give_one_error_document_and_exit_code_2(line: str, say: Say
     assert said.error["message"]
 
 
+@pytest.mark.parametrize(("line", "option"), [("--home X tasks list", "--home"), ("--seed=1 3 study run", "--seed")])
+def test_an_option_before_the_command_is_named_together_with_the_variable_of_the_folder(line: str, option: str, say: Say) -> None:
+    said = say(line)
+    assert said.code == 2
+    assert f"{option} stands before the command." in said.err and "COTDISTILL_HOME=FOLDER" in said.err
+
+
 def test_json_is_found_wherever_it_stands(say: Say) -> None:
     assert say("--json students list").document == say("students --json list").document == say("students list --json").document
 

@@ -81,6 +81,13 @@ def _find(argv: Sequence[str]) -> tuple[Command, list[str]] | str:
             return overview()
         raise UsageError("No command was given.", f"{PROGRAM} --help lists them all.")
     if words[0] not in NOUNS:
+        # A value is no command: what the option before it is meant for stands behind the command, or is the folder of the store.
+        early = next((word for word in argv[: argv.index(words[0])] if word not in ("-h", "--help", "--json", "--version")), None)
+        if early is not None:
+            raise UsageError(
+                f"{early.split('=')[0]} stands before the command.",
+                f"Options stand after it. The folder where everything is kept is named outside: COTDISTILL_HOME=FOLDER {PROGRAM} ...",
+            )
         raise UnknownName("command", words[0], NOUNS)
     known = listed()[words[0]]
     rest = list(argv)
