@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 
 from cotdistill.config import plain
 from cotdistill.errors import DiskFull, NetworkFileSystem, StoreError, StoreTooNew
-from cotdistill.studies import disk, schema
+from cotdistill.studies import backup, disk, schema
 from cotdistill.studies.attempts import claim
 from cotdistill.studies.jobs import JobSpec, StudyDraft
 from cotdistill.studies.store import Store, default_home
@@ -91,6 +92,18 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="is not a store, or it is damaged"):
         Store.open(tmp_path)
     assert (tmp_path / "store.sqlite").read_text().startswith("not a database")
+
+
+def test_a_damaged_name_that_sqlite_quotes_is_told_in_words(tmp_path: Path) -> None:
+    Store.open(tmp_path)
+    path = tmp_path / "store.sqlite"
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode = DELETE")
+    path.write_bytes(path.read_bytes().replace(b"value TEXT NOT NULL", b"value TEXT NOT NU\xccL", 1))
+    with pytest.raises(StoreError, match=r"store\.sqlite is not a store, or it is damaged \(malformed database schema"):
+        Store.open(tmp_path).queue.jobs()
+    with pytest.raises(StoreError, match="damaged"):
+        backup._database(path, tmp_path / "copy.sqlite")
 
 
 def test_a_database_of_another_program_is_left_alone(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The file of responses: nothing counts before it is on the disk, nothing is lost by a kill or a torn end, many may write."""
 
+import contextlib
 import shutil
 import sqlite3
 import subprocess
@@ -131,6 +132,16 @@ def test_a_damaged_file_is_told_in_words(tmp_path):
     (tmp_path / "teachers").mkdir()
     (tmp_path / "teachers" / "responses.sqlite").write_bytes(b"no database at all" * 100)
     with pytest.raises(StoreError, match="cannot be used"):
+        Responses(tmp_path).count("job")
+
+
+def test_a_damaged_name_that_sqlite_quotes_is_told_in_words(tmp_path):
+    kept = Responses(tmp_path)
+    kept.put([response(0)])
+    with contextlib.closing(sqlite3.connect(kept.path)) as connection:
+        connection.execute("PRAGMA journal_mode = DELETE")
+    kept.path.write_bytes(kept.path.read_bytes().replace(b"NOT NULL", b"NOT NU\xccL", 1))
+    with pytest.raises(StoreError, match=r"cannot be used: .*malformed database schema"):
         Responses(tmp_path).count("job")
 
 

@@ -16,7 +16,7 @@ import cotdistill
 from cotdistill.errors import StoreError, UsageError
 from cotdistill.studies.artifacts import hash_file
 from cotdistill.studies.disk import disk_errors
-from cotdistill.studies.schema import translated
+from cotdistill.studies.schema import FAULTS, translated
 from cotdistill.studies.store import Store
 
 MANIFEST = "manifest.json"
@@ -118,5 +118,5 @@ def _database(path: Path, target: Path) -> None:
             source.backup(copy)
             # One file, without a log beside it: what the manifest has hashed is then all there is.
             copy.execute("PRAGMA journal_mode = DELETE")
-    except sqlite3.Error as error:
+    except FAULTS as error:
         raise translated(error, path) from error

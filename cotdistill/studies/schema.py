@@ -20,6 +20,8 @@ from cotdistill.errors import DiskFull, StoreError, StoreTooNew
 APPLICATION_ID = 0x436F7444
 # How long a transaction waits for another one; all of them are short.
 BUSY_SECONDS = 30.0
+# What SQLite raises; the second where it quotes a damaged name that is no UTF-8 any more.
+FAULTS = (sqlite3.Error, UnicodeDecodeError)
 
 # Each is applied once, in order; PRAGMA user_version counts them. A published one is never changed.
 MIGRATIONS: tuple[str, ...] = (
@@ -163,7 +165,7 @@ class Database:
                 yield connection
             finally:
                 connection.close()
-        except sqlite3.Error as error:
+        except FAULTS as error:
             raise translated(error, self.path) from error
 
     def _version(self) -> int:
@@ -219,17 +221,18 @@ def set_setting(connection: sqlite3.Connection, name: str, value: str) -> None:
     connection.execute("INSERT INTO setting VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value", (name, value))
 
 
-def translated(error: sqlite3.Error, path: Path) -> StoreError:
+def translated(error: sqlite3.Error | UnicodeDecodeError, path: Path) -> StoreError:
     """SQLite's error as one that a person can act on."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    told = error.object.decode(errors="replace") if isinstance(error, UnicodeDecodeError) else str(error)
     if code == sqlite3.SQLITE_FULL:
         return DiskFull(f"There is no room left on the disk of {path.parent}.", "Free some room; nothing that was recorded is lost.")
-    if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
-        return StoreError(f"{path} is not a store, or it is damaged ({error}).", "Move it away, or set COTDISTILL_HOME to another folder.")
+    if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT) or isinstance(error, UnicodeDecodeError):
+        return StoreError(f"{path} is not a store, or it is damaged ({told}).", "Move it away, or set COTDISTILL_HOME to another folder.")
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
-        return StoreError(f"The store {path} cannot be opened for writing ({error}).", "Check that the folder exists and may be written to.")
+        return StoreError(f"The store {path} cannot be opened for writing ({told}).", "Check that the folder exists and may be written to.")
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return StoreError(
             f"The store {path} was busy for {BUSY_SECONDS:.0f} s.", "Try again; something may hold it open (a backup, a database browser)."
         )
-    return StoreError(f"The store {path} failed: {error}.", "Check the disk; `python -m cotdistill doctor` tells more.")
+    return StoreError(f"The store {path} failed: {told}.", "Check the disk; `python -m cotdistill doctor` tells more.")

@@ -100,9 +100,11 @@ class Responses:
             finally:
                 # What is not committed is undone.
                 connection.close()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
+            # The second where SQLite quotes a damaged name that is no UTF-8 any more.
+            told = error.object.decode(errors="replace") if isinstance(error, UnicodeDecodeError) else error
             raise StoreError(
-                f"The responses of teachers ({self.path}) cannot be used: {error}.", "Check the disk; the file may be damaged."
+                f"The responses of teachers ({self.path}) cannot be used: {told}.", "Check the disk; the file may be damaged."
             ) from error
 
     def _made(self) -> Path:
