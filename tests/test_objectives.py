@@ -69,6 +69,7 @@ def test_objectives_stand_between_transforms_and_options():
         ("label_only+token_weights", GrammarError), ("multitask+stepwise_removal", GrammarError), ("undistilled+label_smoothing", GrammarError),
         ("label_only+word_dropout+word_dropout", GrammarError), ("label_only+", GrammarError), ("label_only+smooth", UnknownName),
         ("label_only+label_smoothing(share=0.1)", UnknownName), ("label_only+label_smoothing(epsilon=2)", GrammarError),
+        ("pre_cot+stepwise_removal(begin=0.9)", GrammarError), ("post_cot+last_to_all(begin=0.6)", GrammarError),
     ],
 )  # fmt: skip
 def test_what_makes_no_sense_is_refused(text, error):
@@ -187,6 +188,12 @@ def test_loss_grows_from_the_last_sentence_to_all_in_stages():
     for step in (0, 45, 70):
         objectives.rows(step, 100, stream, lambda i, e: whole.append(i) or [row(1, 2)])
     assert asked == [0.0, 0.0, 0.5, 0.5] and len(whole) == 2
+
+
+def test_what_begins_where_it_ends_comes_at_once():
+    objectives = of("pre_cot+stepwise_removal(begin=0.5,end=0.5)")
+    assert [objectives.share_left(step, 10) for step in (0, 4, 5, 9)] == [1.0, 1.0, 0.0, 0.0]
+    assert [of("post_cot+last_to_all(begin=0,end=0)").share_told(step, 10) for step in (0, 9)] == [1.0, 1.0]
 
 
 def test_a_rationale_of_its_own_takes_the_place_of_the_one_before_where_it_leads_to_the_answer():

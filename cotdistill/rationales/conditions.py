@@ -248,6 +248,12 @@ def _check_objectives(given: str, condition: Condition) -> None:
             raise GrammarError(f"{given!r}: {one.name} reads the rationale as it is.", "Leave the transforms out.")
         if clash := next((name for name in one.objective.apart if name in names), None):
             raise GrammarError(f"{given!r}: {one.name} does not go with {clash}.", "Leave one of them out.")
+        values = dict(one.parameters)
+        if "end" in values and values["begin"] > values["end"]:
+            raise GrammarError(
+                f"{given!r}: {one.name} begins at {values['begin']:g} of the steps and ends at {values['end']:g}.",
+                "Give an end= that is not before begin=.",
+            )
 
 
 def read_fraction(text: str) -> float:

@@ -165,9 +165,9 @@ class Objectives:
 
 
 def _between(given: Mapping[str, Any], step: int, steps: int) -> float:
-    """How far a step is from `begin` to `end`, shares of all steps: 0 to 1, in so many stages."""
+    """How far a step is from `begin` to `end`, shares of all steps: 0 to 1, in so many stages; all at once where both are the same."""
     begin, end = float(given["begin"]) * steps, float(given["end"]) * steps
-    return round((1.0 if step >= end else max(0.0, (step - begin) / (end - begin))) * STAGES) / STAGES
+    return round((1.0 if step >= end else (step - begin) / (end - begin) if step > begin else 0.0) * STAGES) / STAGES
 
 
 def _half(stream: Stream, number: int) -> list[tuple[int, int]]:
