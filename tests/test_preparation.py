@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from cotdistill.config import RunConfig, TrainingConfig
+from cotdistill.config import RunConfig, StudentConfig, TrainingConfig
 from cotdistill.students.preparation import prepare
 from cotdistill.students.tokens import LABEL, RATIONALE, RIVAL, Encoder
 from cotdistill.tasks.example import Example
@@ -38,6 +40,16 @@ def test_the_last_sentence_alone_bears_loss_at_first_then_all_of_them_do(encoder
         assert list(row.weights) == pytest.approx([0.0] * (start + first) + [1 / bears] * bears + [1.0])
     (single,), (same,) = plain.rows_of(2, 0), growing.last(2, 0, 0.0)
     assert list(single.weights) == list(same.weights)
+
+
+def test_of_a_rationale_that_was_cut_at_its_end_the_last_sentence_left_bears_loss(encoder: Encoder, examples: list[Example]) -> None:
+    # Of "it has wings . it flies so it lives in the tree ." the second sentence of 9 tokens is cut off whole.
+    whole = prepare(encoder, {"teacher": examples}, run_of("post_cot", ("teacher",)), 128).rows_of(0, 0)[0]
+    student = StudentConfig(max_length=len(whole.ids) - 9, truncate="rationale")
+    run = replace(run_of("post_cot+last_to_all", ("teacher",)), student=student)
+    (row,) = prepare(encoder, {"teacher": examples}, run, 128).last(0, 0, 0.0)
+    assert "".join(encoder.piece(int(id)) for id in row.ids[row.groups == RATIONALE]) == " it has wings . <eos>"
+    assert row.weights[row.groups == RATIONALE] == pytest.approx([0.2] * 5)
 
 
 @pytest.mark.parametrize("placement", ["label_only", "post_cot", "pre_cot"])

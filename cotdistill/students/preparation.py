@@ -201,12 +201,13 @@ class _Sequences:
         key = (index, epoch if self.run.training.redraw else 0)
         if key not in kept:
             sentence = np.array([token.sentence for token in self.corpus.passages[index]], np.int64)
-            kinds = np.unique(sentence)
-            # A share is a sum of stages: what is a whole number of sentences but for rounding is that number.
-            first = kinds[-max(1, math.ceil(share * len(kinds) - 1e-9))] if len(kinds) else 0
             cut = []
             for encoded in self.sequences(*key):
                 told = encoded.origin >= 0
+                # Of those that are read: a rationale may have been cut at its end.
+                kinds = np.unique(sentence[encoded.origin[told]])
+                # A share is a sum of stages: what is a whole number of sentences but for rounding is that number.
+                first = kinds[-max(1, math.ceil(share * len(kinds) - 1e-9))] if len(kinds) else 0
                 early = np.zeros(len(encoded), bool)
                 early[told] = sentence[encoded.origin[told]] < first
                 cut.append(replace(encoded, loss=np.where(early, NO_LOSS, encoded.loss).astype(np.int8)))
