@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from cotdistill.config import RunConfig, StudentConfig, TrainingConfig
+from cotdistill.rationales.selection import Selection
 from cotdistill.students.preparation import prepare
 from cotdistill.students.tokens import LABEL, RATIONALE, RIVAL, Encoder
 from cotdistill.tasks.example import Example
@@ -50,6 +51,16 @@ def test_of_a_rationale_that_was_cut_at_its_end_the_last_sentence_left_bears_los
     (row,) = prepare(encoder, {"teacher": examples}, run, 128).last(0, 0, 0.0)
     assert "".join(encoder.piece(int(id)) for id in row.ids[row.groups == RATIONALE]) == " it has wings . <eos>"
     assert row.weights[row.groups == RATIONALE] == pytest.approx([0.2] * 5)
+
+
+def test_a_lowest_token_that_alone_bears_loss_keeps_its_weight_where_the_floor_is_nothing(encoder: Encoder, examples: list[Example]) -> None:
+    rows = [replace(examples[0], rationale="it has wings ! so")]
+    scores = {"tf_idf": Selection("tf_idf", "", {"e1": (5.0, 4.0, 3.0, 2.0, 1.0)})}
+    run = run_of("post_cot+token_weights(selector=tf_idf,floor=0.0)+last_to_all", ("teacher",))
+    prepared = prepare(encoder, {"teacher": rows}, run, 128, scores)
+    # "so" and the end share the weight evenly, as without a selection; of the whole, five tokens share 5/6 by rank: 1, .75, .5, .25 and nothing.
+    assert list(prepared.last(0, 0, 0.0)[0].weights[-2:]) == [0.5, 0.5]
+    assert prepared.rows_of(0, 0)[0].weights[-6:] == pytest.approx([1 / 3, 1 / 4, 1 / 6, 1 / 12, 0, 1 / 6])
 
 
 @pytest.mark.parametrize("placement", ["label_only", "post_cot", "pre_cot"])

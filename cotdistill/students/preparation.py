@@ -256,8 +256,9 @@ class _Sequences:
         ranks = ranked_weights([scores[place] for place in sorted(scores)], float(chosen["floor"]))
         for encoded, row in zip(sequences, rows, strict=True):
             told = (encoded.loss == RATIONALE) & (encoded.origin >= 0)
-            if told.any():
-                own = ranks[encoded.origin[told]]
+            own = ranks[encoded.origin[told]]
+            # Where the lowest token alone is left to bear loss, a floor of 0 gives it no weight to share out: it keeps what it had.
+            if own.any():
                 row.weights[told] *= own * (told.sum() / own.sum())
         return rows
 
