@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ import torch
 from scipy.stats import binomtest
 from streamlit.testing.v1 import AppTest
 
-from cotdistill.config import RunConfig, TrainingConfig
+from cotdistill.config import RunConfig, StudentConfig, TrainingConfig
 from cotdistill.errors import GrammarError, StudentError, UnknownName
 from cotdistill.rationales.conditions import parse
 from cotdistill.rationales.keyed import ranked_weights
@@ -221,6 +222,21 @@ def test_a_rationale_of_its_own_takes_the_place_of_the_one_before_where_it_leads
     assert [list(one.ids[1:]) for one in again.rows(5, 10, stream, teacher)] == [[100], [101]]
     with pytest.raises(StudentError, match="several processes"):
         of("pre_cot+self_generated", memory=memory).check(2)
+
+
+def test_a_rationale_of_its_own_that_is_longer_than_what_is_trained_on_is_not_taken(encoder, examples):
+    run = RunConfig("t", "0" * 64, "pre_cot+self_generated", source="teacher", sources=("teacher",), training=TrainingConfig(batch_size=5))
+    whole = prepare(encoder, {"teacher": examples}, run, 128)
+    rows = {i: whole.rows_of(i, 0)[0] for i in range(5)}
+    longest = max(rows, key=lambda i: len(rows[i].ids))
+    prepared = prepare(encoder, {"teacher": examples}, replace(run, student=StudentConfig(max_length=len(rows[longest].ids))), 128)
+    # As many tokens as the teacher's longest rationale fit, one more does not.
+    teacher = len(encoder.read(examples[longest].rationale))
+    for more, taken in ((0, True), (1, False)):
+        memory = Memory(lambda members, step, more=more: [[20] * (teacher + more) for _ in members], prepared.told, 0.0)
+        read = memory.rows(1, 4, Stream([2] * 5, 5, 0), prepared.rows_of)
+        assert any(list(row.ids) == list(rows[longest].ids) for row in read) != taken
+        assert (memory.values(1)["acceptance"] == 1.0) == taken
 
 
 def test_only_ended_rationales_after_which_the_student_is_right_are_proposed(encoder, examples):

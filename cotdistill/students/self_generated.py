@@ -1,8 +1,8 @@
 """Rationales that a student writes itself while it is trained, remembered where they led it to the right answer (TRICE, arXiv 2312.02179).
 
-The memory of an example begins with the teacher's rationale. Whenever a step holds the example, the student draws a new one; if it ends and the
-student answers rightly after it, it takes the other's place. So the memory is a chain of rationales that are drawn from the student and agree with
-the label, one link for each time that the example is met.
+The memory of an example begins with the teacher's rationale. Whenever a step holds the example, the student draws a new one; if it ends, fits into
+the longest sequence that is trained on, and the student answers rightly after it, it takes the other's place. So the memory is a chain of
+rationales that are drawn from the student and agree with the label, one link for each time that the example is met.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import torch
 from transformers import PreTrainedModel
 
 from cotdistill.config import stable_seed
+from cotdistill.errors import SequenceTooLong
 from cotdistill.rationales.placement import Placement
 from cotdistill.students.batches import Row, Stream
 from cotdistill.students.evaluation import asked, choice_scores, predicted
@@ -73,7 +74,8 @@ class Memory:
         members = stream.step(step)
         if step >= self._begin * steps:
             wanted = list(dict.fromkeys(i for i, _ in members))
-            found = self._propose(wanted, step)
+            drawn = zip(wanted, self._propose(wanted, step), strict=True)
+            found = [ids if ids is not None and self._fits(i, ids) else None for i, ids in drawn]
             self._held |= {i: (step, ids) for i, ids in zip(wanted, found, strict=True) if ids is not None}
             born = [self._held[i][0] if i in self._held else 0 for i in wanted]
             self._values[step] = {
@@ -82,6 +84,14 @@ class Memory:
                 "memory_own": sum(i in self._held for i in wanted) / len(wanted),
             }
         return [row for i, epoch in members for row in (self._told(i, epoch, self._held[i][1]) if i in self._held else rows_of(i, epoch))]
+
+    def _fits(self, example: int, ids: Sequence[int]) -> bool:
+        """A run may train on shorter sequences than its student reads and writes (student.max_length)."""
+        try:
+            self._told(example, 0, ids)
+        except SequenceTooLong:
+            return False
+        return True
 
     def values(self, step: int) -> dict[str, float]:
         """Of a step, for the curves, told once: share of the drawn rationales that were taken, mean steps since the rationales of its examples were
