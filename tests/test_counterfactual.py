@@ -119,6 +119,12 @@ def test_a_student_reads_both_under_their_tags_and_is_asked_under_the_first(enco
     knows = Encoder(tmp_path / "more.json", encoder.template)
     tags = ["".join(knows.pieces(one))[:19] for one in knows.sequences(knows.corpus(rows), 0, condition, 0)]
     assert tags[0].startswith(" [ factual ]") and tags[1] == " [ counterfactual ]"
+    # However a vocabulary calls what it does not know.
+    tokenizer = Tokenizer(WordLevel({word: i for i, word in enumerate("[UNK]" if w == "<unk>" else w for w in WORDS)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = Split(Regex(r"\w+|[^\w\s]"), "removed", invert=True)
+    tokenizer.save(str(tmp_path / "other.json"))
+    lacks = Encoder(tmp_path / "other.json", encoder.template)
+    assert ["".join(lacks.pieces(one))[:9] for one in lacks.sequences(lacks.corpus(rows), 0, condition, 0)] == [" [ ration", " [ label "]
 
 
 def test_its_loss_is_the_weighted_sum_of_both_by_hand(encoder, examples):

@@ -177,8 +177,7 @@ def _merged(encoder: Encoder, before: str, after: str, read: Callable[[str], Seq
 
 def _unknown(encoder: Encoder, examples: Sequence[Example]) -> list[Finding]:
     """Tokens that stand for what the tokenizer does not know, and single bytes."""
-    model = encoder.tokenizer.model
-    unknown = encoder.tokenizer.token_to_id(model.unk_token) if getattr(model, "unk_token", None) else None
+    unknown = encoder.unknown
     answers: list[str] = []
     rows: list[str] = []
     spelt: list[str] = []

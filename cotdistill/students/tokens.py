@@ -91,6 +91,12 @@ class Encoder:
         return any(token.startswith("▁") for token in self.tokenizer.encode("\n", add_special_tokens=False).tokens)
 
     @cached_property
+    def unknown(self) -> int | None:
+        """The id that stands for what the tokenizer does not know; None where it names none."""
+        found: int | None = self.tokenizer.token_to_id(getattr(self.tokenizer.model, "unk_token", None) or "<unk>")
+        return found
+
+    @cached_property
     def whole_words(self) -> bool:
         """Whether tokens are whole words that the tokenizer joins by a space."""
         return type(self.tokenizer.model).__name__ == "WordLevel"
@@ -257,8 +263,7 @@ class Encoder:
         if which in ("label", "rationale"):
             return self.plain(getattr(self.template, f"{which}_task"))
         tokens = self.plain(f"[{which}] ")
-        unknown = self.tokenizer.token_to_id("<unk>")
-        if any(token.id == unknown for token in tokens):
+        if any(token.id == self.unknown for token in tokens):
             return self.plain(self.template.rationale_task if which == "factual" else self.template.label_task)
         return tokens
 
