@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers, processors
 from tokenizers.models import BPE
 
 from cotdistill.config import RunConfig, StudentConfig, TrainingConfig
@@ -58,6 +58,19 @@ def test_a_boundary_whose_tokens_merge_is_named_with_both_readings(merging):
     merged = found["boundary:question|choices"]
     assert (merged.count, merged.of, merged.grave) == (1, 2, False) and "question and choices" in merged.told
     assert merged.shown == ("|t|?⏎|o| instead of |t|?|⏎|",)
+
+
+@pytest.mark.parametrize("front", [False, True])
+def test_a_row_is_too_long_where_its_longest_sequence_is(merging, front):
+    if front:
+        tokenizer = Tokenizer.from_file(str(merging))
+        tokenizer.post_processor = processors.TemplateProcessing(single="<eos> $A", special_tokens=[("<eos>", tokenizer.token_to_id("<eos>"))])
+        tokenizer.save(str(merging))
+        merging.with_name("tokenizer_config.json").write_text('{"bos_token": "<eos>", "eos_token": "<eos>"}')
+    encoder, one = Encoder(merging, TEMPLATE), row("pond", "red", rationale="fish.")
+    (read,) = encoder.sequences(encoder.corpus([one]), 0, parse("post_cot"), 0)
+    assert (int(read.ids[0]) == encoder.specials.eos) == front
+    assert "too_long" not in by_kind(encoder, one, limit=len(read)) and by_kind(encoder, one, limit=len(read) - 1)["too_long"].count == 1
 
 
 def test_a_cue_that_merges_with_the_answer_is_grave(tmp_path):

@@ -225,7 +225,9 @@ def _spelt(encoder: Encoder, text: str) -> str:
 def _long(encoder: Encoder, examples: Sequence[Example], limit: int) -> list[Finding]:
     if not limit:
         return []
-    lengths = [sum(len(_raw(encoder, text)) for text in _spans(encoder, example).values()) + 1 for example in examples]
+    # With the end behind the rationale, and what the tokenizer puts in front.
+    more = 1 + (encoder.specials.bos is not None)
+    lengths = [sum(len(_raw(encoder, text)) for text in _spans(encoder, example).values()) + more for example in examples]
     return _finding(
         "too_long", (f"{n} tokens" for n in sorted(lengths, reverse=True) if n > limit), len(examples), "rows",
         f"A row with its rationale is longer than the {limit} tokens that the student reads",
