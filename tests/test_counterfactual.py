@@ -92,6 +92,11 @@ def test_a_generated_task_supplies_them_and_an_imported_one_only_from_a_source_f
     assert found == [Argued.of(imported.examples("train")[0], Counterfactual("B", "it swims .")), *imported.examples("train")[1:]]
     with pytest.raises(NoRationale, match="argues for no wrong choice"):
         supplied(imported, imported.examples("train")[1:], parse(f"pre_cot+counterfactual(rationales={name})"), "teacher")
+    # The right answer's text under a second label is no wrong answer either.
+    first, *rest = imported.examples("train")
+    twice = replace(first, choices=(first.choices[0], replace(first.choices[1], text=first.answer_text), *first.choices[2:]))
+    with pytest.raises(NoRationale, match="argues for no wrong choice"):
+        supplied(imported, [twice, *rest], parse(f"pre_cot+counterfactual(rationales={name})"), "teacher")
 
 
 @pytest.mark.parametrize(

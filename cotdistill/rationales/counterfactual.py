@@ -46,5 +46,6 @@ def supplied(task: Task, examples: Sequence[Example], condition: Condition, sour
 
 
 def _argued(example: Example, label: str | None, text: str | None) -> Example:
-    wrong = label != example.answer and any(choice.label == label for choice in example.choices)
+    # A choice with the right one's text under another label is no wrong answer.
+    wrong = any(choice.label == label and choice.text != example.answer_text for choice in example.choices)
     return Argued.of(example, Counterfactual(str(label), text)) if wrong and text else example
