@@ -21,7 +21,7 @@ C = TypeVar("C")
 # Raised when results of that kind of job change, so that old results are not taken for new ones.
 RECIPES = {
     "base": 1, "train": 1, "select": 1, "attribute": 1, "influence": 2, "faithfulness": 2, "elicit": 1, "answers": 1, "modes": 1, "probe": 1,
-    "scorers": 1, "concentration": 2, "paraphrases": 1, "write": 1,
+    "scorers": 1, "concentration": 3, "paraphrases": 1, "write": 1,
 }  # fmt: skip
 
 

@@ -3,15 +3,20 @@
 import numpy as np
 import pytest
 import torch
+from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
+from tokenizers.models import BPE
 from transformers import AutoModelForCausalLM
 
 from cotdistill.errors import NotReadable, StudentError
 from cotdistill.rationales.placement import PLACEMENTS
-from cotdistill.saliency.concentration import attention_rows, occurrences, regions, shares
+from cotdistill.saliency.concentration import attention_rows, regions, shares
 from cotdistill.saliency.reading import read_example
 from cotdistill.students.loading import new_built_in
 from cotdistill.students.models import BuiltIn
+from cotdistill.students.tokens import Encoder
 from cotdistill.studies.look_concentration import COLUMNS, _rows
+from cotdistill.tasks.example import Choice, Example
+from cotdistill.tasks.template import Template
 from cotdistill.views import attended_figure
 from cotdistill.views.attended_figure import Attended
 from tests.conftest import example
@@ -25,17 +30,25 @@ def reading(encoder, placement, rationale=RATIONALE):
     return read_example(encoder, example("e1", "bird", "tree", rationale), PLACEMENTS.get(placement))
 
 
-def ids(encoder, text):
-    return [token.id for token in encoder.read(text)]
-
-
-def test_occurrences_are_all_places_of_a_sequence_in_another():
-    assert occurrences([1, 2, 1, 2, 3], [1, 2]) == [0, 1, 2, 3] and occurrences([1, 1, 1], [1, 1]) == [0, 1, 2]
-    assert occurrences([1, 2], [3]) == [] == occurrences([1], []) == occurrences([1], [1, 2])
+def test_a_text_is_found_by_whole_words_however_they_are_tokenised(tmp_path):
+    # Merges make "wood" one token with and without its space; "woodpecker" begins with the same one.
+    merges = [("w", "o"), ("wo", "o"), ("woo", "d"), ("Ġ", "wood")]
+    known = [*sorted(pre_tokenizers.ByteLevel.alphabet()), *(a + b for a, b in merges)]
+    tokenizer = Tokenizer(BPE({token: i for i, token in enumerate(known)}, merges))
+    tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    tokenizer.add_special_tokens([AddedToken("<eos>")])
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    encoder = Encoder(tmp_path / "tokenizer.json", Template(choices="\n{choices}", choice="({text})"))
+    told = Example("e", "what?", (Choice("A", "wood"), Choice("B", "woodpecker")), "A", "train", "Wood floats. A woodpecker, not (wood) or wood.")
+    one = read_example(encoder, told, PLACEMENTS.get("pre_cot"))
+    mask = regions(one, {"gold": ["wood"]})["gold"]
+    assert "".join(one.pieces[c] for c in np.flatnonzero(mask)) == "wood Woodwood wood"
+    # An answer of several words, and one that stands nowhere.
+    assert regions(one, {"gold": ["or wood"]})["gold"].sum() == 4 and "gold" not in regions(one, {"gold": ["pecker"]})
 
 
 def test_regions_are_the_columns_before_the_answer(encoder):
-    words = {"gold": [ids(encoder, "tree")], "latent": [ids(encoder, "wings")], "subject": [ids(encoder, "bird")]}
+    words = {"gold": ["tree"], "latent": ["wings"], "subject": ["bird"]}
     told = {}
     for placement in ("pre_cot", "post_cot"):
         one = reading(encoder, placement)

@@ -11,6 +11,8 @@ import torch
 from transformers import PreTrainedModel
 
 from cotdistill.errors import NotReadable, StudentError
+from cotdistill.rationales.passage import Token, units
+from cotdistill.rationales.transforms import mentions
 from cotdistill.saliency.reading import Reading
 from cotdistill.students.loading import input_table
 
@@ -30,16 +32,16 @@ REGIONS = {
 BATCH_TOKENS = 4096
 
 
-def occurrences(ids: Sequence[int], wanted: Sequence[int]) -> list[int]:
-    """The places of a sequence that belong to some occurrence of another one in it."""
-    n = len(wanted)
-    starts = [i for i in range(len(ids) - n + 1) if list(ids[i : i + n]) == list(wanted)] if n else []
-    return sorted({i + k for i in starts for k in range(n)})
+def _mentioned(reading: Reading, columns: Sequence[int], text: str) -> list[int]:
+    """Those of some columns in which a text stands: in whole words, whatever their tokens, case and punctuation aside."""
+    tokens = [Token(int(reading.ids[c]), int(reading.words[c]), 0, reading.word_texts[reading.words[c]], c) for c in columns]
+    words = units(tokens, "word")
+    return sorted({token.origin for run in mentions(words, text) for place in run for token in words[place]})
 
 
-def regions(reading: Reading, words: Mapping[str, Sequence[Sequence[int]]]) -> dict[str, Mask]:
-    """(n,) which columns before the answer belong to each region that this sequence has. words: "gold", "latent", "subject" -> the ids of texts
-    that are looked for, "gold" in choices and rationale, "latent" in the rationale, "subject" in the question."""
+def regions(reading: Reading, words: Mapping[str, Sequence[str]]) -> dict[str, Mask]:
+    """(n,) which columns before the answer belong to each region that this sequence has. words: "gold", "latent", "subject" -> the texts that are
+    looked for, "gold" in choices and rationale, "latent" in the rationale, "subject" in the question."""
     n = reading.label_at
     if n < 1:
         raise NotReadable("There is no place in this sequence where an answer is read.", "Choose a student that answers.")
@@ -52,9 +54,8 @@ def regions(reading: Reading, words: Mapping[str, Sequence[Sequence[int]]]) -> d
     for name, texts in words.items():
         mask = np.zeros(n, bool)
         for span in within[name]:
-            columns = np.flatnonzero(found[span])
-            for wanted in texts:
-                mask[columns[occurrences(reading.ids[columns].tolist(), wanted)]] = True
+            for text in texts:
+                mask[_mentioned(reading, np.flatnonzero(found[span]).tolist(), text)] = True
         found[name] = mask
     found["relevant"] = np.logical_or.reduce([found[name] for name in words]) if words else np.zeros(n, bool)
     return {name: found[name] for name in REGIONS if name in found and found[name].any()}

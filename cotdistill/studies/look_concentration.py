@@ -72,9 +72,7 @@ def concentrated(store: Store, config: ConcentrationConfig) -> Concentrated:
     wanted = named_examples(opened.task, config.split, config.examples, source_of(opened.job, config.source))
     encoder = opened.encoder
     readings = [read_example(encoder, e, opened.condition.spec, metric=opened.metric, limit=opened.limit) for e in wanted]
-    texts = [relevant_texts(opened.task, e) for e in wanted]
-    words = [{name: [[t.id for t in encoder.read(text)] for text in found] for name, found in one.items()} for one in texts]
-    masks = [regions(reading, found) for reading, found in zip(readings, words, strict=True)]
+    masks = [regions(reading, relevant_texts(opened.task, e)) for reading, e in zip(readings, wanted, strict=True)]
     rows = attention_rows(opened.model, readings, encoder.specials.pad)
     table: list[dict[str, Any]] = []
     each: list[tuple[str, str, str, float, float, float]] = []
