@@ -132,6 +132,8 @@ def test_a_paraphrase_takes_the_place_of_the_whole_and_is_made_only_where_there_
     told = Rows(rows.corpus, rows.unigrams, rows.types, 3, (other, ()))
     assert apply(told, "paraphrase").passage == other and apply(told, "paraphrase").touched == 13
     assert apply(told, "paraphrase", index=1).passage == rows.passage(1) and apply(told, "paraphrase", index=1).touched == 0
+    same = Rows(rows.corpus, rows.unigrams, rows.types, 3, rows.corpus.passages)
+    assert apply(same, "paraphrase").passage == rows.passage(0) and apply(same, "paraphrase").touched == 0
     assert apply(rows, "paraphrase").touched == 0 and "paraphrase" not in checked_tests((), generated=True)
     assert checked_tests(("paraphrase",), generated=False) == ("paraphrase",)
 

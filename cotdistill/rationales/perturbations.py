@@ -163,7 +163,9 @@ def strip_labels(rows: Rows, index: int, share: float) -> Perturbed:
 
 def paraphrase(rows: Rows, index: int, share: float) -> Perturbed:
     passage, other = rows.passage(index), rows.paraphrases[index] if rows.paraphrases else ()
-    return Perturbed(other, len(passage)) if passage and other else Perturbed(passage, 0)
+    # The same words over again are no other ones.
+    made = passage and other and [token.id for token in other] != [token.id for token in passage]
+    return Perturbed(other, len(passage)) if made else Perturbed(passage, 0)
 
 
 def _draw(rows: Rows, index: int) -> Draw:
