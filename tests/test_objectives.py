@@ -22,8 +22,9 @@ from cotdistill.students.loading import new_built_in
 from cotdistill.students.models import BuiltIn
 from cotdistill.students.objectives import Objectives
 from cotdistill.students.preparation import prepare
+from cotdistill.students.reader import Reader
 from cotdistill.students.self_generated import Memory, proposer
-from cotdistill.students.training import Hooks, micro_batches, train
+from cotdistill.students.training import Hooks, batch_loss, micro_batches, train
 from cotdistill.studies import rivals
 from cotdistill.studies.planning import launch, plan
 from cotdistill.studies.runner import work
@@ -189,6 +190,23 @@ def test_loss_grows_from_the_last_sentence_to_all_in_stages():
     for step in (0, 45, 70):
         objectives.rows(step, 100, stream, lambda i, e: whole.append(i) or [row(1, 2)])
     assert asked == [0.0, 0.0, 0.5, 0.5] and len(whole) == 2
+
+
+@pytest.mark.parametrize("name", OBJECTIVES.names())
+def test_what_is_cross_entropy_alone_goes_the_short_way_to_the_bit(name, encoder):
+    placement = (OBJECTIVES.get(name).placements or ("post_cot",))[0]
+    objectives, model = of(f"{placement}+{name}"), new_built_in(TINY, encoder.vocabulary_size, seed=0)
+    assert objectives.plain != (name in ("label_smoothing", "margin", "self_distillation"))
+    if not objectives.plain:
+        return
+    found, batch = [], collate([row(*range(3, 20)), row(7, 8, 9)], 0)
+    for plain in (True, False):
+        objectives.plain = plain
+        model.zero_grad()
+        loss, _ = batch_loss(Reader(model), batch, 2.0, objectives)
+        loss.backward()
+        found.append([loss.detach(), *(p.grad.clone() for p in model.parameters())])
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
 
 
 def test_what_begins_where_it_ends_comes_at_once():

@@ -45,8 +45,8 @@ class Objectives:
         self.growing = given.get("last_to_all")
         self.distilled = given.get("self_distillation")
         self.margin = given.get("margin")
-        # Whether the loss is the weighted cross-entropy alone: these steer what is read, not what is made of it.
-        self.plain = set(given) <= {"word_dropout", "stepwise_removal", "self_generated"}
+        # Whether the loss is the weighted cross-entropy alone: all others steer what is read and what it weighs, not what is made of it.
+        self.plain = not (self.smoothing or self.margin or self.distilled)
         # Logits of what comes back in the next step, and of what came back in this one; the rows that came back, and those gone through.
         self._kept: list[torch.Tensor] = []
         self._before = torch.empty(0)
