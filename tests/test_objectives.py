@@ -72,6 +72,7 @@ def test_objectives_stand_between_transforms_and_options():
         ("label_only+word_dropout+word_dropout", GrammarError), ("label_only+", GrammarError), ("label_only+smooth", UnknownName),
         ("label_only+label_smoothing(share=0.1)", UnknownName), ("label_only+label_smoothing(epsilon=2)", GrammarError),
         ("pre_cot+stepwise_removal(begin=0.9)", GrammarError), ("post_cot+last_to_all(begin=0.6)", GrammarError),
+        ("pre_cot+stepwise_removal@tokens=pre_cot", GrammarError), ("label_only@tokens=(pre_cot+self_generated)", GrammarError),
     ],
 )  # fmt: skip
 def test_what_makes_no_sense_is_refused(text, error):

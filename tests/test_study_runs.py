@@ -6,7 +6,7 @@ import math
 import pytest
 
 from cotdistill.config import plain
-from cotdistill.errors import ConfigError, NoRationale, StudentError, UnknownName
+from cotdistill.errors import ConfigError, GrammarError, NoRationale, StudentError, UnknownName
 from cotdistill.studies import claims, results
 from cotdistill.studies.planning import launch, plan
 from cotdistill.studies.runner import work
@@ -144,6 +144,13 @@ def test_the_equal_tokens_budget_gives_every_shorter_condition_its_extra_steps(r
     store, planned = ran
     spec = dataclasses.replace(planned.spec, budget="tokens", conditions=("label_only", "post_cot"))
     assert {str(r.condition) for r in plan(store, spec).runs} == {"label_only@tokens=post_cot", "post_cot"}
+
+
+def test_the_equal_tokens_budget_is_refused_where_a_rationale_changes_its_length_in_training(ran):
+    store, planned = ran
+    spec = dataclasses.replace(planned.spec, budget="tokens", conditions=("label_only", "pre_cot+stepwise_removal"))
+    with pytest.raises(GrammarError, match="under stepwise_removal a rationale's length changes"):
+        plan(store, spec)
 
 
 def test_a_spec_reads_back_from_its_plain_form():

@@ -272,6 +272,11 @@ def _check_budget(given: str, condition: Condition, reference: Condition) -> Non
         raise GrammarError(
             f"{given!r}: the condition named by tokens= has a token budget itself.", "Name one that is trained for the steps of the study."
         )
+    if varying := next((one.name for one in (*condition.objectives, *reference.objectives) if one.objective.varying), None):
+        raise GrammarError(
+            f"{given!r}: under {varying} a rationale's length changes as training goes on, so tokens= cannot count what is read.",
+            "Compare at equal steps: leave tokens= out, and a study's budget at steps.",
+        )
     if reference.selectors and reference.fraction != condition.fraction:
         raise GrammarError(
             f"{given!r}: the condition named by tokens= keeps key tokens, which are selected on the rows that a condition sees.",

@@ -17,7 +17,7 @@ from cotdistill.registry import Registry
 class Objective:
     """A registered objective. source: the work that it is taken from. rationale: it needs one in the training text. placements: where it makes
     sense, all of them if empty. control: figures draw it hollow. intact: it allows no transform of the rationale. apart: other objectives that it
-    does not go with."""
+    does not go with. varying: how many tokens are read changes as training goes on, so that no token budget can count them beforehand."""
 
     name: str
     help: str
@@ -28,6 +28,7 @@ class Objective:
     control: bool = False
     intact: bool = False
     apart: tuple[str, ...] = ()
+    varying: bool = False
 
 
 OBJECTIVES: Registry[Objective] = Registry("objective")
@@ -85,6 +86,7 @@ for _objective in (
         ),
         rationale=True,
         placements=("pre_cot", "post_cot"),
+        varying=True,
     ),
     Objective(
         "last_to_all",
@@ -111,6 +113,7 @@ for _objective in (
         placements=("pre_cot",),
         intact=True,
         apart=("self_distillation", "margin", "token_weights", "stepwise_removal", "last_to_all", "counterfactual"),
+        varying=True,
     ),
     Objective(
         "counterfactual",

@@ -170,7 +170,8 @@ def measured(task: Task, run: RunConfig, spec: StudySpec, checks: list[str]) -> 
     if spec.budget == "tokens":
         longest_name = max((str(c) for c in conditions), key=lambda c: found.get(c, Lengths()).tokens)
         conditions = tuple(
-            c if str(c) == longest_name or c.tokens or not c.spec.sequences else dataclasses.replace(c, tokens=longest_name) for c in conditions
+            c if str(c) == longest_name or c.tokens or not c.spec.sequences else parse(str(dataclasses.replace(c, tokens=longest_name)))
+            for c in conditions
         )
     at = {one: len(training_rows(by_source, run, one)) for one in sorted({c.fraction for c in conditions if c.fraction != 1}, reverse=True)}
     if few := [one for one, number in at.items() if number < spec.training.batch_size]:
