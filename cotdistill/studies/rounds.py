@@ -169,10 +169,12 @@ def last_round(store: Store, name: str) -> Study:
 
 def generations(store: Store, study: int | str) -> list[Generation]:
     """The generations of students in a study, those of its own source first; empty for a study in which none learnt from another student."""
-    summaries = [one for one in results.summary(store, study) if parse(one.condition).spec.uses_rationale]
-    known = next((job for _, _, job in results.planned_runs(store, study) if job is not None and job.kind == "train"), None)
-    if known is None or not any(parse(one.condition).source for one in summaries):
+    planned = results.planned_runs(store, study)
+    known = next((job for _, _, job in planned if job is not None and job.kind == "train"), None)
+    # Most studies have nothing of the kind, and to summarise one takes a while.
+    if known is None or not any(parse(name).source for name in {name for name, _, _ in planned}):
         return []
+    summaries = [one for one in results.summary(store, study) if parse(one.condition).spec.uses_rationale]
     task = reopened(task_of(store, known))
     made = {one.condition: lineage(task, parse(one.condition).source) for one in summaries}
     first = next((one for one in made if not parse(one).source), None)

@@ -6,7 +6,7 @@ Accuracies and differences come as shares (0.72) and are drawn in percent and po
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from cotdistill.views.palette import BAD, GOOD, OPEN, hue, look, tint
@@ -96,10 +96,30 @@ def titled(title: str, rows: int | None = None, height: int | None = None) -> An
     return figure
 
 
+@dataclass
+class Gathered:
+    """Texts and shapes for a figure, in plotly's own words, added all at once: plotly checks every one that is there anew for each added alone."""
+
+    figure: Any
+    texts: list[dict[str, Any]] = field(default_factory=list)
+    shapes: list[dict[str, Any]] = field(default_factory=list)
+
+    def text(self, **words: Any) -> None:
+        self.texts.append({"showarrow": False, **words})
+
+    def shape(self, **words: Any) -> None:
+        self.shapes.append(words)
+
+    def place(self) -> None:
+        there = self.figure.layout
+        self.figure.update_layout(annotations=[*there.annotations, *self.texts], shapes=[*there.shapes, *self.shapes])
+
+
 def accuracy(rows: Sequence[AccuracyRow], chance: float | None, title: str) -> Any:
     """Accuracy by condition, best on top: every replicate a point, the mean, its interval, and the chance line."""
     ordered = sorted(rows, key=lambda row: row.mean)
     figure = titled(title, len(ordered))
+    beside = Gathered(figure)
     for place, row in enumerate(ordered):
         seen = look(row.condition)
         if row.low is not None and row.high is not None:
@@ -120,20 +140,12 @@ def accuracy(rows: Sequence[AccuracyRow], chance: float | None, title: str) -> A
             hovertemplate=f"{safe(row.label)}: {percent(row.mean)}<extra></extra>",
         )
         missing = f"  ({len(row.replicates)} of {row.planned})" if len(row.replicates) < row.planned else ""
-        figure.add_annotation(
-            x=1.0, xref="paper", y=place, text=f"<b>{100 * row.mean:.1f}</b>{missing}", showarrow=False, xanchor="left", xshift=10, font_size=13
-        )
+        beside.text(x=1.0, xref="paper", y=place, text=f"<b>{100 * row.mean:.1f}</b>{missing}", xanchor="left", xshift=10, font={"size": 13})
     if chance is not None:
         figure.add_vline(x=100 * chance, line={"dash": "dot", "width": 1.4, "color": GROUND})
-        figure.add_annotation(
-            x=100 * chance,
-            y=1.0,
-            yref="paper",
-            text=f"chance {100 * chance:.0f} %",
-            showarrow=False,
-            yanchor="bottom",
-            font={"size": 12, "color": GROUND},
-        )
+        text = f"chance {100 * chance:.0f} %"
+        beside.text(x=100 * chance, y=1.0, yref="paper", text=text, yanchor="bottom", font={"size": 12, "color": GROUND})
+    beside.place()
     _rows_axis(figure, ordered)
     every = [v for row in rows for v in (*row.replicates, row.mean, row.low, row.high, chance) if v is not None]
     low, high = (min(every), max(every)) if every else (0.0, 1.0)
@@ -146,6 +158,7 @@ def forest(rows: Sequence[DifferenceRow], baseline: str, title: str) -> Any:
     """Differences to the baseline in points, largest on top, each with its interval and its verdict in a word."""
     ordered = sorted(rows, key=lambda row: row.difference)
     figure = titled(title, len(ordered))
+    beside = Gathered(figure)
     figure.add_vline(x=0, line={"width": 1.4, "color": GROUND})
     for place, row in enumerate(ordered):
         seen = look(row.condition)
@@ -160,7 +173,8 @@ def forest(rows: Sequence[DifferenceRow], baseline: str, title: str) -> Any:
             hovertemplate=f"{safe(told)}<extra></extra>",
         )
         text = f"<b>{points(row.difference)}</b>  <span style='color:{row.color}'>{safe(row.word)}</span>"
-        figure.add_annotation(x=1.0, xref="paper", y=place, text=text, showarrow=False, xanchor="left", align="left", xshift=10, font_size=13)
+        beside.text(x=1.0, xref="paper", y=place, text=text, xanchor="left", align="left", xshift=10, font={"size": 13})
+    beside.place()
     _rows_axis(figure, ordered)
     figure.update_xaxes(title_text=f"points of accuracy against {safe(baseline)}")
     figure.update_layout(margin_r=190)

@@ -8,7 +8,7 @@ from typing import Any
 from cotdistill.rationales.perturbations import CONTROL
 from cotdistill.rationales.placement import MODES
 from cotdistill.studies.modes import Cell, Curve
-from cotdistill.views.figures import AROUND, GROUND, ROW_HEIGHT, bar, safe, titled
+from cotdistill.views.figures import AROUND, GROUND, ROW_HEIGHT, Gathered, bar, safe, titled
 from cotdistill.views.modes_wording import MODE_NAMES, TEST_NAMES, loss_told, over_told
 from cotdistill.views.palette import hue, look, tint
 from cotdistill.views.saliency_figures import band
@@ -31,24 +31,26 @@ def grid(cells: Sequence[Cell], chance: float | None, title: str) -> Any:
     figure = titled(title, height=AROUND - 26 + ROW_HEIGHT * len(conditions))
     told = [cell.accuracy.mean for cell in cells if cell.accuracy is not None]
     low, high = min([*told, chance or 1.0], default=0.0), max(told, default=1.0)
+    drawn = Gathered(figure)
     places, hovers = [], []
     for cell in cells:
         x, y, seen = MODES.index(cell.mode), conditions.index(cell.condition), look(cell.condition)
         places.append((x, y))
         hovers.append(_cell_told(cell))
         if cell.accuracy is None:
-            figure.add_annotation(x=x, y=y, text="–", showarrow=False, font={"size": 14, "color": GROUND})
+            drawn.text(x=x, y=y, text="–", font={"size": 14, "color": GROUND})
             continue
         # The better, the fuller; a hollow cell has its edge only.
         depth = (cell.accuracy.mean - low) / (high - low) if high > low else 1.0
-        figure.add_shape(
+        drawn.shape(
             type="rect", x0=x - HALF_WIDTH, x1=x + HALF_WIDTH, y0=y - HALF_HEIGHT, y1=y + HALF_HEIGHT, layer="below",
             fillcolor=tint(seen.color, 0.08 + 0.26 * depth) if cell.trained else "rgba(0,0,0,0)",
             line={"color": tint(seen.color, 1.0 if cell.trained else 0.75), "width": 1.2, "dash": "solid" if cell.trained else "dot"},
         )  # fmt: skip
         number = f"{100 * cell.accuracy.mean:.1f}"
         few = f" <span style='font-size:11px'>({len(cell.points)} of {cell.planned})</span>" if len(cell.points) < cell.planned else ""
-        figure.add_annotation(x=x, y=y, text=(f"<b>{number}</b>" if cell.trained else f"{number} °") + few, showarrow=False, font_size=14)
+        drawn.text(x=x, y=y, text=(f"<b>{number}</b>" if cell.trained else f"{number} °") + few, font={"size": 14})
+    drawn.place()
     figure.add_scatter(
         x=[x for x, _ in places], y=[y for _, y in places], mode="markers", hovertemplate=[f"{text}<extra></extra>" for text in hovers],
         marker={"symbol": "square", "size": 30, "opacity": 0},

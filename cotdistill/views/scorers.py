@@ -16,7 +16,7 @@ from cotdistill.studies.scorers import ScorerCell
 from cotdistill.studies.store import Store
 from cotdistill.views import frame, gathering, markup, queue
 from cotdistill.views.commands import command
-from cotdistill.views.figures import AROUND, GROUND, ROW_HEIGHT, safe, titled
+from cotdistill.views.figures import AROUND, GROUND, ROW_HEIGHT, Gathered, safe, titled
 from cotdistill.views.modes_wording import DIAGNOSTIC
 from cotdistill.views.palette import hue, tint
 from cotdistill.views.probed_figure import LESS, MORE
@@ -119,6 +119,7 @@ def grid(cells: Sequence[ScorerCell]) -> Any:
         colorscale=[[0.0, tint(LESS, 0.45)], [0.5, tint(GROUND, 0.06)], [1.0, tint(MORE, 0.45)]],
         text=[[_told(at[c, s]) if (c, s) in at else "" for s in names] for c in conditions], hovertemplate="%{text}<extra></extra>",
     )  # fmt: skip
+    drawn = Gathered(figure)
     for y, condition in enumerate(conditions):
         for x, scorer in enumerate(names):
             if (condition, scorer) not in at:
@@ -126,7 +127,8 @@ def grid(cells: Sequence[ScorerCell]) -> Any:
             cell = at[condition, scorer]
             number = f"{100 * cell.accuracy.mean:.1f}"
             few = f" <span style='font-size:11px'>({len(cell.points)} of {cell.planned})</span>" if x == 0 and len(cell.points) < cell.planned else ""
-            figure.add_annotation(x=x, y=y, text=(f"<b>{number}</b>" if x == 0 else number) + few, showarrow=False, font_size=14)
+            drawn.text(x=x, y=y, text=(f"<b>{number}</b>" if x == 0 else number) + few, font={"size": 14})
+    drawn.place()
     figure.update_xaxes(
         tickvals=list(range(len(names))), ticktext=[NAMES[s] for s in names], side="top", showgrid=False, fixedrange=True, tickfont_size=13
     )
