@@ -96,7 +96,12 @@ class Artifacts:
     def _find(self, digest: str) -> Path | None:
         if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
             raise UsageError(f"{digest!r} is no digest; expected 64 hexadecimal digits.")
-        return next((self.folder / digest[:2]).glob(f"{digest}*"), None)
+        folder = self.folder / digest[:2]
+        # Not by a pattern, which would be compiled anew for each digest.
+        try:
+            return next((folder / name for name in os.listdir(folder) if name.startswith(digest)), None)
+        except FileNotFoundError:
+            return None
 
     def _touch(self, digest: str) -> bool:
         """Whether an artefact is there; its time says that somebody wants it, so that it is not cleared away before they have recorded it."""
