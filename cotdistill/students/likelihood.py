@@ -1,5 +1,6 @@
 """Log-probabilities of given tokens from hidden states. A vocabulary of 50,000 makes logits larger than all else that a small student computes, so
-they are held once, in room that is kept for the next time: to the bit what torch's own functions give, which hold them three times over.
+they are gone over in pieces of the vocabulary that stay in a core's cache, and are held once: what torch's own functions give (to the rounding),
+which hold them three times over.
 """
 
 from __future__ import annotations
@@ -8,10 +9,10 @@ from typing import Any
 
 import torch
 
-# Numbers that are gone over together: few enough to stay in a core's cache.
-CACHED = 1_600_000
-# Products with fewer rows are summed in another order than larger ones.
-FEWEST = 16
+from cotdistill.students import products
+
+# Tokens of the vocabulary that are gone over together.
+PIECE = 2048
 
 
 class Room:
@@ -23,12 +24,12 @@ class Room:
     def __init__(self) -> None:
         self._flat = torch.empty(0)
 
-    def of(self, rows: int, vocabulary: int) -> torch.Tensor:
-        """(rows, vocabulary) float32 numbers of any value."""
-        if self._flat.numel() < rows * vocabulary:
+    def of(self, numbers: int) -> torch.Tensor:
+        """(numbers,) float32 of any value."""
+        if self._flat.numel() < numbers:
             self._flat = torch.empty(0)  # given back before as much again is asked for
-            self._flat = torch.empty(rows * vocabulary)
-        return self._flat[: rows * vocabulary].view(rows, vocabulary)
+            self._flat = torch.empty(numbers)
+        return self._flat[:numbers]
 
     def clear(self) -> None:
         """Give the memory back; what a pending backward pass needs stays as long as it does."""
@@ -36,7 +37,7 @@ class Room:
 
 
 def suits(states: torch.Tensor, head: torch.nn.Linear) -> bool:
-    """Whether a head is a plain matrix, on a CPU and in full precision, so that this way is the same as torch's to the bit."""
+    """Whether a head is a plain matrix, on a CPU and in full precision, so that this way is the same as torch's."""
     # A subclass may be a matrix with an adapter.
     return (
         type(head) is torch.nn.Linear
@@ -49,66 +50,72 @@ def suits(states: torch.Tensor, head: torch.nn.Linear) -> bool:
 
 
 class _LogLikelihood(torch.autograd.Function):
+    """What is held for the backward pass are exponentials of the logits, each piece's less its own highest: softmax but for one factor a row and
+    piece, which the backward pass puts on the states instead."""
+
     @staticmethod
     def forward(ctx: Any, states: torch.Tensor, matrix: torch.Tensor, picks: torch.Tensor, tokens: torch.Tensor, room: Room) -> torch.Tensor:
-        told = room.of(len(states), len(matrix))
-        torch.mm(states, matrix.t(), out=told)
-        size = _rows(matrix)
-        for start in range(0, len(told), size):
-            _normalise(told[start : start + size])
-        ctx.save_for_backward(told, states, matrix, picks, tokens)
-        return told[picks, tokens]
+        held = room.of(len(states) * len(matrix))
+        found, highest, total = _gone_over(states, matrix, picks, tokens, held)
+        ctx.save_for_backward(held, states, matrix, picks, tokens, (highest - total[:, None]).exp_())
+        return found
 
     @staticmethod
     def backward(ctx: Any, *given: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         (outer,) = given
-        told, states, matrix, picks, tokens = ctx.saved_tensors
-        size = min(_rows(matrix), len(told))
-        gradient = torch.empty(size, told.shape[1])
-        for start in range(0, len(told), size):
-            part = told[start : start + size]
-            mine = _within(picks, start, len(part))
-            at = gradient[: len(part)].zero_().index_put_((picks[mine] - start, tokens[mine]), outer[mine], accumulate=True)
-            # In the place of the log-probabilities, which nothing needs any more, stand the gradients of the logits.
-            torch._log_softmax_backward_data(at, part, -1, torch.float32, out=part)
-        of_states = torch.mm(told, matrix) if ctx.needs_input_grad[0] else None
-        of_matrix = torch.mm(told.t(), states) if ctx.needs_input_grad[1] else None
+        held, states, matrix, picks, tokens, factors = ctx.saved_tensors
+        # Of each row's softmax so much is taken away, and so much stands where its tokens are.
+        factors = factors * -outer.new_zeros(len(states)).index_add_(0, picks, outer)[:, None]
+        of_states = torch.zeros_like(states) if ctx.needs_input_grad[0] else None
+        of_matrix = torch.empty_like(matrix) if ctx.needs_input_grad[1] else None
+        for number, (start, end) in enumerate(_pieces(matrix)):
+            softmax, factor = _laid(held, len(states), start, end), factors[:, number, None]
+            if of_states is not None:
+                of_states.addcmul_(torch.mm(softmax, matrix[start:end]), factor)
+            if of_matrix is not None:
+                of_matrix[start:end] = torch.mm(softmax.t(), states * factor)
+        if of_states is not None:
+            of_states.index_add_(0, picks, matrix[tokens] * outer[:, None])
+        if of_matrix is not None:
+            of_matrix.index_add_(0, tokens, states[picks] * outer[:, None])
         return of_states, of_matrix, None, None, None
 
 
 def log_likelihood(states: torch.Tensor, head: torch.nn.Linear, picks: torch.Tensor, tokens: torch.Tensor, room: Room) -> torch.Tensor:
-    """(places, hidden) states and (n,) tokens -> (n,) the log-probability of each token after the state picks[n]. States and head have to suit.
-
-    Without gradients a state that several tokens follow is multiplied once, with the bits that it would have had in a row for each.
-    """
+    """(places, hidden) states and (n,) tokens -> (n,) the log-probability of each token after the state picks[n]. States and head have to suit."""
     matrix = head.weight
+    if products.taken():
+        states = torch.nn.functional.pad(states, (0, 0, 0, products.rounded(len(states)) - len(states)))
     if torch.is_grad_enabled() and (states.requires_grad or matrix.requires_grad):
         found: torch.Tensor = _LogLikelihood.apply(states, matrix, picks, tokens, room)  # type: ignore[no-untyped-call]
         return found
-    if len(states) < FEWEST:
-        states, picks = states[picks], torch.arange(len(picks))
+    return _gone_over(states, matrix, picks, tokens, None)[0]
+
+
+def _gone_over(
+    states: torch.Tensor, matrix: torch.Tensor, picks: torch.Tensor, tokens: torch.Tensor, held: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """(n,) log-probabilities; (rows, pieces) the highest logit of each piece; (rows,) the logarithm of each row's sum. The exponentials of what each
+    logit lies below its piece's highest are laid into `held`."""
+    pieces = _pieces(matrix)
     found = torch.empty(len(tokens))
-    start, size = 0, _rows(matrix)
-    while start < len(states):
-        # No few rows are left for the end.
-        count = size if len(states) - start >= size + FEWEST else len(states) - start
-        told = torch.mm(states[start : start + count], matrix.t(), out=room.of(count, len(matrix)))
-        _normalise(told)
-        mine = _within(picks, start, count)
-        found[mine] = told[picks[mine] - start, tokens[mine]]
-        start += count
-    return found
+    highest, sums = torch.empty(len(states), len(pieces)), torch.empty(len(states), len(pieces))
+    for number, (start, end) in enumerate(pieces):
+        logits = torch.mm(states, matrix[start:end].t())
+        mine = ((tokens >= start) & (tokens < end)).nonzero()[:, 0]
+        found[mine] = logits[picks[mine], tokens[mine] - start]
+        top = torch.amax(logits, 1, out=highest[:, number])
+        logits -= top[:, None]
+        torch.sum(torch.exp(logits, out=logits if held is None else _laid(held, len(states), start, end)), 1, out=sums[:, number])
+    total = (sums.log_() + highest).logsumexp(1)
+    return found - total[picks], highest, total
 
 
-def _rows(matrix: torch.Tensor) -> int:
-    return max(FEWEST, CACHED // len(matrix))
+def _pieces(matrix: torch.Tensor) -> list[tuple[int, int]]:
+    """Where each piece of the vocabulary begins and ends."""
+    return [(start, min(start + PIECE, len(matrix))) for start in range(0, len(matrix), PIECE)]
 
 
-def _normalise(logits: torch.Tensor) -> None:
-    """(rows, vocabulary) logits into log-probabilities, where they stand."""
-    torch._log_softmax(logits, -1, False, out=logits)
-
-
-def _within(picks: torch.Tensor, start: int, count: int) -> torch.Tensor:
-    """Which picks lie in the rows from `start` on."""
-    return ((picks >= start) & (picks < start + count)).nonzero()[:, 0]
+def _laid(held: torch.Tensor, rows: int, start: int, end: int) -> torch.Tensor:
+    """(rows, end - start): a piece as it lies in the memory of all."""
+    return held[rows * start : rows * end].view(rows, end - start)

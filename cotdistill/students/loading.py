@@ -17,8 +17,9 @@ from transformers.utils import logging as transformers_logging
 
 from cotdistill.config import StudentConfig
 from cotdistill.errors import CheckpointError, StudentError
-from cotdistill.students import lora
+from cotdistill.students import lora, products
 from cotdistill.students.files import checked_folder, fingerprint, missing
+from cotdistill.students.memory import keep_freed
 from cotdistill.students.models import STUDENTS, BuiltIn, is_built_in
 
 Weights = dict[str, torch.Tensor]
@@ -28,6 +29,8 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 def prepare_torch(threads: int, deterministic: bool) -> None:
     """Threads and determinism of this process, before any arithmetic. On the CPU results are always the same bits."""
     torch.set_num_threads(threads)
+    products.take()
+    keep_freed()
     if deterministic:
         # cuBLAS reads it when it first multiplies; without it, it may sum in another order each time, and torch refuses.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

@@ -328,22 +328,17 @@ def _writing(shape: Shape, load: Load) -> float:
     return max(reading, (shape.layers + 1) * each * (load.scored + load.written))
 
 
-# Students of so many weights and more have their freed memory given back at once.
-LARGE = 10_000_000
-_AT_ONCE, _AT_LEISURE = 1 << 20, 32 << 20
-_M_MMAP_THRESHOLD = -3
-_steady = False
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_NEVER = 1 << 30
 
 
-def allocate_for(parameters: int) -> None:
-    """Tell the C library from which size on a freed block goes back to the system at once. By itself glibc keeps up to a third more than is in use,
-    for the gradients do not fit into the holes that activations leave; giving back costs 10 to 16 % of the time, so small students do without."""
-    global _steady
-    large = parameters >= LARGE
-    if not large and not _steady:
-        return
+def keep_freed() -> None:
+    """Have the C library keep what this process frees for what it asks for next. A step frees and asks for hundreds of megabytes; fresh from the
+    system, each page of them costs as much as the arithmetic on it. What was left from before is given back now."""
     try:
-        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _AT_ONCE if large else _AT_LEISURE)
+        library = ctypes.CDLL(None)
+        for setting in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD):
+            library.mallopt(setting, _NEVER)
+        library.malloc_trim(0)
     except (AttributeError, OSError, TypeError):
         return  # another C library, with ways of its own
-    _steady = large

@@ -6,6 +6,7 @@ import inspect
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -15,6 +16,7 @@ from torch.nn.functional import log_softmax
 from transformers import DynamicCache, PreTrainedModel
 
 from cotdistill.errors import StudentError
+from cotdistill.students.last_block import MOST, only_at, own_part
 from cotdistill.students.likelihood import Room, log_likelihood, suits
 from cotdistill.students.loading import input_table, output_matrix, positions_of
 
@@ -29,13 +31,14 @@ class Abilities:
     plain_head: its logits are its output matrix times its last hidden state, nothing more. block_masks: it takes positions and a
     (batch, 1, seq, seq) mask, so that several continuations can stand behind one prompt. window: the most tokens that such a row may have, where
     attention reaches back a fixed number of them; a mask of one's own would overrule that. left_padding: its key-value cache continues
-    left-padded rows.
+    left-padded rows. own_part: what of its last block works for the tokens that are read alone.
     """
 
     plain_head: bool
     block_masks: bool
     window: int | None
     left_padding: bool
+    own_part: torch.nn.Module | None
 
 
 # Asking costs some tiny forward passes, and a student is read anew at every scoring.
@@ -59,6 +62,7 @@ class Reader:
         self._picks_columns = "logits_to_keep" in inspect.signature(model.forward).parameters
         self._base: Callable[..., Any] = model.base_model
         self._whole: Callable[..., Any] = model
+        self._compiled = compiled
         if compiled:
             _check_compiler(self.device)
             # Batches differ in length: one program for all of them.
@@ -84,8 +88,8 @@ class Reader:
     def likelihood_at(
         self, ids: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor, picks: torch.Tensor, tokens: torch.Tensor, **more: Any
     ) -> torch.Tensor:
-        """(n,) log-probabilities of the (n,) tokens, each after the place picks[n] of (places,) rows and columns: to the bit those of `logits_at`,
-        in less time and a third of the memory."""
+        """(n,) log-probabilities of the (n,) tokens, each after the place picks[n] of (places,) rows and columns: those of `logits_at` to
+        the rounding, in less time and a third of the memory."""
         return self._likelihood(rows, columns, picks, tokens, input_ids=ids, **more)
 
     def likelihood_from(
@@ -97,7 +101,8 @@ class Reader:
     def _likelihood(self, rows: torch.Tensor, columns: torch.Tensor, picks: torch.Tensor, tokens: torch.Tensor, **inputs: Any) -> torch.Tensor:
         if self.abilities.plain_head:
             head = output_matrix(self.model)
-            states = self._base(use_cache=False, **inputs).last_hidden_state
+            with self._reading(rows, columns, inputs):
+                states = self._base(use_cache=False, **inputs).last_hidden_state
             if suits(states, head):
                 return log_likelihood(states[rows, columns], head, picks, tokens, self.room)
             logits = head(states[rows[picks], columns[picks]]).float()
@@ -106,16 +111,27 @@ class Reader:
         return log_softmax(logits, -1).gather(1, tokens[:, None])[:, 0]
 
     def _logits(self, rows: torch.Tensor, columns: torch.Tensor, **inputs: Any) -> torch.Tensor:
-        if self.abilities.plain_head:
-            states = self._base(use_cache=False, **inputs).last_hidden_state
-            picked: torch.Tensor = output_matrix(self.model)(states[rows, columns])
-        elif self._picks_columns:
-            # Only the columns that any row asks for: a vocabulary may be as wide as all activations together.
-            kept, places = torch.unique(columns, return_inverse=True)
-            picked = self._whole(use_cache=False, logits_to_keep=kept, **inputs).logits[rows, places]
-        else:
-            picked = self._whole(use_cache=False, **inputs).logits[rows, columns]
+        with self._reading(rows, columns, inputs):
+            if self.abilities.plain_head:
+                states = self._base(use_cache=False, **inputs).last_hidden_state
+                picked: torch.Tensor = output_matrix(self.model)(states[rows, columns])
+            elif self._picks_columns:
+                # Only the columns that any row asks for: a vocabulary may be as wide as all activations together.
+                kept, places = torch.unique(columns, return_inverse=True)
+                picked = self._whole(use_cache=False, logits_to_keep=kept, **inputs).logits[rows, places]
+            else:
+                picked = self._whole(use_cache=False, **inputs).logits[rows, columns]
         return picked.float()
+
+    def _reading(self, rows: torch.Tensor, columns: torch.Tensor, inputs: dict[str, Any]) -> AbstractContextManager[None]:
+        """Within it a forward pass may leave out what no state at these places needs. Not on a GPU, which would have to be waited for, nor where the
+        pass is made again later, or by a compiled program."""
+        part = self.abilities.own_part
+        again = self.model.training and bool(getattr(self.model, "is_activation_checkpointing", False))
+        if part is None or self._compiled or again or self.device.type != "cpu":
+            return nullcontext()
+        batch, length = inputs["input_ids" if "input_ids" in inputs else "inputs_embeds"].shape[:2]
+        return only_at(part, rows, columns) if len(rows) <= MOST * batch * length else nullcontext()
 
 
 def _check_compiler(device: torch.device) -> None:
@@ -141,6 +157,7 @@ def abilities(model: PreTrainedModel) -> Abilities:
                 block_masks=positions and not getattr(model.config, "alibi", False) and _holds(_block_masks, model),
                 window=_window(model),
                 left_padding=_holds(_left_padding, model),
+                own_part=own_part(model) if _holds(_own_part, model) else None,
             )
         model.train(training)
     return _known[model]
@@ -235,3 +252,14 @@ def _left_padding(model: PreTrainedModel) -> bool:
         input_ids=ids[:, -1:], attention_mask=mask, position_ids=positions[:, -1:], past_key_values=cache, use_cache=True
     ).last_hidden_state[:, -1]
     return all(_close(row, _states(model, _ids(model, tokens))[0, -1]) for row, tokens in zip(last, (long, short), strict=True))
+
+
+def _own_part(model: PreTrainedModel) -> bool:
+    """The states of some tokens stay as they are when the last block's own part works for these alone."""
+    part = own_part(model)
+    ids, rows, columns = _ids(model, [1, 2, 3, 4], [5, 6, 7, 8]), torch.tensor([1, 0]), torch.tensor([3, 1])
+    whole = _states(model, ids)[rows, columns]
+    if part is None:
+        return False
+    with only_at(part, rows, columns):
+        return _close(_states(model, ids)[rows, columns], whole)

@@ -22,7 +22,6 @@ from cotdistill.errors import CheckpointError, StudentError
 from cotdistill.students.batches import Batch, Row, Stream, collate
 from cotdistill.students.group import ALONE, Group
 from cotdistill.students.loading import forward_flops, parameter_count, read_tensors, write_tensors
-from cotdistill.students.memory import allocate_for
 from cotdistill.students.objectives import Objectives
 from cotdistill.students.reader import Reader
 from cotdistill.students.tokens import LABEL, RATIONALE, RIVAL
@@ -121,8 +120,6 @@ def train(
     # A backward pass takes as much as a forward pass for what is handed on, and as much again for the gradients of the weights that are trained.
     passes = 2 + parameter_count(model, trained=True) / parameter_count(model)
     rates = tuple(passes * forward_flops(model, *one) for one in ((1, 0, 0), (0, 1, 0), (0, 0, 1)))
-    if reader.device.type == "cpu":
-        allocate_for(parameter_count(model))
 
     def batches_of(step: int) -> list[Batch]:
         batches = micro_batches(objectives.rows(step, steps, stream, rows_of), config, pad)

@@ -6,13 +6,15 @@ import dataclasses
 from dataclasses import dataclass
 
 from cotdistill.config import LARGEST_THAT_FITS, TrainingConfig
-from cotdistill.students.memory import LARGE, Memory
+from cotdistill.students.memory import Memory
 from cotdistill.students.models import is_built_in
 from cotdistill.studies import machine
 from cotdistill.studies.costing import Costs
 
 # Of all memory of the machine (or GPU) an automatic micro-batch leaves the rest to others: the system, the dashboard, fragments.
 SHARE = {"cpu": 0.8, "cuda": 0.9}
+# Weights from which on a GPU saves more than seconds.
+WORTH_A_GPU = 10_000_000
 # Bytes of a GPU that CUDA itself takes in every process.
 CONTEXT_BYTES = 600e6
 
@@ -80,7 +82,7 @@ def checks(costs: Costs, asked: TrainingConfig, training: TrainingConfig, found:
     if training.device == "cuda" and not machine.gpus():
         told.append("training.device is cuda, and no GPU is seen on this machine: the runs would fail. Set it to cpu, or mend the driver.")
         return told
-    if training.device == "cpu" and costs.shape.parameters >= LARGE and machine.indices():
+    if training.device == "cpu" and costs.shape.parameters >= WORTH_A_GPU and machine.indices():
         told.append("This machine has a GPU, and training.device is cpu: a student of this size trains many times faster on the GPU.")
     if not costs.known:
         told.append("The sizes of the student are not on this machine yet: memory is that of GPT-2 small until it has been loaded.")

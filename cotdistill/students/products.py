@@ -1,0 +1,112 @@
+"""Large matrix products by the library that suits the processor.
+
+torch hands products in full precision to MKL, which on processors of other makers than Intel leaves half of the width of their registers unused.
+oneDNN, which torch brings along, uses all of it. There it takes the large products of this process, forward and backward, whatever the architecture;
+the small ones stay where they were.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import warnings
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn.functional import pad
+
+# Multiplications from which on a product is a large one: what is saved outweighs that oneDNN writes a program for every new shape.
+LARGE = 1 << 26
+# It keeps so many of these programs, about a megabyte each.
+PROGRAMS = 192
+
+_taken: torch.library.Library | None = None
+
+
+@cache
+def helps() -> bool:
+    """Whether MKL leaves half of this processor unused: it has AVX-512 and is not Intel's."""
+    if platform.machine() not in ("x86_64", "AMD64") or torch.backends.cpu.get_cpu_capability() != "AVX512":
+        return False
+    here = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return here and hasattr(torch.ops.mkldnn, "_linear_pointwise") and _maker() not in ("", "GenuineIntel")
+
+
+def _maker() -> str:
+    """Who made the processor; "" where the system does not tell."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("vendor_id")), "")
+
+
+def take() -> None:
+    """From now on oneDNN makes the large products of this process, if it helps. Whether it does depends on the processor alone, so that the same run
+    gives the same bits in every process of a machine."""
+    global _taken
+    if _taken is not None or not helps():
+        return
+    # Read when its first program is made.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(PROGRAMS))
+    _taken = torch.library.Library("aten", "IMPL")  # type: ignore[no-untyped-call]
+    plain = {name: torch.library.get_kernel(f"aten::{name}", "CPU") for name in ("mm", "addmm")}
+
+    def mm(keys: Any, one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = product(one, other) if _suits(one, other) else plain["mm"].call_boxed(keys, one, other)
+        return found
+
+    def addmm(keys: Any, added: torch.Tensor, one: torch.Tensor, other: torch.Tensor, *, beta: float = 1, alpha: float = 1) -> torch.Tensor:
+        found: torch.Tensor
+        if beta == alpha == 1 and added.dim() == 1 and added.dtype == one.dtype and _suits(one, other):
+            found = product(one, other, added)
+        else:
+            found = plain["addmm"].call_boxed(keys, added, one, other, beta=beta, alpha=alpha)
+        return found
+
+    with warnings.catch_warnings():
+        # torch says that a function of its own is replaced, which is what is meant.
+        warnings.simplefilter("ignore", UserWarning)
+        _taken.impl("mm", mm, "CPU", with_keyset=True)  # type: ignore[no-untyped-call]
+        _taken.impl("addmm", addmm, "CPU", with_keyset=True)  # type: ignore[no-untyped-call]
+
+
+def taken() -> bool:
+    """Whether oneDNN makes the large products of this process."""
+    return _taken is not None
+
+
+def rounded(rows: int) -> int:
+    """So many rows that few shapes occur, at most an eighth more: batches differ in length, and each shape takes a program."""
+    step = max(16, 1 << rows.bit_length() >> 4)
+    return -(-rows // step) * step
+
+
+def product(one: torch.Tensor, other: torch.Tensor, added: torch.Tensor | None = None) -> torch.Tensor:
+    """(n, k) times (k, m), plus (m,) to each row, by oneDNN."""
+    rows, inner = one.shape
+    if rounded(inner) != inner:
+        one, other = _longer(one.t(), rounded(inner)).t(), _longer(other, rounded(inner))
+    found: torch.Tensor = torch.ops.mkldnn._linear_pointwise.default(_longer(one, rounded(rows)), other.t(), added, "none", [], "")
+    return found[:rows]
+
+
+def _longer(table: torch.Tensor, rows: int) -> torch.Tensor:
+    """The table with rows of zeros at its end, in the same order in memory."""
+    more = rows - len(table)
+    if not more:
+        return table
+    return pad(table, (0, 0, 0, more)) if table.stride(1) == 1 else pad(table.t(), (0, more)).t()
+
+
+def _suits(one: torch.Tensor, other: torch.Tensor) -> bool:
+    large = one.shape[0] * one.shape[1] * other.shape[1] >= LARGE
+    return large and one.dtype == other.dtype == torch.float32 and _dense(one) and _dense(other)
+
+
+def _dense(table: torch.Tensor) -> bool:
+    """Whether rows, or columns, lie behind one another in memory."""
+    (rows, columns), (down, along) = table.shape, table.stride()
+    return (along == 1 and down >= columns) or (down == 1 and along >= rows)
