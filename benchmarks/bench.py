@@ -26,7 +26,7 @@ SCRIPTS = (
 )  # fmt: skip
 TITLE = "## Against what a person would use instead"
 PEERS = ("torch", "transformers", "accelerate", "trl", "lm-eval", "captum", "inseq", "mlflow-skinny", "scipy")
-LIMIT = 600
+LIMIT = 1200
 
 
 def ran(python: str, script: str, repeats: int) -> tuple[list[dict[str, Any]], str]:

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from material import SOURCE, material, student
-from paired import compare, repeats_asked
+from material import SOURCE, begin, material, student
+from paired import Apart, compare, repeats_asked
 from torch.nn.functional import cross_entropy
 
 from cotdistill.rationales.conditions import parse
@@ -45,14 +45,14 @@ def peer(aligner: Aligner, sequence: Encoded, target: torch.Tensor, kind: torch.
 
 
 def main() -> None:
-    repeats = repeats_asked(__doc__)
+    repeats, own = repeats_asked(__doc__), Apart(begin)
     given = material()
     corpus = given.encoder.corpus(given.train[:EXAMPLES])
     sequences = [one for i in range(EXAMPLES) for one in given.encoder.sequences(corpus, i, parse(f"post_cot@source={SOURCE}"), 0)]
     for width, layers in SIZES:
         aligner = Aligner(student(width, layers), given.encoder, PLACEMENTS.get("post_cot"), [])
         target = aligner.label_gradient(given.train[:1])
-        mine = torch.cat([ours(aligner, one, target) for one in sequences], 1)
+        mine = torch.from_numpy(own(lambda aligner=aligner, target=target: torch.cat([ours(aligner, one, target) for one in sequences], 1).numpy()))
         theirs = torch.cat([peer(aligner, one, target, torch.float64) for one in sequences], 1)
         apart = float(((mine - theirs).abs().amax(1) / theirs.abs().amax(1)).max())
         assert apart < LARGEST_GAP, f"The products of both sides differ by {apart}."
@@ -65,7 +65,7 @@ def main() -> None:
 
         what = f"alignment of all rationale tokens, {given.name}, width {width} x {layers} layers"
         same = f"products and lengths agree to {apart:.0e} of the largest"
-        compare(what, "one backward pass a token", act_ours, act_peer, unit="tokens/s", same=same, aim=AIM, repeats=repeats)
+        compare(what, "one backward pass a token", act_ours, act_peer, unit="tokens/s", same=same, aim=AIM, repeats=repeats, apart=own)
 
 
 if __name__ == "__main__":

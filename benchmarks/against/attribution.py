@@ -11,8 +11,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 from captum.attr import LayerIntegratedGradients
-from material import Material, material, student
-from paired import compare, repeats_asked
+from material import Material, begin, material, student
+from paired import Apart, compare, repeats_asked
 from transformers import GPT2LMHeadModel
 
 from cotdistill.rationales.placement import PLACEMENTS
@@ -50,12 +50,13 @@ def peer(given: Material, model: GPT2LMHeadModel, examples: list[Example]) -> li
 
 
 def main() -> None:
-    repeats = repeats_asked(__doc__)
+    repeats, own = repeats_asked(__doc__), Apart(begin)
     given = material()
     for width, layers, count, aim in SIZES:
         model = student(width, layers).eval()
         examples = given.dev[:count]
-        pairs = zip(peer(given, model, examples), ours(given, model, examples), strict=True)
+        mine = own(lambda model=model, examples=examples: ours(given, model, examples))
+        pairs = zip(peer(given, model, examples), mine, strict=True)
         apart = max(float(np.abs(a - b).max() / np.abs(a).max()) for a, b in pairs)
         assert apart < LARGEST_GAP, f"The attributions of both sides differ by {apart}."
 
@@ -69,7 +70,7 @@ def main() -> None:
 
         what = f"integrated gradients, {STEPS} steps, {given.name}, width {width} x {layers} layers"
         same = f"scores agree to {apart:.0e} of the largest"
-        compare(what, "captum one by one", act_ours, act_peer, unit="examples/s", same=same, aim=aim, repeats=repeats)
+        compare(what, "captum one by one", act_ours, act_peer, unit="examples/s", same=same, aim=aim, repeats=repeats, apart=own)
 
 
 if __name__ == "__main__":

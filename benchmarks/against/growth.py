@@ -27,12 +27,13 @@ def peak() -> float:
 def trained(batch: int, steps: int) -> None:
     import dataclasses
 
-    from material import material, student
+    from material import begin, material, student
     from training import config, prepared
 
     from cotdistill.students.training import Hooks, train
 
     given = material()
+    begin()
     settings = dataclasses.replace(config(steps), batch_size=batch)
     made, model, before = prepared(given, settings), student(WIDTH, LAYERS), peak()
     train(model, made.rows_of, made.stream, settings, steps=steps, pad=given.encoder.specials.pad, hooks=Hooks(lambda log, values: None))
@@ -41,13 +42,14 @@ def trained(batch: int, steps: int) -> None:
 
 def attributed(count: int, _: int) -> None:
     import numpy as np
-    from material import material, student
+    from material import begin, material, student
 
     from cotdistill.rationales.placement import PLACEMENTS
     from cotdistill.saliency.attribution import attribute
     from cotdistill.saliency.settings import AttributionSettings
 
     given, model = material(), student(64, 2)
+    begin()
     settings, before = AttributionSettings(baseline="pad", steps=32, most_steps=32), peak()
     counts = np.ones(given.encoder.vocabulary_size, np.int64)
     attribute(model, given.encoder, given.dev[:count], PLACEMENTS.get("label_only"), settings, counts)

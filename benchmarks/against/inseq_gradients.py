@@ -13,8 +13,8 @@ import numpy as np
 from attribution import LARGEST_GAP, STEPS
 from attribution import ours as attributed
 from inseq.models import AttributionModel
-from material import Material, material, student
-from paired import compare, repeats_asked
+from material import Material, begin, material, student
+from paired import Apart, compare, repeats_asked
 
 from cotdistill.tasks.example import Example
 
@@ -33,12 +33,12 @@ def peer(given: Material, explainer: AttributionModel, examples: list[Example]) 
 
 
 def main() -> None:
-    repeats = repeats_asked(__doc__)
+    repeats, own = repeats_asked(__doc__), Apart(begin)
     given = material()
     model = student(WIDTH, LAYERS).eval()
     examples = [example for example in given.dev if len(given.encoder.targets(example)[example.gold]) == 1][:COUNT]
     explainer = inseq.load_model(model, "integrated_gradients", tokenizer=given.fast)
-    pairs = zip(peer(given, explainer, examples), attributed(given, model, examples), strict=True)
+    pairs = zip(peer(given, explainer, examples), own(lambda: attributed(given, model, examples)), strict=True)
     apart = max(float(np.abs(a - b).max() / np.abs(a).max()) for a, b in pairs)
     assert apart < LARGEST_GAP, f"The attributions of both sides differ by {apart}."
 
@@ -52,7 +52,7 @@ def main() -> None:
 
     what = f"integrated gradients, {STEPS} steps, one-token labels, {given.name}, width {WIDTH} x {LAYERS} layers"
     same = f"scores agree to {apart:.0e} of the largest"
-    compare(what, "inseq", act_ours, act_peer, unit="examples/s", same=same, aim=AIM, repeats=repeats)
+    compare(what, "inseq", act_ours, act_peer, unit="examples/s", same=same, aim=AIM, repeats=repeats, apart=own)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from transformers.utils import logging as transformers_logging
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+from cotdistill.students.loading import prepare_torch  # noqa: E402
 from cotdistill.students.tokens import Encoder  # noqa: E402
 from cotdistill.tasks.example import Choice, Example  # noqa: E402
 from cotdistill.tasks.importing import import_task  # noqa: E402
@@ -56,6 +57,11 @@ class Material:
     def fast(self) -> PreTrainedTokenizerFast:
         found: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(self.folder)
         return found
+
+
+def begin() -> None:
+    """What a process of the product does before it computes."""
+    prepare_torch(THREADS, deterministic=False)
 
 
 def material() -> Material:

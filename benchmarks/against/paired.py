@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
+import multiprocessing.connection
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from statistics import median
+from typing import Any
 
 REPEATS = 5
 
@@ -53,19 +56,85 @@ def figure(what: str, peer_name: str, mine: list[float], theirs: list[float], *,
     return Figure(what, peer_name, unit, *shown, median(ratios), min(ratios), max(ratios), len(ratios), same, aim)
 
 
+class Apart:
+    """Our side in a process of its own, forked from this one, as the product has one for its students: what it sets there, of torch and of the C
+    library, would else serve the peer, too. Both still take turns."""
+
+    def __init__(self, begin: Callable[[], None]) -> None:
+        """begin: what the product calls first in such a process."""
+        self._begin = begin
+
+    def __call__(self, act: Callable[[], Any]) -> Any:
+        """What `act` gives there, once."""
+        side = self.side(act)
+        try:
+            return side()[0]
+        finally:
+            side.close()
+
+    def side(self, act: Callable[[], Any]) -> Side:
+        return Side(act, self._begin)
+
+
+class Side:
+    """Something that is done in a process of its own whenever it is asked for; gives what it gave and the seconds that it took."""
+
+    def __init__(self, act: Callable[[], Any], begin: Callable[[], None]) -> None:
+        self._asked, there = multiprocessing.Pipe()
+        self._process = multiprocessing.get_context("fork").Process(target=_serve, args=(there, self._asked, act, begin), daemon=True)
+        self._process.start()
+        there.close()
+
+    def __call__(self) -> tuple[Any, float]:
+        self._asked.send(True)
+        told: tuple[Any, float] = self._asked.recv()
+        return told
+
+    def close(self) -> None:
+        self._asked.close()
+        self._process.join()
+
+
+def _serve(
+    there: multiprocessing.connection.Connection, other: multiprocessing.connection.Connection, act: Callable[[], Any], begin: Callable[[], None]
+) -> None:
+    other.close()
+    begin()
+    while True:
+        try:
+            there.recv()
+        except EOFError:
+            return
+        began = time.perf_counter()
+        given = act()
+        there.send((given, time.perf_counter() - began))
+
+
+def _here(act: Callable[[], Any]) -> Callable[[], tuple[Any, float]]:
+    def timed() -> tuple[Any, float]:
+        began = time.perf_counter()
+        return act(), time.perf_counter() - began
+
+    return timed
+
+
 def compare(
-    what: str, peer_name: str, ours: Callable[[], float], peer: Callable[[], float], *, unit: str, same: str, aim: float, repeats: int = REPEATS
-) -> Figure:
+    what: str, peer_name: str, ours: Callable[[], float], peer: Callable[[], float], *, unit: str, same: str, aim: float, repeats: int = REPEATS,
+    apart: Apart | None = None,
+) -> Figure:  # fmt: skip
     """ours and peer do their work once and give how many units that was; each is run once unmeasured, then in turn, beginning with another side
-    every time. unit "s" compares seconds a unit, any other the units a second."""
-    for act in (ours, peer):
+    every time. unit "s" compares seconds a unit, any other the units a second. apart: ours is done in a process of its own."""
+    mine = apart.side(ours) if apart else _here(ours)
+    sides = (mine, _here(peer))
+    for act in sides:
         act()
     rates: tuple[list[float], list[float]] = ([], [])
     for repeat in range(repeats):
         for side in (0, 1) if repeat % 2 == 0 else (1, 0):
-            began = time.perf_counter()
-            done = (ours, peer)[side]()
-            rates[side].append(done / (time.perf_counter() - began))
+            done, seconds = sides[side]()
+            rates[side].append(done / seconds)
+    if isinstance(mine, Side):
+        mine.close()
     found = figure(what, peer_name, *rates, unit=unit, same=same, aim=aim)
     tell(found)
     return found

@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
-from material import Material, material, student
-from paired import compare, repeats_asked
+from material import Material, begin, material, student
+from paired import Apart, compare, repeats_asked
 
 from cotdistill.rationales.placement import PLACEMENTS
 from cotdistill.students.evaluation import score
@@ -30,7 +30,7 @@ def requests(given: Material, examples: list[Example]) -> list[Instance]:
 
 
 def main() -> None:
-    repeats = repeats_asked(__doc__)
+    repeats, own = repeats_asked(__doc__), Apart(begin)
     given = material()
     for width, layers, questions, aim in SIZES:
         model = student(width, layers).eval()
@@ -45,7 +45,7 @@ def main() -> None:
         def peer(harness=harness, asked=asked) -> np.ndarray:  # type: ignore[no-untyped-def]
             return np.array([value for value, _ in harness.loglikelihood(asked, disable_tqdm=True)])
 
-        mine, theirs = ours(), peer().reshape(len(examples), -1)
+        mine, theirs = own(ours), peer().reshape(len(examples), -1)
         apart = float((np.abs(mine - theirs) / np.abs(theirs)).max())
         assert apart < LARGEST_GAP, f"The scores of both sides differ by {apart}."
         same = f"{mine.size} scores agree to {apart:.0e}"
@@ -59,7 +59,7 @@ def main() -> None:
             peer()
             return float(n)
 
-        compare(what, "lm-evaluation-harness", act_ours, act_peer, unit="questions/s", same=same, aim=aim, repeats=repeats)
+        compare(what, "lm-evaluation-harness", act_ours, act_peer, unit="questions/s", same=same, aim=aim, repeats=repeats, apart=own)
 
 
 if __name__ == "__main__":

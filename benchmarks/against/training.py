@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset
-from material import SOURCE, Material, material, student
-from paired import compare, repeats_asked
+from material import SOURCE, Material, begin, material, student
+from paired import Apart, compare, repeats_asked
 from transformers import DataCollatorForSeq2Seq, GPT2LMHeadModel, PreTrainedModel, Trainer, TrainingArguments
 
 from cotdistill.config import RunConfig, StudentConfig, TrainingConfig
@@ -84,27 +84,27 @@ def sft(given: Material, model: PreTrainedModel, data: Dataset, steps: int) -> C
     return act
 
 
-def gap(given: Material, made: Prepared, model: GPT2LMHeadModel, data: list[dict[str, list[int]]]) -> float:
+def gap(given: Material, made: Prepared, model: GPT2LMHeadModel, data: list[dict[str, list[int]]], own: Apart) -> float:
     """How far the losses of both sides lie apart on the same batch with the same weights, relative."""
     batch = collate([row for i in range(BATCH) for row in made.rows_of(i, 0)], given.encoder.specials.pad)
     with torch.no_grad():
-        mine = float(batch_loss(Reader(model), batch, float(len(batch.targets)))[0])
+        mine = own(lambda: float(batch_loss(Reader(model), batch, float(len(batch.targets)))[0]))
         fed = DataCollatorForSeq2Seq(given.fast, padding=True, label_pad_token_id=-100)([data[i] for i in range(BATCH)])
         theirs = float(model(**fed).loss)
     return abs(mine - theirs) / theirs
 
 
 def main() -> None:
-    repeats = repeats_asked(__doc__)
+    repeats, own = repeats_asked(__doc__), Apart(begin)
     given = material()
     made = prepared(given, config(1))
     data = rows(made)
     table = Dataset.from_list(data)
     masked = Dataset.from_list([{"input_ids": r["input_ids"], "completion_mask": [int(x != -100) for x in r["labels"]]} for r in data])
     for width, layers, steps, aim in SIZES:
-        apart = gap(given, made, student(width, layers), data)
+        apart = gap(given, made, student(width, layers), data, own)
         assert apart < 1e-4, f"The losses of both sides differ by {apart}."
-        told = {"unit": "examples/s", "same": f"losses of the same batch agree to {apart:.0e}", "aim": aim, "repeats": repeats}
+        told = {"unit": "examples/s", "same": f"losses of the same batch agree to {apart:.0e}", "aim": aim, "repeats": repeats, "apart": own}
         what = f"training, {given.name}, width {width} x {layers} layers"
         mine = ours(given, made, student(width, layers), steps)
         compare(what, "Hugging Face Trainer", mine, trainer(given, student(width, layers), table, steps), **told)

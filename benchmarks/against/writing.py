@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from material import Material, material, student
-from paired import compare, repeats_asked
+from material import Material, begin, material, student
+from paired import Apart, compare, repeats_asked
 from transformers import GPT2LMHeadModel
 
 from cotdistill.rationales.placement import PLACEMENTS
@@ -87,14 +87,14 @@ class Sides:
 
 
 def main() -> None:
-    repeats = repeats_asked(__doc__)
+    repeats, own = repeats_asked(__doc__), Apart(begin)
     given = material()
     for width, layers, count in SIZES:
         sides = Sides(given, student(width, layers).eval(), given.dev[:count])
-        mine, theirs = sides.ours_written(), sides.peers_written()
+        mine, theirs = own(sides.ours_written), sides.peers_written()
         differ = sum(a != b for a, b in zip(mine, theirs, strict=True))
         assert not differ, f"{differ} of {count} rationales differ."
-        scores, others = sides.ours_scored(), sides.peers_scored()
+        scores, others = own(sides.ours_scored), sides.peers_scored()
         apart = float((np.abs(scores - others) / np.abs(others)).max())
         assert apart < LARGEST_GAP, f"The scores of both sides differ by {apart}."
         size, wrote = f"{given.name}, width {width} x {layers} layers", f"{count} rationales of {LIMIT} tokens are the same"
@@ -109,12 +109,12 @@ def main() -> None:
         compare(
             f"pre-CoT scoring, rationale and then choices, {size}", "transformers generate and forward",
             act(sides.ours_scored, float(count)), act(sides.peers_scored, float(count)),
-            unit="questions/s", same=f"{wrote}, {scores.size} scores agree to {apart:.0e}", aim=AIM, repeats=repeats,
+            unit="questions/s", same=f"{wrote}, {scores.size} scores agree to {apart:.0e}", aim=AIM, repeats=repeats, apart=own,
         )  # fmt: skip
         written = float(sum(map(len, mine)))
         compare(
             f"of these the rationales alone, {size}", "transformers generate", act(sides.ours_written, written), act(sides.peers_written, written),
-            unit="tokens/s", same=wrote, aim=AIM, repeats=repeats,
+            unit="tokens/s", same=wrote, aim=AIM, repeats=repeats, apart=own,
         )  # fmt: skip
 
 

@@ -191,14 +191,14 @@ class Aligner:
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """(tokens,) losses, (targets, tokens) inner products of (targets, parameters) with the tokens' gradients, and (tokens,) lengths of these."""
         ids = self._ids(sequence)
-        trace = Trace(self.layers, lambda: self.probe.reader.hidden(ids)) if self.layers and self._reads_states else None
+        trace = Trace(self.layers, lambda: self._states_before(ids, columns)) if self.layers and self._reads_states else None
         losses, products, norms = list[torch.Tensor](), list[torch.Tensor](), list[torch.Tensor]()
         if trace is not None and trace.plain:
             at_once = max(1, self.memory // (8 * trace.numbers))
             wanted = target.to(self.probe.device)
             for start in range(0, len(columns), at_once):
                 mine = torch.from_numpy(columns[start : start + at_once]).to(self.probe.device)
-                read = trace.states[0, mine - 1]
+                read = trace.states[start : start + at_once]
                 loss, at_states = _into_states(read.detach(), output_matrix(self.model), ids[0, mine])
                 inner, norm = trace.products(read, _of_own_state(at_states), wanted, keep=start + at_once < len(columns))
                 for kept, one in ((losses, loss), (products, inner), (norms, norm)):
@@ -213,16 +213,21 @@ class Aligner:
     def _ids(self, sequence: Encoded) -> torch.Tensor:
         return torch.from_numpy(sequence.ids.astype(np.int64))[None].to(self.probe.device)
 
+    def _states_before(self, ids: torch.Tensor, columns: npt.NDArray[np.int64]) -> torch.Tensor:
+        """(tokens, hidden): what each token at these columns of the (1, seq) ids is read off."""
+        at = torch.from_numpy(columns - 1).to(self.probe.device)
+        return self.probe.reader.states_at(ids, torch.zeros_like(at), at)
+
     def token_gradients(self, sequence: Encoded, columns: npt.NDArray[np.int64]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """(tokens,) losses and (tokens, parameters) gradients, as many tokens at once as the budget allows, all from one forward pass."""
         at_once = max(1, self.memory // (4 * self.size))
         ids = self._ids(sequence)
         head, known = output_matrix(self.model), self._reads_states
-        states = self.probe.reader.hidden(ids) if known else torch.empty(0)
+        states = self._states_before(ids, columns) if known else torch.empty(0)
         for start in range(0, len(columns), at_once):
             mine = torch.from_numpy(columns[start : start + at_once]).to(self.probe.device)
             if known:
-                read = states[0, mine - 1]
+                read = states[start : start + at_once]
                 losses, at_states = _into_states(read.detach(), head, ids[0, mine])
                 at_states = _of_own_state(at_states)
                 outputs, last = read, start + at_once >= len(columns)

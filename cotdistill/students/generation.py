@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from transformers import DynamicCache, PreTrainedModel
+from transformers.cache_utils import DynamicLayer
 
 from cotdistill.students.loading import input_table, output_matrix
 from cotdistill.students.reader import Reader
@@ -74,7 +76,7 @@ def _batch(
         ids[r, width - len(prompt) :] = torch.tensor(list(prompt), device=device)
         mask[r, width - len(prompt) :] = 1
     positions = (mask.cumsum(1) - 1).clamp(min=0)
-    cache = DynamicCache(config=model.config)
+    cache = _cache(model)
     states = model.base_model(input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True).last_hidden_state
     rows = list(range(len(prompts)))
     grown: list[list[int]] = [[] for _ in prompts]
@@ -104,6 +106,42 @@ def _batch(
             input_ids=token, attention_mask=mask, position_ids=position, past_key_values=cache, use_cache=True
         ).last_hidden_state
     return [_written(ids, ended, len(stop), limit, eos) for ids, ended in zip(grown, stopped_at, strict=True)]
+
+
+class _Roomy(DynamicLayer):  # type: ignore[no-untyped-call]
+    """Keys and values with room behind them: a token more is written there, where all before it would be copied to stand beside it."""
+
+    _ahead = 32
+
+    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
+        super().lazy_initialization(key_states, value_states)
+        self.keys, self.values = key_states[..., :0, :], value_states[..., :0, :]
+        self._rooms: list[torch.Tensor] = []
+
+    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        assert self.keys is not None and self.values is not None
+        held, length = (self.keys, self.values), self.keys.shape[-2] + key_states.shape[-2]
+        if not self._rooms or self._rooms[0].shape[-2] < length:
+            self._rooms = [one.new_empty(*one.shape[:-2], length + self._ahead, one.shape[-1]) for one in held]
+            for room, one in zip(self._rooms, held, strict=True):
+                room[..., : one.shape[-2], :] = one
+        for room, new in zip(self._rooms, (key_states, value_states), strict=True):
+            room[..., length - new.shape[-2] : length, :] = new
+        self.keys, self.values = (room[..., :length, :] for room in self._rooms)
+        return self.keys, self.values
+
+    def batch_select_indices(self, indices: torch.Tensor) -> None:
+        super().batch_select_indices(indices)
+        self._rooms = []
+
+
+def _cache(model: PreTrainedModel) -> DynamicCache:
+    """Keys and values of all layers; those that look back over a fixed number of tokens keep their own way."""
+    cache = DynamicCache(config=model.config)
+    cache.layers = [_Roomy() if type(layer) is DynamicLayer else layer for layer in cache.layers]  # type: ignore[no-untyped-call]
+    return cache
 
 
 def _uncached(

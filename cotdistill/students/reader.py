@@ -72,10 +72,11 @@ class Reader:
         """Whether several continuations may stand side by side in a row of so many tokens."""
         return self.abilities.block_masks and (self.abilities.window is None or tokens <= self.abilities.window)
 
-    def hidden(self, ids: torch.Tensor, **more: Any) -> torch.Tensor:
-        """(batch, seq) ids -> (batch, seq, hidden) states after the last norm."""
-        states: torch.Tensor = self.model.base_model(input_ids=ids, use_cache=False, **more).last_hidden_state
-        return states
+    def states_at(self, ids: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
+        """(batch, seq) ids and (n,) places -> (n, hidden) states there, after the last norm."""
+        with self._reading(rows, columns, {"input_ids": ids}):
+            states: torch.Tensor = self._base(input_ids=ids, use_cache=False).last_hidden_state
+        return states[rows, columns]
 
     def logits_at(self, ids: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor, **more: Any) -> torch.Tensor:
         """(batch, seq) ids and (n,) places -> (n, vocabulary) logits at those places, in float32."""
