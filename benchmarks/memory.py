@@ -130,8 +130,6 @@ def measure(variant: Variant) -> dict[str, float]:
     model.to(DTYPES[variant.dtype])
     if variant.rank:
         lora.adapt(model, StudentConfig(name="owner/name", lora_rank=variant.rank), 0)
-    if variant.checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
     draw = np.random.default_rng(0)
     groups = np.zeros(variant.length, np.int8)
     groups[-variant.predicted :] = 2
@@ -151,8 +149,9 @@ def measure(variant: Variant) -> dict[str, float]:
         return 0.0
 
     config = TrainingConfig(
-        steps=STEPS, batch_size=variant.batch, micro_batch=variant.micro, precision=variant.precision, evaluations=1 if variant.scored else 0, lr=1e-5
-    )
+        steps=STEPS, batch_size=variant.batch, micro_batch=variant.micro, precision=variant.precision,
+        evaluations=1 if variant.scored else 0, lr=1e-5, gradient_checkpointing=variant.checkpointing,
+    )  # fmt: skip
     path = Path(f"resume-{variant.length}.safetensors") if variant.resume else None
     started = time.perf_counter()
     try:

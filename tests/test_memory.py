@@ -76,17 +76,24 @@ def test_with_checkpointing_only_what_blocks_read_is_kept_and_one_block_at_a_tim
 def test_the_peak_is_the_largest_moment() -> None:
     kept, logits = 4 * 30 * (2 * 130 + 8), 4 * 6 * 100
     told = estimate(SHAPE, LOAD)
-    # Gradients of 40,000 bytes outweigh what was kept: the update is the worst moment.
-    assert told.when == "update" and told.peak == 40_000 + 80_000 + 40_000 + logits + FIRST_STEPS_BYTES
+    # Gradients of 40,000 bytes outweigh what was kept: the update is the worst moment. What the C library holds besides comes on top.
+    held = 0.7 * 40_000 + 0.35 * kept
+    assert told.when == "update" and told.peak == pytest.approx(40_000 + 80_000 + 40_000 + logits + held + FIRST_STEPS_BYTES, abs=1)
     wide = dataclasses.replace(LOAD, rows=30, predicted=60)
     told = estimate(SHAPE, wide)
     assert told.when == "forward and backward pass"
-    assert told.peak == 40_000 + 80_000 + 10 * kept + 3 * 10 * logits + FIRST_STEPS_BYTES
+    head, held = 4 * 100 * 8, 0.7 * 40_000 + 0.35 * 10 * kept
+    assert told.peak == pytest.approx(40_000 + 80_000 + 10 * kept + 10 * logits + head + held + FIRST_STEPS_BYTES, abs=1)
+    # An objective that is made of logits needs them three times over, and so does a loss in half precision.
+    assert estimate(SHAPE, dataclasses.replace(wide, plain=False)).peak == pytest.approx(told.peak + 2 * 10 * logits - head, abs=1)
+    # Activations that are computed again are for those who want the memory: what is freed is given back.
+    again = dataclasses.replace(wide, checkpointing=True)
+    assert estimate(SHAPE, again).peak == 40_000 + 80_000 + kept_bytes(SHAPE, again) + 10 * logits + head + FIRST_STEPS_BYTES
     assert (told.activations, told.logits) == (10 * kept, 10 * logits)
     # Where a step has several passes, the gradients stand there all the time.
-    assert estimate(SHAPE, dataclasses.replace(wide, passes=2)).peak == told.peak + 40_000
-    # On a GPU nothing is added for what the process itself loads.
-    assert estimate(SHAPE, dataclasses.replace(wide, device="cuda")).peak == told.peak - FIRST_STEPS_BYTES
+    assert estimate(SHAPE, dataclasses.replace(wide, passes=2)).peak == pytest.approx(told.peak + 40_000, abs=1)
+    # On a GPU nothing is added for what the process itself loads and holds.
+    assert estimate(SHAPE, dataclasses.replace(wide, device="cuda")).peak == 40_000 + 80_000 + 10 * kept + 3 * 10 * logits
 
 
 def test_of_adapters_alone_gradients_and_moments_are_kept() -> None:
@@ -127,7 +134,9 @@ def test_a_student_that_is_not_trained_takes_its_weights_and_what_scoring_needs(
 def test_writing_rationales_counts_keys_and_values_of_every_prompt() -> None:
     told = estimate(SHAPE, dataclasses.replace(LOAD, scored=10, written=200))
     assert told.when == "writing rationales"
-    assert told.peak == 40_000 + 80_000 + 3 * 2 * 4 * 256 * 210 * 8 + FIRST_STEPS_BYTES
+    reading = 256 * 10 * 4 * (2 * 32 + 3 * 8)
+    held = 0.7 * 40_000 + 0.35 * kept_bytes(SHAPE, LOAD)
+    assert told.peak == pytest.approx(40_000 + 80_000 + 2 * 2 * 4 * 256 * 210 * 8 + reading + held + FIRST_STEPS_BYTES, abs=1)
 
 
 def test_built_in_students_have_the_shape_of_the_catalogue() -> None:

@@ -17,7 +17,8 @@ from cotdistill.registry import Registry
 class Objective:
     """A registered objective. source: the work that it is taken from. rationale: it needs one in the training text. placements: where it makes
     sense, all of them if empty. control: figures draw it hollow. intact: it allows no transform of the rationale. apart: other objectives that it
-    does not go with. varying: how many tokens are read changes as training goes on, so that no token budget can count them beforehand."""
+    does not go with. varying: how many tokens are read changes as training goes on, so that no token budget can count them beforehand. logits: its
+    loss is made of all logits of a token, where others need its target's likelihood alone."""
 
     name: str
     help: str
@@ -29,6 +30,7 @@ class Objective:
     intact: bool = False
     apart: tuple[str, ...] = ()
     varying: bool = False
+    logits: bool = False
 
 
 OBJECTIVES: Registry[Objective] = Registry("objective")
@@ -40,6 +42,7 @@ for _objective in (
         "arXiv 1512.00567",
         (Parameter("epsilon", 0.1, "the share", low=0.0, high=0.9),),
         control=True,
+        logits=True,
     ),
     Objective(
         "word_dropout",
@@ -57,6 +60,7 @@ for _objective in (
             Parameter("temperature", 3.0, "softens both sides", low=0.1, high=100.0),
         ),
         control=True,
+        logits=True,
     ),
     Objective(
         "margin",
@@ -68,6 +72,7 @@ for _objective in (
         ),
         placements=("label_only", "post_cot", "pre_cot"),
         control=True,
+        logits=True,
     ),
     Objective(
         "token_weights",

@@ -76,7 +76,7 @@ def _batch(
         ids[r, width - len(prompt) :] = torch.tensor(list(prompt), device=device)
         mask[r, width - len(prompt) :] = 1
     positions = (mask.cumsum(1) - 1).clamp(min=0)
-    cache = _cache(model)
+    cache = _cache(model, width + limit + len(stop) + after)
     states = model.base_model(input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True).last_hidden_state
     rows = list(range(len(prompts)))
     grown: list[list[int]] = [[] for _ in prompts]
@@ -111,7 +111,10 @@ def _batch(
 class _Roomy(DynamicLayer):  # type: ignore[no-untyped-call]
     """Keys and values with room behind them: a token more is written there, where all before it would be copied to stand beside it."""
 
-    _ahead = 32
+    def __init__(self, room: int) -> None:
+        """room: for so many tokens in all."""
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._room = room
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         super().lazy_initialization(key_states, value_states)
@@ -124,7 +127,7 @@ class _Roomy(DynamicLayer):  # type: ignore[no-untyped-call]
         assert self.keys is not None and self.values is not None
         held, length = (self.keys, self.values), self.keys.shape[-2] + key_states.shape[-2]
         if not self._rooms or self._rooms[0].shape[-2] < length:
-            self._rooms = [one.new_empty(*one.shape[:-2], length + self._ahead, one.shape[-1]) for one in held]
+            self._rooms = [one.new_empty(*one.shape[:-2], max(length, self._room), one.shape[-1]) for one in held]
             for room, one in zip(self._rooms, held, strict=True):
                 room[..., : one.shape[-2], :] = one
         for room, new in zip(self._rooms, (key_states, value_states), strict=True):
@@ -137,10 +140,10 @@ class _Roomy(DynamicLayer):  # type: ignore[no-untyped-call]
         self._rooms = []
 
 
-def _cache(model: PreTrainedModel) -> DynamicCache:
-    """Keys and values of all layers; those that look back over a fixed number of tokens keep their own way."""
+def _cache(model: PreTrainedModel, room: int) -> DynamicCache:
+    """Keys and values of all layers, for so many tokens; those that look back over a fixed number of tokens keep their own way."""
     cache = DynamicCache(config=model.config)
-    cache.layers = [_Roomy() if type(layer) is DynamicLayer else layer for layer in cache.layers]  # type: ignore[no-untyped-call]
+    cache.layers = [_Roomy(room) if type(layer) is DynamicLayer else layer for layer in cache.layers]
     return cache
 
 

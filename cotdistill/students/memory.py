@@ -7,6 +7,7 @@ backward pass, logits. What a block keeps was counted in transformers' own modul
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 from collections.abc import Mapping
@@ -22,6 +23,9 @@ PROCESS_BYTES, FIRST_STEPS_BYTES = 450e6, 60e6
 # Questions of one scoring pass, prompts of one writing pass: the defaults of `evaluation.choice_scores` and `generation.greedy`.
 SCORED, WRITTEN = 64, 256
 FP32, BF16 = 4, 2
+# What the C library holds beyond what is in use, as shares: of what a forward pass keeps and of the gradients, for these do not fit into the holes
+# that those leave; measured (`keep_freed`).
+HELD_OF_KEPT, HELD_OF_GRADIENTS = 0.35, 0.7
 
 
 @dataclass(frozen=True)
@@ -153,7 +157,8 @@ def of_folder(folder: Path) -> Shape:
 class Load:
     """What a run asks of its student. rows: sequences in one forward pass, of `length` tokens each; predicted: tokens predicted in that pass, over
     all rows; passes: forward passes a step; dtype: of the weights; adapters: what is trained instead of all weights; scored: tokens of a prompt, 0
-    for no scoring; choices: tokens of all its choices; written: tokens a student may write after a prompt, 0 if it writes none."""
+    for no scoring; choices: tokens of all its choices; written: tokens a student may write after a prompt, 0 if it writes none; plain: the loss is
+    cross-entropy alone."""
 
     rows: int
     length: int
@@ -168,6 +173,7 @@ class Load:
     scored: int = 0
     choices: int = 5
     written: int = 0
+    plain: bool = True
 
     @property
     def arithmetic(self) -> int:
@@ -240,9 +246,10 @@ def estimate(shape: Shape, load: Load) -> Memory:
     lasting = weights + optimiser + (gradients if load.passes > 1 else 0.0)
     # At most the loss needs its logits three times over: their logarithms, the gradient of these, and that of the logits themselves. Plain
     # cross-entropy in full precision on a CPU needs them once, in room that it keeps through the update (`likelihood.Room`).
-    backward = kept + max(3 * logits, logits + head)
+    once = load.plain and load.device == "cpu" and load.arithmetic == FP32
+    backward = kept + (logits + head if once else max(3 * logits, logits + head))
     # With tied embeddings the gradient as an input matrix stands beside that as an output matrix before the two are added.
-    update = gradients + (head if shape.tied else 0.0) + (logits if load.device == "cpu" and load.arithmetic == FP32 else 0.0)
+    update = gradients + (head if shape.tied else 0.0) + (logits if once else 0.0)
     held = weights + (optimiser if load.trains else 0.0)
     moments = {"scoring": held + _scoring(shape, load), "writing rationales": held + _writing(shape, load)}
     if load.trains:
@@ -250,7 +257,10 @@ def estimate(shape: Shape, load: Load) -> Memory:
     else:
         gradients = optimiser = kept = logits = 0.0
     when = max(moments, key=lambda name: moments[name])
-    return Memory(weights, gradients, optimiser, kept, logits, moments[when] + (FIRST_STEPS_BYTES if load.device == "cpu" else 0.0), when)
+    beside_all = 0.0
+    if load.device == "cpu":
+        beside_all = FIRST_STEPS_BYTES + (0.0 if load.checkpointing else HELD_OF_KEPT * kept + HELD_OF_GRADIENTS * gradients)
+    return Memory(weights, gradients, optimiser, kept, logits, moments[when] + beside_all, when)
 
 
 def kept_bytes(shape: Shape, load: Load) -> float:
@@ -319,26 +329,41 @@ def _scoring(shape: Shape, load: Load) -> float:
 
 
 def _writing(shape: Shape, load: Load) -> float:
-    """Reading all prompts at once, or the keys and values of all prompts and of what was written after them; one block's stand twice when a token
-    is added."""
+    """Reading all prompts at once, beside the keys and values of all prompts with the room for what is written after them."""
     if not load.written:
         return 0.0
     each = 2.0 * load.stream * WRITTEN * shape.key_value
-    reading = shape.layers * each * load.scored + _passing(shape, load, WRITTEN * load.scored)
-    return max(reading, (shape.layers + 1) * each * (load.scored + load.written))
+    return shape.layers * each * (load.scored + load.written) + _passing(shape, load, WRITTEN * load.scored)
 
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-_NEVER = 1 << 30
+_NEVER, _AT_ONCE = 1 << 30, 1 << 20
 
 
 def keep_freed() -> None:
     """Have the C library keep what this process frees for what it asks for next. A step frees and asks for hundreds of megabytes; fresh from the
     system, each page of them costs as much as the arithmetic on it. What was left from before is given back now."""
-    try:
-        library = ctypes.CDLL(None)
-        for setting in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD):
-            library.mallopt(setting, _NEVER)
-        library.malloc_trim(0)
-    except (AttributeError, OSError, TypeError):
-        return  # another C library, with ways of its own
+    _tell(_M_MMAP_THRESHOLD, _NEVER)
+    _tell(_M_TRIM_THRESHOLD, _NEVER)
+    trim()
+
+
+def give_freed_back() -> None:
+    """Have large blocks given back to the system as soon as they are freed: slower, and for those who would rather have the memory."""
+    _tell(_M_MMAP_THRESHOLD, _AT_ONCE)
+
+
+def trim() -> None:
+    """Give the system what is free now: what comes next may need blocks of other sizes."""
+    with _another_library():
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def _tell(setting: int, value: int) -> None:
+    with _another_library():
+        ctypes.CDLL(None).mallopt(setting, value)
+
+
+def _another_library() -> contextlib.suppress:
+    """Those without these functions have ways of their own."""
+    return contextlib.suppress(AttributeError, OSError, TypeError)

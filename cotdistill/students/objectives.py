@@ -17,6 +17,7 @@ from torch.nn.functional import cross_entropy, kl_div, log_softmax
 from cotdistill.config import stable_seed
 from cotdistill.errors import StudentError
 from cotdistill.rationales.conditions import Step
+from cotdistill.rationales.objectives import OBJECTIVES
 from cotdistill.students.batches import Batch, Row, Stream
 from cotdistill.students.self_generated import Memory
 from cotdistill.students.tokens import LABEL, RIVAL
@@ -46,7 +47,7 @@ class Objectives:
         self.distilled = given.get("self_distillation")
         self.margin = given.get("margin")
         # Whether the loss is the weighted cross-entropy alone: all others steer what is read and what it weighs, not what is made of it.
-        self.plain = not (self.smoothing or self.margin or self.distilled)
+        self.plain = not any(OBJECTIVES.get(name).logits for name in given)
         # Logits of what comes back in the next step, and of what came back in this one; the rows that came back, and those gone through.
         self._kept: list[torch.Tensor] = []
         self._before = torch.empty(0)

@@ -22,6 +22,7 @@ from cotdistill.errors import CheckpointError, StudentError
 from cotdistill.students.batches import Batch, Row, Stream, collate
 from cotdistill.students.group import ALONE, Group
 from cotdistill.students.loading import forward_flops, parameter_count, read_tensors, write_tensors
+from cotdistill.students.memory import give_freed_back, trim
 from cotdistill.students.objectives import Objectives
 from cotdistill.students.reader import Reader
 from cotdistill.students.tokens import LABEL, RATIONALE, RIVAL
@@ -111,6 +112,8 @@ def train(
     log, optim, reader = Log(), optimiser(model, config), Reader(model, compiled=config.compile)
     if config.gradient_checkpointing:
         _recompute(model)
+        if reader.device.type == "cpu":
+            give_freed_back()
     if resume is not None and resume.exists():
         log = _resumed(model, optim, resume, identity, hooks, objectives)
     objectives.check(group.size)
@@ -156,6 +159,7 @@ def train(
             # Scoring may have the room of the gradients.
             optim.zero_grad(set_to_none=True)
             reader.room.clear()
+            trim()
             log.curve.append((log.step, log.tokens, round(log.seconds, 3), "dev_accuracy", hooks.evaluate()))
             model.train()
         _keep(log, hooks, keep_at.get(log.step))

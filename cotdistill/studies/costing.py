@@ -10,6 +10,7 @@ from cotdistill.config import RunConfig, StudentConfig, TrainingConfig
 from cotdistill.keytokens.selectors import parse_selector
 from cotdistill.rationales.conditions import Condition, parse
 from cotdistill.rationales.counterfactual import supplied
+from cotdistill.rationales.objectives import OBJECTIVES
 from cotdistill.rationales.passage import Corpus, units
 from cotdistill.rationales.selection import Selection
 from cotdistill.students import memory
@@ -105,6 +106,7 @@ class Costs:
             precision=training.precision, dtype=self.student.dtype, device=training.device,
             checkpointing=training.gradient_checkpointing, adapters=self.adapters, trains=bool(found.sequences) and training.steps > 0,
             scored=found.longest or longest, choices=self.choices, written=self.rationale if condition.spec.primary == "own" else 0,
+            plain=not any(OBJECTIVES.get(one.name).logits for one in condition.objectives),
         )  # fmt: skip
 
     def memory(self, training: TrainingConfig) -> Memory:
