@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy, log_softmax
 
+from cotdistill.students import likelihood
 from cotdistill.students.likelihood import PIECE, Room, log_likelihood, suits
 
 WIDTH = 24
@@ -15,6 +16,11 @@ WIDTH = 24
 def head_of(vocabulary: int) -> torch.nn.Linear:
     torch.manual_seed(vocabulary)
     return torch.nn.Linear(WIDTH, vocabulary, bias=False)
+
+
+@pytest.fixture(autouse=True)
+def pieces_are_as_small_with_few_states(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(likelihood, "LOGITS", 0)
 
 
 def in_double(states: torch.Tensor, head: torch.nn.Linear, tokens: torch.Tensor, weights: torch.Tensor) -> list[torch.Tensor]:

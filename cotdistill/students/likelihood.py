@@ -11,8 +11,8 @@ import torch
 
 from cotdistill.students import products
 
-# Tokens of the vocabulary that are gone over together.
-PIECE = 2048
+# Tokens of the vocabulary that are gone over together, at least; more where there are few states, up to so many logits.
+PIECE, LOGITS = 2048, 1 << 21
 
 
 class Room:
@@ -68,7 +68,7 @@ class _LogLikelihood(torch.autograd.Function):
         factors = factors * -outer.new_zeros(len(states)).index_add_(0, picks, outer)[:, None]
         of_states = torch.zeros_like(states) if ctx.needs_input_grad[0] else None
         of_matrix = torch.empty_like(matrix) if ctx.needs_input_grad[1] else None
-        for number, (start, end) in enumerate(_pieces(matrix)):
+        for number, (start, end) in enumerate(_pieces(states, matrix)):
             softmax, factor = _laid(held, len(states), start, end), factors[:, number, None]
             if of_states is not None:
                 of_states.addcmul_(torch.mm(softmax, matrix[start:end]), factor)
@@ -97,7 +97,7 @@ def _gone_over(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """(n,) log-probabilities; (rows, pieces) the highest logit of each piece; (rows,) the logarithm of each row's sum. The exponentials of what each
     logit lies below its piece's highest are laid into `held`."""
-    pieces = _pieces(matrix)
+    pieces = _pieces(states, matrix)
     found = torch.empty(len(tokens))
     highest, sums = torch.empty(len(states), len(pieces)), torch.empty(len(states), len(pieces))
     for number, (start, end) in enumerate(pieces):
@@ -111,9 +111,10 @@ def _gone_over(
     return found - total[picks], highest, total
 
 
-def _pieces(matrix: torch.Tensor) -> list[tuple[int, int]]:
+def _pieces(states: torch.Tensor, matrix: torch.Tensor) -> list[tuple[int, int]]:
     """Where each piece of the vocabulary begins and ends."""
-    return [(start, min(start + PIECE, len(matrix))) for start in range(0, len(matrix), PIECE)]
+    size = max(PIECE, LOGITS // max(1, len(states)) // 256 * 256)
+    return [(start, min(start + size, len(matrix))) for start in range(0, len(matrix), size)]
 
 
 def _laid(held: torch.Tensor, rows: int, start: int, end: int) -> torch.Tensor:
