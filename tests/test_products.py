@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cotdistill.students import products
@@ -35,7 +35,9 @@ def laid(rows: int, columns: int, how: str) -> torch.Tensor:
 sizes, ways = st.integers(1, 90), st.sampled_from(("rows", "columns", "part"))
 
 
+# A shape that is met for the first time takes as long as its program takes to write.
 @needs_onednn
+@settings(deadline=None)
 @given(sizes, sizes, sizes, ways, ways, st.booleans())
 def test_a_product_is_the_product(n: int, k: int, m: int, one_way: str, other_way: str, bias: bool) -> None:
     one, other, added = laid(n, k, one_way), laid(k, m, other_way), torch.arange(float(m)) if bias else None
