@@ -121,7 +121,8 @@ def main() -> int:
         about = (
             f"`make bench`, {time.strftime('%Y-%m-%d')}, {time.time() - began:.0f} s in all; load average {load:.1f} at the start, "
             f"{os.getloadavg()[0]:.1f} at the end (above 1, other work shared the machine). "
-            f"{machine()}; {known}; NumPy {importlib.metadata.version('numpy')}. One thread for both sides, which run in turn in one process: "
+            f"{machine()}; {known}; NumPy {importlib.metadata.version('numpy')}. One thread for both sides, which run "
+            "in turn, ours in a process forked from the peer's where it computes with a student: "
             f"medians of {arguments.repeats} pairs, ratio of each pair by itself."
         )
         # After each, so that a run that is cut short leaves what it has measured.

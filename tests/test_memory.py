@@ -234,3 +234,34 @@ print(kept - before, resident() - before)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     kept, left = map(int, done.stdout.split())
     assert kept > 95e6 and left < 5e6
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="this C library has no mallopt")
+def test_freed_activations_make_room_for_gradients_where_they_are_given_back() -> None:
+    """As in a backward pass: blocks go one by one while larger ones come, which do not fit into their holes. Kept by the C library, both would stand
+    there at once."""
+    code = """
+import sys
+import numpy as np
+from cotdistill.students import memory
+memory.keep_freed()
+if sys.argv[1] == "given back":
+    memory.give_freed_back()
+np.ones(3 << 20).sum()  # a freed block raises glibc's own threshold, as it happens in any program
+def resident(name):
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(name)) * 1024
+before, large = resident("VmRSS"), []
+# Between the blocks stands something small that stays.
+small = [(np.ones(200_000), np.ones(12_000)) for _ in range(60)]
+between = [stays for _, stays in small]
+while small:
+    small.pop()
+    if len(small) % 6 == 0:
+        large.append(np.ones(1_200_000))
+print(resident("VmHWM") - before)
+"""
+    peaks = []
+    for how in ("given back", "kept"):
+        done = subprocess.run([sys.executable, "-c", code, how], capture_output=True, text=True, cwd=ROOT, check=True)
+        peaks.append(int(done.stdout))
+    assert 95e6 < peaks[0] < 125e6 < peaks[1], peaks

@@ -85,7 +85,7 @@ def log_likelihood(states: torch.Tensor, head: torch.nn.Linear, picks: torch.Ten
     """(places, hidden) states and (n,) tokens -> (n,) the log-probability of each token after the state picks[n]. States and head have to suit."""
     matrix = head.weight
     if products.taken():
-        states = torch.nn.functional.pad(states, (0, 0, 0, products.rounded(len(states)) - len(states)))
+        states = products.longer(states, products.rounded(len(states)))
     if torch.is_grad_enabled() and (states.requires_grad or matrix.requires_grad):
         found: torch.Tensor = _LogLikelihood.apply(states, matrix, picks, tokens, room)  # type: ignore[no-untyped-call]
         return found

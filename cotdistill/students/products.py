@@ -87,13 +87,12 @@ def rounded(rows: int) -> int:
 def product(one: torch.Tensor, other: torch.Tensor, added: torch.Tensor | None = None) -> torch.Tensor:
     """(n, k) times (k, m), plus (m,) to each row, by oneDNN."""
     rows, inner = one.shape
-    if rounded(inner) != inner:
-        one, other = _longer(one.t(), rounded(inner)).t(), _longer(other, rounded(inner))
-    found: torch.Tensor = torch.ops.mkldnn._linear_pointwise.default(_longer(one, rounded(rows)), other.t(), added, "none", [], "")
+    one, other = longer(one.t(), rounded(inner)).t(), longer(other, rounded(inner))
+    found: torch.Tensor = torch.ops.mkldnn._linear_pointwise.default(longer(one, rounded(rows)), other.t(), added, "none", [], "")
     return found[:rows]
 
 
-def _longer(table: torch.Tensor, rows: int) -> torch.Tensor:
+def longer(table: torch.Tensor, rows: int) -> torch.Tensor:
     """The table with rows of zeros at its end, in the same order in memory."""
     more = rows - len(table)
     if not more:

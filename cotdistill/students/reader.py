@@ -6,7 +6,6 @@ import inspect
 import os
 import shutil
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -74,9 +73,8 @@ class Reader:
 
     def states_at(self, ids: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
         """(batch, seq) ids and (n,) places -> (n, hidden) states there, after the last norm."""
-        with self._reading(rows, columns, {"input_ids": ids}):
-            states: torch.Tensor = self._base(input_ids=ids, use_cache=False).last_hidden_state
-        return states[rows, columns]
+        states: torch.Tensor = self._passed(self._base, rows, columns, input_ids=ids).last_hidden_state[rows, columns]
+        return states
 
     def logits_at(self, ids: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor, **more: Any) -> torch.Tensor:
         """(batch, seq) ids and (n,) places -> (n, vocabulary) logits at those places, in float32."""
@@ -102,8 +100,7 @@ class Reader:
     def _likelihood(self, rows: torch.Tensor, columns: torch.Tensor, picks: torch.Tensor, tokens: torch.Tensor, **inputs: Any) -> torch.Tensor:
         if self.abilities.plain_head:
             head = output_matrix(self.model)
-            with self._reading(rows, columns, inputs):
-                states = self._base(use_cache=False, **inputs).last_hidden_state
+            states = self._passed(self._base, rows, columns, **inputs).last_hidden_state
             if suits(states, head):
                 return log_likelihood(states[rows, columns], head, picks, tokens, self.room)
             logits = head(states[rows[picks], columns[picks]]).float()
@@ -112,27 +109,27 @@ class Reader:
         return log_softmax(logits, -1).gather(1, tokens[:, None])[:, 0]
 
     def _logits(self, rows: torch.Tensor, columns: torch.Tensor, **inputs: Any) -> torch.Tensor:
-        with self._reading(rows, columns, inputs):
-            if self.abilities.plain_head:
-                states = self._base(use_cache=False, **inputs).last_hidden_state
-                picked: torch.Tensor = output_matrix(self.model)(states[rows, columns])
-            elif self._picks_columns:
-                # Only the columns that any row asks for: a vocabulary may be as wide as all activations together.
-                kept, places = torch.unique(columns, return_inverse=True)
-                picked = self._whole(use_cache=False, logits_to_keep=kept, **inputs).logits[rows, places]
-            else:
-                picked = self._whole(use_cache=False, **inputs).logits[rows, columns]
+        if self.abilities.plain_head:
+            states = self._passed(self._base, rows, columns, **inputs).last_hidden_state
+            picked: torch.Tensor = output_matrix(self.model)(states[rows, columns])
+        elif self._picks_columns:
+            # Only the columns that any row asks for: a vocabulary may be as wide as all activations together.
+            kept, places = torch.unique(columns, return_inverse=True)
+            picked = self._passed(self._whole, rows, columns, logits_to_keep=kept, **inputs).logits[rows, places]
+        else:
+            picked = self._passed(self._whole, rows, columns, **inputs).logits[rows, columns]
         return picked.float()
 
-    def _reading(self, rows: torch.Tensor, columns: torch.Tensor, inputs: dict[str, Any]) -> AbstractContextManager[None]:
-        """Within it a forward pass may leave out what no state at these places needs. Not on a GPU, which would have to be waited for, nor where the
-        pass is made again later, or by a compiled program."""
+    def _passed(self, through: Callable[..., Any], rows: torch.Tensor, columns: torch.Tensor, **inputs: Any) -> Any:
+        """What a forward pass gives of which only these places are read; it leaves out what no state there needs. Not on a GPU, which would have to
+        be waited for, nor where the pass is made again later, or by a compiled program."""
         part = self.abilities.own_part
         again = self.model.training and bool(getattr(self.model, "is_activation_checkpointing", False))
-        if part is None or self._compiled or again or self.device.type != "cpu":
-            return nullcontext()
         batch, length = inputs["input_ids" if "input_ids" in inputs else "inputs_embeds"].shape[:2]
-        return only_at(part, rows, columns) if len(rows) <= MOST * batch * length else nullcontext()
+        if part is None or self._compiled or again or self.device.type != "cpu" or len(rows) > MOST * batch * length:
+            return through(use_cache=False, **inputs)
+        with only_at(part, rows, columns):
+            return through(use_cache=False, **inputs)
 
 
 def _check_compiler(device: torch.device) -> None:
@@ -258,9 +255,9 @@ def _left_padding(model: PreTrainedModel) -> bool:
 def _own_part(model: PreTrainedModel) -> bool:
     """The states of some tokens stay as they are when the last block's own part works for these alone."""
     part = own_part(model)
-    ids, rows, columns = _ids(model, [1, 2, 3, 4], [5, 6, 7, 8]), torch.tensor([1, 0]), torch.tensor([3, 1])
-    whole = _states(model, ids)[rows, columns]
     if part is None:
         return False
+    ids, rows, columns = _ids(model, [1, 2, 3, 4], [5, 6, 7, 8]), torch.tensor([1, 0]), torch.tensor([3, 1])
+    whole = _states(model, ids)[rows, columns]
     with only_at(part, rows, columns):
         return _close(_states(model, ids)[rows, columns], whole)
