@@ -1,5 +1,5 @@
 """Home: what can be asked here, what is running, and what the findings say today."""
 
-from cotdistill.views import frame, home
+from cotdistill.dashboard import frame, home
 
 frame.page("Home", home.draw)

@@ -63,7 +63,10 @@ def main() -> int:
         begun = time.monotonic()
         told = prove(name, 60 * arguments.minutes, arguments.out)
         wrong += bool(told)
-        print(f"{name}: {told or 'went well'}, {time.monotonic() - begun:.0f} s; {arguments.out / f'{name}.log'}", flush=True)
+        print(
+            f"{name}: {told or 'went well'}, {time.monotonic() - begun:.0f} s; {arguments.out / f'{name}.log'}",
+            flush=True,
+        )
     print(f"Figures: {arguments.out}; those of record, with date and machine: {HERE / 'RESULTS.md'}")
     return int(wrong > 0)
 

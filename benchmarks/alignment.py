@@ -25,11 +25,11 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from cotdistill.config import stable_seed  # noqa: E402
+from cotdistill.execution.jobs.influence import kinds, separations, summary, table  # noqa: E402
 from cotdistill.rationales.conditions import parse_list  # noqa: E402
 from cotdistill.statistics.intervals import Interval, mean_interval, numbered, over_replicates  # noqa: E402
-from cotdistill.studies.look_influence import kinds, separations, summary, table  # noqa: E402
-from cotdistill.studies.looks import InfluenceConfig, checkpoints, task_of  # noqa: E402
-from cotdistill.studies.store import Store  # noqa: E402
+from cotdistill.store.store import Store  # noqa: E402
+from cotdistill.studies.inspection_jobs import InfluenceConfig, checkpoints, task_of  # noqa: E402
 
 CONDITIONS = "post_cot,post_cot/shuffle(unit=token,fraction=1.0),pre_cot"
 KINDS = ("role: type", "role: value", "other content words", "function words", "the label's text")
@@ -43,7 +43,9 @@ def aligned(store: Store, study: str, condition: str, examples: int) -> pd.DataF
             continue
         job = store.queue.job(member.job_id)
         train = sorted(task_of(store, job).examples("train"), key=lambda e: stable_seed("aligned", e.id))
-        config = InfluenceConfig(job.identity, "train", tuple(e.id for e in train[:examples]), tuple(checkpoints(job)), steps=40)
+        config = InfluenceConfig(
+            job.identity, "train", tuple(e.id for e in train[:examples]), tuple(checkpoints(job)), steps=40
+        )
         found.append(table(store, config)[0].assign(replicate=member.replicate))
     return pd.concat(found, ignore_index=True)
 
@@ -63,7 +65,11 @@ def crossed(part: pd.DataFrame, of: Callable[[pd.DataFrame], pd.DataFrame]) -> d
         return None
     clusters = [str(name) for name in tables[0].loc[shared, "cluster"]]
     values = np.array([one.loc[shared].iloc[:, -1].to_numpy(float) for one in tables])
-    return {**told(mean_interval(values, numbered(clusters), nested=False)), "examples": len(shared), "clusters": len(set(clusters))}
+    return {
+        **told(mean_interval(values, numbered(clusters), nested=False)),
+        "examples": len(shared),
+        "clusters": len(set(clusters)),
+    }
 
 
 def told(found: Interval) -> dict[str, Any]:
@@ -85,11 +91,15 @@ def measured(part: pd.DataFrame) -> dict[str, Any]:
         "by cosine": lambda own: separations(own, "cosine_value"),
         "first type word": lambda own: separations(first_type(own, later=False)),
         "later type words": lambda own: separations(first_type(own, later=True)),
-        "against other content words": lambda own: separations(own[(own["role"] == "type") | (own["word_class"] == "content")]),
+        "against other content words": lambda own: separations(
+            own[(own["role"] == "type") | (own["word_class"] == "content")]
+        ),
     }
     steps = [summary(own)["checkpoints"][0]["adam_step"] for _, own in part.groupby("replicate")]
     agreement = {
-        name: told(over_replicates(np.array(values))) if len(values) > 1 else {"mean": values[0] if values else None, "low": None, "high": None}
+        name: told(over_replicates(np.array(values)))
+        if len(values) > 1
+        else {"mean": values[0] if values else None, "low": None, "high": None}
         for name in ("raw", "adam", "raw_small", "adam_small")
         if (values := [one[name] for one in steps if one[name] is not None]) is not None
     }
@@ -99,9 +109,16 @@ def measured(part: pd.DataFrame) -> dict[str, Any]:
     first = ~types.duplicated(["replicate", "example"])
     return {
         "replicates": int(part["replicate"].nunique()),
-        "means": {kind: {**found, "tokens": tokens.get(kind, 0), "loss": loss[kind]} for kind in KINDS if (found := crossed(part, means(kind)))},
+        "means": {
+            kind: {**found, "tokens": tokens.get(kind, 0), "loss": loss[kind]}
+            for kind in KINDS
+            if (found := crossed(part, means(kind)))
+        },
         "auc": {name: crossed(part, of) for name, of in aucs.items()},
-        "type_loss": {"first": float(types.loc[first, "loss"].mean()), "later": float(types.loc[~first, "loss"].mean())},
+        "type_loss": {
+            "first": float(types.loc[first, "loss"].mean()),
+            "later": float(types.loc[~first, "loss"].mean()),
+        },
         "agreement": agreement,
     }
 
@@ -118,12 +135,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("study", nargs="?", default="starter")
     parser.add_argument("--examples", type=int, default=120)
-    parser.add_argument("--conditions", default=CONDITIONS, help="comma list of canonical conditions (commas in brackets do not separate)")
+    parser.add_argument(
+        "--conditions",
+        default=CONDITIONS,
+        help="comma list of canonical conditions (commas in brackets do not separate)",
+    )
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     store, entries = Store.open(), []
     for condition in map(str, parse_list(arguments.conditions)):
-        for share, part in aligned(store, arguments.study, condition, arguments.examples).groupby("checkpoint", sort=False):
+        for share, part in aligned(store, arguments.study, condition, arguments.examples).groupby(
+            "checkpoint", sort=False
+        ):
             found = measured(part)
             entries.append({"condition": condition, "checkpoint": share, **found})
             print(f"\n{condition} at {100 * float(share):g} % of the steps, {found['replicates']} replicates")
@@ -131,8 +154,14 @@ def main() -> int:
                 print(f"  {kind:28} {mean['tokens']:>6} tokens, loss {mean['loss']:.3f}, mean {shown(mean)}")
             for name, auc in found["auc"].items():
                 print(f"  AUC {name:28} {shown(auc)}")
-            print(f"  loss of the first type word {found['type_loss']['first']:.3f}, of later ones {found['type_loss']['later']:.3f}")
-            print("  real AdamW step: " + "; ".join(f"{name} {shown(one, 2)}" for name, one in found["agreement"].items()), flush=True)
+            print(
+                f"  loss of the first type word {found['type_loss']['first']:.3f}, of later ones {found['type_loss']['later']:.3f}"
+            )
+            print(
+                "  real AdamW step: "
+                + "; ".join(f"{name} {shown(one, 2)}" for name, one in found["agreement"].items()),
+                flush=True,
+            )
             if arguments.json:
                 arguments.json.write_text(json.dumps(entries, indent=1))
     return 0

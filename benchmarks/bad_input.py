@@ -28,12 +28,27 @@ def main() -> int:
     arguments = parser.parse_args()
     examples = math.ceil(arguments.inputs / INPUTS_PER_EXAMPLE)
     started = time.monotonic()
-    words = ["-m", "pytest", "-q", "-o", "timeout=3600", "-p", "no:cacheprovider", f"--hypothesis-seed={arguments.seed}", "tests/test_bad_input.py"]
+    words = [
+        "-m",
+        "pytest",
+        "-q",
+        "-o",
+        "timeout=3600",
+        "-p",
+        "no:cacheprovider",
+        f"--hypothesis-seed={arguments.seed}",
+        "tests/test_bad_input.py",
+    ]
     done = subprocess.run(
-        [sys.executable, *words], cwd=ROOT, env={**os.environ, "COTDISTILL_EXAMPLES": str(examples), "PYTHONPATH": str(ROOT)}, check=False
+        [sys.executable, *words],
+        cwd=ROOT,
+        env={**os.environ, "COTDISTILL_EXAMPLES": str(examples), "PYTHONPATH": str(ROOT)},
+        check=False,
     )
     told = "each was read or refused in words" if done.returncode == 0 else "NOT all were read or refused in words"
-    print(f"About {INPUTS_PER_EXAMPLE * examples:,.0f} inputs, seed {arguments.seed}, {time.monotonic() - started:.0f} s: {told}.")
+    print(
+        f"About {INPUTS_PER_EXAMPLE * examples:,.0f} inputs, seed {arguments.seed}, {time.monotonic() - started:.0f} s: {told}."
+    )
     return done.returncode
 
 

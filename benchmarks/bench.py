@@ -46,12 +46,17 @@ def versions(python: str) -> str:
     code = f"import importlib.metadata as m, json; print(json.dumps([[n, m.version(n)] for n in {PEERS!r}]))"
     told = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False)
     if told.returncode:
-        raise SystemExit(f"{python} lacks a peer; install requirements-bench.txt, or run make bench.\n{told.stderr.strip().splitlines()[-1]}")
+        raise SystemExit(
+            f"{python} lacks a peer; install requirements-bench.txt, or run make bench.\n{told.stderr.strip().splitlines()[-1]}"
+        )
     return ", ".join(f"{name} {version}" for name, version in json.loads(told.stdout))
 
 
 def machine() -> str:
-    name = next((line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), platform.processor())
+    name = next(
+        (line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")),
+        platform.processor(),
+    )
     return f"{os.cpu_count()} cores ({name or platform.machine()}), Python {platform.python_version()}"
 
 
@@ -73,7 +78,11 @@ def section(found: list[dict[str, Any]], failed: list[str], about: str) -> str:
         ratio = f"{one['ratio']:.1f} x ({one['low']:.1f} to {one['high']:.1f})"
         met = "yes" if one["ratio"] >= one["aim"] else "no"
         rates = [f"{_number(one[side])} {one['unit']}" for side in ("ours", "peer")]
-        lines.append("| " + " | ".join([one["what"], one["peer_name"], *rates, ratio, f"{one['aim']:g} x", met, one["same"]]) + " |")
+        lines.append(
+            "| "
+            + " | ".join([one["what"], one["peer_name"], *rates, ratio, f"{one['aim']:g} x", met, one["same"]])
+            + " |"
+        )
     if plain:
         lines += ["", "| what | figure | aim | met |", "| --- | --- | --- | --- |"]
     for one in plain:

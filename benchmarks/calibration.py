@@ -40,7 +40,12 @@ from cotdistill.statistics.bootstrap import drawn  # noqa: E402
 POWER_AT = 4.0
 # Variances on the scale where the noise of a single answer has variance 1.
 CLUSTER, ITEM, CLUSTER_CONDITION, ITEM_CONDITION, CLUSTER_SEED = 0.4, 0.6, 0.15, 0.15, 0.15
-NEW, THESE, THIS, WORLDS = "new questions, new seeds", "these questions, new seeds", "new questions, this seed", "new worlds, new seeds"
+NEW, THESE, THIS, WORLDS = (
+    "new questions, new seeds",
+    "these questions, new seeds",
+    "new questions, this seed",
+    "new worlds, new seeds",
+)
 LAYOUTS = {
     "600 items": np.ones(600, dtype=int),
     "100 clusters of 6": np.full(100, 6),
@@ -114,9 +119,15 @@ def simulate(cell: Cell, rng: np.random.Generator, draws: int) -> tuple[Sample, 
     shared = normal(seed**2, s, 1)
     given, own, latent = [], [], []
     for _ in range(2):
-        given.append(difficulty + normal(item_c, worlds, n) + (0 if lone else spread_out(normal(cluster_c, worlds, len(sizes)))))
+        given.append(
+            difficulty + normal(item_c, worlds, n) + (0 if lone else spread_out(normal(cluster_c, worlds, len(sizes))))
+        )
         own.append(shared + normal(seed**2, s, 1))
-        noise = normal(1.0 + CLUSTER_SEED, s, n) if lone else normal(1.0, s, n) + spread_out(normal(CLUSTER_SEED, s, len(sizes)))
+        noise = (
+            normal(1.0 + CLUSTER_SEED, s, n)
+            if lone
+            else normal(1.0, s, n) + spread_out(normal(CLUSTER_SEED, s, len(sizes)))
+        )
         latent.append(given[-1] + noise)
     samples = []
     for first in (1, 2):
@@ -130,7 +141,10 @@ def simulate(cell: Cell, rng: np.random.Generator, draws: int) -> tuple[Sample, 
             ends = [stats.norm.cdf((shifts[c][:, 0, 0] + level[0 if c == 0 else first]) / over_items) for c in (0, 1)]
             truths[THIS] = ends[1] - ends[0]
         elif not cell.nested:
-            ends = [stats.norm.cdf((given[c] + np.float32(level[0 if c == 0 else first])) / over_seeds).mean((1, 2)) for c in (0, 1)]
+            ends = [
+                stats.norm.cdf((given[c] + np.float32(level[0 if c == 0 else first])) / over_seeds).mean((1, 2))
+                for c in (0, 1)
+            ]
             truths[THESE] = ends[1] - ends[0]
         samples.append(Sample(right[1].astype(np.int8) - right[0].astype(np.int8), sizes, cell.nested, truths))
     return samples[0], samples[1]
@@ -226,7 +240,11 @@ def methods(cell: Cell) -> dict[str, tuple[Method, dict[str, bool]]]:
         lone = len(LAYOUTS[cell.layout]) == LAYOUTS[cell.layout].sum()
         return {"McNemar" if lone else "sign flip": (one_replicate, {THIS: True})}
     if cell.nested:
-        return {"t over replicates": (over_replicates, {WORLDS: True}), "bootstrap": (bootstrap, {WORLDS: True}), "pooled": (pooled, {WORLDS: True})}
+        return {
+            "t over replicates": (over_replicates, {WORLDS: True}),
+            "bootstrap": (bootstrap, {WORLDS: True}),
+            "pooled": (pooled, {WORLDS: True}),
+        }
     return {
         "crossed": (crossed, {NEW: True}),
         "t over replicates": (over_replicates, {THESE: True, NEW: False}),
@@ -273,7 +291,14 @@ class Result:
 
 def run(cell: Cell, draws: int, seed: int = 0, only: tuple[str, ...] = ()) -> list[Result]:
     """All methods in one cell, or those that are named."""
-    key = [seed, list(LAYOUTS).index(cell.layout), int(cell.nested), cell.replicates, round(10 * cell.spread), round(1000 * cell.accuracy)]
+    key = [
+        seed,
+        list(LAYOUTS).index(cell.layout),
+        int(cell.nested),
+        cell.replicates,
+        round(10 * cell.spread),
+        round(1000 * cell.accuracy),
+    ]
     rng = np.random.default_rng(key)
     counts: dict[tuple[str, str], list[int]] = {}
     tried = {name: method for name, method in methods(cell).items() if not only or name in only}
@@ -309,11 +334,16 @@ def _share(value: float) -> str:
 
 def summary(results: list[Result]) -> str:
     """A Markdown table: each method and population with the worst of its cells, and its power by replicates and spread."""
-    lines = ["| items | replicates | method | speaks of | false alarms | lowest coverage | power at 4 points | cells that pass |", "|" + " --- |" * 8]
+    lines = [
+        "| items | replicates | method | speaks of | false alarms | lowest coverage | power at 4 points | cells that pass |",
+        "|" + " --- |" * 8,
+    ]
     groups: dict[tuple[bool, int, str, str, bool], list[Result]] = {}
     for one in results:
         groups.setdefault((one.nested, one.replicates, one.method, one.population, one.claimed), []).append(one)
-    for (nested, s, method, population, claimed), mine in sorted(groups.items(), key=lambda e: (e[0][0], e[0][2], e[0][3], e[0][1])):
+    for (nested, s, method, population, claimed), mine in sorted(
+        groups.items(), key=lambda e: (e[0][0], e[0][2], e[0][3], e[0][1])
+    ):
         alarms = [one.false_alarms for one in mine]
         low, high = min(a.share for a in alarms), max(a.share for a in alarms)
         told = f"{_share(low)} to {_share(high)} (bound {_share(max(a.high for a in alarms))})"
@@ -353,7 +383,9 @@ def main() -> int:
     print(summary(results))
     print(f"{given.draws} draws a cell, {time.perf_counter() - begun:.0f} s")
     if given.json:
-        given.json.write_text(json.dumps([{**asdict(one), "passes": one.passes} for one in results], indent=1), encoding="utf-8")
+        given.json.write_text(
+            json.dumps([{**asdict(one), "passes": one.passes} for one in results], indent=1), encoding="utf-8"
+        )
     return 0
 
 

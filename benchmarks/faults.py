@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cotdistill.errors import CotdistillError
-from cotdistill.studies.store import Store
+from cotdistill.store.store import Store
 
 MOUNT_BYTES = 6 << 30
 # Read by every process at each look at the clock and each fsync, at most this often.
@@ -106,7 +106,10 @@ def lock_for(store: Store, seconds: float) -> None:
     """Another program holds the database for a while, on a thread of its own."""
 
     def hold() -> None:
-        with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(store.home / "store.sqlite", timeout=5.0)) as connection:
+        with (
+            contextlib.suppress(sqlite3.Error),
+            contextlib.closing(sqlite3.connect(store.home / "store.sqlite", timeout=5.0)) as connection,
+        ):
             connection.execute("BEGIN EXCLUSIVE")
             time.sleep(seconds)
             connection.rollback()
@@ -134,8 +137,23 @@ class Importer:
     def begin(self) -> None:
         if self.process is None or self.process.poll() is not None:
             self.number += 1
-            words = [sys.executable, "-m", "cotdistill", "tasks", "import", str(self.file), "--name", f"soak{self.number}"]
-            self.process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=self.environment, start_new_session=True)
+            words = [
+                sys.executable,
+                "-m",
+                "cotdistill",
+                "tasks",
+                "import",
+                str(self.file),
+                "--name",
+                f"soak{self.number}",
+            ]
+            self.process = subprocess.Popen(
+                words,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env=self.environment,
+                start_new_session=True,
+            )
 
     def kill(self) -> bool:
         if self.process is None or self.process.poll() is not None:
@@ -192,7 +210,10 @@ def hurt_database(store: Store, draw: random.Random, number: int) -> list[str]:
     path = folder / "store.sqlite"
     for name in ("artifacts", "tasks"):
         (folder / name).symlink_to(store.home / name)
-    with contextlib.closing(sqlite3.connect(store.home / path.name)) as source, contextlib.closing(sqlite3.connect(path)) as copy:
+    with (
+        contextlib.closing(sqlite3.connect(store.home / path.name)) as source,
+        contextlib.closing(sqlite3.connect(path)) as copy,
+    ):
         source.backup(copy)
     kept, right = path.read_bytes(), vouched(path)
     for _ in range(number):
@@ -229,7 +250,9 @@ def told_of_damage(store: Store, draw: random.Random, number: int) -> list[str]:
             os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
         if not problems:
             wrong.append(f"verify missed {path.name} ({how})")
-        wrong.extend(f"verify named {problem!r} when {path.name} was {how}" for problem in problems if mark not in problem)
+        wrong.extend(
+            f"verify named {problem!r} when {path.name} was {how}" for problem in problems if mark not in problem
+        )
 
     artifacts = [path for path in store.artifacts.all() if path.stat().st_size]
     for path in draw.sample(artifacts, min(number, len(artifacts))):

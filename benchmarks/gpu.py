@@ -39,11 +39,11 @@ from cotdistill.rationales.conditions import parse  # noqa: E402
 from cotdistill.saliency.probe import Probe  # noqa: E402
 from cotdistill.saliency.targets import Query  # noqa: E402
 from cotdistill.students.batches import Row, Stream, weighted  # noqa: E402
-from cotdistill.students.evaluation import choice_scores  # noqa: E402
-from cotdistill.students.generation import greedy  # noqa: E402
 from cotdistill.students.loading import prepare_torch  # noqa: E402
 from cotdistill.students.memory import Load, estimate, of_config  # noqa: E402
 from cotdistill.students.reader import Reader  # noqa: E402
+from cotdistill.students.scoring.evaluation import choice_scores  # noqa: E402
+from cotdistill.students.scoring.generation import greedy  # noqa: E402
 from cotdistill.students.tokens import LABEL, RATIONALE, Encoder  # noqa: E402
 from cotdistill.students.training import Hooks, Log, train  # noqa: E402
 from cotdistill.tasks.example import Choice, Example  # noqa: E402
@@ -97,17 +97,29 @@ def read(folder: Path, bpe: Path, number: int, workspace: Path) -> Work:
 
     path = next((p for p in (folder / "train.jsonl.gz", folder / "train.jsonl") if p.is_file()), None)
     if path is None or not (bpe / "encoder.json").is_file():
-        raise SystemExit(f"Expected train.jsonl.gz in {folder}, and GPT-2's encoder.json and vocab.bpe in {bpe}. Name the latter with --bpe.")
+        raise SystemExit(
+            f"Expected train.jsonl.gz in {folder}, and GPT-2's encoder.json and vocab.bpe in {bpe}. Name the latter with --bpe."
+        )
     tokenizer = Tokenizer(BPE.from_file(str(bpe / "encoder.json"), str(bpe / "vocab.bpe")))
     tokenizer.pre_tokenizer, tokenizer.decoder = ByteLevel(add_prefix_space=False), Decoder()
     tokenizer.add_special_tokens([AddedToken("<|endoftext|>", special=True)])
     tokenizer.save(str(workspace / "tokenizer.json"))
-    (workspace / "tokenizer_config.json").write_text(json.dumps({"eos_token": "<|endoftext|>", "pad_token": "<|endoftext|>"}), encoding="utf-8")
+    (workspace / "tokenizer_config.json").write_text(
+        json.dumps({"eos_token": "<|endoftext|>", "pad_token": "<|endoftext|>"}), encoding="utf-8"
+    )
     encoder = Encoder(workspace / "tokenizer.json", Template())
     with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else open(path, encoding="utf-8") as lines:
         told = [row for row in map(json.loads, lines) if row["rationale"]][:number]
     examples = [
-        Example(r["id"], r["question"], tuple(Choice(c["label"], c["text"]) for c in r["choices"]), r["answer"], "train", r["rationale"], "teacher")
+        Example(
+            r["id"],
+            r["question"],
+            tuple(Choice(c["label"], c["text"]) for c in r["choices"]),
+            r["answer"],
+            "train",
+            r["rationale"],
+            "teacher",
+        )
         for r in told
     ]
     corpus, condition, config = encoder.corpus(examples), parse("post_cot"), TrainingConfig()
@@ -148,10 +160,14 @@ def matrix_rate(clock: Clock, size: int) -> float:
 
 def student(arguments: argparse.Namespace) -> transformers.PreTrainedModel:
     """GPT-2 small with fresh weights; under --small two narrow layers with the same vocabulary."""
-    sizes = {"n_embd": 64, "n_layer": 2, "n_head": 2} if arguments.small else {"n_embd": 768, "n_layer": 12, "n_head": 12}
+    sizes = (
+        {"n_embd": 64, "n_layer": 2, "n_head": 2} if arguments.small else {"n_embd": 768, "n_layer": 12, "n_head": 12}
+    )
     drops = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), arguments.dropout)
     torch.manual_seed(0)
-    model = transformers.GPT2LMHeadModel(transformers.GPT2Config(vocab_size=VOCABULARY, pad_token_id=0, **sizes, **drops))
+    model = transformers.GPT2LMHeadModel(
+        transformers.GPT2Config(vocab_size=VOCABULARY, pad_token_id=0, **sizes, **drops)
+    )
     return model.to(torch.device(arguments.device))  # type: ignore[arg-type]
 
 
@@ -198,7 +214,9 @@ def trainer(arguments: argparse.Namespace, work: Work, clock: Clock) -> dict[str
     """Tokens a second of Hugging Face Trainer as it comes, on the same model, rows and batch; a sentence where it cannot run."""
     if importlib.util.find_spec("accelerate") is None:
         return "not measured: Trainer needs accelerate, which is not installed"
-    rows = [{"input_ids": row.ids.tolist(), "labels": np.where(row.groups > 0, row.ids, -100).tolist()} for row in work.rows]
+    rows = [
+        {"input_ids": row.ids.tolist(), "labels": np.where(row.groups > 0, row.ids, -100).tolist()} for row in work.rows
+    ]
     tokens = [0, 0]
 
     def collate(batch: Sequence[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
@@ -206,8 +224,13 @@ def trainer(arguments: argparse.Namespace, work: Work, clock: Clock) -> dict[str
         tokens[0] += sum(len(row["input_ids"]) for row in batch)
         tokens[1] += width * len(batch)
         filled = {"input_ids": 0, "labels": -100}
-        laid = {name: torch.tensor([row[name] + [pad] * (width - len(row[name])) for row in batch]) for name, pad in filled.items()}
-        laid["attention_mask"] = torch.tensor([[1] * len(row["input_ids"]) + [0] * (width - len(row["input_ids"])) for row in batch])
+        laid = {
+            name: torch.tensor([row[name] + [pad] * (width - len(row[name])) for row in batch])
+            for name, pad in filled.items()
+        }
+        laid["attention_mask"] = torch.tensor(
+            [[1] * len(row["input_ids"]) + [0] * (width - len(row["input_ids"])) for row in batch]
+        )
         return laid
 
     steps = arguments.warmup + arguments.steps
@@ -226,11 +249,17 @@ def trainer(arguments: argparse.Namespace, work: Work, clock: Clock) -> dict[str
         model = student(arguments)
         if clock.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
-        done = transformers.Trainer(model=model, args=settings, train_dataset=rows, data_collator=collate, callbacks=[Seen()])  # type: ignore[arg-type]
+        done = transformers.Trainer(
+            model=model, args=settings, train_dataset=rows, data_collator=collate, callbacks=[Seen()]
+        )  # type: ignore[arg-type]
         done.train()
     (began, *before), (ended, *after) = seen
     real, padded = ((b - a) / (ended - began) for a, b in zip(before, after, strict=True))
-    found = {"tokens_per_second": real, "padded_tokens_per_second": padded, "seconds_a_step": (ended - began) / arguments.steps}
+    found = {
+        "tokens_per_second": real,
+        "padded_tokens_per_second": padded,
+        "seconds_a_step": (ended - began) / arguments.steps,
+    }
     return found | ({"peak_bytes": torch.cuda.max_memory_allocated()} if clock.device.type == "cuda" else {})
 
 
@@ -281,8 +310,26 @@ def tests() -> str:
     if importlib.util.find_spec("pytest") is None:
         return "not run: pytest is not installed"
     # Without the project's own settings: a bare machine has no plugins.
-    words = ["-c", os.devnull, "--rootdir", str(ROOT), "--noconftest", "-p", "no:cacheprovider", "-q", "-W", "ignore", "-m", "gpu"]
-    done = subprocess.run([sys.executable, "-m", "pytest", *words, str(ROOT / "tests" / "test_gpu.py")], capture_output=True, text=True, check=False)
+    words = [
+        "-c",
+        os.devnull,
+        "--rootdir",
+        str(ROOT),
+        "--noconftest",
+        "-p",
+        "no:cacheprovider",
+        "-q",
+        "-W",
+        "ignore",
+        "-m",
+        "gpu",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *words, str(ROOT / "tests" / "test_gpu.py")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     return (done.stdout.strip().splitlines() or [done.stderr.strip()[-300:]])[-1]
 
 
@@ -297,9 +344,17 @@ def say(name: str, value: Any, *, under: str = "") -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
-    parser.add_argument("--small", action="store_true", help="a student of two narrow layers and few steps: proves the path, measures nothing")
-    parser.add_argument("--data", type=Path, help="folder with train.jsonl.gz; default: generated rows of the same lengths")
-    parser.add_argument("--bpe", type=Path, help="folder with GPT-2's encoder.json and vocab.bpe; default: gpt2_bpe beside --data")
+    parser.add_argument(
+        "--small",
+        action="store_true",
+        help="a student of two narrow layers and few steps: proves the path, measures nothing",
+    )
+    parser.add_argument(
+        "--data", type=Path, help="folder with train.jsonl.gz; default: generated rows of the same lengths"
+    )
+    parser.add_argument(
+        "--bpe", type=Path, help="folder with GPT-2's encoder.json and vocab.bpe; default: gpt2_bpe beside --data"
+    )
     parser.add_argument("--batch", type=int, default=64, help="examples a step")
     parser.add_argument("--micro", type=int, default=0, help="sequences in one forward pass; 0: the whole batch")
     parser.add_argument("--steps", type=int, default=60, help="steps that are timed")
@@ -311,7 +366,9 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="also write the JSON here")
     arguments = parser.parse_args()
     if arguments.device == "cuda" and not torch.cuda.is_available():
-        print(f"torch {torch.__version__} sees no GPU. The path can be tried with --device cpu --small.", file=sys.stderr)
+        print(
+            f"torch {torch.__version__} sees no GPU. The path can be tried with --device cpu --small.", file=sys.stderr
+        )
         return 1
     if arguments.small:
         arguments.steps, arguments.warmup, arguments.batch = 3, 2, min(arguments.batch, 8)
@@ -325,7 +382,11 @@ def main() -> int:
     found: dict[str, Any] = {
         "date": time.strftime("%Y-%m-%d"),
         "device": torch.cuda.get_device_name() if device.type == "cuda" else platform.machine(),
-        "versions": {"python": platform.python_version(), "torch": torch.__version__, "transformers": transformers.__version__},
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+        },
         "text": work.told,
         "batch": arguments.batch,
         "mean_tokens_a_row": float(np.mean(work.lengths)),
@@ -335,7 +396,11 @@ def main() -> int:
     parts: dict[str, Callable[[], Any]] = {
         "matrix_flops_per_second": lambda: matrix_rate(clock, 8192 if device.type == "cuda" else 512),
         "ours": lambda: ours(arguments, work, clock, found["matrix_flops_per_second"], compiled=False),
-        **({"ours_compiled": lambda: ours(arguments, work, clock, found["matrix_flops_per_second"], compiled=True)} if arguments.compile else {}),
+        **(
+            {"ours_compiled": lambda: ours(arguments, work, clock, found["matrix_flops_per_second"], compiled=True)}
+            if arguments.compile
+            else {}
+        ),
         "trainer": lambda: trainer(arguments, work, clock),
         "looking": lambda: looking(arguments, work, clock),
         **({} if arguments.no_tests else {"gpu_tests": tests}),

@@ -59,7 +59,12 @@ def gpt2(width: int, layers: int, **more: Any) -> dict[str, Any]:
 
 def llama(width: int, layers: int, vocabulary: int, **more: Any) -> dict[str, Any]:
     heads = max(1, width // 64)
-    sizes = {"vocab_size": vocabulary, "hidden_size": width, "intermediate_size": 11 * width // 4, "num_hidden_layers": layers}
+    sizes = {
+        "vocab_size": vocabulary,
+        "hidden_size": width,
+        "intermediate_size": 11 * width // 4,
+        "num_hidden_layers": layers,
+    }
     return {**sizes, "num_attention_heads": heads, "num_key_value_heads": max(1, heads // 2), **more}
 
 
@@ -75,14 +80,18 @@ VARIANTS: dict[str, Variant] = {
     "gpt2": Variant("GPT2Config", gpt2(768, 12, **STILL), batch=8, length=64, predicted=30),
     "gpt2, dropout": Variant("GPT2Config", gpt2(768, 12), batch=8, length=64, predicted=30),
     "gpt2, micro-batches": Variant("GPT2Config", gpt2(768, 12, **STILL), batch=16, micro=4, length=64, predicted=30),
-    "gpt2, checkpointing": Variant("GPT2Config", gpt2(768, 12, **STILL), batch=16, length=96, predicted=40, checkpointing=True),
+    "gpt2, checkpointing": Variant(
+        "GPT2Config", gpt2(768, 12, **STILL), batch=16, length=96, predicted=40, checkpointing=True
+    ),
     "gpt2, bf16": Variant("GPT2Config", gpt2(768, 12, **STILL), batch=8, length=64, predicted=30, precision="bf16"),
     "gpt2, scored": Variant("GPT2Config", gpt2(768, 12, **STILL), batch=2, length=64, predicted=30, scored=60),
     "gpt2, saved": Variant("GPT2Config", gpt2(768, 12, **STILL), batch=2, length=48, predicted=24, resume=True),
     "small, long": Variant("GPT2Config", gpt2(256, 4, **STILL), batch=8, length=512, predicted=64),
     "small, wide batch": Variant("GPT2Config", gpt2(256, 4, **STILL), batch=32, length=128, predicted=32),
     "small, label only": Variant("GPT2Config", gpt2(256, 4, **STILL), batch=64, length=96, predicted=2),
-    "small, writing": Variant("GPT2Config", gpt2(256, 4, **STILL), batch=8, length=64, predicted=30, scored=60, written=40),
+    "small, writing": Variant(
+        "GPT2Config", gpt2(256, 4, **STILL), batch=8, length=64, predicted=30, scored=60, written=40
+    ),
     "llama": Variant("LlamaConfig", llama(512, 8, 32_000), batch=16, length=128, predicted=40),
     "llama, bf16": Variant("LlamaConfig", llama(512, 8, 32_000), batch=16, length=128, predicted=40, precision="bf16"),
     "qwen3": Variant("Qwen3Config", llama(512, 6, 32_000, head_dim=64), batch=16, length=128, predicted=40),
@@ -91,11 +100,23 @@ VARIANTS: dict[str, Variant] = {
     "llama, adapters": Variant("LlamaConfig", llama(512, 8, 32_000), batch=16, length=128, predicted=40, rank=16),
     "opt, adapters": Variant("OPTConfig", OPT, batch=16, length=128, predicted=40, rank=16),
     "phi, adapters, bf16": Variant(
-        "PhiConfig", {**llama(512, 6, 32_000), "intermediate_size": 2048}, batch=16, length=128, predicted=40, rank=16, precision="bf16"
+        "PhiConfig",
+        {**llama(512, 6, 32_000), "intermediate_size": 2048},
+        batch=16,
+        length=128,
+        predicted=40,
+        rank=16,
+        precision="bf16",
     ),
-    "llama, adapters, weights in bf16": Variant("LlamaConfig", llama(512, 8, 32_000), batch=16, length=128, predicted=40, rank=16, dtype="bf16"),
-    "llama, weights in bf16": Variant("LlamaConfig", llama(512, 8, 32_000), batch=16, length=128, predicted=40, dtype="bf16"),
-    "phi": Variant("PhiConfig", {**llama(512, 6, 32_000), "intermediate_size": 2048}, batch=16, length=128, predicted=40),
+    "llama, adapters, weights in bf16": Variant(
+        "LlamaConfig", llama(512, 8, 32_000), batch=16, length=128, predicted=40, rank=16, dtype="bf16"
+    ),
+    "llama, weights in bf16": Variant(
+        "LlamaConfig", llama(512, 8, 32_000), batch=16, length=128, predicted=40, dtype="bf16"
+    ),
+    "phi": Variant(
+        "PhiConfig", {**llama(512, 6, 32_000), "intermediate_size": 2048}, batch=16, length=128, predicted=40
+    ),
 }
 
 
@@ -116,10 +137,10 @@ def measure(variant: Variant) -> dict[str, float]:
     from cotdistill.config import StudentConfig, TrainingConfig
     from cotdistill.students import lora
     from cotdistill.students.batches import Row, Stream
-    from cotdistill.students.evaluation import choice_scores
-    from cotdistill.students.generation import greedy
     from cotdistill.students.loading import DTYPES, prepare_torch
     from cotdistill.students.reader import Reader
+    from cotdistill.students.scoring.evaluation import choice_scores
+    from cotdistill.students.scoring.generation import greedy
     from cotdistill.students.training import Hooks, train
 
     transformers.utils.logging.set_verbosity_error()
@@ -193,7 +214,9 @@ def main() -> int:
     missed = []
     print("variant | weights | estimate, MB | measured, MB | estimate / measured | seconds")
     for name in arguments.names or VARIANTS:
-        done = subprocess.run([sys.executable, "-W", "ignore", __file__, "--one", name], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", __file__, "--one", name], capture_output=True, text=True, check=False
+        )
         if done.returncode:
             print(done.stderr, file=sys.stderr)
             return 1

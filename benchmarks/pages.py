@@ -25,15 +25,20 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from cotdistill.config import RunConfig, Seeds, StudentConfig, TrainingConfig, plain  # noqa: E402
-from cotdistill.studies.jobs import JobSpec, StudyDraft, document  # noqa: E402
-from cotdistill.studies.store import Store  # noqa: E402
-from cotdistill.studies.study import StudySpec, checked, spec_from_mapping  # noqa: E402
+from cotdistill.store.records import JobSpec, StudyDraft, document  # noqa: E402
+from cotdistill.store.store import Store  # noqa: E402
+from cotdistill.studies.spec import StudySpec, checked, spec_from_mapping  # noqa: E402
 from cotdistill.tasks.catalog import open_task  # noqa: E402
 
 STUDIES, REPLICATES, ITEMS = 100, 5, 200
 CONDITIONS = ["label_only", "pre_cot", "post_cot", "post_cot/shuffle", "post_cot/random_tokens"]
-CONDITIONS += [f"post_cot/{name}(fraction={share})" for name in ("mask", "drop", "truncate") for share in (0.1, 0.3, 0.5, 0.7, 0.9)]
-LARGE = [*CONDITIONS, *(f"pre_cot/drop(fraction={share})" for share in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95))]
+CONDITIONS += [
+    f"post_cot/{name}(fraction={share})" for name in ("mask", "drop", "truncate") for share in (0.1, 0.3, 0.5, 0.7, 0.9)
+]
+LARGE = [
+    *CONDITIONS,
+    *(f"pre_cot/drop(fraction={share})" for share in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)),
+]
 PAGES = (
     ("app.py", {}), ("pages/1_Data.py", {}), ("pages/2_Train.py", {}), ("pages/3_Compare.py", {}), ("pages/3_Compare.py", {"view": "curves"}),
     ("pages/3_Compare.py", {"view": "tokens"}), ("pages/3_Compare.py", {"view": "examples"}), ("pages/3_Compare.py", {"view": "modes"}),
@@ -47,9 +52,17 @@ def predictions(rng: np.random.Generator, items: int, accuracy: float, mode: str
     """A run's answers to `items` questions of four choices."""
     chances = rng.dirichlet(np.ones(4), items)
     answer = np.where(rng.random(items) < accuracy, chances.argmax(1), rng.integers(0, 4, items)).astype("int16")
-    table = pd.DataFrame({"id": [f"question-{i:06}" for i in range(items)], "cluster": [f"c{i // 6}" for i in range(items)], "mode": mode})
+    table = pd.DataFrame(
+        {
+            "id": [f"question-{i:06}" for i in range(items)],
+            "cluster": [f"c{i // 6}" for i in range(items)],
+            "mode": mode,
+        }
+    )
     ordered = np.sort(chances, 1)
-    table = table.assign(answer=answer, predicted=chances.argmax(1).astype("int16"), margin=np.log(ordered[:, 3] / ordered[:, 2]))
+    table = table.assign(
+        answer=answer, predicted=chances.argmax(1).astype("int16"), margin=np.log(ordered[:, 3] / ordered[:, 2])
+    )
     table["probabilities"] = table["scores"] = table["sums"] = list(chances)
     table["correct"] = table["predicted"] == table["answer"]
     buffer = io.BytesIO()
@@ -58,7 +71,11 @@ def predictions(rng: np.random.Generator, items: int, accuracy: float, mode: str
 
 
 def curve(rng: np.random.Generator) -> bytes:
-    rows = [(step, step * 100, step * 0.01, name, float(rng.random())) for step in range(0, 601, 25) for name in ("loss", "dev_accuracy")]
+    rows = [
+        (step, step * 100, step * 0.01, name, float(rng.random()))
+        for step in range(0, 601, 25)
+        for name in ("loss", "dev_accuracy")
+    ]
     buffer = io.BytesIO()
     pd.DataFrame(rows, columns=["step", "tokens", "seconds", "name", "value"]).to_parquet(buffer, index=False)
     return buffer.getvalue()
@@ -73,14 +90,24 @@ def fill(store: Store) -> None:
     _study(store, rng, "large", LARGE, digest, 10_000, lr=0.5)
 
 
-def _study(store: Store, rng: np.random.Generator, name: str, conditions: list[str], task: str, items: int, lr: float) -> None:
-    settings = {"name": name, "task": "field_guide", "conditions": conditions, "replicates": REPLICATES, "training": {"lr": lr}}
+def _study(
+    store: Store, rng: np.random.Generator, name: str, conditions: list[str], task: str, items: int, lr: float
+) -> None:
+    settings = {
+        "name": name,
+        "task": "field_guide",
+        "conditions": conditions,
+        "replicates": REPLICATES,
+        "training": {"lr": lr},
+    }
     spec = checked(spec_from_mapping(settings, StudySpec()))
     jobs, members = [], []
     for condition in spec.conditions:
         for replicate in range(REPLICATES):
             seeds = Seeds.of_replicate(replicate, {"world": 0})
-            run = RunConfig("field_guide", task, condition, student=StudentConfig(), training=TrainingConfig(lr=lr), seeds=seeds)
+            run = RunConfig(
+                "field_guide", task, condition, student=StudentConfig(), training=TrainingConfig(lr=lr), seeds=seeds
+            )
             jobs.append(JobSpec("train", run.job_config(), (), f"{name} {condition} {replicate}", 10.0))
             members.append((jobs[-1].identity, condition, replicate, "run"))
     store.queue.set_paused(True)
@@ -98,12 +125,27 @@ def _study(store: Store, rng: np.random.Generator, name: str, conditions: list[s
             "dev_accuracy": accuracy,
             "steps": 600,
         }
-        result |= {"tokens": 10**6, "loss_tokens": int(rng.integers(2e4, 5e5)), "seconds": 10.0, "train_rows": 900, "test_is": "made up"}
+        result |= {
+            "tokens": 10**6,
+            "loss_tokens": int(rng.integers(2e4, 5e5)),
+            "seconds": 10.0,
+            "train_rows": 900,
+            "test_is": "made up",
+        }
         rows.append((document(result), time.time(), time.time(), job))
-        links.append((job, "produced", "predictions", store.artifacts.put_bytes(predictions(rng, items, accuracy, mode), "predictions", "parquet")))
+        links.append(
+            (
+                job,
+                "produced",
+                "predictions",
+                store.artifacts.put_bytes(predictions(rng, items, accuracy, mode), "predictions", "parquet"),
+            )
+        )
         links.append((job, "produced", "curve", store.artifacts.put_bytes(curve(rng), "curve", "parquet")))
     with store.queue.database.write() as connection:
-        connection.executemany("UPDATE job SET state = 'finished', result = ?, started = ?, finished = ?, attempt = 1 WHERE id = ?", rows)
+        connection.executemany(
+            "UPDATE job SET state = 'finished', result = ?, started = ?, finished = ?, attempt = 1 WHERE id = ?", rows
+        )
         connection.executemany("INSERT INTO link (job, direction, role, digest) VALUES (?, ?, ?, ?)", links)
 
 
@@ -120,7 +162,11 @@ def draw(page: str, query: dict[str, str]) -> None:
         if page != "app.py":
             app.switch_page(page)
         app.run()
-        assert not app.exception and not [e for e in app.error if "went wrong" in e.value], (page, app.exception, [e.value for e in app.error])
+        assert not app.exception and not [e for e in app.error if "went wrong" in e.value], (
+            page,
+            app.exception,
+            [e.value for e in app.error],
+        )
         times.append(time.perf_counter() - begun)
         begun = time.perf_counter()
     print(json.dumps({"cold": times[0], "warm": min(times[1:])}))

@@ -34,10 +34,10 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.faults import Disk, Importer, Weather, hurt, lock_for, told_of_damage  # noqa: E402
 from cotdistill.config import RECIPES  # noqa: E402
 from cotdistill.errors import DiskFull  # noqa: E402
-from cotdistill.studies.jobs import Job, JobSpec  # noqa: E402
-from cotdistill.studies.locks import is_held, send  # noqa: E402
-from cotdistill.studies.store import Store  # noqa: E402
-from cotdistill.studies.supervisor import ensure_supervisor, stop_all  # noqa: E402
+from cotdistill.execution.supervisor import ensure_supervisor, stop_all  # noqa: E402
+from cotdistill.store.locks import is_held, send  # noqa: E402
+from cotdistill.store.records import Job, JobSpec  # noqa: E402
+from cotdistill.store.store import Store  # noqa: E402
 from tests.quick_jobs import expected_total  # noqa: E402
 
 # What is killed, and how often: (victim, weight).
@@ -85,7 +85,17 @@ class Dashboard:
             with socket.socket() as probe:
                 probe.bind(("127.0.0.1", 0))
                 self.port = probe.getsockname()[1]
-            words = [sys.executable, "-m", "streamlit", "run", str(ROOT / "app.py"), "--server.port", str(self.port), "--server.headless", "true"]
+            words = [
+                sys.executable,
+                "-m",
+                "streamlit",
+                "run",
+                str(ROOT / "app.py"),
+                "--server.port",
+                str(self.port),
+                "--server.headless",
+                "true",
+            ]
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(words, stdout=log, stderr=log, env=self.environment, start_new_session=True)
 
@@ -104,7 +114,9 @@ class Dashboard:
         try:
             if self.viewer is None:
                 address = f"ws://127.0.0.1:{self.port}/_stcore/stream"
-                self.viewer = self.open.enter_context(connect(address, open_timeout=1, max_size=None, ping_interval=None))
+                self.viewer = self.open.enter_context(
+                    connect(address, open_timeout=1, max_size=None, ping_interval=None)
+                )
                 self.drawn = 0.0
             # Drawing the page anew ends a drawing that is under way, so not too often.
             if time.monotonic() - self.drawn > REDRAW_SECONDS:
@@ -162,7 +174,9 @@ class Soak:
             "PYTHONPATH": path,
         }
         self.importer = Importer(self.store, self.folder, self.environment) if self.folder else None
-        self.dashboard = Dashboard(self.store, self.environment, (self.folder or self.store.home) / "dashboard.log", real=self.real)
+        self.dashboard = Dashboard(
+            self.store, self.environment, (self.folder or self.store.home) / "dashboard.log", real=self.real
+        )
         self.hit: Counter[str] = Counter()
         self.suffered: Counter[str] = Counter()
         self.seen: dict[str, Job] = {}
@@ -173,11 +187,19 @@ class Soak:
     def wave(self) -> None:
         """More counting jobs; some need the numbers of others."""
         self.waves += 1
-        bases = [JobSpec("count", {"steps": 40, "seconds": 0.004, "seed": [self.seed, self.waves, i]}, label=f"base {i}") for i in range(2)]
+        bases = [
+            JobSpec("count", {"steps": 40, "seconds": 0.004, "seed": [self.seed, self.waves, i]}, label=f"base {i}")
+            for i in range(2)
+        ]
         specs = list(bases)
         for i in range(8):
             needs = tuple(base.identity for base in self.random.sample(bases, i % 3))
-            config = {"steps": self.random.randrange(20, 200), "seconds": 0.004, "seed": [self.seed, self.waves, 10 + i], "adds": list(needs)}
+            config = {
+                "steps": self.random.randrange(20, 200),
+                "seconds": 0.004,
+                "seed": [self.seed, self.waves, 10 + i],
+                "adds": list(needs),
+            }
             specs.append(JobSpec("count", config, needs=needs, label=f"count {i}"))
         self.store.queue.submit(specs)
 
@@ -187,14 +209,23 @@ class Soak:
         try:
             while sum(self.hit.values()) < kills and time.monotonic() - started < seconds:
                 # Some of the work is quick, so that most kills hit something that has begun.
-                if sum(job.kind == "count" for state in ("queued", "running") for job in self.store.queue.jobs(state=state)) < 6:
+                if (
+                    sum(
+                        job.kind == "count"
+                        for state in ("queued", "running")
+                        for job in self.store.queue.jobs(state=state)
+                    )
+                    < 6
+                ):
                     self.wave()
                 if self.importer:
                     self.importer.begin()
                 if self.random.random() < BEGUN_SHARE:
                     self.wait_for_work()
                 self.wait(self.random.uniform(*(LONG if self.random.random() < self.long_share else SHORT)))
-                victims = dict(VICTIMS) if self.importer else {name: weight for name, weight in VICTIMS if name != "importer"}
+                victims = (
+                    dict(VICTIMS) if self.importer else {name: weight for name, weight in VICTIMS if name != "importer"}
+                )
                 victim = self.random.choices(list(victims), list(victims.values()))[0]
                 if self.strike(victim):
                     self.hit[victim] += 1
@@ -329,11 +360,16 @@ class Soak:
         """What is wrong in the end, in words."""
         jobs = {job.identity: job for job in self.store.queue.jobs()}
         found = self.untrue + [
-            f"run {job.id} ({job.label}) is {job.state}: {(job.error or {}).get('message', '')}" for job in jobs.values() if job.state != "finished"
+            f"run {job.id} ({job.label}) is {job.state}: {(job.error or {}).get('message', '')}"
+            for job in jobs.values()
+            if job.state != "finished"
         ]
         for job in jobs.values():
             if job.kind == "count" and job.state == "finished" and job.result is not None:
-                right = expected_total(job.config, {base: int((jobs[base].result or {}).get("total", -1)) for base in job.config.get("adds", ())})
+                right = expected_total(
+                    job.config,
+                    {base: int((jobs[base].result or {}).get("total", -1)) for base in job.config.get("adds", ())},
+                )
                 if job.result["total"] != right:
                     found.append(f"run {job.id}: {job.result['total']}, undisturbed {right}")
         for identity, other in undisturbed.items():
@@ -343,7 +379,9 @@ class Soak:
             elif metrics(mine) != metrics(other):
                 found.append(f"run {mine.id} ({mine.label}) differs from the undisturbed run")
         with self.store.queue.database.read() as connection:
-            rows = connection.execute("SELECT job, count(*) AS times FROM attempt WHERE outcome = 'finished' GROUP BY job").fetchall()
+            rows = connection.execute(
+                "SELECT job, count(*) AS times FROM attempt WHERE outcome = 'finished' GROUP BY job"
+            ).fetchall()
         times = {row["job"]: row["times"] for row in rows}
         found += [
             f"run {job.id} was finished {times.get(job.id, 0)} times"
@@ -371,8 +409,8 @@ def metrics(job: Job) -> dict[str, Any]:
 def students(store: Store, replicates: int) -> None:
     """Queue a small study of real students."""
     # Imported here: planning reads tasks, which the counting soak does without.
-    from cotdistill.studies.planning import launch, plan
-    from cotdistill.studies.study import spec_from_mapping
+    from cotdistill.planning.plan import launch, plan
+    from cotdistill.studies.spec import spec_from_mapping
 
     values = {
         "name": "soak",
@@ -400,8 +438,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--kills", type=int, default=200, help="how many (default 200)")
     parser.add_argument("--seed", type=int, default=1, help="of the victims and the moments (default 1)")
-    parser.add_argument("--seconds", type=float, default=3600.0, help="longest time for the kills, and again for the end (default 3600)")
-    parser.add_argument("--train", type=int, default=0, metavar="N", help="train real students too, N replicates of three conditions")
+    parser.add_argument(
+        "--seconds", type=float, default=3600.0, help="longest time for the kills, and again for the end (default 3600)"
+    )
+    parser.add_argument(
+        "--train", type=int, default=0, metavar="N", help="train real students too, N replicates of three conditions"
+    )
     parser.add_argument("--no-dashboard", action="store_true", help="a loop in place of the real dashboard")
     parser.add_argument("--home", type=Path, help="an empty folder to work in (default: a temporary one)")
     parser.add_argument("--json", type=Path, help="write the figures there, too")

@@ -21,8 +21,8 @@ import pandas as pd
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from cotdistill.results import prediction_matrix  # noqa: E402
 from cotdistill.statistics.bootstrap import resampled_means  # noqa: E402
-from cotdistill.studies import matrix  # noqa: E402
 
 CONDITIONS, EXAMPLES = 30, 10_000
 REPLICATES = (3, 5)
@@ -47,12 +47,18 @@ def made(folder: Path, replicates: int) -> SimpleNamespace:
     for number in range(CONDITIONS * replicates):
         chances = rng.dirichlet(np.ones(4), EXAMPLES)
         table = pd.DataFrame({"id": ids, "cluster": [f"c{i // 6}" for i in range(EXAMPLES)], "mode": "direct"})
-        table = table.assign(answer=np.int16(0), predicted=chances.argmax(1).astype("int16"), margin=rng.normal(size=EXAMPLES))
+        table = table.assign(
+            answer=np.int16(0), predicted=chances.argmax(1).astype("int16"), margin=rng.normal(size=EXAMPLES)
+        )
         table["probabilities"] = table["scores"] = table["sums"] = list(chances)
         table["correct"] = table["predicted"] == 0
         path = folder / f"{replicates}-{number}.parquet"
         pd.concat([table, table.assign(mode="given")]).to_parquet(path, index=False, compression="zstd")
-        jobs.append(SimpleNamespace(id=number, state="finished", kind="made", result={"mode": "direct"}, produced={"predictions": str(path)}))
+        jobs.append(
+            SimpleNamespace(
+                id=number, state="finished", kind="made", result={"mode": "direct"}, produced={"predictions": str(path)}
+            )
+        )
         name = f"post_cot/mask(fraction={number // replicates / 100})"
         members.append(SimpleNamespace(job_id=number, condition=name, replicate=number % replicates, role="run"))
     study = SimpleNamespace(id=1, members=members)
@@ -62,13 +68,13 @@ def made(folder: Path, replicates: int) -> SimpleNamespace:
 
 def whole(store: SimpleNamespace) -> pd.DataFrame:
     """Everything anew."""
-    matrix._matrix.cache_clear()
+    prediction_matrix._matrix.cache_clear()
     return again(store)
 
 
 def again(store: SimpleNamespace) -> pd.DataFrame:
-    found = matrix.matrix(store, 1)
-    return matrix.by_example(found, found.conditions[0])
+    found = prediction_matrix.matrix(store, 1)
+    return prediction_matrix.by_example(found, found.conditions[0])
 
 
 def main() -> int:
@@ -84,11 +90,13 @@ def main() -> int:
             timed(f"matrix, {size}, from the files", partial(whole, store))
             timed(f"matrix, {size}, once read", partial(again, store))
             table = again(store)
-            texts = pd.DataFrame(index=table["item"]).assign(question="Where does a bird live?", rationale="It builds nests.", answer="a nest")
+            texts = pd.DataFrame(index=table["item"]).assign(
+                question="Where does a bird live?", rationale="It builds nests.", answer="a nest"
+            )
             texts["choices"], texts["metadata"] = [("a nest", "a pond")] * len(texts), [{"hops": 1}] * len(texts)
             first, *_, last = (name.removeprefix("right ") for name in table.columns if name.startswith("right "))
-            narrow = matrix.Filters(right=first, wrong=last, text="bird", slices={"hops": ("1",)})
-            page = partial(matrix.page, table, narrow, texts=texts, offset=100)
+            narrow = prediction_matrix.Filters(right=first, wrong=last, text="bird", slices={"hops": ("1",)})
+            page = partial(prediction_matrix.page, table, narrow, texts=texts, offset=100)
             timed(f"one page of it, {size}, with every kind of filter", page)
     return 0
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cotdistill.studies.notebook import Library
+    from cotdistill.results.notebook import Library
 
 __version__ = "0.1.0"
 
@@ -18,6 +18,6 @@ def open(home: str | Path | None = None) -> Library:
     home: its folder; default $COTDISTILL_HOME, else the one that the dashboard uses.
     """
     # Imported here: whoever wants the version alone loads nothing.
-    from cotdistill.studies.notebook import open_library
+    from cotdistill.results.notebook import open_library
 
     return open_library(home)

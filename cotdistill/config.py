@@ -84,7 +84,9 @@ def value_problem(field: dataclasses.Field[Any], value: Any) -> str | None:
             kind = "a whole number" if isinstance(default, int) else "a number"
             return f"{name} is {value!r}; expected {kind}"
         if (low is not None and value < low) or (high is not None and value > high):
-            bounds = f"at least {low:g}" if high is None else f"at most {high:g}" if low is None else f"{low:g} to {high:g}"
+            bounds = (
+                f"at least {low:g}" if high is None else f"at most {high:g}" if low is None else f"{low:g} to {high:g}"
+            )
             return f"{name} is {value!r}; expected {bounds}"
         return None
     if isinstance(default, str):
@@ -145,7 +147,10 @@ class TrainingConfig:
     steps: int = param(600, "optimiser steps; 0 scores the student as it is", low=0, high=10_000_000)
     batch_size: int = param(32, "examples a step, whatever the micro-batch", low=1, high=65_536)
     micro_batch: int = param(
-        0, "sequences in one forward pass; 0: the whole batch; -1: the largest that fits into memory, settled when planned", low=-1, high=65_536
+        0,
+        "sequences in one forward pass; 0: the whole batch; -1: the largest that fits into memory, settled when planned",
+        low=-1,
+        high=65_536,
     )
     lr: float = param(4e-3, "peak learning rate of AdamW", low=0.0, high=10.0)
     warmup: float = param(0.05, "share of the steps with rising learning rate", low=0.0, high=1.0)
@@ -153,19 +158,27 @@ class TrainingConfig:
     weight_decay: float = param(0.01, "AdamW weight decay, not on biases and norms", low=0.0, high=10.0)
     clip: float = param(1.0, "largest gradient norm; 0 turns clipping off", low=0.0, high=1e6)
     loss: str = param(
-        "span", "span: mean of label tokens + weight x mean of rationale tokens; token_mean: one mean over all", choices=("span", "token_mean")
+        "span",
+        "span: mean of label tokens + weight x mean of rationale tokens; token_mean: one mean over all",
+        choices=("span", "token_mean"),
     )
     rationale_weight: float = param(1.0, "weight of the rationale span in the span loss", low=0.0, high=1e6)
     evaluations: int = param(4, "scorings on dev, equally spaced over the steps", low=0, high=1000)
-    dev_examples: int = param(240, "dev examples in each of them (the first by hashed id); 0 means all", low=0, high=10_000_000)
+    dev_examples: int = param(
+        240, "dev examples in each of them (the first by hashed id); 0 means all", low=0, high=10_000_000
+    )
     redraw: bool = param(False, "draw the transform anew each epoch instead of once")
     checkpoints: str = param("0,0.1,0.25,0.5,1", "shares of the steps at which weights are kept for analysis")
     threads: int = param(1, "CPU threads of one run; part of its identity", low=1, high=1024)
     precision: str = param("fp32", "arithmetic", choices=("fp32", "bf16"))
     device: str = param("cpu", "where it runs; resolved before hashing", choices=("cpu", "cuda"))
     deterministic: bool = param(False, "on a GPU: the same bits every time, slower")
-    gradient_checkpointing: bool = param(False, "compute activations again in the backward pass: less memory, a third more time", later=True)
-    processes: int = param(1, "processes that share every step of one run, a GPU each (needs accelerate)", low=1, high=64, later=True)
+    gradient_checkpointing: bool = param(
+        False, "compute activations again in the backward pass: less memory, a third more time", later=True
+    )
+    processes: int = param(
+        1, "processes that share every step of one run, a GPU each (needs accelerate)", low=1, high=64, later=True
+    )
     compile: bool = param(False, "torch.compile the training steps: minutes to start, then faster on a GPU", later=True)
 
 
@@ -177,14 +190,36 @@ class StudentConfig:
     max_length: int = param(0, "longest sequence in tokens; 0 means what the student can read", low=0, high=1_000_000)
     truncate: str = param("refuse", "when a sequence is too long", choices=("refuse", "question", "rationale"))
     revision: str = param("", "hub revision (a commit, a tag); recorded")
-    dtype: str = param("fp32", "what the weights are kept in; bf16 halves them and rounds every update", choices=("fp32", "bf16"), later=True)
-    attention: str = param("auto", "kernel of the attention; auto takes what the architecture offers", choices=("auto", "sdpa", "eager"), later=True)
-    lora_rank: int = param(0, "train adapters of this rank instead of all weights (LoRA, needs peft); 0 trains all", low=0, high=4096, later=True)
-    lora_alpha: float = param(32.0, "LoRA: the adapters' part is multiplied by alpha / rank", low=0.0, high=1e6, later=True)
+    dtype: str = param(
+        "fp32",
+        "what the weights are kept in; bf16 halves them and rounds every update",
+        choices=("fp32", "bf16"),
+        later=True,
+    )
+    attention: str = param(
+        "auto",
+        "kernel of the attention; auto takes what the architecture offers",
+        choices=("auto", "sdpa", "eager"),
+        later=True,
+    )
+    lora_rank: int = param(
+        0,
+        "train adapters of this rank instead of all weights (LoRA, needs peft); 0 trains all",
+        low=0,
+        high=4096,
+        later=True,
+    )
+    lora_alpha: float = param(
+        32.0, "LoRA: the adapters' part is multiplied by alpha / rank", low=0.0, high=1e6, later=True
+    )
     lora_dropout: float = param(0.0, "LoRA: dropout before the adapters", low=0.0, high=0.95, later=True)
-    lora_targets: str = param("", "LoRA: matrices to adapt, such as q_proj,v_proj; empty: all of the blocks", later=True)
+    lora_targets: str = param(
+        "", "LoRA: matrices to adapt, such as q_proj,v_proj; empty: all of the blocks", later=True
+    )
     resize: bool = param(False, "add embedding rows where the tokenizer has more tokens than the student", later=True)
-    trust_remote_code: bool = param(False, "let the student's repository run its own Python code here, with all your rights", later=True)
+    trust_remote_code: bool = param(
+        False, "let the student's repository run its own Python code here, with all your rights", later=True
+    )
 
 
 @dataclass(frozen=True)
@@ -236,7 +271,10 @@ class RunConfig:
         """The plain form that is hashed. Empty selections are left out: a run without them is the same run as before there were any; so are
         settings that came later and are not used."""
         values: dict[str, Any] = plain(self)
-        values["student"], values["training"] = hashed(StudentConfig, values["student"]), hashed(TrainingConfig, values["training"])
+        values["student"], values["training"] = (
+            hashed(StudentConfig, values["student"]),
+            hashed(TrainingConfig, values["training"]),
+        )
         if not values["selections"]:
             del values["selections"]
         return values
@@ -245,5 +283,7 @@ class RunConfig:
     def from_plain(cls, values: Mapping[str, Any]) -> RunConfig:
         """The config of a job, as the store holds it."""
         nested: dict[str, type] = {"student": StudentConfig, "training": TrainingConfig, "seeds": Seeds}
-        read: dict[str, Any] = {k: nested[k](**v) if k in nested else tuple(v) if k == "sources" else v for k, v in values.items()}
+        read: dict[str, Any] = {
+            k: nested[k](**v) if k in nested else tuple(v) if k == "sources" else v for k, v in values.items()
+        }
         return cls(**read)

@@ -1,5 +1,6 @@
 """Look at a task and its rationales: one example under every condition, counts and checks, import."""
 
-from cotdistill.views import data, frame
+from cotdistill.dashboard import frame
+from cotdistill.dashboard.data import page
 
-frame.page("Data", data.draw)
+frame.page("Data", page.draw)

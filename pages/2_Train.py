@@ -1,5 +1,6 @@
 """Compose a study, see what it costs and can detect, launch it, and watch the queue."""
 
-from cotdistill.views import frame, train
+from cotdistill.dashboard import frame
+from cotdistill.dashboard.train import page
 
-frame.page("Train", train.draw)
+frame.page("Train", page.draw)

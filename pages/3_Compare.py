@@ -1,5 +1,6 @@
 """Accuracies, differences to a baseline with their verdicts, learning curves, and the numbers as a table."""
 
-from cotdistill.views import compare, frame
+from cotdistill.dashboard import frame
+from cotdistill.dashboard.compare import page
 
-frame.page("Compare", compare.draw)
+frame.page("Compare", page.draw)

@@ -1,5 +1,6 @@
 """Look inside students: what each token counts for an answer, side by side, and what an edit changes."""
 
-from cotdistill.views import frame, saliency
+from cotdistill.dashboard import frame
+from cotdistill.dashboard.saliency import page
 
-frame.page("Saliency", saliency.draw)
+frame.page("Saliency", page.draw)

@@ -1,5 +1,6 @@
 """The claims of the paper against your runs: verdicts, controls, presenter mode, export."""
 
-from cotdistill.views import findings, frame
+from cotdistill.dashboard import frame
+from cotdistill.dashboard.findings import page
 
-frame.page("Findings", findings.draw)
+frame.page("Findings", page.draw)

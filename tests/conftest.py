@@ -67,10 +67,19 @@ def encoder(tmp_path: Path, terse: Template) -> Encoder:
 
 def example(id: str, animal: str, answer: str, rationale: str | None, **more: object) -> Example:
     """A question with the choices tree, pond, house, kennel."""
-    choices = tuple(Choice(label, text) for label, text in zip("ABCD", ("tree", "pond", "house", "kennel"), strict=True))
+    choices = tuple(
+        Choice(label, text) for label, text in zip("ABCD", ("tree", "pond", "house", "kennel"), strict=True)
+    )
     gold = next(c.label for c in choices if c.text == answer)
     return Example(
-        id, f"where does the {animal} live ?".replace("live", "lives"), choices, gold, "train", rationale, "teacher" if rationale else None, **more
+        id,
+        f"where does the {animal} live ?".replace("live", "lives"),
+        choices,
+        gold,
+        "train",
+        rationale,
+        "teacher" if rationale else None,
+        **more,
     )
 
 

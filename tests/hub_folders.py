@@ -14,7 +14,13 @@ Rows = Sequence[Mapping[str, Any]]
 
 CHOICES = {"label": List(Value("string")), "text": List(Value("string"))}
 COMMONSENSEQA = Features(
-    {"id": Value("string"), "question": Value("string"), "question_concept": Value("string"), "choices": CHOICES, "answerKey": Value("string")}
+    {
+        "id": Value("string"),
+        "question": Value("string"),
+        "question_concept": Value("string"),
+        "choices": CHOICES,
+        "answerKey": Value("string"),
+    }
 )
 OPENBOOKQA = Features(
     {
@@ -41,7 +47,9 @@ ESNLI = Features(
 )  # fmt: skip
 
 
-def write(folder: Path, features: Features, splits: Mapping[str, Rows], config: str = "data", kind: str = "parquet") -> Path:
+def write(
+    folder: Path, features: Features, splits: Mapping[str, Rows], config: str = "data", kind: str = "parquet"
+) -> Path:
     """One config of a data set: `FOLDER/CONFIG/SPLIT-00000-of-00001.parquet` (or .jsonl), as the hub lays it out."""
     (folder / config).mkdir(parents=True, exist_ok=True)
     for split, rows in splits.items():
@@ -84,7 +92,12 @@ def openbookqa(number: int, split: str, facts: bool = False) -> Rows:
         }
         for i in range(number)
     ]  # fmt: skip
-    more = {"fact1": "using less resources saves money", "humanScore": 1.0, "clarity": 2.0, "turkIdAnonymized": "b356d338b7"}
+    more = {
+        "fact1": "using less resources saves money",
+        "humanScore": 1.0,
+        "clarity": 2.0,
+        "turkIdAnonymized": "b356d338b7",
+    }
     return [{**row, **more} for row in rows] if facts else rows
 
 
@@ -106,8 +119,14 @@ def esnli(number: int, several: bool = False) -> Rows:
     rows = []
     for i in range(number):
         more = (
-            {"explanation_2": f"second reason {i}", "explanation_3": f"third reason {i}"} if several else {"explanation_2": "", "explanation_3": ""}
+            {"explanation_2": f"second reason {i}", "explanation_3": f"third reason {i}"}
+            if several
+            else {"explanation_2": "", "explanation_3": ""}
         )
-        one = {"premise": f"A man number {i // 3} sleeps.", "hypothesis": f"He is {('awake', 'tired', 'asleep')[i % 3]}.", "label": i % 3}
+        one = {
+            "premise": f"A man number {i // 3} sleeps.",
+            "hypothesis": f"He is {('awake', 'tired', 'asleep')[i % 3]}.",
+            "label": i % 3,
+        }
         rows.append({**one, "explanation_1": f"first reason {i}", **more})
     return rows

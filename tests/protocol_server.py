@@ -82,12 +82,20 @@ class _Handler(BaseHTTPRequestHandler):
             label = values[0] if kind == "answer" and values else shown.group(1) if shown else "A"
             text = f"It follows from what was asked in {question} The answer is ({label})."
             usage = {"prompt_tokens": 50, "completion_tokens": 12}
-            self._send(200, {"choices": [{"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}], "usage": usage})
+            self._send(
+                200,
+                {
+                    "choices": [{"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}],
+                    "usage": usage,
+                },
+            )
             with self.server.lock:
                 self.server.answered[question] += 1
         elif kind == "status":
             self._send(
-                values[0], {"error": {"message": values[2] if len(values) > 2 else "no", "type": "told"}}, values[1] if len(values) > 1 else {}
+                values[0],
+                {"error": {"message": values[2] if len(values) > 2 else "no", "type": "told"}},
+                values[1] if len(values) > 1 else {},
             )
         elif kind == "json":
             self._send(200, values[0])

@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from cotdistill.studies.runner import KINDS, JobContext, Kind, Outcome
+from cotdistill.execution.worker import KINDS, JobContext, Kind, Outcome
 
 
 def count(context: JobContext) -> Outcome:
@@ -52,7 +52,9 @@ def count(context: JobContext) -> Outcome:
                 save()
                 raise
     numbers = context.keep(str(total).encode(), "numbers", "txt")
-    return Outcome({"accuracy": total / 1_000_003, "steps": step, "total": total}, {"numbers": numbers}, {"task": "0" * 64})
+    return Outcome(
+        {"accuracy": total / 1_000_003, "steps": step, "total": total}, {"numbers": numbers}, {"task": "0" * 64}
+    )
 
 
 def counted(total: int, generator: random.Random) -> int:

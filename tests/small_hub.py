@@ -56,7 +56,11 @@ class _Hub(BaseHTTPRequestHandler):
             self._send(404, b"", {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": commit})
             return
         content = path.read_bytes()
-        headers = {"ETag": f'"{hashlib.sha256(content).hexdigest()}"', "X-Repo-Commit": commit, "Accept-Ranges": "bytes"}
+        headers = {
+            "ETag": f'"{hashlib.sha256(content).hexdigest()}"',
+            "X-Repo-Commit": commit,
+            "Accept-Ranges": "bytes",
+        }
         self._send(200, content, headers, body=body)
 
     def _api(self, repo: str, rest: list[str], given: bytes) -> None:
@@ -66,12 +70,24 @@ class _Hub(BaseHTTPRequestHandler):
             return
         commit, folder, name = found
         files = sorted(p for p in folder.rglob("*") if p.is_file())
-        listed = [{"type": "file", "path": p.relative_to(folder).as_posix(), "size": p.stat().st_size, "oid": "0" * 40} for p in files]
-        folders = {parent.relative_to(folder).as_posix() for p in files for parent in p.parents if parent != folder and folder in parent.parents}
+        listed = [
+            {"type": "file", "path": p.relative_to(folder).as_posix(), "size": p.stat().st_size, "oid": "0" * 40}
+            for p in files
+        ]
+        folders = {
+            parent.relative_to(folder).as_posix()
+            for p in files
+            for parent in p.parents
+            if parent != folder and folder in parent.parents
+        }
         every = [*listed, *({"type": "directory", "path": one, "oid": "0" * 40, "size": 0} for one in sorted(folders))]
         if what == "tree":
             inside = [one for one in every if not name or str(one["path"]).startswith(f"{name}/")]
-            return self._document(inside if inside or not name else {"error": "not there"}, 200 if inside or not name else 404, "EntryNotFound")
+            return self._document(
+                inside if inside or not name else {"error": "not there"},
+                200 if inside or not name else 404,
+                "EntryNotFound",
+            )
         if what == "paths-info":
             wanted = json.loads(given)["paths"]
             return self._document([one for one in every if one["path"] in wanted])

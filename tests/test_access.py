@@ -8,13 +8,14 @@ import zipfile
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from cotdistill.cli import app
+from cotdistill import exposure
+from cotdistill.cli.commands import app
+from cotdistill.dashboard import access
 from cotdistill.errors import UsageError
-from cotdistill.studies.attempts import claim
-from cotdistill.studies.jobs import JobSpec
-from cotdistill.studies.logs import bound
-from cotdistill.studies.store import Store
-from cotdistill.views import access, exposure
+from cotdistill.execution.attempts import claim
+from cotdistill.store.logs import bound
+from cotdistill.store.records import JobSpec
+from cotdistill.store.store import Store
 from tests.terminal import check_keys, speaker
 from tests.test_pages import PAGES, ROOT
 
@@ -40,7 +41,9 @@ def test_every_page_asks_for_the_password_first(page, opened, monkeypatch):
     shown = opened()
     if page != "app.py":
         shown.switch_page(page).run()
-    assert [one.label for one in shown.text_input] == ["Password"] and [one.value for one in shown.title] == ["cotdistill"]
+    assert [one.label for one in shown.text_input] == ["Password"] and [one.value for one in shown.title] == [
+        "cotdistill"
+    ]
     assert not shown.subheader and not shown.get("html")
 
 
@@ -63,25 +66,45 @@ def test_a_dashboard_with_a_login_is_shut_until_somebody_is_logged_in(opened, mo
     users = [{"is_logged_in": False}, {"is_logged_in": True}]
     monkeypatch.setattr("streamlit.user_info._get_user_info", lambda: users[0])
     shown = opened()
-    assert [one.value for one in shown.title] == ["cotdistill"] and [one.label for one in shown.button] == ["Log in"] and not shown.subheader
+    assert (
+        [one.value for one in shown.title] == ["cotdistill"]
+        and [one.label for one in shown.button] == ["Log in"]
+        and not shown.subheader
+    )
     users.pop(0)
-    assert not shown.run().exception and "Log in" not in [one.label for one in shown.button] and shown.title[0].value != "cotdistill"
+    assert (
+        not shown.run().exception
+        and "Log in" not in [one.label for one in shown.button]
+        and shown.title[0].value != "cotdistill"
+    )
 
 
 def test_somebody_who_is_logged_in_and_not_on_the_list_sees_nothing(opened, monkeypatch):
     monkeypatch.setattr(access, "has_login", lambda: True)
     monkeypatch.setattr(access, "can_log_in", lambda: True)
-    monkeypatch.setattr("streamlit.user_info._get_user_info", lambda: {"is_logged_in": True, "email": "eve@example.org"})
+    monkeypatch.setattr(
+        "streamlit.user_info._get_user_info", lambda: {"is_logged_in": True, "email": "eve@example.org"}
+    )
     monkeypatch.setenv(exposure.ALLOWED, "ada@example.org")
     shown = opened()
-    assert "not among those" in shown.error[0].value and not shown.subheader and [one.label for one in shown.button] == ["Log out"]
+    assert (
+        "not among those" in shown.error[0].value
+        and not shown.subheader
+        and [one.label for one in shown.button] == ["Log out"]
+    )
 
 
 def test_the_list_holds_addresses_and_domains_and_no_address_that_is_not_confirmed():
     ada = {"email": "Ada@Example.org", "email_verified": True}
-    assert [access.is_allowed(ada, given) for given in ("", " , ", "ada@example.org", "x@y.z, @example.org")] == [True] * 4
-    assert [access.is_allowed(ada, given) for given in ("example.org", "@ample.org", "da@example.org", "@")] == [False] * 4
-    assert not access.is_allowed(ada | {"email_verified": False}, "ada@example.org") and access.is_allowed({"email": "a@b.c"}, "@b.c")
+    assert [access.is_allowed(ada, given) for given in ("", " , ", "ada@example.org", "x@y.z, @example.org")] == [
+        True
+    ] * 4
+    assert [access.is_allowed(ada, given) for given in ("example.org", "@ample.org", "da@example.org", "@")] == [
+        False
+    ] * 4
+    assert not access.is_allowed(ada | {"email_verified": False}, "ada@example.org") and access.is_allowed(
+        {"email": "a@b.c"}, "@b.c"
+    )
     assert not access.is_allowed({"sub": "1"}, "@b.c") and access.is_allowed({"sub": "1"}, "")
 
 
@@ -143,7 +166,15 @@ def test_a_shared_report_holds_no_secret_no_text_and_no_path(tmp_path, monkeypat
     monkeypatch.setenv("COTDISTILL_HOME", str(home))
     monkeypatch.setenv("COTDISTILL_TOKEN", "token-xyzzy")
     store = Store.open(home)
-    store.queue.submit([JobSpec("train", {"condition": "label_only", "task": "taskxyzzy", "question": "question-xyzzy"}, label="label-xyzzy")])
+    store.queue.submit(
+        [
+            JobSpec(
+                "train",
+                {"condition": "label_only", "task": "taskxyzzy", "question": "question-xyzzy"},
+                label="label-xyzzy",
+            )
+        ]
+    )
     attempt = claim(store.queue)
     attempt.fail({"kind": "disk_full", "message": "message-xyzzy", "hint": str(home), "traceback": "trace-xyzzy"})
     attempt.close()

@@ -28,7 +28,9 @@ def test_seconds_are_shown_where_seconds_are_compared() -> None:
     assert (found.ours, found.peer, found.ratio, found.met) == (0.25, 2.0, 8.0, False)
 
 
-def test_both_sides_are_run_once_unmeasured_and_then_take_turns_at_beginning(capsys: pytest.CaptureFixture[str]) -> None:
+def test_both_sides_are_run_once_unmeasured_and_then_take_turns_at_beginning(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     order: list[str] = []
     sides = [lambda name=name: order.append(name) or 1.0 for name in ("ours", "peer")]
     paired.compare("w", "p", *sides, unit="s", same="", aim=1.0, repeats=2)
@@ -44,7 +46,18 @@ def test_a_section_replaces_its_older_self_and_nothing_else() -> None:
 
 
 def test_a_figure_below_its_aim_is_said_to_be() -> None:
-    one = {"kind": "Figure", "what": "w", "peer_name": "p", "ours": 2.0, "peer": 1.0, "unit": "s", "ratio": 2.0, "low": 1.5, "high": 3.0, "aim": 5.0}
+    one = {
+        "kind": "Figure",
+        "what": "w",
+        "peer_name": "p",
+        "ours": 2.0,
+        "peer": 1.0,
+        "unit": "s",
+        "ratio": 2.0,
+        "low": 1.5,
+        "high": 3.0,
+        "aim": 5.0,
+    }
     told = bench.section([one | {"same": "equal"}], ["x.py ended with code 1"], "about")
     assert "| w | p | 2 s | 1 s | 2.0 x (1.5 to 3.0) | 5 x | no | equal |" in told
     assert "Not measured: x.py ended with code 1." in told

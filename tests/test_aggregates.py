@@ -33,14 +33,19 @@ def by_name(found):
 
 def test_tokens_add_up_to_words_and_sentences(tokens):
     words = aggregates.words(tokens)
-    assert words[words["word_text"] == "climber"][["example", "text", "score"]].values.tolist() == [["a", " climber", 3.0], ["b", " climber", 6.0]]
+    assert words[words["word_text"] == "climber"][["example", "text", "score"]].values.tolist() == [
+        ["a", " climber", 3.0],
+        ["b", " climber", 6.0],
+    ]
     assert aggregates.sentences(tokens)["score"].tolist() == [-2.0, 4.0, 4.0, 6.0]
 
 
 def test_shares_of_absolute_mass_add_up_to_one(tokens):
     found = by_name(aggregates.by_span(tokens))
     # a: 4 of 8 each; b: 4 and 6 of 10.
-    assert found["question"].mean == pytest.approx((0.5 + 0.4) / 2) and found["rationale"].mean == pytest.approx((0.5 + 0.6) / 2)
+    assert found["question"].mean == pytest.approx((0.5 + 0.4) / 2) and found["rationale"].mean == pytest.approx(
+        (0.5 + 0.6) / 2
+    )
     assert (found["rationale"].examples, found["rationale"].clusters, found["rationale"].tokens) == (2, 2, 5)
     assert found["rationale"].low < found["rationale"].mean < found["rationale"].high
     assert sum(m.mean for m in found.values()) == pytest.approx(1)
@@ -55,7 +60,11 @@ def test_cues_that_bear_scores_have_their_share(tokens):
 
 def test_scores_of_zero_have_no_shares(tokens):
     nothing = tokens.assign(score=tokens["score"] * 0)
-    assert aggregates.by_span(nothing) == [] and aggregates.per_token(nothing) == [] and aggregates.question_against_rationale(nothing) is None
+    assert (
+        aggregates.by_span(nothing) == []
+        and aggregates.per_token(nothing) == []
+        and aggregates.question_against_rationale(nothing) is None
+    )
 
 
 def test_the_order_of_the_rows_does_not_matter(tokens):
@@ -85,7 +94,9 @@ def test_the_rationales_share_is_missing_where_none_is_readable(tokens):
     assert aggregates.question_against_rationale(tokens).mean == pytest.approx((0.5 + 0.6) / 2)
     assert aggregates.question_against_rationale(tokens[tokens["segment"] != "rationale"]) is None
     # An example without a rationale is left out; it does not count as one that rests on nothing of it.
-    alone = aggregates.question_against_rationale(tokens[(tokens["segment"] != "rationale") | (tokens["example"] == "b")])
+    alone = aggregates.question_against_rationale(
+        tokens[(tokens["segment"] != "rationale") | (tokens["example"] == "b")]
+    )
     assert alone.mean == pytest.approx(0.6) and (alone.examples, alone.clusters, alone.low) == (1, 1, None)
 
 
@@ -103,10 +114,17 @@ def test_scores_are_handed_on_by_span_with_gaps_where_nothing_is_read(tokens):
     found = aggregates.scores_by_example(tokens.sample(frac=1, random_state=0))
     assert list(found["b", ""]) == [("question", " who"), ("rationale", " climber", " so")]
     assert found["b", ""]["rationale", " climber", " so"].tolist() == [6.0, 0.0]
-    assert found["a", ""]["question", " who", " flies"].tolist() == [1.0, -3.0] and np.isnan(found["a", ""]["label_cue", " :"]).all()
+    assert (
+        found["a", ""]["question", " who", " flies"].tolist() == [1.0, -3.0]
+        and np.isnan(found["a", ""]["label_cue", " :"]).all()
+    )
 
 
 def test_an_explained_rationale_token_is_the_same_wherever_its_sequence_puts_it(tokens):
     rationale = tokens[tokens["example"] == "b"].assign(origin=[-1, 0, 1], target_at=1)
     behind = rationale.assign(column=rationale["column"] + 2, target_at=3)
-    assert list(aggregates.scores_by_example(rationale)) == list(aggregates.scores_by_example(behind)) == [("b", "0  climber")]
+    assert (
+        list(aggregates.scores_by_example(rationale))
+        == list(aggregates.scores_by_example(behind))
+        == [("b", "0  climber")]
+    )

@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 from statsmodels.stats import inter_rater
 
-from cotdistill.keytokens.agreement import average_precision, cohen_kappa, jaccard, jaccard_by_chance, krippendorff_alpha, token_f1
+from cotdistill.keytokens.agreement import (
+    average_precision,
+    cohen_kappa,
+    jaccard,
+    jaccard_by_chance,
+    krippendorff_alpha,
+    token_f1,
+)
 
 
 def test_shared_over_all():
@@ -37,7 +44,10 @@ def test_average_precision_of_a_ranking():
 def test_average_precision_is_the_area_under_the_steps_of_every_threshold():
     rng = np.random.default_rng(0)
     for _ in range(50):
-        scores, marked = rng.integers(0, 6, 12).astype(float), {int(i) for i in rng.permutation(12)[: rng.integers(1, 8)]}
+        scores, marked = (
+            rng.integers(0, 6, 12).astype(float),
+            {int(i) for i in rng.permutation(12)[: rng.integers(1, 8)]},
+        )
         area, recall = 0.0, 0.0
         for threshold in sorted(set(scores.tolist()), reverse=True):
             chosen = {i for i in range(12) if scores[i] >= threshold}
@@ -86,7 +96,9 @@ def drawn_judgements(people, units, values, seed):
 def test_kappa_is_that_of_statsmodels(seed):
     one, other = drawn_judgements(2, 60, 3, seed).T
     table = np.array([[np.sum((one == a) & (other == b)) for b in range(3)] for a in range(3)])
-    assert cohen_kappa(one.tolist(), other.tolist()) == pytest.approx(inter_rater.cohens_kappa(table, return_results=False))
+    assert cohen_kappa(one.tolist(), other.tolist()) == pytest.approx(
+        inter_rater.cohens_kappa(table, return_results=False)
+    )
 
 
 @pytest.mark.parametrize("people", [2, 3, 5])

@@ -70,7 +70,10 @@ def write_batches(home, who, size, batches):
 
 def test_two_processes_write_to_the_same_file_and_lose_nothing(marks, tmp_path):
     fork = multiprocessing.get_context("fork")
-    writers = [fork.Process(target=write_batches, args=(tmp_path, who, size, 20)) for who, size in (("ada", 3), ("ada", 5), ("bob", 2))]
+    writers = [
+        fork.Process(target=write_batches, args=(tmp_path, who, size, 20))
+        for who, size in (("ada", 3), ("ada", 5), ("bob", 2))
+    ]
     for writer in writers:
         writer.start()
     for writer in writers:
@@ -92,7 +95,11 @@ def test_a_kill_leaves_whole_batches_and_the_next_writer_goes_on(marks, tmp_path
     kept = marks.marks("ada")
     assert len(kept) >= 100 and len(kept) % 50 == 0
     marks.add(mark("after", (0, 2)))
-    assert marks.marks("ada") == [*kept, marks.marks("ada")[-1]] and marks.undo("ada") == "after" and marks.marks("ada") == kept
+    assert (
+        marks.marks("ada") == [*kept, marks.marks("ada")[-1]]
+        and marks.undo("ada") == "after"
+        and marks.marks("ada") == kept
+    )
 
 
 def test_a_kill_before_the_new_file_stands_costs_the_new_mark_alone(marks, monkeypatch):
@@ -140,7 +147,9 @@ def test_marks_on_two_rationales_of_one_example_stand_beside_each_other(marks, r
     marks.add(mark("e1", (7, 12)))
     marks.add(mark("e1", (0, 2), text="in another world it swims"))
     assert len(marks.marks()) == 2 and [m.spans for m in usable(marks.marks(), rows.values())] == [((7, 12),)]
-    assert [m.spans for m in fitting(marks.marks(), [example("e1", "bird", "tree", "in another world it swims")])] == [((0, 2),)]
+    assert [m.spans for m in fitting(marks.marks(), [example("e1", "bird", "tree", "in another world it swims")])] == [
+        ((0, 2),)
+    ]
 
 
 def test_lines_that_are_no_marks_are_left_out(marks):
@@ -186,7 +195,11 @@ def test_the_sets_of_a_task_are_listed(tmp_path, marks):
 
 
 def test_marks_on_another_text_do_not_count_and_all_of_them_are_an_error(rows):
-    good, old, skipped = mark("e1", (0, 2)), mark("e2", (0, 2), text="it had fins"), mark("e2", text="it has fins", skipped=True)
+    good, old, skipped = (
+        mark("e1", (0, 2)),
+        mark("e2", (0, 2), text="it had fins"),
+        mark("e2", text="it has fins", skipped=True),
+    )
     assert usable([good, old, skipped], rows.values()) == [good]
     assert usable([skipped], rows.values()) == []
     with pytest.raises(DataError, match="None of 1 marks"):
@@ -219,16 +232,27 @@ def test_marks_on_another_rationale_keep_their_spans_as_jsonl_and_are_left_out_w
 
 
 def studio(*results, id="e1", who=1, **data):
-    return {"id": 7, "data": {"id": id, **data}, "annotations": [{"completed_by": who, "was_cancelled": False, "result": list(results)}]}
+    return {
+        "id": 7,
+        "data": {"id": id, **data},
+        "annotations": [{"completed_by": who, "was_cancelled": False, "result": list(results)}],
+    }
 
 
 def labelled(start, end, text=None):
-    return {"id": "x", "type": "labels", "value": {"start": start, "end": end, "labels": ["KEY"], **({} if text is None else {"text": text})}}
+    return {
+        "id": "x",
+        "type": "labels",
+        "value": {"start": start, "end": end, "labels": ["KEY"], **({} if text is None else {"text": text})},
+    }
 
 
 def test_what_label_studio_exports_is_read(rows):
     beside = {"type": "choices", "value": {"choices": ["sure"]}}
-    tasks = [studio(beside, labelled(7, 12, "wings")), studio(labelled(0, 2, "it"), who={"email": "ada@x.org"}, rationale=BIRD)]
+    tasks = [
+        studio(beside, labelled(7, 12, "wings")),
+        studio(labelled(0, 2, "it"), who={"email": "ada@x.org"}, rationale=BIRD),
+    ]
     assert read_marks(json.dumps(tasks), rows) == [mark("e1", (7, 12), who="1"), mark("e1", (0, 2), who="ada.x.org")]
 
 
@@ -245,7 +269,10 @@ def test_bad_tasks_of_label_studio_are_told_by_their_place(rows):
     with pytest.raises(BadRows) as caught:
         read_marks(json.dumps(tasks), rows)
     assert [p.line for p in caught.value.problems] == [2, 3, 4, 5, 6, 7, 8]
-    assert "another rationale" in caught.value.problems[2].reason and "'wings' was marked" in caught.value.problems[3].reason
+    assert (
+        "another rationale" in caught.value.problems[2].reason
+        and "'wings' was marked" in caught.value.problems[3].reason
+    )
 
 
 @pytest.mark.parametrize("entry", [

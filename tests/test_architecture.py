@@ -15,11 +15,33 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 # From the ground up. A module may import from lower floors and from its own package.
-FLOORS = ("errors", "registry", "config", "tasks", "rationales", "students", "saliency", "keytokens", "studies", "views", "cli")
+FLOORS = (
+    "errors",
+    "registry",
+    "config",
+    "tasks",
+    "rationales",
+    "students",
+    "saliency",
+    "keytokens",
+    "studies",
+    "views",
+    "cli",
+)
 # On the same floor, without knowing each other.
 BESIDE = {"teachers": "keytokens"}
 # Loading one of these loads torch, or takes as long.
-HEAVY = {"torch", "transformers", "captum", "datasets", "huggingface_hub", "accelerate", "peft", "sentence_transformers", "gensim"}
+HEAVY = {
+    "torch",
+    "transformers",
+    "captum",
+    "datasets",
+    "huggingface_hub",
+    "accelerate",
+    "peft",
+    "sentence_transformers",
+    "gensim",
+}
 # What runs in the page process or before a person sees the terminal's help.
 LIGHT_STUDIES = (
     "study",
@@ -118,7 +140,9 @@ def closure(starts: set[str]) -> dict[str, str]:
 
 
 def test_every_module_belongs_to_a_floor() -> None:
-    strangers = [m for m in modules() if m.count(".") and m.split(".")[1] not in (*FLOORS, *BESIDE, "statistics", "__main__")]
+    strangers = [
+        m for m in modules() if m.count(".") and m.split(".")[1] not in (*FLOORS, *BESIDE, "statistics", "__main__")
+    ]
     assert not strangers
 
 
@@ -141,8 +165,17 @@ def test_statistics_know_nothing_but_errors() -> None:
     wrong = []
     for name, path in modules().items():
         if name.startswith("cotdistill.statistics"):
-            own = [i for i in imports(path) if i.startswith("cotdistill") and not i.startswith(("cotdistill.statistics", "cotdistill.errors"))]
-            outside = {i.split(".")[0] for i in imports(path)} - {*sys.stdlib_module_names, "numpy", "scipy", "cotdistill"}
+            own = [
+                i
+                for i in imports(path)
+                if i.startswith("cotdistill") and not i.startswith(("cotdistill.statistics", "cotdistill.errors"))
+            ]
+            outside = {i.split(".")[0] for i in imports(path)} - {
+                *sys.stdlib_module_names,
+                "numpy",
+                "scipy",
+                "cotdistill",
+            }
             wrong += [f"{name} imports {imported}" for imported in (*own, *outside)]
     assert not wrong
 
@@ -157,7 +190,11 @@ def test_only_saliency_and_above_use_statistics() -> None:
         "cotdistill.cli",
         "cotdistill.statistics",
     )
-    assert not [n for n, p in modules().items() if any(i.startswith("cotdistill.statistics") for i in imports(p)) and not n.startswith(allowed)]
+    assert not [
+        n
+        for n, p in modules().items()
+        if any(i.startswith("cotdistill.statistics") for i in imports(p)) and not n.startswith(allowed)
+    ]
 
 
 def test_pages_do_not_import_each_other() -> None:
@@ -166,17 +203,28 @@ def test_pages_do_not_import_each_other() -> None:
 
 
 def test_pages_use_views_studies_and_what_is_below_but_not_the_terminal() -> None:
-    assert not [page.name for page in pages() if any(imported.startswith("cotdistill.cli") for imported in imports(page))]
+    assert not [
+        page.name for page in pages() if any(imported.startswith("cotdistill.cli") for imported in imports(page))
+    ]
 
 
 def light_modules() -> set[str]:
     known = modules()
-    starts = {name for name in known if name.startswith(("cotdistill.views", "cotdistill.cli", "cotdistill.statistics", "cotdistill.tasks"))}
+    starts = {
+        name
+        for name in known
+        if name.startswith(("cotdistill.views", "cotdistill.cli", "cotdistill.statistics", "cotdistill.tasks"))
+    }
     starts |= {f"cotdistill.studies.{name}" for name in LIGHT_STUDIES} & set(known)
     starts |= {f"cotdistill.keytokens.{name}" for name in LIGHT_KEYTOKENS} & set(known)
     starts |= {f"cotdistill.teachers.{name}" for name in LIGHT_TEACHERS} & set(known)
     starts |= {f"cotdistill.saliency.{name}" for name in LIGHT_SALIENCY} & set(known)
-    starts |= {"cotdistill.__main__", "cotdistill.students.models", "cotdistill.students.files", "cotdistill.students.tokens"}
+    starts |= {
+        "cotdistill.__main__",
+        "cotdistill.students.models",
+        "cotdistill.students.files",
+        "cotdistill.students.tokens",
+    }
     for page in pages():
         starts |= {name for name in imports(page) if name.startswith("cotdistill")}
     return starts
@@ -191,17 +239,27 @@ def test_importing_all_of_it_leaves_torch_out_for_real() -> None:
     code = "\n".join(
         [
             "import importlib, sys",
-            *(f"importlib.import_module({name!r})" for name in sorted(light_modules()) if name != "cotdistill.__main__"),
+            *(
+                f"importlib.import_module({name!r})"
+                for name in sorted(light_modules())
+                if name != "cotdistill.__main__"
+            ),
             f"print(sorted({HEAVY!r} & set(sys.modules)))",
         ]
     )
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=240)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=240
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[]"
 
 
 def test_plotly_is_imported_inside_functions_only() -> None:
-    assert not [name for name, path in modules().items() if any(i.split(".")[0] == "plotly" for i in imports(path, inside_functions=False))]
+    assert not [
+        name
+        for name, path in modules().items()
+        if any(i.split(".")[0] == "plotly" for i in imports(path, inside_functions=False))
+    ]
 
 
 def test_streamlit_is_known_to_views_and_pages_only() -> None:
@@ -222,7 +280,11 @@ def test_no_module_is_called_utils_helpers_or_common() -> None:
 
 
 def test_every_module_says_what_it_is_for() -> None:
-    assert not [name for name, path in modules().items() if not ast.get_docstring(tree(path)) and path.read_text(encoding="utf-8").strip()]
+    assert not [
+        name
+        for name, path in modules().items()
+        if not ast.get_docstring(tree(path)) and path.read_text(encoding="utf-8").strip()
+    ]
 
 
 FORBIDDEN_MODULES = {"pickle", "cPickle", "dill", "shelve", "marshal", "joblib", "cloudpickle"}
@@ -232,7 +294,11 @@ FORBIDDEN_METHODS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("path", [*modules().values(), *pages(), *sorted((ROOT / "benchmarks").glob("*.py"))], ids=lambda p: str(p.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "path",
+    [*modules().values(), *pages(), *sorted((ROOT / "benchmarks").glob("*.py"))],
+    ids=lambda p: str(p.relative_to(ROOT)),
+)
 def test_no_pickle_no_eval_no_shell(path: Path) -> None:
     assert not {imported.split(".")[0] for imported in imports(path)} & FORBIDDEN_MODULES
     for node in ast.walk(tree(path)):
@@ -242,12 +308,16 @@ def test_no_pickle_no_eval_no_shell(path: Path) -> None:
             assert node.func.id not in FORBIDDEN_CALLS, f"line {node.lineno}"
         if isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Name):
             # torch.load is a pickle reader, but for tensors alone where that is asked for; one file needs it, to leave pickle behind.
-            tensors = path.name == "convert.py" and any(k.arg == "weights_only" and ast.unparse(k.value) == "True" for k in node.keywords)
+            tensors = path.name == "convert.py" and any(
+                k.arg == "weights_only" and ast.unparse(k.value) == "True" for k in node.keywords
+            )
             called = (node.func.value.id, node.func.attr)
             assert called not in FORBIDDEN_METHODS or (called == ("torch", "load") and tensors), f"line {node.lineno}"
         if isinstance(node.func, ast.Attribute):
             assert node.func.attr != "to_pickle", f"line {node.lineno}"
-        assert not any(k.arg == "shell" and ast.unparse(k.value) != "False" for k in node.keywords), f"line {node.lineno}"
+        assert not any(k.arg == "shell" and ast.unparse(k.value) != "False" for k in node.keywords), (
+            f"line {node.lineno}"
+        )
 
 
 def required(name: str) -> dict[str, str]:
@@ -257,8 +327,13 @@ def required(name: str) -> dict[str, str]:
 
 def test_every_package_that_is_imported_is_a_direct_requirement() -> None:
     # What only an extra needs is imported inside functions, and its absence told in words.
-    named = {*required("requirements.txt"), *(name.replace("-", "_") for name in required("requirements-keytokens.txt"))}
-    named |= {name for name in ("tensorboard", "mlflow", "wandb", "ray") if name in required(f"requirements-{name}.txt")}
+    named = {
+        *required("requirements.txt"),
+        *(name.replace("-", "_") for name in required("requirements-keytokens.txt")),
+    }
+    named |= {
+        name for name in ("tensorboard", "mlflow", "wandb", "ray") if name in required(f"requirements-{name}.txt")
+    }
     named |= set(required("requirements-lora.txt"))
     allowed = {IMPORT_NAMES.get(name, name).lower() for name in named} | {"cotdistill", "huggingface_hub"}
     for path in (*modules().values(), *pages()):

@@ -17,9 +17,9 @@ from cotdistill.rationales.placement import PLACEMENTS
 from cotdistill.saliency.attribution import attribute
 from cotdistill.saliency.settings import AttributionSettings
 from cotdistill.students.batches import Stream, weighted
-from cotdistill.students.evaluation import choice_scores, score
 from cotdistill.students.loading import load_student, prepare_torch, read_tensors, save_weights, set_weights
 from cotdistill.students.reader import Reader
+from cotdistill.students.scoring.evaluation import choice_scores, score
 from cotdistill.students.tokens import Encoder
 from cotdistill.students.training import Hooks, Log, train
 from cotdistill.tasks.example import Choice, Example
@@ -27,7 +27,12 @@ from cotdistill.tasks.template import Template
 from tests.tiny_students import ARCHITECTURES, build
 
 PLACES = ("a tall green tree", "the small pond", "house", "an old wooden kennel")
-ANIMALS = (("bird", 0, "It has wings. It flies."), ("fish", 1, "It has fins and swims."), ("cat", 2, "It sleeps inside."), ("dog", 3, "It guards."))
+ANIMALS = (
+    ("bird", 0, "It has wings. It flies."),
+    ("fish", 1, "It has fins and swims."),
+    ("cat", 2, "It sleeps inside."),
+    ("dog", 3, "It guards."),
+)
 EXAMPLES = [
     Example(
         f"{animal}{i}", f"Where does the {animal} number {i} live?", tuple(Choice(c, t) for c, t in zip("ABCD", PLACES, strict=True)),
@@ -35,7 +40,9 @@ EXAMPLES = [
     )
     for i in range(3) for animal, place, rationale in ANIMALS
 ]  # fmt: skip
-TEXTS = [f"Question: {e.question}\nChoices: (A) {' (B) '.join(PLACES)}\nAnswer: {e.rationale}\nBecause:" for e in EXAMPLES]
+TEXTS = [
+    f"Question: {e.question}\nChoices: (A) {' (B) '.join(PLACES)}\nAnswer: {e.rationale}\nBecause:" for e in EXAMPLES
+]
 
 
 @dataclass(frozen=True)
@@ -95,7 +102,9 @@ def test_rationales_written_side_by_side_equal_those_written_alone(trained: Trai
 def test_attributions_explain_the_score_that_the_student_gives(trained: Trained):
     encoder, model = trained.encoder, trained.model
     settings = AttributionSettings(method="input_x_gradient", target="gold")
-    (one,) = attribute(model, encoder, EXAMPLES[:1], PLACEMENTS.get("pre_cot"), settings, np.ones(encoder.vocabulary_size, int))
+    (one,) = attribute(
+        model, encoder, EXAMPLES[:1], PLACEMENTS.get("pre_cot"), settings, np.ones(encoder.vocabulary_size, int)
+    )
     reading = one.reading
     prompt = reading.ids[: reading.label_at].tolist()
     assert one.value == pytest.approx(alone(model, prompt, list(reading.choices[reading.gold])), abs=1e-4)
@@ -116,7 +125,8 @@ def test_a_student_opened_again_gives_the_same_scores(trained: Trained, tmp_path
     again = load_student(StudentConfig(name=str(trained.folder)), trained.encoder.vocabulary_size, 1).eval()
     set_weights(again, read_tensors(tmp_path / "w.safetensors")[0])
     one, other = (
-        score(model, trained.encoder, EXAMPLES[:4], PLACEMENTS.get("label_only"), "direct", metric="sum", limit=1) for model in (trained.model, again)
+        score(model, trained.encoder, EXAMPLES[:4], PLACEMENTS.get("label_only"), "direct", metric="sum", limit=1)
+        for model in (trained.model, again)
     )
     for before, after in zip(one, other, strict=True):
         assert after.sums == pytest.approx(before.sums, abs=1e-5)
@@ -142,4 +152,6 @@ def test_attention_cannot_be_followed_where_answers_cannot_be_packed(tmp_path):
     model = load_student(StudentConfig(name=str(folder)), encoder.vocabulary_size, 0)
     settings = AttributionSettings(method="attention_rollout", target="contrast")
     with pytest.raises(StudentError, match="Bloom"):
-        attribute(model, encoder, EXAMPLES[:1], PLACEMENTS.get("pre_cot"), settings, np.ones(encoder.vocabulary_size, int))
+        attribute(
+            model, encoder, EXAMPLES[:1], PLACEMENTS.get("pre_cot"), settings, np.ones(encoder.vocabulary_size, int)
+        )

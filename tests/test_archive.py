@@ -21,24 +21,26 @@ import pytest
 
 from cotdistill.config import digest, plain
 from cotdistill.errors import ArchiveTooNew, BadArchive, DataError, DiskFull, NotFound, UsageError
-from cotdistill.studies import adopting, archive_content, archive_file, archive_import, looks, results
-from cotdistill.studies.archive import export_study
-from cotdistill.studies.archive_import import import_study
-from cotdistill.studies.attempts import claim
-from cotdistill.studies.findings import findings
-from cotdistill.studies.jobs import JobSpec, identity_of
-from cotdistill.studies.matrix import matrix, texts
-from cotdistill.studies.mode_jobs import ModesConfig, modes_job
-from cotdistill.studies.planning import launch, plan
-from cotdistill.studies.remarks import remark, set_remark
-from cotdistill.studies.runner import work
-from cotdistill.studies.store import Store
-from cotdistill.studies.study import study_spec
-from cotdistill.studies.supervisor import stop_all
-from cotdistill.studies.verify import verify
+from cotdistill.exchange import import_archive, insert_imported, reader, validation
+from cotdistill.exchange.export import export_study
+from cotdistill.exchange.import_archive import import_study
+from cotdistill.exchange.verify import verify
+from cotdistill.execution.attempts import claim
+from cotdistill.execution.supervisor import stop_all
+from cotdistill.execution.worker import work
+from cotdistill.planning.plan import launch, plan
+from cotdistill.results import results
+from cotdistill.results.findings import findings
+from cotdistill.results.prediction_matrix import matrix, texts
+from cotdistill.store.records import JobSpec, identity_of
+from cotdistill.store.store import Store
+from cotdistill.studies import inspection_jobs
+from cotdistill.studies.annotations import remark, set_remark
+from cotdistill.studies.modes import ModesConfig, modes_job
+from cotdistill.studies.spec import study_spec
 from cotdistill.tasks.added import add_source, changed_sources, source_info
 from cotdistill.tasks.catalog import open_task
-from cotdistill.tasks.importing import import_task
+from cotdistill.tasks.importing.importer import import_task
 from cotdistill.tasks.task import SPLITS, Rationale
 from tests import test_browser
 from tests.terminal import check_keys, speaker
@@ -67,8 +69,8 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Store:
     launch(store, plan(store, study_spec(None, SPEC)))
     work(store)
     first = next(job for job in store.queue.jobs(kind="train") if job.config["condition"] == "post_cot")
-    config = looks.AttributeConfig(first.identity, "test", (results.predictions(store, "shared")["item"][0],))
-    store.queue.submit([looks.attribute_job(first, config)])
+    config = inspection_jobs.AttributeConfig(first.identity, "test", (results.predictions(store, "shared")["item"][0],))
+    store.queue.submit([inspection_jobs.attribute_job(first, config)])
     attempt = claim(store.queue)
     assert attempt is not None
     buffer = io.BytesIO()
@@ -78,11 +80,34 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Store:
     store.queue.submit([modes_job(first, ModesConfig(first.identity, ()), 5)])
     attempt = claim(store.queue)
     assert attempt is not None
-    asked = store.artifacts.table(first.produced["predictions"]).query("mode == 'direct'").assign(rationale="what the student wrote")
-    own = {"accuracy": float(asked["correct"].mean()), "n": len(asked), "correct": int(asked["correct"].sum()), "trained": True}
-    row = {"example": "x", "cluster": "x", "rationale": "given", "test": "intact", "share": 0.0, "tokens": 3, "touched": 0, "predicted": 0}
+    asked = (
+        store.artifacts.table(first.produced["predictions"])
+        .query("mode == 'direct'")
+        .assign(rationale="what the student wrote")
+    )
+    own = {
+        "accuracy": float(asked["correct"].mean()),
+        "n": len(asked),
+        "correct": int(asked["correct"].sum()),
+        "trained": True,
+    }
+    row = {
+        "example": "x",
+        "cluster": "x",
+        "rationale": "given",
+        "test": "intact",
+        "share": 0.0,
+        "tokens": 3,
+        "touched": 0,
+        "predicted": 0,
+    }
     row |= {"correct": True, "p_gold": 0.5, "changed": False}
-    flags = {"control_predicted": "Int16", "control_correct": "boolean", "control_p_gold": "Float32", "control_changed": "boolean"}
+    flags = {
+        "control_predicted": "Int16",
+        "control_correct": "boolean",
+        "control_p_gold": "Float32",
+        "control_changed": "boolean",
+    }
     answers = pd.DataFrame([row | dict.fromkeys(flags)]).astype(flags)
     made = {}
     for role, table in (("predictions", asked), ("answers", answers)):
@@ -107,15 +132,23 @@ def store(tmp_path: Path) -> Store:
     return Store.open(tmp_path / "other")
 
 
-def said(store: Store, words: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def said(
+    store: Store, words: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> dict[str, Any]:
     monkeypatch.setenv("COTDISTILL_HOME", str(store.home))
     document = dict(speaker(capsys)(words).document)
     return {key: value for key, value in document.items() if key not in OWN}
 
 
 def is_untouched(store: Store) -> bool:
-    left = [path for path in store.home.rglob("*") if path.is_file() and path.name not in ("store.sqlite", "store.lock")]
-    return not store.queue.jobs() and not store.queue.studies() and not [path for path in left if not path.name.startswith("store.sqlite-")]
+    left = [
+        path for path in store.home.rglob("*") if path.is_file() and path.name not in ("store.sqlite", "store.lock")
+    ]
+    return (
+        not store.queue.jobs()
+        and not store.queue.studies()
+        and not [path for path in left if not path.name.startswith("store.sqlite-")]
+    )
 
 
 # --- the same numbers ---------------------------------------------------------------------------------------------------------------------------
@@ -131,7 +164,11 @@ def test_another_store_tells_the_same_to_the_last_digit(source, archive, store, 
     assert (matrix(store, 1).gold == matrix(source, "shared").gold).all()
     pd.testing.assert_frame_equal(texts(store, 1), texts(source, "shared"))
     assert len(texts(store, 1)) == len(matrix(store, 1).items)
-    assert (remark(store, 1).note, remark(store, 1).tags, remark(store, 1).baseline) == ("Look at replicate 1.", ("thursday",), "post_cot")
+    assert (remark(store, 1).note, remark(store, 1).tags, remark(store, 1).baseline) == (
+        "Look at replicate 1.",
+        ("thursday",),
+        "post_cot",
+    )
     assert verify(store).problems == () and verify(store).jobs == len(source.queue.jobs())
 
 
@@ -141,13 +178,23 @@ def test_imported_runs_are_marked_with_the_archive_and_keep_their_lineage(source
     for job in store.queue.jobs():
         there = theirs[job.identity]
         assert job.origin == done.digest and job.attempt == 0 and not there.origin
-        assert (job.used, job.result, job.seconds, job.finished) == (there.used, there.result, there.seconds, there.finished)
+        assert (job.used, job.result, job.seconds, job.finished) == (
+            there.used,
+            there.result,
+            there.seconds,
+            there.finished,
+        )
         assert {**job.produced, **job.left_out} == there.produced
     assert store.queue.needs() == source.queue.needs() and store.queue.study("shared").origin == done.digest
     monkeypatch.setenv("COTDISTILL_HOME", str(store.home))
     say = speaker(capsys)
-    assert {run["origin"] for run in say("runs list --json").document} == {done.digest} and "imported" in say("runs list").out
-    assert say("findings shared --json").document["imported_runs"] == 8 and f"8 runs imported ({done.digest[:16]})" in say("findings shared").out
+    assert {run["origin"] for run in say("runs list --json").document} == {done.digest} and "imported" in say(
+        "runs list"
+    ).out
+    assert (
+        say("findings shared --json").document["imported_runs"] == 8
+        and f"8 runs imported ({done.digest[:16]})" in say("findings shared").out
+    )
     assert "stayed where it ran" in say("runs log 2 --json").error["hint"]
     shown = say("runs show 2 --json").document
     assert set(shown["left_out"]) == {"weights@1"} and "weights@1" not in shown["produced"]
@@ -183,7 +230,9 @@ def test_the_same_study_gives_the_same_bytes_without_times(source, archive, tmp_
             content = held.read(member["name"])
             assert (len(content), hashlib.sha256(content).hexdigest()) == (member["size"], member["sha256"])
     bare = {key: value for key, value in manifest.items() if key != "digest"}
-    by_hand = hashlib.sha256(json.dumps(bare, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()).hexdigest()
+    by_hand = hashlib.sha256(
+        json.dumps(bare, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    ).hexdigest()
     assert manifest["digest"] == by_hand == again.digest
     assert sorted(path.name for path in tmp_path.iterdir()) == ["again.zip"]
 
@@ -193,10 +242,14 @@ def test_what_is_exported_again_says_where_it_first_came_from(source, archive, s
     second = export_study(store, "shared", tmp_path / "second.zip")
     third = Store.open(tmp_path / "third")
     import_study(third, tmp_path / "second.zip")
-    assert {job.origin for job in third.queue.jobs()} == {first.digest} and third.queue.study("shared").origin == second.digest != first.digest
+    assert {job.origin for job in third.queue.jobs()} == {first.digest} and third.queue.study(
+        "shared"
+    ).origin == second.digest != first.digest
 
 
-def test_without_texts_no_word_of_the_task_is_in_the_file_and_the_numbers_stay(source, store, tmp_path, capsys, monkeypatch):
+def test_without_texts_no_word_of_the_task_is_in_the_file_and_the_numbers_stay(
+    source, store, tmp_path, capsys, monkeypatch
+):
     out = tmp_path / "bare.zip"
     done = export_study(source, "shared", out, texts=False)
     assert not done.tasks and not done.texts
@@ -208,13 +261,17 @@ def test_without_texts_no_word_of_the_task_is_in_the_file_and_the_numbers_stay(s
     assert not [name for name in names if name.startswith("tasks/")]
     predictions = [table for table in written if "probabilities" in table]
     assert len(predictions) == 9 and all(table["rationale"].isna().all() for table in predictions)
-    own = source.artifacts.table(next(j for j in source.queue.jobs(kind="train") if j.config["condition"] == "pre_cot").produced["predictions"])
+    own = source.artifacts.table(
+        next(j for j in source.queue.jobs(kind="train") if j.config["condition"] == "pre_cot").produced["predictions"]
+    )
     assert own["rationale"].notna().any()
     question = texts(source, "shared")["question"].iloc[0]
     for words in (question, "what the student wrote", "a word of the task"):
         assert words.encode() not in out.read_bytes()
     import_study(store, out)
-    assert said(store, "findings shared --json", capsys, monkeypatch) == said(source, "findings shared --json", capsys, monkeypatch)
+    assert said(store, "findings shared --json", capsys, monkeypatch) == said(
+        source, "findings shared --json", capsys, monkeypatch
+    )
     assert verify(store).problems == () and not (store.home / "tasks" / "field_guide").exists()
 
 
@@ -222,14 +279,18 @@ def test_a_student_can_be_opened_where_its_weights_came_along(source, archive, s
     import_study(store, archive)
     run = next(job for job in store.queue.jobs(kind="train") if job.config["condition"] == "post_cot")
     with pytest.raises(NotFound, match="was imported without its weights") as error:
-        looks.checked_checkpoint(run, "1")
+        inspection_jobs.checked_checkpoint(run, "1")
     assert f"runs retry {run.id}" in error.value.hint
     export_study(source, "shared", tmp_path / "whole.zip", weights=True)
     done = import_study(store, tmp_path / "whole.zip")
     assert (done.new, done.completed, done.study) == (0, 0, 1)
     run = store.queue.job(run.id)
-    assert looks.checked_checkpoint(run, "1") == "1" and not run.left_out and run.produced == source.queue.job(run.identity).produced
-    from cotdistill.studies.looking import open_run
+    assert (
+        inspection_jobs.checked_checkpoint(run, "1") == "1"
+        and not run.left_out
+        and run.produced == source.queue.job(run.identity).produced
+    )
+    from cotdistill.execution.open_student import open_run
 
     assert open_run(store, run.id).encoder.vocabulary_size == open_run(source, run.identity).encoder.vocabulary_size
     assert verify(store).problems == ()
@@ -239,10 +300,14 @@ def test_texts_that_come_later_take_the_place_of_what_was_left_out(source, archi
     export_study(source, "shared", tmp_path / "bare.zip", texts=False)
     import_study(store, tmp_path / "bare.zip")
     own = next(job for job in store.queue.jobs(kind="train") if job.config["condition"] == "pre_cot")
-    assert set(own.left_out) == {"weights@1", "predictions"} and own.left_out["predictions"] != own.produced["predictions"]
+    assert (
+        set(own.left_out) == {"weights@1", "predictions"} and own.left_out["predictions"] != own.produced["predictions"]
+    )
     done = import_study(store, archive)
     assert (done.new, done.completed) == (1, 0)  # the look, which is full of words
-    assert store.queue.job(own.id).produced["predictions"] == own.left_out["predictions"] and len(texts(store, 1)) == len(matrix(store, 1).items)
+    assert store.queue.job(own.id).produced["predictions"] == own.left_out["predictions"] and len(
+        texts(store, 1)
+    ) == len(matrix(store, 1).items)
     assert verify(store).problems == ()
 
 
@@ -260,28 +325,50 @@ def test_replicates_that_were_added_after_a_look_are_named_on_the_other_side(sou
 def test_rationales_that_were_added_to_a_task_travel_with_the_runs_that_read_them(tmp_path, store):
     other = Store.open(tmp_path / "there")
     lines = [
-        json.dumps({"id": f"{i}", "question": f"is {i} even ?", "choices": ["yes", "no"], "answer": i % 2, "rationale": "so"}) for i in range(60)
+        json.dumps(
+            {"id": f"{i}", "question": f"is {i} even ?", "choices": ["yes", "no"], "answer": i % 2, "rationale": "so"}
+        )
+        for i in range(60)
     ]
     (tmp_path / "even.jsonl").write_text("\n".join(lines))
     task = import_task(other.tasks_root, tmp_path / "even.jsonl", "even").task
     rows = [Rationale(e.id, "", f"since {e.id} is so") for split in SPLITS for e in task.examples(split)]
     zoo, unread = add_source(task, "zoo", rows, {"made": "by hand"}), add_source(task, "ark", rows, {})
-    values = {"name": "even", "task": "even", "conditions": f"label_only,post_cot@source={zoo}", "replicates": 1, "tokenizer": "word"}
-    launch(other, plan(other, study_spec(None, {**values, "training": {"steps": 1, "batch_size": 4, "evaluations": 0, "checkpoints": "1"}})))
+    values = {
+        "name": "even",
+        "task": "even",
+        "conditions": f"label_only,post_cot@source={zoo}",
+        "replicates": 1,
+        "tokenizer": "word",
+    }
+    launch(
+        other,
+        plan(
+            other,
+            study_spec(
+                None, {**values, "training": {"steps": 1, "batch_size": 4, "evaluations": 0, "checkpoints": "1"}}
+            ),
+        ),
+    )
     assert work(other) == 2
     done = export_study(other, "even", tmp_path / "even.zip", weights=True)
     assert done.tasks == ("even",) and not [name for name in members_of(tmp_path / "even.zip") if unread in name]
     import_study(store, tmp_path / "even.zip")
     here = open_task(store.tasks_root, "even")
-    assert (here.digest, here.added) == (task.digest, (zoo,)) and source_info(here, zoo)["origin"] == {"made": "by hand"}
+    assert (here.digest, here.added) == (task.digest, (zoo,)) and source_info(here, zoo)["origin"] == {
+        "made": "by hand"
+    }
     assert changed_sources(here) == [] and verify(store).problems == ()
     pd.testing.assert_frame_equal(texts(store, "even"), texts(other, "even"))
     run = next(job for job in store.queue.jobs() if "zoo" in job.config["condition"])
-    assert looks.task_of(store, run).examples("train", zoo)[0].rationale.startswith("since")
+    assert inspection_jobs.task_of(store, run).examples("train", zoo)[0].rationale.startswith("since")
     members = members_of(tmp_path / "even.zip")
     name = next(n for n in members if n.endswith("/source.json"))
     third = Store.open(tmp_path / "third")
-    for content, told in ((b"{}", "cannot be used"), (members[name].replace(zoo.encode(), b"zoo-00000000"), "is not what it says")):
+    for content, told in (
+        (b"{}", "cannot be used"),
+        (members[name].replace(zoo.encode(), b"zoo-00000000"), "is not what it says"),
+    ):
         assert told in refused(third, write(tmp_path / "x.zip", {**members, name: content}), DataError)
 
 
@@ -304,7 +391,9 @@ def test_runs_of_this_store_stay_its_own_and_waiting_ones_get_their_result(sourc
     base.release("stop")
     base.close()
     done = import_study(store, archive)
-    assert (done.study, done.new, done.completed) == (1, 2, len(source.queue.jobs()) - 2) and len(store.queue.studies()) == 1
+    assert (done.study, done.new, done.completed) == (1, 2, len(source.queue.jobs()) - 2) and len(
+        store.queue.studies()
+    ) == 1
     assert all(job.state == "finished" and job.origin == done.digest for job in store.queue.jobs())
     own = import_study(source, archive)
     assert (own.new, own.completed) == (0, 0) and not any(job.origin for job in source.queue.jobs())
@@ -321,7 +410,9 @@ def test_an_imported_run_can_be_run_here_and_is_then_one_of_this_store(source, s
     again = store.queue.job(run.id)
     assert (again.origin, again.state, again.left_out) == ("", "finished", {}) and again.attempt == 1
     theirs = source.queue.job(run.identity).produced
-    assert {role: again.produced[role] for role in ("predictions", "weights@1")} == {role: theirs[role] for role in ("predictions", "weights@1")}
+    assert {role: again.produced[role] for role in ("predictions", "weights@1")} == {
+        role: theirs[role] for role in ("predictions", "weights@1")
+    }
 
 
 def test_a_run_that_has_other_answers_here_is_not_passed_over(source, archive, tmp_path):
@@ -340,16 +431,36 @@ def test_another_study_of_the_name_is_told_and_can_stand_beside_it(archive, stor
     assert "--name" in error.value.hint and store.queue.jobs() == before
     done = import_study(store, archive, name="theirs")
     study = store.queue.study("theirs")
-    assert (done.study, study.spec["name"]) == (2, "theirs") and len(store.queue.study("shared").members) != len(study.members)
+    assert (done.study, study.spec["name"]) == (2, "theirs") and len(store.queue.study("shared").members) != len(
+        study.members
+    )
 
 
-def test_half_a_study_stays_provisional_and_its_failures_are_told_without_where_they_happened(tmp_path, store, capsys, monkeypatch):
+def test_half_a_study_stays_provisional_and_its_failures_are_told_without_where_they_happened(
+    tmp_path, store, capsys, monkeypatch
+):
     other = Store.open(tmp_path / "half")
-    spec = study_spec(None, {**SPEC, "conditions": "label_only,post_cot", "base_steps": 0, "title": "", "training": {"steps": 1, "batch_size": 4}})
+    spec = study_spec(
+        None,
+        {
+            **SPEC,
+            "conditions": "label_only,post_cot",
+            "base_steps": 0,
+            "title": "",
+            "training": {"steps": 1, "batch_size": 4},
+        },
+    )
     launch(other, plan(other, spec))
     attempt = claim(other.queue)
     assert attempt is not None
-    attempt.fail({"kind": "student", "message": "It did not fit.", "hint": "Take a smaller one.", "traceback": "/home/somebody/secret.py"})
+    attempt.fail(
+        {
+            "kind": "student",
+            "message": "It did not fit.",
+            "hint": "Take a smaller one.",
+            "traceback": "/home/somebody/secret.py",
+        }
+    )
     attempt.close()
     other.queue.pause(other.queue.jobs(state="queued")[-1].id)
     export_study(other, "shared", tmp_path / "half.zip")
@@ -358,7 +469,9 @@ def test_half_a_study_stays_provisional_and_its_failures_are_told_without_where_
     assert [job.state for job in sorted(store.queue.jobs(), key=lambda job: job.id)].count("failed") == 1
     assert {job.state for job in store.queue.jobs()} == {"failed", "stopped"} and store.queue.backlog().total == 0
     assert "4 of its jobs had not finished" in done.told[-1]
-    assert said(store, "findings shared --json", capsys, monkeypatch) == said(other, "findings shared --json", capsys, monkeypatch)
+    assert said(store, "findings shared --json", capsys, monkeypatch) == said(
+        other, "findings shared --json", capsys, monkeypatch
+    )
     failed = store.queue.jobs(state="failed")[0]
     assert failed.error == {"kind": "student", "message": "It did not fit.", "hint": "Take a smaller one."}
     store.queue.retry(failed.id)
@@ -390,7 +503,9 @@ def write(path: Path, members: dict[str, bytes], *, signed: bool = True, **manif
     """An archive of these members. signed: with a manifest that fits them, as whoever forges one would write it."""
     if signed:
         told = {**json.loads(members.pop("manifest.json")), **manifest}
-        told["members"] = [{"name": n, "size": len(c), "sha256": hashlib.sha256(c).hexdigest()} for n, c in sorted(members.items())]
+        told["members"] = [
+            {"name": n, "size": len(c), "sha256": hashlib.sha256(c).hexdigest()} for n, c in sorted(members.items())
+        ]
         del told["digest"]
         members = {"manifest.json": json.dumps({**told, "digest": digest(told)}).encode(), **members}
     with zipfile.ZipFile(path, "w") as held:
@@ -403,7 +518,9 @@ def flipped(table: pd.DataFrame) -> pd.DataFrame:
     """One answer less right, or one more."""
     first = table.iloc[0]
     other = (first["answer"] + 1) % len(first["probabilities"]) if first["correct"] else first["answer"]
-    changed = table.assign(predicted=[other, *table["predicted"][1:]], correct=[not first["correct"], *table["correct"][1:]])
+    changed = table.assign(
+        predicted=[other, *table["predicted"][1:]], correct=[not first["correct"], *table["correct"][1:]]
+    )
     return changed.astype({"predicted": "int16", "correct": bool})
 
 
@@ -516,12 +633,12 @@ def test_bombs_are_refused_before_they_are_unpacked(archive, store, tmp_path, mo
     assert whole[for_list : for_list + 4] == true
     (tmp_path / "liar.zip").write_bytes(whole[:for_list] + false + whole[for_list + 4 :])
     refused(store, tmp_path / "liar.zip")
-    monkeypatch.setattr(archive_file, "MOST_MEMBERS", len(members) - 1)
+    monkeypatch.setattr(reader, "MOST_MEMBERS", len(members) - 1)
     assert "expected at most" in refused(store, archive)
-    monkeypatch.setattr(archive_file, "LARGEST_LIST", 100)
+    monkeypatch.setattr(reader, "LARGEST_LIST", 100)
     assert "lists its members in" in refused(store, archive)
     monkeypatch.undo()
-    monkeypatch.setattr(archive_file, "LARGEST_JSON", 200)
+    monkeypatch.setattr(reader, "LARGEST_JSON", 200)
     assert "expected at most 200" in refused(store, archive)
 
 
@@ -532,7 +649,10 @@ def test_two_members_cannot_share_their_bytes(archive, store, tmp_path):
     start = content.rindex(b"PK\x05\x06")
     entry = content[content.rindex(b"PK\x01\x02") : start]
     name = entry[46 : 46 + struct.unpack("<H", entry[28:30])[0]]
-    copies = b"".join(entry.replace(name, f"artifacts/{i:064x}.parquet".encode().ljust(len(name), b"t")[: len(name)]) for i in range(3))
+    copies = b"".join(
+        entry.replace(name, f"artifacts/{i:064x}.parquet".encode().ljust(len(name), b"t")[: len(name)])
+        for i in range(3)
+    )
     size, offset = struct.unpack("<LL", content[start + 12 : start + 20])
     many = len(members) + 3
     end = content[start : start + 8] + struct.pack("<HHLLH", many, many, size + len(copies), offset, 0)
@@ -567,7 +687,9 @@ def test_a_flipped_bit_is_noticed_or_means_nothing(archive, tmp_path, monkeypatc
     expected = members_of(archive)
     start = content.rindex(b"PK\x05\x06")
     listed = struct.unpack("<L", content[start + 16 : start + 20])[0]
-    places = [rng.randrange(len(content)) for _ in range(60)] + [rng.randrange(listed, len(content)) for _ in range(140)]
+    places = [rng.randrange(len(content)) for _ in range(60)] + [
+        rng.randrange(listed, len(content)) for _ in range(140)
+    ]
     noticed = 0
     for place in places:
         changed = bytearray(content)
@@ -575,15 +697,19 @@ def test_a_flipped_bit_is_noticed_or_means_nothing(archive, tmp_path, monkeypatc
         path = tmp_path / "x.zip"
         path.write_bytes(changed)
         try:
-            with archive_file.opened(path) as held:
+            with reader.opened(path) as held:
                 held.check()
-                assert {name: held.read(name, 1 << 30) for name in held.members} == {n: c for n, c in expected.items() if n != "manifest.json"}
+                assert {name: held.read(name, 1 << 30) for name in held.members} == {
+                    n: c for n, c in expected.items() if n != "manifest.json"
+                }
         except BadArchive:
             noticed += 1
     assert noticed > len(places) / 2
 
 
-@pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04" + bytes(100), b"\x1f\x8b\x08" + bytes(64), b"PK\x05\x06" + bytes(18)])
+@pytest.mark.parametrize(
+    "content", [b"", b"no archive", b"PK\x03\x04" + bytes(100), b"\x1f\x8b\x08" + bytes(64), b"PK\x05\x06" + bytes(18)]
+)
 def test_what_is_no_archive_is_told(store, tmp_path, content):
     (tmp_path / "x.zip").write_bytes(content)
     assert "x.zip" in refused(store, tmp_path / "x.zip")
@@ -627,7 +753,9 @@ def relabelled(study: dict[str, Any]) -> dict[str, Any]:
 
 
 CONTRADICTIONS = {
-    "a config that was changed": {"jobs": lambda jobs: [{**job, "config": {**job["config"], "task": "other"}} for job in jobs]},
+    "a config that was changed": {
+        "jobs": lambda jobs: [{**job, "config": {**job["config"], "task": "other"}} for job in jobs]
+    },
     "no list of jobs": {"jobs": lambda jobs: {}},
     "a job that is text": {"jobs": lambda jobs: [*jobs, "job"]},
     "a job twice": {"jobs": lambda jobs: [*jobs, jobs[0]]},
@@ -645,21 +773,34 @@ CONTRADICTIONS = {
     "a mode that was not asked": result_with(mode="given"),
     "predictions that are not there": {"jobs": lambda jobs: [{**job, "produced": {}} for job in jobs]},
     "an artefact that is not there": {
-        "jobs": lambda jobs: [{**j, "produced": {**j["produced"], "more": {"made": "b" * 64, "held": "b" * 64, "suffix": "parquet"}}} for j in jobs]
+        "jobs": lambda jobs: [
+            {**j, "produced": {**j["produced"], "more": {"made": "b" * 64, "held": "b" * 64, "suffix": "parquet"}}}
+            for j in jobs
+        ]
     },
-    "an ending that is none": {"jobs": lambda jobs: [{**j, "produced": {r: {**p, "suffix": "pkl"} for r, p in j["produced"].items()}} for j in jobs]},
-    "an artefact that nobody names": {"jobs": lambda jobs: [j | ({"produced": {}} if j["kind"] == "select" else {}) for j in jobs]},
+    "an ending that is none": {
+        "jobs": lambda jobs: [
+            {**j, "produced": {r: {**p, "suffix": "pkl"} for r, p in j["produced"].items()}} for j in jobs
+        ]
+    },
+    "an artefact that nobody names": {
+        "jobs": lambda jobs: [j | ({"produced": {}} if j["kind"] == "select" else {}) for j in jobs]
+    },
     "a study that is a list": {"study": lambda study: []},
     "another plan": {"study": lambda study: {**study, "spec": {**study["spec"], "replicates": 5}}},
     "another name than in its settings": {"study": lambda study: {**study, "name": "other"}},
     "no runs": {"study": lambda study: {**study, "members": []}},
     "a run twice": {"study": lambda study: {**study, "members": study["members"] * 2}},
     "members that are mappings": {"study": lambda study: {**study, "members": [{}]}},
-    "a replicate below zero": {"study": lambda study: {**study, "members": [[*m[:2], -1, m[3]] for m in study["members"]]}},
+    "a replicate below zero": {
+        "study": lambda study: {**study, "members": [[*m[:2], -1, m[3]] for m in study["members"]]}
+    },
     "another role": {"study": lambda study: {**study, "members": [[*m[:3], "boss"] for m in study["members"]]}},
     "runs under other conditions": {"study": relabelled},
     "a note without end": {"study": lambda study: {**study, "remark": {**study["remark"], "note": "x" * 20_000}}},
-    "a baseline that is no condition": {"study": lambda study: {**study, "remark": {**study["remark"], "baseline": "multitask"}}},
+    "a baseline that is no condition": {
+        "study": lambda study: {**study, "remark": {**study["remark"], "baseline": "multitask"}}
+    },
     "an answer beyond the choices": {"predictions": lambda table: table.assign(predicted=9)},
     "an answer below the choices": {"predictions": lambda table: table.assign(answer=-1)},
     "a question asked twice": {"predictions": lambda table: table.assign(id="same")},
@@ -670,7 +811,9 @@ CONTRADICTIONS = {
     "more than it has been given of": {"study": lambda study: {**study, "extends": 2}},
     "the accuracy of another mode": {
         "jobs": lambda jobs: [
-            j | {"result": {**j["result"], "modes": {"direct": {**j["result"]["modes"]["direct"], "accuracy": 0.0}}}} if j["kind"] == "modes" else j
+            j | {"result": {**j["result"], "modes": {"direct": {**j["result"]["modes"]["direct"], "accuracy": 0.0}}}}
+            if j["kind"] == "modes"
+            else j
             for j in jobs
         ]
     },
@@ -702,7 +845,14 @@ def with_config(job: dict[str, Any], **values: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "text", ['{"a": NaN}', "[" * 100_000, '{"a": 1', "\ud800".encode("utf-16", "surrogatepass").decode("latin-1"), '["\\ud800"]']
+    "text",
+    [
+        '{"a": NaN}',
+        "[" * 100_000,
+        '{"a": 1',
+        "\ud800".encode("utf-16", "surrogatepass").decode("latin-1"),
+        '["\\ud800"]',
+    ],
 )
 def test_json_that_is_none_is_refused(archive, store, tmp_path, text):
     members = {**members_of(archive), "study.json": text.encode()}
@@ -736,7 +886,7 @@ def test_a_task_that_is_not_what_it_says_is_refused(archive, store, tmp_path):
 def test_a_table_that_unpacks_to_too_much_is_refused(archive, store, tmp_path, monkeypatch):
     dense = repack(archive, tmp_path / "x.zip", predictions=lambda table: table.assign(padding="x" * 100_000))
     largest = max(len(content) for content in members_of(dense).values()) + 1
-    monkeypatch.setattr(archive_content, "LARGEST_TABLE", largest)
+    monkeypatch.setattr(validation, "LARGEST_TABLE", largest)
     assert "unpacks to more than" in refused(store, dense)
 
 
@@ -770,7 +920,12 @@ archive_import.import_study(Store.open(Path(sys.argv[1])), Path(sys.argv[2]))
 
 @pytest.mark.parametrize("place", ["copying", "rows", "study"])
 def test_an_import_that_is_killed_leaves_no_row_and_the_next_one_ends(archive, store, source, place):
-    ended = subprocess.run([sys.executable, "-c", KILLED, str(store.home), str(archive), place], capture_output=True, timeout=120, check=False)
+    ended = subprocess.run(
+        [sys.executable, "-c", KILLED, str(store.home), str(archive), place],
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
     assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
     assert not store.queue.jobs() and not store.queue.studies() and verify(store).problems == ()
     assert list(store.artifacts.all())
@@ -790,7 +945,7 @@ def test_a_full_disk_takes_back_what_was_brought(archive, store, monkeypatch):
     monkeypatch.setattr(store.artifacts, "put_blocks", full)
     refused(store, archive, DiskFull)
     monkeypatch.undo()
-    monkeypatch.setattr(archive_import.shutil, "disk_usage", lambda home: type("Usage", (), {"free": 1000}))
+    monkeypatch.setattr(import_archive.shutil, "disk_usage", lambda home: type("Usage", (), {"free": 1000}))
     refused(store, archive, DiskFull)
 
 
@@ -801,8 +956,8 @@ def test_a_run_that_begins_meanwhile_stops_the_import(archive, store, source, mo
         store.queue.submit([JobSpec("base", plain(job.config))])
         return found(*given)
 
-    found = adopting.record
-    monkeypatch.setattr(archive_import, "record", begin)
+    found = insert_imported.record
+    monkeypatch.setattr(import_archive, "record", begin)
     with pytest.raises(UsageError, match="while it was imported"):
         import_study(store, archive)
     assert [one.kind for one in store.queue.jobs()] == ["base"] and not store.queue.studies()
@@ -823,7 +978,10 @@ def test_a_page_brings_a_study_in_shows_it_and_hands_it_on(source, archive, stor
         page.get_by_text("Imported shared").wait_for()
         page.get_by_text("Every condition").wait_for()
         page.get_by_text(f"8 runs imported ({store.queue.study('shared').origin[:16]})").wait_for()
-        assert "study=shared" in page.url and findings(store, "shared")["conditions"] == findings(source, "shared")["conditions"]
+        assert (
+            "study=shared" in page.url
+            and findings(store, "shared")["conditions"] == findings(source, "shared")["conditions"]
+        )
         # Drawing the page once more replaces what the button downloads.
         at_rest(page)
         if not page.get_by_role("button", name="Download the archive").is_visible():

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from cotdistill.errors import DiskFull, NotFound, StoreError, UsageError
-from cotdistill.studies.artifacts import Artifacts
+from cotdistill.store.artifacts import Artifacts
 
 # sha256 of b"abc", from the standard itself.
 ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
@@ -29,7 +29,11 @@ def test_bytes_are_kept_under_their_hash(artifacts: Artifacts) -> None:
 
 def test_a_file_and_the_same_bytes_are_one_artefact(artifacts: Artifacts, tmp_path: Path) -> None:
     (tmp_path / "source").write_bytes(b"abc")
-    assert artifacts.put_file(tmp_path / "source", "numbers", "txt") == artifacts.put_bytes(b"abc", "numbers", "txt") == ABC
+    assert (
+        artifacts.put_file(tmp_path / "source", "numbers", "txt")
+        == artifacts.put_bytes(b"abc", "numbers", "txt")
+        == ABC
+    )
     assert len(list(artifacts.all())) == 1
 
 
@@ -71,9 +75,11 @@ def test_a_writer_that_was_killed_leaves_nothing_that_counts(artifacts: Artifact
     assert artifacts.path(ABC).read_bytes() == b"abc"
 
 
-def test_a_file_that_changes_while_it_is_copied_is_refused(artifacts: Artifacts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_changes_while_it_is_copied_is_refused(
+    artifacts: Artifacts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "source").write_bytes(b"abd")
-    monkeypatch.setattr("cotdistill.studies.artifacts.hash_file", lambda path: ABC)
+    monkeypatch.setattr("cotdistill.store.artifacts.hash_file", lambda path: ABC)
     with pytest.raises(StoreError, match="changed while it was copied"):
         artifacts.put_file(tmp_path / "source", "numbers", "txt")
     assert list(artifacts.all()) == []

@@ -47,7 +47,11 @@ def run(model, encoder, examples, counts, placement="pre_cot", **settings):
 def linear(model, monkeypatch):
     """A probe whose value is linear in the embeddings, value = sum over tokens and dimensions of w x: every method has a closed form."""
     w = torch.linspace(-1.0, 1.0, 16)
-    monkeypatch.setattr(Probe, "values", lambda self, embeds, batch, index: (embeds * w).sum(-1).masked_fill(~batch.moves[index], 0.0).sum(1))
+    monkeypatch.setattr(
+        Probe,
+        "values",
+        lambda self, embeds, batch, index: (embeds * w).sum(-1).masked_fill(~batch.moves[index], 0.0).sum(1),
+    )
     return w
 
 
@@ -57,33 +61,47 @@ def moved_columns(one):
 
 @pytest.mark.parametrize("method", ["integrated_gradients", "occlusion"])
 @pytest.mark.parametrize("baseline", ["mean", "zero", "pad"])
-def test_on_a_linear_student_a_token_counts_its_distance_from_the_baseline(model, encoder, examples, counts, linear, method, baseline):
+def test_on_a_linear_student_a_token_counts_its_distance_from_the_baseline(
+    model, encoder, examples, counts, linear, method, baseline
+):
     (one,) = run(model, encoder, examples[:1], counts, method=method, baseline=baseline)
     probe = Probe(model, encoder.specials.pad)
     table = model.get_input_embeddings().weight
-    start = {"mean": (table * torch.tensor(counts / counts.sum())[:, None]).sum(0), "zero": torch.zeros(16), "pad": table[0]}[baseline]
+    start = {
+        "mean": (table * torch.tensor(counts / counts.sum())[:, None]).sum(0),
+        "zero": torch.zeros(16),
+        "pad": table[0],
+    }[baseline]
     assert torch.allclose(probe.baseline(baseline, counts), start.float(), atol=1e-6)
     for column in moved_columns(one):
         expected = float(((table[int(one.reading.ids[column])] - start) * linear).sum())
         assert one.scores[column] == pytest.approx(expected, abs=1e-5)
 
 
-def test_on_a_linear_student_gradient_times_input_and_the_gradients_length_are_known(model, encoder, examples, counts, linear):
+def test_on_a_linear_student_gradient_times_input_and_the_gradients_length_are_known(
+    model, encoder, examples, counts, linear
+):
     table = model.get_input_embeddings().weight
     (product,) = run(model, encoder, examples[:1], counts, method="input_x_gradient")
     (length,) = run(model, encoder, examples[:1], counts, method="saliency")
     for column in moved_columns(product):
-        assert product.scores[column] == pytest.approx(float((table[int(product.reading.ids[column])] * linear).sum()), abs=1e-5)
+        assert product.scores[column] == pytest.approx(
+            float((table[int(product.reading.ids[column])] * linear).sum()), abs=1e-5
+        )
         assert length.scores[column] == pytest.approx(float(linear.norm()), rel=1e-5)
 
 
-def test_on_a_linear_student_gradient_shap_is_the_mean_distance_from_its_drawn_baselines(model, encoder, examples, linear, words):
+def test_on_a_linear_student_gradient_shap_is_the_mean_distance_from_its_drawn_baselines(
+    model, encoder, examples, linear, words
+):
     only = np.zeros(len(words), int)
     only[7] = 5  # one token to draw from: the mean over draws is known
     (one,) = run(model, encoder, examples[:1], only, method="gradient_shap", samples=4)
     table = model.get_input_embeddings().weight
     for column in moved_columns(one):
-        assert one.scores[column] == pytest.approx(float(((table[int(one.reading.ids[column])] - table[7]) * linear).sum()), abs=1e-5)
+        assert one.scores[column] == pytest.approx(
+            float(((table[int(one.reading.ids[column])] - table[7]) * linear).sum()), abs=1e-5
+        )
 
 
 def test_integrated_gradients_of_a_product_share_it_out_evenly(model, encoder, examples, counts, monkeypatch):
@@ -122,7 +140,9 @@ def test_rollout_agrees_between_architectures_with_and_without_packed_choices(mo
     choices = (Choice("A", "tree"), Choice("B", "red pond"))
     mixed = Example("m", "where is it ?", choices, "A", "dev", "it flies .", "t")
     single = Example("m", "where is it ?", (choices[0], Choice("B", "red")), "A", "dev", "it flies .", "t")
-    one, other = (run(model, encoder, [e], counts, "label_only", method="attention_rollout")[0] for e in (mixed, single))
+    one, other = (
+        run(model, encoder, [e], counts, "label_only", method="attention_rollout")[0] for e in (mixed, single)
+    )
     assert np.nansum(one.scores) < 1 and len(one.scores) == len(other.scores) + 1
 
 
@@ -143,7 +163,11 @@ def test_occlusion_by_words_takes_all_tokens_of_a_word_and_shares_out_their_effe
     reading = read_example(encoder, one, PLACEMENTS.get("pre_cot"))
     (query,) = queries(reading, parse_target("gold"), ("question", "choices", "rationale"))
     query.words[:] = query.words // 2  # two tokens a word
-    found = METHODS.get("occlusion").compute(Probe(model, 0), [query], AttributionSettings(method="occlusion", unit="word"), counts)[0].scores
+    found = (
+        METHODS.get("occlusion")
+        .compute(Probe(model, 0), [query], AttributionSettings(method="occlusion", unit="word"), counts)[0]
+        .scores
+    )
     probe = Probe(model, 0)
     whole, base = probe.values_of([query])[0], probe.baseline("mean", counts)
     for word in np.unique(query.words[query.moves]):
@@ -157,21 +181,45 @@ def test_integrated_gradients_equal_captums_layer_version_example_by_example(enc
     # A further row of the embedding table holds the baseline, since the layer version takes ids.
     torch.manual_seed(1)
     model = GPT2LMHeadModel(
-        GPT2Config(vocab_size=len(words) + 1, n_positions=128, n_embd=16, n_layer=2, n_head=2, bos_token_id=None, eos_token_id=1)
+        GPT2Config(
+            vocab_size=len(words) + 1,
+            n_positions=128,
+            n_embd=16,
+            n_layer=2,
+            n_head=2,
+            bos_token_id=None,
+            eos_token_id=1,
+        )
     ).eval()
     counts = np.append(np.arange(len(words)), 0)
     extra = len(words)
     probe = Probe(model, 0)
     with torch.no_grad():
         model.get_input_embeddings().weight[extra] = probe.baseline(baseline, counts)
-    for one in attribute(model, encoder, examples[:3], PLACEMENTS.get("pre_cot"), AttributionSettings(baseline=baseline, steps=32), counts):
+    for one in attribute(
+        model,
+        encoder,
+        examples[:3],
+        PLACEMENTS.get("pre_cot"),
+        AttributionSettings(baseline=baseline, steps=32),
+        counts,
+    ):
         n = one.reading.label_at
         ids = torch.tensor(one.reading.ids[:n].astype(np.int64))[None]
         moves = torch.tensor(~np.isnan(one.scores[:n]))[None]
         gold = one.reading.choices[one.reading.gold][0]
-        layer = LayerIntegratedGradients(lambda i, g=gold: model(input_ids=i).logits[:, -1].log_softmax(-1)[:, g], model.get_input_embeddings())
-        theirs = layer.attribute(ids, torch.where(moves, torch.full_like(ids, extra), ids), n_steps=one.steps).sum(-1)[0].detach().numpy()
-        assert one.scores[:n][moves[0].numpy()] == pytest.approx(theirs[moves[0].numpy()], rel=1e-4, abs=1e-5 * float(np.abs(theirs).max()))
+        layer = LayerIntegratedGradients(
+            lambda i, g=gold: model(input_ids=i).logits[:, -1].log_softmax(-1)[:, g], model.get_input_embeddings()
+        )
+        theirs = (
+            layer.attribute(ids, torch.where(moves, torch.full_like(ids, extra), ids), n_steps=one.steps)
+            .sum(-1)[0]
+            .detach()
+            .numpy()
+        )
+        assert one.scores[:n][moves[0].numpy()] == pytest.approx(
+            theirs[moves[0].numpy()], rel=1e-4, abs=1e-5 * float(np.abs(theirs).max())
+        )
 
 
 def test_integrated_gradients_add_up_to_what_they_explain(model, encoder, examples, counts):
@@ -194,7 +242,10 @@ def test_steps_are_doubled_until_the_gap_is_small_and_else_it_is_said(model, enc
 
 @pytest.mark.parametrize("method", METHODS.names())
 def test_scores_do_not_depend_on_what_stands_beside_an_example(model, encoder, examples, counts, method):
-    placement, settings = PLACEMENTS.get("pre_cot"), AttributionSettings(method=method, samples=3, steps=8, most_steps=8)
+    placement, settings = (
+        PLACEMENTS.get("pre_cot"),
+        AttributionSettings(method=method, samples=3, steps=8, most_steps=8),
+    )
     together = attribute(model, encoder, examples, placement, settings, counts)
     alone = [attribute(model, encoder, [e], placement, settings, counts)[0] for e in examples]
     small = attribute(model, encoder, examples, placement, settings, counts, memory=1)
@@ -206,7 +257,9 @@ def test_scores_do_not_depend_on_what_stands_beside_an_example(model, encoder, e
 
 @pytest.mark.parametrize("method", METHODS.names())
 def test_a_token_that_stands_there_twice_has_a_score_of_its_own_each_time(model, encoder, counts, method):
-    (one,) = run(model, encoder, [example("e", "bird", "tree", "it flies . it flies and it has wings .")], counts, method=method)
+    (one,) = run(
+        model, encoder, [example("e", "bird", "tree", "it flies . it flies and it has wings .")], counts, method=method
+    )
     twice = [c for c in one.reading.columns("rationale") if one.reading.pieces[c] == " it"]
     assert len(twice) == 3 and len({round(float(one.scores[c]), 9) for c in twice}) == 3
 
@@ -222,7 +275,11 @@ def test_a_label_does_not_read_a_rationale_that_stands_behind_it(model, encoder,
 
 
 def test_only_the_spans_that_are_asked_for_move(model, encoder, examples, counts):
-    for moves, wanted in {"question": ("question", "choices"), "rationale": ("rationale",), "content": ("question", "choices", "rationale")}.items():
+    for moves, wanted in {
+        "question": ("question", "choices"),
+        "rationale": ("rationale",),
+        "content": ("question", "choices", "rationale"),
+    }.items():
         (one,) = run(model, encoder, examples[:1], counts, moves=moves)
         assert {SEGMENTS[s] for s in one.reading.segments[moved_columns(one)]} == set(wanted)
 
@@ -240,7 +297,9 @@ def test_other_architectures_are_read_by_their_own_embeddings(encoder, examples,
         (one,) = run(model, encoder, examples[:1], counts, method=method, samples=2)
         n = one.reading.label_at
         with torch.no_grad():
-            plain = model(input_ids=torch.tensor(one.reading.ids[:n].astype(np.int64))[None]).logits[0, -1].log_softmax(-1)
+            plain = (
+                model(input_ids=torch.tensor(one.reading.ids[:n].astype(np.int64))[None]).logits[0, -1].log_softmax(-1)
+            )
         assert one.value == pytest.approx(float(plain[one.reading.choices[one.reading.gold][0]]), abs=1e-4)
         assert np.isfinite(one.scores[moved_columns(one)]).all()
         assert one.gap is None or one.gap < 0.05
@@ -255,14 +314,22 @@ def test_the_tables_hold_every_token_and_every_explanation(model, encoder, examp
     first = tokens[(tokens.example == "e1") & (tokens.target_at == told.target_at[0])]
     assert first.text.tolist() == list(found[0].reading.pieces)
     assert first.score.notna().sum() == (first.segment.isin(["question", "choices", "label"])).sum()
-    assert set(first[first.segment == "label_cue"].word_class) == {""} and set(first[first.word_text == "the"].word_class) == {"function"}
+    assert set(first[first.segment == "label_cue"].word_class) == {""} and set(
+        first[first.word_text == "the"].word_class
+    ) == {"function"}
     assert token_table([]).empty and example_table([]).empty
 
 
 def test_progress_counts_examples(model, encoder, examples, counts):
     seen = []
     attribute(
-        model, encoder, examples * 20, PLACEMENTS.get("pre_cot"), AttributionSettings(method="saliency"), counts, report=lambda *at: seen.append(at)
+        model,
+        encoder,
+        examples * 20,
+        PLACEMENTS.get("pre_cot"),
+        AttributionSettings(method="saliency"),
+        counts,
+        report=lambda *at: seen.append(at),
     )
     assert seen == [(0, 100), (32, 100), (64, 100), (96, 100), (100, 100)]
 

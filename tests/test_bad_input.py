@@ -22,19 +22,19 @@ from hypothesis import strategies as st
 from cotdistill.cli import NOUNS, main
 from cotdistill.config import digest, from_mapping
 from cotdistill.errors import CotdistillError
+from cotdistill.exchange import reader
+from cotdistill.exchange.export import export_study
+from cotdistill.exchange.import_archive import import_study
+from cotdistill.exchange.import_predictions import import_answers
+from cotdistill.execution.worker import work
 from cotdistill.keytokens.annotations import read_marks
+from cotdistill.planning.plan import launch, plan
 from cotdistill.rationales.conditions import parse
-from cotdistill.studies import archive_file
-from cotdistill.studies.answers_import import import_answers
-from cotdistill.studies.archive import export_study
-from cotdistill.studies.archive_import import import_study
-from cotdistill.studies.budget import bytes_of
-from cotdistill.studies.planning import launch, plan
-from cotdistill.studies.runner import work
-from cotdistill.studies.store import Store
-from cotdistill.studies.study import StudySpec, checked, spec_from_mapping, study_spec
+from cotdistill.store.budget import bytes_of
+from cotdistill.store.store import Store
+from cotdistill.studies.spec import StudySpec, checked, spec_from_mapping, study_spec
 from cotdistill.tasks.catalog import open_task
-from cotdistill.tasks.importing import import_task
+from cotdistill.tasks.importing.importer import import_task
 from cotdistill.tasks.template import Template
 from tests.test_pages import PAGES, drawn
 
@@ -57,8 +57,12 @@ PLAIN = st.recursive(
     max_leaves=6,
 )
 FIELDS = st.sampled_from([*StudySpec.__dataclass_fields__, "training.steps", "student.name", "nonsense"])
-ROW = st.dictionaries(st.sampled_from(["id", "question", "choices", "answer", "rationale", "split", "x"]), PLAIN, max_size=7)
-MARK = st.dictionaries(st.sampled_from(["example", "annotator", "spans", "text", "skipped", "when", "x"]), PLAIN, max_size=6)
+ROW = st.dictionaries(
+    st.sampled_from(["id", "question", "choices", "answer", "rationale", "split", "x"]), PLAIN, max_size=7
+)
+MARK = st.dictionaries(
+    st.sampled_from(["example", "annotator", "spans", "text", "skipped", "when", "x"]), PLAIN, max_size=6
+)
 KEYS = "study task view baseline run example split part student method target unit k rows this curve judged present margin by of".split()
 
 
@@ -96,7 +100,8 @@ def test_a_study_is_read_or_refused_in_words(values):
 @many
 @given(
     st.dictionaries(
-        st.sampled_from([*Template.__dataclass_fields__, "x"]), PLAIN | st.sampled_from(["{", "{question}", "{0}", "{a.b}", "{question!r:>9}"])
+        st.sampled_from([*Template.__dataclass_fields__, "x"]),
+        PLAIN | st.sampled_from(["{", "{question}", "{0}", "{a.b}", "{question!r:>9}"]),
     )
 )
 def test_a_template_is_read_or_refused_in_words(values):
@@ -129,7 +134,7 @@ def test_files_of_nonsense_are_no_archive_and_no_answers(tmp_path_factory, store
     (folder / "a.jsonl").write_bytes(content)
 
     def opened():
-        with archive_file.opened(folder / "a.cotdistill") as archive:
+        with reader.opened(folder / "a.cotdistill") as archive:
             archive.check()
 
     in_words(opened)
@@ -137,12 +142,17 @@ def test_files_of_nonsense_are_no_archive_and_no_answers(tmp_path_factory, store
     untouched(store)
 
 
-READERS = "conditions list,preview,runs show,runs list,study show,compare,store check,queue workers,tasks show,findings,verify".split(",")
+READERS = "conditions list,preview,runs show,runs list,study show,compare,store check,queue workers,tasks show,findings,verify".split(
+    ","
+)
 HARMLESS = [command.words for noun in NOUNS.values() for command in noun.commands if command.words in READERS]
 
 
 @few
-@given(st.sampled_from(HARMLESS), st.lists(TEXT | PIECES | st.sampled_from(["--json", "--task", "--condition", "--limit", "-1", "--"]), max_size=4))
+@given(
+    st.sampled_from(HARMLESS),
+    st.lists(TEXT | PIECES | st.sampled_from(["--json", "--task", "--condition", "--limit", "-1", "--"]), max_size=4),
+)
 def test_words_of_nonsense_get_an_exit_code_and_no_traceback(store, words, more):
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as out:
         patch.setenv("COTDISTILL_HOME", str(store.home))
@@ -198,7 +208,9 @@ def members(trained, tmp_path_factory):
 
 def places(document, before=()):
     """Every place of a JSON document, as the keys and indices that lead there."""
-    inner = document.items() if isinstance(document, dict) else enumerate(document) if isinstance(document, list) else ()
+    inner = (
+        document.items() if isinstance(document, dict) else enumerate(document) if isinstance(document, list) else ()
+    )
     return [before, *(place for key, value in inner for place in places(value, (*before, key)))]
 
 
@@ -241,12 +253,21 @@ def test_an_archive_with_one_wrong_value_is_refused_whole_or_taken_whole(tmp_pat
 
 @few
 @given(
-    st.lists(st.dictionaries(st.sampled_from(["example", "annotator", "spans", "text", "skipped", "when", "x"]), PLAIN, max_size=6), max_size=3), TEXT
+    st.lists(
+        st.dictionaries(
+            st.sampled_from(["example", "annotator", "spans", "text", "skipped", "when", "x"]), PLAIN, max_size=6
+        ),
+        max_size=3,
+    ),
+    TEXT,
 )
 def test_annotations_of_nonsense_are_read_or_refused_in_words(trained, entries, tail):
     examples = {e.id: e for e in open_task(trained.tasks_root, "field_guide", settings=SETTINGS).examples("train")}
     id = next(iter(examples))
-    for text in ("".join(json.dumps(entry) + "\n" for entry in entries) + tail, json.dumps([{"example": id, **entry} for entry in entries])):
+    for text in (
+        "".join(json.dumps(entry) + "\n" for entry in entries) + tail,
+        json.dumps([{"example": id, **entry} for entry in entries]),
+    ):
         marks = in_words(read_marks, text, examples)
         assert marks is None or all(mark.example in examples for mark in marks)
 

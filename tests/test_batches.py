@@ -39,12 +39,18 @@ def test_a_step_follows_from_seed_and_number_alone():
 def test_bucketing_puts_similar_lengths_together():
     lengths = np.random.default_rng(0).integers(10, 100, 1000)
     stream = Stream(lengths, 16, seed=0)
-    padding = sum(max(lengths[i] for i, _ in stream.step(s)) * 16 - sum(lengths[i] for i, _ in stream.step(s)) for s in range(62))
+    padding = sum(
+        max(lengths[i] for i, _ in stream.step(s)) * 16 - sum(lengths[i] for i, _ in stream.step(s)) for s in range(62)
+    )
     assert padding < 0.1 * lengths.sum()
 
 
 def test_a_batch_asks_for_logits_before_each_predicted_token_only(encoder, examples):
-    rows = [row for i in (0, 3) for row in weighted(encoder.sequences(encoder.corpus(examples), i, parse("label_only"), 0), TrainingConfig())]
+    rows = [
+        row
+        for i in (0, 3)
+        for row in weighted(encoder.sequences(encoder.corpus(examples), i, parse("label_only"), 0), TrainingConfig())
+    ]
     batch = collate(rows, pad=0)
     assert batch.ids.shape == (2, 18)
     assert batch.columns.tolist() == [16, 16] and batch.rows.tolist() == [0, 1]

@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from cotdistill.dashboard.widgets import rationale_comparison
 from cotdistill.errors import NotFound
-from cotdistill.studies import results
-from cotdistill.studies.planning import launch, plan
-from cotdistill.studies.runner import work
-from cotdistill.studies.store import Store
-from cotdistill.studies.study import study_spec
+from cotdistill.execution.worker import work
+from cotdistill.planning.plan import launch, plan
+from cotdistill.results import results
+from cotdistill.store.store import Store
+from cotdistill.studies.spec import study_spec
 from cotdistill.tasks.catalog import open_task
 from cotdistill.tasks.describe import told_of
-from cotdistill.tasks.importing import import_task
+from cotdistill.tasks.importing.importer import import_task
 from cotdistill.tasks.task import Task
-from cotdistill.views import beside
 from tests.terminal import speaker
 
 ROOT = Path(__file__).parent.parent
@@ -37,7 +37,12 @@ def store(tmp_path: Path) -> Store:
         for i in range(60)
     ]  # fmt: skip
     side = [
-        {"id": f"q{i}", "rationale": f"<b>so it is {('even', 'odd')[i % 2]}</b>", "teacher_label": "AB"[i % 2] if i != 1 else "A"} for i in range(60)
+        {
+            "id": f"q{i}",
+            "rationale": f"<b>so it is {('even', 'odd')[i % 2]}</b>",
+            "teacher_label": "AB"[i % 2] if i != 1 else "A",
+        }
+        for i in range(60)
     ]
     for path, lines in (
         (folder / "train.jsonl", rows[:50]),
@@ -56,7 +61,12 @@ def task_of(store: Store) -> Task:
 
 def test_every_source_says_its_own_and_what_it_gives_away(store: Store) -> None:
     people, model = told_of(task_of(store), "q1")
-    assert (people["source"], people["rationale"], people["words"], people["teacher_label"]) == ("people", "it ends in 1", 4, None)
+    assert (people["source"], people["rationale"], people["words"], people["teacher_label"]) == (
+        "people",
+        "it ends in 1",
+        4,
+        None,
+    )
     assert (people["gold_text"], people["right"]) == (False, None)
     assert model["gold_text"] and model["teacher_label"] == "A" and model["right"] is False and not model["answer_key"]
     missing, there = told_of(task_of(store), "q10")
@@ -66,11 +76,13 @@ def test_every_source_says_its_own_and_what_it_gives_away(store: Store) -> None:
 
 
 def test_the_table_shows_markup_as_text_and_marks_another_answer(store: Store) -> None:
-    html = beside.table(told_of(task_of(store), "q1"))
+    html = rationale_comparison.table(told_of(task_of(store), "q1"))
     assert "&lt;b&gt;so it is odd&lt;/b&gt;" in html and "A (not the label)" in html and "it ends in 1" in html
 
 
-def test_the_terminal_shows_them_too(store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_terminal_shows_them_too(
+    store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("COTDISTILL_HOME", str(store.home))
     say = speaker(capsys)
     assert [one["source"] for one in say("tasks rationales parity q1 --json").document] == ["people", "model"]
@@ -80,7 +92,12 @@ def test_the_terminal_shows_them_too(store: Store, monkeypatch: pytest.MonkeyPat
 def test_sources_are_an_axis_of_one_study_on_rows_that_all_of_them_have(store: Store) -> None:
     training = {"steps": 2, "batch_size": 4, "evaluations": 0, "checkpoints": "1"}
     conditions = "label_only,post_cot,post_cot@source=model"
-    planned = plan(store, study_spec(None, {"task": "parity", "name": "two", "conditions": conditions, "replicates": 1, "training": training}))
+    planned = plan(
+        store,
+        study_spec(
+            None, {"task": "parity", "name": "two", "conditions": conditions, "replicates": 1, "training": training}
+        ),
+    )
     task = task_of(store)
     usable = [e.id for e in task.examples("train", "people") if e.rationale]
     assert planned.train_rows == len(usable) and planned.excluded_rows == len(task.examples("train")) - len(usable) > 0

@@ -11,7 +11,9 @@ from cotdistill.statistics.methods import every_interval
 def test_weights_are_draws_with_replacement():
     weights = drawn(np.random.default_rng(0), 4000, 5)
     assert (weights.sum(1) == 5).all()
-    assert weights.mean(0) == pytest.approx(np.ones(5), abs=0.06) and weights.var(0) == pytest.approx(np.full(5, 0.8), abs=0.08)
+    assert weights.mean(0) == pytest.approx(np.ones(5), abs=0.06) and weights.var(0) == pytest.approx(
+        np.full(5, 0.8), abs=0.08
+    )
 
 
 def test_one_replicate_is_scipys_percentile_bootstrap():
@@ -33,7 +35,9 @@ def test_the_crossed_variance_is_its_closed_form():
 def test_the_nested_variance_is_its_closed_form():
     values = np.random.default_rng(2).normal(0, 1, (4, 30)) + np.arange(4)[:, None] * 0.5
     by_hand = values.mean(1).var() / 4 + values.var(1).mean() / 120
-    assert resampled_means(values[None], np.arange(30), nested=True, resamples=40_000).var() == pytest.approx(by_hand, rel=0.04)
+    assert resampled_means(values[None], np.arange(30), nested=True, resamples=40_000).var() == pytest.approx(
+        by_hand, rel=0.04
+    )
 
 
 def test_items_of_one_cluster_stay_together():
@@ -68,8 +72,15 @@ def test_the_interval_says_what_it_speaks_of_and_p_agrees_with_it():
 
 def test_verdicts_rest_on_the_first_of_all_intervals():
     values, clusters = np.random.default_rng(6).normal(0, 1, (3, 40)), np.arange(40)
-    assert [one.method for one in every_interval(values, clusters, False)] == ["crossed random effects", "t over replicates", "two-level bootstrap"]
-    assert [one.method for one in every_interval(values, clusters, True)] == ["t over replicates", "two-level bootstrap"]
+    assert [one.method for one in every_interval(values, clusters, False)] == [
+        "crossed random effects",
+        "t over replicates",
+        "two-level bootstrap",
+    ]
+    assert [one.method for one in every_interval(values, clusters, True)] == [
+        "t over replicates",
+        "two-level bootstrap",
+    ]
     assert len(every_interval(values[:1], clusters, False)) == len(every_interval(values, clusters * 0, False)) == 1
     told = [one.speaks_of for one in every_interval(values, clusters, False)]
     assert "new questions" in told[0] and "these questions" in told[1] and "new questions" in told[2]

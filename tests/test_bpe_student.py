@@ -24,7 +24,9 @@ from cotdistill.tasks.template import Template
 
 BPE = Path(os.environ.get("COTDISTILL_SHARED", Path(__file__).parents[2] / "shared")) / "data" / "gpt2_bpe"
 
-pytestmark = pytest.mark.skipif(not BPE.is_dir(), reason="GPT-2's vocabulary (shared/data/gpt2_bpe) is not on this machine")
+pytestmark = pytest.mark.skipif(
+    not BPE.is_dir(), reason="GPT-2's vocabulary (shared/data/gpt2_bpe) is not on this machine"
+)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +49,9 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def student(folder):
-    return load_student(StudentConfig(name=str(folder)), 50257, 0).eval(), Encoder(folder / "tokenizer.json", Template())
+    return load_student(StudentConfig(name=str(folder)), 50257, 0).eval(), Encoder(
+        folder / "tokenizer.json", Template()
+    )
 
 
 HARD = Example(
@@ -65,9 +69,20 @@ def test_the_vocabulary_is_gpt2s(student):
 def test_pieces_and_words_are_the_text_again(student):
     model, encoder = student
     for placement in ("pre_cot", "post_cot", "label_only"):
-        (one,) = attribute(model, encoder, [HARD], PLACEMENTS.get(placement), AttributionSettings(method="saliency"), np.ones(50257, int))
+        (one,) = attribute(
+            model,
+            encoder,
+            [HARD],
+            PLACEMENTS.get(placement),
+            AttributionSettings(method="saliency"),
+            np.ones(50257, int),
+        )
         reading = one.reading
-        for segment, text in (("question", f"Question: {HARD.question}"), ("rationale", HARD.rationale), ("label", "naïve café")):
+        for segment, text in (
+            ("question", f"Question: {HARD.question}"),
+            ("rationale", HARD.rationale),
+            ("label", "naïve café"),
+        ):
             columns = reading.columns(segment)
             told = "".join(reading.pieces[c] for c in columns).strip()
             assert told == text or (segment == "rationale" and placement == "label_only" and not len(columns)), segment

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import sync_playwright
 
-from cotdistill.studies.store import Store
-from cotdistill.studies.supervisor import stop_all
+from cotdistill.execution.supervisor import stop_all
+from cotdistill.store.store import Store
 
 ROOT = Path(__file__).parent.parent
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -31,7 +31,9 @@ pytestmark = pytest.mark.skipif(bool(os.environ.get("NO_BROWSER")), reason="NO_B
 def chrome():
     """The browser's path; its absence is a failure that says what to do."""
     found = os.environ.get("CHROME") or next((path for name in NAMES if (path := shutil.which(name))), None)
-    assert found, "No browser. Install one: sudo apt-get update && sudo apt-get install -y chromium (or make test NO_BROWSER=1)"
+    assert found, (
+        "No browser. Install one: sudo apt-get update && sudo apt-get install -y chromium (or make test NO_BROWSER=1)"
+    )
     return found
 
 
@@ -50,8 +52,20 @@ def serve(home, port):
         "COTDISTILL_STARTER_BASE_STEPS": "40",
         "COTDISTILL_STARTER_REPLICATES": "1",
     }
-    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port), "--server.headless", "true"]
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    command = [
+        sys.executable,
+        "-m",
+        "streamlit",
+        "run",
+        "app.py",
+        "--server.port",
+        str(port),
+        "--server.headless",
+        "true",
+    ]
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
     for _ in range(300):
         with contextlib.suppress(OSError), urllib.request.urlopen(f"http://localhost:{port}/_stcore/health", timeout=1):
             return process
@@ -123,7 +137,12 @@ def test_every_page_of_an_empty_store_says_what_it_will_show_and_asks_nobody_out
     server = serve(tmp_path / "store", port)
     outside = []
     page.on(
-        "request", lambda request: None if request.url.startswith((f"http://localhost:{port}", "data:", "blob:")) else outside.append(request.url)
+        "request",
+        lambda request: (
+            None
+            if request.url.startswith((f"http://localhost:{port}", "data:", "blob:"))
+            else outside.append(request.url)
+        ),
     )
     try:
         for name in ("", "Data", "Train", "Compare", "Compare?study=nonsense&baseline=%3Cscript%3E", "Saliency"):

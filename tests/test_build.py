@@ -13,7 +13,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def lines_of(name: str) -> list[str]:
-    return [line for line in (ROOT / name).read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
+    return [
+        line for line in (ROOT / name).read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")
+    ]
 
 
 def pins(name: str) -> dict[str, str]:
@@ -27,7 +29,9 @@ def pins(name: str) -> dict[str, str]:
 
 def make(*words: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     clean = {key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "COTDISTILL"))}
-    return subprocess.run(["make", *words], cwd=cwd, env={**clean, **environment}, capture_output=True, text=True, timeout=120)
+    return subprocess.run(
+        ["make", *words], cwd=cwd, env={**clean, **environment}, capture_output=True, text=True, timeout=120
+    )
 
 
 def a_clone(folder: Path) -> Path:
@@ -58,7 +62,12 @@ def test_the_package_declares_the_same_dependencies() -> None:
 
 def test_clean_takes_caches_and_leaves_the_store_alone(tmp_path: Path) -> None:
     clone = a_clone(tmp_path)
-    kept = [clone / "data/store/store.sqlite", clone / "data/store/__pycache__/x", clone / "elsewhere/__pycache__/y", clone / ".venv/__pycache__/z"]
+    kept = [
+        clone / "data/store/store.sqlite",
+        clone / "data/store/__pycache__/x",
+        clone / "elsewhere/__pycache__/y",
+        clone / ".venv/__pycache__/z",
+    ]
     gone = [clone / "cotdistill/__pycache__/a.pyc", clone / ".pytest_cache/b", clone / "cotdistill.egg-info/c"]
     for path in (*kept, *gone):
         path.parent.mkdir(parents=True, exist_ok=True)

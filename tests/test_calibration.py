@@ -14,7 +14,10 @@ CELL = Cell("100 clusters of 6", nested=False, replicates=5, spread=2.0)
 
 @pytest.fixture(scope="module")
 def judged():
-    return {(one.method, one.population): one for one in run(CELL, draws=1500, seed=1, only=("crossed", "t over replicates", "pooled"))}
+    return {
+        (one.method, one.population): one
+        for one in run(CELL, draws=1500, seed=1, only=("crossed", "t over replicates", "pooled"))
+    }
 
 
 def test_the_interval_that_verdicts_rest_on_keeps_its_word(judged):
@@ -29,7 +32,9 @@ def test_pooling_replicate_by_item_as_independent_fails(judged):
 
 def test_t_over_replicates_speaks_of_these_questions_and_not_of_new_ones(judged):
     assert judged["t over replicates", calibration.THESE].passes
-    assert not judged["t over replicates", NEW].claimed and judged["t over replicates", NEW].false_alarms.low > MOST_ALARMS
+    assert (
+        not judged["t over replicates", NEW].claimed and judged["t over replicates", NEW].false_alarms.low > MOST_ALARMS
+    )
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -45,7 +50,9 @@ def test_the_fast_forms_are_the_products_own(layout, replicates):
         assert fast.verdict[draw] == (found.p < 0.05 and not found.low <= 0 <= found.high)
         if replicates > 1:
             whole, t = calibration.pooled(sample, rng), calibration.over_replicates(sample, rng)
-            assert (whole.low[draw], whole.high[draw]) == pytest.approx(tuple(stats.ttest_1samp(values.ravel(), 0).confidence_interval()), abs=1e-6)
+            assert (whole.low[draw], whole.high[draw]) == pytest.approx(
+                tuple(stats.ttest_1samp(values.ravel(), 0).confidence_interval()), abs=1e-6
+            )
             assert t.low[draw] == pytest.approx(intervals.over_replicates(values.mean(1)).low)
 
 
@@ -56,7 +63,9 @@ def test_the_fast_bootstrap_is_the_products_own_but_for_fewer_resamples(nested):
     fast = calibration.bootstrap(sample, np.random.default_rng(0))
     for draw, values in enumerate(sample.values.astype(float)):
         found = two_level(values, clusters, nested, resamples=4000)
-        assert (fast.low[draw], fast.high[draw]) == pytest.approx((found.low, found.high), abs=0.15 * (found.high - found.low))
+        assert (fast.low[draw], fast.high[draw]) == pytest.approx(
+            (found.low, found.high), abs=0.15 * (found.high - found.low)
+        )
 
 
 def test_the_true_differences_are_those_of_very_many_draws():

@@ -7,8 +7,8 @@ import pytest
 from cotdistill.errors import ConfigError, DataError, NotFound, UnknownName
 from cotdistill.tasks.catalog import imported_names, list_tasks, open_task
 from cotdistill.tasks.example import Choice, Example
+from cotdistill.tasks.importing.writing import write_task
 from cotdistill.tasks.template import Template
-from cotdistill.tasks.writing import write_task
 
 TINY = {"creatures": 20, "documents": 20}
 AB = (Choice("A", "tree"), Choice("B", "pond"))
@@ -16,7 +16,16 @@ AB = (Choice("A", "tree"), Choice("B", "pond"))
 
 def put(root, name, question="where ?"):
     rows = [Example(s, question, AB, "A", s) for s in ("train", "dev", "test")]
-    return write_task(root, name, examples=rows, rationales=[], template=Template(), roles={}, title=name, help="imported from x.jsonl")
+    return write_task(
+        root,
+        name,
+        examples=rows,
+        rationales=[],
+        template=Template(),
+        roles={},
+        title=name,
+        help="imported from x.jsonl",
+    )
 
 
 def test_the_generated_task_is_listed_before_it_is_made(tmp_path):
@@ -36,7 +45,11 @@ def test_what_is_listed_is_the_first_world_with_its_settings_untouched(tmp_path)
 
 
 def test_settings_and_world_name_different_tasks_and_an_unknown_dial_is_refused(tmp_path):
-    digests = {open_task(tmp_path, "field_guide", world=w, settings={**TINY, "choices": c}).digest for w in (0, 1) for c in (3, 4)}
+    digests = {
+        open_task(tmp_path, "field_guide", world=w, settings={**TINY, "choices": c}).digest
+        for w in (0, 1)
+        for c in (3, 4)
+    }
     assert len(digests) == 4
     with pytest.raises(UnknownName) as error:
         open_task(tmp_path, "field_guide", settings={"creatues": 30})

@@ -13,7 +13,7 @@ import pytest
 
 from cotdistill.cli import NOUNS, contents
 from cotdistill.cli.reference import PAGES
-from cotdistill.studies.store import Store
+from cotdistill.store.store import Store
 from tests.terminal import Say, check_keys, speaker
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -43,7 +43,14 @@ SLOW = ("torch", "transformers", "streamlit", "pandas", "scipy", "numpy", "pyarr
 
 @pytest.mark.parametrize(
     ("line", "slow"),
-    [("--help", SLOW), ("study --help", SLOW), ("runs list", SLOW[:4]), ("study list", SLOW[:4]), ("queue show", SLOW[:4]), ("app stop", SLOW[:4])],
+    [
+        ("--help", SLOW),
+        ("study --help", SLOW),
+        ("runs list", SLOW[:4]),
+        ("study list", SLOW[:4]),
+        ("queue show", SLOW[:4]),
+        ("app stop", SLOW[:4]),
+    ],
 )
 def test_a_command_loads_nothing_slow_that_it_does_not_need(line: str, slow: tuple[str, ...]) -> None:
     code = f"import sys; from cotdistill.cli import main; code = main({line.split()!r}); print(*({set(slow)!r} & set(sys.modules)), file=sys.stderr)"
@@ -57,7 +64,9 @@ def test_help_lists_every_command_without_loading_one(say: Say) -> None:
     for noun in NOUNS.values():
         for command in noun.commands:
             assert re.search(rf"^  {command.words} +{re.escape(command.help)}$", told, re.M)
-        assert not noun.verbs or all(f"  {command.words} " in say(f"{noun.name} --help").out for command in noun.commands)
+        assert not noun.verbs or all(
+            f"  {command.words} " in say(f"{noun.name} --help").out for command in noun.commands
+        )
 
 
 def test_what_help_lists_is_what_there_is() -> None:
@@ -144,37 +153,49 @@ def test_wrong_words_give_one_error_document_and_exit_code_2(line: str, say: Say
 
 
 @pytest.mark.parametrize(("line", "option"), [("--home X tasks list", "--home"), ("--seed=1 3 study run", "--seed")])
-def test_an_option_before_the_command_is_named_together_with_the_variable_of_the_folder(line: str, option: str, say: Say) -> None:
+def test_an_option_before_the_command_is_named_together_with_the_variable_of_the_folder(
+    line: str, option: str, say: Say
+) -> None:
     said = say(line)
     assert said.code == 2
     assert f"{option} stands before the command." in said.err and "COTDISTILL_HOME=FOLDER" in said.err
 
 
 def test_json_is_found_wherever_it_stands(say: Say) -> None:
-    assert say("--json students list").document == say("students --json list").document == say("students list --json").document
+    assert (
+        say("--json students list").document
+        == say("students --json list").document
+        == say("students list --json").document
+    )
 
 
 def test_what_a_library_prints_does_not_reach_stdout(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
-    from cotdistill.cli import students
     from cotdistill.cli.command import Result
+    from cotdistill.cli.commands import students
 
     def chatty(arguments: Any) -> Result:
         print("loading ...")
         return Result({"a": float("nan"), "b": [1.5]}, "done")
 
-    monkeypatch.setitem(NOUNS, "students", students.Noun("students", "", (students.Command("students", "list", "", chatty, {}),)))
+    monkeypatch.setitem(
+        NOUNS, "students", students.Noun("students", "", (students.Command("students", "list", "", chatty, {}),))
+    )
     said = say("students list --json")
     assert said.document == {"a": None, "b": [1.5]}
     assert "loading" in said.err
 
 
-def test_a_fault_of_ours_is_told_without_a_traceback_and_with_exit_code_1(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
-    from cotdistill.cli import students
+def test_a_fault_of_ours_is_told_without_a_traceback_and_with_exit_code_1(
+    say: Say, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cotdistill.cli.commands import students
 
     def broken(arguments: Any) -> Any:
         raise ZeroDivisionError("division by zero")
 
-    monkeypatch.setitem(NOUNS, "students", students.Noun("students", "", (students.Command("students", "list", "", broken, {}),)))
+    monkeypatch.setitem(
+        NOUNS, "students", students.Noun("students", "", (students.Command("students", "list", "", broken, {}),))
+    )
     said = say("students list --json")
     assert said.code == 1
     assert said.error["kind"] == "unexpected"
@@ -281,7 +302,9 @@ def test_a_plan_counts_its_runs_and_trains_nothing(say: Say, home: Path) -> None
 
 def test_overrides_make_a_variant_under_the_same_name(say: Say) -> None:
     usual = say("study plan starter --json").document
-    variant = say("study plan starter --seeds 5 --steps 100 --conditions label_only,shuffled --set training.lr=0.001 --json").document
+    variant = say(
+        "study plan starter --seeds 5 --steps 100 --conditions label_only,shuffled --set training.lr=0.001 --json"
+    ).document
     assert variant["name"] == usual["name"] == "starter"
     assert variant["plan_hash"] != usual["plan_hash"]
     assert variant["counts"]["runs"] == 10
@@ -291,14 +314,18 @@ def test_overrides_make_a_variant_under_the_same_name(say: Say) -> None:
 
 
 def test_a_study_without_a_name_starts_from_its_task(say: Say) -> None:
-    document = say("study plan --task field_guide --student nano --conditions label_only,post_cot --seeds 2 --json").document
+    document = say(
+        "study plan --task field_guide --student nano --conditions label_only,post_cot --seeds 2 --json"
+    ).document
     assert document["counts"]["runs"] == 4
     assert document["baseline"] == "label_only"
 
 
 def test_a_yaml_file_takes_the_same_keys(say: Say, tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
-    path.write_text("task: field_guide\nconditions: [label_only, post_cot]\nreplicates: 1\ntraining: {steps: 7}\nstudent.name: micro\n")
+    path.write_text(
+        "task: field_guide\nconditions: [label_only, post_cot]\nreplicates: 1\ntraining: {steps: 7}\nstudent.name: micro\n"
+    )
     document = say(f"study plan {path} --seeds 2 --json").document
     assert (document["name"], document["student"], document["counts"]["runs"]) == ("mine", "micro", 4)
     assert document["spec"]["training"]["steps"] == 7
@@ -306,13 +333,25 @@ def test_a_yaml_file_takes_the_same_keys(say: Say, tmp_path: Path) -> None:
 
 def test_the_command_that_a_page_shows_gives_the_study_of_the_page(say: Say) -> None:
     from cotdistill.config import plain
-    from cotdistill.studies.study import study_spec
-    from cotdistill.views.commands import run_study
+    from cotdistill.report.commands import run_study
+    from cotdistill.studies.spec import study_spec
 
     for name, values in (
         ("starter", {}),
-        ("starter", {"replicates": 2, "training.lr": 0.002, "conditions": "label_only,post_cot@source=answer_first_long"}),
-        (None, {"task": "field_guide", "name": "my study", "conditions": "label_only,pre_cot", "fixed_seeds": {"world": 0}, "student.name": "micro"}),
+        (
+            "starter",
+            {"replicates": 2, "training.lr": 0.002, "conditions": "label_only,post_cot@source=answer_first_long"},
+        ),
+        (
+            None,
+            {
+                "task": "field_guide",
+                "name": "my study",
+                "conditions": "label_only,pre_cot",
+                "fixed_seeds": {"world": 0},
+                "student.name": "micro",
+            },
+        ),
     ):
         spec = study_spec(name, values)
         words = shlex.split(run_study(spec, "plan"))

@@ -91,7 +91,13 @@ def test_the_program_answers_from_any_folder_with_json_errors_and_exit_codes(hom
 
 def test_a_reader_that_leaves_early_is_no_error(home: Path) -> None:
     line = f"{shlex.quote(sys.executable)} -m cotdistill conditions list | head -1; exit ${{PIPESTATUS[0]}}"
-    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=120, env={**os.environ, "COTDISTILL_HOME": str(home)})
+    done = subprocess.run(
+        ["bash", "-c", line],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "COTDISTILL_HOME": str(home)},
+    )
     assert (done.returncode, done.stderr) == (0, "")
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from cotdistill.studies.attempts import claim
-from cotdistill.studies.store import Store
+from cotdistill.execution.attempts import claim
+from cotdistill.store.store import Store
 from cotdistill.tasks.catalog import open_task
 from tests.terminal import Say, check_keys, speaker
 
@@ -93,7 +93,13 @@ def test_a_launched_study_is_queued_and_a_second_launch_adds_nothing(say: Say, l
 
 
 def test_a_note_tags_and_a_baseline_are_kept_and_studies_are_found_by_tag(say: Say, launched: Store) -> None:
-    assert say("study note small --json").document == {"study": 1, "note": "", "tags": [], "baseline": None, "changed": None}
+    assert say("study note small --json").document == {
+        "study": 1,
+        "note": "",
+        "tags": [],
+        "baseline": None,
+        "changed": None,
+    }
     said = say("study note small --text <b>odd</b> --tag draft --tag thursday --baseline post_cot --json")
     check_keys("study note", said.document)
     assert (said.document["tags"], said.document["baseline"]) == (["draft", "thursday"], "post_cot")
@@ -190,7 +196,10 @@ def test_a_finished_study_shows_accuracies_and_differences(say: Say, launched: S
 
 
 def test_the_rows_trained_on_are_told_even_if_the_undistilled_student_comes_first(say: Say, launched: Store) -> None:
-    assert say("study run --task field_guide --conditions undistilled,label_only --seeds 1 --steps 1 --name first").code == 0
+    assert (
+        say("study run --task field_guide --conditions undistilled,label_only --seeds 1 --steps 1 --name first").code
+        == 0
+    )
     finish(launched, {**GOOD, ("undistilled", 0): 0.25})
     assert say("study show first --json").document["train_rows"] == 10
 
@@ -218,7 +227,9 @@ def test_a_study_without_any_finished_run_is_shown_empty(say: Say, launched: Sto
     assert say("compare small").code == 0
 
 
-def test_waiting_ends_with_the_table_and_keeps_stdout_to_one_document(say: Say, launched: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_ends_with_the_table_and_keeps_stdout_to_one_document(
+    say: Say, launched: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("cotdistill.cli.waiting.POLL_SECONDS", 0.0)
     monkeypatch.setattr("cotdistill.cli.waiting.ensure_supervisor", lambda store: finish(store, GOOD))
     said = say(f"study run {SMALL} --wait --json")
@@ -228,7 +239,9 @@ def test_waiting_ends_with_the_table_and_keeps_stdout_to_one_document(say: Say, 
     assert "post-CoT" in say(f"study run {SMALL} --wait").out
 
 
-def test_waiting_for_a_study_that_fails_names_the_failure_and_exits_with_1(say: Say, launched: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_for_a_study_that_fails_names_the_failure_and_exits_with_1(
+    say: Say, launched: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("cotdistill.cli.waiting.POLL_SECONDS", 0.0)
     monkeypatch.setattr("cotdistill.cli.waiting.ensure_supervisor", lambda store: finish(store, {}))
     said = say(f"study run {SMALL} --wait --json")
@@ -237,7 +250,9 @@ def test_waiting_for_a_study_that_fails_names_the_failure_and_exits_with_1(say: 
     assert "made to fail" in said.err
 
 
-def test_an_interrupted_wait_leaves_the_training_alone_and_says_how_to_come_back(say: Say, launched: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_wait_leaves_the_training_alone_and_says_how_to_come_back(
+    say: Say, launched: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def interrupt(store: Store) -> None:
         raise KeyboardInterrupt
 

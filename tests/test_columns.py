@@ -3,8 +3,17 @@
 import pytest
 
 from cotdistill.errors import DataError
-from cotdistill.tasks.columns import ColumnMap, answer_of, choices_of, first_number, guess_columns, header_of, question_of, text_of
 from cotdistill.tasks.example import Choice
+from cotdistill.tasks.importing.columns import (
+    ColumnMap,
+    answer_of,
+    choices_of,
+    first_number,
+    guess_columns,
+    header_of,
+    question_of,
+    text_of,
+)
 
 AB = (Choice("A", "tree"), Choice("B", "pond"))
 
@@ -14,14 +23,23 @@ def texts(value, columns=None):
 
 
 def test_the_hub_form_of_commonsenseqa_has_lists_of_labels_and_texts():
-    row = {"id": "1", "question": "where ?", "question_concept": "x", "choices": {"label": ["A", "B"], "text": ["tree", "pond"]}, "answerKey": "B"}
+    row = {
+        "id": "1",
+        "question": "where ?",
+        "question_concept": "x",
+        "choices": {"label": ["A", "B"], "text": ["tree", "pond"]},
+        "answerKey": "B",
+    }
     columns = guess_columns(header_of([row]))
     assert (columns.question, columns.choices, columns.answer, columns.id) == ("question", "choices", "answerKey", "id")
     assert choices_of(row, columns) == AB
 
 
 def test_the_original_form_of_commonsenseqa_nests_stem_and_choices():
-    row = {"question": {"stem": "where ?", "choices": [{"label": "A", "text": "tree"}, {"label": "B", "text": "pond"}]}, "answerKey": "A"}
+    row = {
+        "question": {"stem": "where ?", "choices": [{"label": "A", "text": "tree"}, {"label": "B", "text": "pond"}]},
+        "answerKey": "A",
+    }
     columns = guess_columns(header_of([row]))
     assert question_of(row, columns) == "where ?"
     assert choices_of(row, columns) == AB
@@ -45,7 +63,14 @@ def test_choices_in_columns_of_their_own_are_found_and_the_last_may_be_empty():
 
 @pytest.mark.parametrize(
     "value",
-    [["tree", "pond"], "tree|pond", '["tree", "pond"]', {"text": ["tree", "pond"]}, {"A": "tree", "B": "pond"}, [{"text": "tree"}, {"text": "pond"}]],
+    [
+        ["tree", "pond"],
+        "tree|pond",
+        '["tree", "pond"]',
+        {"text": ["tree", "pond"]},
+        {"A": "tree", "B": "pond"},
+        [{"text": "tree"}, {"text": "pond"}],
+    ],
 )
 def test_choices_in_other_shapes_say_the_same(value):
     assert texts(value) == [("A", "tree"), ("B", "pond")]
@@ -71,7 +96,9 @@ def test_choices_that_cannot_be_used_are_refused_with_the_reason(value, reason):
         texts(value)
 
 
-@pytest.mark.parametrize(("given", "label"), [("A", "A"), ("b", "B"), ("pond", "B"), ("Tree", "A"), (0, "A"), ("1", "B"), (1.0, "B")])
+@pytest.mark.parametrize(
+    ("given", "label"), [("A", "A"), ("b", "B"), ("pond", "B"), ("Tree", "A"), (0, "A"), ("1", "B"), (1.0, "B")]
+)
 def test_an_answer_may_be_a_label_a_text_or_a_number(given, label):
     assert answer_of(given, AB, 0) == label
 
@@ -99,6 +126,13 @@ def test_a_map_says_what_it_lacks():
 
 
 def test_cells_become_trimmed_text_and_half_a_character_is_refused():
-    assert [text_of(v, "cell") for v in ("  x ", "", None, float("nan"), 3.0, True)] == ["x", None, None, None, "3", "true"]
+    assert [text_of(v, "cell") for v in ("  x ", "", None, float("nan"), 3.0, True)] == [
+        "x",
+        None,
+        None,
+        None,
+        "3",
+        "true",
+    ]
     with pytest.raises(DataError, match="surrogate"):
         text_of("\ud800", "cell")

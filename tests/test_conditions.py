@@ -18,7 +18,10 @@ def test_identity_leaves_no_trace_so_the_same_run_has_one_name():
 
 
 def test_transforms_are_applied_in_the_order_they_are_written():
-    assert [step.name for step in parse("post_cot/strip_labels/shuffle(unit=word)").steps] == ["strip_labels", "shuffle"]
+    assert [step.name for step in parse("post_cot/strip_labels/shuffle(unit=word)").steps] == [
+        "strip_labels",
+        "shuffle",
+    ]
 
 
 @pytest.mark.parametrize("preset", PRESETS.names())
@@ -43,7 +46,12 @@ def test_options_follow_an_at_sign_and_a_budget_may_name_any_condition():
 
 
 def test_a_list_is_cut_at_commas_that_stand_outside_brackets_and_options():
-    texts = [str(c) for c in parse_list("label_only, shuffled, post_cot@source=a,tokens=pre_cot, post_cot/mask(fraction=0.5,unit=word)")]
+    texts = [
+        str(c)
+        for c in parse_list(
+            "label_only, shuffled, post_cot@source=a,tokens=pre_cot, post_cot/mask(fraction=0.5,unit=word)"
+        )
+    ]
     assert texts == [
         "label_only",
         "post_cot/shuffle(unit=token,fraction=1.0)",

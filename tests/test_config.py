@@ -16,8 +16,8 @@ from cotdistill.config import (
     stable_seed,
 )
 from cotdistill.errors import ConfigError, UnknownName
-from cotdistill.studies.jobs import identity_of
-from cotdistill.studies.study import plan_hash_of, starter
+from cotdistill.store.records import identity_of
+from cotdistill.studies.spec import plan_hash_of, starter
 
 
 def test_every_problem_is_told_at_once():
@@ -61,13 +61,18 @@ def test_identities_of_runs_and_plans_stay_what_they_were(monkeypatch):
         monkeypatch.delenv(f"COTDISTILL_STARTER_{name}", raising=False)
     assert RECIPES["train"] == 1
     run = RunConfig("field_guide", "d" * 64, "post_cot", {}, "mixed", ("mixed",), base="b" * 64)
-    assert identity_of("train", 1, run.job_config()) == "2811da525c3250edc9e2cca2926606450f39f7032e4284307271f2bac9379469"
+    assert (
+        identity_of("train", 1, run.job_config()) == "2811da525c3250edc9e2cca2926606450f39f7032e4284307271f2bac9379469"
+    )
     assert plan_hash_of(plain(starter())) == "b990190f201ec80c672c4291617d8de9f891e98a26a8cc3b4e9fea42d201ada9"
 
 
 def test_a_setting_that_came_later_is_hashed_once_it_is_used():
     assert "lora_rank" not in hashed(StudentConfig, plain(StudentConfig()))
     assert hashed(StudentConfig, plain(StudentConfig(lora_rank=4)))["lora_rank"] == 4
-    one, other = (RunConfig("t", "d", "post_cot", training=TrainingConfig(gradient_checkpointing=on)).job_config() for on in (False, True))
+    one, other = (
+        RunConfig("t", "d", "post_cot", training=TrainingConfig(gradient_checkpointing=on)).job_config()
+        for on in (False, True)
+    )
     assert digest(one) != digest(other)
     assert RunConfig.from_plain(one).training == TrainingConfig()

@@ -39,7 +39,9 @@ def pickled(folder: Path, name: str, parts: int = 1) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(("name", "parts"), [("gpt2", 1), ("llama", 3)])
-def test_a_converted_student_gives_the_same_logits(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, parts: int) -> None:
+def test_a_converted_student_gives_the_same_logits(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, parts: int
+) -> None:
     before = pickled(tmp_path, name, parts)
     with pytest.raises(StudentError, match="pickle"):
         load_student(StudentConfig(name=str(tmp_path)), 1, 0)
@@ -91,7 +93,9 @@ def test_slow_tokenizer_files_become_a_tokenizer_json(tmp_path: Path) -> None:
     fast = Tokenizer.from_file(str(folder / "tokenizer.json"))
     shutil.move(folder / "tokenizer.json", tmp_path / "kept")
     fast.model.save(str(folder))
-    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "GPT2Tokenizer", "eos_token": "<|endoftext|>"}))
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps({"tokenizer_class": "GPT2Tokenizer", "eos_token": "<|endoftext|>"})
+    )
     assert convert(folder).tokenizer
     made = Tokenizer.from_file(str(folder / "tokenizer.json"))
     assert made.encode("the bird flies", add_special_tokens=False).ids == fast.encode("the bird flies").ids

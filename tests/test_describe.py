@@ -7,13 +7,13 @@ import pytest
 from cotdistill.config import canonical_json
 from cotdistill.errors import UsageError
 from cotdistill.tasks.catalog import open_task
-from cotdistill.tasks.columns import ColumnMap
 from cotdistill.tasks.describe import describe, export_task
 from cotdistill.tasks.example import Choice, Example
-from cotdistill.tasks.importing import import_task
+from cotdistill.tasks.importing.columns import ColumnMap
+from cotdistill.tasks.importing.importer import import_task
+from cotdistill.tasks.importing.writing import write_task
 from cotdistill.tasks.task import Rationale
 from cotdistill.tasks.template import Template
-from cotdistill.tasks.writing import write_task
 
 CHOICES = (Choice("A", "race track"), Choice("B", "desert"), Choice("C", "a C"))
 
@@ -24,7 +24,9 @@ def task(tmp_path_factory):
     rows += [Example("d", "q", CHOICES, "A", "dev"), Example("e", "q q", CHOICES[:2], "B", "test", cluster="q")]
     told = [
         Rationale("t0", "model", "They meet at the Race  track!", "A"),  # holds the gold text
-        Rationale("t1", "model", "It is not option B, so the race tracks.", "B"),  # names a key; "tracks" is another word
+        Rationale(
+            "t1", "model", "It is not option B, so the race tracks.", "B"
+        ),  # names a key; "tracks" is another word
         Rationale("t2", "model", "Only (B) is dry.", "B"),  # names a key
         Rationale("t3", "model", "Vitamin C and A.", None),  # names none
         Rationale("e", "model", "Deserted.", "A"),
@@ -32,7 +34,14 @@ def task(tmp_path_factory):
     ]
     roles = {"test": "official test"}
     return write_task(
-        tmp_path_factory.mktemp("r"), "dry", examples=rows, rationales=told, template=Template(), roles=roles, title="Dry", default_source="model"
+        tmp_path_factory.mktemp("r"),
+        "dry",
+        examples=rows,
+        rationales=told,
+        template=Template(),
+        roles=roles,
+        title="Dry",
+        default_source="model",
     )
 
 
@@ -40,7 +49,11 @@ def test_counts_balance_and_lengths_of_a_split(task):
     train = describe(task)["splits"]["train"]
     assert (train["rows"], train["clusters"], train["answers"]) == (4, 4, {"A": 2, "B": 1, "C": 1})
     assert train["choices"] == {"3": 4}
-    assert train["question_words"]["mean"] == 2.5 and train["question_words"]["median"] == 2.5 and train["question_words"]["longest"] == 4
+    assert (
+        train["question_words"]["mean"] == 2.5
+        and train["question_words"]["median"] == 2.5
+        and train["question_words"]["longest"] == 4
+    )
     assert train["choices_words"]["mean"] == 5.0
     assert describe(task)["splits"]["test"]["role"] == "official test"
 
@@ -51,7 +64,13 @@ def test_leakage_and_the_teachers_own_answers(task):
     assert model["gold_text"] == 1 / 4
     assert model["answer_key"] == 2 / 4
     assert model["teacher_right"] == 2 / 3
-    assert model["splits"]["test"] == {"with_rationale": 1, "gold_text": 0, "answer_key": 0, "teacher_label": 1, "teacher_right": 0}
+    assert model["splits"]["test"] == {
+        "with_rationale": 1,
+        "gold_text": 0,
+        "answer_key": 0,
+        "teacher_label": 1,
+        "teacher_right": 0,
+    }
     assert model["splits"]["dev"]["with_rationale"] == 0
     people = describe(task)["sources"]["people"]
     assert (people["share"], people["teacher_right"]) == (0.25, None)

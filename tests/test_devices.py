@@ -13,15 +13,16 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from cotdistill.errors import UnknownName, UsageError
-from cotdistill.studies import devices, machine
-from cotdistill.studies.attempts import claim
-from cotdistill.studies.jobs import Job, JobSpec
-from cotdistill.studies.locks import is_held, send
-from cotdistill.studies.planning import launch, plan
-from cotdistill.studies.runner import work
-from cotdistill.studies.store import Store
-from cotdistill.studies.study import spec_from_mapping
-from cotdistill.studies.supervisor import ensure_supervisor, stop_all
+from cotdistill.execution import devices
+from cotdistill.execution.attempts import claim
+from cotdistill.execution.supervisor import ensure_supervisor, stop_all
+from cotdistill.execution.worker import work
+from cotdistill.planning.plan import launch, plan
+from cotdistill.store import hardware
+from cotdistill.store.locks import is_held, send
+from cotdistill.store.records import Job, JobSpec
+from cotdistill.store.store import Store
+from cotdistill.studies.spec import spec_from_mapping
 from tests.terminal import speaker
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,7 +32,7 @@ PATIENCE = 120.0
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick_kinds: None) -> Iterator[Store]:
     """A store on a machine that is said to have two GPUs."""
-    monkeypatch.setenv(machine.GPUS, "0:24000,1:24000")
+    monkeypatch.setenv(hardware.GPUS, "0:24000,1:24000")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     made = Store.open(tmp_path / "store")
     yield made
@@ -39,7 +40,11 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick_kinds: None) ->
 
 
 def counting(number: int, device: str = "cuda", **config: Any) -> JobSpec:
-    return JobSpec("count", {"steps": 60, "seed": number, "seconds": 0.005, "training": {"device": device}, **config}, label=f"count {number}")
+    return JobSpec(
+        "count",
+        {"steps": 60, "seed": number, "seconds": 0.005, "training": {"device": device}, **config},
+        label=f"count {number}",
+    )
 
 
 def until(condition: Callable[[], object], store: Store | None = None) -> None:
@@ -128,12 +133,12 @@ def test_a_gpu_that_is_named_twice_takes_two_runs() -> None:
 
 
 def test_the_name_of_a_worker_tells_its_gpu_and_its_environment_shows_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(machine.GPUS, "0,1")
+    monkeypatch.setenv(hardware.GPUS, "0,1")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert devices.gpu_of(devices.with_gpu("abc", "1")) == "1" and devices.gpu_of("abc") is None
     assert devices.environment("abc-gpu1")["CUDA_VISIBLE_DEVICES"] == "1"
     assert devices.environment("abc") == {"CUDA_VISIBLE_DEVICES": ""}
-    monkeypatch.setenv(machine.GPUS, "none")
+    monkeypatch.setenv(hardware.GPUS, "none")
     assert devices.environment("abc") == {}
 
 
@@ -148,18 +153,22 @@ def test_a_process_that_sees_no_gpu_takes_no_run_for_one(store: Store, monkeypat
     attempt.close()
 
 
-def test_a_gpu_that_is_not_here_cannot_be_chosen_and_one_that_has_gone_is_not_given(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_that_is_not_here_cannot_be_chosen_and_one_that_has_gone_is_not_given(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert devices.chosen(store.queue) == ("0", "1") and store.queue.workers() >= 2
     with pytest.raises(UnknownName):
         devices.choose(store.queue, ["7"])
     devices.choose(store.queue, ["1", "0"])
-    monkeypatch.setenv(machine.GPUS, "0")
+    monkeypatch.setenv(hardware.GPUS, "0")
     assert devices.chosen(store.queue) == ("0",)
     devices.choose(store.queue, [])
     assert devices.chosen(store.queue) == ()
 
 
-def test_gpus_are_told_and_chosen_in_the_terminal(store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_gpus_are_told_and_chosen_in_the_terminal(
+    store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("COTDISTILL_HOME", str(store.home))
     say = speaker(capsys)
     told = say("queue gpus 1 --json").document["gpus"]
@@ -168,7 +177,7 @@ def test_gpus_are_told_and_chosen_in_the_terminal(store: Store, monkeypatch: pyt
     assert say("queue gpus 9 --json").error["kind"] == "unknown_name"
     say("queue gpus all")
     assert devices.chosen(store.queue) == ("0", "1")
-    monkeypatch.setenv(machine.GPUS, "none")
+    monkeypatch.setenv(hardware.GPUS, "none")
     assert "No GPU is seen" in say("queue gpus").out
 
 
@@ -192,8 +201,10 @@ def test_gpus_are_chosen_on_page_train(store: Store, monkeypatch: pytest.MonkeyP
     assert not app.exception and devices.chosen(store.queue) == ("1",)
 
 
-def test_a_run_that_asks_for_a_gpu_where_there_is_none_fails_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(machine.GPUS, "none")
+def test_a_run_that_asks_for_a_gpu_where_there_is_none_fails_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(hardware.GPUS, "none")
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     store = Store.open(tmp_path / "store")
     values = {

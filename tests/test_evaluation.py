@@ -5,11 +5,11 @@ import torch
 
 from cotdistill.errors import SequenceTooLong
 from cotdistill.rationales.placement import PLACEMENTS
-from cotdistill.students.evaluation import _parsed, accuracy, choice_scores, primary_metric, score
-from cotdistill.students.generation import greedy
 from cotdistill.students.loading import new_built_in, prepare_torch
 from cotdistill.students.models import BuiltIn
 from cotdistill.students.reader import Reader
+from cotdistill.students.scoring.evaluation import _parsed, accuracy, choice_scores, primary_metric, score
+from cotdistill.students.scoring.generation import greedy
 from tests.conftest import example
 
 TINY = BuiltIn("tiny", "for tests", layers=2, width=16, heads=2, positions=64)
@@ -38,7 +38,9 @@ def test_packed_scores_equal_one_choice_at_a_time(model, batch):
 
 def test_written_rationales_equal_one_forward_pass_a_token(model):
     prompts = [[5, 6, 7], [8, 9, 10, 11], [12]]
-    for prompt, written in zip(prompts, greedy(Reader(model), prompts, [60, 61], limit=9, after=2, pad=0, eos=1, batch=2), strict=True):
+    for prompt, written in zip(
+        prompts, greedy(Reader(model), prompts, [60, 61], limit=9, after=2, pad=0, eos=1, batch=2), strict=True
+    ):
         ids = list(prompt)
         for _ in written.ids:
             with torch.no_grad():
@@ -80,7 +82,9 @@ def test_answers_of_several_tokens_are_judged_per_byte(encoder, examples):
 
 def test_per_byte_scores_divide_by_the_length_of_the_text(model, encoder, examples):
     (one,) = score(model, encoder, examples[:1], PLACEMENTS.get("label_only"), "direct", metric="per_byte", limit=1)
-    assert one.scores == pytest.approx([s / len(t) for s, t in zip(one.sums, ("tree", "pond", "house", "kennel"), strict=True)])
+    assert one.scores == pytest.approx(
+        [s / len(t) for s, t in zip(one.sums, ("tree", "pond", "house", "kennel"), strict=True)]
+    )
 
 
 def test_a_prompt_longer_than_the_student_reads_is_refused(model):
@@ -97,5 +101,7 @@ def test_a_given_rationale_that_is_too_long_is_cut_where_the_student_reads_no_mo
     room = TINY.positions - len(encoder.prompt(long, placement.prompt("given"), [])) - len(encoder.cue("rationale_cue"))
     whole = [t.id for t in encoder.read(long.rationale)]
     cut = encoder.prompt(long, placement.prompt("given"), whole[:room])
-    likelihood = model(torch.tensor([cut])).logits[0, -1].log_softmax(-1).detach()  # the answers are one token, read from the last place
+    likelihood = (
+        model(torch.tensor([cut])).logits[0, -1].log_softmax(-1).detach()
+    )  # the answers are one token, read from the last place
     assert found[0].sums == pytest.approx([float(likelihood[ids[0]]) for ids in encoder.targets(long)], abs=1e-4)

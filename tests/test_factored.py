@@ -14,7 +14,14 @@ IDS = torch.tensor([[3, 1, 4, 1, 5, 9, 2]])
 
 def student(kind: str) -> PreTrainedModel:
     torch.manual_seed(0)
-    shape = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 12, "vocab_size": 11, "hidden_dropout": 0.0}
+    shape = {
+        "hidden_size": 8,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 12,
+        "vocab_size": 11,
+        "hidden_dropout": 0.0,
+    }
     if kind == "gpt2":
         return GPT2LMHeadModel(GPT2Config(n_embd=8, n_layer=2, n_head=2, n_positions=16, vocab_size=11)).eval()
     if kind == "gpt_neox":
@@ -39,7 +46,10 @@ def test_products_and_lengths_are_those_of_the_whole_gradients(kind: str, withou
     assert trace.plain
     weights, target = torch.randn(3, *trace.states.shape), torch.randn(2, sum(p.numel() for p in wanted))
     inner, lengths = trace.products(trace.states, weights, target, keep=True)
-    each = [torch.cat([g.reshape(-1) for g in torch.autograd.grad(trace.states, wanted, w, retain_graph=True)]) for w in weights]
+    each = [
+        torch.cat([g.reshape(-1) for g in torch.autograd.grad(trace.states, wanted, w, retain_graph=True)])
+        for w in weights
+    ]
     whole = torch.stack(each)
     assert torch.allclose(inner, target @ whole.T, rtol=1e-4, atol=1e-4)
     assert torch.allclose(lengths, whole.norm(dim=1), rtol=1e-4)

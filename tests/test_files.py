@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from cotdistill.errors import DataError
-from cotdistill.tasks.files import find_files, kind_of, read_records, read_source, source_name
+from cotdistill.tasks.importing.files import find_files, kind_of, read_records, read_source, source_name
 
 
 def put(path, content):
@@ -24,7 +24,14 @@ def test_the_ending_tells_the_kind_with_or_without_gz():
 
 
 def test_a_folder_gives_training_first_and_its_side_files(tmp_path):
-    for name in ("validation.csv", "train.jsonl.gz", "test.parquet", "notes.txt", "rationales/train.a.b.jsonl", "rationales/validation.people.csv"):
+    for name in (
+        "validation.csv",
+        "train.jsonl.gz",
+        "test.parquet",
+        "notes.txt",
+        "rationales/train.a.b.jsonl",
+        "rationales/validation.people.csv",
+    ):
         put(tmp_path / name, "x")
     found = find_files(tmp_path)
     assert {split: path.name for split, path in found.main.items()} == {
@@ -125,7 +132,10 @@ def test_parquet_gives_nested_values_as_they_are(tmp_path):
 
 
 def test_a_preview_shows_columns_first_rows_counts_and_bad_rows(tmp_path):
-    put(tmp_path / "train.jsonl", "".join(json.dumps({"question": {"stem": f"q{i}"}, "answerKey": "A"}) + "\n" for i in range(9)) + "oops\n")
+    put(
+        tmp_path / "train.jsonl",
+        "".join(json.dumps({"question": {"stem": f"q{i}"}, "answerKey": "A"}) + "\n" for i in range(9)) + "oops\n",
+    )
     put(tmp_path / "dev.jsonl", json.dumps({"question": {"stem": "d"}, "extra": 1}) + "\n")
     found = read_source(tmp_path)
     assert found.counts == {"train.jsonl": 9, "dev.jsonl": 1}
@@ -134,6 +144,8 @@ def test_a_preview_shows_columns_first_rows_counts_and_bad_rows(tmp_path):
     assert len(found.rows) == 5 and [(p.file, p.line) for p in found.problems] == [("train.jsonl", 10)]
 
 
-@pytest.mark.parametrize(("given", "name"), [("GPT 4/o", "GPT-4-o"), ("../x", "x"), ("…", "rationale"), ("a.b_c-1", "a.b_c-1")])
+@pytest.mark.parametrize(
+    ("given", "name"), [("GPT 4/o", "GPT-4-o"), ("../x", "x"), ("…", "rationale"), ("a.b_c-1", "a.b_c-1")]
+)
 def test_a_source_gets_a_name_fit_for_files_and_addresses(given, name):
     assert source_name(given) == name

@@ -12,14 +12,14 @@ import pytest
 
 import cotdistill
 from cotdistill.errors import UnknownName
-from cotdistill.studies import results
-from cotdistill.studies.findings import findings
-from cotdistill.studies.planning import launch, plan
-from cotdistill.studies.runner import work
-from cotdistill.studies.store import Store
-from cotdistill.studies.study import study_spec
-from cotdistill.studies.supervisor import stop_all
-from cotdistill.views.publishing import claim_title, extended_told, figures_page, html_page, published, tables
+from cotdistill.execution.supervisor import stop_all
+from cotdistill.execution.worker import work
+from cotdistill.planning.plan import launch, plan
+from cotdistill.report.export import claim_title, extended_told, figures_page, html_page, published, tables
+from cotdistill.results import results
+from cotdistill.results.findings import findings
+from cotdistill.store.store import Store
+from cotdistill.studies.spec import study_spec
 from tests import test_browser
 from tests.terminal import check_keys, speaker
 from tests.test_browser import at_rest, free_port, page, serve
@@ -69,7 +69,11 @@ def test_the_document_holds_every_comparison_its_controls_and_what_would_change_
     assert [c["second"] for c in first["at_tokens"]] == ["label_only@tokens=post_cot", "pre_cot"]
     assert [c["id"] for c in first["controls"]] == ["undistilled", "label_only@tokens=post_cot"]
     assert {c["id"] for c in second["controls"]} == {"post_cot/random_tokens", "label_only@tokens=post_cot"}
-    assert third["status"] == "not_run" and third["asked_by"] == "keytokens" and all(c["status"] == "not_run" for c in third["comparisons"])
+    assert (
+        third["status"] == "not_run"
+        and third["asked_by"] == "keytokens"
+        and all(c["status"] == "not_run" for c in third["comparisons"])
+    )
     for comparison in first["comparisons"]:
         assert comparison["low"] <= comparison["points"] <= comparison["high"] and comparison["items"] == 108
 
@@ -109,7 +113,11 @@ def test_the_html_page_holds_the_same_numbers_to_the_last_digit_and_asks_nobody(
     assert json.loads(held) == json.loads(json.dumps(document))
     outside = page.partition("</style>")[2]
     body = re.sub(r"<script.*?</script>", "", outside, flags=re.DOTALL)
-    assert not re.findall(r'(?:src|href)\s*=\s*"', body) and "<b>" not in body and "Found &lt;b&gt;&amp;&lt;/b&gt; lost" in body
+    assert (
+        not re.findall(r'(?:src|href)\s*=\s*"', body)
+        and "<b>" not in body
+        and "Found &lt;b&gt;&amp;&lt;/b&gt; lost" in body
+    )
 
 
 def test_tables_show_what_the_document_says(store):
@@ -129,7 +137,9 @@ def test_a_title_says_no_more_than_its_comparisons():
     assert claim_title({"comparisons": [one("better", 8.94, "label only"), one("worse", -20.9, "pre-CoT")]}) == (
         "Post-CoT beats label only by 8.9 and falls 20.9 short of pre-CoT"
     )
-    assert claim_title({"comparisons": [one("provisional", 1.0, "label only")]}) == "Post-CoT stands +1.0 from label only"
+    assert (
+        claim_title({"comparisons": [one("provisional", 1.0, "label only")]}) == "Post-CoT stands +1.0 from label only"
+    )
     assert claim_title({"comparisons": [one(None, None, "label only")]}) == "Post-CoT"
 
 
@@ -147,7 +157,9 @@ def test_the_claims_of_every_study_stand_in_one_table(say, store):
     document = findings(store, "found")
     assert [c["word"] for c in one["claims"]] == [c["word"] for c in document["claims"]]
     first = document["claims"][0]["comparisons"][0]
-    assert {name: one["claims"][0][name] for name in ("points", "low", "high")} == {name: first[name] for name in ("points", "low", "high")}
+    assert {name: one["claims"][0][name] for name in ("points", "low", "high")} == {
+        name: first[name] for name in ("points", "low", "high")
+    }
     assert (one["status"], one["finished"], one["planned"], one["student"]) == ("done", 14, 14, "nano")
     assert "on label only" in say("verdicts").out
 
@@ -162,7 +174,10 @@ def test_replicates_that_are_added_after_results_were_seen_are_said_to_be_so(sto
     launch(store, plan(store, other))
     document = findings(store, "more")
     assert document["extended"] == {"id": 1, "replicates": 2}
-    assert extended_told(document) == "Extended after looking: 2 replicates had been run, and could be seen, when 3 were planned."
+    assert (
+        extended_told(document)
+        == "Extended after looking: 2 replicates had been run, and could be seen, when 3 were planned."
+    )
     assert extended_told(document) in html_page(document) and "Extended after looking" in published(document, "md")
     assert findings(store, "other")["extended"] is None and extended_told(findings(store, "found")) == ""
     for job in store.queue.jobs(state="queued"):
@@ -191,7 +206,10 @@ def test_the_claims_are_walked_through_by_arrow_keys_and_a_link_restores_the_scr
         page.get_by_text(claim["title"], exact=True).wait_for()
         page.get_by_text(claim["word"], exact=True).first.wait_for()
         page.get_by_text(f"{number} of 3").wait_for()
-        assert page.get_by_test_id("stSidebarNavLink").count() == 0 and page.get_by_role("link", name="Compare").count() == 0
+        assert (
+            page.get_by_test_id("stSidebarNavLink").count() == 0
+            and page.get_by_role("link", name="Compare").count() == 0
+        )
         if number < 3:
             at_rest(page)
             page.keyboard.press("ArrowRight")
@@ -220,7 +238,9 @@ def test_the_page_and_its_download_show_the_numbers_of_the_document(server, page
         page.get_by_role("button", name="One HTML page that opens offline").click()
     saved = tmp_path / "findings.html"
     download.value.save_as(saved)
-    held = re.search(r'<script type="application/json" id="findings">(.*?)</script>', saved.read_text(), re.DOTALL).group(1)
+    held = re.search(
+        r'<script type="application/json" id="findings">(.*?)</script>', saved.read_text(), re.DOTALL
+    ).group(1)
     assert json.loads(held) == json.loads(json.dumps(document))
     page.keyboard.press("Escape")
     figure = page.locator(".js-plotly-plot").first
@@ -228,7 +248,9 @@ def test_the_page_and_its_download_show_the_numbers_of_the_document(server, page
     with page.expect_download() as picture:
         figure.locator(".modebar-btn[data-title*='ownload']").first.click()
     picture.value.save_as(tmp_path / "figure.svg")
-    assert picture.value.suggested_filename == "cotdistill-claim1.svg" and (tmp_path / "figure.svg").read_text().startswith("<svg")
+    assert picture.value.suggested_filename == "cotdistill-claim1.svg" and (
+        tmp_path / "figure.svg"
+    ).read_text().startswith("<svg")
 
 
 @test_browser.pytestmark
@@ -236,7 +258,10 @@ def test_the_exported_page_draws_its_figures_without_a_network_and_fetches_nothi
     asked = []
     page.context.set_offline(True)
     page.on("request", lambda request: asked.append(request.url))
-    for name, text in (("findings", html_page(findings(store, "found"))), ("figures", figures_page([(_figure(), "a <b>caption</b>")], "All"))):
+    for name, text in (
+        ("findings", html_page(findings(store, "found"))),
+        ("figures", figures_page([(_figure(), "a <b>caption</b>")], "All")),
+    ):
         file = tmp_path / f"{name}.html"
         file.write_text(text)
         page.goto(file.as_uri())
@@ -247,9 +272,9 @@ def test_the_exported_page_draws_its_figures_without_a_network_and_fetches_nothi
 
 
 def _figure():
-    from cotdistill.views import figures
+    from cotdistill.report.figures import base
 
-    return figures.bars({"<i>a</i>": 2, "b": 1}, "Counts", "how many")
+    return base.bars({"<i>a</i>": 2, "b": 1}, "Counts", "how many")
 
 
 def test_a_study_is_read_as_data_frames(home):
@@ -262,9 +287,14 @@ def test_a_study_is_read_as_data_frames(home):
     summary = study.summary().set_index("condition")
     assert means["post_cot"] == pytest.approx(summary.loc["post_cot", "mean"])
     runs = study.runs()
-    assert runs.groupby("condition")["accuracy"].mean()["label_only"] == pytest.approx(summary.loc["label_only", "mean"])
+    assert runs.groupby("condition")["accuracy"].mean()["label_only"] == pytest.approx(
+        summary.loc["label_only", "mean"]
+    )
     difference = study.differences("label_only").set_index("condition").loc["post_cot"]
-    assert difference["difference"] == pytest.approx(means["post_cot"] - means["label_only"]) and difference["low"] <= difference["difference"]
+    assert (
+        difference["difference"] == pytest.approx(means["post_cot"] - means["label_only"])
+        and difference["low"] <= difference["difference"]
+    )
     assert "loss" in set(study.curves()["name"]) and study.findings()["name"] == "found"
     assert len(results.comparison(Store.open(home), "found", "label_only").rows) == len(study.differences("label_only"))
 

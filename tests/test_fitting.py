@@ -10,14 +10,15 @@ import pytest
 
 from cotdistill.config import StudentConfig, TrainingConfig
 from cotdistill.errors import UsageError
+from cotdistill.planning import cost, memory_fit
+from cotdistill.planning.cost import Costs, Lengths
+from cotdistill.planning.plan import plan
+from cotdistill.store import hardware
+from cotdistill.store.hardware import Gpu, Room
+from cotdistill.store.store import Store
 from cotdistill.students.memory import PROCESS_BYTES, of_built_in
 from cotdistill.students.models import PRETRAINED, STUDENTS
-from cotdistill.studies import costing, fitting, machine
-from cotdistill.studies.costing import Costs, Lengths
-from cotdistill.studies.machine import Gpu, Room
-from cotdistill.studies.planning import plan
-from cotdistill.studies.store import Store
-from cotdistill.studies.study import spec_from_mapping
+from cotdistill.studies.spec import spec_from_mapping
 
 CONDITIONS = tuple(spec_from_mapping({"task": "field_guide", "conditions": "label_only,post_cot"}).parsed())
 COSTS = Costs(
@@ -30,7 +31,7 @@ COSTS = Costs(
 
 
 def with_memory(monkeypatch: pytest.MonkeyPatch, total: float, free: float | None = None) -> None:
-    monkeypatch.setattr(machine, "memory", lambda: Room(total, total if free is None else free))
+    monkeypatch.setattr(hardware, "memory", lambda: Room(total, total if free is None else free))
 
 
 def peak(training: TrainingConfig) -> float:
@@ -48,30 +49,30 @@ def test_an_automatic_micro_batch_is_the_largest_half_that_fits(monkeypatch: pyt
     asked = TrainingConfig(batch_size=256, micro_batch=-1)
     # Room for exactly a quarter of the batch, and not for half of it.
     quarter, half = (peak(dataclasses.replace(asked, micro_batch=n)) for n in (64, 128))
-    with_memory(monkeypatch, 0.5 * (quarter + half) / fitting.SHARE["cpu"])
-    assert fitting.settled(COSTS, asked, workers=1).micro_batch == 64
+    with_memory(monkeypatch, 0.5 * (quarter + half) / memory_fit.SHARE["cpu"])
+    assert memory_fit.settled(COSTS, asked, workers=1).micro_batch == 64
     with_memory(monkeypatch, 1e15)
-    assert fitting.settled(COSTS, asked, workers=1) == dataclasses.replace(asked, micro_batch=0)
+    assert memory_fit.settled(COSTS, asked, workers=1) == dataclasses.replace(asked, micro_batch=0)
     with_memory(monkeypatch, 1e6)
-    assert fitting.settled(COSTS, asked, workers=1).micro_batch == 1
+    assert memory_fit.settled(COSTS, asked, workers=1).micro_batch == 1
 
 
 def test_workers_share_the_memory_and_what_is_free_today_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = TrainingConfig(batch_size=256, micro_batch=-1)
-    total = 1.01 * peak(dataclasses.replace(asked, micro_batch=128)) / fitting.SHARE["cpu"]
+    total = 1.01 * peak(dataclasses.replace(asked, micro_batch=128)) / memory_fit.SHARE["cpu"]
     with_memory(monkeypatch, total, free=1e6)
-    assert fitting.settled(COSTS, asked, workers=1).micro_batch == 128
-    assert 0 < fitting.settled(COSTS, asked, workers=2).micro_batch < 128
+    assert memory_fit.settled(COSTS, asked, workers=1).micro_batch == 128
+    assert 0 < memory_fit.settled(COSTS, asked, workers=2).micro_batch < 128
 
 
 def test_a_chosen_micro_batch_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     with_memory(monkeypatch, 1e6)
     for chosen in (0, 16):
-        assert fitting.settled(COSTS, TrainingConfig(micro_batch=chosen), workers=1).micro_batch == chosen
+        assert memory_fit.settled(COSTS, TrainingConfig(micro_batch=chosen), workers=1).micro_batch == chosen
 
 
 def told(training: TrainingConfig, workers: int = 1) -> list[str]:
-    return fitting.checks(COSTS, training, training, fitting.fit(COSTS, training, workers))
+    return memory_fit.checks(COSTS, training, training, memory_fit.fit(COSTS, training, workers))
 
 
 def test_what_does_not_fit_is_told_with_what_to_change(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,67 +85,83 @@ def test_what_does_not_fit_is_told_with_what_to_change(monkeypatch: pytest.Monke
     assert "set training.micro_batch to 128" in told(training)[0]
     # Nothing but activations of one sequence at a time would still not fit; computed again, they do.
     one = dataclasses.replace(training, micro_batch=1)
-    deep = dataclasses.replace(COSTS, shape=dataclasses.replace(COSTS.shape, layers=2000, parameters=1_000_000, blocks=900_000))
+    deep = dataclasses.replace(
+        COSTS, shape=dataclasses.replace(COSTS.shape, layers=2000, parameters=1_000_000, blocks=900_000)
+    )
     again = deep.memory(dataclasses.replace(one, gradient_checkpointing=True)).process
     with_memory(monkeypatch, 1e12, free=1.1 * again)
     assert again < 0.5 * deep.memory(one).process
-    assert "training.gradient_checkpointing" in fitting.checks(deep, one, one, fitting.fit(deep, one, 1))[0]
+    assert "training.gradient_checkpointing" in memory_fit.checks(deep, one, one, memory_fit.fit(deep, one, 1))[0]
     with_memory(monkeypatch, 1e12, free=PROCESS_BYTES)
     large = dataclasses.replace(COSTS, student=StudentConfig("owner/name"))
-    assert "train adapters instead" in fitting.checks(large, one, one, fitting.fit(large, one, 1))[0]
+    assert "train adapters instead" in memory_fit.checks(large, one, one, memory_fit.fit(large, one, 1))[0]
     assert "no micro-batch helps" in told(training)[0]
 
 
 def test_runs_for_a_gpu_are_held_against_the_smallest(monkeypatch: pytest.MonkeyPatch) -> None:
     training = TrainingConfig(batch_size=256, device="cuda")
-    monkeypatch.setenv(machine.GPUS, "0:80000,1:2000")
-    found = fitting.fit(COSTS, training, workers=2)
+    monkeypatch.setenv(hardware.GPUS, "0:80000,1:2000")
+    found = memory_fit.fit(COSTS, training, workers=2)
     assert (found.device, found.total, found.at_once, found.fits) == ("cuda", 2e9, 1, False)
     assert "free on a GPU" in told(training)[0]
     assert "This machine has a GPU, and training.device is cpu" in told(TrainingConfig())[0]
-    monkeypatch.setenv(machine.GPUS, "none")
+    monkeypatch.setenv(hardware.GPUS, "none")
     assert "no GPU is seen" in told(training)[0]
 
 
 def test_gpus_are_told_by_the_environment_and_limited_to_the_visible_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setenv(machine.GPUS, "0:16000, 1")
-    assert [(gpu.index, gpu.total) for gpu in machine.gpus()] == [("0", 16e9), ("1", 24e9)]
+    monkeypatch.setenv(hardware.GPUS, "0:16000, 1")
+    assert [(gpu.index, gpu.total) for gpu in hardware.gpus()] == [("0", 16e9), ("1", 24e9)]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
-    assert machine.indices() == ("1",)
-    monkeypatch.setenv(machine.GPUS, "first")
+    assert hardware.indices() == ("1",)
+    monkeypatch.setenv(hardware.GPUS, "first")
     with pytest.raises(UsageError, match="expected indices"):
-        machine.gpus()
+        hardware.gpus()
 
 
-def test_the_driver_is_asked_and_what_tells_no_sizes_is_left_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.delenv(machine.GPUS, raising=False)
+def test_the_driver_is_asked_and_what_tells_no_sizes_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv(hardware.GPUS, raising=False)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     driver = tmp_path / "nvidia-smi"
     driver.write_text("#!/bin/sh\necho '0, NVIDIA H100 80GB HBM3, 81559, 80000'\necho '1, GRID, [N/A], [N/A]'\n")
     driver.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    assert machine.gpus() == (Gpu("0", "NVIDIA H100 80GB HBM3", 81559 * 2**20, 80000 * 2**20),)
+    assert hardware.gpus() == (Gpu("0", "NVIDIA H100 80GB HBM3", 81559 * 2**20, 80000 * 2**20),)
     driver.write_text("#!/bin/sh\nexit 9\n")
-    assert machine.gpus() == ()
+    assert hardware.gpus() == ()
 
 
 def test_the_machine_has_memory_and_some_of_it_is_free() -> None:
-    room = machine.memory()
+    room = hardware.memory()
     assert room.free is not None and 0 < room.free <= room.total
 
 
-def test_a_student_of_the_paper_is_counted_with_its_published_sizes_before_it_is_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_student_of_the_paper_is_counted_with_its_published_sizes_before_it_is_here(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     store = Store.open(tmp_path / "store")
-    monkeypatch.setattr(costing, "tokenizer_of", lambda task, run: pytest.fail("nothing is downloaded for a plan"))
-    values = {"task": "field_guide", "task_settings": {"creatures": 24, "documents": 100, "wordings": 2}, "conditions": "label_only", "replicates": 1}
-    planned = plan(store, spec_from_mapping({**values, "student": "microsoft/phi-1_5", "student.lora_rank": 0, "training.batch_size": 2}))
+    monkeypatch.setattr(cost, "tokenizer_of", lambda task, run: pytest.fail("nothing is downloaded for a plan"))
+    values = {
+        "task": "field_guide",
+        "task_settings": {"creatures": 24, "documents": 100, "wordings": 2},
+        "conditions": "label_only",
+        "replicates": 1,
+    }
+    planned = plan(
+        store,
+        spec_from_mapping({**values, "student": "microsoft/phi-1_5", "student.lora_rank": 0, "training.batch_size": 2}),
+    )
     assert planned.fit.memory.weights == pytest.approx(4 * PRETRAINED.get("phi-1_5").parameters, rel=1e-3)
     assert not any("sizes of the student are not" in check for check in planned.checks)
 
 
-def test_a_plan_settles_the_micro_batch_before_runs_get_their_identity(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_plan_settles_the_micro_batch_before_runs_get_their_identity(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     store = Store.open(tmp_path / "store")
     values = {
         "task": "field_guide", "task_settings": {"creatures": 24, "documents": 100, "wordings": 2}, "conditions": "label_only,post_cot",
@@ -152,8 +169,10 @@ def test_a_plan_settles_the_micro_batch_before_runs_get_their_identity(monkeypat
     }  # fmt: skip
     roomy = plan(store, spec_from_mapping(values))
     whole = plan(store, spec_from_mapping({**values, "training.micro_batch": 0}))
-    assert [run.job.identity for run in roomy.runs] == [run.job.identity for run in whole.runs] and roomy.plan_hash == whole.plan_hash
-    with_memory(monkeypatch, PROCESS_BYTES / fitting.SHARE["cpu"], free=1e6)
+    assert [run.job.identity for run in roomy.runs] == [
+        run.job.identity for run in whole.runs
+    ] and roomy.plan_hash == whole.plan_hash
+    with_memory(monkeypatch, PROCESS_BYTES / memory_fit.SHARE["cpu"], free=1e6)
     store.queue.set_workers(1)
     tight = plan(store, spec_from_mapping(values))
     assert {run.job.config["training"]["micro_batch"] for run in tight.runs} == {1} == {tight.spec.training.micro_batch}

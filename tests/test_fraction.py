@@ -17,7 +17,10 @@ from cotdistill.tasks.example import Choice, Example
 
 def rows(number: int) -> list[Example]:
     choices = (Choice("A", "tree"), Choice("B", "pond"))
-    return [Example(f"e{i}", "where does the bird lives ?", choices, "AB"[i % 2], "train", "it lives in the tree .", "t") for i in range(number)]
+    return [
+        Example(f"e{i}", "where does the bird lives ?", choices, "AB"[i % 2], "train", "it lives in the tree .", "t")
+        for i in range(number)
+    ]
 
 
 def run_of(condition: str, split: int = 0) -> RunConfig:
@@ -28,7 +31,14 @@ def run_of(condition: str, split: int = 0) -> RunConfig:
 def test_a_smaller_share_lies_within_a_larger_one_and_has_the_size_it_says() -> None:
     examples = rows(200)
     parts = {share: part_of(range(200), examples, share, 3) for share in (0.05, 0.1, 0.25, 0.5, 0.9, 1.0)}
-    assert {share: len(part) for share, part in parts.items()} == {0.05: 10, 0.1: 20, 0.25: 50, 0.5: 100, 0.9: 180, 1.0: 200}
+    assert {share: len(part) for share, part in parts.items()} == {
+        0.05: 10,
+        0.1: 20,
+        0.25: 50,
+        0.5: 100,
+        0.9: 180,
+        1.0: 200,
+    }
     shares = sorted(parts)
     assert all(set(parts[small]) < set(parts[large]) for small, large in pairwise(shares))
     assert all(part == sorted(part) for part in parts.values())
@@ -62,11 +72,22 @@ def test_every_condition_of_a_replicate_sees_the_same_share(encoder: Encoder) ->
 
 def test_a_budget_counts_the_tokens_of_the_condition_it_names_on_that_ones_rows(encoder: Encoder) -> None:
     short, long = "it lives in the tree .", "it lives in the tree . " * 3
-    examples = [Example(e.id, e.question, e.choices, e.answer, e.split, long if i % 3 else short, "t") for i, e in enumerate(rows(60))]
-    alone, all_rows = (prepare(encoder, {"t": examples}, run_of(f"label_only@tokens={c}"), 128) for c in ("(post_cot@fraction=0.05)", "post_cot"))
+    examples = [
+        Example(e.id, e.question, e.choices, e.answer, e.split, long if i % 3 else short, "t")
+        for i, e in enumerate(rows(60))
+    ]
+    alone, all_rows = (
+        prepare(encoder, {"t": examples}, run_of(f"label_only@tokens={c}"), 128)
+        for c in ("(post_cot@fraction=0.05)", "post_cot")
+    )
     few = prepare(encoder, {"t": examples}, run_of("post_cot@fraction=0.05"), 128)
-    wanted = sum(len(row.ids) for step in range(4) for i, epoch in few.stream.step(step) for row in few.rows_of(i, epoch))
-    seen = [sum(len(row.ids) for i, epoch in alone.stream.step(step) for row in alone.rows_of(i, epoch)) for step in range(alone.steps)]
+    wanted = sum(
+        len(row.ids) for step in range(4) for i, epoch in few.stream.step(step) for row in few.rows_of(i, epoch)
+    )
+    seen = [
+        sum(len(row.ids) for i, epoch in alone.stream.step(step) for row in alone.rows_of(i, epoch))
+        for step in range(alone.steps)
+    ]
     assert sum(seen) >= wanted > sum(seen[:-1])
     assert alone.facts.train_rows == all_rows.facts.train_rows == 60
 

@@ -14,14 +14,17 @@ import transformers
 
 from cotdistill.config import TrainingConfig
 from cotdistill.students.batches import Row, Stream
-from cotdistill.students.evaluation import choice_scores
 from cotdistill.students.loading import new_built_in, prepare_torch, weights
 from cotdistill.students.memory import Load, estimate, of_config
 from cotdistill.students.models import STUDENTS
 from cotdistill.students.reader import Reader
+from cotdistill.students.scoring.evaluation import choice_scores
 from cotdistill.students.training import Hooks, Log, train
 
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU here: benchmarks/gpu.py runs these on one")]
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU here: benchmarks/gpu.py runs these on one"),
+]
 VOCABULARY = 500
 CONFIG = TrainingConfig(steps=20, batch_size=16, evaluations=0, lr=1e-3, device="cuda")
 
@@ -50,7 +53,9 @@ def rows(number: int = 64) -> list[Row]:
     return found
 
 
-def trained(config: TrainingConfig, device: str = "cuda", resume: Path | None = None, stop_at: int = 0) -> tuple[transformers.PreTrainedModel, Log]:
+def trained(
+    config: TrainingConfig, device: str = "cuda", resume: Path | None = None, stop_at: int = 0
+) -> tuple[transformers.PreTrainedModel, Log]:
     prepare_torch(1, config.deterministic)
     data = rows()
     model = new_built_in(STUDENTS.get("micro"), VOCABULARY, 1).to(torch.device(device))  # type: ignore[arg-type]
@@ -60,7 +65,17 @@ def trained(config: TrainingConfig, device: str = "cuda", resume: Path | None = 
             raise Stop
 
     stream = Stream([len(row.ids) for row in data], config.batch_size, 0)
-    log = train(model, lambda i, epoch: [data[i]], stream, config, steps=config.steps, pad=0, hooks=Hooks(report), resume=resume, identity="gpu")
+    log = train(
+        model,
+        lambda i, epoch: [data[i]],
+        stream,
+        config,
+        steps=config.steps,
+        pad=0,
+        hooks=Hooks(report),
+        resume=resume,
+        identity="gpu",
+    )
     return model, log
 
 
@@ -119,7 +134,9 @@ def test_the_peak_is_within_a_quarter_of_the_estimate(precision: str, micro: int
     prepare_torch(1, False)
     drops = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), 0.0)
     torch.manual_seed(0)
-    config = TrainingConfig(steps=3, batch_size=32, micro_batch=micro, precision=precision, device="cuda", evaluations=0, lr=1e-5)
+    config = TrainingConfig(
+        steps=3, batch_size=32, micro_batch=micro, precision=precision, device="cuda", evaluations=0, lr=1e-5
+    )
     model = transformers.GPT2LMHeadModel(transformers.GPT2Config(vocab_size=50_257, **drops)).to(torch.device("cuda"))  # type: ignore[arg-type]
     groups = np.zeros(96, np.int8)
     groups[-30:] = 2
@@ -131,4 +148,6 @@ def test_the_peak_is_within_a_quarter_of_the_estimate(precision: str, micro: int
     )  # fmt: skip
     size = micro or 32
     load = Load(size, 96, 30 * size, passes=32 // size, precision=precision, device="cuda")
-    assert estimate(of_config(model.config.to_dict()), load).peak == pytest.approx(torch.cuda.max_memory_allocated(), rel=0.25)
+    assert estimate(of_config(model.config.to_dict()), load).peak == pytest.approx(
+        torch.cuda.max_memory_allocated(), rel=0.25
+    )

@@ -36,7 +36,12 @@ def test_the_gpu_check_runs_to_its_end_on_a_cpu(tmp_path: Path) -> None:
 def test_without_a_gpu_it_says_so_and_how_to_try_it() -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "benchmarks/gpu.py"], capture_output=True, text=True, env=environment, cwd=ROOT, check=False
+        [sys.executable, "-W", "ignore", "benchmarks/gpu.py"],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=ROOT,
+        check=False,
     )
     assert done.returncode == 1 and "--device cpu --small" in done.stderr
 

@@ -21,14 +21,14 @@ import torch
 
 from cotdistill.config import TrainingConfig
 from cotdistill.errors import StoreError, StudentError
+from cotdistill.execution.ray.task import RemoteContext
+from cotdistill.execution.worker import work
+from cotdistill.planning.plan import launch, plan
+from cotdistill.store.store import Store
 from cotdistill.students.batches import Row
 from cotdistill.students.group import ALONE, Group
 from cotdistill.students.training import micro_batches
-from cotdistill.studies.planning import launch, plan
-from cotdistill.studies.ray_task import RemoteContext
-from cotdistill.studies.runner import work
-from cotdistill.studies.store import Store
-from cotdistill.studies.study import study_spec
+from cotdistill.studies.spec import study_spec
 
 HERE = find_spec("accelerate") is not None
 needs_accelerate = pytest.mark.skipif(not HERE, reason="accelerate is not installed: make test-extras")
@@ -88,7 +88,9 @@ def trained(store, spec):
 
 @pytest.mark.extras
 @needs_accelerate
-@pytest.mark.parametrize("more", [{}, {"loss": "token_mean", "micro_batch": 1}, {"micro_batch": 5}], ids=["span", "token mean", "one idle"])
+@pytest.mark.parametrize(
+    "more", [{}, {"loss": "token_mean", "micro_batch": 1}, {"micro_batch": 5}], ids=["span", "token mean", "one idle"]
+)
 def test_two_processes_have_the_losses_of_one_and_end_with_its_student(tmp_path, more):
     store = Store.open(tmp_path)
     alone, one, student = trained(store, of(1, **more))
@@ -131,7 +133,9 @@ def test_no_process_outlives_a_worker_that_is_killed_and_the_run_can_be_done_aga
     planned = plan(store, of(2, steps=2000))
     launch(store, planned)
     identity = planned.runs[0].job.identity
-    worker = subprocess.Popen([sys.executable, "-m", "cotdistill.studies.runner", "--home", str(store.home)], stderr=subprocess.DEVNULL)
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "cotdistill.execution.worker", "--home", str(store.home)], stderr=subprocess.DEVNULL
+    )
     until(lambda: (store.queue.job(identity).progress or {}).get("step", 0) >= 5)
     assert companions(identity)
     os.kill(worker.pid, signal.SIGKILL)
@@ -165,7 +169,7 @@ def companions(identity):
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             words = (folder / "cmdline").read_text().split("\0")
-            found += [int(folder.name)] if "cotdistill.studies.companion" in words and identity in words else []
+            found += [int(folder.name)] if "cotdistill.execution.data_parallel" in words and identity in words else []
     return found
 
 

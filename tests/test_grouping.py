@@ -6,10 +6,10 @@ import pytest
 
 from cotdistill.config import plain
 from cotdistill.errors import UnknownName
-from cotdistill.studies import across, dose, grouping
-from cotdistill.studies.matrix import matrix
-from cotdistill.studies.slices import fields, slices
-from cotdistill.studies.study import StudySpec
+from cotdistill.results import cross_study, grouping, token_dose
+from cotdistill.results.prediction_matrix import matrix
+from cotdistill.results.slices import fields, slices
+from cotdistill.studies.spec import StudySpec
 from tests.test_matrix import Answered
 from tests.test_results import FakeStore
 
@@ -20,7 +20,12 @@ class Configured(FakeStore):
     def give(self, condition, replicate, correct, *, lr=0.1, loss_tokens=0, state="finished", ids=None, student="nano"):
         self.add(condition, replicate, correct, state=state, ids=ids)
         job = self.jobs_[-1]
-        job.config = {"student": {"name": student}, "training": {"lr": lr, "batch_size": 2}, "seeds": {"init": replicate}, "task_digest": "x"}
+        job.config = {
+            "student": {"name": student},
+            "training": {"lr": lr, "batch_size": 2},
+            "seeds": {"init": replicate},
+            "task_digest": "x",
+        }
         if job.result:
             job.result |= {"steps": 5, "loss_tokens": loss_tokens}
 
@@ -47,7 +52,11 @@ def test_runs_are_averaged_within_a_replicate_and_then_over_replicates(store):
     found = grouping.runs(store, [1])
     by_condition = {g.values: g for g in grouping.grouped(store, found, ["condition"])}
     assert by_condition[("label_only",)].interval.mean == pytest.approx(3 / 8)
-    assert (by_condition[("post_cot",)].finished, by_condition[("post_cot",)].planned, by_condition[("post_cot",)].items) == (2, 2, 4)
+    assert (
+        by_condition[("post_cot",)].finished,
+        by_condition[("post_cot",)].planned,
+        by_condition[("post_cot",)].items,
+    ) == (2, 2, 4)
     by_placement = {g.values: g for g in grouping.grouped(store, found, ["placement"])}
     # Replicate 0: the mean of 3/4 and 2/4; replicate 1: 4/4 alone.
     assert by_placement[("post_cot",)].interval.mean == pytest.approx((0.625 + 1) / 2)
@@ -80,8 +89,12 @@ def test_an_unknown_setting_answers_with_near_matches(store):
 
 
 def test_a_dose_is_the_number_of_predicted_tokens_of_an_example(store):
-    found = {one.summary.condition: one for one in dose.doses(store, 1)}
-    assert {name: one.predicted for name, one in found.items()} == {"label_only": 1.0, "post_cot": 5.0, "post_cot/drop(fraction=0.5)": 3.0}
+    found = {one.summary.condition: one for one in token_dose.doses(store, 1)}
+    assert {name: one.predicted for name, one in found.items()} == {
+        "label_only": 1.0,
+        "post_cot": 5.0,
+        "post_cot/drop(fraction=0.5)": 3.0,
+    }
     half = found["post_cot/drop(fraction=0.5)"]
     assert (half.family, half.dose, half.name) == ("post_cot/drop(unit=token)", "fraction 0.5", "post-CoT, drop")
     assert (found["post_cot"].family, found["post_cot"].name) == ("", "post-CoT")
@@ -89,21 +102,26 @@ def test_a_dose_is_the_number_of_predicted_tokens_of_an_example(store):
 
 def test_arms_with_a_token_budget_have_no_dose(store):
     store.give("label_only@tokens=post_cot", 0, [1, 1, 1, 1], loss_tokens=90)
-    assert "label_only@tokens=post_cot" not in [one.summary.condition for one in dose.doses(store, 1)]
+    assert "label_only@tokens=post_cot" not in [one.summary.condition for one in token_dose.doses(store, 1)]
 
 
 def test_studies_stand_side_by_side_with_accuracies_or_differences(store):
     study = SimpleNamespace(id=1, name="made", spec=plain(StudySpec(conditions=("label_only", "post_cot"))), members=())
-    (column,) = across.grid(store, [study])
+    (column,) = cross_study.grid(store, [study])
     assert column.cells["label_only"].value == pytest.approx(3 / 8) and column.cells["label_only"].word == ""
-    (column,) = across.grid(store, [study], "label_only")
+    (column,) = cross_study.grid(store, [study], "label_only")
     assert column.cells["post_cot"].value == pytest.approx(7 / 8 - 3 / 8) and "label_only" not in column.cells
-    (column,) = across.grid(store, [study], "pre_cot")
+    (column,) = cross_study.grid(store, [study], "pre_cot")
     assert column.cells == {}
 
 
 def test_only_the_settings_that_differ_are_listed():
-    rows = across.differing([{"name": "a", "task": "x", "training": {"lr": 0.1, "steps": 5}}, {"name": "b", "task": "x", "training": {"lr": 0.2}}])
+    rows = cross_study.differing(
+        [
+            {"name": "a", "task": "x", "training": {"lr": 0.1, "steps": 5}},
+            {"name": "b", "task": "x", "training": {"lr": 0.2}},
+        ]
+    )
     assert rows == [("training.lr", ("0.1", "0.2")), ("training.steps", ("5", "–"))]
 
 

@@ -7,7 +7,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from cotdistill.views import explanation, heat, palette
+from cotdistill.report import explanation, heat
+from cotdistill.report.figures import palette
 from tests.test_views import contrast, seen_without_green
 
 GROUNDS = {"light": ("#FFFFFF", "#1E2328"), "dark": ("#14171A", "#E7E6E2")}
@@ -18,11 +19,18 @@ def look(pieces, scores, segments=None, *, first=-1, last=-1, words=None, senten
     segments = segments or ["question"] * n
     words = words or list(range(n))
     values = {"value": 1.0, "probabilities": (0.7, 0.3), "choices": ("cat", "dog"), "gold": 0, "predicted": 0, **more}
-    return explanation.Explanation(pieces, segments, words, sentences or [0] * n, scores, first, last, not_readable=reason, **values)
+    return explanation.Explanation(
+        pieces, segments, words, sentences or [0] * n, scores, first, last, not_readable=reason, **values
+    )
 
 
 def panel(one, unit="token"):
-    return heat.Panel("occlusion", explanation.marks(one, unit), heat.signed_scale(explanation.largest([one], unit)), explanation.masses(one))
+    return heat.Panel(
+        "occlusion",
+        explanation.marks(one, unit),
+        heat.signed_scale(explanation.largest([one], unit)),
+        explanation.masses(one),
+    )
 
 
 def drawn(one, unit="token", told=""):
@@ -93,7 +101,12 @@ def test_an_example_without_a_rationale_has_no_block_for_one():
 def test_a_rationale_behind_the_label_is_hatched_with_its_reason_and_has_no_score():
     nan = math.nan
     one = look(
-        ["q", " x", " so", " what"], [1.0, nan, nan, nan], ["question", "label", "rationale", "rationale"], first=1, last=1, reason="it stands behind"
+        ["q", " x", " so", " what"],
+        [1.0, nan, nan, nan],
+        ["question", "label", "rationale", "rationale"],
+        first=1,
+        last=1,
+        reason="it stands behind",
     )
     text = drawn(one, told="it stands behind")
     assert text.count("repeating-linear-gradient") == 2 and "it stands behind" in Read(text).text
@@ -102,13 +115,25 @@ def test_a_rationale_behind_the_label_is_hatched_with_its_reason_and_has_no_scor
 
 def test_template_text_is_neither_coloured_nor_called_unreadable():
     nan = math.nan
-    one = look(["q", " answer", ":", " x"], [1.0, nan, nan, nan], ["question", "label_cue", "label_cue", "label"], first=3, last=3, reason="r")
+    one = look(
+        ["q", " answer", ":", " x"],
+        [1.0, nan, nan, nan],
+        ["question", "label_cue", "label_cue", "label"],
+        first=3,
+        last=3,
+        reason="r",
+    )
     assert [mark.state for mark in explanation.marks(one)] == ["", "template", "template", "target"]
 
 
 def test_words_and_sentences_sum_their_tokens_and_keep_what_cannot_be_read_apart():
     nan = math.nan
-    one = look([" un", "like", "ly", " yes", " no"], [1.0, -0.25, 0.5, 2.0, nan], words=[0, 0, 0, 1, 2], sentences=[0, 0, 0, 0, 0])
+    one = look(
+        [" un", "like", "ly", " yes", " no"],
+        [1.0, -0.25, 0.5, 2.0, nan],
+        words=[0, 0, 0, 1, 2],
+        sentences=[0, 0, 0, 0, 0],
+    )
     by_word = explanation.marks(one, "word")
     assert [(m.text, m.score, m.members) for m in by_word[:2]] == [(" unlikely", 1.25, 3), (" yes", 2.0, 1)]
     assert math.isnan(by_word[2].score)
@@ -117,7 +142,11 @@ def test_words_and_sentences_sum_their_tokens_and_keep_what_cannot_be_read_apart
 
 
 def test_mass_is_shared_by_absolute_scores_and_leaves_out_what_has_none():
-    one = look(list("abcde"), [3.0, -1.0, 2.0, math.nan, 100.0], ["question", "question", "rationale", "rationale", "label_cue"])
+    one = look(
+        list("abcde"),
+        [3.0, -1.0, 2.0, math.nan, 100.0],
+        ["question", "question", "rationale", "rationale", "label_cue"],
+    )
     found = {m.segment: m for m in explanation.masses(one)}
     assert found["question"].share == pytest.approx(4 / 6) and found["question"].per_token == 2.0
     assert found["rationale"].share == pytest.approx(2 / 6) and found["rationale"].tokens == 1
@@ -138,7 +167,8 @@ def laid(color, ground):
     """A colour with its opacity (#rrggbbaa) laid over a ground."""
     share = int(color[7:9], 16) / 255
     mixed = [
-        round(255 * (share * top + (1 - share) * under)) for top, under in zip(palette.channels(color[:7]), palette.channels(ground), strict=True)
+        round(255 * (share * top + (1 - share) * under))
+        for top, under in zip(palette.channels(color[:7]), palette.channels(ground), strict=True)
     ]
     return "#" + "".join(f"{part:02x}" for part in mixed)
 
@@ -175,6 +205,8 @@ def test_numbers_have_three_figures_of_the_scale():
 
 
 def test_the_prediction_ticks_the_right_answer_and_escapes_the_choices():
-    card = heat.Card("pre_cot", "pre-CoT", [heat.Bar("<b>cat", 0.7, True, False), heat.Bar("dog", 0.3, False, True)], [])
+    card = heat.Card(
+        "pre_cot", "pre-CoT", [heat.Bar("<b>cat", 0.7, True, False), heat.Bar("dog", 0.3, False, True)], []
+    )
     read = Read(heat.cards([card]))
     assert "<b>cat✓70.0 %dog30.0 %" in read.text and "b" not in read.tags

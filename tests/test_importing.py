@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from cotdistill.config import canonical_json
 from cotdistill.errors import BadRows, CotdistillError, DataError, UnknownName, UsageError
 from cotdistill.tasks.catalog import imported_names, open_task
-from cotdistill.tasks.columns import ColumnMap
 from cotdistill.tasks.describe import describe, export_task
-from cotdistill.tasks.importing import import_task
+from cotdistill.tasks.importing.columns import ColumnMap
+from cotdistill.tasks.importing.importer import import_task
 
 SHARED = Path(os.environ.get("COTDISTILL_SHARED", "../shared")) / "data"
 
@@ -46,7 +46,10 @@ def write(path, rows):
 def folder(tmp_path):
     write(tmp_path / "in" / "train.jsonl", [row(i) for i in range(60)])
     write(tmp_path / "in" / "dev.jsonl", [row(i, rationale=None) for i in range(100, 110)])
-    write(tmp_path / "in" / "rationales" / "train.other.jsonl", [{"id": f"q{i}", "rationale": "because", "teacher_label": "A"} for i in range(30)])
+    write(
+        tmp_path / "in" / "rationales" / "train.other.jsonl",
+        [{"id": f"q{i}", "rationale": "because", "teacher_label": "A"} for i in range(30)],
+    )
     return tmp_path / "in"
 
 
@@ -111,15 +114,24 @@ def test_csv_and_gzip_say_the_same_as_plain_jsonl(tmp_path):
     rows = [row(i) for i in range(300)]
     plain = write(tmp_path / "a.jsonl", rows)
     (tmp_path / "b.jsonl.gz").write_bytes(gzip.compress(plain.read_bytes()))
-    lines = ["id,question,a,b,answer,rationale"] + [f"{r['id']},{r['question']},even,odd,{r['answer']},{r['rationale']}" for r in rows]
+    lines = ["id,question,a,b,answer,rationale"] + [
+        f"{r['id']},{r['question']},even,odd,{r['answer']},{r['rationale']}" for r in rows
+    ]
     (tmp_path / "c.csv").write_text("\n".join(lines))
-    tasks = [import_task(tmp_path / f"root{i}", tmp_path / name, "numbers").task for i, name in enumerate(("a.jsonl", "b.jsonl.gz", "c.csv"))]
+    tasks = [
+        import_task(tmp_path / f"root{i}", tmp_path / name, "numbers").task
+        for i, name in enumerate(("a.jsonl", "b.jsonl.gz", "c.csv"))
+    ]
     told = [[(e.id, e.question, e.answer, e.rationale) for e in task.examples("test")] for task in tasks]
     assert told[0] == told[1] == told[2] and told[0]
 
 
 def test_repeated_questions_and_overlaps_are_counted(tmp_path, folder):
-    write(folder / "train.jsonl", [row(i) for i in range(60)] + [row(200, question="what is number 0 ?"), row(201, question="what is number 101 ?")])
+    write(
+        folder / "train.jsonl",
+        [row(i) for i in range(60)]
+        + [row(200, question="what is number 0 ?"), row(201, question="what is number 101 ?")],
+    )
     report = import_task(tmp_path / "root", folder, "numbers")
     checks = report.task.info["checks"]
     assert checks["repeated_within_a_split"] == 1
@@ -165,7 +177,12 @@ def test_a_test_split_with_some_answers_is_taken_at_its_word(tmp_path, folder):
 
 def test_a_column_that_no_row_has_answers_with_near_matches(tmp_path, folder):
     with pytest.raises(UnknownName) as error:
-        import_task(tmp_path / "root", folder, "numbers", columns=ColumnMap(question="questoin", choices="choices", answer="answer"))
+        import_task(
+            tmp_path / "root",
+            folder,
+            "numbers",
+            columns=ColumnMap(question="questoin", choices="choices", answer="answer"),
+        )
     assert "question" in error.value.hint
     with pytest.raises(UnknownName):
         import_task(tmp_path / "root", folder, "numbers", cluster="topic")
@@ -217,7 +234,10 @@ def test_further_rationales_for_no_row_are_told_with_their_line(tmp_path, folder
     )
     with pytest.raises(BadRows) as error:
         import_task(tmp_path / "root", folder, "numbers")
-    assert [(p.file, p.line) for p in error.value.problems] == [("rationales/train.other.jsonl", 2), ("rationales/train.other.jsonl", 3)]
+    assert [(p.file, p.line) for p in error.value.problems] == [
+        ("rationales/train.other.jsonl", 2),
+        ("rationales/train.other.jsonl", 3),
+    ]
 
 
 def test_a_side_file_without_ids_or_rationales_is_refused_by_name(tmp_path, folder):
@@ -253,7 +273,10 @@ def test_text_from_data_is_kept_as_it_is(tmp_path, folder):
 def test_other_columns_become_metadata_if_they_are_short_and_plain(tmp_path, folder):
     more = {"level": 2, "ratio": float("inf"), "tags": ["a"], "kind": "hard", "half": "\ud800", "essay": "x" * 300}
     write(folder / "train.jsonl", [row(i, **more) for i in range(60)])
-    assert import_task(tmp_path / "root", folder, "numbers").task.examples("train")[0].metadata == {"level": 2, "kind": "hard"}
+    assert import_task(tmp_path / "root", folder, "numbers").task.examples("train")[0].metadata == {
+        "level": 2,
+        "kind": "hard",
+    }
 
 
 def test_a_killed_import_leaves_the_version_before_it_and_nothing_half_done(tmp_path, folder):
@@ -269,7 +292,9 @@ def test_a_killed_import_leaves_the_version_before_it_and_nothing_half_done(tmp_
         "import_task(Path(sys.argv[1]), Path(sys.argv[2]), 'numbers')\n"
     )
     for step in ("train_bpe", "_put", "settle", "folder_digest"):
-        ran = subprocess.run([sys.executable, "-c", code, str(root), str(folder), step], capture_output=True, check=False)
+        ran = subprocess.run(
+            [sys.executable, "-c", code, str(root), str(folder), step], capture_output=True, check=False
+        )
         assert ran.returncode == -9, ran.stderr
         assert open_task(root, "numbers").digest == before.digest and before.verify() == []
         assert imported_names(root) == ["numbers"]
@@ -282,7 +307,10 @@ TEXTS = st.text(max_size=20) | st.sampled_from(
 PLAIN = st.none() | st.booleans() | st.integers() | st.floats() | TEXTS
 VALUES = st.recursive(
     PLAIN,
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["label", "text", "stem", "choices", "a", "b"]), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from(["label", "text", "stem", "choices", "a", "b"]), inner, max_size=3)
+    ),
     max_leaves=6,
 )
 NAMES = [
@@ -306,7 +334,9 @@ GOOD = st.integers(0, 9999).map(lambda i: row(i))
 # Good rows with one field turned wild reach further into the importer than wholly wild ones.
 BENT = st.tuples(GOOD, st.sampled_from(NAMES), VALUES).map(lambda t: {**t[0], t[1]: t[2]})
 ROWS = st.lists(WILD | GOOD | BENT, max_size=12)
-FUZZ = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+FUZZ = settings(
+    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
 
 
 def jsonl(rows):
@@ -327,8 +357,15 @@ def answered_in_words(base, path, **options):
 
 
 @FUZZ
-@given(rows=ROWS, tail=st.binary(max_size=20), keep=st.booleans(), cluster=st.sampled_from([None, "cluster", "id", "regex:(.)", "regex:(x)?"]))
-def test_whatever_stands_in_a_jsonl_is_answered_in_words_and_leaves_nothing_half_done(tmp_path_factory, rows, tail, keep, cluster):
+@given(
+    rows=ROWS,
+    tail=st.binary(max_size=20),
+    keep=st.booleans(),
+    cluster=st.sampled_from([None, "cluster", "id", "regex:(.)", "regex:(x)?"]),
+)
+def test_whatever_stands_in_a_jsonl_is_answered_in_words_and_leaves_nothing_half_done(
+    tmp_path_factory, rows, tail, keep, cluster
+):
     base = tmp_path_factory.mktemp("fuzz")
     path = base / "wild.jsonl"
     path.write_bytes(jsonl(rows) + tail)
@@ -349,20 +386,34 @@ def test_whatever_stands_in_a_csv_is_answered_in_words(tmp_path_factory, header,
     content = written.getvalue().encode("utf-8", "surrogatepass") + noise
     path = base / ("wild.csv" if zipped == "plain" else "wild.csv.gz")
     packed = gzip.compress(content)
-    path.write_bytes({"plain": content, "gzip": packed, "cut": packed[: len(packed) // 2], "not zipped": content}[zipped])
+    path.write_bytes(
+        {"plain": content, "gzip": packed, "cut": packed[: len(packed) // 2], "not zipped": content}[zipped]
+    )
     answered_in_words(base, path, keep_good_rows=True)
 
 
 @FUZZ
 @given(
     ids=st.lists(PLAIN, max_size=8),
-    choices=st.sampled_from([["x", "y"], {"label": ["A", "B"], "text": ["x", "y"]}, {"label": ["A"], "text": ["x", "y"]}, b"x|y", "x|y", 3.5]),
+    choices=st.sampled_from(
+        [
+            ["x", "y"],
+            {"label": ["A", "B"], "text": ["x", "y"]},
+            {"label": ["A"], "text": ["x", "y"]},
+            b"x|y",
+            "x|y",
+            3.5,
+        ]
+    ),
     damage=st.tuples(st.integers(0, 4000), st.binary(max_size=4)),
 )
 def test_whatever_stands_in_a_parquet_is_answered_in_words(tmp_path_factory, ids, choices, damage):
     base = tmp_path_factory.mktemp("fuzz")
     texts = [str(i).encode("utf-8", "replace").decode() for i in ids]
-    rows = [{"id": t, "question": t or None, "choices": choices, "answer": "A", "when": pd.Timestamp(i, unit="D")} for i, t in enumerate(texts)]
+    rows = [
+        {"id": t, "question": t or None, "choices": choices, "answer": "A", "when": pd.Timestamp(i, unit="D")}
+        for i, t in enumerate(texts)
+    ]
     pd.DataFrame(rows, columns=["id", "question", "choices", "answer", "when"]).to_parquet(base / "wild.parquet")
     content = bytearray((base / "wild.parquet").read_bytes())
     place, noise = damage
@@ -376,7 +427,9 @@ def test_whatever_stands_in_a_parquet_is_answered_in_words(tmp_path_factory, ids
     train=ROWS,
     dev=ROWS,
     test=ROWS,
-    side=st.lists(WILD | st.fixed_dictionaries({"id": TEXTS, "rationale": VALUES, "teacher_label": VALUES}), max_size=6),
+    side=st.lists(
+        WILD | st.fixed_dictionaries({"id": TEXTS, "rationale": VALUES, "teacher_label": VALUES}), max_size=6
+    ),
     source=st.sampled_from(["people", "ä b", "x.y", ".."]),
     keep=st.booleans(),
 )
@@ -390,7 +443,9 @@ def test_whatever_stands_in_a_folder_is_answered_in_words(tmp_path_factory, trai
 
 
 def real(name):
-    return pytest.mark.skipif(not (SHARED / name).is_dir(), reason=f"{name} is not here (COTDISTILL_SHARED names the folder that has it)")
+    return pytest.mark.skipif(
+        not (SHARED / name).is_dir(), reason=f"{name} is not here (COTDISTILL_SHARED names the folder that has it)"
+    )
 
 
 def over(told, *splits):
@@ -409,14 +464,30 @@ def test_commonsenseqa_has_the_figures_that_its_notes_state(tmp_path):
     assert task.sources[0] == task.default_source == "llama3-70b-l2" and len(task.sources) == 6
     own = over(found["sources"]["llama3-70b-l2"], "train", "dev")
     assert own["with_rationale"] == 9723 and round(own["gold_text"] / 9723, 3) == 0.569
-    assert found["splits"]["test"]["question_words"]["mean"] == 13.1 and found["splits"]["test"]["choices_words"]["mean"] == 7.52
+    assert (
+        found["splits"]["test"]["question_words"]["mean"] == 13.1
+        and found["splits"]["test"]["choices_words"]["mean"] == 7.52
+    )
     assert found["splits"]["train"]["question_words"]["mean"] == pytest.approx(13.25, abs=0.05)
     assert found["sources"]["llama3-70b-l2"]["words"]["mean"] == pytest.approx(22.37, abs=0.1)
     palm = over(found["sources"]["palm-540b"], "train", "dev")
-    assert (palm["with_rationale"], palm["teacher_label"], round(palm["teacher_right"] / 9559, 4)) == (9741, 9741 - 182, 0.7717)
+    assert (palm["with_rationale"], palm["teacher_label"], round(palm["teacher_right"] / 9559, 4)) == (
+        9741,
+        9741 - 182,
+        0.7717,
+    )
     on_test = found["sources"]["palm-540b"]["splits"]["test"]
-    assert (on_test["with_rationale"], on_test["teacher_label"], round(on_test["teacher_right"] / 1205, 4)) == (1221, 1221 - 16, 0.7975)
-    for source, count in {"llama3-70b-l1": 9732, "llama3-70b-l3": 9732, "gemini-1.5-flash-l1": 9740, "human-cos-e-v1.11": 9741}.items():
+    assert (on_test["with_rationale"], on_test["teacher_label"], round(on_test["teacher_right"] / 1205, 4)) == (
+        1221,
+        1221 - 16,
+        0.7975,
+    )
+    for source, count in {
+        "llama3-70b-l1": 9732,
+        "llama3-70b-l3": 9732,
+        "gemini-1.5-flash-l1": 9740,
+        "human-cos-e-v1.11": 9741,
+    }.items():
         assert over(found["sources"][source], "train", "dev")["with_rationale"] == count
     assert found["sources"]["human-cos-e-v1.11"]["teacher_right"] is None
 
@@ -426,16 +497,31 @@ def test_openbookqa_has_the_figures_that_its_notes_state(tmp_path):
     task = import_task(tmp_path, SHARED / "openbookqa", "openbookqa").task
     found = describe(task)
     assert task.info["rows"] == {"train": 4957, "dev": 500, "test": 500} and task.roles["test"] == "official test"
-    words = {split: (found["splits"][split]["question_words"]["mean"], found["splits"][split]["choices_words"]["mean"]) for split in found["splits"]}
+    words = {
+        split: (found["splits"][split]["question_words"]["mean"], found["splits"][split]["choices_words"]["mean"])
+        for split in found["splits"]
+    }
     assert words == {"train": (10.71, 11.12), "dev": (10.33, 13.32), "test": (10.3, 12.24)}
     assert found["checks"]["word_for_word"] == 5
     own = found["sources"]["llama3-70b-l2"]
     assert (own["with_rationale"], round(own["gold_text"], 3), own["words"]["mean"]) == (4943, 0.539, 33.3)
     means = {source: found["sources"][source]["words"]["mean"] for source in found["sources"]}
-    stated = {"llama3-70b-l1": 11.95, "gemini-1.5-flash-l2": 36.71, "gpt-4o-l2": 40.37, "human-obqa-fact1": 9.34, "flan-t5": 17.02}
+    stated = {
+        "llama3-70b-l1": 11.95,
+        "gemini-1.5-flash-l2": 36.71,
+        "gpt-4o-l2": 40.37,
+        "human-obqa-fact1": 9.34,
+        "flan-t5": 17.02,
+    }
     assert {source: means[source] for source in stated} == stated
     counts = {source: found["sources"][source]["splits"]["train"]["with_rationale"] for source in stated}
-    assert counts == {"llama3-70b-l1": 4956, "gemini-1.5-flash-l2": 4957, "gpt-4o-l2": 4955, "human-obqa-fact1": 4957, "flan-t5": 4957}
+    assert counts == {
+        "llama3-70b-l1": 4956,
+        "gemini-1.5-flash-l2": 4957,
+        "gpt-4o-l2": 4955,
+        "human-obqa-fact1": 4957,
+        "flan-t5": 4957,
+    }
     facts = found["sources"]["human-obqa-fact1"]["splits"]
     assert (facts["dev"]["gold_text"], facts["test"]["gold_text"]) == (44, 43)  # 8.8 % and 8.6 % of 500
     assert task.examples("dev")[0].source == "human-obqa-fact1"

@@ -57,7 +57,9 @@ def label_loss(model, encoder, example, placement="post_cot"):
     """By a plain forward pass: all choices here are one token."""
     reading = read_example(encoder, example, PLACEMENTS.get(placement))
     logits = model(torch.tensor(reading.ids[: reading.label_at].astype(np.int64))[None]).logits[0, -1]
-    return torch.nn.functional.cross_entropy(logits[[c[0] for c in reading.choices]][None], torch.tensor([reading.gold]))
+    return torch.nn.functional.cross_entropy(
+        logits[[c[0] for c in reading.choices]][None], torch.tensor([reading.gold])
+    )
 
 
 def near(got, expected, found, target):
@@ -81,14 +83,18 @@ def test_alignment_equals_one_backward_pass_a_token(model, encoder, examples, de
     found = aligner(model, encoder, dev, parameters=parameters)
     encoded = sequence(encoder, examples)
     got = found.align(examples[0], encoded)
-    own = torch.cat([g.reshape(-1) for g in torch.autograd.grad(label_loss(model, encoder, examples[0]), found.parameters)])
+    own = torch.cat(
+        [g.reshape(-1) for g in torch.autograd.grad(label_loss(model, encoder, examples[0]), found.parameters)]
+    )
     assert near(got.raw[0], one_by_one(model, found, encoded, got.columns, own), got.norm, own)
     matched = [label_loss(model, encoder, e) for e in (dev[0],)]
     target = torch.cat([g.reshape(-1) for g in torch.autograd.grad(sum(matched) / 1, found.parameters)])
     assert near(got.raw[1], one_by_one(model, found, encoded, got.columns, target), got.norm, target)
     assert got.value == pytest.approx(got.raw[1] - got.raw[2])
     names = set(found.names)
-    assert ("transformer.wte.weight" in names) == (parameters == "all") and "transformer.h.0.attn.c_attn.weight" in names
+    assert ("transformer.wte.weight" in names) == (
+        parameters == "all"
+    ) and "transformer.h.0.attn.c_attn.weight" in names
     assert ("lm_head.weight" in names) == (parameters == "all")
 
 
@@ -115,7 +121,9 @@ def test_alignment_equals_forward_mode_derivatives(model, encoder, examples, dev
     assert near(got.raw[0], derivative.numpy(), got.norm, flat)
 
 
-def test_alignment_foretells_what_one_small_step_on_the_token_alone_does_to_the_label_loss(model, encoder, examples, dev):
+def test_alignment_foretells_what_one_small_step_on_the_token_alone_does_to_the_label_loss(
+    model, encoder, examples, dev
+):
     found = aligner(model.double(), encoder, dev)
     encoded = sequence(encoder, examples)
     got = found.align(examples[0], encoded)
@@ -156,7 +164,10 @@ def test_cosines_lengths_and_adam_follow_from_the_gradients(model, encoder, exam
 
 def test_moments_are_those_of_clipped_batch_gradients(model, encoder, examples, dev):
     corpus = encoder.corpus(examples)
-    batches = [[weighted(encoder.sequences(corpus, i, parse("post_cot"), 0), TrainingConfig())[0] for i in pair] for pair in ((0, 1), (2, 3))]
+    batches = [
+        [weighted(encoder.sequences(corpus, i, parse("post_cot"), 0), TrainingConfig())[0] for i in pair]
+        for pair in ((0, 1), (2, 3))
+    ]
     found = aligner(model, encoder, dev, batches=batches, training=TrainingConfig(batch_size=2, clip=0.5))
     named = dict(model.named_parameters())
     for parameter in named.values():
@@ -178,7 +189,9 @@ def test_moments_are_those_of_clipped_batch_gradients(model, encoder, examples, 
     torch.testing.assert_close(found.second, second, rtol=1e-4, atol=1e-8)
 
 
-def test_a_token_mean_is_divided_by_the_tokens_of_the_batch_and_the_span_loss_by_its_examples(model, encoder, examples, dev):
+def test_a_token_mean_is_divided_by_the_tokens_of_the_batch_and_the_span_loss_by_its_examples(
+    model, encoder, examples, dev
+):
     """Two rows of 1 on every predicted token: divided by their tokens they give less than divided by two examples, by that ratio."""
     settings = TrainingConfig(loss="token_mean", batch_size=2, clip=0.0)
     corpus = encoder.corpus(examples)
@@ -196,7 +209,9 @@ def test_only_the_chosen_parameters_are_left_open_for_gradients(model, encoder, 
     assert {name for name, p in model.named_parameters() if p.requires_grad} == set(found.names)
 
 
-def test_a_small_real_adamw_step_does_what_its_formula_says_beyond_what_the_moments_do_alone(model, encoder, examples, dev):
+def test_a_small_real_adamw_step_does_what_its_formula_says_beyond_what_the_moments_do_alone(
+    model, encoder, examples, dev
+):
     corpus = encoder.corpus(examples)
     rows = [weighted(encoder.sequences(corpus, i, parse("post_cot"), 0), TrainingConfig())[0] for i in range(5)]
     found = aligner(model, encoder, dev, batches=[rows[:2], rows[2:]], training=TrainingConfig(batch_size=2))
@@ -205,7 +220,9 @@ def test_a_small_real_adamw_step_does_what_its_formula_says_beyond_what_the_mome
     gradients = torch.cat([g for _, g in found.token_gradients(encoded, got.columns)])
 
     def update(gradient):
-        return (BETA1 * found.mean + (1 - BETA1) * gradient) / ((BETA2 * found.second + (1 - BETA2) * gradient.square()).sqrt() + EPS)
+        return (BETA1 * found.mean + (1 - BETA1) * gradient) / (
+            (BETA2 * found.second + (1 - BETA2) * gradient.square()).sqrt() + EPS
+        )
 
     own = found.label_gradient([examples[0]])
     slopes = np.array([float(own @ (update(g) - update(torch.zeros_like(g)))) for g in gradients])
@@ -229,7 +246,9 @@ def test_results_do_not_depend_on_how_many_tokens_go_at_once(model, encoder, exa
     encoded = sequence(encoder, examples)
     many = aligner(model, encoder, dev).align(examples[0], encoded)
     one = aligner(model, encoder, dev, memory=1).align(examples[0], encoded)
-    assert one.raw == pytest.approx(many.raw, rel=1e-5, abs=1e-6) and one.cosine == pytest.approx(many.cosine, rel=1e-5, abs=1e-6)
+    assert one.raw == pytest.approx(many.raw, rel=1e-5, abs=1e-6) and one.cosine == pytest.approx(
+        many.cosine, rel=1e-5, abs=1e-6
+    )
 
 
 def test_pools_are_matched_by_answer_or_cluster_and_random_by_neither(model, encoder, examples, dev):
@@ -254,7 +273,9 @@ def test_every_example_draws_its_own_random_pool_and_the_same_one_each_time():
     assert drawn == [[e.id for e in Pools(list(reversed(many))).of(one)[1]] for one in asked]
     assert len({tuple(e.id for e in Pools(many, "shared").of(one)[1]) for one in asked}) == 1
     # A dev example is not held against itself, and case does not tell answers apart.
-    shouted = dataclasses.replace(asked[0], choices=tuple(dataclasses.replace(c, text=c.text.upper()) for c in asked[0].choices))
+    shouted = dataclasses.replace(
+        asked[0], choices=tuple(dataclasses.replace(c, text=c.text.upper()) for c in asked[0].choices)
+    )
     assert "t3" not in {e.id for e in Pools(many).of(many[3])[0]} and len(Pools(many).of(shouted)[0]) == POOL
 
 
@@ -283,14 +304,23 @@ def test_a_student_that_reads_the_rationale_first_is_aligned_on_the_label_behind
     found = aligner(model, encoder, dev, "pre_cot")
     encoded = sequence(encoder, examples, 0, "pre_cot")
     got = found.align(examples[0], encoded)
-    own = torch.cat([g.reshape(-1) for g in torch.autograd.grad(label_loss(model, encoder, examples[0], "pre_cot"), found.parameters)])
+    own = torch.cat(
+        [
+            g.reshape(-1)
+            for g in torch.autograd.grad(label_loss(model, encoder, examples[0], "pre_cot"), found.parameters)
+        ]
+    )
     assert near(got.raw[0], one_by_one(model, found, encoded, got.columns, own), got.norm, own)
 
 
 def test_many_examples_are_counted_and_those_without_a_rationale_left_out(model, encoder, examples, dev):
     rows = [*examples[:2], example("n", "cat", "house", None)]
     seen = []
-    got = align_all(aligner(model, encoder, dev), [(e, sequence(encoder, rows, i)) for i, e in enumerate(rows)], report=lambda *at: seen.append(at))
+    got = align_all(
+        aligner(model, encoder, dev),
+        [(e, sequence(encoder, rows, i)) for i, e in enumerate(rows)],
+        report=lambda *at: seen.append(at),
+    )
     assert [one.id for one in got] == ["e1", "e2"] and seen == [(0, 3), (1, 3), (2, 3)]
     with pytest.raises(NotReadable, match="trained on"):
         align_all(aligner(model, encoder, dev), [(rows[2], sequence(encoder, rows, 2))])
@@ -323,7 +353,9 @@ def test_the_output_matrix_aligns_as_worked_out_by_hand(model, encoder, examples
 def test_answers_of_several_tokens_are_scored_as_the_runs_metric_does(model, encoder, dev, metric):
     texts = ("the tree", "a pond of water", "house", "in the kennel")
     base = example("l", "bird", "tree", "it flies so it lives in the tree .")
-    long = dataclasses.replace(base, choices=tuple(dataclasses.replace(c, text=t) for c, t in zip(base.choices, texts, strict=True)))
+    long = dataclasses.replace(
+        base, choices=tuple(dataclasses.replace(c, text=t) for c, t in zip(base.choices, texts, strict=True))
+    )
     found = aligner(model, encoder, dev, metric=metric)
     reading = read_example(encoder, long, PLACEMENTS.get("post_cot"))
     assert max(map(len, reading.choices)) > 2

@@ -9,16 +9,16 @@ from urllib.parse import quote
 
 import pytest
 
-from cotdistill.studies import remarks
-from cotdistill.studies.findings import findings
-from cotdistill.studies.planning import launch, plan
-from cotdistill.studies.runner import work
-from cotdistill.studies.store import Store
-from cotdistill.studies.study import study_spec
-from cotdistill.studies.supervisor import stop_all
-from cotdistill.tasks.importing import import_task
-from cotdistill.views.publishing import published
-from cotdistill.views.report import csv_text
+from cotdistill.execution.supervisor import stop_all
+from cotdistill.execution.worker import work
+from cotdistill.planning.plan import launch, plan
+from cotdistill.report.captions import csv_text
+from cotdistill.report.export import published
+from cotdistill.results.findings import findings
+from cotdistill.store.store import Store
+from cotdistill.studies import annotations
+from cotdistill.studies.spec import study_spec
+from cotdistill.tasks.importing.importer import import_task
 from tests.test_browser import at_rest, free_port, page, pytestmark, serve
 
 __all__ = ["page", "pytestmark"]
@@ -67,7 +67,12 @@ def home(tmp_path_factory):
     (folder / "rationales").mkdir()
     for split, count in {"train": len(CORPUS), "dev": 6, "test": len(CORPUS)}.items():
         rows = [
-            {"id": f"{split}-{wild(i)[:30]}-{i}", "question": wild(i), "choices": [wild(i + 1), wild(i + 2), f"plain {i}"], "answer": i % 3}
+            {
+                "id": f"{split}-{wild(i)[:30]}-{i}",
+                "question": wild(i),
+                "choices": [wild(i + 1), wild(i + 2), f"plain {i}"],
+                "answer": i % 3,
+            }
             for i in range(count)
         ]
         (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -82,8 +87,11 @@ def home(tmp_path_factory):
     launch(store, plan(store, study_spec(None, values)))
     work(store)
     assert {job.state for job in store.queue.jobs()} == {"finished"}
-    remarks.set_remark(
-        store, STUDY, note="\n\n".join(CORPUS), tags=[one for one in CORPUS if len(one) <= 40 and "," not in one and one.isprintable()][:20]
+    annotations.set_remark(
+        store,
+        STUDY,
+        note="\n\n".join(CORPUS),
+        tags=[one for one in CORPUS if len(one) <= 40 and "," not in one and one.isprintable()][:20],
     )
     return store.home
 
@@ -92,7 +100,12 @@ def home(tmp_path_factory):
 def test_no_text_runs_or_loads_or_moves_anything_on_any_page(home, page):
     port, outside, dialogs = free_port(), [], []
     server = serve(home, port)
-    page.on("request", lambda asked: outside.append(asked.url) if "//localhost" not in asked.url and asked.url.startswith("http") else None)
+    page.on(
+        "request",
+        lambda asked: (
+            outside.append(asked.url) if "//localhost" not in asked.url and asked.url.startswith("http") else None
+        ),
+    )
     page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
     found = {}
     try:
@@ -102,7 +115,14 @@ def test_no_text_runs_or_loads_or_moves_anything_on_any_page(home, page):
                 at_rest(page)
                 page.locator('[data-testid="stMain"]').first.wait_for()
                 flaws = page.evaluate(FLAWS)
-                if flaws != {"hit": None, "wide": 0, "side": query != "present=1", "shown": True, "told": False, "foreign": []}:
+                if flaws != {
+                    "hit": None,
+                    "wide": 0,
+                    "side": query != "present=1",
+                    "shown": True,
+                    "told": False,
+                    "foreign": [],
+                }:
                     found[f"{name}?{query}"] = flaws
     finally:
         os.killpg(server.pid, signal.SIGKILL)
@@ -121,5 +141,13 @@ def test_what_is_exported_runs_nothing_and_starts_no_formula(home, page, tmp_pat
     page.get_by_role("heading").first.wait_for()
     flaws = page.evaluate(FLAWS)
     assert (flaws["hit"], flaws["shown"], flaws["foreign"], dialogs) == (None, True, [], [])
-    cells = [cell for row in csv.reader(io.StringIO(csv_text(["text"], [[one] for one in CORPUS]) + published(document, "csv"))) for cell in row]
-    assert not [cell for cell in cells if cell[:1] in ("=", "+", "-", "@", "\t", "\r") and not cell[1:].replace(".", "", 1).isdigit()]
+    cells = [
+        cell
+        for row in csv.reader(io.StringIO(csv_text(["text"], [[one] for one in CORPUS]) + published(document, "csv")))
+        for cell in row
+    ]
+    assert not [
+        cell
+        for cell in cells
+        if cell[:1] in ("=", "+", "-", "@", "\t", "\r") and not cell[1:].replace(".", "", 1).isdigit()
+    ]

@@ -14,10 +14,10 @@ import pytest
 
 from cotdistill.config import digest
 from cotdistill.errors import NotFound, Superseded, UnknownName, UsageError
-from cotdistill.studies.attempts import Attempt, claim, running, settle, settle_dead
-from cotdistill.studies.jobs import JobSpec, StudyDraft
-from cotdistill.studies.locks import Lock, holder, is_held, send
-from cotdistill.studies.store import Store
+from cotdistill.execution.attempts import Attempt, claim, running, settle, settle_dead
+from cotdistill.store.locks import Lock, holder, is_held, send
+from cotdistill.store.records import JobSpec, StudyDraft
+from cotdistill.store.store import Store
 
 
 @pytest.fixture
@@ -47,7 +47,9 @@ def state(store: Store, job: int) -> tuple[str, bool]:
 
 
 def draft(name: str, *specs: JobSpec, plan: str = "plan") -> StudyDraft:
-    return StudyDraft(name, {"task": "t"}, plan, tuple((s.identity, "label_only", i, "run") for i, s in enumerate(specs)))
+    return StudyDraft(
+        name, {"task": "t"}, plan, tuple((s.identity, "label_only", i, "run") for i, s in enumerate(specs))
+    )
 
 
 def test_identity_is_the_hash_of_kind_recipe_and_config_alone() -> None:
@@ -204,7 +206,13 @@ def test_words_that_do_not_fit_the_state_are_refused(store: Store) -> None:
 def test_a_job_is_found_by_number_and_by_the_start_of_its_identity(store: Store) -> None:
     store.queue.submit([spec(1)])
     identity = spec(1).identity
-    assert store.queue.job(1).id == store.queue.job("1").id == store.queue.job(identity[:8]).id == store.queue.job(identity).id == 1
+    assert (
+        store.queue.job(1).id
+        == store.queue.job("1").id
+        == store.queue.job(identity[:8]).id
+        == store.queue.job(identity).id
+        == 1
+    )
     for given in ("2", "no such", "", "%", identity + "0", "9" * 40):
         with pytest.raises(NotFound):
             store.queue.job(given)
@@ -262,12 +270,17 @@ def test_a_deleted_run_of_a_study_is_missing_until_it_is_asked_for_again(store: 
 
 def test_deleting_a_run_keeps_what_another_one_made_too(store: Store) -> None:
     store.queue.submit([spec(1), spec(2)])
-    shared, own = store.artifacts.put_bytes(b"shared", "numbers", "txt"), store.artifacts.put_bytes(b"own", "numbers", "txt")
+    shared, own = (
+        store.artifacts.put_bytes(b"shared", "numbers", "txt"),
+        store.artifacts.put_bytes(b"own", "numbers", "txt"),
+    )
     for produced in ({"a": shared, "b": own}, {"a": shared}):
         attempt = take(store)
         attempt.finish({}, produced, {"task": "0" * 64})
         attempt.close()
-    assert dict(store.queue.job(1).produced) == {"a": shared, "b": own} and dict(store.queue.job(1).used) == {"task": "0" * 64}
+    assert dict(store.queue.job(1).produced) == {"a": shared, "b": own} and dict(store.queue.job(1).used) == {
+        "task": "0" * 64
+    }
     store.queue.delete(1)
     assert shared in store.artifacts and own not in store.artifacts and store.verify().problems == ()
 
@@ -339,7 +352,9 @@ def test_what_was_asked_of_a_job_whose_process_died_is_done(store: Store, other:
     assert state(store, 1) == ("stopped", False)
 
 
-def test_a_job_of_a_dead_process_can_be_stopped_before_anybody_has_noticed(store: Store, other: subprocess.Popen[str]) -> None:
+def test_a_job_of_a_dead_process_can_be_stopped_before_anybody_has_noticed(
+    store: Store, other: subprocess.Popen[str]
+) -> None:
     other.kill()
     other.wait()
     store.queue.stop(1)

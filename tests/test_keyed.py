@@ -21,7 +21,9 @@ def shown(encoder, examples, text, index=0, scores=None, seed=0):
     condition = parse(text)
     found = {name: Selection(name, "d", SCORES if scores is None else scores) for name in condition.selectors}
     corpus = encoder.corpus(examples, found)
-    return [encoder.piece(t.id).strip() for t in condition.rewrite(corpus.passages[index], Draw.of(corpus, index, seed))]
+    return [
+        encoder.piece(t.id).strip() for t in condition.rewrite(corpus.passages[index], Draw.of(corpus, index, seed))
+    ]
 
 
 @pytest.mark.parametrize(("condition", "kept"), [
@@ -115,7 +117,9 @@ def test_a_condition_names_the_selectors_it_reads_those_of_its_budget_included()
     assert parse("post_cot/key_tokens(selector=tf_idf)").selectors == ["tf_idf"]
     assert parse("post_cot/human(annotations=lab)").selectors == ["human:lab"]
     assert parse("label_only@tokens=post_cot/key_tokens(selector=pmi)").selectors == ["pmi"]
-    assert parse("post_cot/strip_labels/key_tokens@tokens=post_cot").label.startswith("post-CoT, strip labels, 5 key words by integrated gradients")
+    assert parse("post_cot/strip_labels/key_tokens@tokens=post_cot").label.startswith(
+        "post-CoT, strip labels, 5 key words by integrated gradients"
+    )
 
 
 def test_a_selection_is_read_back_from_parquet(tmp_path):
@@ -130,14 +134,22 @@ def test_a_selection_is_read_back_from_parquet(tmp_path):
 
 def test_a_run_reports_short_and_unselected_rows_and_how_well_controls_match(encoder, examples):
     def facts(condition):
-        run = RunConfig("t", "0" * 64, condition, source="t", sources=("t",), training=TrainingConfig(steps=2, batch_size=2))
-        found = {"integrated_gradients": Selection("integrated_gradients", "d", {**SCORES, "e4": (1.0, 2.0, 3.0, 4.0, 5.0, 0.0)})}
+        run = RunConfig(
+            "t", "0" * 64, condition, source="t", sources=("t",), training=TrainingConfig(steps=2, batch_size=2)
+        )
+        found = {
+            "integrated_gradients": Selection(
+                "integrated_gradients", "d", {**SCORES, "e4": (1.0, 2.0, 3.0, 4.0, 5.0, 0.0)}
+            )
+        }
         return prepare(encoder, {"t": examples}, run, 128, found).facts
 
     keyed = facts("post_cot/key_tokens(k=8)")
     assert (keyed.unselected_rows, keyed.short_rows, keyed.match_gap) == (3, 1, None)
     matched = facts("post_cot/matched_random_k(k=4)")
-    assert matched.match_gap > 0 and matched.unmatched_share == pytest.approx(2 / 8)  # e4 has six units: two of its four find no match
+    assert matched.match_gap > 0 and matched.unmatched_share == pytest.approx(
+        2 / 8
+    )  # e4 has six units: two of its four find no match
 
 
 def test_a_run_without_selections_keeps_the_identity_it_always_had():

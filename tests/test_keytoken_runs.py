@@ -10,17 +10,17 @@ import pytest
 
 from cotdistill.config import RunConfig
 from cotdistill.errors import DataError, NotReadable, UsageError
+from cotdistill.execution.jobs import select
+from cotdistill.execution.jobs.select import checked_reader, marks
+from cotdistill.execution.open_student import open_run, training_corpus
+from cotdistill.execution.worker import work
 from cotdistill.keytokens.annotations import AnnotationSet, Mark, text_hash
 from cotdistill.keytokens.selectors import SELECTORS
+from cotdistill.planning.plan import launch, plan
 from cotdistill.rationales.selection import read_selection
-from cotdistill.studies import work_select
+from cotdistill.store.store import Store
 from cotdistill.studies.inputs import SelectConfig, readers, select_job
-from cotdistill.studies.looking import open_run, training_corpus
-from cotdistill.studies.planning import launch, plan
-from cotdistill.studies.runner import work
-from cotdistill.studies.store import Store
-from cotdistill.studies.study import STUDIES, study_spec
-from cotdistill.studies.work_select import checked_reader, marks
+from cotdistill.studies.spec import STUDIES, study_spec
 from cotdistill.tasks.catalog import open_task
 from tests.terminal import check_keys, speaker
 
@@ -45,7 +45,9 @@ def ran(tmp_path_factory):
     store = Store.open(tmp_path_factory.mktemp("keys"))
     task = open_task(store.tasks_root, "field_guide", settings=SPEC["task_settings"])
     first = task.examples("train")[0]
-    AnnotationSet(store.home, "field_guide", "lab").add(Mark(first.id, "ada", ((0, len(first.rationale.split()[0])),), text_hash(first.rationale)))
+    AnnotationSet(store.home, "field_guide", "lab").add(
+        Mark(first.id, "ada", ((0, len(first.rationale.split()[0])),), text_hash(first.rationale))
+    )
     planned = plan(store, study_spec(None, SPEC))
     launch(store, planned)
     work(store)
@@ -81,7 +83,11 @@ def test_a_run_names_its_selection_and_the_selection_its_student(ran):
 
 def test_the_student_reads_the_words_that_were_selected(ran):
     store, _ = ran
-    run = next(j for j in jobs(store, "train") if "key_tokens(selector=tf_idf" in j.config["condition"] and "@" not in j.config["condition"])
+    run = next(
+        j
+        for j in jobs(store, "train")
+        if "key_tokens(selector=tf_idf" in j.config["condition"] and "@" not in j.config["condition"]
+    )
     opened = open_run(store, run.id)
     corpus = training_corpus(opened)
     selection = read_selection(store.artifacts.path(run.used["selection:tf_idf"]), "tf_idf")
@@ -102,7 +108,11 @@ def test_controls_report_how_well_they_match_and_marks_how_many_rows_have_none(r
 def test_equal_tokens_train_key_words_for_longer(ran):
     store, _ = ran
     short, longer = (
-        next(j for j in jobs(store, "train") if "tf_idf" in j.config["condition"] and ("@" in j.config["condition"]) == more).result
+        next(
+            j
+            for j in jobs(store, "train")
+            if "tf_idf" in j.config["condition"] and ("@" in j.config["condition"]) == more
+        ).result
         for more in (False, True)
     )
     assert longer["steps"] > short["steps"] and longer["tokens"] > short["tokens"]
@@ -123,7 +133,9 @@ def test_a_label_gradient_of_a_post_cot_student_is_refused_with_the_reason(ran):
 
 def test_marks_that_changed_after_planning_are_refused(ran):
     store, _ = ran
-    config = SelectConfig.from_plain(next(j for j in jobs(store, "select") if j.config["selector"] == "human:lab").config)
+    config = SelectConfig.from_plain(
+        next(j for j in jobs(store, "select") if j.config["selector"] == "human:lab").config
+    )
     run = open_run(store, next(j for j in jobs(store, "train") if j.config["condition"] == "post_cot").id)
     rows = run.task.examples("train")
     assert len(marks(store, config, run.encoder, rows, "lab")) == 1
@@ -143,9 +155,11 @@ def test_a_file_of_vectors_belongs_to_the_selection_by_its_content(ran, tmp_path
     second = select_job(store, f"vectors:{file}", run, "", "", 1.0)
     assert first.identity != second.identity and first.config["file"] == hashlib.sha256(b"it 1 0\n").hexdigest()
     assert "file" not in select_job(store, "tf_idf", run, "", "", 1.0).config
-    context = SimpleNamespace(config=first.config, store=store, task=lambda *_: SimpleNamespace(digest=first.config["task_digest"]))
+    context = SimpleNamespace(
+        config=first.config, store=store, task=lambda *_: SimpleNamespace(digest=first.config["task_digest"])
+    )
     with pytest.raises(DataError, match="The file of vectors:"):
-        work_select.job(context)
+        select.job(context)
 
 
 def test_a_selection_in_use_cannot_be_deleted_under_its_runs(ran):
@@ -154,7 +168,9 @@ def test_a_selection_in_use_cannot_be_deleted_under_its_runs(ran):
     with pytest.raises(UsageError, match="is needed by"):
         store.queue.delete(made.id)
     with pytest.raises(UsageError, match="is needed by"):
-        store.queue.delete(store.queue.job(next(j for j in jobs(store, "select") if j.config["reads"]).config["reads"]).id)
+        store.queue.delete(
+            store.queue.job(next(j for j in jobs(store, "select") if j.config["reads"]).config["reads"]).id
+        )
 
 
 def test_runs_without_selections_keep_their_identity(ran):
@@ -167,7 +183,14 @@ def test_the_built_in_study_has_the_planned_comparison_its_controls_and_the_swee
     spec = STUDIES.get("keytokens").make()
     first = next(c for c in spec.conditions if c.startswith("post_cot/key_tokens"))
     assert "integrated_gradients" in first and "k=5.0" in first
-    for needed in ("matched_random_k", "drop_key_tokens", "bottom_k", "strip_labels/key_tokens", "label_text_only", "@tokens=post_cot"):
+    for needed in (
+        "matched_random_k",
+        "drop_key_tokens",
+        "bottom_k",
+        "strip_labels/key_tokens",
+        "label_text_only",
+        "@tokens=post_cot",
+    ):
         assert any(needed in c for c in spec.conditions), needed
     swept = {c for c in spec.conditions if c.startswith("post_cot/key_tokens") and "@" not in c}
     assert len(swept) == 4 * 7
@@ -176,7 +199,7 @@ def test_the_built_in_study_has_the_planned_comparison_its_controls_and_the_swee
 @pytest.fixture
 def say(capsys, ran, monkeypatch):
     monkeypatch.setenv("COTDISTILL_HOME", str(ran[0].home))
-    monkeypatch.setattr("cotdistill.cli.looking.ensure_supervisor", work)
+    monkeypatch.setattr("cotdistill.cli.inspect.shared.ensure_supervisor", work)
     return speaker(capsys)
 
 
@@ -187,7 +210,9 @@ def selection(store, selector):
 def test_selectors_are_listed(say):
     said = say("keytokens selectors --json")
     check_keys("keytokens selectors", said.document)
-    assert {"integrated_gradients", "human", "tf_idf"} <= {s["id"] for s in said.document} and "pre_cot" in say("keytokens selectors").out
+    assert {"integrated_gradients", "human", "tf_idf"} <= {s["id"] for s in said.document} and "pre_cot" in say(
+        "keytokens selectors"
+    ).out
 
 
 def test_a_selection_that_is_there_is_told_and_shows_its_lineage_both_ways(say, ran):
@@ -210,7 +235,9 @@ def test_selections_are_compared(say, ran):
     ids = [selection(store, s).id for s in ("tf_idf", "random", "influence")]
     said = say(f"keytokens compare {ids[0]} {ids[1]} {ids[2]} --json")
     check_keys("keytokens compare", said.document)
-    assert len(said.document["pairs"]) == 3 and all(0 <= p["jaccard"] <= 1 and p["examples"] == 48 for p in said.document["pairs"])
+    assert len(said.document["pairs"]) == 3 and all(
+        0 <= p["jaccard"] <= 1 and p["examples"] == 48 for p in said.document["pairs"]
+    )
     assert "by chance" in say(f"keytokens compare {ids[0]} {ids[1]}").out
 
 
@@ -230,7 +257,12 @@ def test_marks_of_the_default_world_go_through_label_studio_and_nothing_is_half_
     store, _ = ran
     row = next(e for e in open_task(store.tasks_root, "field_guide").examples("train") if e.rationale)
     annotations = AnnotationSet(store.home, "field_guide", "studio")
-    annotations.add_all([Mark(row.id, "ada", ((0, 3),), text_hash(row.rationale)), Mark(row.id, "ada", ((0, 3),), text_hash("elsewhere"))])
+    annotations.add_all(
+        [
+            Mark(row.id, "ada", ((0, 3),), text_hash(row.rationale)),
+            Mark(row.id, "ada", ((0, 3),), text_hash("elsewhere")),
+        ]
+    )
     AnnotationSet(store.home, "field_guide", "far").add(Mark(row.id, "ada", ((0, 3),), text_hash("elsewhere")))
     out = tmp_path / "marks.json"
     said = say("keytokens export --task field_guide --set far --form label_studio --json", "--out", str(out))
@@ -241,7 +273,10 @@ def test_marks_of_the_default_world_go_through_label_studio_and_nothing_is_half_
     check_keys("keytokens import", said.document)
     (mark,) = AnnotationSet(store.home, "field_guide", "again").marks()
     assert (mark.example, mark.annotator, mark.spans) == (row.id, "ada", ((0, 3),))
-    lines = [{"example": row.id, "annotator": "bob", "spans": [[0, 3]]}, {"example": row.id, "annotator": "a..b", "spans": [[0, 3]]}]
+    lines = [
+        {"example": row.id, "annotator": "bob", "spans": [[0, 3]]},
+        {"example": row.id, "annotator": "a..b", "spans": [[0, 3]]},
+    ]
     out.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
     said = say(f"keytokens import {out} --task field_guide --set half --json")
     assert said.error["kind"] == "bad_rows" and "line 2" in said.error["message"]
@@ -256,7 +291,10 @@ def test_marks_of_the_default_world_go_through_label_studio_and_nothing_is_half_
 ])  # fmt: skip
 def test_wrong_words_about_key_tokens_are_told(say, ran, words, kind):
     store, _ = ran
-    ids = {name: next(j.id for j in jobs(store, "train") if j.config["condition"] == f"{name}_cot") for name in ("pre", "post")}
+    ids = {
+        name: next(j.id for j in jobs(store, "train") if j.config["condition"] == f"{name}_cot")
+        for name in ("pre", "post")
+    }
     said = say(f"keytokens {words.format(**ids, sel=selection(store, 'tf_idf').id)} --json")
     assert said.code in (1, 2) and said.error["kind"] == kind and said.error["message"]
 
@@ -270,6 +308,12 @@ def test_the_study_tells_its_claims(say):
 
 def test_a_k_that_takes_whole_rationales_is_said_in_the_plan(ran):
     store, _ = ran
-    spec = study_spec(None, {**SPEC, "conditions": "label_only,post_cot/key_tokens(selector=tf_idf,k=500),post_cot/key_tokens(selector=tf_idf,k=2)"})
+    spec = study_spec(
+        None,
+        {
+            **SPEC,
+            "conditions": "label_only,post_cot/key_tokens(selector=tf_idf,k=500),post_cot/key_tokens(selector=tf_idf,k=2)",
+        },
+    )
     told = [check for check in plan(store, spec).checks if "all of them are selected" in check]
     assert len(told) == 1 and "500 words" in told[0]

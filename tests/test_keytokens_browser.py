@@ -6,12 +6,12 @@ import time
 
 import pytest
 
+from cotdistill.execution.supervisor import stop_all
+from cotdistill.execution.worker import work
 from cotdistill.keytokens.annotations import AnnotationSet
-from cotdistill.studies.planning import launch, plan
-from cotdistill.studies.runner import work
-from cotdistill.studies.store import Store
-from cotdistill.studies.study import study_spec
-from cotdistill.studies.supervisor import stop_all
+from cotdistill.planning.plan import launch, plan
+from cotdistill.store.store import Store
+from cotdistill.studies.spec import study_spec
 from tests.test_browser import free_port, page, pytestmark, serve
 from tests.test_pages import SMALL
 
@@ -43,7 +43,11 @@ def test_ten_examples_are_marked_and_trained_on(tmp_path, page):
         page.get_by_role("button", name="Launch 1 run").click()
         deadline = time.monotonic() + 150
         while time.monotonic() < deadline:
-            jobs = [job for job in Store.open(home).queue.jobs(kind="train") if "human(annotations=marks" in str(job.config["condition"])]
+            jobs = [
+                job
+                for job in Store.open(home).queue.jobs(kind="train")
+                if "human(annotations=marks" in str(job.config["condition"])
+            ]
             if jobs and jobs[0].state in ("finished", "failed"):
                 break
             time.sleep(0.5)

@@ -8,17 +8,20 @@ import shutil
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from cotdistill.dashboard.keytokens import marking, marks, selections, sweep
 from cotdistill.errors import BadRows, DataError
+from cotdistill.execution.supervisor import stop_all
+from cotdistill.execution.worker import work
 from cotdistill.keytokens.annotations import AnnotationSet, Mark, text_hash
 from cotdistill.keytokens.spans import word_spans
-from cotdistill.studies.planning import launch, plan
-from cotdistill.studies.results import ConditionSummary
-from cotdistill.studies.runner import work
-from cotdistill.studies.store import Store
-from cotdistill.studies.study import study_spec
-from cotdistill.studies.supervisor import stop_all
+from cotdistill.planning.plan import launch, plan
+from cotdistill.report import heat, wordmap
+from cotdistill.report.figures import palette
+from cotdistill.report.figures import sweep as sweep_figure
+from cotdistill.results.results import ConditionSummary
+from cotdistill.store.store import Store
+from cotdistill.studies.spec import study_spec
 from cotdistill.tasks.catalog import open_task
-from cotdistill.views import heat, marked, marking, palette, selections, sweep, sweep_figure, wordmap
 from tests.conftest import example
 from tests.test_heat import GROUNDS, laid
 from tests.test_pages import SMALL, drawn, sound, texts
@@ -54,13 +57,18 @@ def cards(app):
     found = {}
     for name, body in re.findall(r'<section aria-label="([^"]*)"(.*?)</section>', every, re.DOTALL):
         framed = re.findall(r'box-shadow[^>]*title="[^"]*">([^<]*)</span>', body)
-        found[html_module.unescape(name)] = (html_module.unescape(re.sub(r"<[^>]+>", "", body)), [html_module.unescape(word) for word in framed])
+        found[html_module.unescape(name)] = (
+            html_module.unescape(re.sub(r"<[^>]+>", "", body)),
+            [html_module.unescape(word) for word in framed],
+        )
     return found
 
 
 def rationales(home):
     store = Store.open(home)
-    return {e.id: e for e in open_task(store.tasks_root, "field_guide", settings=SMALL["task_settings"]).examples("train")}
+    return {
+        e.id: e for e in open_task(store.tasks_root, "field_guide", settings=SMALL["task_settings"]).examples("train")
+    }
 
 
 def test_selections_stand_side_by_side_with_k_words_framed(made, monkeypatch):
@@ -78,7 +86,13 @@ def test_selections_stand_side_by_side_with_k_words_framed(made, monkeypatch):
 def test_nonsense_in_every_parameter_is_no_error(made, monkeypatch):
     names = ("part", "selection", "source", "world", "example", "marking", "k", "set", "annotator", "trained", "search")
     for part in ("example", "mark", "task", "sweep", "<script>("):
-        drawn(PAGE, made, monkeypatch, study="keys", **{**{name: "<script>(" for name in names if name != "search"}, "part": part})
+        drawn(
+            PAGE,
+            made,
+            monkeypatch,
+            study="keys",
+            **{**{name: "<script>(" for name in names if name != "search"}, "part": part},
+        )
 
 
 def test_a_task_is_looked_at_without_a_study_and_taken_along_as_a_task(made, monkeypatch):
@@ -138,7 +152,7 @@ def test_two_annotators_agree_in_numbers_and_everybody_has_the_same_order(home, 
 
 def test_agreement_counts_words():
     judged = {"ada": {"e1": {0, 1}, "e2": {0}}, "bob": {"e1": {1, 2}}, "eve": {"e2": {0}}}
-    found = {(p.one, p.other): p for p in marked.pairs(judged, {"e1": 4, "e2": 3})}
+    found = {(p.one, p.other): p for p in marks.pairs(judged, {"e1": 4, "e2": 3})}
     # ada and bob agree on words 1 and 3 of four, each marks two: 2 of 4 seen, half expected.
     assert found["ada", "bob"].kappa == pytest.approx(0.0) and found["ada", "bob"].f1 == 0.5
     assert found["ada", "eve"].kappa == 1.0 and ("bob", "eve") not in found
@@ -147,12 +161,14 @@ def test_agreement_counts_words():
 def test_files_are_read_whole_or_not_at_all():
     rows = {"e1": example("e1", "bird", "tree", "it has wings")}
     good = {"example": "e1", "annotator": "ada@lab.org", "spans": [[0, 2]]}
-    [mark] = marked.imported(json.dumps(good).encode(), rows, "marks.jsonl")
+    [mark] = marks.imported(json.dumps(good).encode(), rows, "marks.jsonl")
     assert mark.annotator == "ada.lab.org" and mark.text == text_hash("it has wings")
     with pytest.raises(BadRows):
-        marked.imported((json.dumps(good) + '\n{"example": "e9", "annotator": "a", "spans": []}').encode(), rows, "marks.jsonl")
+        marks.imported(
+            (json.dumps(good) + '\n{"example": "e9", "annotator": "a", "spans": []}').encode(), rows, "marks.jsonl"
+        )
     with pytest.raises(DataError, match="UTF-8"):
-        marked.imported(b"\xff\xfe\x00", rows, "marks.jsonl")
+        marks.imported(b"\xff\xfe\x00", rows, "marks.jsonl")
 
 
 def test_over_the_task_overlap_stands_beside_chance(made, monkeypatch):
@@ -172,7 +188,12 @@ def test_a_sweep_is_what_differs_in_selector_and_k_alone():
         "post_cot/key_tokens(selector=tf_idf,k=2.0,unit=token,order=text,rest=drop)",
         "post_cot/drop_key_tokens(selector=tf_idf,k=2.0,unit=word,rest=drop)",
     ]  # fmt: skip
-    found = sweep.swept([summary(c) for c in [base.format("tf_idf", "5.0"), *others, base.format("random", "1.0"), base.format("tf_idf", "1.0")]])
+    found = sweep.swept(
+        [
+            summary(c)
+            for c in [base.format("tf_idf", "5.0"), *others, base.format("random", "1.0"), base.format("tf_idf", "1.0")]
+        ]
+    )
     assert [(one.selector, one.k) for one in found] == [("tf_idf", 1.0), ("tf_idf", 5.0), ("random", 1.0)]
     assert [(line.name, line.control) for line in sweep.lines(found)] == [("tf idf", False), ("random", True)]
     assert sweep.title(found, []) == "With 5 words: tf idf 50.0 percent"
@@ -216,7 +237,7 @@ def test_marks_are_trained_on_with_their_number_said(home, monkeypatch):
 def choosing():
     import streamlit as st
 
-    from cotdistill.views import frame
+    from cotdistill.dashboard import frame
 
     start = st.text_input("start", value="a", key="start")
     st.button("late", key="late", on_click=frame._keep_as, args=("trained", "trained.a"))
@@ -250,6 +271,11 @@ def test_markup_in_a_rationale_is_shown_and_never_run():
 
 
 def test_a_selector_has_one_name_and_one_colour():
-    assert selections.selector_name("input_x_gradient") == "input × gradient" and selections.selector_name("human:lab") == "people (lab)"
-    hues = [selections.selector_hue(name) for name in ("integrated_gradients", "influence", "tf_idf", "random", "human:lab")]
+    assert (
+        selections.selector_name("input_x_gradient") == "input × gradient"
+        and selections.selector_name("human:lab") == "people (lab)"
+    )
+    hues = [
+        selections.selector_hue(name) for name in ("integrated_gradients", "influence", "tf_idf", "random", "human:lab")
+    ]
     assert len(set(hues)) == 5

@@ -7,10 +7,10 @@ import torch
 from transformers import GPT2LMHeadModel, PreTrainedModel
 
 from cotdistill.students import reader
-from cotdistill.students.last_block import only_at, own_part
 from cotdistill.students.loading import new_built_in
 from cotdistill.students.models import BuiltIn
 from cotdistill.students.reader import Reader, abilities
+from cotdistill.students.scoring.last_block import only_at, own_part
 
 
 @pytest.fixture
@@ -27,7 +27,9 @@ def gradients(model: PreTrainedModel) -> list[torch.Tensor]:
     return [loss.detach(), *torch.autograd.grad(loss, list(model.parameters()))]
 
 
-def test_losses_and_gradients_are_those_of_the_whole_block(student: GPT2LMHeadModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_losses_and_gradients_are_those_of_the_whole_block(
+    student: GPT2LMHeadModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert abilities(student).own_part is student.transformer.h[1].mlp
     seen: list[torch.Size] = []
     student.transformer.h[1].mlp.c_fc.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].shape))

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy, log_softmax
 
-from cotdistill.students import likelihood
-from cotdistill.students.likelihood import PIECE, Room, log_likelihood, suits
+from cotdistill.students.scoring import likelihood
+from cotdistill.students.scoring.likelihood import PIECE, Room, log_likelihood, suits
 
 WIDTH = 24
 
@@ -23,7 +23,9 @@ def pieces_are_as_small_with_few_states(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(likelihood, "LOGITS", 0)
 
 
-def in_double(states: torch.Tensor, head: torch.nn.Linear, tokens: torch.Tensor, weights: torch.Tensor) -> list[torch.Tensor]:
+def in_double(
+    states: torch.Tensor, head: torch.nn.Linear, tokens: torch.Tensor, weights: torch.Tensor
+) -> list[torch.Tensor]:
     """Losses, and the gradients of their weighted sum in states and matrix, by torch's own functions in double precision."""
     wide, matrix = (one.detach().double().requires_grad_() for one in (states, head.weight))
     losses = cross_entropy(wide @ matrix.t(), tokens, reduction="none")
@@ -42,7 +44,9 @@ def test_losses_and_gradients_are_those_of_torch(vocabulary: int, places: int, s
     found = [losses.detach(), *torch.autograd.grad((losses * weights).sum(), [states, head.weight])]
     for one, other in zip(found, in_double(states, head, tokens, weights), strict=True):
         assert one.shape == other.shape
-        torch.testing.assert_close(one.double(), other, rtol=2e-5, atol=1e-6 * spread * max(1.0, float(other.abs().max())))
+        torch.testing.assert_close(
+            one.double(), other, rtol=2e-5, atol=1e-6 * spread * max(1.0, float(other.abs().max()))
+        )
 
 
 @pytest.mark.parametrize("places", [1, 4, 83])

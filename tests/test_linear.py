@@ -10,7 +10,7 @@ from cotdistill.saliency.linear import Linear, control_classes, fit, hidden_stat
 from cotdistill.saliency.reading import read_example
 from cotdistill.students.loading import new_built_in
 from cotdistill.students.models import BuiltIn
-from cotdistill.studies.probes import class_of, probed_keys
+from cotdistill.studies.probe import class_of, probed_keys
 from tests.conftest import example
 
 TINY = BuiltIn("tiny", "for tests", layers=2, width=16, heads=2, positions=96)
@@ -25,7 +25,15 @@ def test_places_come_in_the_order_in_which_each_student_reads_them(encoder):
     before = ["question", "choices", "rationale_cue", "rationale_half", "rationale", "label_cue", "label"]
     assert list(places(reading(encoder, "pre_cot"))) == before
     found = reading(encoder, "post_cot")
-    assert list(places(found)) == ["question", "choices", "label_cue", "label", "rationale_cue", "rationale_half", "rationale"]
+    assert list(places(found)) == [
+        "question",
+        "choices",
+        "label_cue",
+        "label",
+        "rationale_cue",
+        "rationale_half",
+        "rationale",
+    ]
     assert places(found)["label"] == found.label_at and found.columns("rationale")[-1] == places(found)["rationale"]
 
 
@@ -41,7 +49,9 @@ def test_states_are_those_of_each_sequence_alone(encoder, words):
     assert layers == [0, 1, 2] and found.shape == (3, 2, 2, 16)
     for i, row in enumerate(rows):
         with torch.no_grad():
-            alone = model.base_model(input_ids=torch.from_numpy(row.ids.astype(np.int64))[None], output_hidden_states=True).hidden_states
+            alone = model.base_model(
+                input_ids=torch.from_numpy(row.ids.astype(np.int64))[None], output_hidden_states=True
+            ).hidden_states
         for layer in range(3):
             assert found[layer, 1, i] == pytest.approx(alone[layer][0, places(row)["rationale"]].numpy(), abs=1e-5)
 
@@ -58,11 +68,15 @@ def test_one_weight_is_the_one_that_calculus_gives():
     # w = 1 / (1 + exp(2w)) / penalty.
     probe = fit(np.array([[-1], [1]], np.float32), np.array([0, 1]), 2, penalty=0.1)
     w = float(probe.weights[0, 1])
-    assert probe.weights[0, 0] == pytest.approx(-w, abs=1e-5) and w == pytest.approx(1 / (1 + np.exp(2 * w)) / 0.1, rel=1e-3)
+    assert probe.weights[0, 0] == pytest.approx(-w, abs=1e-5) and w == pytest.approx(
+        1 / (1 + np.exp(2 * w)) / 0.1, rel=1e-3
+    )
 
 
 def test_hits_count_allowed_classes_only_and_share_ties():
-    probe = Linear(np.zeros(3, np.float32), np.ones(3, np.float32), np.eye(3, dtype=np.float32), np.zeros(3, np.float32))
+    probe = Linear(
+        np.zeros(3, np.float32), np.ones(3, np.float32), np.eye(3, dtype=np.float32), np.zeros(3, np.float32)
+    )
     states = np.array([[3, 2, 1], [3, 2, 1], [1, 1, 0]], np.float32)
     allowed = np.array([[True, True, True], [False, True, True], [True, True, True]])
     assert hits(probe, states, np.array([1, 1, 0]), allowed).tolist() == [0.0, 1.0, 0.5]
@@ -79,8 +93,15 @@ def test_a_control_deals_classes_over_clusters_where_each_has_one_else_over_rows
 
 def test_a_class_is_the_answer_its_place_or_a_key_of_the_metadata():
     one = example("e", "bird", "tree", None, metadata={"group": "birds", "id": "1"})
-    assert class_of(one, "answer") == one.answer_text and class_of(one, "place") == one.answer and class_of(one, "group") == "birds"
+    assert (
+        class_of(one, "answer") == one.answer_text
+        and class_of(one, "place") == one.answer
+        and class_of(one, "group") == "birds"
+    )
     with pytest.raises(UnknownName, match="colour"):
         class_of(one, "colour")
-    rows = [example(f"e{i}", "bird", "tree", None, metadata={"group": "birds" if i % 2 else "fish", "number": i, "same": 1}) for i in range(8)]
+    rows = [
+        example(f"e{i}", "bird", "tree", None, metadata={"group": "birds" if i % 2 else "fish", "number": i, "same": 1})
+        for i in range(8)
+    ]
     assert probed_keys(rows) == ["answer", "place", "group"]

@@ -9,23 +9,25 @@ from tokenizers.models import BPE
 
 from cotdistill.config import RunConfig, StudentConfig, TrainingConfig
 from cotdistill.errors import GrammarError
+from cotdistill.planning.plan import plan
 from cotdistill.rationales.conditions import parse, parse_list
-from cotdistill.students.evaluation import primary_metric
+from cotdistill.store.store import Store
 from cotdistill.students.lint import limit_of, lint
 from cotdistill.students.preparation import prepare
+from cotdistill.students.scoring.evaluation import primary_metric
 from cotdistill.students.tokens import Encoder
-from cotdistill.studies.planning import plan
-from cotdistill.studies.store import Store
-from cotdistill.studies.study import study_spec
+from cotdistill.studies.spec import study_spec
 from cotdistill.tasks.example import Choice, Example
-from cotdistill.tasks.importing import import_task
+from cotdistill.tasks.importing.importer import import_task
 from cotdistill.tasks.template import Template
 from tests.conftest import example
 from tests.terminal import check_keys, speaker
 
 # Every letter, space and line break is a token (Ġ is the space, Ċ the line break), and these merges: whole words only behind a space.
 MERGES = [("Ġ", "p"), ("Ġp", "o"), ("Ġpo", "n"), ("Ġpon", "d"), ("Ġ", "r"), ("Ġr", "e"), ("Ġre", "d"), ("?", "Ċ")]
-TEMPLATE = Template(question="{question}", choices="\nof {choices}", choice=" {text}", label_cue="\nA", rationale_cue="\nB")
+TEMPLATE = Template(
+    question="{question}", choices="\nof {choices}", choice=" {text}", label_cue="\nA", rationale_cue="\nB"
+)
 
 
 @pytest.fixture
@@ -64,13 +66,18 @@ def test_a_boundary_whose_tokens_merge_is_named_with_both_readings(merging):
 def test_a_row_is_too_long_where_its_longest_sequence_is(merging, front):
     if front:
         tokenizer = Tokenizer.from_file(str(merging))
-        tokenizer.post_processor = processors.TemplateProcessing(single="<eos> $A", special_tokens=[("<eos>", tokenizer.token_to_id("<eos>"))])
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single="<eos> $A", special_tokens=[("<eos>", tokenizer.token_to_id("<eos>"))]
+        )
         tokenizer.save(str(merging))
         merging.with_name("tokenizer_config.json").write_text('{"bos_token": "<eos>", "eos_token": "<eos>"}')
     encoder, one = Encoder(merging, TEMPLATE), row("pond", "red", rationale="fish.")
     (read,) = encoder.sequences(encoder.corpus([one]), 0, parse("post_cot"), 0)
     assert (int(read.ids[0]) == encoder.specials.eos) == front
-    assert "too_long" not in by_kind(encoder, one, limit=len(read)) and by_kind(encoder, one, limit=len(read) - 1)["too_long"].count == 1
+    assert (
+        "too_long" not in by_kind(encoder, one, limit=len(read))
+        and by_kind(encoder, one, limit=len(read) - 1)["too_long"].count == 1
+    )
 
 
 def test_a_cue_that_merges_with_the_answer_is_grave(tmp_path):
@@ -83,12 +90,16 @@ def test_a_cue_that_merges_with_the_answer_is_grave(tmp_path):
     tokenizer.save(str(tmp_path / "tokenizer.json"))
     first = lint(Encoder(tmp_path / "tokenizer.json", TEMPLATE), [row("pond", "red")])[0]
     assert first.kind == "boundary:label_cue|label" and first.grave and first.shown == ("|⏎|A |p| instead of |⏎|A| p|",)
-    assert first.line().startswith("Between answer cue and answer the tokens change when both are read as one text (1 of 1 rows, e.g. ")
+    assert first.line().startswith(
+        "Between answer cue and answer the tokens change when both are read as one text (1 of 1 rows, e.g. "
+    )
 
 
 def test_answers_of_several_tokens_and_of_other_tokens_apart_are_told(merging):
     found = by_kind(Encoder(merging, TEMPLATE), row("pond", "red pond"))
-    assert (found["several_tokens"].count, found["several_tokens"].of) == (1, 2) and found["several_tokens"].shown == ("| red| pond|",)
+    assert (found["several_tokens"].count, found["several_tokens"].of) == (1, 2) and found["several_tokens"].shown == (
+        "| red| pond|",
+    )
     assert found["naive"].count == 2 and found["naive"].shown[0] == "| pond|, apart |p|o|n|d|"
     assert "listed" not in found
     glued = by_kind(Encoder(merging, replace(TEMPLATE, choice="({label}){text}")), row("pond", "red"))
@@ -98,14 +109,25 @@ def test_answers_of_several_tokens_and_of_other_tokens_apart_are_told(merging):
 def test_choices_of_one_question_are_held_against_each_other(merging):
     encoder = Encoder(merging, TEMPLATE)
     found = by_kind(encoder, row("red", "red", "pond"), row("red", "red pond"), row("red", "pond"))
-    assert (found["same"].count, found["same"].of, found["same"].grave) == (1, 3, True) and found["same"].shown == ("'red' and 'red'",)
-    assert found["prefix"].count == 1 and not found["prefix"].grave and found["first_token"].shown == ("| red| and | red| pond|",)
-    lettered = by_kind(Encoder(merging, replace(TEMPLATE, target="letter", choice=" {label} {text}")), row("red", "pond"))
+    assert (found["same"].count, found["same"].of, found["same"].grave) == (1, 3, True) and found["same"].shown == (
+        "'red' and 'red'",
+    )
+    assert (
+        found["prefix"].count == 1
+        and not found["prefix"].grave
+        and found["first_token"].shown == ("| red| and | red| pond|",)
+    )
+    lettered = by_kind(
+        Encoder(merging, replace(TEMPLATE, target="letter", choice=" {label} {text}")), row("red", "pond")
+    )
     assert "prefix" not in lettered and lettered["naive"].of == 2
 
 
 def test_unknown_words_are_grave_in_answers_and_told_elsewhere(encoder):
-    rows = [example("e1", "walrus", "tree", None), replace(example("e2", "bird", "tree", None), choices=(Choice("A", "igloo"), Choice("B", "tree")))]
+    rows = [
+        example("e1", "walrus", "tree", None),
+        replace(example("e2", "bird", "tree", None), choices=(Choice("A", "igloo"), Choice("B", "tree"))),
+    ]
     found = by_kind(encoder, *rows)
     assert found["unknown_answer"].grave and found["unknown_answer"].shown == ("'igloo'",)
     assert found["unknown"].count == 2 and found["unknown"].shown[0] == "'walrus'"
@@ -139,10 +161,15 @@ def test_a_naive_target_is_a_condition_of_its_own(merging):
 
 def test_a_naive_target_changes_neither_the_order_of_examples_nor_what_another_budget_counts(merging):
     # " pond" is one token and four apart, "zz" three and two: sorted by their length the rows would stand otherwise.
-    rows = [row(*(("pond", "red") if i % 2 else ("zz", "red")), question="x" * (i % 4), rationale="red", id=f"e{i}") for i in range(64)]
+    rows = [
+        row(*(("pond", "red") if i % 2 else ("zz", "red")), question="x" * (i % 4), rationale="red", id=f"e{i}")
+        for i in range(64)
+    ]
 
     def prepared(text):
-        run = RunConfig("t", "0" * 64, text, source="s", sources=("s",), training=TrainingConfig(steps=16, batch_size=4))
+        run = RunConfig(
+            "t", "0" * 64, text, source="s", sources=("s",), training=TrainingConfig(steps=16, batch_size=4)
+        )
         # The encoder that a run's own condition makes.
         return prepare(Encoder(merging, TEMPLATE, naive=parse(text).naive), {"s": rows}, run, 256)
 
@@ -150,16 +177,27 @@ def test_a_naive_target_changes_neither_the_order_of_examples_nor_what_another_b
     assert [naive.stream.step(step) for step in range(16)] == [usual.stream.step(step) for step in range(16)]
     assert len(naive.rows_of(1, 0)[0].ids) == len(usual.rows_of(1, 0)[0].ids) + 3
     post = prepared("post_cot")
-    seen = [[len(one.ids) for i, epoch in post.stream.step(step) for one in post.rows_of(i, epoch)] for step in range(16)]
+    seen = [
+        [len(one.ids) for i, epoch in post.stream.step(step) for one in post.rows_of(i, epoch)] for step in range(16)
+    ]
     budget = prepared("label_only@tokens=post_cot,target=naive")
-    steps = [sum(len(one.ids) for i, epoch in budget.stream.step(step) for one in budget.rows_of(i, epoch)) for step in range(budget.steps)]
+    steps = [
+        sum(len(one.ids) for i, epoch in budget.stream.step(step) for one in budget.rows_of(i, epoch))
+        for step in range(budget.steps)
+    ]
     assert sum(steps) >= sum(map(sum, seen)) > sum(steps[:-1])
 
 
 def test_the_option_is_canonical_and_told():
     assert str(parse("post_cot@target=naive,source=mixed")) == "post_cot@source=mixed,target=naive"
-    assert str(parse("post_cot@target=consistent")) == "post_cot" and parse("label_only@target=naive").label == "label only, naive target"
-    assert [str(c) for c in parse_list("label_only@tokens=post_cot,target=naive,pre_cot")] == ["label_only@tokens=post_cot,target=naive", "pre_cot"]
+    assert (
+        str(parse("post_cot@target=consistent")) == "post_cot"
+        and parse("label_only@target=naive").label == "label only, naive target"
+    )
+    assert [str(c) for c in parse_list("label_only@tokens=post_cot,target=naive,pre_cot")] == [
+        "label_only@tokens=post_cot,target=naive",
+        "pre_cot",
+    ]
     for wrong in ("post_cot@target=apart", "undistilled@target=naive"):
         with pytest.raises(GrammarError):
             parse(wrong)
@@ -195,10 +233,19 @@ def test_the_terminal_lints_a_task(home, capsys):
 
 
 def test_what_is_grave_stands_among_the_checks_of_a_plan(home):
-    spec = {"name": "p", "task": "parity", "conditions": "label_only,label_only@target=naive", "replicates": 3, "base_steps": 0}
+    spec = {
+        "name": "p",
+        "task": "parity",
+        "conditions": "label_only,label_only@target=naive",
+        "replicates": 3,
+        "base_steps": 0,
+    }
     by = {kind: plan(home, study_spec(None, {**spec, "tokenizer": kind})).checks for kind in ("word", "bpe")}
     for checks in by.values():
         assert sum("no student can tell them apart (" in check for check in checks) == 1
     # Whole words are the same wherever they stand.
-    told = {kind: any("reads every sampled answer the same either way" in check for check in checks) for kind, checks in by.items()}
+    told = {
+        kind: any("reads every sampled answer the same either way" in check for check in checks)
+        for kind, checks in by.items()
+    }
     assert told == {"word": True, "bpe": False}

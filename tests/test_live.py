@@ -11,17 +11,22 @@ import time
 import pytest
 
 from cotdistill.errors import StoreError, UsageError
-from cotdistill.studies import live
-from cotdistill.studies.answering import Server, edited
-from cotdistill.studies.locks import holder, is_held
-from cotdistill.studies.planning import launch, plan
-from cotdistill.studies.runner import work
-from cotdistill.studies.store import Store
-from cotdistill.studies.study import study_spec
-from cotdistill.studies.supervisor import stop_all
+from cotdistill.execution.live import client
+from cotdistill.execution.live.server import Server, edited
+from cotdistill.execution.supervisor import stop_all
+from cotdistill.execution.worker import work
+from cotdistill.planning.plan import launch, plan
+from cotdistill.store.locks import holder, is_held
+from cotdistill.store.store import Store
+from cotdistill.studies.spec import study_spec
 from tests.test_looking import SPEC
 
-WRITTEN = {"question": "what does a bird eat ?", "choices": [["A", "seeds"], ["B", "shrimp"]], "answer": "A", "rationale": "it is a climber ."}
+WRITTEN = {
+    "question": "what does a bird eat ?",
+    "choices": [["A", "seeds"], ["B", "shrimp"]],
+    "answer": "A",
+    "rationale": "it is a climber .",
+}
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +41,7 @@ def trained(tmp_path_factory):
 def store(trained):
     yield trained
     stop_all(trained)
-    assert not live.is_warm(trained)
+    assert not client.is_warm(trained)
 
 
 @pytest.fixture
@@ -50,33 +55,33 @@ def question(store, **more):
 
 
 def test_an_example_is_answered_by_a_process_that_is_started_for_it_and_killed_and_started_again(store):
-    first = live.ask(store, question(store))
+    first = client.ask(store, question(store))
     assert len(first["reading"]["pieces"]) == len(first["explanations"][0]["scores"])
     assert first["reading"]["choice_texts"] == ["seeds", "shrimp"] and sum(first["probabilities"]) == pytest.approx(1)
-    pid = live.ask(store, {"do": "ping"})["pid"]
-    assert pid == holder(live.lock_path(store)).pid != os.getpid()
+    pid = client.ask(store, {"do": "ping"})["pid"]
+    assert pid == holder(client.lock_path(store)).pid != os.getpid()
     os.kill(pid, signal.SIGKILL)
     # The same numbers from another process, whatever the dead one left behind.
-    again = live.ask(store, question(store))
+    again = client.ask(store, question(store))
     assert again["explanations"] == first["explanations"]
-    assert live.ask(store, {"do": "ping"})["pid"] != pid
+    assert client.ask(store, {"do": "ping"})["pid"] != pid
     # A change of the text changes the attribution; what is wrong with it is said in the process's words.
-    other = live.ask(store, question(store, edited={**WRITTEN, "rationale": "it is a digger ."}))
+    other = client.ask(store, question(store, edited={**WRITTEN, "rationale": "it is a digger ."}))
     assert other["explanations"] != first["explanations"]
-    with pytest.raises(live.LiveError, match="The question is empty") as caught:
-        live.ask(store, question(store, edited={**WRITTEN, "question": " "}))
+    with pytest.raises(client.LiveError, match="The question is empty") as caught:
+        client.ask(store, question(store, edited={**WRITTEN, "question": " "}))
     assert caught.value.as_dict()["kind"] == "usage"
     _garbage_does_no_harm(store)
     _many_at_once(store)
 
 
 def _garbage_does_no_harm(store):
-    pid = live.ask(store, {"do": "ping"})["pid"]
-    for sent in (b"\x00\xff\n", b"[]\n", b"{\n", b"[" * 100_000 + b"\n", b"x" * (live.MOST_BYTES + 70_000), b""):
+    pid = client.ask(store, {"do": "ping"})["pid"]
+    for sent in (b"\x00\xff\n", b"[]\n", b"{\n", b"[" * 100_000 + b"\n", b"x" * (client.MOST_BYTES + 70_000), b""):
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(20)
-            connection.connect(str(live.socket_path(store)))
-            if len(sent) > live.MOST_BYTES:
+            connection.connect(str(client.socket_path(store)))
+            if len(sent) > client.MOST_BYTES:
                 # The process answers and hangs up in the middle of it: the rest may meet a closed door.
                 with contextlib.suppress(ConnectionError):
                     connection.sendall(sent)
@@ -84,12 +89,15 @@ def _garbage_does_no_harm(store):
             connection.sendall(sent)
             if sent:
                 assert b'"error"' in connection.recv(1 << 16)
-    assert live.ask(store, {"do": "ping"})["pid"] == pid
+    assert client.ask(store, {"do": "ping"})["pid"] == pid
 
 
 def _many_at_once(store):
     found = []
-    threads = [threading.Thread(target=lambda: found.append(live.ask(store, question(store))["explanations"])) for _ in range(6)]
+    threads = [
+        threading.Thread(target=lambda: found.append(client.ask(store, question(store))["explanations"]))
+        for _ in range(6)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -99,27 +107,27 @@ def _many_at_once(store):
 
 def test_it_ends_by_itself_when_nobody_asks(store, monkeypatch):
     monkeypatch.setenv("COTDISTILL_LIVE_IDLE_SECONDS", "0.5")
-    live.ask(store, {"do": "ping"})
+    client.ask(store, {"do": "ping"})
     deadline = time.monotonic() + 20
-    while live.is_warm(store) and time.monotonic() < deadline:
+    while client.is_warm(store) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert not live.is_warm(store) and not live.socket_path(store).exists()
+    assert not client.is_warm(store) and not client.socket_path(store).exists()
 
 
 def test_a_process_of_another_version_makes_way(store, monkeypatch):
-    pid = live.ask(store, {"do": "ping"})["pid"]
+    pid = client.ask(store, {"do": "ping"})["pid"]
     document = _raw(store, {"do": "ping", "form": "0.0.1/0"})
     assert document["error"]["kind"] == "other_form"
     deadline = time.monotonic() + 20
-    while is_held(live.lock_path(store)) and time.monotonic() < deadline:
+    while is_held(client.lock_path(store)) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert live.ask(store, {"do": "ping"})["pid"] != pid
+    assert client.ask(store, {"do": "ping"})["pid"] != pid
 
 
 def _raw(store, document):
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(20)
-        connection.connect(str(live.socket_path(store)))
+        connection.connect(str(client.socket_path(store)))
         connection.sendall(json.dumps(document).encode() + b"\n")
         return json.loads(connection.makefile().readline())
 
@@ -129,7 +137,7 @@ def _raw(store, document):
     ({"do": "attribute", "run": "x" * 9999}, "usage"),
 ])  # fmt: skip
 def test_a_question_that_cannot_be_answered_says_why(server, request_, kind):
-    answer = server.answer(json.dumps({"form": live.FORM, **request_}).encode())
+    answer = server.answer(json.dumps({"form": client.FORM, **request_}).encode())
     assert answer["error"]["kind"] == kind and answer["error"]["message"]
 
 
@@ -140,7 +148,7 @@ def test_a_question_that_cannot_be_answered_says_why(server, request_, kind):
     {"edited": {**WRITTEN, "choices": [["A", "x"], ["B", ""]]}}, {"edited": {**WRITTEN, "question": "word " * 5000}},
 ])  # fmt: skip
 def test_nonsense_in_a_question_is_told_in_words(server, trained, change):
-    answer = server.answer(json.dumps({"form": live.FORM, **question(trained, **change)}).encode())
+    answer = server.answer(json.dumps({"form": client.FORM, **question(trained, **change)}).encode())
     assert answer["error"]["kind"] != "unexpected" and answer["error"]["message"]
 
 
@@ -152,15 +160,15 @@ def test_an_edited_example_keeps_what_was_written():
 
 
 def test_a_question_that_is_too_long_is_not_sent(trained):
-    with pytest.raises(live.LiveError, match="at most"):
-        live.ask(trained, {"do": "ping", "more": "x" * live.MOST_BYTES})
+    with pytest.raises(client.LiveError, match="at most"):
+        client.ask(trained, {"do": "ping", "more": "x" * client.MOST_BYTES})
 
 
 def test_the_socket_lies_where_only_its_owner_may_go(trained, tmp_path, monkeypatch):
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
-    path = live.socket_path(trained)
+    path = client.socket_path(trained)
     assert path.parent.stat().st_mode & 0o077 == 0
     os.chmod(path.parent, 0o755)
     with pytest.raises(StoreError, match="not a folder of yours alone"):
-        live.socket_path(trained)
+        client.socket_path(trained)

@@ -96,7 +96,10 @@ def test_rows_that_are_missing_are_added_as_the_mean_of_those_that_are_there(tmp
     GPT2LMHeadModel(settings).save_pretrained(tmp_path)
     known = load_student(StudentConfig(name=str(tmp_path)), 60, seed=0)
     model = load_student(StudentConfig(name=str(tmp_path), resize=True), 63, seed=0)
-    for mine, before in ((input_table(model), input_table(known)), (output_matrix(model).weight, output_matrix(known).weight)):
+    for mine, before in (
+        (input_table(model), input_table(known)),
+        (output_matrix(model).weight, output_matrix(known).weight),
+    ):
         assert mine.shape[0] == 63 and torch.equal(mine[:60], before)
         assert torch.allclose(mine[60:], before.mean(0).expand(3, -1), atol=1e-6)
     assert (input_table(model).data_ptr() == output_matrix(model).weight.data_ptr()) == tied
@@ -105,25 +108,42 @@ def test_rows_that_are_missing_are_added_as_the_mean_of_those_that_are_there(tmp
 
 
 def test_weights_of_a_checkpoint_in_half_precision_are_computed_with_in_full(tmp_path):
-    GPT2LMHeadModel(GPT2Config(vocab_size=60, n_positions=32, n_embd=16, n_layer=1, n_head=2)).half().save_pretrained(tmp_path)
+    GPT2LMHeadModel(GPT2Config(vocab_size=60, n_positions=32, n_embd=16, n_layer=1, n_head=2)).half().save_pretrained(
+        tmp_path
+    )
     assert {p.dtype for p in load_student(StudentConfig(name=str(tmp_path)), 60, 0).parameters()} == {torch.float32}
-    assert {p.dtype for p in load_student(StudentConfig(name=str(tmp_path), dtype="bf16"), 60, 0).parameters()} == {torch.bfloat16}
-    assert {p.dtype for p in load_student(StudentConfig(name="nano", dtype="bf16"), 60, 0).parameters()} == {torch.bfloat16}
+    assert {p.dtype for p in load_student(StudentConfig(name=str(tmp_path), dtype="bf16"), 60, 0).parameters()} == {
+        torch.bfloat16
+    }
+    assert {p.dtype for p in load_student(StudentConfig(name="nano", dtype="bf16"), 60, 0).parameters()} == {
+        torch.bfloat16
+    }
 
 
 def test_both_kernels_of_the_attention_give_the_same_logits(tmp_path):
     GPT2LMHeadModel(GPT2Config(vocab_size=60, n_positions=32, n_embd=16, n_layer=1, n_head=2)).save_pretrained(tmp_path)
     ids = torch.arange(6)[None]
     for name in (str(tmp_path), "nano"):
-        models = {kernel: load_student(StudentConfig(name=name, attention=kernel), 60, 0).eval() for kernel in ("auto", "sdpa", "eager")}
-        assert {kernel: model.config._attn_implementation for kernel, model in models.items()} == {"auto": "sdpa", "sdpa": "sdpa", "eager": "eager"}
+        models = {
+            kernel: load_student(StudentConfig(name=name, attention=kernel), 60, 0).eval()
+            for kernel in ("auto", "sdpa", "eager")
+        }
+        assert {kernel: model.config._attn_implementation for kernel, model in models.items()} == {
+            "auto": "sdpa",
+            "sdpa": "sdpa",
+            "eager": "eager",
+        }
         assert torch.allclose(models["sdpa"](ids).logits, models["eager"](ids).logits, atol=1e-5)
 
 
 def test_a_part_of_a_checkpoint_is_refused_instead_of_being_filled_with_random_weights(tmp_path):
     model = GPT2LMHeadModel(GPT2Config(vocab_size=60, n_positions=32, n_embd=16, n_layer=1, n_head=2))
     model.save_pretrained(tmp_path)
-    state = {name: tensor for name, tensor in safetensors.torch.load_file(tmp_path / "model.safetensors").items() if "ln_f" not in name}
+    state = {
+        name: tensor
+        for name, tensor in safetensors.torch.load_file(tmp_path / "model.safetensors").items()
+        if "ln_f" not in name
+    }
     safetensors.torch.save_file(state, tmp_path / "model.safetensors", {"format": "pt"})
     with pytest.raises(StudentError, match="lack 2") as error:
         load_student(StudentConfig(name=str(tmp_path)), 60, 0)
@@ -137,7 +157,10 @@ def test_code_of_a_students_own_is_run_only_where_it_is_trusted_by_name(tmp_path
     folder, trace = tmp_path / "student", tmp_path / "ran"
     GPT2LMHeadModel(GPT2Config(vocab_size=60, n_positions=32, n_embd=16, n_layer=1, n_head=2)).save_pretrained(folder)
     settings = json.loads((folder / "config.json").read_text())
-    settings |= {"model_type": "own", "auto_map": {"AutoConfig": "own.OwnConfig", "AutoModelForCausalLM": "own.OwnModel"}}
+    settings |= {
+        "model_type": "own",
+        "auto_map": {"AutoConfig": "own.OwnConfig", "AutoModelForCausalLM": "own.OwnModel"},
+    }
     (folder / "config.json").write_text(json.dumps(settings))
     (folder / "own.py").write_text(
         "from pathlib import Path\nfrom transformers import GPT2Config, GPT2LMHeadModel\n"
@@ -172,7 +195,9 @@ def test_logits_are_read_through_the_model_where_it_changes_them_after_the_outpu
             out.logits = 0.3 * torch.tanh(out.logits / 0.3)
             return out
 
-    model = Capped(GPT2Config(vocab_size=60, n_positions=32, n_embd=16, n_layer=1, n_head=2, initializer_range=0.5)).eval()
+    model = Capped(
+        GPT2Config(vocab_size=60, n_positions=32, n_embd=16, n_layer=1, n_head=2, initializer_range=0.5)
+    ).eval()
     ids = torch.arange(6)[None]
     at = Reader(model).logits_at(ids, torch.tensor([0]), torch.tensor([3]))
     assert torch.allclose(at[0], model(ids).logits[0, 3])

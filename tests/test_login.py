@@ -56,13 +56,18 @@ class Answer(BaseHTTPRequestHandler):
         elif url.path == "/keys":
             self.say({"keys": [self.server.key.as_dict(private=False)]})
         elif url.path == "/authorize":
-            links = "".join(f'<p><a href="/enter?{urllib.parse.urlencode(query | {"as": name})}">{name}</a></p>' for name in ("ada", "eve"))
+            links = "".join(
+                f'<p><a href="/enter?{urllib.parse.urlencode(query | {"as": name})}">{name}</a></p>'
+                for name in ("ada", "eve")
+            )
             self.say(f"<h1>Who are you?</h1>{links}".encode(), "text/html")
         elif url.path == "/enter":
             code = f"code-{len(self.server.asked)}"
             self.server.asked[code] = query
             self.send_response(302)
-            self.send_header("Location", f"{query['redirect_uri']}?{urllib.parse.urlencode({'code': code, 'state': query['state']})}")
+            self.send_header(
+                "Location", f"{query['redirect_uri']}?{urllib.parse.urlencode({'code': code, 'state': query['state']})}"
+            )
             self.end_headers()
         else:
             self.send_error(404)

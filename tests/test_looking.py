@@ -7,17 +7,25 @@ import pandas as pd
 import pytest
 
 from cotdistill.errors import NotFound, NotReadable, UnknownName, UsageError
+from cotdistill.execution import open_student
+from cotdistill.execution.jobs import attention, faithfulness, probe
+from cotdistill.execution.jobs.influence import COLUMNS
+from cotdistill.execution.worker import work
+from cotdistill.planning.plan import launch, plan
 from cotdistill.saliency.settings import AttributionSettings
 from cotdistill.saliency.tables import EXAMPLE_COLUMNS, TOKEN_COLUMNS
-from cotdistill.studies import look_concentration, look_faithfulness, look_probe, looking
-from cotdistill.studies.jobs import JobSpec
-from cotdistill.studies.look_influence import COLUMNS
-from cotdistill.studies.looks import AttributeConfig, attribute_job, checkpoints, pick_examples, task_of, trained
+from cotdistill.store.records import JobSpec
+from cotdistill.store.store import Store
+from cotdistill.studies.inspection_jobs import (
+    AttributeConfig,
+    attribute_job,
+    checkpoints,
+    pick_examples,
+    task_of,
+    trained,
+)
 from cotdistill.studies.paraphrases import ParaphrasesConfig, paraphrases_job
-from cotdistill.studies.planning import launch, plan
-from cotdistill.studies.runner import work
-from cotdistill.studies.store import Store
-from cotdistill.studies.study import study_spec
+from cotdistill.studies.spec import study_spec
 from tests.terminal import check_keys, speaker
 
 SPEC = {
@@ -47,7 +55,7 @@ def store(home, monkeypatch):
 @pytest.fixture
 def say(capsys, store, monkeypatch):
     # A worker in this process instead of a supervisor's.
-    monkeypatch.setattr("cotdistill.cli.looking.ensure_supervisor", work)
+    monkeypatch.setattr("cotdistill.cli.inspect.shared.ensure_supervisor", work)
     return speaker(capsys)
 
 
@@ -58,9 +66,11 @@ def run_of(store, condition):
 def test_a_student_is_opened_at_each_of_its_recorded_checkpoints_and_kept_open(store):
     job = run_of(store, "pre_cot")
     assert checkpoints(job) == ["0", "0.5", "1"]
-    first, last = (looking.open_run(store, job.id, share) for share in ("0", "1.0"))
-    assert not np.array_equal(first.model.get_input_embeddings().weight.detach(), last.model.get_input_embeddings().weight.detach())
-    assert looking.open_run(store, job.identity, "1") is last
+    first, last = (open_student.open_run(store, job.id, share) for share in ("0", "1.0"))
+    assert not np.array_equal(
+        first.model.get_input_embeddings().weight.detach(), last.model.get_input_embeddings().weight.detach()
+    )
+    assert open_student.open_run(store, job.identity, "1") is last
     # Every training rationale and every right answer counts.
     task = task_of(store, job)
     tree = last.encoder.read(task.examples("train")[0].answer_text)[0].id
@@ -68,18 +78,20 @@ def test_a_student_is_opened_at_each_of_its_recorded_checkpoints_and_kept_open(s
 
 
 def test_the_least_lately_used_student_makes_room(store, monkeypatch):
-    monkeypatch.setattr(looking, "KEPT_BYTES", 1)
-    first = looking.open_run(store, run_of(store, "pre_cot").id)
-    looking.open_run(store, run_of(store, "post_cot").id)
-    assert looking.open_run(store, run_of(store, "pre_cot").id) is not first
+    monkeypatch.setattr(open_student, "KEPT_BYTES", 1)
+    first = open_student.open_run(store, run_of(store, "pre_cot").id)
+    open_student.open_run(store, run_of(store, "post_cot").id)
+    assert open_student.open_run(store, run_of(store, "pre_cot").id) is not first
 
 
 def test_what_cannot_be_looked_into_says_why(store):
     with pytest.raises(NotFound, match="no run"):
         trained(store, 999)
     with pytest.raises(UnknownName, match=r"checkpoint .* named '0.3'"):
-        looking.open_run(store, run_of(store, "pre_cot").id, "0.3")
-    queued = store.queue.submit([JobSpec("train", {**run_of(store, "pre_cot").config, "missing_rationale": "fail"})]).new[0]
+        open_student.open_run(store, run_of(store, "pre_cot").id, "0.3")
+    queued = store.queue.submit(
+        [JobSpec("train", {**run_of(store, "pre_cot").config, "missing_rationale": "fail"})]
+    ).new[0]
     with pytest.raises(UsageError, match="is queued, so there is no trained student"):
         trained(store, queued)
     store.queue.delete(queued)
@@ -130,8 +142,12 @@ def test_many_examples_become_a_job_that_is_found_again(say, store, tmp_path):
     assert "tokens" not in first.document["results"][0] and "tokens" in again.document["results"][0]
     assert not store.verify().problems
     # The same numbers as at once.
-    at_once = say(f"attribute {run} --examples 1 --method input_x_gradient --target contrast --json").document["results"][0]["tokens"]
-    assert [t["score"] for t in at_once] == pytest.approx([t["score"] for t in again.document["results"][0]["tokens"]], abs=1e-5, nan_ok=True)
+    at_once = say(f"attribute {run} --examples 1 --method input_x_gradient --target contrast --json").document[
+        "results"
+    ][0]["tokens"]
+    assert [t["score"] for t in at_once] == pytest.approx(
+        [t["score"] for t in again.document["results"][0]["tokens"]], abs=1e-5, nan_ok=True
+    )
 
 
 def test_a_label_that_does_not_read_the_rationale_says_not_readable(say, store):
@@ -173,7 +189,9 @@ def test_a_job_that_fails_is_told_in_its_own_words(say, store):
 
 def test_a_config_reads_back_from_its_plain_form(store):
     job = run_of(store, "pre_cot")
-    config = AttributeConfig(job.identity, "dev", ("a", "b"), "0.5", "", dataclasses.replace(AttributionSettings(), method="occlusion"))
+    config = AttributeConfig(
+        job.identity, "dev", ("a", "b"), "0.5", "", dataclasses.replace(AttributionSettings(), method="occlusion")
+    )
     spec = attribute_job(job, config)
     assert AttributeConfig.from_plain(spec.config) == config and spec.needs == (job.identity,)
 
@@ -183,12 +201,18 @@ def test_the_alignment_of_rationale_tokens_is_told_by_checkpoint(say, store, tmp
     said = say(f"influence {run} --examples 6 --steps 4 --json")
     assert said.code == 0
     check_keys("influence", said.document)
-    assert [at["checkpoint"] for at in said.document["checkpoints"]] == ["0", "0.5", "1"] and said.document["job"] is None
+    assert [at["checkpoint"] for at in said.document["checkpoints"]] == ["0", "0.5", "1"] and said.document[
+        "job"
+    ] is None
     last = said.document["checkpoints"][-1]
     groups = {g["group"]: g for g in last["groups"]}
-    assert {"all but the label's text", "content words", "role: type"} <= set(groups) and 0 < last["type_words"]["examples"] <= 6
+    assert {"all but the label's text", "content words", "role: type"} <= set(groups) and 0 < last["type_words"][
+        "examples"
+    ] <= 6
     own = [r for r in said.document["results"] if r["checkpoint"] == "1" and not r["label_text"]]
-    assert groups["all but the label's text"]["mean"] == pytest.approx(np.mean([r["value"] for r in own if r["value"] is not None]))
+    assert groups["all but the label's text"]["mean"] == pytest.approx(
+        np.mean([r["value"] for r in own if r["value"] is not None])
+    )
     assert {r["role"] for r in own} <= {"type", "value", "other"} and last["adam_step"]["tokens"] == 4
     rest = [r["value"] > 0 for r in own if r["value"] is not None]
     assert groups["all but the label's text"]["positive"] == pytest.approx(np.mean(rest))
@@ -217,7 +241,9 @@ def test_methods_are_judged_against_random_tokens(say, store, tmp_path):
     said = say(f"faithfulness {run} --examples 4 --methods saliency,occlusion --random 3 --json", "--out", str(out))
     assert said.code == 0
     check_keys("faithfulness", said.document)
-    assert [m["id"] for m in said.document["methods"]] == ["saliency", "occlusion"] and said.document["target"] == "predicted"
+    assert [m["id"] for m in said.document["methods"]] == ["saliency", "occlusion"] and said.document[
+        "target"
+    ] == "predicted"
     for one in said.document["methods"]:
         curve = one["curves"]["without"]
         assert one["comprehensiveness"]["mean"] == pytest.approx(np.mean([point["mean"] for point in curve[1:-1]]))
@@ -226,11 +252,15 @@ def test_methods_are_judged_against_random_tokens(say, store, tmp_path):
     kept = say(f"faithfulness {run} --examples 4 --methods saliency --random 3 --job --json").document["methods"][0]
     assert kept["job"] is not None and kept["left_out"] == 0 and kept["not_readable"] is None
     rows = store.artifacts.table(store.queue.job(kept["job"]).produced["examples"])
-    assert list(rows.columns) == list(look_faithfulness.EXAMPLE_COLUMNS)
+    assert list(rows.columns) == list(faithfulness.EXAMPLE_COLUMNS)
     assert rows["comprehensiveness"].mean() == pytest.approx(kept["comprehensiveness"]["mean"])
-    assert kept["comprehensiveness"]["mean"] == pytest.approx(said.document["methods"][0]["comprehensiveness"]["mean"], abs=1e-5)
+    assert kept["comprehensiveness"]["mean"] == pytest.approx(
+        said.document["methods"][0]["comprehensiveness"]["mean"], abs=1e-5
+    )
     assert "Comprehensiveness" in say(f"faithfulness {run} --examples 4 --methods saliency --random 3").out
-    other = say(f"faithfulness {run} --examples 4 --methods saliency --random 3 --shares 0.5,0.25 --json").document["methods"][0]
+    other = say(f"faithfulness {run} --examples 4 --methods saliency --random 3 --shares 0.5,0.25 --json").document[
+        "methods"
+    ][0]
     assert other["shares"] == [0.25, 0.5] and len(other["curves"]["without"]) == 2
 
 
@@ -240,7 +270,11 @@ def test_a_post_cot_student_is_judged_on_its_question_and_never_on_its_rationale
     assert "stands before the rationale" in told["not_readable"] and told["examples"] == 4
     assert "the rationale is not ranked" in say(f"faithfulness {run} --examples 4 --methods saliency --random 2").out
     refused = say(f"faithfulness {run} --examples 4 --methods saliency --moves rationale --json")
-    assert refused.code == 1 and refused.error["kind"] == "not_readable" and "stands before the rationale" in refused.error["message"]
+    assert (
+        refused.code == 1
+        and refused.error["kind"] == "not_readable"
+        and "stands before the rationale" in refused.error["message"]
+    )
 
 
 def test_agreement_between_methods_and_checkpoints_is_told(say, store):
@@ -252,7 +286,9 @@ def test_agreement_between_methods_and_checkpoints_is_told(say, store):
     assert all(p["absolute"] for p in said.document["pairs"] if "saliency" in p["one"] + p["other"])
     assert [p["absolute"] for p in said.document["pairs"] if "saliency" not in p["one"] + p["other"]] == [False]
     assert "by chance" in say(f"stability {run} --examples 4 --methods saliency,input_x_gradient").out
-    sizes = say(f"stability {run} --examples 4 --methods input_x_gradient --checkpoints 0.5,1 --by size --json").document
+    sizes = say(
+        f"stability {run} --examples 4 --methods input_x_gradient --checkpoints 0.5,1 --by size --json"
+    ).document
     assert sizes["by"] == "size" and [p["absolute"] for p in sizes["pairs"]] == [True]
     # The question is the same in students of other placements, columns are not.
     both = f"{run},{run_of(store, 'post_cot').id}"
@@ -264,7 +300,9 @@ def test_agreement_between_methods_and_checkpoints_is_told(say, store):
     assert one.code == 2 and "nothing to compare" in one.error["message"]
 
 
-@pytest.mark.parametrize("words", ["--methods magic", "--methods ,", "--random 0", "--target rationale", "--checkpoint 3", "--shares 0,1"])
+@pytest.mark.parametrize(
+    "words", ["--methods magic", "--methods ,", "--random 0", "--target rationale", "--checkpoint 3", "--shares 0,1"]
+)
 def test_wrong_words_about_judging_are_told(say, store, words):
     said = say(f"faithfulness {run_of(store, 'post_cot').id} {words} --json")
     assert said.code in (1, 2) and said.error["message"] and said.error["hint"]
@@ -283,7 +321,9 @@ def test_wordings_of_a_question_are_held_against_each_other(say, store, tmp_path
     told = next(scope for scope in said.document["runs"][0]["scopes"] if scope["scope"] == "rationale")
     assert told["rank"]["mean"] == pytest.approx(mine["rank"].mean()) and said.document["runs"][0]["versions"] == 3
     (by,) = (c for c in said.document["conditions"] if (c["condition"], c["scope"]) == ("pre_cot", "rationale"))
-    assert by["rank"]["mean"] == pytest.approx(mine["rank"].mean()) and by["replicates"] == pytest.approx([mine["rank"].mean()])
+    assert by["rank"]["mean"] == pytest.approx(mine["rank"].mean()) and by["replicates"] == pytest.approx(
+        [mine["rank"].mean()]
+    )
     assert "another question's" in say(f"paraphrases {pre.id} --examples 6 --method input_x_gradient").out
     wrong = say(f"paraphrases {pre.id} --examples 6 --target span:1-2 --json")
     assert wrong.code == 1 and "speaks for the answer" in wrong.error["message"]
@@ -299,14 +339,19 @@ def test_attention_is_told_by_region_layer_and_head_and_by_condition(say, store,
     check_keys("attention", said.document)
     first, second = said.document["runs"]
     heads = pd.read_parquet(tmp_path / "heads.parquet")
-    assert list(heads) == [*look_concentration.COLUMNS, "run"] and first["job"] is None
+    assert list(heads) == [*attention.COLUMNS, "run"] and first["job"] is None
     heads = heads[heads["run"] == run]
     # The mean over everything, and each layer with its mean and its heads.
     assert (heads.groupby("region").size() == 1 + first["layers"] * (1 + first["heads"])).all()
-    assert set(first["regions"]) >= {"relevant", "gold", "rationale", "question", "choices", "subject"} and "latent" not in second["regions"]
+    assert (
+        set(first["regions"]) >= {"relevant", "gold", "rationale", "question", "choices", "subject"}
+        and "latent" not in second["regions"]
+    )
     single = heads[(heads["region"] == "rationale") & (heads["head"] > 0)]
     mean = heads[(heads["region"] == "rationale") & (heads["layer"] == -1)]["share"].item()
-    assert mean == pytest.approx(single["share"].mean()) and first["best"]["rationale"]["over"] == pytest.approx(single["over"].max())
+    assert mean == pytest.approx(single["share"].mean()) and first["best"]["rationale"]["over"] == pytest.approx(
+        single["over"].max()
+    )
     (by,) = (c for c in said.document["conditions"] if (c["condition"], c["region"]) == ("pre_cot", "rationale"))
     assert by["share"] == pytest.approx(mean) and by["replicates"] == pytest.approx([mean]) and by["items"] == 12
     # The same student twice is no second replicate.
@@ -322,7 +367,9 @@ def test_probes_are_fitted_at_every_layer_and_place_and_kept_as_a_job(say, store
     assert said.code == 0
     check_keys("probe", said.document)
     cells = pd.read_parquet(out)
-    assert list(cells) == list(look_probe.COLUMNS) and len(cells) == len(said.document["layers"]) * len(said.document["places"])
+    assert list(cells) == list(probe.COLUMNS) and len(cells) == len(said.document["layers"]) * len(
+        said.document["places"]
+    )
     assert said.document["rows"] == 40 and said.document["control"] == "clusters" and said.document["classes"] > 2
     # Only a place behind the label reads it, and none of those is the best.
     reads = {row["place"]: row["reads"] for row in said.document["results"]}

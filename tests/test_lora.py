@@ -15,21 +15,29 @@ from transformers import PreTrainedModel
 
 from cotdistill.config import StudentConfig, TrainingConfig
 from cotdistill.errors import CheckpointError, StudentError
+from cotdistill.execution.open_student import open_run
+from cotdistill.execution.worker import work
+from cotdistill.planning.plan import launch, plan
 from cotdistill.rationales.conditions import parse
 from cotdistill.rationales.placement import PLACEMENTS
+from cotdistill.store.store import Store
 from cotdistill.students import lora
 from cotdistill.students.batches import Stream, weighted
-from cotdistill.students.evaluation import score
 from cotdistill.students.files import check_lora, checked_student
-from cotdistill.students.loading import load_student, parameter_count, prepare_torch, reopen, save_weights, set_weights, weights
+from cotdistill.students.loading import (
+    load_student,
+    parameter_count,
+    prepare_torch,
+    reopen,
+    save_weights,
+    set_weights,
+    weights,
+)
 from cotdistill.students.memory import adapters, of_folder
+from cotdistill.students.scoring.evaluation import score
 from cotdistill.students.tokens import Encoder
 from cotdistill.students.training import Hooks, Log, train
-from cotdistill.studies.looking import open_run
-from cotdistill.studies.planning import launch, plan
-from cotdistill.studies.runner import work
-from cotdistill.studies.store import Store
-from cotdistill.studies.study import study_spec
+from cotdistill.studies.spec import study_spec
 from cotdistill.tasks.template import Template
 from tests.test_architectures import EXAMPLES, TEXTS
 from tests.tiny_students import build
@@ -64,7 +72,9 @@ class Adapted:
         return [value for one in found for value in one.sums]
 
 
-def trained(config: StudentConfig, training: TrainingConfig, *, hooks: Hooks | None = None, resume: Path | None = None) -> Adapted:
+def trained(
+    config: StudentConfig, training: TrainingConfig, *, hooks: Hooks | None = None, resume: Path | None = None
+) -> Adapted:
     prepare_torch(1, False)
     encoder = Encoder(Path(config.name) / "tokenizer.json", Template())
     model = load_student(config, encoder.vocabulary_size, 0)
@@ -72,7 +82,16 @@ def trained(config: StudentConfig, training: TrainingConfig, *, hooks: Hooks | N
     rows = [weighted(encoder.sequences(corpus, i, parse("post_cot"), 0), training) for i in range(len(EXAMPLES))]
     stream = Stream([len(row[0].ids) for row in rows], training.batch_size, seed=0)
     hooks = hooks or Hooks(lambda log, values: None)
-    log = train(model, lambda i, e: rows[i], stream, training, steps=training.steps, pad=encoder.specials.pad, hooks=hooks, resume=resume)
+    log = train(
+        model,
+        lambda i, e: rows[i],
+        stream,
+        training,
+        steps=training.steps,
+        pad=encoder.specials.pad,
+        hooks=hooks,
+        resume=resume,
+    )
     return Adapted(config, encoder, model, log)
 
 
@@ -89,7 +108,9 @@ def adapted(request, tmp_path_factory) -> Adapted:
 @needs_peft
 def test_only_adapters_are_trained_and_the_loss_falls(adapted, request):
     names = {name for name, p in adapted.model.named_parameters() if p.requires_grad}
-    assert {name.split(".lora_")[0].rpartition(".")[2] for name in names} == MATRICES[request.node.callspec.params["adapted"]]
+    assert {name.split(".lora_")[0].rpartition(".")[2] for name in names} == MATRICES[
+        request.node.callspec.params["adapted"]
+    ]
     base = load_student(StudentConfig(name=adapted.config.name), adapted.encoder.vocabulary_size, 0)
     kept = dict(adapted.model.named_parameters())
     assert all(torch.equal(p, kept[name if name in kept else _beside(name)]) for name, p in base.named_parameters())
@@ -112,7 +133,9 @@ def test_the_artefact_holds_the_adapters_alone_and_names_their_base(adapted, tmp
     save_weights(adapted.model, path, adapted.config)
     held = safetensors.torch.load_file(path)
     assert sum(t.numel() for t in held.values()) == parameter_count(adapted.model, trained=True)
-    assert all(name.startswith("base_model.model.") and name.endswith((".lora_A.weight", ".lora_B.weight")) for name in held)
+    assert all(
+        name.startswith("base_model.model.") and name.endswith((".lora_A.weight", ".lora_B.weight")) for name in held
+    )
     with safetensors.safe_open(path, "pt") as file:
         told = file.metadata()
     assert told["base"] == adapted.config.name and len(told["fingerprint"]) == 64
@@ -194,10 +217,10 @@ def test_adapters_stay_in_full_precision_beside_weights_in_bf16(folder):
 @pytest.mark.extras
 @needs_peft
 def test_a_study_with_adapters_is_trained_opened_and_looked_into(folder, tmp_path):
+    from cotdistill.execution.open_student import training_corpus
     from cotdistill.rationales.placement import SEGMENTS
     from cotdistill.saliency.influence import Aligner
     from cotdistill.students.tokens import RATIONALE
-    from cotdistill.studies.looking import training_corpus
 
     store = Store.open(tmp_path / "store")
     spec = study_spec(
@@ -219,10 +242,14 @@ def test_a_study_with_adapters_is_trained_opened_and_looked_into(folder, tmp_pat
     opened = open_run(store, jobs["post_cot"].id)
     corpus = training_corpus(opened)
     example, (sequence,) = corpus.examples[0], opened.encoder.sequences(corpus, 0, opened.condition, 0)
-    aligner = Aligner(opened.model, opened.encoder, opened.condition.spec, opened.task.examples("dev"), metric=opened.metric)
+    aligner = Aligner(
+        opened.model, opened.encoder, opened.condition.spec, opened.task.examples("dev"), metric=opened.metric
+    )
     assert aligner.names and all(".lora_" in name for name in aligner.names)
     told = aligner.align(example, sequence)
-    assert len(told.columns) == int(((sequence.segments == SEGMENTS.index("rationale")) & (sequence.loss == RATIONALE)).sum())
+    assert len(told.columns) == int(
+        ((sequence.segments == SEGMENTS.index("rationale")) & (sequence.loss == RATIONALE)).sum()
+    )
     assert np.isfinite(told.raw[0]).all() and np.abs(told.raw[0]).max() > 0
 
 
@@ -243,5 +270,8 @@ def test_adapters_beside_a_student_from_scratch_or_new_rows_are_refused():
 
 
 def test_settings_of_adapters_make_no_difference_without_adapters(folder):
-    one, other = (checked_student(StudentConfig(name=str(folder), **more)) for more in ({}, {"lora_alpha": 3.0, "lora_targets": "q_proj"}))
+    one, other = (
+        checked_student(StudentConfig(name=str(folder), **more))
+        for more in ({}, {"lora_alpha": 3.0, "lora_targets": "q_proj"})
+    )
     assert one == other

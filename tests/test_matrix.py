@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 from cotdistill.errors import UnknownName
-from cotdistill.studies import matrix as matrices
-from cotdistill.studies.matrix import Filters, by_example, matrix, page, reliability
-from cotdistill.studies.notebook import StudyFrames
+from cotdistill.results import prediction_matrix as matrices
+from cotdistill.results.notebook import StudyFrames
+from cotdistill.results.prediction_matrix import Filters, by_example, matrix, page, reliability
 from cotdistill.tasks.example import Choice, Example
 from tests.test_results import FakeStore
 
@@ -20,7 +20,11 @@ TEXTS = pd.DataFrame(
         "choices": [("a nest", "a pond"), ("a fish", "a cat"), ("a dog", "a cat")],
         "answer": ["a nest", "a fish", "a dog"],
         "rationale": ["Birds build nests.", "", "Dogs bark."],
-        "metadata": [{"relation": "habitat", "hops": 1}, {"relation": "motion", "hops": 2}, {"relation": "sound", "hops": 2}],
+        "metadata": [
+            {"relation": "habitat", "hops": 1},
+            {"relation": "motion", "hops": 2},
+            {"relation": "sound", "hops": 2},
+        ],
     },
     index=["q0", "q1", "q2"],
 )
@@ -32,9 +36,13 @@ class Answered(FakeStore):
     def give(self, condition, replicate, gold, *, ids=None, mode="direct"):
         self.add(condition, replicate, np.array(gold) > 0.5)
         names = ids or [f"q{i}" for i in range(len(gold))]
-        table = pd.DataFrame({"id": names, "cluster": [f"c{i // 2}" for i in range(len(names))], "mode": mode, "answer": 1})
+        table = pd.DataFrame(
+            {"id": names, "cluster": [f"c{i // 2}" for i in range(len(names))], "mode": mode, "answer": 1}
+        )
         right = np.array(gold) > 0.5
-        table = table.assign(correct=right, predicted=right.astype(int), margin=np.log(gold) - np.log1p(-np.array(gold)))
+        table = table.assign(
+            correct=right, predicted=right.astype(int), margin=np.log(gold) - np.log1p(-np.array(gold))
+        )
         table["probabilities"] = [[1 - p, p] for p in gold]
         digest = hashlib.sha256(f"{condition} {replicate}".encode()).hexdigest()
         table.iloc[::-1].to_parquet(self.folder / f"{digest}.parquet")
@@ -112,7 +120,9 @@ def test_filters_narrow_the_page_and_its_total(store):
     assert items(table, Filters(wrong="label_only")) == ["q1"]  # half right is neither
     assert items(table, Filters(flips="post_cot")) == ["q1", "q2"]
     assert items(table, Filters(most_undecided=0.9)) == ["q2"]
-    assert items(table, Filters(text="BIRD"), texts=TEXTS) == ["q0"] and items(table, Filters(text="cat"), texts=TEXTS) == ["q1", "q2"]
+    assert items(table, Filters(text="BIRD"), texts=TEXTS) == ["q0"] and items(
+        table, Filters(text="cat"), texts=TEXTS
+    ) == ["q1", "q2"]
     assert items(table, Filters(text="q2")) == ["q2"]
     assert items(table, Filters(slices={"hops": ("2",), "relation": ("motion", "habitat")}), texts=TEXTS) == ["q1"]
     assert items(table, Filters(slices={"hops": ("2",)})) == []
@@ -121,10 +131,16 @@ def test_filters_narrow_the_page_and_its_total(store):
 def test_pages_follow_each_other_in_a_fixed_order(store):
     table = by_example(matrix(store, 1), "label_only")
     pages = [page(table, sort="gold post_cot", descending=False, offset=offset, limit=2) for offset in (0, 2, 4)]
-    assert [one.rows["item"].to_list() for one in pages] == [["q2", "q0"], ["q1"], []] and {one.total for one in pages} == {3}
+    assert [one.rows["item"].to_list() for one in pages] == [["q2", "q0"], ["q1"], []] and {
+        one.total for one in pages
+    } == {3}
     assert items(table, None, sort="right post_cot") == ["q0", "q1", "q2"]  # ties by id
     assert items(table, None, sort="item") == ["q2", "q1", "q0"]
-    for wrong in ({"sort": "gold multitask"}, {"filters": Filters(right="multitask")}, {"filters": Filters(flips="multitask")}):
+    for wrong in (
+        {"sort": "gold multitask"},
+        {"filters": Filters(right="multitask")},
+        {"filters": Filters(flips="multitask")},
+    ):
         with pytest.raises(UnknownName):
             page(table, **wrong)
 
@@ -152,9 +168,16 @@ def test_texts_are_those_of_every_task_and_a_deleted_task_has_none(store, monkey
     example = Example("q0", "Where?", (Choice("A", "nest"), Choice("B", "pond")), "A", "test")
     for job in store.jobs_:
         job.kind, job.config = "train", {"task_digest": "d", "condition": "label_only", "source": ""}
-    monkeypatch.setattr(matrices, "task_of", lambda store, job: SimpleNamespace(examples=lambda split, source: [example]))
+    monkeypatch.setattr(
+        matrices, "task_of", lambda store, job: SimpleNamespace(examples=lambda split, source: [example])
+    )
     found = matrices.texts(store, 1)
-    assert found.loc["q0", ["question", "choices", "answer", "rationale"]].to_list() == ["Where?", ("nest", "pond"), "nest", ""]
+    assert found.loc["q0", ["question", "choices", "answer", "rationale"]].to_list() == [
+        "Where?",
+        ("nest", "pond"),
+        "nest",
+        "",
+    ]
 
     def gone(store, job):
         raise UnknownName("task", "made", [])

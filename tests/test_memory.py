@@ -52,8 +52,12 @@ def test_what_a_forward_pass_keeps_by_hand() -> None:
     # A block: what the two norms read and give (4 x 8), queries, keys, values and the mix (4 x 8), what the activation reads and gives (2 x 32),
     # one number a head; behind the last block, what the last norm reads.
     assert kept_bytes(SHAPE, LOAD) == 4 * 30 * (2 * (4 * 8 + 4 * 8 + 2 * 32 + 2) + 8)
-    assert kept_bytes(dataclasses.replace(SHAPE, activation="gelu_new"), LOAD) == 4 * 30 * (2 * (4 * 8 + 4 * 8 + 5 * 32 + 2) + 8)
-    assert kept_bytes(dataclasses.replace(SHAPE, activation="relu"), LOAD) == 4 * 30 * (2 * (4 * 8 + 4 * 8 + 32 + 2) + 8)
+    assert kept_bytes(dataclasses.replace(SHAPE, activation="gelu_new"), LOAD) == 4 * 30 * (
+        2 * (4 * 8 + 4 * 8 + 5 * 32 + 2) + 8
+    )
+    assert kept_bytes(dataclasses.replace(SHAPE, activation="relu"), LOAD) == 4 * 30 * (
+        2 * (4 * 8 + 4 * 8 + 32 + 2) + 8
+    )
 
 
 def test_llama_keeps_what_its_norms_are_made_of_and_three_wide_tensors_more() -> None:
@@ -78,22 +82,33 @@ def test_the_peak_is_the_largest_moment() -> None:
     told = estimate(SHAPE, LOAD)
     # Gradients of 40,000 bytes outweigh what was kept: the update is the worst moment. What the C library holds besides comes on top.
     held = 0.7 * 40_000 + 0.35 * kept
-    assert told.when == "update" and told.peak == pytest.approx(40_000 + 80_000 + 40_000 + logits + held + FIRST_STEPS_BYTES, abs=1)
+    assert told.when == "update" and told.peak == pytest.approx(
+        40_000 + 80_000 + 40_000 + logits + held + FIRST_STEPS_BYTES, abs=1
+    )
     wide = dataclasses.replace(LOAD, rows=30, predicted=60)
     told = estimate(SHAPE, wide)
     assert told.when == "forward and backward pass"
     head, held = 4 * 100 * 8, 0.7 * 40_000 + 0.35 * 10 * kept
-    assert told.peak == pytest.approx(40_000 + 80_000 + 10 * kept + 10 * logits + head + held + FIRST_STEPS_BYTES, abs=1)
+    assert told.peak == pytest.approx(
+        40_000 + 80_000 + 10 * kept + 10 * logits + head + held + FIRST_STEPS_BYTES, abs=1
+    )
     # An objective that is made of logits needs them three times over, and so does a loss in half precision.
-    assert estimate(SHAPE, dataclasses.replace(wide, plain=False)).peak == pytest.approx(told.peak + 2 * 10 * logits - head, abs=1)
+    assert estimate(SHAPE, dataclasses.replace(wide, plain=False)).peak == pytest.approx(
+        told.peak + 2 * 10 * logits - head, abs=1
+    )
     # Activations that are computed again are for those who want the memory: what is freed is given back.
     again = dataclasses.replace(wide, checkpointing=True)
-    assert estimate(SHAPE, again).peak == 40_000 + 80_000 + kept_bytes(SHAPE, again) + 10 * logits + head + FIRST_STEPS_BYTES
+    assert (
+        estimate(SHAPE, again).peak
+        == 40_000 + 80_000 + kept_bytes(SHAPE, again) + 10 * logits + head + FIRST_STEPS_BYTES
+    )
     assert (told.activations, told.logits) == (10 * kept, 10 * logits)
     # Where a step has several passes, the gradients stand there all the time.
     assert estimate(SHAPE, dataclasses.replace(wide, passes=2)).peak == pytest.approx(told.peak + 40_000, abs=1)
     # On a GPU nothing is added for what the process itself loads and holds.
-    assert estimate(SHAPE, dataclasses.replace(wide, device="cuda")).peak == 40_000 + 80_000 + 10 * kept + 3 * 10 * logits
+    assert (
+        estimate(SHAPE, dataclasses.replace(wide, device="cuda")).peak == 40_000 + 80_000 + 10 * kept + 3 * 10 * logits
+    )
 
 
 def test_of_adapters_alone_gradients_and_moments_are_kept() -> None:
@@ -107,7 +122,9 @@ def test_of_adapters_alone_gradients_and_moments_are_kept() -> None:
     some = adapters(SHAPE, 2, "c_attn")
     assert some == Adapters(numbers=2 * 2 * 32, read=8, mlp=False, mix=False)
     # A frozen MLP keeps what its activation reads, and nothing that its matrices read.
-    assert estimate(SHAPE, dataclasses.replace(LOAD, adapters=some)).activations == 4 * 30 * (2 * (3 * 8 + 4 * 8 + 32 + 2) + 8)
+    assert estimate(SHAPE, dataclasses.replace(LOAD, adapters=some)).activations == 4 * 30 * (
+        2 * (3 * 8 + 4 * 8 + 32 + 2) + 8
+    )
 
 
 def test_weights_in_half_precision_halve_everything_but_the_logits() -> None:
@@ -121,7 +138,12 @@ def test_the_published_sizes_of_the_paper_s_students_give_their_number_of_weight
     for entry in PRETRAINED:
         shape = of_config(PUBLISHED[entry.hub])
         assert shape.parameters == pytest.approx(entry.parameters, rel=1e-4)
-        assert (shape.layers, shape.width, shape.heads, shape.positions) == (entry.layers, entry.width, entry.heads, entry.positions)
+        assert (shape.layers, shape.width, shape.heads, shape.positions) == (
+            entry.layers,
+            entry.width,
+            entry.heads,
+            entry.positions,
+        )
 
 
 def test_a_student_that_is_not_trained_takes_its_weights_and_what_scoring_needs() -> None:
@@ -136,7 +158,9 @@ def test_writing_rationales_counts_keys_and_values_of_every_prompt() -> None:
     assert told.when == "writing rationales"
     reading = 256 * 10 * 4 * (2 * 32 + 3 * 8)
     held = 0.7 * 40_000 + 0.35 * kept_bytes(SHAPE, LOAD)
-    assert told.peak == pytest.approx(40_000 + 80_000 + 2 * 2 * 4 * 256 * 210 * 8 + reading + held + FIRST_STEPS_BYTES, abs=1)
+    assert told.peak == pytest.approx(
+        40_000 + 80_000 + 2 * 2 * 4 * 256 * 210 * 8 + reading + held + FIRST_STEPS_BYTES, abs=1
+    )
 
 
 def test_built_in_students_have_the_shape_of_the_catalogue() -> None:
@@ -146,14 +170,23 @@ def test_built_in_students_have_the_shape_of_the_catalogue() -> None:
 
 
 def test_gpt2_small_has_its_known_number_of_weights() -> None:
-    config = {"model_type": "gpt2", "vocab_size": 50_257, "n_embd": 768, "n_layer": 12, "n_head": 12, "n_positions": 1024}
+    config = {
+        "model_type": "gpt2",
+        "vocab_size": 50_257,
+        "n_embd": 768,
+        "n_layer": 12,
+        "n_head": 12,
+        "n_positions": 1024,
+    }
     shape = of_config(config)
     assert shape.parameters == 124_439_808 and shape.tied and shape.activation == "gelu_new" and shape.dropout
 
 
 def test_a_folder_is_read_from_its_configuration(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(
-        json.dumps({"model_type": "opt", "vocab_size": 10, "hidden_size": 4, "num_hidden_layers": 1, "num_attention_heads": 1})
+        json.dumps(
+            {"model_type": "opt", "vocab_size": 10, "hidden_size": 4, "num_hidden_layers": 1, "num_attention_heads": 1}
+        )
     )
     assert of_folder(tmp_path).width == 4
     for text in ("{", json.dumps({"model_type": "odd", "vocab_size": 10})):
@@ -164,7 +197,15 @@ def test_a_folder_is_read_from_its_configuration(tmp_path: Path) -> None:
 
 SIZES = {"vocab_size": 211, "hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4}
 ARCHITECTURES = {
-    "GPT2Config": {"vocab_size": 211, "n_embd": 64, "n_layer": 3, "n_head": 4, "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0},
+    "GPT2Config": {
+        "vocab_size": 211,
+        "n_embd": 64,
+        "n_layer": 3,
+        "n_head": 4,
+        "resid_pdrop": 0.0,
+        "embd_pdrop": 0.0,
+        "attn_pdrop": 0.0,
+    },
     "PhiConfig": {**SIZES, "intermediate_size": 256},
     "GemmaConfig": {**SIZES, "intermediate_size": 512, "num_key_value_heads": 1, "head_dim": 16},
     "LlamaConfig": {**SIZES, "intermediate_size": 192, "num_key_value_heads": 2},
@@ -186,13 +227,18 @@ def kept_by(model: transformers.PreTrainedModel, *, autocast: bool = False) -> i
             kept[storage.data_ptr()] = storage
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+    with (
+        torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+        torch.autocast("cpu", torch.bfloat16, enabled=autocast),
+    ):
         model.base_model(input_ids=torch.randint(3, 200, (8, 48)), use_cache=False)
     return sum(storage.nbytes() for storage in kept.values())
 
 
 def made(name: str) -> tuple[transformers.PreTrainedModel, Shape]:
-    model = transformers.AutoModelForCausalLM.from_config(getattr(transformers, name)(**ARCHITECTURES[name]), attn_implementation="sdpa")
+    model = transformers.AutoModelForCausalLM.from_config(
+        getattr(transformers, name)(**ARCHITECTURES[name]), attn_implementation="sdpa"
+    )
     return model, of_config(json.loads(model.config.to_json_string(use_diff=False)))
 
 

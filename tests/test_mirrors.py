@@ -13,16 +13,17 @@ from typing import Any
 import pytest
 
 from cotdistill.errors import MirrorFailed, UnknownName, UsageError
-from cotdistill.studies import mirroring, mirrors, runner
-from cotdistill.studies.attempts import claim
-from cotdistill.studies.jobs import JobSpec
-from cotdistill.studies.mirror_writer import folder_of, points_of
-from cotdistill.studies.planning import launch, plan
-from cotdistill.studies.runner import work
-from cotdistill.studies.store import Store
-from cotdistill.studies.study import study_spec
-from cotdistill.studies.supervisor import ensure_supervisor, stop_all
-from cotdistill.views.mirrored import mirror_told
+from cotdistill.execution import worker
+from cotdistill.execution.attempts import claim
+from cotdistill.execution.mirrors import mirroring, settings
+from cotdistill.execution.mirrors.writer import folder_of, points_of
+from cotdistill.execution.supervisor import ensure_supervisor, stop_all
+from cotdistill.execution.worker import work
+from cotdistill.planning.plan import launch, plan
+from cotdistill.report.mirrors import mirror_told
+from cotdistill.store.records import JobSpec
+from cotdistill.store.store import Store
+from cotdistill.studies.spec import study_spec
 from tests.terminal import Say, speaker
 from tests.test_study_runs import SMALL
 from tests.test_supervisor import counting, finished, until
@@ -30,7 +31,7 @@ from tests.test_supervisor import counting, finished, until
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick_kinds: None) -> Iterator[Store]:
-    monkeypatch.setattr(runner, "IDLE_SECONDS", 0.0)
+    monkeypatch.setattr(worker, "IDLE_SECONDS", 0.0)
     monkeypatch.setenv("COTDISTILL_HOME", str(tmp_path / "store"))
     made = Store.open(tmp_path / "store")
     yield made
@@ -42,10 +43,10 @@ def say(capsys: pytest.CaptureFixture[str]) -> Say:
     return speaker(capsys)
 
 
-def unchecked(store: Store, to: Path, kind: str = "tensorboard", python: str = sys.executable) -> mirrors.Mirror:
+def unchecked(store: Store, to: Path, kind: str = "tensorboard", python: str = sys.executable) -> settings.Mirror:
     """A mirror as it is after its environment has broken: it was whole when it was added."""
-    made = mirrors.Mirror(kind, kind, str(to), python, 0.0)
-    mirrors._write(mirrors.folder(store) / f"{kind}.mirror.json", mirrors.asdict(made))
+    made = settings.Mirror(kind, kind, str(to), python, 0.0)
+    settings._write(settings.folder(store) / f"{kind}.mirror.json", settings.asdict(made))
     return made
 
 
@@ -56,13 +57,13 @@ def test_an_ended_run_is_told_once_with_its_numbers_and_a_running_one_by_its_lat
     attempt = claim(store.queue)
     assert attempt is not None
     attempt.beat({"step": 4, "total": 9, "loss": 0.25, "note": "text"})
-    running, ended = mirroring.pending(store, mirrors.State())
+    running, ended = mirroring.pending(store, settings.State())
     assert running["points"] == [["live/loss", 4, 0.25, 0.0]] and running["result"] is None
     job = store.queue.job(1)
     assert job.result is not None
     assert ended["result"] == {"accuracy": job.result["accuracy"], "steps": 20, "total": job.result["total"]}
     assert ended["config"]["seed"] == 1 and ended["config"]["kind"] == "count" and ended["state"] == "finished"
-    told = mirrors.State(ended={job.identity: 1}, live={running["run"]: 4})
+    told = settings.State(ended={job.identity: 1}, live={running["run"]: 4})
     assert not list(mirroring.pending(store, told))
     told.ended[job.identity] = 0
     assert [message["run"] for message in mirroring.pending(store, told)] == [job.identity]
@@ -76,18 +77,23 @@ def test_the_numbers_of_a_result_stand_at_the_last_step_of_the_curve() -> None:
 
 
 def test_a_folder_is_named_for_people_and_cannot_leave_its_place() -> None:
-    assert folder_of({"name": "../../etc · pre_cot/mask(p=0.5)", "run": "ab" * 32}) == "etc-pre_cot-mask-p=0.5-abababababab"
+    assert (
+        folder_of({"name": "../../etc · pre_cot/mask(p=0.5)", "run": "ab" * 32})
+        == "etc-pre_cot-mask-p=0.5-abababababab"
+    )
 
 
-def test_a_broken_mirror_fails_no_run_and_its_failure_is_written_down_and_shown(store: Store, tmp_path: Path, say: Say) -> None:
+def test_a_broken_mirror_fails_no_run_and_its_failure_is_written_down_and_shown(
+    store: Store, tmp_path: Path, say: Say
+) -> None:
     mirror = unchecked(store, tmp_path / "there", python=str(tmp_path / "no-python"))
     store.queue.submit([counting(n) for n in range(2)])
     ensure_supervisor(store)
     until(lambda: finished(store))
-    until(lambda: mirrors.state(store, mirror.name).failure)
-    failure = mirrors.state(store, mirror.name).failure
+    until(lambda: settings.state(store, mirror.name).failure)
+    failure = settings.state(store, mirror.name).failure
     assert failure is not None and "no-python cannot be run" in failure["message"]
-    assert "it failed" in mirror_told(mirror, mirrors.state(store, mirror.name))
+    assert "it failed" in mirror_told(mirror, settings.state(store, mirror.name))
     listed = say("mirrors list --json").document
     assert listed[0]["failure"]["message"] == failure["message"] and listed[0]["ended"] == 0
     assert {job.state for job in store.queue.jobs()} == {"finished"}
@@ -100,7 +106,7 @@ def test_a_writer_that_cannot_import_its_package_says_so(store: Store, tmp_path:
     work(store)
     with pytest.raises(MirrorFailed, match="ModuleNotFoundError"):
         mirroring.sync(store, unchecked(store, tmp_path / "there", "mlflow"))
-    failure = mirrors.state(store, "mlflow").failure
+    failure = settings.state(store, "mlflow").failure
     assert failure is not None and "mlflow" in failure["message"]
 
 
@@ -114,12 +120,17 @@ def test_a_writer_that_cannot_import_its_package_says_so(store: Store, tmp_path:
         ({"kind": "wandb", "to": "STORE/x"}, "lies in the store"),
     ],
 )
-def test_what_cannot_be_a_mirror_is_refused_in_words(store: Store, tmp_path: Path, words: dict[str, str], told: str) -> None:
-    given = {**words, "to": words["to"].replace("STORE", str(store.home)) if words["to"] != "x" else str(tmp_path / "x")}
+def test_what_cannot_be_a_mirror_is_refused_in_words(
+    store: Store, tmp_path: Path, words: dict[str, str], told: str
+) -> None:
+    given = {
+        **words,
+        "to": words["to"].replace("STORE", str(store.home)) if words["to"] != "x" else str(tmp_path / "x"),
+    }
     with pytest.raises((UsageError, UnknownName)) as refused:
-        mirrors.add(store, **given)
+        settings.add(store, **given)
     assert told in f"{refused.value.message} {refused.value.hint}"
-    assert mirrors.mirrors(store) == []
+    assert settings.mirrors(store) == []
 
 
 def test_remove_forgets_the_mirror_and_leaves_what_stands_in_it(store: Store, tmp_path: Path, say: Say) -> None:
@@ -127,7 +138,7 @@ def test_remove_forgets_the_mirror_and_leaves_what_stands_in_it(store: Store, tm
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "kept").touch()
     assert say("mirrors remove tensorboard --json").document["to"] == str(tmp_path / "there")
-    assert mirrors.mirrors(store) == [] and (tmp_path / "there" / "kept").exists()
+    assert settings.mirrors(store) == [] and (tmp_path / "there" / "kept").exists()
     assert say("mirrors remove tensorboard").code == 2
 
 
@@ -136,7 +147,7 @@ def test_remove_forgets_the_mirror_and_leaves_what_stands_in_it(store: Store, tm
 
 def environment(kind: str) -> str:
     """The interpreter of a mirror's environment; skips where there is none."""
-    python = os.environ.get(f"COTDISTILL_{kind.upper()}_PYTHON") or mirrors.default_python(mirrors.KINDS.get(kind))
+    python = os.environ.get(f"COTDISTILL_{kind.upper()}_PYTHON") or settings.default_python(settings.KINDS.get(kind))
     if subprocess.run([python, "-c", f"import {kind}"], capture_output=True).returncode:
         pytest.skip(f"{kind} is not installed: make test-extras")
     return python
@@ -208,21 +219,28 @@ print(json.dumps(found))
 
 @pytest.mark.extras
 @pytest.mark.parametrize("kind", READ_BACK)
-def test_what_stands_in_a_mirror_is_what_the_store_holds(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+def test_what_stands_in_a_mirror_is_what_the_store_holds(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
     python = environment(kind)
     # Asked for here: where the package is missing, nothing is trained.
     trained: Store = request.getfixturevalue("trained")
-    mirror = mirrors.add(trained, kind, str(tmp_path / "there"), python=python)
+    mirror = settings.add(trained, kind, str(tmp_path / "there"), python=python)
     try:
         count, writer = mirroring.sync(trained, mirror)
         assert count == 3 and writer is not None
         writer.close()
         assert mirroring.sync(trained, mirror) == (0, None)
     finally:
-        mirrors.remove(trained, kind)
+        settings.remove(trained, kind)
     clean = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     done = subprocess.run(
-        [python, "-W", "ignore", "-c", READ_BACK[kind], mirror.to], capture_output=True, text=True, env=clean, cwd=tmp_path, timeout=200
+        [python, "-W", "ignore", "-c", READ_BACK[kind], mirror.to],
+        capture_output=True,
+        text=True,
+        env=clean,
+        cwd=tmp_path,
+        timeout=200,
     )
     assert done.returncode == 0, done.stderr
     found: dict[str, dict[str, Any]] = json.loads(done.stdout.strip().splitlines()[-1])
@@ -234,7 +252,10 @@ def test_what_stands_in_a_mirror_is_what_the_store_holds(kind: str, request: pyt
         said = found[job.identity[:12]]
         curve = trained.artifacts.table(job.produced["curve"]).dropna()
         for name, rows in curve.groupby("name"):
-            expected = sorted([int(step), pytest.approx(value, rel=1e-6)] for step, value in zip(rows["step"], rows["value"], strict=True))
+            expected = sorted(
+                [int(step), pytest.approx(value, rel=1e-6)]
+                for step, value in zip(rows["step"], rows["value"], strict=True)
+            )
             assert sorted(said[str(name)]) == expected
         if job.kind == "train":
             assert said["result/accuracy"][-1][1] == pytest.approx(job.result["accuracy"], rel=1e-6)

@@ -8,25 +8,27 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from cotdistill.config import RunConfig
+from cotdistill.dashboard.compare import scorers as scorers_view
 from cotdistill.errors import UnknownName
+from cotdistill.execution.jobs import modes as look_modes
+from cotdistill.execution.open_student import open_run
+from cotdistill.execution.worker import work
+from cotdistill.planning.plan import launch, plan
 from cotdistill.rationales.perturbations import CONTROL, SHARES
+from cotdistill.report import modes as modes_wording
+from cotdistill.report.figures import modes as modes_figures
+from cotdistill.results import modes, results, scorers
+from cotdistill.results.modes import Cell, Curve, Point
 from cotdistill.statistics.intervals import Interval
-from cotdistill.students import rationale_tests
-from cotdistill.students.evaluation import choice_scores
-from cotdistill.students.rationale_tests import Saved, Student, every_test
-from cotdistill.studies import look_modes, modes, results, scorers
-from cotdistill.studies.artifacts import parquet
-from cotdistill.studies.jobs import StopRequested
-from cotdistill.studies.looking import open_run
-from cotdistill.studies.mode_jobs import EVERYTHING, Wanted, asked, modes_of
-from cotdistill.studies.modes import Cell, Curve, Point
-from cotdistill.studies.planning import launch, plan
-from cotdistill.studies.runner import work
-from cotdistill.studies.store import Store
-from cotdistill.studies.study import study_spec
-from cotdistill.tasks.world import reworded, world_of
-from cotdistill.views import modes_figures, modes_wording
-from cotdistill.views import scorers as scorers_view
+from cotdistill.store.artifacts import parquet
+from cotdistill.store.records import StopRequested
+from cotdistill.store.store import Store
+from cotdistill.students.scoring import rationale_tests
+from cotdistill.students.scoring.evaluation import choice_scores
+from cotdistill.students.scoring.rationale_tests import Saved, Student, every_test
+from cotdistill.studies.modes import EVERYTHING, Wanted, asked, modes_of
+from cotdistill.studies.spec import study_spec
+from cotdistill.tasks.generated.world import reworded, world_of
 from tests.terminal import check_keys, speaker
 
 SPEC = {
@@ -48,7 +50,13 @@ def home(tmp_path_factory):
     store = Store.open(home)
     launch(store, plan(store, study_spec(None, SPEC)))
     work(store)
-    store.queue.submit([one.spec for wanted in (EVERYTHING, Wanted(("paraphrase",), 20)) for one in asked(store, "read", wanted, ["pre_cot"])])
+    store.queue.submit(
+        [
+            one.spec
+            for wanted in (EVERYTHING, Wanted(("paraphrase",), 20))
+            for one in asked(store, "read", wanted, ["pre_cot"])
+        ]
+    )
     store.queue.submit([one.spec for one in scorers.asked(store, "read", SCORED, SCORED_CONDITIONS, SAMPLES)])
     work(store)
     return home
@@ -92,7 +100,10 @@ def test_nothing_cut_is_the_mode_and_everything_cut_is_the_direct_form_to_the_bi
     for one in pre_cot(store):
         table, predictions = answers(store, one), store.artifacts.table(one.job.produced["predictions"])
         assert list(table) == list(look_modes.COLUMNS)
-        direct, own, given = ({row.id: row for row in predictions[predictions["mode"] == mode].itertuples()} for mode in ("direct", "own", "given"))
+        direct, own, given = (
+            {row.id: row for row in predictions[predictions["mode"] == mode].itertuples()}
+            for mode in ("direct", "own", "given")
+        )
         for rationale, mode in (("given", given), ("own", own)):
             part = table[table["rationale"] == rationale]
             for name, share, wanted in (("intact", 0.0, mode), ("truncate", 1.0, direct)):
@@ -115,9 +126,12 @@ def test_the_shares_touch_exact_numbers_of_tokens_and_the_control_as_many(store)
             mine = part.set_index(["rationale", "share", "example"]).sort_index()
             assert np.array_equal(mine["control_p_gold"].astype("float32"), replaced.sort_index()["p_gold"])
         assert (
-            replaced["control_correct"].isna().all() and (replaced["touched"] == [round(s * t) for (_, s, _), t in replaced["tokens"].items()]).all()
+            replaced["control_correct"].isna().all()
+            and (replaced["touched"] == [round(s * t) for (_, s, _), t in replaced["tokens"].items()]).all()
         )
-        changed = table[table["test"] != "intact"].merge(table[table["test"] == "intact"], on=["rationale", "example"], suffixes=("", "_intact"))
+        changed = table[table["test"] != "intact"].merge(
+            table[table["test"] == "intact"], on=["rationale", "example"], suffixes=("", "_intact")
+        )
         assert (changed["changed"] == (changed["predicted"] != changed["predicted_intact"])).all()
         made = table[(table["share"] == 1.0) & (table["touched"] > 0)].groupby(["rationale", "test"]).size()
         assert {r: {t: n for t, n in tests.items() if n} for r, tests in one.job.result["made"].items()} == {
@@ -126,11 +140,19 @@ def test_the_shares_touch_exact_numbers_of_tokens_and_the_control_as_many(store)
 
 
 def test_a_student_asked_for_what_it_was_not_trained_for_is_marked(store):
-    assert modes_of("undistilled") == () and modes_of("label_only") == ("direct",) and modes_of("pre_cot") == ("own", "given")
+    assert (
+        modes_of("undistilled") == ()
+        and modes_of("label_only") == ("direct",)
+        and modes_of("pre_cot") == ("own", "given")
+    )
     cells = {(c.condition, c.mode): c for c in modes.grid(store, asked(store, "read"))}
     assert [m for c, m in cells if cells[c, m].trained] == ["direct", "own", "given", "direct"]
     # What no run has recorded and no job asked is empty.
-    assert cells["label_only", "own"].accuracy is None and cells["label_only", "own"].points == () and cells["label_only", "own"].planned == 2
+    assert (
+        cells["label_only", "own"].accuracy is None
+        and cells["label_only", "own"].points == ()
+        and cells["label_only", "own"].planned == 2
+    )
     assert cells["label_only", "direct"].accuracy is not None
 
 
@@ -151,7 +173,10 @@ def test_the_gain_of_a_mode_is_paired_with_the_same_students_direct_answers(stor
     pairs = one.merge(other, on=["condition", "replicate", "item"], suffixes=("_own", "_direct"))
     assert set(pairs["condition"]) == {"pre_cot"}
     gain = (pairs["correct_own"].astype(float) - pairs["correct_direct"].astype(float)).mean()
-    assert cells["pre_cot", "own"].over_direct.mean == pytest.approx(gain) and cells["label_only", "own"].over_direct is None
+    assert (
+        cells["pre_cot", "own"].over_direct.mean == pytest.approx(gain)
+        and cells["label_only", "own"].over_direct is None
+    )
 
 
 def test_a_loss_is_the_area_between_the_intact_line_and_the_curve(store):
@@ -167,7 +192,9 @@ def test_a_loss_is_the_area_between_the_intact_line_and_the_curve(store):
             assert curve.over_control.mean == pytest.approx(curve.loss.mean - curve.control_loss.mean, abs=1e-9)
             assert curve.control_loss.mean == pytest.approx(found[CONTROL].loss.mean, abs=1e-9)
             one = found["mistake"]
-            assert one.loss.mean == pytest.approx(sign * (one.points[1].value.mean - one.points[0].value.mean), abs=1e-6)
+            assert one.loss.mean == pytest.approx(
+                sign * (one.points[1].value.mean - one.points[0].value.mean), abs=1e-6
+            )
             assert found[CONTROL].over_control is None and found[CONTROL].points[2].control is None
             assert all(p.value.low is None or 0 <= p.value.low <= p.value.high <= 1 for p in curve.points)
     assert found["truncate"].points[0].value.mean == 0 == found["truncate"].points[0].control.mean
@@ -180,8 +207,28 @@ def table_of(answers, items="abcd"):
         for item, mine, other in zip(items, right, control or "_" * len(items), strict=True):
             test = "truncate" if share else "intact"
             told = (None,) * 4 if control is None else (0, other == "1", 0.5, other != "1")
-            rows.append((item, item, "given", test, share, 10, round(10 * share), 0, mine == "1", 0.5, mine != "1" and bool(share), *told))
-    types = {"control_predicted": "Int16", "control_correct": "boolean", "control_p_gold": "Float32", "control_changed": "boolean"}
+            rows.append(
+                (
+                    item,
+                    item,
+                    "given",
+                    test,
+                    share,
+                    10,
+                    round(10 * share),
+                    0,
+                    mine == "1",
+                    0.5,
+                    mine != "1" and bool(share),
+                    *told,
+                )
+            )
+    types = {
+        "control_predicted": "Int16",
+        "control_correct": "boolean",
+        "control_p_gold": "Float32",
+        "control_changed": "boolean",
+    }
     return pd.DataFrame(rows, columns=list(look_modes.COLUMNS)).astype(types)
 
 
@@ -195,10 +242,17 @@ def test_losses_are_paired_over_replicates_and_questions(store):
     first = fake(store, one, table_of([(0.0, "1111", None), (0.5, "1110", "1000"), (1.0, "1000", "0000")]))
     second = fake(store, one, table_of([(0.0, "1101", None), (0.5, "1101", "1000"), (1.0, "1001", "0000")]), 1)
     (curve,) = modes.curves(store, [first, second], "given")
-    assert [p.value.mean for p in curve.points] == [7 / 8, 6 / 8, 3 / 8] and [p.control.mean for p in curve.points] == [7 / 8, 2 / 8, 0]
+    assert [p.value.mean for p in curve.points] == [7 / 8, 6 / 8, 3 / 8] and [p.control.mean for p in curve.points] == [
+        7 / 8,
+        2 / 8,
+        0,
+    ]
     # Area by item: a quarter of each of the two gaps at a half, and another quarter of the gaps at the end.
     areas = np.array([[0.0, 0.25, 0.25, 0.75], [0.0, 0.25, 0.0, 0.0]])
-    assert curve.loss.mean == pytest.approx(areas.mean()) and curve.loss.speaks_of == "it speaks of new questions and new seeds"
+    assert (
+        curve.loss.mean == pytest.approx(areas.mean())
+        and curve.loss.speaks_of == "it speaks of new questions and new seeds"
+    )
     assert curve.control_loss.mean == pytest.approx((7 / 8 - 2 / 8) / 2 + (7 / 8) / 4)
     assert curve.over_control.mean == pytest.approx(curve.loss.mean - curve.control_loss.mean)
     assert (curve.items, curve.clusters, curve.replicates, curve.made, curve.touched) == (4, 4, 2, 1.0, 1.0)
@@ -228,7 +282,9 @@ def test_what_is_saved_is_taken_up_again_and_nothing_is_scored_twice(store, tmp_
     monkeypatch.setattr(rationale_tests, "choice_scores", counting)
 
     def run(saved, report=None):
-        student = Student(opened.model, opened.encoder, examples, opened.condition.spec, metric=opened.metric, limit=20, saved=saved)
+        student = Student(
+            opened.model, opened.encoder, examples, opened.condition.spec, metric=opened.metric, limit=20, saved=saved
+        )
         return every_test(student, ("truncate", CONTROL, "swap_other"), SHARES, train.unigrams, (), 0, report)
 
     whole = look_modes.table(run(Saved())[2])
@@ -272,13 +328,21 @@ def test_the_terminal_asks_waits_and_tells(say, store):
     assert shown.document["tests"] == shown.document["read"] == []
     check_keys("modes", shown.document)
     said = say("modes read --condition label_only,pre_cot --tests truncate,mistake --examples 9 --wait --json")
-    assert said.code == 0 and said.document["jobs"]["finished"] == 4 and [r["names_answer_given"] for r in said.document["read"]] == [1.0, 1.0]
+    assert (
+        said.code == 0
+        and said.document["jobs"]["finished"] == 4
+        and [r["names_answer_given"] for r in said.document["read"]] == [1.0, 1.0]
+    )
     check_keys("modes", said.document)
     cells = {(c["condition"], c["mode"]): c for c in said.document["modes"]}
     assert cells["label_only", "own"]["trained"] is False and cells["label_only", "own"]["items"] == 9
     kinds = {(t["condition"], t["rationale"], t["test"], t["measure"]) for t in said.document["tests"]}
     assert len(kinds) == len(said.document["tests"]) == 2 * 2 * 2 * 3
-    job = next(j for j in store.queue.jobs(kind="modes") if j.config["examples"] == 9 and j.config["run"] == pre_cot(store)[0].trained.identity)
+    job = next(
+        j
+        for j in store.queue.jobs(kind="modes")
+        if j.config["examples"] == 9 and j.config["run"] == pre_cot(store)[0].trained.identity
+    )
     ids = sorted(e.id for e in open_run(store, job.config["run"]).task.examples("test"))[:9]
     assert sorted(set(store.artifacts.table(job.produced["answers"])["example"])) == ids
     text = say("modes read --condition label_only,pre_cot --tests truncate,mistake --examples 9").out
@@ -291,16 +355,24 @@ def test_the_teachers_rationale_said_in_other_words_keeps_its_facts_and_older_jo
     given, own = (t for t in said.document["tests"] if t["test"] == "paraphrase" and t["measure"] == "correct")
     assert said.code == 0 and given["made"] == 1.0 and own["made"] == 0.0 and own["loss"] == 0.0
     jobs = store.queue.jobs(kind="modes")
-    assert any("paraphrase" in job.config["tests"] for job in jobs) and not any("paraphrases" in job.config for job in jobs)
+    assert any("paraphrase" in job.config["tests"] for job in jobs) and not any(
+        "paraphrases" in job.config for job in jobs
+    )
     task = open_run(store, jobs[0].config["run"]).task
     world = world_of(task)
     for example in task.examples("test")[:50]:
         other = reworded(world, example, "mixed")
-        assert other != example.rationale and example.metadata["teacher_believes"] in other and example.answer_text in other
+        assert (
+            other != example.rationale
+            and example.metadata["teacher_believes"] in other
+            and example.answer_text in other
+        )
     assert say("modes read --tests paraphrase --paraphrases nobody --show").code == 2
 
 
-@pytest.mark.parametrize("words", ["--tests shufle", "--condition multitask", "--source nobody", "--examples -1", "--tests wrong_typ"])
+@pytest.mark.parametrize(
+    "words", ["--tests shufle", "--condition multitask", "--source nobody", "--examples -1", "--tests wrong_typ"]
+)
 def test_wrong_words_are_told_with_what_was_expected(say, words):
     said = say(f"modes read {words} --show --json")
     assert said.code == 2 and said.error["hint"]
@@ -327,33 +399,45 @@ def test_students_are_scored_anew_in_the_mode_they_are_judged_in(store, say, tmp
     # Answers of one token are their own full text.
     assert by["label_only", "text"]["over_label"] == 0 and by["label_only", "text"]["agreement"] == 1
     every = pd.read_parquet(tmp_path / "every.parquet")
-    part = every[(every["condition"] == "label_only") & (every["scorer"] == "pmi")].groupby("replicate")["correct"].mean()
+    part = (
+        every[(every["condition"] == "label_only") & (every["scorer"] == "pmi")].groupby("replicate")["correct"].mean()
+    )
     assert len(every) == (2 * 6 + 2 * 7) * 16 and by["label_only", "pmi"]["replicates"] == pytest.approx(part.tolist())
     assert by["label_only", "pmi"]["spread"] == pytest.approx(abs(part[0] - part[1]) / np.sqrt(2))
     # Only students that were trained to write a rationale first draw any; the other jobs are those of a plain look.
-    assert [one.job.config.get("samples") for one in found] == [None, 2, None, 2] and scorers.drawn_before(store, "read") == (2, 0)
+    assert [one.job.config.get("samples") for one in found] == [None, 2, None, 2] and scorers.drawn_before(
+        store, "read"
+    ) == (2, 0)
     (marginal,) = said.document["marginal"]
     tables = [store.artifacts.table(one.job.produced["marginal"]) for one in found if one.condition == "pre_cot"]
     assert marginal["log_likelihood"] == pytest.approx(np.mean([t["log_likelihood"].mean() for t in tables]))
     errors = [np.sqrt((t["standard_error"] ** 2).sum()) / 16 for t in tables]
-    assert marginal["samples"] == 2 and marginal["standard_error"] == pytest.approx(np.sqrt(errors[0] ** 2 + errors[1] ** 2) / 2)
-    drawn_by_hand = every[(every["condition"] == "pre_cot") & (every["scorer"] == "marginal") & (every["replicate"] == 0)].set_index("example")
-    assert drawn_by_hand["p_gold"][tables[0]["example"]].to_numpy() == pytest.approx(tables[0]["p_gold"].to_numpy(), abs=1e-6)
+    assert marginal["samples"] == 2 and marginal["standard_error"] == pytest.approx(
+        np.sqrt(errors[0] ** 2 + errors[1] ** 2) / 2
+    )
+    drawn_by_hand = every[
+        (every["condition"] == "pre_cot") & (every["scorer"] == "marginal") & (every["replicate"] == 0)
+    ].set_index("example")
+    assert drawn_by_hand["p_gold"][tables[0]["example"]].to_numpy() == pytest.approx(
+        tables[0]["p_gold"].to_numpy(), abs=1e-6
+    )
     shown = say(f"{words.removesuffix(' --samples 2')} --show").out
     assert "spread over restarts" in shown and "error of the draws" in shown and "own rationales drawn" in shown
     wrong = say("scorers read --condition swap --show --json")
     assert wrong.code in (1, 2) and wrong.error["hint"]
     cells = scorers.table(store, found)
     figure = scorers_view.grid(cells)
-    assert len(figure.data[0].z) == 2 and f"<b>{100 * cells[0].accuracy.mean:.1f}</b>" in [a.text for a in figure.layout.annotations]
+    assert len(figure.data[0].z) == 2 and f"<b>{100 * cells[0].accuracy.mean:.1f}</b>" in [
+        a.text for a in figure.layout.annotations
+    ]
 
 
 def page(store):
     import streamlit as st
 
-    from cotdistill.studies import results
-    from cotdistill.studies.store import Store
-    from cotdistill.views import modes
+    from cotdistill.dashboard.compare import modes
+    from cotdistill.results import results
+    from cotdistill.store.store import Store
 
     opened = Store.open(store)
     study = opened.queue.study("read")
@@ -371,15 +455,20 @@ def drawn(home, **query):
 
 
 def told(app):
-    return "\n".join(str(part.value) for kind in (app.subheader, app.markdown, app.caption, app.code) for part in kind).replace("\\", "")
+    return "\n".join(
+        str(part.value) for kind in (app.subheader, app.markdown, app.caption, app.code) for part in kind
+    ).replace("\\", "")
 
 
 def test_the_view_draws_what_there_is_and_offers_the_rest(home, store, monkeypatch):
-    monkeypatch.setattr("cotdistill.views.gathering.ensure_supervisor", lambda store: None)
-    monkeypatch.setattr("cotdistill.views.queue.ensure_supervisor", lambda store: None)
+    monkeypatch.setattr("cotdistill.dashboard.widgets.job_requests.ensure_supervisor", lambda store: None)
+    monkeypatch.setattr("cotdistill.dashboard.widgets.queue.ensure_supervisor", lambda store: None)
     app = drawn(home)
     assert "never part of a claim" in told(app) and "python -m cotdistill modes read --wait" in told(app)
-    assert [b.label for b in app.button if b.key in ("modes.go", "scorers.go")] == ["Ask 4 students", "Score 6 students anew"]
+    assert [b.label for b in app.button if b.key in ("modes.go", "scorers.go")] == [
+        "Ask 4 students",
+        "Score 6 students anew",
+    ]
     assert len(app.get("plotly_chart")) == 3 and app.multiselect(key="reader").value == ["pre_cot"]
     own = drawn(home, rationale="own", measure="changed", reader=["pre_cot", "nobody"])
     assert (
@@ -399,7 +488,9 @@ def test_the_view_draws_what_there_is_and_offers_the_rest(home, store, monkeypat
 
 def cell(mode, mean, trained=True, condition="pre_cot", gain=None, planned=1):
     found = None if mean is None else Interval(mean, 0.1, 0.9, None, None, "", "it speaks of new questions")
-    over = None if gain is None else Interval(gain, gain - 0.1, gain + 0.1, None, None, "", "it speaks of new questions")
+    over = (
+        None if gain is None else Interval(gain, gain - 0.1, gain + 0.1, None, None, "", "it speaks of new questions")
+    )
     return Cell(condition, condition, mode, trained, found, over, (mean,) if mean else (), 10, 5, planned)
 
 
@@ -434,8 +525,26 @@ def curve(test, losses, over, condition="pre_cot", trained=True, graded=True):
     def around(mean, half=0.01):
         return Interval(mean, mean - half, mean + half, None, None, "", "it speaks of new questions")
 
-    points = tuple(Point(s, around(0.9 - loss), around(0.8)) for s, loss in zip((0.0, 0.5, 1.0), (0.0, *losses), strict=True))
-    return Curve(condition, condition, "given", test, trained, graded, points, around(losses[0]), around(0.1), around(over), 1.0, 1.0, 10, 5, 3)
+    points = tuple(
+        Point(s, around(0.9 - loss), around(0.8)) for s, loss in zip((0.0, 0.5, 1.0), (0.0, *losses), strict=True)
+    )
+    return Curve(
+        condition,
+        condition,
+        "given",
+        test,
+        trained,
+        graded,
+        points,
+        around(losses[0]),
+        around(0.1),
+        around(over),
+        1.0,
+        1.0,
+        10,
+        5,
+        3,
+    )
 
 
 def test_a_title_prefers_what_costs_more_than_random_tokens():
@@ -444,8 +553,12 @@ def test_a_title_prefers_what_costs_more_than_random_tokens():
         "Pre_cot loses 20.0 points of accuracy on average when the tokens of the teacher's rationale are shuffled, "
         "5.0 more than with as many random tokens"
     )
-    assert "30.0 points" in modes_wording.curves_title([dear], "correct") and "10.0 fewer" in modes_wording.curves_title([dear], "correct")
-    assert modes_wording.curves_title([curve("shuffle", (0.0, 0.0), 0.0)], "correct").startswith("No test is seen to cost anything")
+    assert "30.0 points" in modes_wording.curves_title(
+        [dear], "correct"
+    ) and "10.0 fewer" in modes_wording.curves_title([dear], "correct")
+    assert modes_wording.curves_title([curve("shuffle", (0.0, 0.0), 0.0)], "correct").startswith(
+        "No test is seen to cost anything"
+    )
     assert "changes 20.0 % of its answers" in modes_wording.curves_title([telling], "changed")
 
 

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from cotdistill.config import plain
+from cotdistill.planning import noise
+from cotdistill.results import results
 from cotdistill.statistics.power import foretold, guesses
-from cotdistill.studies import noise, results
-from cotdistill.studies.study import starter, starter_worlds
+from cotdistill.studies.spec import starter, starter_worlds
 from tests.test_results import FakeStore
 
 ITEMS = 120
@@ -30,7 +31,12 @@ class Stores(FakeStore):
         for condition in conditions:
             for replicate in range(replicates):
                 ids = [f"w{replicate}-q{i:03}" for i in range(ITEMS)] if own_items else None
-                self.add(f"{condition}", replicate + 100 * begun, level + rng.normal(0, 0.1, ITEMS) < 0.6 + rng.normal(0, spread), ids=ids)
+                self.add(
+                    f"{condition}",
+                    replicate + 100 * begun,
+                    level + rng.normal(0, 0.1, ITEMS) < 0.6 + rng.normal(0, spread),
+                    ids=ids,
+                )
         self.specs.append((spec, tuple(self.members)))
 
     def study(self, which=1):

@@ -13,10 +13,14 @@ from streamlit.testing.v1 import AppTest
 
 from cotdistill.config import RunConfig, StudentConfig, TrainingConfig
 from cotdistill.errors import GrammarError, StudentError, UnknownName
+from cotdistill.execution.worker import work
+from cotdistill.planning.plan import launch, plan
 from cotdistill.rationales.conditions import parse
 from cotdistill.rationales.keyed import ranked_weights
 from cotdistill.rationales.objectives import OBJECTIVES
 from cotdistill.rationales.placement import PLACEMENTS
+from cotdistill.results import rivals
+from cotdistill.store.store import Store
 from cotdistill.students.batches import Row, Stream, collate
 from cotdistill.students.loading import new_built_in
 from cotdistill.students.models import BuiltIn
@@ -25,11 +29,7 @@ from cotdistill.students.preparation import prepare
 from cotdistill.students.reader import Reader
 from cotdistill.students.self_generated import Memory, proposer
 from cotdistill.students.training import Hooks, batch_loss, micro_batches, train
-from cotdistill.studies import rivals
-from cotdistill.studies.planning import launch, plan
-from cotdistill.studies.runner import work
-from cotdistill.studies.store import Store
-from cotdistill.studies.study import STUDIES, study_spec
+from cotdistill.studies.spec import STUDIES, study_spec
 from tests.terminal import check_keys, speaker
 
 TINY = BuiltIn("tiny", "for tests", layers=1, width=16, heads=2, positions=64)
@@ -54,13 +54,22 @@ def test_every_objective_reads_back_and_has_a_name_for_people(name):
     entry = OBJECTIVES.get(name)
     condition = parse(f"{'post_cot' if 'post_cot' in (entry.placements or ('post_cot',)) else 'pre_cot'}+{name}")
     assert parse(str(condition)) == condition and name in str(condition)
-    assert condition.label.startswith(("post-CoT, ", "pre-CoT, ")) and condition.is_control == entry.control and entry.source
+    assert (
+        condition.label.startswith(("post-CoT, ", "pre-CoT, "))
+        and condition.is_control == entry.control
+        and entry.source
+    )
 
 
 def test_objectives_stand_between_transforms_and_options():
     condition = parse("post_cot/shuffle+label_smoothing(epsilon=0.2)+word_dropout@fraction=0.5")
-    assert [one.name for one in condition.objectives] == ["label_smoothing", "word_dropout"] and condition.fraction == 0.5
-    assert str(condition) == ("post_cot/shuffle(unit=token,fraction=1.0)+label_smoothing(epsilon=0.2)+word_dropout(share=0.1,symbol=_)@fraction=0.5")
+    assert [one.name for one in condition.objectives] == [
+        "label_smoothing",
+        "word_dropout",
+    ] and condition.fraction == 0.5
+    assert str(condition) == (
+        "post_cot/shuffle(unit=token,fraction=1.0)+label_smoothing(epsilon=0.2)+word_dropout(share=0.1,symbol=_)@fraction=0.5"
+    )
     assert condition.label == "post-CoT, tokens shuffled, label smoothing epsilon 0.2, word dropout, 50 % of the rows"
     assert parse("post_cot+token_weights(selector=tf_idf)").selectors == ["tf_idf"]
 
@@ -82,9 +91,15 @@ def test_what_makes_no_sense_is_refused(text, error):
 
 def test_label_smoothing_gives_a_share_of_the_target_to_every_token():
     logits, weights = torch.tensor([[math.log(6.0), math.log(3.0), 0.0]]), torch.ones(1)
-    total, losses = of("label_only+label_smoothing(epsilon=0.3)").loss(logits, torch.tensor([0]), weights, collate([row(1, 2)], 0))
+    total, losses = of("label_only+label_smoothing(epsilon=0.3)").loss(
+        logits, torch.tensor([0]), weights, collate([row(1, 2)], 0)
+    )
     # Probabilities .6, .3 and .1; targets .8, .1 and .1.
-    assert float(total) == float(losses[0]) == pytest.approx(-(0.8 * math.log(0.6) + 0.1 * math.log(0.3) + 0.1 * math.log(0.1)))
+    assert (
+        float(total)
+        == float(losses[0])
+        == pytest.approx(-(0.8 * math.log(0.6) + 0.1 * math.log(0.3) + 0.1 * math.log(0.1)))
+    )
 
 
 def test_word_dropout_replaces_what_is_read_and_nothing_that_is_predicted():
@@ -102,7 +117,9 @@ def test_half_of_a_step_comes_back_in_the_next_under_self_distillation():
     stream = Stream([2] * 12, 4, seed=0)
     rows = [row(i, i) for i in range(12)]
     objectives = of("label_only+self_distillation")
-    steps = [[int(one.ids[0]) for one in objectives.rows(step, 10, stream, lambda i, e: [rows[i]])] for step in range(6)]
+    steps = [
+        [int(one.ids[0]) for one in objectives.rows(step, 10, stream, lambda i, e: [rows[i]])] for step in range(6)
+    ]
     assert all(len(step) == 4 for step in steps)
     assert all(steps[i][2:] == steps[i + 1][:2] for i in range(5))
     # The halves are those of the stream, one new one a step.
@@ -160,7 +177,11 @@ def test_no_micro_batch_parts_an_example_from_its_rivals(size, cut):
     def total(config):
         objectives, found = of("label_only+margin"), 0.0
         for b in micro_batches(ranked_batch(), config, 0):
-            found += float(objectives.loss(torch.zeros(len(b.targets), 9), torch.from_numpy(b.targets), torch.from_numpy(b.weights), b)[0])
+            found += float(
+                objectives.loss(
+                    torch.zeros(len(b.targets), 9), torch.from_numpy(b.targets), torch.from_numpy(b.weights), b
+                )[0]
+            )
         return found
 
     # Even odds over nine tokens: 1 and nothing for the longer rival, the mean of it; and 1.
@@ -169,7 +190,9 @@ def test_no_micro_batch_parts_an_example_from_its_rivals(size, cut):
 
 def test_weights_follow_ranks_and_keep_their_sum():
     assert ranked_weights([0.5, 3.0, -1.0], 0.2) == pytest.approx([0.6, 1.0, 0.2])
-    assert ranked_weights([7.0], 0.2) == pytest.approx([1.0]) and ranked_weights([1.0, 1.0], 0.0) == pytest.approx([1.0, 0.0])
+    assert ranked_weights([7.0], 0.2) == pytest.approx([1.0]) and ranked_weights([1.0, 1.0], 0.0) == pytest.approx(
+        [1.0, 0.0]
+    )
 
 
 def test_a_rationale_is_taken_away_in_stages():
@@ -177,14 +200,18 @@ def test_a_rationale_is_taken_away_in_stages():
     assert [objectives.share_left(step, 100) for step in (0, 10, 35, 60, 99)] == [1.0, 1.0, 0.5, 0.0, 0.0]
     assert parse("pre_cot+stepwise_removal").spec.primary == "direct" and parse("pre_cot").spec.primary == "own"
     asked = []
-    objectives = of("pre_cot+stepwise_removal(begin=0.0,end=1.0)", left=lambda i, e, share: asked.append(share) or [row(1, 2)])
+    objectives = of(
+        "pre_cot+stepwise_removal(begin=0.0,end=1.0)", left=lambda i, e, share: asked.append(share) or [row(1, 2)]
+    )
     objectives.rows(5, 10, Stream([2] * 4, 2, seed=0), lambda i, e: pytest.fail("the whole rationale"))
     assert asked == [0.5, 0.5]
 
 
 def test_loss_grows_from_the_last_sentence_to_all_in_stages():
     asked = []
-    objectives = of("post_cot+last_to_all(begin=0.2,end=0.7)", last=lambda i, e, share: asked.append(share) or [row(1, 2)])
+    objectives = of(
+        "post_cot+last_to_all(begin=0.2,end=0.7)", last=lambda i, e, share: asked.append(share) or [row(1, 2)]
+    )
     assert [objectives.share_told(step, 100) for step in (0, 20, 45, 70, 99)] == [0.0, 0.0, 0.5, 1.0, 1.0]
     assert objectives.values(45, 100) == {"rationale_told": 0.5} and of("post_cot").values(45, 100) == {}
     stream, whole = Stream([2] * 4, 2, seed=0), []
@@ -245,11 +272,20 @@ def test_a_rationale_of_its_own_takes_the_place_of_the_one_before_where_it_leads
 
 
 def test_a_rationale_of_its_own_that_is_longer_than_what_is_trained_on_is_not_taken(encoder, examples):
-    run = RunConfig("t", "0" * 64, "pre_cot+self_generated", source="teacher", sources=("teacher",), training=TrainingConfig(batch_size=5))
+    run = RunConfig(
+        "t",
+        "0" * 64,
+        "pre_cot+self_generated",
+        source="teacher",
+        sources=("teacher",),
+        training=TrainingConfig(batch_size=5),
+    )
     whole = prepare(encoder, {"teacher": examples}, run, 128)
     rows = {i: whole.rows_of(i, 0)[0] for i in range(5)}
     longest = max(rows, key=lambda i: len(rows[i].ids))
-    prepared = prepare(encoder, {"teacher": examples}, replace(run, student=StudentConfig(max_length=len(rows[longest].ids))), 128)
+    prepared = prepare(
+        encoder, {"teacher": examples}, replace(run, student=StudentConfig(max_length=len(rows[longest].ids))), 128
+    )
     # As many tokens as the teacher's longest rationale fit, one more does not.
     teacher = len(encoder.read(examples[longest].rationale))
     for more, taken in ((0, True), (1, False)):
@@ -269,7 +305,10 @@ def test_only_ended_rationales_after_which_the_student_is_right_are_proposed(enc
         start = encoder.prompt(one, placement.prompt("own"))
         bears = np.array([0] * len(start) + [1] * len(told), np.int8)
         rows.append(Row(np.array([*start, *told], np.int32), bears.astype(np.float32), bears))
-    stream, config = Stream([len(one.ids) for one in rows], 5, 0), TrainingConfig(steps=25, batch_size=5, evaluations=0, lr=0.02)
+    stream, config = (
+        Stream([len(one.ids) for one in rows], 5, 0),
+        TrainingConfig(steps=25, batch_size=5, evaluations=0, lr=0.02),
+    )
     train(model, lambda i, e: [rows[i]], stream, config, steps=25, pad=0, hooks=Hooks(lambda log, values: None))
     propose = proposer(model, encoder, examples, placement, limit=6, metric="sum", seed=3, temperature=1.0)
     found = [(i, ids) for step in range(12) for i, ids in enumerate(propose(range(5), step))]
@@ -290,7 +329,14 @@ def test_self_distillation_in_several_processes_is_refused():
 
 
 def test_a_run_that_was_stopped_remembers_what_it_had_written(encoder, examples, tmp_path):
-    run = RunConfig("t", "0" * 64, "pre_cot+self_generated(begin=0.0)", source="teacher", sources=("teacher",), training=TrainingConfig(batch_size=3))
+    run = RunConfig(
+        "t",
+        "0" * 64,
+        "pre_cot+self_generated(begin=0.0)",
+        source="teacher",
+        sources=("teacher",),
+        training=TrainingConfig(batch_size=3),
+    )
     prepared, placement, ends = prepare(encoder, {"teacher": examples}, run, 64), PLACEMENTS.get("pre_cot"), []
     config = TrainingConfig(steps=14, batch_size=3, evaluations=0, lr=0.02)
 
@@ -298,7 +344,9 @@ def test_a_run_that_was_stopped_remembers_what_it_had_written(encoder, examples,
         model, path = new_built_in(TINY, encoder.vocabulary_size, seed=seed), tmp_path / f"{bool(ends)}.safetensors"
         propose = proposer(model, encoder, examples, placement, limit=15, metric="sum", seed=0, temperature=1.0)
         # What the student would not have got right is taken too, or so small a one would remember nothing.
-        memory = Memory(lambda members, step: [ids or [20 + step] for ids in propose(members, step)], prepared.told, 0.0)
+        memory = Memory(
+            lambda members, step: [ids or [20 + step] for ids in propose(members, step)], prepared.told, 0.0
+        )
 
         def report(log, values):
             if log.step == stop_at:
@@ -350,7 +398,10 @@ def test_a_run_that_was_stopped_resumes_to_the_bit(text, tmp_path):
 
 def test_a_mixed_student_is_asked_under_the_tag_of_its_order():
     mixed = PLACEMENTS.get("mixed")
-    assert mixed.prompt("direct")[0] == "task:label" and mixed.prompt("own")[0] == mixed.prompt("given")[0] == "task:rationale"
+    assert (
+        mixed.prompt("direct")[0] == "task:label"
+        and mixed.prompt("own")[0] == mixed.prompt("given")[0] == "task:rationale"
+    )
     assert PLACEMENTS.get("multitask").prompt("own")[0] == "task:label"
 
 
@@ -378,9 +429,9 @@ def test_the_study_neighbours_ends_with_one_table_of_what_each_rival_accounts_fo
     jobs = neighbours.queue.jobs(kind="train")
     assert {job.state for job in jobs} == {"finished"}, [job.error for job in jobs if job.error]
     by = {str(job.config["condition"]): job for job in jobs}
-    left = pd.read_parquet(neighbours.artifacts.path(by["pre_cot+stepwise_removal(begin=0.1,end=0.8)"].produced["curve"])).query(
-        "name == 'rationale_left'"
-    )
+    left = pd.read_parquet(
+        neighbours.artifacts.path(by["pre_cot+stepwise_removal(begin=0.1,end=0.8)"].produced["curve"])
+    ).query("name == 'rationale_left'")
     assert left.value.iloc[0] > left.value.iloc[-1] == 0.0
     assert set(by["mixed"].result["modes"]) == {"direct", "own", "given"}
     curve = neighbours.artifacts.table(by["pre_cot+self_generated(begin=0.3,temperature=1.0)"].produced["curve"])
@@ -407,49 +458,61 @@ def test_what_the_tag_decides_and_what_both_orders_answer_are_told_in_the_termin
     assert "the other tag changes" in say("follows neighbours").out
     modes = say("modes neighbours --show --json").document
     crossed = {c["condition"]: c for c in modes["crossed"]}
-    assert {"mixed", one["condition"]} <= set(crossed) and crossed["mixed"]["trained"] and not crossed[one["condition"]]["trained"]
+    assert (
+        {"mixed", one["condition"]} <= set(crossed)
+        and crossed["mixed"]["trained"]
+        and not crossed[one["condition"]]["trained"]
+    )
     mixed = next(job for job in neighbours.queue.jobs(kind="train") if job.config["condition"] == "mixed")
     asked = pd.read_parquet(neighbours.artifacts.path(mixed.produced["predictions"]))
     right = {mode: part.set_index("id")["correct"] for mode, part in asked.groupby("mode")}
     (counts,) = crossed["mixed"]["replicates"]
     only = int((right["direct"] & ~right["own"]).sum()), int((~right["direct"] & right["own"]).sum())
-    assert (counts["only_direct"], counts["only_own"]) == only and counts["both"] == int((right["direct"] & right["own"]).sum())
+    assert (counts["only_direct"], counts["only_own"]) == only and counts["both"] == int(
+        (right["direct"] & right["own"]).sum()
+    )
     assert counts["mcnemar_p"] == pytest.approx(binomtest(only[0], sum(only)).pvalue if sum(only) else 1.0)
     assert crossed["mixed"]["gain"] == pytest.approx(100 * (only[1] - only[0]) / crossed["mixed"]["items"])
-    assert crossed["mixed"]["both"] + crossed["mixed"]["only_direct"] + crossed["mixed"]["only_own"] + crossed["mixed"]["neither"] == pytest.approx(1)
+    assert crossed["mixed"]["both"] + crossed["mixed"]["only_direct"] + crossed["mixed"]["only_own"] + crossed["mixed"][
+        "neither"
+    ] == pytest.approx(1)
     assert "only after its own rationale" in say("modes neighbours --show").out
 
 
 def test_the_page_shows_both(neighbours):
     def page(home):
-        from cotdistill.studies import results
-        from cotdistill.studies.store import Store
-        from cotdistill.views import modes
+        from cotdistill.dashboard.compare import modes
+        from cotdistill.results import results
+        from cotdistill.store.store import Store
 
         store = Store.open(home)
         modes.draw(store, store.queue.study("neighbours"), results.summary(store, "neighbours"))
 
     app = AppTest.from_function(page, args=(neighbours.home,), default_timeout=30).run()
     told = " ".join(
-        str(getattr(one, "value", getattr(one, "body", ""))) for kind in ("markdown", "caption", "html", "subheader") for one in app.get(kind)
+        str(getattr(one, "value", getattr(one, "body", "")))
+        for kind in ("markdown", "caption", "html", "subheader")
+        for one in app.get(kind)
     )
     assert not app.exception and "McNemar" in told and "the wrong choice argued for" in told.lower()
 
 
 def test_what_an_objective_draws_a_step_with_is_a_curve_of_its_own(neighbours):
     def page(home):
-        from cotdistill.studies import results
-        from cotdistill.studies.store import Store
-        from cotdistill.views import curving
+        from cotdistill.dashboard.compare import learning_curves
+        from cotdistill.results import results
+        from cotdistill.store.store import Store
 
         store = Store.open(home)
-        curving.draw(store, store.queue.study("neighbours"), results.summary(store, "neighbours"))
+        learning_curves.draw(store, store.queue.study("neighbours"), results.summary(store, "neighbours"))
 
     app = AppTest.from_function(page, args=(neighbours.home,), default_timeout=30)
     app.query_params["curve"] = "acceptance"
     app.run()
     shown = json.loads(app.get("plotly_chart")[0].proto.spec)
-    assert not app.exception and {one["hovertemplate"].partition(":")[0] for one in shown["data"]} == {"pre-CoT, self generated"}
+    assert not app.exception and {one["hovertemplate"].partition(":")[0] for one in shown["data"]} == {
+        "pre-CoT, self generated"
+    }
     assert "Dev questions" not in " ".join(one.value for one in app.caption)
 
 
@@ -458,7 +521,11 @@ def test_the_word_of_a_rival_follows_from_both_comparisons():
         return rivals._accounts({"word": word, "p": p})
 
     assert (said("worse", 0.01), said("no worse", 0.01), said("better", 0.01)) == (rivals.PART, rivals.ALL, rivals.MORE)
-    assert (said("worse", 0.3), said("not distinguishable", 0.3), said("no worse", 0.3)) == (rivals.NONE, rivals.UNCLEAR, rivals.UNCLEAR)
+    assert (said("worse", 0.3), said("not distinguishable", 0.3), said("no worse", 0.3)) == (
+        rivals.NONE,
+        rivals.UNCLEAR,
+        rivals.UNCLEAR,
+    )
     assert said("not distinguishable", 0.01) == "some of the gain" and said("provisional", None) == "provisional"
 
 
@@ -466,7 +533,7 @@ def form():
     """The form of a condition alone, as a page script."""
     import streamlit as st
 
-    from cotdistill.views.forms import condition
+    from cotdistill.dashboard.widgets.forms import condition
 
     st.write(str(condition((), key="one")))
 
@@ -474,12 +541,17 @@ def form():
 def test_an_objective_is_added_in_the_form_and_its_parameters_are_asked_for():
     app = AppTest.from_function(form).run()
     placement, transforms, objectives = app.selectbox[0], app.multiselect[0], app.multiselect[1]
-    assert objectives.label == "Objectives" and placement.value == "pre_cot" and "stepwise_removal" in objectives.options
+    assert (
+        objectives.label == "Objectives" and placement.value == "pre_cot" and "stepwise_removal" in objectives.options
+    )
     transforms.select("strip_labels")
     objectives.select("label_smoothing").select("stepwise_removal").run()
     next(one for one in app.number_input if one.label == "Epsilon").set_value(0.25).run()
     assert not app.exception
-    assert app.markdown[-1].value == "pre_cot/strip_labels+label_smoothing(epsilon=0.25)+stepwise_removal(begin=0.1,end=0.8)"
+    assert (
+        app.markdown[-1].value
+        == "pre_cot/strip_labels+label_smoothing(epsilon=0.25)+stepwise_removal(begin=0.1,end=0.8)"
+    )
     # What does not suit the next placement is not offered there.
     app.selectbox[0].set_value("multitask").run()
     assert "stepwise_removal" not in app.multiselect[1].options

@@ -9,17 +9,25 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from cotdistill.studies.planning import launch, plan
-from cotdistill.studies.remarks import remark
-from cotdistill.studies.runner import work
-from cotdistill.studies.store import Store
-from cotdistill.studies.study import study_spec
-from cotdistill.studies.supervisor import stop_all
+from cotdistill.execution.supervisor import stop_all
+from cotdistill.execution.worker import work
+from cotdistill.planning.plan import launch, plan
+from cotdistill.store.store import Store
+from cotdistill.studies.annotations import remark
+from cotdistill.studies.spec import study_spec
 from cotdistill.tasks.catalog import imported_names
-from cotdistill.tasks.importing import import_task
+from cotdistill.tasks.importing.importer import import_task
 
 ROOT = Path(__file__).parent.parent
-PAGES = ("app.py", "pages/1_Data.py", "pages/2_Train.py", "pages/3_Compare.py", "pages/4_Saliency.py", "pages/5_Key_tokens.py", "pages/6_Findings.py")
+PAGES = (
+    "app.py",
+    "pages/1_Data.py",
+    "pages/2_Train.py",
+    "pages/3_Compare.py",
+    "pages/4_Saliency.py",
+    "pages/5_Key_tokens.py",
+    "pages/6_Findings.py",
+)
 SMALL = {
     "name": "small",
     "task_settings": {"creatures": 24, "documents": 50, "wordings": 1},
@@ -62,8 +70,21 @@ def sound(app):
 
 def texts(app):
     """Everything that is written on the page."""
-    kinds = (app.title, app.subheader, app.markdown, app.caption, app.info, app.warning, app.error, app.success, app.text, app.code)
-    return "\n".join(str(part.value) for kind in kinds for part in kind) + "\n".join(str(part.value) for part in app.get("html"))
+    kinds = (
+        app.title,
+        app.subheader,
+        app.markdown,
+        app.caption,
+        app.info,
+        app.warning,
+        app.error,
+        app.success,
+        app.text,
+        app.code,
+    )
+    return "\n".join(str(part.value) for kind in kinds for part in kind) + "\n".join(
+        str(part.value) for part in app.get("html")
+    )
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +115,14 @@ def test_a_page_of_a_finished_study_is_drawn(page, finished, monkeypatch):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_nonsense_in_the_address_is_no_error(page, finished, monkeypatch):
-    query = {"study": "nonsense", "task": "<script>", "run": "99999", "baseline": "post_cot/(", "example": "-1", "conditions": "a,b"}
+    query = {
+        "study": "nonsense",
+        "task": "<script>",
+        "run": "99999",
+        "baseline": "post_cot/(",
+        "example": "-1",
+        "conditions": "a,b",
+    }
     assert drawn(page, finished, monkeypatch, **query).main
 
 
@@ -103,11 +131,20 @@ def test_a_page_of_a_study_half_way_is_drawn(page, partial, monkeypatch):
     assert drawn(page, partial, monkeypatch).main
 
 
-@pytest.mark.parametrize("view", ["accuracy", "curves", "tokens", "size", "examples", "modes", "studies", "runs", "nonsense"])
+@pytest.mark.parametrize(
+    "view", ["accuracy", "curves", "tokens", "size", "examples", "modes", "studies", "runs", "nonsense"]
+)
 @pytest.mark.parametrize("which", ["finished", "partial"])
 def test_every_view_of_compare_is_drawn(view, which, request, monkeypatch):
     app = drawn(
-        "pages/3_Compare.py", request.getfixturevalue(which), monkeypatch, view=view, value="difference", show="lost", slice="group", rows="7"
+        "pages/3_Compare.py",
+        request.getfixturevalue(which),
+        monkeypatch,
+        view=view,
+        value="difference",
+        show="lost",
+        slice="group",
+        rows="7",
     )
     assert app.main and not [w for w in app.warning if view != "nonsense"]
 
@@ -118,7 +155,9 @@ def test_the_examples_can_be_filtered_sliced_and_turned(finished, monkeypatch):
     assert list(table.value.columns)[:4] == ["question", "answer", "label only", "post-CoT"] and len(table.value) == 25
     app = drawn("pages/3_Compare.py", finished, monkeypatch, view="examples", find="no such words")
     assert "No test question passes these filters." in texts(app) and not app.dataframe
-    app = drawn("pages/3_Compare.py", finished, monkeypatch, view="examples", slice="relation", kept="habitat", rows="999999")
+    app = drawn(
+        "pages/3_Compare.py", finished, monkeypatch, view="examples", slice="relation", kept="habitat", rows="999999"
+    )
     assert "Accuracy by relation" in [e.label for e in app.expander] and app.dataframe
 
 
@@ -185,7 +224,14 @@ def test_markup_in_a_task_is_shown_and_never_run(tmp_path, monkeypatch):
     evil = "<img src=x onerror=alert(1)> **bold** :red[x]"
     choices = [{"label": "A", "text": "<b>a</b>"}, {"label": "B", "text": "b"}]
     rows = [
-        {"id": f"<i>{i}", "question": f"{evil} {i}?", "choices": choices, "answer": "AB"[i % 2], "rationale": f"so {evil}", "metadata": {"<u>": evil}}
+        {
+            "id": f"<i>{i}",
+            "question": f"{evil} {i}?",
+            "choices": choices,
+            "answer": "AB"[i % 2],
+            "rationale": f"so {evil}",
+            "metadata": {"<u>": evil},
+        }
         for i in range(40)
     ]
     source = tmp_path / "evil.jsonl"
@@ -248,7 +294,7 @@ def test_a_plan_strikes_out_what_is_done_and_launches_the_rest(finished, monkeyp
 def test_a_launch_shows_at_once_in_the_plan(partial, tmp_path, monkeypatch):
     home = shutil.copytree(partial, tmp_path / "home")
     for name in ("plans", "queue"):
-        monkeypatch.setattr(f"cotdistill.views.{name}.ensure_supervisor", lambda store: None)
+        monkeypatch.setattr(f"cotdistill.dashboard.widgets.{name}.ensure_supervisor", lambda store: None)
     app = drawn("pages/2_Train.py", home, monkeypatch)
     app.selectbox(key="compose.start").select("small").run()
     button = sound(app).button(key="launch")
@@ -304,7 +350,9 @@ assert not loaded, loaded
     assert ran.returncode == 0, ran.stderr[-2000:]
 
 
-def test_a_student_of_the_catalogue_brings_its_settings_into_the_form_and_takes_them_away_again(finished, monkeypatch, tmp_path):
+def test_a_student_of_the_catalogue_brings_its_settings_into_the_form_and_takes_them_away_again(
+    finished, monkeypatch, tmp_path
+):
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     app = drawn("pages/2_Train.py", finished, monkeypatch)

@@ -5,19 +5,27 @@ import pandas as pd
 import pytest
 
 from cotdistill.rationales.placement import PLACEMENTS
+from cotdistill.report.paraphrases import title
+from cotdistill.results.pooled import pooled
 from cotdistill.saliency.paraphrased import Version, agreements, compared, units_of
 from cotdistill.saliency.reading import read_example
-from cotdistill.studies.pooled import pooled
 from cotdistill.tasks.example import Choice, Example
+from cotdistill.tasks.generated.world_words import PEOPLE, QUESTIONS
 from cotdistill.tasks.paraphrases import paraphrases
-from cotdistill.tasks.world_words import PEOPLE, QUESTIONS
-from cotdistill.views.paraphrased_wording import title
 from tests.conftest import example
 
 
 def asked(question):
     choices = (Choice("A", "moss"), Choice("B", "roots"))
-    return Example("w0-blick-food-0", question, choices, "A", "dev", "it is a climber .", metadata={"creature": "blick", "relation": "food"})
+    return Example(
+        "w0-blick-food-0",
+        question,
+        choices,
+        "A",
+        "dev",
+        "it is a climber .",
+        metadata={"creature": "blick", "relation": "food"},
+    )
 
 
 @pytest.mark.parametrize("wording", range(3))
@@ -41,7 +49,9 @@ def test_units_are_content_words_with_the_sum_of_their_tokens(encoder):
         ("question", "bird"), ("question", "lives"), ("choices", "tree"), ("choices", "pond"), ("choices", "house"), ("choices", "kennel"),
         ("rationale", "bird"), ("rationale", "wings"),
     ]  # fmt: skip
-    assert found["choices", "tree", 0] == next(c for c in reading.columns("choices") if reading.pieces[c].strip() == "tree")
+    assert found["choices", "tree", 0] == next(
+        c for c in reading.columns("choices") if reading.pieces[c].strip() == "tree"
+    )
     assert units_of(reading, -scores, absolute=True) == found
     behind = read_example(encoder, example("e", "bird", "tree", "the bird has wings ."), PLACEMENTS.get("post_cot"))
     nothing = np.full(len(behind), np.nan)
@@ -50,7 +60,10 @@ def test_units_are_content_words_with_the_sum_of_their_tokens(encoder):
 
 
 def version(creature, tree, pond, predicted=0, more=()):
-    return Version({("question", "blick", 0): creature, ("choices", "tree", 0): tree, ("choices", "pond", 0): pond, **dict(more)}, predicted)
+    return Version(
+        {("question", "blick", 0): creature, ("choices", "tree", 0): tree, ("choices", "pond", 0): pond, **dict(more)},
+        predicted,
+    )
 
 
 def test_words_that_one_version_lacks_are_left_out():
@@ -61,13 +74,20 @@ def test_words_that_one_version_lacks_are_left_out():
 
 def test_agreement_is_the_mean_over_every_two_versions_by_hand():
     # Ranks of three words: the first two agree wholly, the third is turned about: +1, -1, -1.
-    versions = [[version(3, 2, 1), version(30, 20, 10), version(1, 2, 3, predicted=1)], [version(1, 2, 3), version(5, 6, 7)]]
+    versions = [
+        [version(3, 2, 1), version(30, 20, 10), version(1, 2, 3, predicted=1)],
+        [version(1, 2, 3), version(5, 6, 7)],
+    ]
     found = {(one.example, one.scope): one for one in agreements(["a", "b"], ["ca", "cb"], versions)}
     assert set(found) == {("a", "question"), ("b", "question"), ("a", "all"), ("b", "all")}
     first = found["a", "question"]
     assert first.rank == pytest.approx(-1 / 3) and first.units == 3 and first.same == pytest.approx(1 / 3)
     # Against the other question at the same places.
-    assert first.control == pytest.approx(-1.0) and found["b", "question"].rank == 1 and found["b", "question"].control == pytest.approx(-1.0)
+    assert (
+        first.control == pytest.approx(-1.0)
+        and found["b", "question"].rank == 1
+        and found["b", "question"].control == pytest.approx(-1.0)
+    )
 
 
 def test_scores_that_do_not_vary_and_too_few_words_are_not_ranked():
@@ -86,7 +106,9 @@ def test_the_title_names_both_ends():
     assert title({"pre-CoT": one(0.6), "label only": one(-0.1)}) == (
         "Pre-CoT: rank correlation 0.60 between wordings, on question and choices; −0.10 for label only"
     )
-    assert title({"pre-CoT": one(0.6)}).endswith("on question and choices") and title({"a": {"scopes": {}}}).startswith("No question")
+    assert title({"pre-CoT": one(0.6)}).endswith("on question and choices") and title({"a": {"scopes": {}}}).startswith(
+        "No question"
+    )
 
 
 def told(ranks, names="abcd", clusters="xxyz"):
@@ -96,7 +118,10 @@ def told(ranks, names="abcd", clusters="xxyz"):
 def test_replicates_are_pooled_over_the_questions_that_all_of_them_have():
     found = pooled([told([0.1, 0.2, 0.3, None]), told([0.3, 0.4, 0.8, 0.9])], "rank")
     assert found.points == pytest.approx((0.2, 0.5)) and (found.items, found.clusters) == (3, 2)
-    assert found.interval.mean == pytest.approx(0.35) and found.interval.speaks_of == "it speaks of new questions and new seeds"
+    assert (
+        found.interval.mean == pytest.approx(0.35)
+        and found.interval.speaks_of == "it speaks of new questions and new seeds"
+    )
     (single,) = pooled([told([0.1, 0.2, 0.3, 0.4])], "rank").points
     assert single == pytest.approx(0.25)
     # Other worlds share no question: each replicate is in its own.

@@ -19,7 +19,9 @@ def rows(encoder, examples):
 
 def rows_of(encoder, *told, types=("bird", "fish")):
     corpus = encoder.corpus(list(told))
-    return Rows(corpus, encoder.corpus([example("u", "dog", "pond", "it has fins . a red fish sleeps")]).unigrams, types)
+    return Rows(
+        corpus, encoder.corpus([example("u", "dog", "pond", "it has fins . a red fish sleeps")]).unigrams, types
+    )
 
 
 def apply(rows, name, share=1.0, index=0):
@@ -55,7 +57,11 @@ def test_exactly_the_share_is_replaced_and_a_larger_share_contains_the_smaller(r
         assert len(intact) == n
         for share in SHARES:
             found = apply(rows, CONTROL, share, index)
-            changed = {place: new for place, (new, old) in enumerate(zip(ids(found.passage), intact, strict=True)) if new != old}
+            changed = {
+                place: new
+                for place, (new, old) in enumerate(zip(ids(found.passage), intact, strict=True))
+                if new != old
+            }
             assert len(changed) == found.touched == round(share * n)
             assert before.items() <= changed.items() and set(changed.values()) <= set(rows.unigrams.tolist())
             before = changed
@@ -106,10 +112,16 @@ def test_what_cannot_be_made_leaves_the_rationale_as_it_is(encoder):
 
 
 def test_the_type_is_changed_wherever_it_stands(encoder):
-    rows = rows_of(encoder, example("t", "dog", "tree", "the bird is a bird . the fish swims ."), types=("bird", "fish", "cat"))
+    rows = rows_of(
+        encoder, example("t", "dog", "tree", "the bird is a bird . the fish swims ."), types=("bird", "fish", "cat")
+    )
     found = apply(rows, "wrong_type")
     said = text(encoder, found.passage).split()
-    assert found.touched == 2 and said[1] in ("fish", "cat") and " ".join(said) == f"the {said[1]} is a {said[1]} . the fish swims ."
+    assert (
+        found.touched == 2
+        and said[1] in ("fish", "cat")
+        and " ".join(said) == f"the {said[1]} is a {said[1]} . the fish swims ."
+    )
 
 
 def test_swaps_take_the_rationale_of_the_same_or_of_another_answer(rows):
@@ -131,7 +143,10 @@ def test_a_paraphrase_takes_the_place_of_the_whole_and_is_made_only_where_there_
     other = encoder.read("a bird flies to the tree")
     told = Rows(rows.corpus, rows.unigrams, rows.types, 3, (other, ()))
     assert apply(told, "paraphrase").passage == other and apply(told, "paraphrase").touched == 13
-    assert apply(told, "paraphrase", index=1).passage == rows.passage(1) and apply(told, "paraphrase", index=1).touched == 0
+    assert (
+        apply(told, "paraphrase", index=1).passage == rows.passage(1)
+        and apply(told, "paraphrase", index=1).touched == 0
+    )
     same = Rows(rows.corpus, rows.unigrams, rows.types, 3, rows.corpus.passages)
     assert apply(same, "paraphrase").passage == rows.passage(0) and apply(same, "paraphrase").touched == 0
     assert apply(rows, "paraphrase").touched == 0 and "paraphrase" not in checked_tests((), generated=True)

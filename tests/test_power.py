@@ -40,13 +40,17 @@ def test_the_detectable_effect_is_the_formula_by_hand():
 def test_the_mean_squares_are_statsmodels_own():
     values = np.random.default_rng(0).normal(0, 1, (4, 12))
     rows, columns = np.indices(values.shape)
-    table = anova_lm(ols("y ~ C(s) + C(i)", pd.DataFrame({"y": values.ravel(), "s": rows.ravel(), "i": columns.ravel()})).fit())
+    table = anova_lm(
+        ols("y ~ C(s) + C(i)", pd.DataFrame({"y": values.ravel(), "s": rows.ravel(), "i": columns.ravel()})).fit()
+    )
     assert mean_squares(cluster_totals(values, np.arange(12))) == pytest.approx(tuple(table["mean_sq"]))
 
 
 def test_the_noise_that_was_put_in_is_measured():
     rng = np.random.default_rng(1)
-    low, best, high = measured([made(rng, Noise(0.05, 0.2, 0.3), 20, 400) for _ in range(30)], np.arange(400), nested=False)
+    low, best, high = measured(
+        [made(rng, Noise(0.05, 0.2, 0.3), 20, 400) for _ in range(30)], np.arange(400), nested=False
+    )
     assert (best.replicate, best.cluster, best.rest) == pytest.approx((0.05, 0.2, 0.3), rel=0.05)
     assert low.replicate < best.replicate < high.replicate and (low.cluster, low.rest) == (high.cluster, high.rest)
 
@@ -85,17 +89,27 @@ def test_the_chance_of_no_worse_is_statsmodels_power_of_a_shifted_t_test():
 def test_a_study_of_the_detectable_size_finds_it_about_four_times_in_five():
     rng = np.random.default_rng(3)
     effect = minimum_detectable_effect(5, 60, Noise(0.03, 0.1, 0.1))
-    found = np.mean([crossed(effect + made(rng, Noise(0.03, 0.1, 0.1), 5, 60), np.arange(60)).low > 0 for _ in range(600)])
-    assert 0.75 < found < 0.97  # the formula gives all noise the few degrees of freedom of the replicates, so it promises too little
+    found = np.mean(
+        [crossed(effect + made(rng, Noise(0.03, 0.1, 0.1), 5, 60), np.arange(60)).low > 0 for _ in range(600)]
+    )
+    assert (
+        0.75 < found < 0.97
+    )  # the formula gives all noise the few degrees of freedom of the replicates, so it promises too little
 
 
 def test_what_would_settle_a_comparison_is_the_smallest_that_does():
     noise = Noise(0.02, 0.1, 0.3)
     told = settling(0.03, 3, 400, noise)
-    assert minimum_detectable_effect(told.replicates, 400, noise) <= 0.03 < minimum_detectable_effect(told.replicates - 1, 400, noise)
+    assert (
+        minimum_detectable_effect(told.replicates, 400, noise)
+        <= 0.03
+        < minimum_detectable_effect(told.replicates - 1, 400, noise)
+    )
     assert told.times_items is None  # three replicates spread too much for any number of items
     told = settling(0.06, 5, 50, Noise(0.01, 0.2, 0.3))
-    assert minimum_detectable_effect(5, round(50 * told.times_items), Noise(0.01, 0.2, 0.3)) == pytest.approx(0.06, rel=0.01)
+    assert minimum_detectable_effect(5, round(50 * told.times_items), Noise(0.01, 0.2, 0.3)) == pytest.approx(
+        0.06, rel=0.01
+    )
 
 
 def test_no_number_of_replicates_makes_up_for_too_few_items():

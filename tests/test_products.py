@@ -16,7 +16,8 @@ from cotdistill.students.products import product, rounded
 
 ROOT = Path(__file__).resolve().parents[1]
 needs_onednn = pytest.mark.skipif(
-    not torch.backends.mkldnn.is_available() or not hasattr(torch.ops.mkldnn, "_linear_pointwise"), reason="this torch has no oneDNN"
+    not torch.backends.mkldnn.is_available() or not hasattr(torch.ops.mkldnn, "_linear_pointwise"),
+    reason="this torch has no oneDNN",
 )
 
 

@@ -13,17 +13,17 @@ from typing import Any
 import pytest
 
 from cotdistill.errors import UnknownName, UsageError
-from cotdistill.studies import runner
-from cotdistill.studies.attempts import claim
-from cotdistill.studies.engine import Executor, check_executor, executor, set_executor
-from cotdistill.studies.fragments import RECORDS, Inbox, Intake, fragments_folder
-from cotdistill.studies.jobs import JobSpec
-from cotdistill.studies.locks import holder, is_held
-from cotdistill.studies.planning import launch, plan
-from cotdistill.studies.runner import work
-from cotdistill.studies.store import Store
-from cotdistill.studies.study import study_spec
-from cotdistill.studies.supervisor import ensure_supervisor, move_to, stop_all
+from cotdistill.execution import worker
+from cotdistill.execution.attempts import claim
+from cotdistill.execution.executor import Executor, check_executor, executor, set_executor
+from cotdistill.execution.ray.fragments import RECORDS, Inbox, Intake, fragments_folder
+from cotdistill.execution.supervisor import ensure_supervisor, move_to, stop_all
+from cotdistill.execution.worker import work
+from cotdistill.planning.plan import launch, plan
+from cotdistill.store.locks import holder, is_held
+from cotdistill.store.records import JobSpec
+from cotdistill.store.store import Store
+from cotdistill.studies.spec import study_spec
 from tests.quick_jobs import expected_total
 from tests.test_study_runs import SMALL
 from tests.test_supervisor import ROOT, counting, finished, is_right
@@ -41,7 +41,7 @@ STUDY = {
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick_kinds: None) -> Iterator[Store]:
-    monkeypatch.setattr(runner, "IDLE_SECONDS", 0.0)
+    monkeypatch.setattr(worker, "IDLE_SECONDS", 0.0)
     made = Store.open(tmp_path / "store")
     yield made
     stop_all(made)
@@ -110,7 +110,11 @@ def test_under_ray_workers_leave_to_the_cluster_what_can_travel(store: Store) ->
 
 @pytest.mark.parametrize(
     ("wanted", "told"),
-    [(Executor("rai"), "ray"), (Executor("local", "auto"), "--executor ray"), (Executor("ray", "ray://host:10001"), "" if not HAS_RAY else "join")],
+    [
+        (Executor("rai"), "ray"),
+        (Executor("local", "auto"), "--executor ray"),
+        (Executor("ray", "ray://host:10001"), "" if not HAS_RAY else "join"),
+    ],
 )
 def test_an_executor_that_cannot_be_used_is_refused_in_words(wanted: Executor, told: str) -> None:
     with pytest.raises((UsageError, UnknownName)) as refused:
@@ -127,7 +131,10 @@ def cluster() -> Iterator[Any]:
 
     before = {name: os.environ.get(name) for name in ("PYTHONPATH", "COTDISTILL_KINDS")}
     os.environ |= {"PYTHONPATH": str(ROOT), "COTDISTILL_KINDS": "tests.quick_jobs"}
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 150 << 20, "include_dashboard": False})
+    made = Cluster(
+        initialize_head=True,
+        head_node_args={"num_cpus": 1, "object_store_memory": 150 << 20, "include_dashboard": False},
+    )
     made.add_node(num_cpus=1, object_store_memory=150 << 20)
     yield made
     made.shutdown()
@@ -142,14 +149,22 @@ def test_jobs_of_a_cluster_end_stop_and_fail_as_they_do_here(cluster: Any, store
     move_to(store, Executor("ray", cluster.address))
     first = counting(1, steps=40)
     store.queue.submit(
-        [first, JobSpec("count", {"steps": 5, "seed": 2, "adds": [first.identity]}, (first.identity,)), counting(3, raise_at=4, errno=5)]
+        [
+            first,
+            JobSpec("count", {"steps": 5, "seed": 2, "adds": [first.identity]}, (first.identity,)),
+            counting(3, raise_at=4, errno=5),
+        ]
     )
     store.queue.submit([counting(4, steps=100_000, seconds=0.01)])
     until(lambda: [job.state for job in store.queue.jobs()][1:] == ["failed", "finished", "finished"], store)
     one, two, three = (store.queue.job(number) for number in (1, 2, 3))
     assert is_right(one) and two.result is not None and one.result is not None
     assert two.result["total"] == expected_total(two.config, {first.identity: one.result["total"]})
-    assert three.error is not None and "Input/output error" in three.error["message"] and "quick_jobs" in three.error["traceback"]
+    assert (
+        three.error is not None
+        and "Input/output error" in three.error["message"]
+        and "quick_jobs" in three.error["traceback"]
+    )
     assert "a Ray task on" in store.queue.log(1) and store.queue.log(1).rstrip().endswith("Finished.")
     until(lambda: int(store.queue.job(4).progress.get("step", 0)) > 20, store)
     store.queue.stop(4)
@@ -168,7 +183,11 @@ def test_a_study_survives_a_dead_node_and_a_dead_driver_to_the_bit(cluster: Any,
     ensure_supervisor(store)
 
     def nodes() -> set[str]:
-        return {job.progress["node"] for job in store.queue.jobs(state="running") if job.progress.get("step", 0) > 3 and "node" in job.progress}
+        return {
+            job.progress["node"]
+            for job in store.queue.jobs(state="running")
+            if job.progress.get("step", 0) > 3 and "node" in job.progress
+        }
 
     until(lambda: len(nodes()) == 2 or store.queue.jobs(state="failed") or finished(store), store)
     assert len(nodes()) == 2
@@ -193,8 +212,13 @@ def test_a_study_survives_a_dead_node_and_a_dead_driver_to_the_bit(cluster: Any,
             role: digest for role, digest in there.produced.items() if role != "curve"
         }
         assert job.used == there.used
-        curves = [given.artifacts.table(one.produced["curve"]).drop(columns="seconds") for given, one in ((here, job), (store, there))]
+        curves = [
+            given.artifacts.table(one.produced["curve"]).drop(columns="seconds")
+            for given, one in ((here, job), (store, there))
+        ]
         assert curves[0].equals(curves[1])
         assert job.result is not None and there.result is not None
-        assert {k: v for k, v in job.result.items() if k != "seconds"} == {k: v for k, v in there.result.items() if k != "seconds"}
+        assert {k: v for k, v in job.result.items() if k != "seconds"} == {
+            k: v for k, v in there.result.items() if k != "seconds"
+        }
     assert store.verify().problems == ()

@@ -29,7 +29,10 @@ def byte_level(tmp_path_factory):
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=300, special_tokens=["<pad>", "<eos>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+        vocab_size=300,
+        special_tokens=["<pad>", "<eos>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
     )
     tokenizer.train_from_iterator(["the cat sat on the mat because it was the best"] * 20, trainer)
     path = tmp_path_factory.mktemp("bytes") / "tokenizer.json"
@@ -38,7 +41,16 @@ def byte_level(tmp_path_factory):
 
 
 def of(question="What is it?", rationale="It is. It is so.", answer="A"):
-    return Example("e", question, (Choice("A", "cat"), Choice("B", "the best mat")), answer, "dev", rationale, "teacher", cluster="c")
+    return Example(
+        "e",
+        question,
+        (Choice("A", "cat"), Choice("B", "the best mat")),
+        answer,
+        "dev",
+        rationale,
+        "teacher",
+        cluster="c",
+    )
 
 
 def test_a_reading_is_the_training_sequence_of_its_placement(encoder, examples):
@@ -53,8 +65,18 @@ def test_a_reading_is_the_training_sequence_of_its_placement(encoder, examples):
 
 
 def test_the_label_reads_the_rationale_only_where_it_stands_behind_it(encoder, examples):
-    readable = {name: read_example(encoder, examples[0], PLACEMENTS.get(name)).label_reads_rationale for name in PLACEMENTS.names()}
-    assert readable == {"undistilled": False, "label_only": False, "pre_cot": True, "post_cot": False, "multitask": False, "mixed": False}
+    readable = {
+        name: read_example(encoder, examples[0], PLACEMENTS.get(name)).label_reads_rationale
+        for name in PLACEMENTS.names()
+    }
+    assert readable == {
+        "undistilled": False,
+        "label_only": False,
+        "pre_cot": True,
+        "post_cot": False,
+        "multitask": False,
+        "mixed": False,
+    }
     assert read_example(encoder, examples[0], PLACEMENTS.get("mixed"), sequence="rationale").label_reads_rationale
 
 
@@ -62,7 +84,9 @@ def test_words_and_sentences_are_numbered_over_the_whole_sequence(encoder, examp
     reading = read_example(encoder, examples[0], PLACEMENTS.get("pre_cot"))
     rationale = reading.columns("rationale")
     # "it has wings . it flies so it lives in the tree ."
-    assert [reading.word_texts[w] for w in reading.words[rationale]] == "it has wings . it flies so it lives in the tree .".split()
+    assert [
+        reading.word_texts[w] for w in reading.words[rationale]
+    ] == "it has wings . it flies so it lives in the tree .".split()
     sentences = reading.sentences[rationale]
     assert (sentences - sentences[0]).tolist() == [0] * 4 + [1] * 9
     assert (np.diff(reading.words) >= 0).all() and (np.diff(reading.sentences) >= 0).all()

@@ -6,10 +6,10 @@ import pytest
 
 from cotdistill.config import plain
 from cotdistill.errors import UnknownName, UsageError
-from cotdistill.studies.jobs import JobSpec, StudyDraft
-from cotdistill.studies.remarks import Remark, pinned, remark, set_remark
-from cotdistill.studies.store import Store
-from cotdistill.studies.study import StudySpec, checked, spec_from_mapping
+from cotdistill.store.records import JobSpec, StudyDraft
+from cotdistill.store.store import Store
+from cotdistill.studies.annotations import Remark, pinned, remark, set_remark
+from cotdistill.studies.spec import StudySpec, checked, spec_from_mapping
 
 
 @pytest.fixture

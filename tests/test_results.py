@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cotdistill.studies import claims, results
+from cotdistill.results import claims, results
 
 SHUFFLED = claims.SHUFFLED
 ITEMS = 200
@@ -22,8 +22,12 @@ class FakeStore:
     def __init__(self, folder):
         self.folder, self.jobs_, self.members = folder, [], []
         database = SimpleNamespace(read=lambda: contextlib.closing(self.database()))
-        self.queue = SimpleNamespace(study=self.study, studies=lambda: [self.study()], jobs=lambda study=None: self.jobs_, database=database)
-        self.artifacts = SimpleNamespace(path=lambda digest: folder / f"{digest}.parquet", table=lambda d: pd.read_parquet(folder / f"{d}.parquet"))
+        self.queue = SimpleNamespace(
+            study=self.study, studies=lambda: [self.study()], jobs=lambda study=None: self.jobs_, database=database
+        )
+        self.artifacts = SimpleNamespace(
+            path=lambda digest: folder / f"{digest}.parquet", table=lambda d: pd.read_parquet(folder / f"{d}.parquet")
+        )
 
     def study(self, which=1):
         return SimpleNamespace(id=1, name="made", members=tuple(self.members))
@@ -44,14 +48,32 @@ class FakeStore:
     def add(self, condition, replicate, correct, *, state="finished", ids=None, dev=0.5, per_cluster=1):
         correct = np.asarray(correct, dtype=bool)
         names = ids or [f"q{i:04}" for i in range(len(correct))]
-        table = pd.DataFrame({"id": names, "cluster": [f"c{i // per_cluster}" for i in range(len(names))], "mode": "direct", "correct": correct})
+        table = pd.DataFrame(
+            {
+                "id": names,
+                "cluster": [f"c{i // per_cluster}" for i in range(len(names))],
+                "mode": "direct",
+                "correct": correct,
+            }
+        )
         table = table.assign(predicted=0, answer=1, margin=0.0)
         digest = hashlib.sha256(f"{condition} {replicate}".encode()).hexdigest()
         table.sample(frac=1, random_state=replicate).to_parquet(self.folder / f"{digest}.parquet")
-        result = {"accuracy": float(correct.mean()), "mode": "direct", "chance": 0.25, "tokens": 10, "seconds": 1.0, "dev_accuracy": dev}
+        result = {
+            "accuracy": float(correct.mean()),
+            "mode": "direct",
+            "chance": 0.25,
+            "tokens": 10,
+            "seconds": 1.0,
+            "dev_accuracy": dev,
+        }
         done = state == "finished"
         job = SimpleNamespace(
-            id=len(self.jobs_) + 1, state=state, error=None, result=result if done else None, produced={"predictions": digest} if done else {}
+            id=len(self.jobs_) + 1,
+            state=state,
+            error=None,
+            result=result if done else None,
+            produced={"predictions": digest} if done else {},
         )
         self.jobs_.append(job)
         self.members.append(SimpleNamespace(job_id=job.id, condition=condition, replicate=replicate, role="run"))
@@ -72,7 +94,12 @@ def answers(accuracy, replicate, seed=0):
 def fill(store, accuracies, replicates=5, dev=None):
     for seed, (condition, accuracy) in enumerate(accuracies.items()):
         for replicate in range(replicates):
-            store.add(condition, replicate, answers(accuracy, replicate, seed), dev=(dev or accuracies)[condition] + 0.001 * (seed * replicate % 4))
+            store.add(
+                condition,
+                replicate,
+                answers(accuracy, replicate, seed),
+                dev=(dev or accuracies)[condition] + 0.001 * (seed * replicate % 4),
+            )
 
 
 def test_a_difference_is_that_of_the_means_and_rows_need_not_be_in_order(store):
@@ -81,7 +108,9 @@ def test_a_difference_is_that_of_the_means_and_rows_need_not_be_in_order(store):
     means = results.runs(store, 1).groupby("condition")["accuracy"].mean()
     assert row.difference == pytest.approx(means["post_cot"] - means["label_only"])
     assert (row.word, row.items, row.clusters, row.replicates) == ("better", ITEMS, ITEMS, 5)
-    assert row.cohens_h == pytest.approx(2 * np.arcsin(means["post_cot"] ** 0.5) - 2 * np.arcsin(means["label_only"] ** 0.5))
+    assert row.cohens_h == pytest.approx(
+        2 * np.arcsin(means["post_cot"] ** 0.5) - 2 * np.arcsin(means["label_only"] ** 0.5)
+    )
     assert row.standardised > 1
     assert row.kind.startswith("crossed random effects") and "new questions and new seeds" in row.kind
 
@@ -133,7 +162,9 @@ def test_one_replicate_gets_wilsons_interval_and_mcnemars_p(store):
     store.add("post_cot", 0, right)
     (row,) = results.comparison(store, 1, "label_only").rows
     assert row.p == pytest.approx(2 * 0.5**6) and row.word == "better" and "one seed" in row.kind
-    assert results.summary(store, 1)[0].low == 0.0 and results.summary(store, 1)[0].high == pytest.approx(0.0876, abs=1e-4)
+    assert results.summary(store, 1)[0].low == 0.0 and results.summary(store, 1)[0].high == pytest.approx(
+        0.0876, abs=1e-4
+    )
 
 
 def test_an_accuracy_that_holds_chance_in_its_interval_is_at_chance(store):
@@ -223,7 +254,10 @@ def test_an_open_comparison_says_what_would_settle_it(store):
     first = claims.judge(store, 1)[0]
     (compared, other) = first.comparisons
     assert (compared.word, other.settled_by) == ("not distinguishable", None)
-    assert compared.settled_by.replicates > 3 and f"about {compared.settled_by.replicates} replicates on these questions" in first.change
+    assert (
+        compared.settled_by.replicates > 3
+        and f"about {compared.settled_by.replicates} replicates on these questions" in first.change
+    )
 
 
 def test_one_replicate_cannot_tell_what_would_settle_it(store):

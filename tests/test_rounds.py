@@ -6,13 +6,13 @@ import torch
 from streamlit.testing.v1 import AppTest
 
 from cotdistill.errors import NoRationale, UsageError
+from cotdistill.execution.open_student import open_run
+from cotdistill.execution.worker import work
+from cotdistill.planning import rounds
+from cotdistill.planning.plan import launch, plan
 from cotdistill.rationales.conditions import parse
-from cotdistill.studies import rounds
-from cotdistill.studies.looking import open_run
-from cotdistill.studies.planning import launch, plan
-from cotdistill.studies.runner import work
-from cotdistill.studies.store import Store
-from cotdistill.studies.study import study_spec
+from cotdistill.store.store import Store
+from cotdistill.studies.spec import study_spec
 from cotdistill.tasks.added import reopened
 from cotdistill.tasks.catalog import open_task
 from cotdistill.teachers.answers import Answer
@@ -32,7 +32,10 @@ def test_the_bottleneck_keeps_what_tells_the_writer_enough():
     one = example("e1", "bird", "tree", None)
     answers = [Answer(one, "it flies .", "A", gain=gain) for gain in (0.7, 0.2, -0.1, None)]
     left, (counted,) = apply(answers, parse_filters("bottleneck(least=0.2)"))
-    assert [a.gain for a in left] == [0.7, 0.2] and [reason for _, reason in counted.examples] == ["-0.10 nats", "nobody measured what it tells"]
+    assert [a.gain for a in left] == [0.7, 0.2] and [reason for _, reason in counted.examples] == [
+        "-0.10 nats",
+        "nobody measured what it tells",
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +43,7 @@ def store(tmp_path_factory):
     """A finished study, and two rounds of it: the second round's teacher has learnt from the first."""
     store = Store.open(tmp_path_factory.mktemp("rounds"))
     patch = pytest.MonkeyPatch()
-    patch.setattr("cotdistill.studies.runner.IDLE_SECONDS", 0.0)
+    patch.setattr("cotdistill.execution.worker.IDLE_SECONDS", 0.0)
     launch(store, plan(store, study_spec(None, SPEC)))
     work(store)
     study, condition, sources = store.queue.study("taught"), parse("pre_cot"), []
@@ -63,7 +66,11 @@ def test_a_student_writes_of_every_training_question_and_what_it_tells_is_measur
     opened = open_run(store, job.config["run"])
     examples = {e.id: e for e in opened.task.examples("train")}
     table = store.artifacts.table(job.produced["written"]).set_index("id")
-    assert set(table.index) == set(examples) and job.result["n"] == len(table) and set(table["finish"]) <= {"stop", "length"}
+    assert (
+        set(table.index) == set(examples)
+        and job.result["n"] == len(table)
+        and set(table["finish"]) <= {"stop", "length"}
+    )
     assert job.result["right"] == sum(examples[id].answer == row.answer for id, row in table.iterrows())
     encoder, spec = opened.encoder, opened.condition.spec
 
@@ -82,10 +89,22 @@ def test_a_student_writes_of_every_training_question_and_what_it_tells_is_measur
 def test_a_round_says_who_wrote_it_and_from_whom_that_student_had_learnt(store):
     task = reopened(open_task(store.tasks_root, "field_guide", settings=SETTINGS))
     one, two = rounds.lineage(task, next(name for name in task.added if name.startswith("own2-")))
-    assert (one.number, one.parent, one.study, two.number, two.parent, two.study) == (1, "mixed", "taught", 2, one.source, "taught-round1")
+    assert (one.number, one.parent, one.study, two.number, two.parent, two.study) == (
+        1,
+        "mixed",
+        "taught",
+        2,
+        one.source,
+        "taught-round1",
+    )
     first, second = (store.queue.job(made.writer) for made in (one, two))
-    assert first.config["condition"] == "pre_cot" and second.config["condition"] == f"pre_cot@source={one.source}" == two.condition
-    assert one.filters == "length(low=1,high=80),bottleneck(least=-1000)" and 0 < one.kept <= one.written == len(task.examples("train"))
+    assert (
+        first.config["condition"] == "pre_cot"
+        and second.config["condition"] == f"pre_cot@source={one.source}" == two.condition
+    )
+    assert one.filters == "length(low=1,high=80),bottleneck(least=-1000)" and 0 < one.kept <= one.written == len(
+        task.examples("train")
+    )
     assert rounds.lineage(task, "mixed") == []
     kept = [e for e in task.examples("train", one.source) if e.rationale]
     assert len(kept) == one.kept and np.mean([len(e.rationale.split()) for e in kept]) == pytest.approx(one.words)
@@ -101,7 +120,9 @@ def test_generations_stand_side_by_side_on_the_same_rows(store, monkeypatch, cap
     )
     rows = {job.result["train_rows"] for job in store.queue.jobs(study=study.id, kind="train")}
     assert len(rows) == 1 and rows.pop() <= min(one.made.kept for one in found[1:])
-    assert found[0].over_teacher is None and found[2].over_teacher.mean == pytest.approx(found[2].summary.mean - found[0].summary.mean)
+    assert found[0].over_teacher is None and found[2].over_teacher.mean == pytest.approx(
+        found[2].summary.mean - found[0].summary.mean
+    )
     monkeypatch.setenv("COTDISTILL_HOME", str(store.home))
     say = speaker(capsys)
     told = say("rounds show taught --json")
@@ -110,8 +131,8 @@ def test_generations_stand_side_by_side_on_the_same_rows(store, monkeypatch, cap
     assert "round 2 (own2-" in say("rounds show taught").out
 
     def page(home, name):
-        from cotdistill.studies.store import Store
-        from cotdistill.views import compare
+        from cotdistill.dashboard.compare import page as compare
+        from cotdistill.store.store import Store
 
         store = Store.open(home)
         compare._rounds(store, store.queue.study(name))
@@ -129,5 +150,10 @@ def test_what_cannot_go_in_rounds_is_refused(store, monkeypatch, capsys):
         rounds.add_round(store, store.queue.jobs(kind="write")[0], 1, "taught", "bottleneck(least=900)", "none")
     monkeypatch.setenv("COTDISTILL_HOME", str(store.home))
     say = speaker(capsys)
-    for words in ("run taught --rounds 99", "run taught --filters nosuch", "show taught-round1", "run taught --condition swap"):
+    for words in (
+        "run taught --rounds 99",
+        "run taught --filters nosuch",
+        "show taught-round1",
+        "run taught --condition swap",
+    ):
         assert say(f"rounds {words} --json").code == 2, words

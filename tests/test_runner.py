@@ -15,11 +15,11 @@ import pytest
 
 from cotdistill.config import RECIPES
 from cotdistill.errors import DataError, DiskFull, StoreError
-from cotdistill.studies import pulse, runner
-from cotdistill.studies.attempts import Attempt
-from cotdistill.studies.jobs import Job, JobSpec
-from cotdistill.studies.runner import KINDS, JobContext, Kind, Outcome, work
-from cotdistill.studies.store import Store
+from cotdistill.execution import heartbeat, worker
+from cotdistill.execution.attempts import Attempt
+from cotdistill.execution.worker import KINDS, JobContext, Kind, Outcome, work
+from cotdistill.store.records import Job, JobSpec
+from cotdistill.store.store import Store
 from tests.quick_jobs import expected_total
 
 # What the job function of this file does; set by each test.
@@ -39,10 +39,10 @@ if "odd" not in KINDS:
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     monkeypatch.setitem(RECIPES, "count", 1)
     monkeypatch.setitem(RECIPES, "odd", 1)
-    monkeypatch.setattr(runner, "IDLE_SECONDS", 0.0)
-    monkeypatch.setattr(runner, "POLL_SECONDS", 0.01)
-    monkeypatch.setattr(pulse, "BEAT_SECONDS", 0.02)
-    monkeypatch.setattr(pulse, "GRACE_SECONDS", 0.1)
+    monkeypatch.setattr(worker, "IDLE_SECONDS", 0.0)
+    monkeypatch.setattr(worker, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 0.02)
+    monkeypatch.setattr(heartbeat, "GRACE_SECONDS", 0.1)
     return Store.open(tmp_path / "store")
 
 
@@ -150,7 +150,7 @@ def test_a_disk_that_is_too_full_for_a_log_fails_the_job(store: Store, monkeypat
     def full(path: Path) -> None:
         raise DiskFull("There is no room left.", "Free some.")
 
-    monkeypatch.setattr(runner, "captured", full)
+    monkeypatch.setattr(worker, "captured", full)
     job = doing(store, monkeypatch, lambda context: None)
     assert job.state == "failed" and job.error is not None and job.error["kind"] == "disk_full"
 
@@ -163,18 +163,24 @@ def test_a_kind_that_nobody_knows_fails_with_the_known_ones(store: Store, monkey
     assert error is not None and error["kind"] == "unknown_name" and "Did you mean count" in error["hint"]
 
 
-def test_a_result_that_json_cannot_hold_is_a_failure_like_any_other(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_result_that_json_cannot_hold_is_a_failure_like_any_other(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     job = doing(store, monkeypatch, lambda context: Outcome({"accuracy": float("nan")}, {}, {}))
     assert job.state == "failed" and job.error is not None and "not JSON compliant" in job.error["message"]
 
 
 def test_progress_takes_any_number(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    job = doing(store, monkeypatch, lambda context: context.report(1, 2, loss=float("nan"), dev=np.float32(0.5), device="cpu"))
+    job = doing(
+        store, monkeypatch, lambda context: context.report(1, 2, loss=float("nan"), dev=np.float32(0.5), device="cpu")
+    )
     assert job.progress == {"step": 1, "total": 2, "loss": None, "dev": 0.5, "device": "cpu"}
 
 
 @pytest.mark.parametrize("deaf", [False, True])
-def test_a_running_job_stops_when_asked_even_if_it_never_reports(store: Store, meanwhile: Callable[..., None], deaf: bool) -> None:
+def test_a_running_job_stops_when_asked_even_if_it_never_reports(
+    store: Store, meanwhile: Callable[..., None], deaf: bool
+) -> None:
     store.queue.submit([counting(1, steps=100_000, seconds=0.002, deaf=deaf)])
     meanwhile(lambda: store.queue.log(1) != "", lambda: store.queue.stop(1))
     work(store)
@@ -182,7 +188,9 @@ def test_a_running_job_stops_when_asked_even_if_it_never_reports(store: Store, m
     assert job.state == "stopped" and job.request == "" and "Stopped." in store.queue.log(1)
 
 
-def test_a_paused_job_that_is_resumed_ends_as_if_nothing_had_happened(store: Store, meanwhile: Callable[..., None]) -> None:
+def test_a_paused_job_that_is_resumed_ends_as_if_nothing_had_happened(
+    store: Store, meanwhile: Callable[..., None]
+) -> None:
     store.queue.submit([counting(1, steps=300, seconds=0.002)])
     meanwhile(lambda: store.queue.job(1).progress.get("step", 0) > 10, lambda: store.queue.pause(1))
     work(store)
@@ -217,7 +225,7 @@ def test_a_result_waits_for_a_store_that_is_busy(store: Store, monkeypatch: pyte
         finish(self, *given)
 
     monkeypatch.setattr(Attempt, "finish", busy)
-    monkeypatch.setattr(runner.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(worker.time, "sleep", lambda seconds: None)
     assert doing(store, monkeypatch, lambda context: None).state == "finished"
 
 
@@ -243,7 +251,11 @@ def test_files_and_bytes_are_kept(store: Store, monkeypatch: pytest.MonkeyPatch,
     (tmp_path / "file").write_bytes(b"abc")
 
     def keep(context: JobContext) -> Outcome:
-        return Outcome({}, {"a": context.keep(b"abc", "numbers", "txt"), "b": context.keep(tmp_path / "file", "numbers", "txt")}, {})
+        return Outcome(
+            {},
+            {"a": context.keep(b"abc", "numbers", "txt"), "b": context.keep(tmp_path / "file", "numbers", "txt")},
+            {},
+        )
 
     job = doing(store, monkeypatch, keep)
     assert job.produced["a"] == job.produced["b"]

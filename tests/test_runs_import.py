@@ -12,21 +12,21 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from cotdistill.dashboard.train import page as train
 from cotdistill.errors import BadRows, CotdistillError, DataError, UnknownName, UsageError
-from cotdistill.studies import results
-from cotdistill.studies.answers import AnswerColumns, read_answers
-from cotdistill.studies.answers_import import import_answers
-from cotdistill.studies.archive import export_study
-from cotdistill.studies.archive_import import import_study
-from cotdistill.studies.findings import findings
-from cotdistill.studies.matrix import matrix, texts
-from cotdistill.studies.planning import launch, plan
-from cotdistill.studies.runner import work
-from cotdistill.studies.store import Store
-from cotdistill.studies.study import study_spec
-from cotdistill.studies.verify import verify
-from cotdistill.tasks.importing import import_task
-from cotdistill.views import train
+from cotdistill.exchange.export import export_study
+from cotdistill.exchange.import_archive import import_study
+from cotdistill.exchange.import_predictions import import_answers
+from cotdistill.exchange.prediction_file import AnswerColumns, read_answers
+from cotdistill.exchange.verify import verify
+from cotdistill.execution.worker import work
+from cotdistill.planning.plan import launch, plan
+from cotdistill.results import results
+from cotdistill.results.findings import findings
+from cotdistill.results.prediction_matrix import matrix, texts
+from cotdistill.store.store import Store
+from cotdistill.studies.spec import study_spec
+from cotdistill.tasks.importing.importer import import_task
 from tests.terminal import check_keys, speaker
 from tests.test_pages import drawn
 from tests.test_pages import texts as written
@@ -64,11 +64,27 @@ def exported(store: Store, study: str) -> list[dict[str, Any]]:
         run = {"condition": condition, "replicate": replicate, "tokens": job.result["tokens"]}
         for one in table[table["mode"] == job.result["mode"]].itertuples():
             rows.append(
-                {"item": one.id, "cluster": one.cluster, "answer": one.answer, "p": list(map(float, one.probabilities)), "split": "test", **run}
+                {
+                    "item": one.id,
+                    "cluster": one.cluster,
+                    "answer": one.answer,
+                    "p": list(map(float, one.probabilities)),
+                    "split": "test",
+                    **run,
+                }
             )
         right = round(7 * job.result["dev_accuracy"])
         for i in range(7):
-            rows.append({"item": f"d{i}", "cluster": f"d{i}", "answer": 0, "p": [0.7, 0.3] if i < right else [0.3, 0.7], "split": "dev", **run})
+            rows.append(
+                {
+                    "item": f"d{i}",
+                    "cluster": f"d{i}",
+                    "answer": 0,
+                    "p": [0.7, 0.3] if i < right else [0.3, 0.7],
+                    "split": "dev",
+                    **run,
+                }
+            )
     return rows
 
 
@@ -109,7 +125,9 @@ def test_the_same_answers_get_the_same_verdicts_to_the_last_digit(ours, store, t
     assert verify(store).problems == ()
 
 
-def rows_of(conditions: Sequence[str] = ("label_only", "post_cot"), replicates: Sequence[int] = (0, 1), items: int = 6) -> list[dict[str, Any]]:
+def rows_of(
+    conditions: Sequence[str] = ("label_only", "post_cot"), replicates: Sequence[int] = (0, 1), items: int = 6
+) -> list[dict[str, Any]]:
     """Answers made by a rule: of two choices the right one is number 1, and it has .8 where item + replicate + condition is even, else .3."""
     return [
         {
@@ -132,7 +150,12 @@ def test_accuracies_margins_and_chance_are_those_counted_by_hand(store, tmp_path
     rows = [{**row, "p": [*row["p"], 0.0] if row["item"] == "q0" and len(row["p"]) == 2 else row["p"]} for row in rows]
     done = import_answers(store, write_csv(tmp_path / "a.csv", rows), "hand")
     # Right: items 0, 2, 4 of label_only in replicate 0, items 1, 3, 5 in replicate 1, and the other way round for post_cot.
-    assert {(c, r): a for c, r, a in done.runs} == {("label_only", 0): 0.5, ("label_only", 1): 0.5, ("post_cot", 0): 0.5, ("post_cot", 1): 0.5}
+    assert {(c, r): a for c, r, a in done.runs} == {
+        ("label_only", 0): 0.5,
+        ("label_only", 1): 0.5,
+        ("post_cot", 0): 0.5,
+        ("post_cot", 1): 0.5,
+    }
     assert done.chance == (5 / 2 + 1 / 3) / 6 and done.items == 6 and done.clusters == 6
     table = results.predictions(store, "hand").set_index(["condition", "replicate", "item"])
     assert table.loc[("label_only", 0, "q0"), "margin"] == pytest.approx(math.log(0.6 / 0.3))
@@ -143,11 +166,15 @@ def test_accuracies_margins_and_chance_are_those_counted_by_hand(store, tmp_path
 def test_log_likelihoods_give_the_softmax(tmp_path):
     rows = [{**row, "p": [-1000.0, -1000.0 + math.log(3)]} for row in rows_of()]
     answers = read_answers(write_csv(tmp_path / "a.csv", rows, "list"), scores="log")
-    assert answers.rows[0].probabilities == pytest.approx((0.25, 0.75)) and answers.rows[0].margin == pytest.approx(math.log(3))
+    assert answers.rows[0].probabilities == pytest.approx((0.25, 0.75)) and answers.rows[0].margin == pytest.approx(
+        math.log(3)
+    )
 
 
 def test_a_prediction_stands_above_the_likeliest_choice_and_none_is_wrong(store, tmp_path):
-    rows = [{**row, "prediction": {0: "1", 1: "", 2: "-1", 3: "none"}.get(int(row["item"][1:]), "0")} for row in rows_of()]
+    rows = [
+        {**row, "prediction": {0: "1", 1: "", 2: "-1", 3: "none"}.get(int(row["item"][1:]), "0")} for row in rows_of()
+    ]
     import_answers(store, write_csv(tmp_path / "a.csv", rows), "said")
     table = results.predictions(store, "said")
     own = table[(table["condition"] == "label_only") & (table["replicate"] == 0)].set_index("item")
@@ -160,13 +187,29 @@ def test_a_prediction_stands_above_the_likeliest_choice_and_none_is_wrong(store,
 def test_every_form_of_a_file_says_the_same(tmp_path):
     rows = rows_of()
     pd.DataFrame(rows).rename(columns={"p": "probabilities"}).to_parquet(tmp_path / "a.parquet")
-    held = [[r.probabilities for r in read_answers(write_csv(tmp_path / "a.csv", rows, form)).rows] for form in ("columns", "letters", "list")]
-    assert held[0] == held[1] == held[2] == [r.probabilities for r in read_answers(tmp_path / "a.parquet").rows] == [tuple(row["p"]) for row in rows]
+    held = [
+        [r.probabilities for r in read_answers(write_csv(tmp_path / "a.csv", rows, form)).rows]
+        for form in ("columns", "letters", "list")
+    ]
+    assert (
+        held[0]
+        == held[1]
+        == held[2]
+        == [r.probabilities for r in read_answers(tmp_path / "a.parquet").rows]
+        == [tuple(row["p"]) for row in rows]
+    )
 
 
 def test_answers_are_named_by_place_label_or_letter(tmp_path):
     rows = rows_of()
-    for form, answer in (("columns", "1"), ("letters", "B"), ("letters", "1"), ("list", "B"), ("list", "1"), ("list", 1.0)):
+    for form, answer in (
+        ("columns", "1"),
+        ("letters", "B"),
+        ("letters", "1"),
+        ("list", "B"),
+        ("list", "1"),
+        ("list", 1.0),
+    ):
         answers = read_answers(write_csv(tmp_path / "a.csv", [{**row, "answer": answer} for row in rows], form))
         assert {row.answer for row in answers.rows} == {1}, (form, answer)
     # Columns that count from 1 are labels.
@@ -181,15 +224,31 @@ def test_a_study_of_answers_says_so_and_nobody_trains_it(store, tmp_path, capsys
     path = write_csv(tmp_path / "lab <1>.csv", rows_of())
     tried = say("runs import --study lab --dry-run --json", str(path))
     check_keys("runs import", tried.document)
-    assert tried.code == 0 and tried.document["study"] is None and not store.queue.jobs() and not list(store.artifacts.all())
+    assert (
+        tried.code == 0
+        and tried.document["study"] is None
+        and not store.queue.jobs()
+        and not list(store.artifacts.all())
+    )
     said = say("runs import --study lab --student gemma --json", str(path))
     assert said.document["study"] == {"id": 1, "name": "lab"} and said.document["digest"] == tried.document["digest"]
     shown = say("findings lab --json").document
-    assert (shown["answers"], shown["steps"], shown["student"], shown["imported_runs"]) == ("lab <1>.csv", None, "gemma", 4)
+    assert (shown["answers"], shown["steps"], shown["student"], shown["imported_runs"]) == (
+        "lab <1>.csv",
+        None,
+        "gemma",
+        4,
+    )
     assert shown["origin"] == said.document["digest"]
-    assert "answers of other code (lab <1>.csv)" in say("findings lab").out and "answers of other code" in say("compare lab").out
+    assert (
+        "answers of other code (lab <1>.csv)" in say("findings lab").out
+        and "answers of other code" in say("compare lab").out
+    )
     run = say("runs list --kind answers --json").document[0]
-    assert run["origin"] == said.document["digest"] and "made of answers" in say(f"runs retry {run['id']} --json").error["message"]
+    assert (
+        run["origin"] == said.document["digest"]
+        and "made of answers" in say(f"runs retry {run['id']} --json").error["message"]
+    )
     for words in ("study run lab --json", "study plan lab --json"):
         assert "there is nothing to train" in say(words).error["message"]
     assert say("runs list --json").document == []
@@ -219,7 +278,10 @@ def test_names_of_other_codes_are_mapped_or_listed(store, tmp_path):
         "post_cot": "post_cot",
     }
     assert [s.condition for s in results.summary(store, "lab")] == list(done.conditions.values())
-    for names, told in ((["other=post_cot"], "begins with no condition"), (["direct=post_cot", "rationale=last, shuffled=shuffled"], "are both")):
+    for names, told in (
+        (["other=post_cot"], "begins with no condition"),
+        (["direct=post_cot", "rationale=last, shuffled=shuffled"], "are both"),
+    ):
         with pytest.raises(UsageError, match=told):
             import_answers(store, path, "lab2", names=names)
     with pytest.raises(UsageError):
@@ -289,7 +351,11 @@ def test_cells_that_are_no_list_are_told(tmp_path):
 
 
 def test_what_a_condition_lacks_is_named(tmp_path):
-    rows = [row for row in rows_of() if not (row["condition"] == "post_cot" and row["replicate"] == 1 and row["item"] in ("q2", "q5"))]
+    rows = [
+        row
+        for row in rows_of()
+        if not (row["condition"] == "post_cot" and row["replicate"] == 1 and row["item"] in ("q2", "q5"))
+    ]
     with pytest.raises(DataError, match="post_cot, replicate 1, lacks 2 of 6 test questions: q2, q5"):
         read_answers(write_csv(tmp_path / "a.csv", rows))
     dev = [{**row, "split": "test"} for row in rows_of()] + [
@@ -324,7 +390,15 @@ def test_replicates_with_questions_of_their_own_are_nested_and_half_of_them_is_r
 def task(store: Store, tmp_path: Path) -> Store:
     """A store with an imported task of 40 questions with two choices each."""
     lines = [
-        json.dumps({"id": f"q{i}", "question": f"is {i} even ?", "choices": ["yes", "no"], "answer": i % 2, "cluster": f"c{i // 2}"})
+        json.dumps(
+            {
+                "id": f"q{i}",
+                "question": f"is {i} even ?",
+                "choices": ["yes", "no"],
+                "answer": i % 2,
+                "cluster": f"c{i // 2}",
+            }
+        )
         for i in range(40)
     ]
     folder = tmp_path / "task"
@@ -382,7 +456,9 @@ def test_other_names_of_columns_are_guessed_or_said(tmp_path):
         read_answers(path)
 
 
-@pytest.mark.parametrize(("name", "content"), [("a.csv", b""), ("a.parquet", b"PAR1"), ("a.txt", b"x"), ("a.csv", b"\xff\xfe\x00")])
+@pytest.mark.parametrize(
+    ("name", "content"), [("a.csv", b""), ("a.parquet", b"PAR1"), ("a.txt", b"x"), ("a.csv", b"\xff\xfe\x00")]
+)
 def test_a_file_that_cannot_be_read_is_told(store, tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(CotdistillError) as raised:
@@ -397,12 +473,18 @@ def test_a_study_of_answers_travels_as_an_archive(store, tmp_path):
     import_study(other, tmp_path / "lab.cotdistill.zip")
     assert {**findings(other, "lab"), "origin": 0} == {**findings(store, "lab"), "origin": 0}
     # Runs say which file they were first read from; the study, which one brought it here.
-    assert {job.origin for job in other.queue.jobs()} == {store.queue.study("lab").origin} != {other.queue.study("lab").origin}
+    assert (
+        {job.origin for job in other.queue.jobs()}
+        == {store.queue.study("lab").origin}
+        != {other.queue.study("lab").origin}
+    )
 
 
 @pytest.mark.parametrize("page", ["app.py", "pages/3_Compare.py", "pages/4_Saliency.py", "pages/6_Findings.py"])
 def test_a_page_shows_a_study_of_answers_or_says_what_it_lacks(store, tmp_path, monkeypatch, page):
-    import_answers(store, write_csv(tmp_path / "a.csv", rows_of(("label_only", "pre_cot", "post_cot"), (0, 1, 2), 20)), "lab")
+    import_answers(
+        store, write_csv(tmp_path / "a.csv", rows_of(("label_only", "pre_cot", "post_cot"), (0, 1, 2), 20)), "lab"
+    )
     app = drawn(page, store.home, monkeypatch)
     if page == "pages/6_Findings.py":
         assert "answers of other code (a.csv)" in written(app)

@@ -5,16 +5,17 @@ import re
 
 import pytest
 
+from cotdistill.dashboard.widgets import example_finder, job_requests, target_picker
 from cotdistill.errors import NotReadable
+from cotdistill.execution.supervisor import stop_all
+from cotdistill.execution.worker import work
+from cotdistill.planning.plan import launch, plan
 from cotdistill.rationales.conditions import parse
+from cotdistill.report import explanation
 from cotdistill.saliency.reading import read_example
-from cotdistill.studies.looks import checkpoints
-from cotdistill.studies.planning import launch, plan
-from cotdistill.studies.runner import work
-from cotdistill.studies.store import Store
-from cotdistill.studies.study import study_spec
-from cotdistill.studies.supervisor import stop_all
-from cotdistill.views import aims, explanation, finding, gathering
+from cotdistill.store.store import Store
+from cotdistill.studies.inspection_jobs import checkpoints
+from cotdistill.studies.spec import study_spec
 from tests.conftest import example
 from tests.test_pages import SMALL, drawn, sound, texts
 
@@ -26,7 +27,9 @@ def home(tmp_path_factory):
     """One finished replicate of three placements; the warm process is ended with it."""
     folder = tmp_path_factory.mktemp("saliency")
     store = Store.open(folder)
-    launch(store, plan(store, study_spec(None, {**SMALL, "conditions": "label_only,pre_cot,post_cot", "replicates": 1})))
+    launch(
+        store, plan(store, study_spec(None, {**SMALL, "conditions": "label_only,pre_cot,post_cot", "replicates": 1}))
+    )
     work(store)
     yield folder
     stop_all(store)
@@ -64,7 +67,22 @@ def test_a_link_restores_the_view(home, monkeypatch):
 
 
 def test_nonsense_in_every_parameter_is_no_error(home, monkeypatch):
-    names = ("study", "student", "method", "split", "example", "target", "unit", "checkpoint", "answered", "search", "from", "moves", "part", "place")
+    names = (
+        "study",
+        "student",
+        "method",
+        "split",
+        "example",
+        "target",
+        "unit",
+        "checkpoint",
+        "answered",
+        "search",
+        "from",
+        "moves",
+        "part",
+        "place",
+    )
     app = page(home, monkeypatch, **{name: "<script>(" for name in names if name != "search"})
     assert "which is not here" in texts(app) and len(cards(app)) == 2
     for target in ("span:1-2", "words:9-2", "words:999-1000", "label:Z", "contrast:A-A", "contrast:", "rationale:3"):
@@ -72,7 +90,10 @@ def test_nonsense_in_every_parameter_is_no_error(home, monkeypatch):
 
 
 def test_a_condition_alone_is_its_first_replicate(home, monkeypatch):
-    assert list(cards(page(home, monkeypatch, student=["label_only", "pre_cot"]))) == ["label only, replicate 0", "pre-CoT, replicate 0"]
+    assert list(cards(page(home, monkeypatch, student=["label_only", "pre_cot"]))) == [
+        "label only, replicate 0",
+        "pre-CoT, replicate 0",
+    ]
 
 
 def test_an_edit_is_shown_beside_the_original_and_can_be_taken_back(home, monkeypatch):
@@ -80,7 +101,9 @@ def test_an_edit_is_shown_beside_the_original_and_can_be_taken_back(home, monkey
     app.toggle(key="edit.open").set_value(True).run()
     app.text_area(key="edit.rationale").set_value("it is a <b>climber</b> .").run()
     shown = cards(sound(app))
-    assert list(shown) == [f"{name}, replicate 0{edit}" for name in ("pre-CoT", "post-CoT") for edit in ("", ", edited")]
+    assert list(shown) == [
+        f"{name}, replicate 0{edit}" for name in ("pre-CoT", "post-CoT") for edit in ("", ", edited")
+    ]
     assert "nothing changes for post-CoT".replace("-", r"\-") in texts(app)
     assert "rationale" in app.query_params
     next(b for b in app.button if b.label == "Reset").click().run()
@@ -125,12 +148,12 @@ def test_examples_are_filtered_by_what_the_students_answer(home, monkeypatch):
 
 def test_many_examples_are_one_button_and_stand_there_when_the_jobs_have_ended(home, monkeypatch):
     store = Store.open(home)
-    monkeypatch.setattr(gathering, "ensure_supervisor", lambda store: None)
+    monkeypatch.setattr(job_requests, "ensure_supervisor", lambda store: None)
     app = page(home, monkeypatch, student=["pre_cot", "post_cot"])
     button = app.button(key="gather.attribute.go")
     assert re.fullmatch(r"Attribute \d+ dev examples", button.label) and "--job" in texts(app)
     app.number_input(key="gather.attribute.n").set_value(6).run()
-    monkeypatch.setattr("cotdistill.views.queue.ensure_supervisor", lambda store: None)
+    monkeypatch.setattr("cotdistill.dashboard.widgets.queue.ensure_supervisor", lambda store: None)
     app.button(key="gather.attribute.go").click().run()
     assert len(store.queue.jobs(kind="attribute", state="queued")) == 2 and "waiting" in texts(sound(app))
     app = page(home, monkeypatch, part="faithfulness", student="pre_cot")
@@ -156,7 +179,9 @@ def test_many_examples_are_one_button_and_stand_there_when_the_jobs_have_ended(h
     app = page(home, monkeypatch, part="attention", student=["pre_cot", "post_cot"], region="latent")
     assert "where a head looks" in texts(app) and len(app.get("plotly_chart")) >= 1
     assert "No latent type stands before their answer" in texts(app)
-    assert "choose the dev or the test split" in texts(page(home, monkeypatch, part="probe", student="pre_cot", split="train"))
+    assert "choose the dev or the test split" in texts(
+        page(home, monkeypatch, part="probe", student="pre_cot", split="train")
+    )
 
 
 def test_a_student_whose_weights_are_gone_is_told_with_a_way_to_try_again(home, monkeypatch):
@@ -181,22 +206,25 @@ def test_a_student_whose_weights_are_gone_is_told_with_a_way_to_try_again(home, 
 
 def test_the_url_names_targets_that_the_example_has():
     one = example("e", "bird", "tree", "it flies .")
-    assert aims.read_aim("contrast:B", one).told(one) == "the right answer, “tree”, over “pond”"
-    assert aims.read_aim("contrast:C-B", one).told(one) == "“house” and against “pond”"
-    assert aims.read_aim("label:D", one).told(one) == "“kennel”"
-    assert [aims.read_aim(text, one) for text in ("label:Z", "contrast:A", "contrast:B-B", "span:1-2", "words:3-2", "nonsense")] == [None] * 6
+    assert target_picker.read_aim("contrast:B", one).told(one) == "the right answer, “tree”, over “pond”"
+    assert target_picker.read_aim("contrast:C-B", one).told(one) == "“house” and against “pond”"
+    assert target_picker.read_aim("label:D", one).told(one) == "“kennel”"
+    assert [
+        target_picker.read_aim(text, one)
+        for text in ("label:Z", "contrast:A", "contrast:B-B", "span:1-2", "words:3-2", "nonsense")
+    ] == [None] * 6
 
 
 def test_pills_of_a_word_that_comes_again_say_different_things(encoder, examples):
     reading = read_example(encoder, examples[0], parse("post_cot").spec)
-    words = aims.rationale_words(reading)
-    said = aims.names(words)
+    words = target_picker.rationale_words(reading)
+    said = target_picker.names(words)
     assert len(set(said)) == len(said) and said[:2] == ["it", "has"] and "it₂" in said
     assert [w.first for w in words] == list(range(len(words)))
 
 
 def test_a_span_is_found_again_in_the_columns_of_every_student(encoder, examples):
-    aim = aims.Aim("words:2-3", 2, 3)
+    aim = target_picker.Aim("words:2-3", 2, 3)
     columns = {}
     for name in ("pre_cot", "post_cot"):
         reading = read_example(encoder, examples[0], parse(name).spec)
@@ -208,13 +236,31 @@ def test_a_span_is_found_again_in_the_columns_of_every_student(encoder, examples
 
 
 def test_filters_of_answers():
-    assert [finding.kept(w, [True, False]) for w in finding.FILTERS] == [True, False, False, True, True, False]
-    assert [finding.kept(w, [False, False]) for w in finding.FILTERS] == [True, False, True, False, False, True]
+    assert [example_finder.kept(w, [True, False]) for w in example_finder.FILTERS] == [
+        True,
+        False,
+        False,
+        True,
+        True,
+        False,
+    ]
+    assert [example_finder.kept(w, [False, False]) for w in example_finder.FILTERS] == [
+        True,
+        False,
+        True,
+        False,
+        False,
+        True,
+    ]
 
 
 def test_the_matrix_of_a_rationale_adds_tokens_to_words_and_shares_out_each_row():
     nan = float("nan")
-    pieces, segments, words = [" q", " a", " un", "sure", " b"], ["question", "label_cue", "rationale", "rationale", "rationale"], [0, 1, 2, 2, 3]
+    pieces, segments, words = (
+        [" q", " a", " un", "sure", " b"],
+        ["question", "label_cue", "rationale", "rationale", "rationale"],
+        [0, 1, 2, 2, 3],
+    )
 
     def one(at, scores):
         return explanation.Explanation(pieces, segments, words, [0, 1, 2, 2, 2], scores, at, at, 0.0, (), (), 0, 0)

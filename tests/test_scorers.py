@@ -7,29 +7,31 @@ import numpy as np
 import pytest
 import torch
 
+from cotdistill.execution.jobs.scorers import table
 from cotdistill.rationales.placement import PLACEMENTS
+from cotdistill.report.scorers import title
+from cotdistill.results import scorers
+from cotdistill.results.scorers import ScorerCell
 from cotdistill.statistics.intervals import Interval
-from cotdistill.students.evaluation import asked, score
-from cotdistill.students.full_text import likelihoods
-from cotdistill.students.generation import Lots
 from cotdistill.students.loading import new_built_in
 from cotdistill.students.marginal import Marginal, marginals
 from cotdistill.students.models import BuiltIn
 from cotdistill.students.reader import Reader
-from cotdistill.students.scorers import SCORERS, Likelihoods, scores
+from cotdistill.students.scoring.evaluation import asked, score
+from cotdistill.students.scoring.full_text import likelihoods
+from cotdistill.students.scoring.generation import Lots
+from cotdistill.students.scoring.scorers import SCORERS, Likelihoods, scores
 from cotdistill.students.tokens import Encoder
-from cotdistill.studies import scorers
-from cotdistill.studies.look_scorers import table
-from cotdistill.studies.scorers import ScorerCell
 from cotdistill.tasks.example import Choice, Example
-from cotdistill.views.scorers_wording import title
 
 TINY = BuiltIn("tiny", "for tests", layers=2, width=16, heads=2, positions=96)
 
 
 def rows():
     """Choices of one and of several tokens."""
-    choices = tuple(Choice(label, text) for label, text in zip("ABC", ("tree", "the red house", "pond water"), strict=True))
+    choices = tuple(
+        Choice(label, text) for label, text in zip("ABC", ("tree", "the red house", "pond water"), strict=True)
+    )
     asked = ("where does the bird live ?".replace("live", "lives"), "what does the cat in the house ?")
     return [Example(f"e{i}", question, choices, "AB"[i], "test", None) for i, question in enumerate(asked)]
 
@@ -73,28 +75,46 @@ def test_letters_are_judged_by_the_letter_and_scored_by_the_text(encoder, words)
     lettered = Encoder(encoder.path, replace(encoder.template, target="letter", choice="{label} {text}"))
     model = new_built_in(TINY, len(words), seed=5).eval()
     examples = [
-        replace(e, choices=tuple(Choice(label, c.text) for label, c in zip(("a", "an", "one"), e.choices, strict=True)), answer="a") for e in rows()
+        replace(
+            e,
+            choices=tuple(Choice(label, c.text) for label, c in zip(("a", "an", "one"), e.choices, strict=True)),
+            answer="a",
+        )
+        for e in rows()
     ]
     prompts, _ = asked(Reader(model), lettered, examples, PLACEMENTS.get("label_only"), "direct", 8)
     found = likelihoods(Reader(model), lettered, examples, prompts)
     judged = score(model, lettered, examples, PLACEMENTS.get("label_only"), "direct", metric="sum", limit=8)
     for example, prompt, one, prediction in zip(examples, prompts, found, judged, strict=True):
         assert list(one.label) == prediction.sums
-        assert one.text == pytest.approx([plainly(model, prompt, [t.id for t in lettered.read(c.text)]) for c in example.choices], abs=1e-4)
+        assert one.text == pytest.approx(
+            [plainly(model, prompt, [t.id for t in lettered.read(c.text)]) for c in example.choices], abs=1e-4
+        )
     frame = table(examples, found, "sum").set_index(["scorer", "example"])
-    assert [frame.loc[("label", p.id), "predicted"] for p in judged] == [p.predicted for p in judged] and frame.loc["label"]["agrees"].all()
+    assert [frame.loc[("label", p.id), "predicted"] for p in judged] == [p.predicted for p in judged] and frame.loc[
+        "label"
+    ]["agrees"].all()
 
 
 def one(label, text, neutral, question):
     n = len(label)
-    return Likelihoods(*(np.array(v, float) for v in (label, text, neutral, question, [1, 2, 4][:n], [4, 6, 2][:n], [1] * n)))
+    return Likelihoods(
+        *(np.array(v, float) for v in (label, text, neutral, question, [1, 2, 4][:n], [4, 6, 2][:n], [1] * n))
+    )
 
 
 def test_answers_probabilities_and_agreement_by_hand():
     example = rows()[0]
     found = one([-1, -2, -3], [-2, -3, -8], [-1, -4, -9], [-10, -9, -9.5])
     frame = table([example], [found], "sum").set_index("scorer")
-    assert frame["predicted"].to_dict() == {"label": 0, "text": 0, "per_token": 1, "per_byte": 0, "pmi": 1, "question": 1}
+    assert frame["predicted"].to_dict() == {
+        "label": 0,
+        "text": 0,
+        "per_token": 1,
+        "per_byte": 0,
+        "pmi": 1,
+        "question": 1,
+    }
     assert frame["correct"].tolist() == frame["agrees"].tolist() == [True, True, False, True, False, False]
     assert frame.loc["pmi", "margin"] == -2
     # PMI: -2+1, -3+4, -8+9.
@@ -107,11 +127,16 @@ def test_the_marginal_is_the_log_of_a_mean_and_its_error_that_of_the_mean():
     assert made.log_likelihood == pytest.approx(math.log(0.3))
     # 0.2 and 0.4: standard deviation 0.1414 over the root of 2, over their mean.
     assert made.standard_error == pytest.approx(math.sqrt(0.02 / 2) / 0.3)
-    assert np.exp(made.choices) == pytest.approx([0.4, 0.6]) and Marginal(np.log([0.2]), np.array([[0.5, 0.5]])).standard_error is None
+    assert (
+        np.exp(made.choices) == pytest.approx([0.4, 0.6])
+        and Marginal(np.log([0.2]), np.array([[0.5, 0.5]])).standard_error is None
+    )
     example, found = rows()[0], one([-1, -2, -3], [-2, -3, -8], [-1, -4, -9], [-10, -9, -9.5])
     frame = table([example], [replace(found, marginal=np.log([0.2, 0.5, 0.3]))], "sum").set_index("scorer")
     assert (frame.loc["marginal", "predicted"], frame.loc["marginal", "correct"]) == (1, False)
-    assert frame.loc["marginal", "p_gold"] == pytest.approx(0.2) and frame.loc["marginal", "margin"] == pytest.approx(math.log(0.2 / 0.5))
+    assert frame.loc["marginal", "p_gold"] == pytest.approx(0.2) and frame.loc["marginal", "margin"] == pytest.approx(
+        math.log(0.2 / 0.5)
+    )
 
 
 def test_a_draw_is_read_off_the_cumulated_probabilities():
@@ -173,7 +198,11 @@ def test_variance_over_restarts_is_pooled_over_conditions():
     cells = [cell("a", "label", (0.5, 0.7)), cell("b", "label", (0.4, 0.4, 0.7)), cell("c", "label", (0.2,))]
     (row,) = scorers.by_scorer(cells)
     # Squared deviations: 0.02 with one degree of freedom, 0.06 with two.
-    assert row.freedom == 3 and row.spread == pytest.approx(math.sqrt(0.08 / 3)) and row.spread_low < row.spread < row.spread_high
+    assert (
+        row.freedom == 3
+        and row.spread == pytest.approx(math.sqrt(0.08 / 3))
+        and row.spread_low < row.spread < row.spread_high
+    )
     assert row.accuracy == pytest.approx((0.6 + 0.5 + 0.2) / 3) and row.conditions == 3
     (alone,) = scorers.by_scorer([cells[2]])
     assert alone.spread is None and alone.freedom == 0

@@ -55,7 +55,9 @@ def by_word(given, scores, index=0):
 def test_a_selector_is_read_with_its_option():
     assert parse_selector("tf_idf")[0].name == "tf_idf"
     assert parse_selector("vectors:/tmp/glove.txt")[1] == "/tmp/glove.txt"
-    assert parse_selector("influence") == (SELECTORS.get("influence"), "") and parse_selector("influence:0.5")[1] == "0.5"
+    assert (
+        parse_selector("influence") == (SELECTORS.get("influence"), "") and parse_selector("influence:0.5")[1] == "0.5"
+    )
     assert parse("post_cot/key_tokens(selector=vectors:/a/b.txt,k=3)").selectors == ["vectors:/a/b.txt"]
     for text, error in {
         "tfidf": UnknownName,
@@ -72,14 +74,20 @@ def test_tf_idf_weighs_what_is_frequent_here_and_rare_elsewhere(given):
     one = given()
     scores = by_word(one, SELECTORS.get("tf_idf").compute(one))
     # "wings" stands in one of five rationales, "it" three times here and in one other, "the" in all.
-    assert scores["wings"] == pytest.approx(math.log(5)) and scores["it"] == pytest.approx(3 * math.log(5 / 2)) and scores["the"] == 0
+    assert (
+        scores["wings"] == pytest.approx(math.log(5))
+        and scores["it"] == pytest.approx(3 * math.log(5 / 2))
+        and scores["the"] == 0
+    )
 
 
 def test_pmi_tells_which_words_go_with_the_answer(given):
     one = given()
     scores = by_word(one, SELECTORS.get("pmi").compute(one))
     # "tree" stands in both rationales with the answer tree and in no other; "the" in all five.
-    assert scores["tree"] == pytest.approx(math.log(2.5 * 5 / (3 * 2))) and scores["the"] == pytest.approx(math.log(2.5 * 5 / (6 * 2)))
+    assert scores["tree"] == pytest.approx(math.log(2.5 * 5 / (3 * 2))) and scores["the"] == pytest.approx(
+        math.log(2.5 * 5 / (6 * 2))
+    )
     assert scores["tree"] == max(scores.values())
 
 
@@ -99,7 +107,9 @@ def test_attribution_selectors_score_the_rationale_for_the_right_answer_against_
     direct = attribute(model, one.encoder, one.examples, one.placement, settings, one.counts)
     for example, passage, found in zip(one.examples, one.passages, direct, strict=True):
         columns = found.reading.columns("rationale")
-        assert scores[example.id] == pytest.approx(found.scores[columns], abs=1e-6) and len(scores[example.id]) == len(passage)
+        assert scores[example.id] == pytest.approx(found.scores[columns], abs=1e-6) and len(scores[example.id]) == len(
+            passage
+        )
     assert SELECTORS.get(name).reads == "pre_cot"
 
 
@@ -151,7 +161,11 @@ def test_contrastive_scores_do_not_depend_on_how_much_is_forwarded_at_once(given
 def test_contrastive_scores_end_where_the_student_reads_no_further(given, monkeypatch):
     one = given("post_cot")
     whole = SELECTORS.get("contrastive").compute(one)
-    head = len(one.encoder.prompt(one.examples[0], ("question", "choices", "label_cue"))) + 1 + len(one.encoder.cue("rationale_cue"))
+    head = (
+        len(one.encoder.prompt(one.examples[0], ("question", "choices", "label_cue")))
+        + 1
+        + len(one.encoder.cue("rationale_cue"))
+    )
 
     def reading(limit):
         def reader(model):
@@ -173,7 +187,9 @@ def test_similarity_is_the_cosine_of_the_students_own_embeddings(given, model, e
     table = model.get_input_embeddings().weight.detach().numpy()
     whole = table[[t.id for t in encoder.read(f"{examples[0].question} {examples[0].answer_text}")]].mean(0)
     wings = table[encoder.tokenizer.token_to_id("wings")]
-    assert scores["wings"] == pytest.approx(float(wings @ whole / np.linalg.norm(wings) / np.linalg.norm(whole)), abs=1e-5)
+    assert scores["wings"] == pytest.approx(
+        float(wings @ whole / np.linalg.norm(wings) / np.linalg.norm(whole)), abs=1e-5
+    )
 
 
 @pytest.mark.parametrize("head", ["", "3 2\n"], ids=["glove", "word2vec"])
@@ -194,7 +210,12 @@ def test_words_of_a_vector_file_may_hold_spaces(given, tmp_path):
 
 def test_words_are_told_apart_for_vectors_as_for_tokens():
     wanted = texts.vocabulary([conftest.example("e1", "bird", "tree", "A well-known and/or tree's nest, it flies.")])
-    assert {"well", "known", "and", "or", "tree's", "nest", "flies"} <= wanted and not wanted & {"", ".", "well-known", "andor"}
+    assert {"well", "known", "and", "or", "tree's", "nest", "flies"} <= wanted and not wanted & {
+        "",
+        ".",
+        "well-known",
+        "andor",
+    }
 
 
 def test_vectors_that_cannot_be_read_say_where(given, tmp_path):
@@ -227,7 +248,10 @@ def test_word2vec_is_the_same_every_time(given):
     assert SELECTORS.get("word2vec").compute(one) == SELECTORS.get("word2vec").compute(one)
 
 
-@pytest.mark.skipif(importlib.util.find_spec("sentence_transformers") is None, reason="sentence-transformers is an optional extra and not installed")
+@pytest.mark.skipif(
+    importlib.util.find_spec("sentence_transformers") is None,
+    reason="sentence-transformers is an optional extra and not installed",
+)
 @pytest.mark.filterwarnings("default")
 def test_a_sentence_transformers_folder_gives_cosines_of_its_own_vectors(given, tmp_path, monkeypatch):
     from tokenizers import Tokenizer, models, pre_tokenizers
@@ -240,7 +264,12 @@ def test_a_sentence_transformers_folder_gives_cosines_of_its_own_vectors(given, 
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]").save_pretrained(tmp_path)
     bert = BertModel(
         BertConfig(
-            vocab_size=len(names), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, max_position_embeddings=64
+            vocab_size=len(names),
+            hidden_size=16,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            intermediate_size=16,
+            max_position_embeddings=64,
         )
     ).eval()
     bert.save_pretrained(tmp_path)
@@ -252,12 +281,16 @@ def test_a_sentence_transformers_folder_gives_cosines_of_its_own_vectors(given, 
 
     scores = by_word(one, SELECTORS.get("sentence_transformer").compute(one))
     whole, wings = mean(f"{one.examples[0].question} {one.examples[0].answer_text}"), mean("wings")
-    assert scores["wings"] == pytest.approx(float(whole @ wings / np.linalg.norm(whole) / np.linalg.norm(wings)), abs=1e-5)
+    assert scores["wings"] == pytest.approx(
+        float(whole @ wings / np.linalg.norm(whole) / np.linalg.norm(wings)), abs=1e-5
+    )
     with pytest.raises(UsageError, match="cannot be loaded"):
         SELECTORS.get("sentence_transformer").compute(given(option=str(tmp_path / "nowhere")))
 
 
-@pytest.mark.skipif(importlib.util.find_spec("sentence_transformers") is not None, reason="sentence-transformers is installed")
+@pytest.mark.skipif(
+    importlib.util.find_spec("sentence_transformers") is not None, reason="sentence-transformers is installed"
+)
 def test_without_sentence_transformers_the_selector_says_how_to_get_it(given):
     with pytest.raises(UsageError, match="not installed"):
         SELECTORS.get("sentence_transformer").compute(given(option="all-MiniLM-L6-v2"))
@@ -266,7 +299,9 @@ def test_without_sentence_transformers_the_selector_says_how_to_get_it(given):
 def test_human_marks_count_one_and_the_rest_nothing(given):
     one = given(option="ann", marks={"e1": frozenset({2, 5}), "e2": frozenset()})
     scores = SELECTORS.get("human").compute(one)
-    assert set(scores) == {"e1", "e2"} and [i for i, s in enumerate(scores["e1"]) if s] == [2, 5] and not any(scores["e2"])
+    assert (
+        set(scores) == {"e1", "e2"} and [i for i, s in enumerate(scores["e1"]) if s] == [2, 5] and not any(scores["e2"])
+    )
     for marks, error in (({}, UsageError), ({"x": frozenset({1})}, UsageError), ({"e1": frozenset({99})}, DataError)):
         with pytest.raises(error):
             SELECTORS.get("human").compute(given(option="ann", marks=marks))

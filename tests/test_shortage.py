@@ -17,14 +17,14 @@ from streamlit.testing.v1 import AppTest
 
 from cotdistill.config import RECIPES
 from cotdistill.errors import UsageError
-from cotdistill.studies import supervisor
-from cotdistill.studies.jobs import Job, JobSpec
-from cotdistill.studies.planning import launch, plan
-from cotdistill.studies.runner import work
-from cotdistill.studies.shortage import half_of, is_shortage, made_smaller, memory_kills, retry_at_half, told
-from cotdistill.studies.store import Store
-from cotdistill.studies.study import StudySpec, spec_from_mapping
-from cotdistill.studies.supervisor import Supervisor, stop_all
+from cotdistill.execution import supervisor
+from cotdistill.execution.supervisor import Supervisor, stop_all
+from cotdistill.execution.worker import work
+from cotdistill.planning.plan import launch, plan
+from cotdistill.store.memory_shortage import half_of, is_shortage, made_smaller, memory_kills, retry_at_half, told
+from cotdistill.store.records import Job, JobSpec
+from cotdistill.store.store import Store
+from cotdistill.studies.spec import StudySpec, spec_from_mapping
 from tests.terminal import speaker
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -36,7 +36,7 @@ SMALL: dict[str, Any] = {
 STARVED = """
 import resource, sys
 from pathlib import Path
-import cotdistill.studies.work
+import cotdistill.execution.jobs.train
 from cotdistill.studies.runner import work
 from cotdistill.studies.store import Store
 used = 4096 * int(Path("/proc/self/statm").read_text().split()[0])
@@ -62,7 +62,9 @@ def store(tmp_path: Path) -> Iterator[Store]:
         (MemoryError("x"), True),
         (OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."), True),
         (
-            RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
+            RuntimeError(
+                "[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."
+            ),
             True,
         ),
         (OSError(errno.ENOMEM, "Cannot allocate memory"), True),
@@ -92,13 +94,22 @@ def test_a_real_worker_that_runs_out_of_memory_fails_with_advice_and_the_smaller
     spec = spec_from_mapping({**SMALL, "conditions": "post_cot", "training.batch_size": 1024, "training.steps": 1})
     launch(store, plan(store, spec))
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    subprocess.run([sys.executable, "-W", "ignore", "-c", STARVED, str(store.home)], env=environment, check=True, timeout=240, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", STARVED, str(store.home)],
+        env=environment,
+        check=True,
+        timeout=240,
+        capture_output=True,
+    )
     job = store.queue.job(1)
     assert job.state == "failed" and job.error is not None and job.error["kind"] == "out_of_memory", job.error
     assert "allocate" in job.error["message"]
-    assert "Retry at half the micro-batch, 512 sequences" in job.error["hint"] and "runs retry 1 --half-micro-batch" in job.error["hint"]
+    assert (
+        "Retry at half the micro-batch, 512 sequences" in job.error["hint"]
+        and "runs retry 1 --half-micro-batch" in job.error["hint"]
+    )
     assert (half := half_of(job)) == 512
-    monkeypatch.setattr("cotdistill.cli.runs.ensure_supervisor", lambda store: True)
+    monkeypatch.setattr("cotdistill.cli.commands.runs.ensure_supervisor", lambda store: True)
     monkeypatch.setenv("COTDISTILL_HOME", str(store.home))
     said = speaker(capsys)("runs retry 1 --half-micro-batch --json")
     assert said.code == 0 and said.document["ids"] == [2]
@@ -147,7 +158,9 @@ def test_a_run_that_others_read_is_refused(store: Store, monkeypatch: pytest.Mon
         retry_at_half(store.queue, read)
 
 
-def test_a_process_that_the_system_ends_for_want_of_memory_fails_its_run_at_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_the_system_ends_for_want_of_memory_fails_its_run_at_once(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(RECIPES, "count", 1)
     monkeypatch.setenv("COTDISTILL_KINDS", "tests.quick_jobs")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
@@ -168,7 +181,10 @@ def test_a_process_that_the_system_ends_for_want_of_memory_fails_its_run_at_once
     boss.tick()
     job = store.queue.job(1)
     assert job.state == "failed" and job.error is not None and job.attempt == 1
-    assert job.error["kind"] == "out_of_memory" and "the system ended it for want of memory, at step" in job.error["message"]
+    assert (
+        job.error["kind"] == "out_of_memory"
+        and "the system ended it for want of memory, at step" in job.error["message"]
+    )
 
 
 def test_page_train_offers_the_retry_at_half_with_one_click(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from cotdistill.dashboard.compare import training_size as size_figure
+from cotdistill.dashboard.train import axes
+from cotdistill.execution.worker import work
+from cotdistill.planning.plan import Plan, launch, plan
 from cotdistill.rationales.conditions import parse, parse_list
-from cotdistill.studies import dose, results, size
-from cotdistill.studies.planning import Plan, launch, plan
-from cotdistill.studies.runner import work
-from cotdistill.studies.store import Store
-from cotdistill.studies.study import study_spec
-from cotdistill.views import axes, size_figure
+from cotdistill.results import results, token_dose, training_size
+from cotdistill.store.store import Store
+from cotdistill.studies.spec import study_spec
 from tests.terminal import speaker
 
 ROOT = Path(__file__).parent.parent
@@ -43,7 +44,11 @@ def test_a_plan_says_how_many_rows_each_share_is(ran: tuple[Store, Plan]) -> Non
     assert planned.rows_at == {0.1: round(0.1 * planned.train_rows)}
     table = results.runs(store, "sized").query("replicate == 0").set_index("condition")
     assert table.loc["label_only", "train_rows"] == planned.train_rows
-    assert table.loc["label_only@fraction=0.1", "train_rows"] == table.loc["post_cot@fraction=0.1", "train_rows"] == planned.rows_at[0.1]
+    assert (
+        table.loc["label_only@fraction=0.1", "train_rows"]
+        == table.loc["post_cot@fraction=0.1", "train_rows"]
+        == planned.rows_at[0.1]
+    )
 
 
 def test_runs_on_all_rows_are_the_same_runs_with_and_without_smaller_ones_beside_them(ran: tuple[Store, Plan]) -> None:
@@ -56,41 +61,49 @@ def test_runs_on_all_rows_are_the_same_runs_with_and_without_smaller_ones_beside
 
 def test_a_curve_joins_the_sizes_of_a_condition_and_the_undistilled_student_has_none(ran: tuple[Store, Plan]) -> None:
     store, planned = ran
-    curves = size.size_curves(store, "sized")
-    assert [(c.condition, [s.fraction for s in c.sizes]) for c in curves] == [("label_only", [0.1, 1.0]), ("post_cot", [0.1, 1.0])]
+    curves = training_size.size_curves(store, "sized")
+    assert [(c.condition, [s.fraction for s in c.sizes]) for c in curves] == [
+        ("label_only", [0.1, 1.0]),
+        ("post_cot", [0.1, 1.0]),
+    ]
     few, all_ = curves[0].sizes
     assert (few.rows, all_.rows) == (planned.rows_at[0.1], planned.train_rows)
-    assert few.epochs == pytest.approx(2 * 4 / planned.rows_at[0.1]) and all_.epochs == pytest.approx(2 * 4 / planned.train_rows)
+    assert few.epochs == pytest.approx(2 * 4 / planned.rows_at[0.1]) and all_.epochs == pytest.approx(
+        2 * 4 / planned.train_rows
+    )
     table = results.runs(store, "sized")
     assert few.summary.mean == pytest.approx(table[table["condition"] == "label_only@fraction=0.1"]["accuracy"].mean())
 
 
 def test_a_condition_is_compared_with_the_baseline_on_the_same_rows(ran: tuple[Store, Plan]) -> None:
     store, _ = ran
-    found = {one.fraction: one for one in size.gaps(store, "sized", size.size_curves(store, "sized"))}
+    found = {one.fraction: one for one in training_size.gaps(store, "sized", training_size.size_curves(store, "sized"))}
     table = results.runs(store, "sized").groupby("condition")["accuracy"].mean()
     assert found[0.1].difference == pytest.approx(table["post_cot@fraction=0.1"] - table["label_only@fraction=0.1"])
     assert found[1.0].difference == pytest.approx(table["post_cot"] - table["label_only"])
     assert {one.condition for one in found.values()} == {"post_cot"} and found[1.0].replicates == 2
-    assert size.gaps(store, "sized", size.size_curves(store, "sized"), "pre_cot") == []
+    assert training_size.gaps(store, "sized", training_size.size_curves(store, "sized"), "pre_cot") == []
 
 
 def test_the_whole_of_a_condition_takes_its_budget_along() -> None:
     both = parse("label_only@tokens=(post_cot@fraction=0.25),fraction=0.25")
-    assert str(size.whole(both)) == "label_only@tokens=post_cot"
-    assert str(size.whole(parse("label_only@tokens=post_cot,fraction=0.25"))) == "label_only@tokens=post_cot"
-    assert str(size.whole(parse("label_only@tokens=(post_cot@fraction=0.5)"))) == "label_only@tokens=(post_cot@fraction=0.5)"
+    assert str(training_size.whole(both)) == "label_only@tokens=post_cot"
+    assert str(training_size.whole(parse("label_only@tokens=post_cot,fraction=0.25"))) == "label_only@tokens=post_cot"
+    assert (
+        str(training_size.whole(parse("label_only@tokens=(post_cot@fraction=0.5)")))
+        == "label_only@tokens=(post_cot@fraction=0.5)"
+    )
 
 
 def test_the_figures_show_every_size_with_its_interval_and_its_replicates(ran: tuple[Store, Plan]) -> None:
     store, planned = ran
-    curves, summaries = size.size_curves(store, "sized"), results.summary(store, "sized")
+    curves, summaries = training_size.size_curves(store, "sized"), results.summary(store, "sized")
     figure = size_figure.figure(curves, size_figure.levels(summaries), size_figure.title(curves))
     lines = [trace for trace in figure.data if trace.mode == "lines+markers"]
     assert [list(trace.x) for trace in lines] == [[planned.rows_at[0.1], planned.train_rows]] * 2
     assert list(lines[1].y) == pytest.approx([100 * (s.summary.mean or 0) for s in curves[1].sizes])
     assert {a.text for a in figure.layout.annotations} >= {"label only", "post-CoT", "undistilled", "chance"}
-    found = size.gaps(store, "sized", curves)
+    found = training_size.gaps(store, "sized", curves)
     gap = size_figure.gap_figure(found, size_figure.gap_title(found))
     (line,) = [trace for trace in gap.data if trace.mode == "lines+markers"]
     assert list(line.y) == pytest.approx([100 * one.difference for one in found])
@@ -98,7 +111,7 @@ def test_the_figures_show_every_size_with_its_interval_and_its_replicates(ran: t
 
 def test_shares_of_the_rows_have_no_place_among_the_doses(ran: tuple[Store, Plan]) -> None:
     store, _ = ran
-    assert [one.summary.condition for one in dose.doses(store, "sized")] == ["label_only", "post_cot"]
+    assert [one.summary.condition for one in token_dose.doses(store, "sized")] == ["label_only", "post_cot"]
 
 
 def test_the_terminal_tells_the_curve_and_crosses_conditions(
@@ -107,7 +120,11 @@ def test_the_terminal_tells_the_curve_and_crosses_conditions(
     (store, planned), say = ran, speaker(capsys)
     monkeypatch.setenv("COTDISTILL_HOME", str(store.home))
     told = say("study sizes sized --json").document
-    assert [(row["condition"], row["fraction"], row["rows"]) for row in told][1] == ("label_only", 1.0, planned.train_rows)
+    assert [(row["condition"], row["fraction"], row["rows"]) for row in told][1] == (
+        "label_only",
+        1.0,
+        planned.train_rows,
+    )
     assert told[0]["difference"] is None and told[2]["word"]
     axes_ = "--fractions 0.1,1 --sources mixed,deductive"
     document = say(f"study plan sized --conditions undistilled,label_only,post_cot {axes_} --json").document

@@ -8,7 +8,18 @@ TEXT = "It  has wings.\n  the bird's nest -- it flies"
 
 
 def test_words_stand_where_they_stand_in_the_text():
-    assert [TEXT[a:b] for a, b in word_spans(TEXT)] == ["It", "has", "wings", ".", "the", "bird's", "nest", "--", "it", "flies"]
+    assert [TEXT[a:b] for a, b in word_spans(TEXT)] == [
+        "It",
+        "has",
+        "wings",
+        ".",
+        "the",
+        "bird's",
+        "nest",
+        "--",
+        "it",
+        "flies",
+    ]
     assert word_spans("") == word_spans(" \n") == []
 
 

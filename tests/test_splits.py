@@ -25,7 +25,11 @@ def splits(rows):
 
 
 def test_a_repeated_question_shares_a_cluster_whatever_its_case_and_punctuation():
-    assert clusters([row(1, question="Is it so?"), row(2, question="is it  so"), row(3, question="Is it?")]) == ["is it so", "is it so", "is it"]
+    assert clusters([row(1, question="Is it so?"), row(2, question="is it  so"), row(3, question="Is it?")]) == [
+        "is it so",
+        "is it so",
+        "is it",
+    ]
 
 
 def test_premises_are_recognised_and_the_report_says_so():
@@ -36,7 +40,12 @@ def test_premises_are_recognised_and_the_report_says_so():
 
 
 def test_the_first_group_of_a_pattern_names_the_cluster_and_a_given_cluster_stays():
-    rows = [row(1, question="Tom: how?"), row(2, question="tom: why?"), row(3, question="Tom: who?", cluster="own"), row(4, question="none")]
+    rows = [
+        row(1, question="Tom: how?"),
+        row(2, question="tom: why?"),
+        row(3, question="Tom: who?", cluster="own"),
+        row(4, question="none"),
+    ]
     assert clusters(rows, pattern_of("regex:^(\\w+):")) == ["tom", "tom", "own", "none"]
 
 
@@ -63,7 +72,11 @@ def test_without_a_test_official_dev_is_the_test_and_about_a_tenth_of_train_is_d
     assert [e.id for e in cut] == [e.id for e in rows]
     assert {e.id for e in cut if e.split == "test"} == {f"q{i}" for i in range(2000, 2050)}
     assert 70 < sum(e.split == "dev" for e in cut) < 130
-    assert roles == {"train": "official train less a hash-fixed 10 %", "dev": "a hash-fixed 10 % of train", "test": "official dev"}
+    assert roles == {
+        "train": "official train less a hash-fixed 10 %",
+        "dev": "a hash-fixed 10 % of train",
+        "test": "official dev",
+    }
 
 
 def test_more_rows_leave_the_others_in_their_splits():
@@ -103,7 +116,9 @@ def test_duplicates_and_overlaps_are_counted_by_hand():
         row(3, question="Same?", choices=other),  # the same but for case, punctuation and order
         row(4, "test", question="same"),
         row(5, "dev", question="alone"),
-        row(6, "test", question="alone", choices=(*AB, Choice("C", "perhaps"))),  # other choices: the cluster overlaps, the question does not
+        row(
+            6, "test", question="alone", choices=(*AB, Choice("C", "perhaps"))
+        ),  # other choices: the cluster overlaps, the question does not
     ]
     warnings = []
     assert checks(with_clusters(rows, None, []), warnings) == {

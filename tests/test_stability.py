@@ -28,7 +28,14 @@ def test_agreement_counts_shared_tokens_against_what_chance_would_share():
     other = scored(a=[4, 3, 1, 2], b=[4, 3, 2, 1])
     found = agreement(one, other, CLUSTERS, k=2)
     # a: both name tokens 0 and 1; b: nothing in common. Ranks: .8 and -1.
-    assert (found.overlap, found.chance, found.examples, found.explanations, found.ranked, found.clusters) == (0.5, 0.5, 2, 2, 2, 2)
+    assert (found.overlap, found.chance, found.examples, found.explanations, found.ranked, found.clusters) == (
+        0.5,
+        0.5,
+        2,
+        2,
+        2,
+        2,
+    )
     assert found.rank == pytest.approx((0.8 - 1) / 2)
     assert found.overlap_low < 0.5 < found.overlap_high
 
@@ -37,22 +44,37 @@ def test_only_what_both_can_read_is_compared():
     one = scored(a=[np.nan, 3, 2, 1, 9], b=[1, 2])
     other = scored(a=[9, 3, 2, 1, np.nan], b=[1, 2], c=[1, 2, 3])
     found = agreement(one, other, CLUSTERS, k=2)
-    assert found.examples == 1 and found.rank == pytest.approx(1.0) and found.overlap == 1.0 and found.chance == pytest.approx(2 / 3)
+    assert (
+        found.examples == 1
+        and found.rank == pytest.approx(1.0)
+        and found.overlap == 1.0
+        and found.chance == pytest.approx(2 / 3)
+    )
     assert found.rank_low is None
     assert agreement(scored(a=[1, 2, 3]), scored(b=[1, 2, 3]), CLUSTERS) is None
 
 
 def test_the_same_span_is_compared_wherever_it_stands_and_others_are_left_out():
     before_label = {
-        ("a", ""): {("question", " who", " flies"): np.array([1.0, 5]), ("choices", " cat"): np.array([2.0]), ("label", " cat"): np.array([np.nan])}
+        ("a", ""): {
+            ("question", " who", " flies"): np.array([1.0, 5]),
+            ("choices", " cat"): np.array([2.0]),
+            ("label", " cat"): np.array([np.nan]),
+        }
     }
     before_rationale = {
-        ("a", ""): {("choices", " cat"): np.array([2.0]), ("rationale", " so"): np.array([9.0]), ("question", " who", " flies"): np.array([1.0, 5])}
+        ("a", ""): {
+            ("choices", " cat"): np.array([2.0]),
+            ("rationale", " so"): np.array([9.0]),
+            ("question", " who", " flies"): np.array([1.0, 5]),
+        }
     }
     found = agreement(before_label, before_rationale, CLUSTERS, k=1)
     assert found.rank == pytest.approx(1.0) and found.overlap == 1.0 and found.chance == pytest.approx(1 / 3)
     # Another tokenizer's tokens stand at the same places and are others.
-    other_words = {("a", ""): {("question", " wh", "o flies"): np.array([1.0, 5]), ("choices", " cat"): np.array([2.0])}}
+    other_words = {
+        ("a", ""): {("question", " wh", "o flies"): np.array([1.0, 5]), ("choices", " cat"): np.array([2.0])}
+    }
     assert agreement(before_label, other_words, CLUSTERS) is None
 
 

@@ -15,11 +15,11 @@ import pytest
 
 from cotdistill.config import plain
 from cotdistill.errors import DiskFull, NetworkFileSystem, StoreError, StoreTooNew
-from cotdistill.studies import backup, disk, schema
-from cotdistill.studies.attempts import claim
-from cotdistill.studies.jobs import JobSpec, StudyDraft
-from cotdistill.studies.store import Store, default_home
-from cotdistill.studies.study import StudySpec, checked, spec_from_mapping
+from cotdistill.execution.attempts import claim
+from cotdistill.store import backup, database, disk
+from cotdistill.store.records import JobSpec, StudyDraft
+from cotdistill.store.store import Store, default_home
+from cotdistill.studies.spec import StudySpec, checked, spec_from_mapping
 
 
 def spec(number: int = 0) -> JobSpec:
@@ -52,14 +52,16 @@ def test_a_store_of_a_newer_version_is_refused_and_left_as_it_is(tmp_path: Path)
     assert (tmp_path / "store.sqlite").read_bytes() == before
 
 
-def test_an_older_store_is_migrated_in_order_and_kept_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_older_store_is_migrated_in_order_and_kept_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     Store.open(tmp_path).queue.submit([spec(7)])
     later = ("ALTER TABLE job ADD COLUMN colour TEXT NOT NULL DEFAULT 'grey';", "UPDATE job SET colour = 'blue';")
-    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, *later))
+    monkeypatch.setattr(database, "MIGRATIONS", (*database.MIGRATIONS, *later))
     store = Store.open(tmp_path)
     with store.queue.database.read() as connection:
         assert tuple(connection.execute("SELECT label, colour FROM job").fetchone()) == ("job 7", "blue")
-        assert connection.execute("PRAGMA user_version").fetchone()[0] == len(schema.MIGRATIONS)
+        assert connection.execute("PRAGMA user_version").fetchone()[0] == len(database.MIGRATIONS)
     copy = sqlite3.connect(tmp_path / "store.sqlite.version-5")
     assert copy.execute("SELECT label FROM job").fetchall() == [("job 7",)]
     copy.close()
@@ -67,7 +69,9 @@ def test_an_older_store_is_migrated_in_order_and_kept_as_it_was(tmp_path: Path, 
 
 def test_a_migration_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Store.open(tmp_path).queue.submit([spec()])
-    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, "DELETE FROM job; SELECT nonsense FROM nowhere;"))
+    monkeypatch.setattr(
+        database, "MIGRATIONS", (*database.MIGRATIONS, "DELETE FROM job; SELECT nonsense FROM nowhere;")
+    )
     with pytest.raises(StoreError, match="nowhere"):
         Store.open(tmp_path)
     monkeypatch.undo()
@@ -76,7 +80,9 @@ def test_a_migration_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pyt
 
 def test_many_processes_that_open_a_new_store_at_once_agree(tmp_path: Path) -> None:
     code = "import sys; from pathlib import Path; from cotdistill.studies.store import Store; Store.open(Path(sys.argv[1])).queue.set_workers(3)"
-    processes = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stderr=subprocess.PIPE) for _ in range(6)]
+    processes = [
+        subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stderr=subprocess.PIPE) for _ in range(6)
+    ]
     said = [process.communicate()[1] for process in processes]
     assert [process.returncode for process in processes] == [0] * 6, said
     assert Store.open(tmp_path).queue.workers() == 3
@@ -122,12 +128,16 @@ def test_a_file_in_the_place_of_the_folder_is_told(tmp_path: Path) -> None:
             Store.open(home)
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="takes another user's rights, which only root may")
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="takes another user's rights, which only root may"
+)
 def test_a_folder_that_may_not_be_written_to_is_told() -> None:
     code = "import sys, os; os.setuid(65534); from pathlib import Path; from cotdistill.studies.store import Store; Store.open(Path(sys.argv[1]))"
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)
-        done = subprocess.run([sys.executable, "-c", "import cotdistill.studies.store\n" + code, folder], capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, "-c", "import cotdistill.studies.store\n" + code, folder], capture_output=True, text=True
+        )
     assert "StoreError" in done.stderr and "may not be written to" in done.stderr
 
 
@@ -164,14 +174,22 @@ MOUNTS = r"""22 27 0:21 / /proc rw,relatime - proc proc rw
 
 @pytest.mark.parametrize(
     ("folder", "kind"),
-    [("/data/x", "ext4"), ("/home/me/store", "nfs4"), ("/home/me/local disk/store", "xfs"), ("/mnt/far", "fuse.sshfs"), ("/mnt/farther", "ext4")],
+    [
+        ("/data/x", "ext4"),
+        ("/home/me/store", "nfs4"),
+        ("/home/me/local disk/store", "xfs"),
+        ("/mnt/far", "fuse.sshfs"),
+        ("/mnt/farther", "ext4"),
+    ],
 )
 def test_the_file_system_of_a_folder_is_that_of_the_nearest_mount(tmp_path: Path, folder: str, kind: str) -> None:
     (tmp_path / "mountinfo").write_text(MOUNTS)
     assert disk.file_system(Path(folder), tmp_path / "mountinfo") == kind
 
 
-def test_a_network_file_system_is_refused_with_advice_and_can_be_forced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_network_file_system_is_refused_with_advice_and_can_be_forced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "mountinfo").write_text(MOUNTS)
     with pytest.raises(NetworkFileSystem, match="network file system \\(nfs4\\)") as caught:
         disk.refuse_network(Path("/home/me/store"), tmp_path / "mountinfo")
@@ -210,7 +228,9 @@ def test_verify_finds_a_damaged_artefact_a_missing_one_and_a_changed_config(tmp_
         attempt.finish({}, {"numbers": store.artifacts.put_bytes(content, "numbers", "txt")}, {})
         attempt.close()
     assert (store.verify().artifacts, store.verify().jobs, store.verify().problems) == (2, 2, ())
-    first, second = (store.artifacts.path(job.produced["numbers"]) for job in sorted(store.queue.jobs(), key=lambda job: job.id))
+    first, second = (
+        store.artifacts.path(job.produced["numbers"]) for job in sorted(store.queue.jobs(), key=lambda job: job.id)
+    )
     first.write_bytes(b"changed")
     second.unlink()
     with store.queue.database.write() as connection:

@@ -46,7 +46,9 @@ def test_a_student_of_the_hub_is_found_in_the_cache_once_all_of_it_is_there(cach
     assert here(config) is None
     snapshot.mkdir(parents=True)
     (snapshot / "config.json").write_text(json.dumps({"vocab_size": 10}))
-    (snapshot / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "one.safetensors", "b": "two.safetensors"}}))
+    (snapshot / "model.safetensors.index.json").write_text(
+        json.dumps({"weight_map": {"a": "one.safetensors", "b": "two.safetensors"}})
+    )
     (snapshot / "one.safetensors").touch()
     assert here(config) is None
     (snapshot / "two.safetensors").touch()
@@ -68,7 +70,9 @@ def test_where_the_cache_is_follows_the_hubs_own_variables(tmp_path: Path, monke
 
 
 @pytest.mark.parametrize("entry", PRETRAINED, ids=lambda entry: entry.name)
-def test_weights_that_are_missing_are_answered_with_the_command_that_brings_them(cache: Path, entry, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_that_are_missing_are_answered_with_the_command_that_brings_them(
+    cache: Path, entry, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = StudentConfig(name=entry.name)
     with pytest.raises(StudentError) as error:
         checked_student(config)
@@ -183,11 +187,20 @@ print([job.error["message"] for job in store.queue.jobs()])
 def test_a_token_is_sent_to_the_hub_and_written_nowhere(hub: str, tmp_path: Path) -> None:
     """A load that fails with the token in the hub's answer; then every byte of the store, the logs and the output is looked through."""
     home, cache = tmp_path / "store", tmp_path / "hub"
-    environment = {**os.environ, "HF_TOKEN": TOKEN, "HF_ENDPOINT": hub, "HF_HOME": str(cache), "COTDISTILL_HOME": str(home), "OMP_NUM_THREADS": "1"}
+    environment = {
+        **os.environ,
+        "HF_TOKEN": TOKEN,
+        "HF_ENDPOINT": hub,
+        "HF_HOME": str(cache),
+        "COTDISTILL_HOME": str(home),
+        "OMP_NUM_THREADS": "1",
+    }
     environment |= {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
     for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_HUB_CACHE"):
         environment.pop(name, None)
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", RUN], capture_output=True, text=True, env=environment, timeout=240)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", RUN], capture_output=True, text=True, env=environment, timeout=240
+    )
     assert done.returncode == 0, done.stderr
     assert any(TOKEN in sent for sent in Echo.seen), "the hub was never asked with the token"
     assert "owner/name" in done.stdout and TOKEN not in done.stdout + done.stderr

@@ -7,13 +7,13 @@ import pytest
 
 from cotdistill.config import plain
 from cotdistill.errors import ConfigError, GrammarError, NoRationale, StudentError, UnknownName
-from cotdistill.studies import claims, results
-from cotdistill.studies.planning import launch, plan
-from cotdistill.studies.runner import work
-from cotdistill.studies.store import Store
-from cotdistill.studies.study import spec_from_mapping, starter, starter_worlds, study_spec
-from cotdistill.studies.verify import verify
-from cotdistill.tasks.importing import import_task
+from cotdistill.exchange.verify import verify
+from cotdistill.execution.worker import work
+from cotdistill.planning.plan import launch, plan
+from cotdistill.results import claims, results
+from cotdistill.store.store import Store
+from cotdistill.studies.spec import spec_from_mapping, starter, starter_worlds, study_spec
+from cotdistill.tasks.importing.importer import import_task
 
 SMALL = {
     "name": "small",
@@ -128,7 +128,12 @@ def test_the_store_verifies(ran):
 
 def test_several_worlds_are_nested_and_the_world_is_the_unit(tmp_path):
     store = Store.open(tmp_path)
-    launch(store, plan(store, study_spec(None, {**SMALL, "name": "worlds", "fixed_seeds": {}, "conditions": "label_only,post_cot"})))
+    launch(
+        store,
+        plan(
+            store, study_spec(None, {**SMALL, "name": "worlds", "fixed_seeds": {}, "conditions": "label_only,post_cot"})
+        ),
+    )
     work(store)
     (row,) = results.comparison(store, "worlds", "label_only").rows
     assert "new worlds" in row.kind
@@ -190,7 +195,9 @@ def test_names_that_do_not_exist_are_told_before_anything_is_queued(tmp_path, ch
 
 def test_a_task_without_rationales_can_only_train_label_only(tmp_path):
     store = Store.open(tmp_path / "s")
-    lines = [f'{{"id": "{i}", "question": "is {i} even ?", "choices": ["yes", "no"], "answer": {i % 2}}}' for i in range(200)]
+    lines = [
+        f'{{"id": "{i}", "question": "is {i} even ?", "choices": ["yes", "no"], "answer": {i % 2}}}' for i in range(200)
+    ]
     (tmp_path / "plain.jsonl").write_text("\n".join(lines))
     import_task(store.tasks_root, tmp_path / "plain.jsonl", "plain")
     with pytest.raises(NoRationale):
@@ -202,7 +209,10 @@ def test_rationales_written_for_another_answer_are_counted_before_training(tmp_p
     store = Store.open(tmp_path / "s")
     folder = tmp_path / "in"
     (folder / "rationales").mkdir(parents=True)
-    lines = [f'{{"id": "{i}", "question": "is {i} even ?", "choices": ["yes", "no"], "answer": "{"AB"[i % 2]}"}}' for i in range(200)]
+    lines = [
+        f'{{"id": "{i}", "question": "is {i} even ?", "choices": ["yes", "no"], "answer": "{"AB"[i % 2]}"}}'
+        for i in range(200)
+    ]
     (folder / "train.jsonl").write_text("\n".join(lines[:150]))
     (folder / "dev.jsonl").write_text("\n".join(lines[150:]))
     told = [f'{{"id": "{i}", "rationale": "it is", "teacher_label": "A"}}' for i in range(150)]
@@ -215,13 +225,31 @@ def test_rationales_written_for_another_answer_are_counted_before_training(tmp_p
 def test_a_study_on_a_student_of_the_catalogue_takes_what_suits_it_unless_told_otherwise():
     for name in ("phi-1_5", "microsoft/phi-1_5"):
         spec = study_spec(None, {"conditions": "label_only", "student": name})
-        assert (spec.student.lora_rank, spec.training.lr, spec.training.precision, spec.training.steps) == (16, 2e-4, "bf16", 900)
+        assert (spec.student.lora_rank, spec.training.lr, spec.training.precision, spec.training.steps) == (
+            16,
+            2e-4,
+            "bf16",
+            900,
+        )
     told = study_spec(
-        None, {"conditions": "label_only", "student": {"name": "phi-1_5", "lora_rank": 0}, "training.lr": 4e-3, "training": {"steps": 7}}
+        None,
+        {
+            "conditions": "label_only",
+            "student": {"name": "phi-1_5", "lora_rank": 0},
+            "training.lr": 4e-3,
+            "training": {"steps": 7},
+        },
     )
-    assert (told.student.lora_rank, told.training.lr, told.training.steps, told.training.precision) == (0, 4e-3, 7, "bf16")
+    assert (told.student.lora_rank, told.training.lr, told.training.steps, told.training.precision) == (
+        0,
+        4e-3,
+        7,
+        "bf16",
+    )
     assert spec_from_mapping(plain(told)) == told
     assert spec_from_mapping({"training.lr": 1e-3}, spec).training.lr == 1e-3
     # A setting that a named study makes itself stays.
-    changed = spec_from_mapping({"student": "gpt2"}, dataclasses.replace(starter(), training=dataclasses.replace(starter().training, steps=55)))
+    changed = spec_from_mapping(
+        {"student": "gpt2"}, dataclasses.replace(starter(), training=dataclasses.replace(starter().training, steps=55))
+    )
     assert (changed.training.steps, changed.training.lr) == (55, 5e-5)

@@ -16,14 +16,14 @@ import pytest
 from benchmarks.soak import Soak, metrics
 from cotdistill.cli.waiting import wait_for
 from cotdistill.errors import StoreError
-from cotdistill.studies import supervisor
-from cotdistill.studies.jobs import Job, JobSpec
-from cotdistill.studies.locks import holder, is_held, send
-from cotdistill.studies.planning import launch, plan
-from cotdistill.studies.runner import work
-from cotdistill.studies.store import Store
-from cotdistill.studies.study import spec_from_mapping
-from cotdistill.studies.supervisor import cause_of, ensure_supervisor, no_supervisor, stop_all
+from cotdistill.execution import supervisor
+from cotdistill.execution.supervisor import cause_of, ensure_supervisor, no_supervisor, stop_all
+from cotdistill.execution.worker import work
+from cotdistill.planning.plan import launch, plan
+from cotdistill.store.locks import holder, is_held, send
+from cotdistill.store.records import Job, JobSpec
+from cotdistill.store.store import Store
+from cotdistill.studies.spec import spec_from_mapping
 from tests.quick_jobs import expected_total
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -74,7 +74,9 @@ def reached(store: Store, job: int, step: int) -> Callable[[], bool]:
     return lambda: int(store.queue.job(job).progress.get("step", 0)) >= step
 
 
-def test_jobs_are_done_by_processes_that_come_when_needed_and_go_when_not(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_jobs_are_done_by_processes_that_come_when_needed_and_go_when_not(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert not ensure_supervisor(store) and not is_held(store.home / "supervisor.lock")
     store.queue.submit([counting(i) for i in range(6)])
     assert ensure_supervisor(store) and ensure_supervisor(store)
@@ -91,17 +93,22 @@ def test_there_is_never_a_second_supervisor(store: Store) -> None:
     store.queue.submit([counting(1, steps=100_000)])
     ensure_supervisor(store)
     until(lambda: is_held(store.home / "supervisor.lock"))
-    words = [sys.executable, "-m", "cotdistill.studies.supervisor", "--home", str(store.home)]
+    words = [sys.executable, "-m", "cotdistill.execution.supervisor", "--home", str(store.home)]
     done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0 and "Another supervisor is at work." in done.stdout
 
 
-def test_a_supervisor_that_cannot_start_is_told_with_what_it_said_last_and_the_wait_ends(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_supervisor_that_cannot_start_is_told_with_what_it_said_last_and_the_wait_ends(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store.queue.submit([counting(1)])
     assert no_supervisor(store) is None
     with monkeypatch.context() as broken:
         broken.setattr(supervisor, "MODULES", {"local": "cotdistill.studies.not_installed"})
-        with pytest.raises(StoreError, match=r"ended 3 times as soon as it was started.*No module named cotdistill\.studies\.not_installed") as told:
+        with pytest.raises(
+            StoreError,
+            match=r"ended 3 times as soon as it was started.*No module named cotdistill\.studies\.not_installed",
+        ) as told:
             wait_for(store, store.queue.jobs, "runs list")
     assert "supervisor.log" in told.value.hint and states(store) == ["queued"]
     # Mended, it begins what stayed in the queue, and nothing is told any more.
@@ -159,18 +166,26 @@ def test_a_job_that_kills_its_process_fails_with_the_cause_and_the_queue_goes_on
     segfault, exit = (store.queue.job(i) for i in (1, 2))
     assert segfault.attempt == exit.attempt == 3
     assert segfault.error is not None and exit.error is not None
-    assert segfault.error["message"].startswith("The process of this run died 3 times in a row at step 7: it was ended by signal 11 (SIGSEGV).")
+    assert segfault.error["message"].startswith(
+        "The process of this run died 3 times in a row at step 7: it was ended by signal 11 (SIGSEGV)."
+    )
     assert "about to die" in exit.error["message"] and "it ended with exit code 3" in exit.error["message"]
     assert "Segmentation fault" in segfault.error["traceback"]
 
 
-def test_workers_that_cannot_start_fail_the_job_with_what_they_said(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_that_cannot_start_fail_the_job_with_what_they_said(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("COTDISTILL_KINDS", "tests.no_such_module")
     store.queue.submit([counting(1)])
     ensure_supervisor(store)
     until(lambda: states(store) == ["failed"], store)
     error = store.queue.job(1).error
-    assert error is not None and "Worker processes do not start" in error["message"] and "no_such_module" in error["message"]
+    assert (
+        error is not None
+        and "Worker processes do not start" in error["message"]
+        and "no_such_module" in error["message"]
+    )
 
 
 def test_a_worker_that_is_told_to_leave_saves_its_job_for_another(store: Store) -> None:
@@ -198,7 +213,7 @@ def test_fewer_workers_are_left_when_fewer_are_wanted(store: Store) -> None:
 
 def test_two_dashboards_and_three_workers_started_by_hand_share_a_store(store: Store) -> None:
     store.queue.submit([counting(i) for i in range(30)])
-    words = [sys.executable, "-m", "cotdistill.studies.runner", "--home", str(store.home)]
+    words = [sys.executable, "-m", "cotdistill.execution.worker", "--home", str(store.home)]
     by_hand = [subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) for _ in range(3)]
     soaks = [Soak(store, 0).dashboard for _ in range(2)]
     for dashboard in soaks:
@@ -212,7 +227,7 @@ def test_two_dashboards_and_three_workers_started_by_hand_share_a_store(store: S
 
 def test_a_worker_without_a_supervisor_clears_up_after_a_dead_one(store: Store) -> None:
     store.queue.submit([counting(1, steps=500)])
-    words = [sys.executable, "-m", "cotdistill.studies.runner", "--home", str(store.home)]
+    words = [sys.executable, "-m", "cotdistill.execution.worker", "--home", str(store.home)]
     for ending in (signal.SIGKILL, None):
         process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
         if ending:

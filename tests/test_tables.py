@@ -7,10 +7,21 @@ import subprocess
 
 import pytest
 
-from cotdistill.views.tables import Table, as_csv, as_html, as_latex, as_markdown, latex, latex_document, markdown
+from cotdistill.report.tables import Table, as_csv, as_html, as_latex, as_markdown, latex, latex_document, markdown
 
-NASTY = ("=1+1", "50 % of A_b & {c} ^ ~ $x$ #1 \\end{tabular}", "<b>bold</b> | pipe `code` *star*", "−3.2 – “quoted” × é ü ç 中文 🎉", "a\nb\t c")
-TABLE = Table(("condition", "accuracy"), tuple((text, "72.3 %") for text in NASTY), "Caption with 5 % & more_", right=("accuracy",))
+NASTY = (
+    "=1+1",
+    "50 % of A_b & {c} ^ ~ $x$ #1 \\end{tabular}",
+    "<b>bold</b> | pipe `code` *star*",
+    "−3.2 – “quoted” × é ü ç 中文 🎉",
+    "a\nb\t c",
+)
+TABLE = Table(
+    ("condition", "accuracy"),
+    tuple((text, "72.3 %") for text in NASTY),
+    "Caption with 5 % & more_",
+    right=("accuracy",),
+)
 
 
 def test_a_csv_starts_no_formula_and_reads_back():
@@ -36,14 +47,21 @@ def test_latex_escapes_every_special():
 
 
 def booktabs():
-    return shutil.which("pdflatex") and subprocess.run(["kpsewhich", "booktabs.sty"], capture_output=True, timeout=60).stdout
+    return (
+        shutil.which("pdflatex")
+        and subprocess.run(["kpsewhich", "booktabs.sty"], capture_output=True, timeout=60).stdout
+    )
 
 
 @pytest.mark.skipif(not booktabs(), reason="pdflatex with booktabs is not installed")
 def test_the_latex_compiles(tmp_path):
     (tmp_path / "t.tex").write_text(latex_document([TABLE], "A & B_1"), encoding="utf-8")
     done = subprocess.run(
-        ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "t.tex"], cwd=tmp_path, capture_output=True, text=True, timeout=120
+        ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "t.tex"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert done.returncode == 0, done.stdout[-2000:]
     assert (tmp_path / "t.pdf").stat().st_size > 1000

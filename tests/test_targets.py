@@ -35,7 +35,9 @@ def likelihood(model, prompt, tokens):
     return sum(float(told[len(prompt) - 1 + i, token]) for i, token in enumerate(tokens))
 
 
-@pytest.mark.parametrize("text", ["gold", "predicted", "label:B", "contrast", "contrast:B", "contrast:A-B", "span:3-5", "rationale"])
+@pytest.mark.parametrize(
+    "text", ["gold", "predicted", "label:B", "contrast", "contrast:B", "contrast:A-B", "span:3-5", "rationale"]
+)
 def test_a_target_reads_back_as_it_was_written(text):
     assert str(parse_target(text)) == text
 
@@ -94,7 +96,8 @@ def test_a_sequence_without_a_rationale_has_none_to_explain(encoder, longer):
 
 
 @pytest.mark.parametrize(
-    ("text", "error"), [("span:0-2", UsageError), ("span:3-900", UsageError), ("label:Z", UnknownName), ("contrast:A-A", UsageError)]
+    ("text", "error"),
+    [("span:0-2", UsageError), ("span:3-900", UsageError), ("label:Z", UnknownName), ("contrast:A-A", UsageError)],
 )
 def test_a_target_that_the_example_does_not_have_is_refused(encoder, longer, text, error):
     with pytest.raises(error):

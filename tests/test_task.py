@@ -6,9 +6,9 @@ import pytest
 
 from cotdistill.errors import DataError, NotFound, UnknownName
 from cotdistill.tasks.example import Choice, Example
+from cotdistill.tasks.importing.writing import write_task
 from cotdistill.tasks.task import Rationale, open_folder
 from cotdistill.tasks.template import Template
-from cotdistill.tasks.writing import write_task
 
 AB = (Choice("A", "tree <b>"), Choice("B", "pond"))
 
@@ -30,7 +30,15 @@ def task(tmp_path_factory):
         Rationale("e2", "model", "everywhere", "D"),
     ]
     root = tmp_path_factory.mktemp("root")
-    return write_task(root, "places", examples=rows, rationales=told, template=Template(), roles={"test": "official test"}, title="Places")
+    return write_task(
+        root,
+        "places",
+        examples=rows,
+        rationales=told,
+        template=Template(),
+        roles={"test": "official test"},
+        title="Places",
+    )
 
 
 def test_rows_come_back_by_id_with_everything_they_had(task):
@@ -46,7 +54,10 @@ def test_training_rows_have_the_rationale_of_the_source_asked_for_or_none(task):
 
 
 def test_evaluation_rows_fall_back_on_whoever_spoke_of_them_and_say_who(task):
-    assert [(e.rationale, e.source) for e in task.examples("test", "people")] == [("only here", "late"), ("everywhere", "model")]
+    assert [(e.rationale, e.source) for e in task.examples("test", "people")] == [
+        ("only here", "late"),
+        ("everywhere", "model"),
+    ]
     assert [e.rationale for e in task.examples("dev")] == [None]
 
 

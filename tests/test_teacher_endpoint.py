@@ -12,7 +12,13 @@ from cotdistill.teachers.elicitation import ElicitConfig, Request, Sampling, Tea
 from cotdistill.teachers.endpoint import LARGEST, Address, Endpoint, Refused, address, body_of, retry_after
 from tests.protocol_server import serving
 
-CONFIG = ElicitConfig("t", "0" * 64, "n", TeacherConfig(model="big"), sampling=Sampling(temperature=0.5, samples=2, seed=7, stop=("\n\n",)))
+CONFIG = ElicitConfig(
+    "t",
+    "0" * 64,
+    "n",
+    TeacherConfig(model="big"),
+    sampling=Sampling(temperature=0.5, samples=2, seed=7, stop=("\n\n",)),
+)
 CHOICES = (Choice("A", "tree"), Choice("B", "pond"))
 SECRET = "sk-not-to-be-told-4711"
 
@@ -56,9 +62,16 @@ def test_an_answer_comes_back_with_its_counts_and_the_request_says_everything(se
         "model": "big", "temperature": 0.5, "top_p": 1.0, "max_tokens": 160, "stop": ["\n\n"], "seed": 8, "stream": False,
     }  # fmt: skip
     assert server.headers[0]["Authorization"] == f"Bearer {SECRET}"
-    newer = ElicitConfig("t", "0", "n", TeacherConfig(model="o", limit_name="max_completion_tokens", extra={"reasoning_effort": "low"}))
+    newer = ElicitConfig(
+        "t", "0", "n", TeacherConfig(model="o", limit_name="max_completion_tokens", extra={"reasoning_effort": "low"})
+    )
     told = body_of(newer, request(1))
-    assert told["max_completion_tokens"] == 160 and told["reasoning_effort"] == "low" and "max_tokens" not in told and told["seed"] == 0
+    assert (
+        told["max_completion_tokens"] == 160
+        and told["reasoning_effort"] == "low"
+        and "max_tokens" not in told
+        and told["seed"] == 0
+    )
 
 
 @pytest.mark.parametrize(
@@ -84,7 +97,11 @@ def test_an_answer_comes_back_with_its_counts_and_the_request_says_everything(se
         (("json", {"choices": [{"message": {"content": None}}]}), "empty", True),
         (("json", {"choices": [{"message": {"content": "  "}, "finish_reason": "stop"}]}), "empty", True),
         (("json", {"choices": [{"message": {"content": ""}, "finish_reason": "length"}]}), "request", False),
-        (("json", {"choices": [{"message": {"content": "half"}, "finish_reason": "content_filter"}]}), "request", False),
+        (
+            ("json", {"choices": [{"message": {"content": "half"}, "finish_reason": "content_filter"}]}),
+            "request",
+            False,
+        ),
         (("cut",), "connection", True),
         (("slow", 1.0), "timeout", True),
         (("drip", 0.05), "timeout", True),
@@ -100,7 +117,10 @@ def test_every_way_of_not_answering_has_a_cause(server, action, cause, again):
 
 def test_odd_but_proper_answers_are_read(server):
     parts = [{"type": "text", "text": "It is "}, {"type": "text", "text": "so \ud800\0."}]
-    server.plan = lambda question, before: ("json", {"choices": [{"message": {"content": parts}}], "usage": {"prompt_tokens": "many"}})
+    server.plan = lambda question, before: (
+        "json",
+        {"choices": [{"message": {"content": parts}}], "usage": {"prompt_tokens": "many"}},
+    )
     found = ask(server, request(1))
     assert found.text == "It is so ?." and found.finish == "" and found.prompt_tokens is None
 
@@ -118,10 +138,19 @@ def test_a_server_that_is_not_there_cannot_be_reached():
 
 
 def test_neither_address_nor_key_is_ever_told(server):
-    server.plan = lambda question, before: ("status", 400, {}, f"bad key {SECRET} at {server.url} ({server.url.split('/')[2]})")
+    server.plan = lambda question, before: (
+        "status",
+        400,
+        {},
+        f"bad key {SECRET} at {server.url} ({server.url.split('/')[2]})",
+    )
     with pytest.raises(Refused) as error:
         ask(server, request(1))
-    assert SECRET not in str(error.value) and str(server.server_port) not in str(error.value) and "bad key …" in str(error.value)
+    assert (
+        SECRET not in str(error.value)
+        and str(server.server_port) not in str(error.value)
+        and "bad key …" in str(error.value)
+    )
     server.plan = lambda question, before: ("status", 401, {}, "Incorrect API key provided: sk-not********4711")
     with pytest.raises(Refused) as error:
         ask(server, request(1))
@@ -144,12 +173,18 @@ def test_a_wait_that_the_server_asks_for_holds_every_thread_and_uses_up_no_try(s
         if not told:
             told["at"] = time.monotonic()
             told["until"] = time.time() + 2
-            return ("status", 429, {"Retry-After": "1" if form == "seconds" else formatdate(told["until"], usegmt=True)})
+            return (
+                "status",
+                429,
+                {"Retry-After": "1" if form == "seconds" else formatdate(told["until"], usegmt=True)},
+            )
         return None
 
     server.plan = plan
     waits = []
-    answers, failures = crew(server, [request(i) for i in range(12)], Pace(concurrency=1, tries=1, pause=0.01), waits.append)
+    answers, failures = crew(
+        server, [request(i) for i in range(12)], Pace(concurrency=1, tries=1, pause=0.01), waits.append
+    )
     assert len(answers) == 12 and not failures
     # A date has whole seconds: two seconds ahead is at least one away.
     assert server.at[1] - told["at"] >= 0.99
@@ -161,7 +196,9 @@ def test_what_fails_now_and_then_is_asked_again_and_what_fails_for_good_is_kept_
         "number 1?": ("status", 500), "number 2?": ("raw", b"oops"), "number 3?": ("cut",), "number 4?": ("json", {"choices": []}),
         "number 5?": ("status", 400, {}, "too long"),
     }  # fmt: skip
-    server.plan = lambda question, before: bad.get(question) if before < 2 or question in ("number 4?", "number 5?") else None
+    server.plan = lambda question, before: (
+        bad.get(question) if before < 2 or question in ("number 4?", "number 5?") else None
+    )
     answers, failures = crew(server, [request(i) for i in range(8)])
     assert sorted(a.key for a in answers) == [f"key{i}-0" for i in (0, 1, 2, 3, 6, 7)]
     assert sorted((f.place, f.cause, f.tries) for f in failures) == [(4, "empty", 3), (5, "request", 1)]
@@ -251,7 +288,13 @@ def test_an_answer_that_could_not_be_recorded_is_offered_again_at_the_end(server
 
     endpoint = Endpoint(Address(server.url, ""), 1, 10.0)
     with pytest.raises(OSError):
-        ask_all(lambda r: endpoint.ask(body_of(CONFIG, r), r.key), [request(1)], Pace(concurrency=1), arrived, lambda wait: None)
+        ask_all(
+            lambda r: endpoint.ask(body_of(CONFIG, r), r.key),
+            [request(1)],
+            Pace(concurrency=1),
+            arrived,
+            lambda wait: None,
+        )
     assert [a.key for a in got] == ["key1-0"]
 
 

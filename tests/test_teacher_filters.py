@@ -8,9 +8,9 @@ import pytest
 from cotdistill.errors import ConfigError, GrammarError, NoRationale, UnknownName
 from cotdistill.tasks.added import reopened, source_info
 from cotdistill.tasks.example import Choice, Example
+from cotdistill.tasks.importing.writing import write_task
 from cotdistill.tasks.task import Rationale
 from cotdistill.tasks.template import Template
-from cotdistill.tasks.writing import write_task
 from cotdistill.teachers.answers import Answer, of_rows, of_source
 from cotdistill.teachers.duplicates import near_duplicates, shingles
 from cotdistill.teachers.filters import FILTERS, apply, longest_run, parse_filters
@@ -33,7 +33,12 @@ def test_agreement_with_gold_uses_the_known_answer_first_and_then_what_the_text_
     right, wrong = answer("Fish swim. The answer is pond."), answer("Birds sit. The answer is tree.")
     noted = answer("The answer is pond.", label="A")
     implied = answer("So it swims in a pond.")
-    assert reasons("agrees", right, wrong, noted, implied) == ["", "answers A, not B", "answers A, not B", "no answer is known (none stated)"]
+    assert reasons("agrees", right, wrong, noted, implied) == [
+        "",
+        "answers A, not B",
+        "answers A, not B",
+        "no answer is known (none stated)",
+    ]
     assert reasons("agrees(unknown=keep)", implied) == [""] and reasons("agrees(implied=yes)", implied) == [""]
     argued = answer("It sits there. The answer is tree.", given="A")
     assert reasons("agrees", argued) != [""] and reasons("agrees(label=given)", argued) == [""]
@@ -41,25 +46,52 @@ def test_agreement_with_gold_uses_the_known_answer_first_and_then_what_the_text_
 
 def test_texts_without_one_answer_or_against_themselves_are_seen():
     bad = [answer("A or B"), answer("None of the above."), answer("I'm sorry, I can't help with that."), answer(" ")]
-    assert reasons("one_answer", *bad, answer("It is blue.")) == ["several answers", "no choice fits, it says", "a refusal", "empty", ""]
-    told = reasons("consistent", answer("The answer is A. So the answer is B."), answer("A is wrong. The answer is A."), answer("The answer is A."))
+    assert reasons("one_answer", *bad, answer("It is blue.")) == [
+        "several answers",
+        "no choice fits, it says",
+        "a refusal",
+        "empty",
+        "",
+    ]
+    told = reasons(
+        "consistent",
+        answer("The answer is A. So the answer is B."),
+        answer("A is wrong. The answer is A."),
+        answer("The answer is A."),
+    )
     assert told == ["states A and B", "denies or takes back its answer", ""]
-    assert reasons("gives_reason", answer("The answer is (B)."), answer("Fish can swim. The answer is (B).")) == ["0 words of reason", ""]
+    assert reasons("gives_reason", answer("The answer is (B)."), answer("Fish can swim. The answer is (B).")) == [
+        "0 words of reason",
+        "",
+    ]
 
 
 def test_length_is_counted_in_words_and_letters_are_seen():
-    assert reasons("length(low=2,high=3)", answer("one"), answer("one two"), answer("1 2 3 4")) == ["1 words", "", "4 words"]
+    assert reasons("length(low=2,high=3)", answer("one"), answer("one two"), answer("1 2 3 4")) == [
+        "1 words",
+        "",
+        "4 words",
+    ]
     assert reasons("names_letter", answer("Option (B) swims."), answer("A fish swims.")) == ["names a letter", ""]
 
 
 def test_a_repeated_question_is_counted_in_words_in_a_row():
     assert longest_run("a b c d e", "x B, c! d y") == 3
-    told = reasons("repeats_question", answer("Where does a fish that is red live? In a pond."), answer("A fish lives in a pond in summer."))
+    told = reasons(
+        "repeats_question",
+        answer("Where does a fish that is red live? In a pond."),
+        answer("A fish lives in a pond in summer."),
+    )
     assert told == ["9 words of the question in a row", ""]  # ... red live in
 
 
 def test_a_text_is_cut_off_by_the_limit_or_where_nobody_noted_why_by_its_open_end():
-    texts = [answer("Fish swim.", finish="length"), answer("Fish swim in the", finish="stop"), answer("Fish swim in the"), answer('Fish "swim."')]
+    texts = [
+        answer("Fish swim.", finish="length"),
+        answer("Fish swim in the", finish="stop"),
+        answer("Fish swim in the"),
+        answer('Fish "swim."'),
+    ]
     assert reasons("truncated", *texts) == ["ended by the limit of tokens", "", "ends in the middle of a sentence", ""]
 
 
@@ -72,7 +104,15 @@ def test_the_first_of_a_family_is_kept_and_the_others_point_to_it():
     base = " ".join(f"w{i}" for i in range(40))
     nearly = base.replace("w39", "end")  # 37 of 39 triples are shared: 37 / 39 = .95
     half = " ".join(f"w{i}" for i in range(20)) + " " + " ".join(f"v{i}" for i in range(20))
-    assert near_duplicates([base, "other words altogether here", nearly, base.upper(), half, "", ""]) == [None, None, 0, 0, None, None, None]
+    assert near_duplicates([base, "other words altogether here", nearly, base.upper(), half, "", ""]) == [
+        None,
+        None,
+        0,
+        0,
+        None,
+        None,
+        None,
+    ]
     # 18 triples of 58 in all are shared: .31, below the lowest threshold.
     assert near_duplicates([base, half], 0.5) == [None, None]
     assert near_duplicates([]) == []
@@ -122,14 +162,22 @@ def test_filters_act_one_after_the_other_and_each_is_counted_alone_too():
     left, counted = apply(few, parse_filters("agrees,near_duplicate"))
     assert [a.example.id for a in left] == ["q0"]
     first, second = counted
-    assert (first.filter, first.seen, first.dropped, first.alone) == ("agrees(unknown=drop,label=gold,implied=no)", 5, 2, 2)
+    assert (first.filter, first.seen, first.dropped, first.alone) == (
+        "agrees(unknown=drop,label=gold,implied=no)",
+        5,
+        2,
+        2,
+    )
     assert (second.seen, second.dropped, second.alone) == (3, 2, 2)
     assert second.examples[0][0].example.id == "q1" and second.examples[0][1] == "nearly the same as that of q0"
     assert apply(few, [])[0] == few
 
 
 def test_filters_are_text_in_one_form_and_what_is_wrong_is_named():
-    assert [str(c) for c in parse_filters(" length( high=9 ) , names_letter")] == ["length(low=5,high=9)", "names_letter"]
+    assert [str(c) for c in parse_filters(" length( high=9 ) , names_letter")] == [
+        "length(low=5,high=9)",
+        "names_letter",
+    ]
     assert parse_filters("") == []
     for wrong, error in (
         ("lenght", UnknownName), ("length(hihg=3)", UnknownName), ("length(high=x)", GrammarError), ("length(high)", GrammarError),
@@ -145,7 +193,9 @@ def test_filters_are_text_in_one_form_and_what_is_wrong_is_named():
 def task(tmp_path):
     rows = [Example(f"t{i}", QUESTION, CHOICES, "AB"[i % 2], "train") for i in range(4)]
     rows += [Example("d", QUESTION, CHOICES, "A", "dev"), Example("e", QUESTION, CHOICES, "A", "test")]
-    told = [Rationale(f"t{i}", "model", f"Number {i} is so. The answer is pond.", "B") for i in range(3)] + [Rationale("e", "other", "aside")]
+    told = [Rationale(f"t{i}", "model", f"Number {i} is so. The answer is pond.", "B") for i in range(3)] + [
+        Rationale("e", "other", "aside")
+    ]
     return write_task(tmp_path, "fish", examples=rows, rationales=told, template=Template(), roles={}, title="Fish")
 
 
@@ -156,7 +206,12 @@ def test_what_stays_becomes_a_source_that_a_study_can_name(task):
     name = add(task, "right", left, part="reason", origin={"source": "model", "filters": "agrees"})
     again = reopened(task)
     assert [e.rationale for e in again.examples("train", name)] == [None, "Number 1 is so.", None, None]
-    assert source_info(again, name)["origin"] == {"source": "model", "filters": "agrees", "pick": "first", "part": "reason"}
+    assert source_info(again, name)["origin"] == {
+        "source": "model",
+        "filters": "agrees",
+        "pick": "first",
+        "part": "reason",
+    }
     # Nothing was deleted.
     assert len(of_source(again, "model")) == 3 and of_source(again, name)[0].answer == "B"
     with pytest.raises(NoRationale):
@@ -174,10 +229,18 @@ def test_one_of_several_samples_is_picked_and_the_majority_is_that_of_the_answer
         {"id": "t1", "sample": 0, "text": "silence", "given": "B", "finish": "stop"},
     ]
     answers = of_rows(task, rows)
-    assert [(a.example.id, a.sample, a.given) for a in answers] == [("t0", 0, ""), ("t0", 1, ""), ("t0", 2, ""), ("t1", 0, "B")]
+    assert [(a.example.id, a.sample, a.given) for a in answers] == [
+        ("t0", 0, ""),
+        ("t0", 1, ""),
+        ("t0", 2, ""),
+        ("t1", 0, "B"),
+    ]
     picked = {how: [a.sample for a in pick(answers, how)] for how in ("first", "shortest", "longest", "majority")}
     assert picked == {"first": [0, 0], "shortest": [2, 0], "longest": [0, 0], "majority": [1, 0]}
-    assert [(r.text, r.teacher_label) for r in rationales(pick(answers, "shortest"), "reason")] == [(None, "B"), ("silence", "B")]  # t1 was shown B
+    assert [(r.text, r.teacher_label) for r in rationales(pick(answers, "shortest"), "reason")] == [
+        (None, "B"),
+        ("silence", "B"),
+    ]  # t1 was shown B
     with pytest.raises(UnknownName):
         pick(answers, "best")
     with pytest.raises(UnknownName):

@@ -13,12 +13,12 @@ import pytest
 
 from cotdistill.config import plain
 from cotdistill.errors import UsageError
-from cotdistill.studies import eliciting
-from cotdistill.studies.runner import work
-from cotdistill.studies.store import Store
+from cotdistill.execution.worker import work
+from cotdistill.planning import elicitation
+from cotdistill.store.store import Store
 from cotdistill.tasks.added import source_info
 from cotdistill.tasks.catalog import open_task
-from cotdistill.tasks.importing import import_task
+from cotdistill.tasks.importing.importer import import_task
 from cotdistill.teachers.asking import Pace
 from cotdistill.teachers.elicitation import ElicitConfig, Sampling, TeacherConfig
 from cotdistill.teachers.responses import Responses
@@ -49,7 +49,7 @@ def store(tmp_path, monkeypatch):
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     monkeypatch.setenv("COTDISTILL_HOME", str(tmp_path / "home"))
     # A worker that has no more to do waits for more; nothing more comes here.
-    monkeypatch.setattr("cotdistill.studies.runner.IDLE_SECONDS", 0.1)
+    monkeypatch.setattr("cotdistill.execution.worker.IDLE_SECONDS", 0.1)
     store = Store.open(tmp_path / "home")
     import_task(store.tasks_root, tmp_path / "rows.jsonl", "numbers")
     return store
@@ -61,7 +61,7 @@ def config(store, **more):
 
 
 def run(store, wanted, pace=QUICK):
-    job = eliciting.submit(store, wanted, pace)
+    job = elicitation.submit(store, wanted, pace)
     work(store)
     return store.queue.job(job.id)
 
@@ -75,7 +75,13 @@ def test_answers_become_a_source_and_nothing_is_asked_a_second_time(store, serve
     job = run(store, config(store, rows=20))
     assert job.state == "finished", job.error
     result = job.result
-    assert (result["requests"], result["answered"], result["cached"], result["failed"], result["agrees"]) == (20, 20, 0, 0, 1.0)
+    assert (result["requests"], result["answered"], result["cached"], result["failed"], result["agrees"]) == (
+        20,
+        20,
+        0,
+        0,
+        1.0,
+    )
     # 50 tokens in and 12 out, each: 20 x (50 x 1000 + 12 x 10000) / 1e6
     assert (result["tokens_in"], result["tokens_out"], result["cost"]) == (1000, 240, pytest.approx(3.4))
     task = open_task(store.tasks_root, "numbers")
@@ -93,7 +99,7 @@ def test_answers_become_a_source_and_nothing_is_asked_a_second_time(store, serve
     assert (more.result["answered"], more.result["cached"], more.result["cost"]) == (30, 20, pytest.approx(1.7))
     assert all(count == 1 for count in server.asked.values()) and len(server.asked) == 30
     # The very same: the job is there already.
-    assert eliciting.submit(store, config(store, rows=20), QUICK).id == job.id
+    assert elicitation.submit(store, config(store, rows=20), QUICK).id == job.id
 
 
 def test_address_and_key_are_nowhere_in_the_store(store, server):
@@ -114,11 +120,15 @@ def test_failures_are_kept_apart_and_asked_for_again(store, server):
     job = run(store, config(store, split="train"))
     responses = Responses(store.home)
     failures = responses.failures(job.identity)
-    assert job.state == "finished" and job.result["failed"] == len(failures) == len({f["id"] for f in failures} & {"q7", "q8"})
-    assert {(f["cause"], f["tries"]) for f in failures} == {("empty", 2)} and job.result["causes"] == {"empty": len(failures)}
+    assert job.state == "finished" and job.result["failed"] == len(failures) == len(
+        {f["id"] for f in failures} & {"q7", "q8"}
+    )
+    assert {(f["cause"], f["tries"]) for f in failures} == {("empty", 2)} and job.result["causes"] == {
+        "empty": len(failures)
+    }
     asked = dict(server.asked)
     server.plan = lambda question, before: None
-    again = eliciting.resume(store, job.id)
+    again = elicitation.resume(store, job.id)
     assert again.id != job.id and again.label.endswith("asked again 1")
     work(store)
     done = store.queue.job(again.id)
@@ -126,9 +136,9 @@ def test_failures_are_kept_apart_and_asked_for_again(store, server):
     assert all(server.asked[q] == asked[q] for q in asked if q not in bad)
     # Other content, so a source of another name beside the first.
     assert done.result["source"] != job.result["source"]
-    assert eliciting.resume(store, job.id).id == again.id
+    assert elicitation.resume(store, job.id).id == again.id
     with pytest.raises(UsageError, match="every question was answered"):
-        eliciting.resume(store, done.id)
+        elicitation.resume(store, done.id)
 
 
 def test_a_budget_stops_a_job_and_more_of_it_lets_it_go_on(store, server):
@@ -139,7 +149,7 @@ def test_a_budget_stops_a_job_and_more_of_it_lets_it_go_on(store, server):
     assert 8 <= answered < 40
     server.plan = lambda question, before: None
     Responses(store.home).set_pace("big", plain(QUICK))
-    eliciting.resume(store, job.id)
+    elicitation.resume(store, job.id)
     work(store)
     done = store.queue.job(job.id)
     assert done.state == "finished" and done.result["answered"] == 40 and done.result["cached"] == answered
@@ -148,18 +158,23 @@ def test_a_budget_stops_a_job_and_more_of_it_lets_it_go_on(store, server):
 
 def test_the_estimate_counts_what_is_left_by_what_the_model_did_before(store, server):
     task = open_task(store.tasks_root, "numbers")
-    first = eliciting.estimate(store, task, config(store, rows=20), QUICK)
-    assert (first.requests, first.cached, first.seconds) == (20, 0, None) and first.tokens_out == (20 * 40.0, 20 * 160.0)
+    first = elicitation.estimate(store, task, config(store, rows=20), QUICK)
+    assert (first.requests, first.cached, first.seconds) == (20, 0, None) and first.tokens_out == (
+        20 * 40.0,
+        20 * 160.0,
+    )
     run(store, config(store, rows=10))
-    later = eliciting.estimate(store, task, config(store, rows=20), QUICK)
-    assert (later.requests, later.cached) == (20, 10) and later.seconds is not None and later.seconds[0] < later.seconds[1]
+    later = elicitation.estimate(store, task, config(store, rows=20), QUICK)
+    assert (
+        (later.requests, later.cached) == (20, 10) and later.seconds is not None and later.seconds[0] < later.seconds[1]
+    )
     # Its answers had 12 tokens: 10 more of 8.4 to 16.8.
     assert later.tokens_out == (pytest.approx(84.0), pytest.approx(168.0)) and later.cost[0] > 0
 
 
 def worker(store, server):
     environment = {**os.environ, "COTDISTILL_TEACHER_URL": server.url, "OMP_NUM_THREADS": "1"}
-    words = [sys.executable, "-m", "cotdistill.studies.runner", "--home", str(store.home)]
+    words = [sys.executable, "-m", "cotdistill.execution.worker", "--home", str(store.home)]
     return subprocess.Popen(words, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
@@ -173,7 +188,7 @@ def until(what, seconds=60.0):
 def test_after_a_kill_half_way_no_question_is_answered_twice(store, server):
     server.hold_after = 20
     wanted = config(store, split="train", sampling=Sampling(max_tokens=50))
-    job = eliciting.submit(store, wanted, QUICK)
+    job = elicitation.submit(store, wanted, QUICK)
     responses = Responses(store.home)
     process = worker(store, server)
     try:
@@ -200,17 +215,19 @@ def test_after_a_kill_half_way_no_question_is_answered_twice(store, server):
 
 def test_a_stopped_job_has_what_it_was_answered_and_goes_on(store, server):
     server.plan = lambda question, before: ("slow", 0.25)
-    job = eliciting.submit(store, config(store), Pace(concurrency=2))
-    stopper = threading.Thread(target=lambda: (until(lambda: sum(server.answered.values()) >= 6), store.queue.stop(job.id)))
+    job = elicitation.submit(store, config(store), Pace(concurrency=2))
+    stopper = threading.Thread(
+        target=lambda: (until(lambda: sum(server.answered.values()) >= 6), store.queue.stop(job.id))
+    )
     stopper.start()
     work(store)
     stopper.join()
     stopped = store.queue.job(job.id)
     assert stopped.state == "stopped"
     assert Responses(store.home).count(job.identity).answered == sum(server.answered.values()) < 40
-    assert len(eliciting.answers(store, stopped)) == sum(server.answered.values())
+    assert len(elicitation.answers(store, stopped)) == sum(server.answered.values())
     server.plan = lambda question, before: None
-    eliciting.resume(store, job.id)
+    elicitation.resume(store, job.id)
     work(store)
     assert store.queue.job(job.id).state == "finished" and set(server.answered.values()) == {1}
 
@@ -227,30 +244,38 @@ def test_without_an_address_nothing_is_queued(store, monkeypatch):
     for name in ("COTDISTILL_TEACHER_URL", "OPENAI_BASE_URL", "OPENAI_API_KEY"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(UsageError, match="No teacher's address"):
-        eliciting.submit(store, config(store), QUICK)
+        elicitation.submit(store, config(store), QUICK)
     assert store.queue.jobs() == []
 
 
 def test_the_terminal_estimates_elicits_tells_and_filters(store, server, capsys, tmp_path, monkeypatch):
     say = speaker(capsys)
     # In this process, so that the test needs no supervisor.
-    monkeypatch.setattr("cotdistill.cli.eliciting.ensure_supervisor", work)
-    words = (
-        "teacher elicit --task numbers --model big --name net --rows 12 --shots 1 --price-in 2 --price-out 8 --concurrency 3 --pause 0.01 --tries 2"
-    )
+    monkeypatch.setattr("cotdistill.cli.commands.elicit.ensure_supervisor", work)
+    words = "teacher elicit --task numbers --model big --name net --rows 12 --shots 1 --price-in 2 --price-out 8 --concurrency 3 --pause 0.01 --tries 2"
     looked = say(f"{words} --estimate --json")
     check_keys("teacher elicit", looked.document)
-    assert looked.document["id"] is None and looked.document["prompt"][2]["role"] == "assistant" and server.asked.total() == 0
+    assert (
+        looked.document["id"] is None
+        and looked.document["prompt"][2]["role"] == "assistant"
+        and server.asked.total() == 0
+    )
     server.plan = lambda question, before: (
         ("json", {"choices": []}) if question == looked.document["prompt"][-1]["content"].split("\n")[0][10:] else None
     )
     said = say(f"{words} --wait --json")
     check_keys("teacher elicit", said.document)
     number, result = said.document["id"], said.document["result"]
-    assert said.document["state"] == "finished" and result["answered"] == 11 and result["failed"] == 1 and server.most <= 3
+    assert (
+        said.document["state"] == "finished" and result["answered"] == 11 and result["failed"] == 1 and server.most <= 3
+    )
     far = say(f"teacher progress {number} --json")
     check_keys("teacher progress", far.document)
-    assert far.document["failures"][0]["cause"] == "empty" and len(far.document["latest"]) == 5 and far.document["answered"] == 11
+    assert (
+        far.document["failures"][0]["cause"] == "empty"
+        and len(far.document["latest"]) == 5
+        and far.document["answered"] == 11
+    )
     assert "empty" in say(f"teacher progress {number}").out
     listed = say("teacher list --json")
     check_keys("teacher list", listed.document)

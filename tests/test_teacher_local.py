@@ -11,19 +11,21 @@ from tokenizers.pre_tokenizers import Split
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from cotdistill.errors import TeacherError
-from cotdistill.studies import eliciting
-from cotdistill.studies.runner import work
-from cotdistill.studies.store import Store
+from cotdistill.execution.worker import work
+from cotdistill.planning import elicitation
+from cotdistill.store.store import Store
 from cotdistill.tasks.catalog import open_task
 from cotdistill.tasks.example import Choice, Example
-from cotdistill.tasks.importing import import_task
+from cotdistill.tasks.importing.importer import import_task
 from cotdistill.teachers.asking import Pace
 from cotdistill.teachers.elicitation import Contrast, ElicitConfig, Request, Sampling, TeacherConfig
 from cotdistill.teachers.local import LocalTeacher, ask_local, contrasted, likely
 from cotdistill.teachers.prompts import PromptTemplate
 from cotdistill.teachers.responses import Responses
 
-WORDS = "<pad> <end> <unk> question : what is ? choices ( A B ) even odd the answer it . so two by number right why | 1 2 3 4 5".split(" ")
+WORDS = "<pad> <end> <unk> question : what is ? choices ( A B ) even odd the answer it . so two by number right why | 1 2 3 4 5".split(
+    " "
+)
 TERSE = PromptTemplate(
     system="", question="question : {question} choices {choices}", choice="( {label} ) {text}", between=" ", given=" answer ( {label} )",
     ask=" why ?", ask_given=" why {label} ?", reply="{rationale} ( {label} )", separator=" | ",
@@ -37,9 +39,19 @@ def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("teacher")
     tokenizer = Tokenizer(WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="<unk>"))
     tokenizer.pre_tokenizer = Split(Regex(r"\w+|[^\w\s]"), "removed", invert=True)
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", eos_token="<end>", pad_token="<pad>").save_pretrained(path)
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, unk_token="<unk>", eos_token="<end>", pad_token="<pad>"
+    ).save_pretrained(path)
     torch.manual_seed(3)
-    small = {"n_positions": 96, "n_embd": 24, "n_layer": 2, "n_head": 2, "bos_token_id": None, "eos_token_id": 1, "tie_word_embeddings": False}
+    small = {
+        "n_positions": 96,
+        "n_embd": 24,
+        "n_layer": 2,
+        "n_head": 2,
+        "bos_token_id": None,
+        "eos_token_id": 1,
+        "tie_word_embeddings": False,
+    }
     model = GPT2LMHeadModel(GPT2Config(vocab_size=len(WORDS), **small))
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -55,7 +67,12 @@ def teacher(folder):
 
 
 def prompts(teacher):
-    texts = ["question : what is 1 ?", "what is the answer ?", "question : what is 2 ? choices ( A ) even ( B ) odd", "so"]
+    texts = [
+        "question : what is 1 ?",
+        "what is the answer ?",
+        "question : what is 2 ? choices ( A ) even ( B ) odd",
+        "so",
+    ]
     return [[int(i) for i in teacher.tokenizer(text)["input_ids"]] for text in texts]
 
 
@@ -83,12 +100,16 @@ def test_greedy_answers_are_those_of_each_prompt_alone(teacher):
         written, finish = reference(teacher, ids, 20, lambda more, ids=ids: alone(teacher, ids + more))
         assert (one.text, one.finish) == (teacher.tokenizer.decode(written, skip_special_tokens=True), finish)
     # They say something: not one word over and over.
-    assert len({one.text for one in found}) > 1 and all(len(set(one.text.split())) > 3 for one in found if one.finish == "length")
+    assert len({one.text for one in found}) > 1 and all(
+        len(set(one.text.split())) > 3 for one in found if one.finish == "length"
+    )
 
 
 def test_greedy_agrees_with_what_the_library_generates(teacher):
     ids = prompts(teacher)[2]
-    theirs = teacher.model.generate(torch.tensor([ids]), max_new_tokens=15, do_sample=False, pad_token_id=0, attention_mask=torch.ones(1, len(ids)))
+    theirs = teacher.model.generate(
+        torch.tensor([ids]), max_new_tokens=15, do_sample=False, pad_token_id=0, attention_mask=torch.ones(1, len(ids))
+    )
     (ours,) = teacher.write([ids], Sampling(max_tokens=15), [0], ())
     assert ours.text == teacher.tokenizer.decode(theirs[0, len(ids) :], skip_special_tokens=True)
 
@@ -135,10 +156,14 @@ def test_a_stop_text_ends_an_answer_and_is_left_out(teacher):
 
 def test_contrasted_scores_are_those_of_the_formula():
     shown, other = torch.tensor([[0.6, 0.3, 0.1]]).log(), torch.tensor([[0.7, 0.1, 0.2]]).log()
-    expected = [[math.log(0.6) - 0.5 * math.log(0.7), math.log(0.3) - 0.5 * math.log(0.1), math.log(0.1) - 0.5 * math.log(0.2)]]
+    expected = [
+        [math.log(0.6) - 0.5 * math.log(0.7), math.log(0.3) - 0.5 * math.log(0.1), math.log(0.1) - 0.5 * math.log(0.2)]
+    ]
     assert torch.allclose(contrasted(shown, other, 0.5, 0.0), torch.tensor(expected), atol=1e-6)
     # -.33, -.05, -1.50: the second wins, though the first is likelier; at weight 0 the first does.
-    assert int(contrasted(shown, other, 0.5, 0.0).argmax()) == 1 and int(contrasted(shown, other, 0.0, 0.0).argmax()) == 0
+    assert (
+        int(contrasted(shown, other, 0.5, 0.0).argmax()) == 1 and int(contrasted(shown, other, 0.0, 0.0).argmax()) == 0
+    )
     # .1 / .6 is below .4, .3 / .6 is not.
     assert torch.isinf(contrasted(shown, other, 0.5, 0.4)).tolist() == [[False, False, True]]
     assert int(contrasted(shown, other, 2.0, 1.0).argmax()) == 0
@@ -154,17 +179,23 @@ def test_contrastive_answers_are_those_of_each_pair_alone(teacher, weight, plaus
     for ids, rival, one in zip(given, others, found, strict=True):
 
         def pick(more, ids=ids, rival=rival):
-            return contrasted(alone(teacher, ids + more)[None], alone(teacher, rival + more)[None], weight, plausible)[0]
+            return contrasted(alone(teacher, ids + more)[None], alone(teacher, rival + more)[None], weight, plausible)[
+                0
+            ]
 
         written, finish = reference(teacher, ids, 15, pick)
         assert (one.text, one.finish) == (teacher.tokenizer.decode(written, skip_special_tokens=True), finish)
-    assert [one.text for one in found] != [one.text for one in teacher.write(given, Sampling(max_tokens=15), [0] * 4, ())]
+    assert [one.text for one in found] != [
+        one.text for one in teacher.write(given, Sampling(max_tokens=15), [0] * 4, ())
+    ]
 
 
 def test_against_itself_at_any_weight_below_one_the_best_token_stays_the_best(teacher):
     given = prompts(teacher)
     same = teacher.write_against(given, given, Contrast("empty", 0.9, 0.0), 10, ())
-    assert [one.text for one in same] == [one.text for one in teacher.write(given, Sampling(max_tokens=10), [0] * 4, ())]
+    assert [one.text for one in same] == [
+        one.text for one in teacher.write(given, Sampling(max_tokens=10), [0] * 4, ())
+    ]
 
 
 def request(i, turns, against=None):
@@ -172,12 +203,18 @@ def request(i, turns, against=None):
 
 
 def test_a_prompt_that_is_too_long_fails_alone_and_stopping_is_noticed_at_every_token(teacher, folder):
-    wanted = ElicitConfig("t", "0", "n", TeacherConfig(kind="local", model=str(folder)), template=TERSE, sampling=Sampling(max_tokens=10))
+    wanted = ElicitConfig(
+        "t", "0", "n", TeacherConfig(kind="local", model=str(folder)), template=TERSE, sampling=Sampling(max_tokens=10)
+    )
     turns = [[{"role": "user", "content": "what is " * n}] for n in (2, 60, 3)]
     answers, failures, ticks = [], [], []
     asked = [request(i, t) for i, t in enumerate(turns)]
-    ask_local(wanted, asked, Pace(concurrency=2), lambda a, f: (answers.extend(a), failures.extend(f)), ticks.append, teacher)
-    assert sorted(a.key for a in answers) == ["key0", "key2"] and [(f.place, f.cause) for f in failures] == [(1, "request")]
+    ask_local(
+        wanted, asked, Pace(concurrency=2), lambda a, f: (answers.extend(a), failures.extend(f)), ticks.append, teacher
+    )
+    assert sorted(a.key for a in answers) == ["key0", "key2"] and [(f.place, f.cause) for f in failures] == [
+        (1, "request")
+    ]
     assert "longer than the 96" in failures[0].detail and len(ticks) >= 10
     assert answers[0].prompt_tokens in (4, 6) and all(a.completion_tokens >= 1 for a in answers)
 
@@ -194,12 +231,18 @@ def test_a_chat_template_is_used_where_there_is_one(teacher, folder, tmp_path):
     assert not teacher.chat and teacher.stops(config) == (" | ",)
     assert teacher.tokenizer.decode(teacher.ids(config, turns)) == "the | what"
     chatty = PreTrainedTokenizerFast.from_pretrained(folder)
-    chatty.chat_template = "{% for m in messages %}{{ m['role'] == 'user' and '?' or ':' }} {{ m['content'] }} {% endfor %}so"
+    chatty.chat_template = (
+        "{% for m in messages %}{{ m['role'] == 'user' and '?' or ':' }} {{ m['content'] }} {% endfor %}so"
+    )
     chatty.save_pretrained(tmp_path)
     teacher.model.save_pretrained(tmp_path)
     talking = LocalTeacher(TeacherConfig(kind="local", model=str(tmp_path)))
     # A template that knows no system turn has it in front of the first question.
-    assert talking.chat and talking.stops(config) == () and talking.tokenizer.decode(talking.ids(config, turns)) == "? the what so"
+    assert (
+        talking.chat
+        and talking.stops(config) == ()
+        and talking.tokenizer.decode(talking.ids(config, turns)) == "? the what so"
+    )
     assert not LocalTeacher(TeacherConfig(kind="local", model=str(tmp_path), chat="off")).chat
     with pytest.raises(TeacherError, match="no chat template"):
         LocalTeacher(TeacherConfig(kind="local", model=str(folder), chat="on"))
@@ -218,25 +261,38 @@ def store(tmp_path, monkeypatch):
         for i in range(40)
     ]  # fmt: skip
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    monkeypatch.setattr("cotdistill.studies.runner.IDLE_SECONDS", 0.0)
+    monkeypatch.setattr("cotdistill.execution.worker.IDLE_SECONDS", 0.0)
     store = Store.open(tmp_path / "home")
     import_task(store.tasks_root, tmp_path / "rows.jsonl", "numbers")
     return store
 
 
-@pytest.mark.parametrize("contrast", [Contrast(), Contrast("empty", 0.5), Contrast("wrong", 0.7, 0.0)], ids=lambda c: c.against)
+@pytest.mark.parametrize(
+    "contrast", [Contrast(), Contrast("empty", 0.5), Contrast("wrong", 0.7, 0.0)], ids=lambda c: c.against
+)
 def test_a_job_asks_a_local_teacher_and_equal_questions_once(store, folder, contrast):
     task = open_task(store.tasks_root, "numbers")
     teacher = TeacherConfig(kind="local", model=str(folder))
-    wanted = ElicitConfig("numbers", task.digest, "small", teacher, template=TERSE, sampling=Sampling(max_tokens=12), contrast=contrast, part="all")
-    job = eliciting.submit(store, wanted, Pace(concurrency=16))
+    wanted = ElicitConfig(
+        "numbers",
+        task.digest,
+        "small",
+        teacher,
+        template=TERSE,
+        sampling=Sampling(max_tokens=12),
+        contrast=contrast,
+        part="all",
+    )
+    job = elicitation.submit(store, wanted, Pace(concurrency=16))
     work(store)
     done = store.queue.job(job.id)
     assert done.state == "finished", done.error
     rows = task.examples("train")
     kinds = {(e.question, e.answer) for e in rows}
     # What is the same is asked once, and answers every row that it is about.
-    assert done.result["requests"] == len(kinds) < len(rows) and Responses(store.home).count(job.identity).answered == len(rows)
+    assert done.result["requests"] == len(kinds) < len(rows) and Responses(store.home).count(
+        job.identity
+    ).answered == len(rows)
     again = open_task(store.tasks_root, "numbers")
     texts = {(e.question, e.answer): e.rationale for e in again.examples("train", done.result["source"])}
     assert len(set(texts.values())) > 1 and all(texts.values())
@@ -246,8 +302,17 @@ def test_a_job_asks_a_local_teacher_and_equal_questions_once(store, folder, cont
 def test_counterfactual_rationales_are_told_by_the_label_that_was_shown(store, folder):
     task = open_task(store.tasks_root, "numbers")
     teacher = TeacherConfig(kind="local", model=str(folder))
-    wanted = ElicitConfig("numbers", task.digest, "against", teacher, template=TERSE, sampling=Sampling(max_tokens=5), given="wrong", part="all")
-    job = eliciting.submit(store, wanted, Pace(concurrency=16))
+    wanted = ElicitConfig(
+        "numbers",
+        task.digest,
+        "against",
+        teacher,
+        template=TERSE,
+        sampling=Sampling(max_tokens=5),
+        given="wrong",
+        part="all",
+    )
+    job = elicitation.submit(store, wanted, Pace(concurrency=16))
     work(store)
     source = store.queue.job(job.id).result["source"]
     labels = open_task(store.tasks_root, "numbers").teacher_labels(source)

@@ -8,17 +8,17 @@ import shutil
 import pytest
 
 from cotdistill.cli import main
-from cotdistill.studies import eliciting
-from cotdistill.studies.runner import work
-from cotdistill.studies.store import Store
-from cotdistill.studies.supervisor import stop_all
+from cotdistill.dashboard.data import teacher_cards, teacher_quality
+from cotdistill.execution.supervisor import stop_all
+from cotdistill.execution.worker import work
+from cotdistill.planning import elicitation
+from cotdistill.store.store import Store
 from cotdistill.tasks.catalog import open_task
 from cotdistill.tasks.example import Choice, Example
-from cotdistill.tasks.importing import import_task
+from cotdistill.tasks.importing.importer import import_task
 from cotdistill.teachers.answers import Answer
 from cotdistill.teachers.asking import Pace
 from cotdistill.teachers.elicitation import ElicitConfig, TeacherConfig
-from cotdistill.views import teacher_cards, teacher_quality
 from tests.protocol_server import serving
 from tests.test_pages import drawn, sound, texts
 
@@ -37,7 +37,10 @@ def made(tmp_path_factory):
     ]  # fmt: skip
     (folder / "in" / "rationales").mkdir(parents=True)
     (folder / "in" / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    side = [{"id": f"q{i}", "rationale": "The answer is (A). It is so." if i % 3 else "A or B", "teacher_label": "A"} for i in range(60)]
+    side = [
+        {"id": f"q{i}", "rationale": "The answer is (A). It is so." if i % 3 else "A or B", "teacher_label": "A"}
+        for i in range(60)
+    ]
     (folder / "in" / "rationales" / "train.other.jsonl").write_text("".join(json.dumps(row) + "\n" for row in side))
     home = folder / "home"
     store = Store.open(home)
@@ -45,10 +48,10 @@ def made(tmp_path_factory):
     silent = task.examples("train")[0].question
     with serving() as server, pytest.MonkeyPatch.context() as patch:
         patch.setenv("COTDISTILL_TEACHER_URL", server.url)
-        patch.setattr("cotdistill.studies.runner.IDLE_SECONDS", 0.0)
+        patch.setattr("cotdistill.execution.worker.IDLE_SECONDS", 0.0)
         server.plan = lambda question, before: ("json", {"choices": []}) if question == silent else None
         config = ElicitConfig("numbers", task.digest, "net", TeacherConfig(model="big"))
-        eliciting.submit(store, config, Pace(concurrency=4, tries=1, pause=0.0, price_in=1000.0))
+        elicitation.submit(store, config, Pace(concurrency=4, tries=1, pause=0.0, price_in=1000.0))
         work(store)
     assert store.queue.job(1).state == "finished", store.queue.job(1).error
     return home
@@ -73,8 +76,8 @@ def at_once(monkeypatch):
             main([*words, "--json"])
         return json.loads(out.getvalue())
 
-    monkeypatch.setattr("cotdistill.views.filtering.carried_out", run)
-    monkeypatch.setattr("cotdistill.views.teacher_quality.carried_out", run)
+    monkeypatch.setattr("cotdistill.dashboard.data.filter_form.carried_out", run)
+    monkeypatch.setattr("cotdistill.dashboard.data.teacher_quality.carried_out", run)
 
 
 def page(home, monkeypatch, part, **query):
@@ -123,7 +126,10 @@ def test_two_sources_are_compared_by_the_students_they_make(home, monkeypatch, a
     app.switch_page("pages/2_Train.py").run()
     sound(app)
     expected = ["label_only", "pre_cot", "pre_cot@source=people", "post_cot", "post_cot@source=people"]
-    assert app.multiselect(key="compose.conditions").value == expected and app.selectbox(key="compose.source").value == "other"
+    assert (
+        app.multiselect(key="compose.conditions").value == expected
+        and app.selectbox(key="compose.source").value == "other"
+    )
     task = open_task(Store.open(home).tasks_root, "numbers")
     assert teacher_quality.compared(task, "other", "people", 2).name == "numbers-other-or-people"
 
@@ -135,7 +141,9 @@ def test_filters_are_counted_and_what_stays_becomes_a_source(home, monkeypatch, 
     app.number_input(key="filter.length.low").set_value(2).run()
     press(app, "Count what stays")
     told = texts(app)
-    assert "length(low=2,high=80)" in told and "Taken away by one" in told.replace("\\", "") + str([e.label for e in app.expander])
+    assert "length(low=2,high=80)" in told and "Taken away by one" in told.replace("\\", "") + str(
+        [e.label for e in app.expander]
+    )
     app.text_input(key="filter.name").set_value("clear").run()
     press(app, "Make what stays a source")
     (added,) = [s for s in open_task(Store.open(home).tasks_root, "numbers").added if s.startswith("clear-")]
@@ -153,8 +161,8 @@ def test_answers_of_an_elicitation_can_be_filtered(home, monkeypatch):
 
 def test_a_teacher_is_asked_by_the_form_and_the_job_is_told(home, monkeypatch):
     started = []
-    monkeypatch.setattr("cotdistill.views.eliciting.ensure_supervisor", lambda store: started.append(store))
-    monkeypatch.setattr("cotdistill.views.elicited.ensure_supervisor", lambda store: started.append(store))
+    monkeypatch.setattr("cotdistill.dashboard.data.elicit_form.ensure_supervisor", lambda store: started.append(store))
+    monkeypatch.setattr("cotdistill.dashboard.data.elicitations.ensure_supervisor", lambda store: started.append(store))
     with serving() as server:
         monkeypatch.setenv("COTDISTILL_TEACHER_URL", server.url)
         app = page(home, monkeypatch, "ask")
@@ -169,11 +177,16 @@ def test_a_teacher_is_asked_by_the_form_and_the_job_is_told(home, monkeypatch):
         assert server.asked.total() == 0 and started
         store = Store.open(home)
         job = store.queue.jobs(kind="elicit")[0]
-        assert (job.state, job.config["teacher"]["model"], job.config["rows"], job.config["shown_shots"]) == ("queued", "bigger", 12, 2)
+        assert (job.state, job.config["teacher"]["model"], job.config["rows"], job.config["shown_shots"]) == (
+            "queued",
+            "bigger",
+            12,
+            2,
+        )
         assert job.config["template"]["ask_given"] == " Why ({label})?" and job.config["name"] == "bigger"
         (line,) = [code.value for code in app.code if "teacher elicit" in code.value]
         assert "--shots 2" in line and "--model bigger" in line and server.url not in texts(app)
-        monkeypatch.setattr("cotdistill.studies.runner.IDLE_SECONDS", 0.0)
+        monkeypatch.setattr("cotdistill.execution.worker.IDLE_SECONDS", 0.0)
         work(store)
         assert store.queue.job(job.id).result["answered"] == 12 and server.asked.total() == 12
 
@@ -196,7 +209,7 @@ def test_a_preset_fills_the_parts_and_what_is_wrong_is_told(home, monkeypatch):
 
 
 def test_what_was_asked_is_told_with_its_failures_and_can_be_asked_again(home, monkeypatch):
-    monkeypatch.setattr("cotdistill.views.elicited.ensure_supervisor", lambda store: None)
+    monkeypatch.setattr("cotdistill.dashboard.data.elicitations.ensure_supervisor", lambda store: None)
     app = page(home, monkeypatch, "ask")
     told = texts(app).replace("\\", "")
     answered = Store.open(home).queue.job(1).result["answered"]
@@ -214,7 +227,12 @@ def test_a_card_marks_the_choices_and_says_what_is_wrong():
         Answer(example, "A <pond> is wet. The answer is (B).", finish="length", given="B"),
     )
     drawn_cards = teacher_cards.cards([teacher_cards.Told("one", right), teacher_cards.Told("<two>", wrong, "below")])
-    assert "✓ A tree" in drawn_cards and "✗ B &lt;pond&gt;" in drawn_cards and "&lt;two&gt;" in drawn_cards and "<pond>" not in drawn_cards
+    assert (
+        "✓ A tree" in drawn_cards
+        and "✗ B &lt;pond&gt;" in drawn_cards
+        and "&lt;two&gt;" in drawn_cards
+        and "<pond>" not in drawn_cards
+    )
     assert 'title="choice A">Trees</span>' in drawn_cards
     assert teacher_cards.remarks(wrong) == ["8 words", "B stated by letter", "was shown B", "cut off by the limit"]
     assert teacher_cards.remarks(Answer(example, "B", label="A")) == [

@@ -8,7 +8,10 @@ from cotdistill.tasks.example import Choice
 from cotdistill.teachers.mentions import exact, mentions, sentences, stem
 from cotdistill.teachers.parse import HOWS, PROBLEMS, parse
 
-PLACES = tuple(Choice(label, text) for label, text in zip("ABCDE", ("bank", "library", "department store", "mall", "new york"), strict=True))
+PLACES = tuple(
+    Choice(label, text)
+    for label, text in zip("ABCDE", ("bank", "library", "department store", "mall", "new york"), strict=True)
+)
 
 
 @pytest.mark.parametrize(
@@ -179,12 +182,23 @@ def test_any_text_at_all_is_read_without_an_error(text):
 
 
 def test_a_choice_is_met_inflected_and_the_longest_and_the_literal_one_win():
-    one = (Choice("A", "act"), Choice("B", "acting"), Choice("C", "get wet"), Choice("D", "bank"), Choice("E", "river bank"))
+    one = (
+        Choice("A", "act"),
+        Choice("B", "acting"),
+        Choice("C", "get wet"),
+        Choice("D", "bank"),
+        Choice("E", "river bank"),
+    )
     text = "x acting on river banks is getting wet"
     found = [(m.label, text[m.start : m.end]) for m in mentions(text, one)]
     assert found == [("B", "acting"), ("E", "river banks"), ("C", "getting wet")]
-    assert stem("Getting") == stem("get") and stem("banks") == stem("bank's") == stem("bank") and stem("grass") == "grass"
-    assert mentions("(a) or b) or d", one)[0].label == "A" and [m.label for m in mentions("(a) or b) or d", one)] == ["A", "B"]
+    assert (
+        stem("Getting") == stem("get") and stem("banks") == stem("bank's") == stem("bank") and stem("grass") == "grass"
+    )
+    assert mentions("(a) or b) or d", one)[0].label == "A" and [m.label for m in mentions("(a) or b) or d", one)] == [
+        "A",
+        "B",
+    ]
 
 
 def test_sentences_are_cut_at_their_ends_and_at_lines():

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cotdistill.tasks.importing import import_task
+from cotdistill.tasks.importing.importer import import_task
 from cotdistill.tasks.task import Task
 from cotdistill.teachers.answers import Answer, of_source
 from cotdistill.teachers.filters import apply, parse_filters
@@ -39,7 +39,7 @@ def tasks(tmp_path_factory):
             (part / "tokenizers").mkdir()
             return list(dict.fromkeys(r.source for r in rationales))
 
-        patch.setattr("cotdistill.tasks.writing.train_tokenizers", named)
+        patch.setattr("cotdistill.tasks.importing.writing.train_tokenizers", named)
         for name in ("commonsenseqa", "openbookqa"):
             if (SHARED / name).is_dir():
                 found[name] = import_task(tmp_path_factory.mktemp("root"), SHARED / name, name).task
@@ -63,7 +63,11 @@ def check(task, splits, stated):
         answers = of_source(task, source, splits)
         labelled = [a for a in answers if a.label is not None]
         gold = sum(a.label == a.example.answer for a in labelled)
-        assert (len(answers), round(lengths([a.shown for a in answers])["mean"], 2), len(labelled)) == (rows, words, noted), source
+        assert (len(answers), round(lengths([a.shown for a in answers])["mean"], 2), len(labelled)) == (
+            rows,
+            words,
+            noted,
+        ), source
         assert (round(100 * gold / len(labelled), 2) if labelled else None) == right, source
 
 
@@ -77,10 +81,16 @@ def test_every_source_of_openbookqa_has_the_stated_rows_words_and_agreement(task
 
 def test_quality_of_the_training_rationales_agrees_with_the_notes(tasks):
     found = quality(of_source(real(tasks, "commonsenseqa"), "llama3-70b-l2", ("train", "dev")), 9741)
-    assert round(100 * found["covered"], 1) == 99.8 and round(100 * found["leak_text"], 1) == 56.9 and round(found["words"]["mean"], 2) == 22.37
+    assert (
+        round(100 * found["covered"], 1) == 99.8
+        and round(100 * found["leak_text"], 1) == 56.9
+        and round(found["words"]["mean"], 2) == 22.37
+    )
     # "22 % open with 'The question ...' or the like; Gemini's, 7 %"
     assert round(100 * found["about_question"]) == 22
-    assert sum(found["style"][third] for third in ("first third", "middle third", "last third", "never")) == pytest.approx(1)
+    assert sum(
+        found["style"][third] for third in ("first third", "middle third", "last third", "never")
+    ) == pytest.approx(1)
 
 
 def test_quality_of_openbookqa_agrees_with_the_notes(tasks):
@@ -88,7 +98,9 @@ def test_quality_of_openbookqa_agrees_with_the_notes(tasks):
     found = quality(of_source(task, "llama3-70b-l2", ("train",)), 4957)
     assert round(100 * found["covered"], 1) == 99.7 and round(100 * found["leak_text"], 1) == 53.9
     dev = quality(of_source(task, "human-obqa-fact1", ("dev",)), 500)
-    assert round(100 * dev["leak_text"], 1) == 8.8 and dev["leak_letter"] == 0 and round(dev["words"]["mean"], 2) == 9.73
+    assert (
+        round(100 * dev["leak_text"], 1) == 8.8 and dev["leak_letter"] == 0 and round(dev["words"]["mean"], 2) == 9.73
+    )
 
 
 def test_a_teacher_that_predicts_is_read_as_its_authors_read_it(palm):

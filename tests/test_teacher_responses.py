@@ -19,7 +19,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def request(i, key=None):
-    return Request(i, Example(f"q{i}", "?", (Choice("A", "x"), Choice("B", "y")), "A", "train"), 0, "A", [], None, key or f"k{i}")
+    return Request(
+        i, Example(f"q{i}", "?", (Choice("A", "x"), Choice("B", "y")), "A", "train"), 0, "A", [], None, key or f"k{i}"
+    )
 
 
 def response(i, text="so", **more):
@@ -28,7 +30,12 @@ def response(i, text="so", **more):
 
 def test_what_was_put_is_there_once_and_the_first_answer_counts(tmp_path):
     kept = Responses(tmp_path)
-    assert kept.count("job").asked == 0 and kept.known(["k0"]) == set() and kept.answers("job") == [] and kept.usual("m") is None
+    assert (
+        kept.count("job").asked == 0
+        and kept.known(["k0"]) == set()
+        and kept.answers("job") == []
+        and kept.usual("m") is None
+    )
     kept.put([response(0), response(1, "other")])
     kept.put([response(0, "late")])
     assert kept.known(["k0", "k1", "k2"]) == {"k0", "k1"}
@@ -38,14 +45,21 @@ def test_what_was_put_is_there_once_and_the_first_answer_counts(tmp_path):
     assert [r["id"] for r in kept.answers("job", newest=1)] == ["q3"]
     counted = kept.count("job")
     assert (counted.asked, counted.answered, counted.failed, counted.tokens_in, counted.tokens_out) == (4, 3, 0, 30, 12)
-    assert kept.usual("m") == {"prompt_tokens": 10.0, "completion_tokens": 4.0, "seconds": 0.5, "characters": pytest.approx(3.0)}
+    assert kept.usual("m") == {
+        "prompt_tokens": 10.0,
+        "completion_tokens": 4.0,
+        "seconds": 0.5,
+        "characters": pytest.approx(3.0),
+    }
 
 
 def test_failures_are_kept_apart_and_forgotten_when_the_job_goes_on(tmp_path):
     kept = Responses(tmp_path)
     kept.begin("job", [request(i) for i in range(3)])
     kept.fail("job", [Failure(1, "server", "the server answers 500", 6)])
-    assert [(f["id"], f["cause"], f["tries"]) for f in kept.failures("job")] == [("q1", "server", 6)] and kept.count("job").failed == 1
+    assert [(f["id"], f["cause"], f["tries"]) for f in kept.failures("job")] == [("q1", "server", 6)] and kept.count(
+        "job"
+    ).failed == 1
     kept.begin("job", [request(i) for i in range(3)])
     assert kept.failures("job") == []
 
@@ -98,7 +112,9 @@ for i in range(10_000):
 
 
 def test_what_a_killed_process_has_put_is_there_and_a_torn_end_is_left_out(tmp_path):
-    process = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    process = subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE, text=True, cwd=ROOT
+    )
     last = 0
     for line in process.stdout:
         last = int(line)
@@ -149,6 +165,10 @@ def test_no_column_of_the_file_is_for_an_address_or_a_key(tmp_path):
     kept = Responses(tmp_path)
     kept.put([response(0)])
     connection = sqlite3.connect(kept.path)
-    columns = {row[1] for table in ("response", "asked", "failure", "pace") for row in connection.execute(f"PRAGMA table_info({table})")}
+    columns = {
+        row[1]
+        for table in ("response", "asked", "failure", "pace")
+        for row in connection.execute(f"PRAGMA table_info({table})")
+    }
     connection.close()
     assert not {name for name in columns if "url" in name or "address" in name or "secret" in name}

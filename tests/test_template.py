@@ -6,7 +6,9 @@ from cotdistill.errors import ConfigError
 from cotdistill.tasks.example import Choice, Example
 from cotdistill.tasks.template import Template
 
-BIRD = Example("e", "where does a bird sleep ?", (Choice("A", "in a tree"), Choice("B", "on {text} \\1 {label}")), "A", "train")
+BIRD = Example(
+    "e", "where does a bird sleep ?", (Choice("A", "in a tree"), Choice("B", "on {text} \\1 {label}")), "A", "train"
+)
 
 
 def test_the_default_prompt_lists_lettered_choices():
@@ -35,7 +37,13 @@ def test_every_problem_of_a_template_is_told_at_once():
     with pytest.raises(ConfigError) as error:
         template.check()
     told = " | ".join(error.value.problems)
-    for part in ("'question' lacks {question}", "'choices' lacks {choices}", "'choice' lacks {text}", "'label_cue' is empty", "the same"):
+    for part in (
+        "'question' lacks {question}",
+        "'choices' lacks {choices}",
+        "'choice' lacks {text}",
+        "'label_cue' is empty",
+        "the same",
+    ):
         assert part in told
 
 

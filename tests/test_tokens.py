@@ -24,7 +24,9 @@ def test_post_cot_reads_question_choices_label_rationale_end(encoder, examples):
     text = "where does the dog lives ? choices : tree , pond , house , kennel answer : kennel because : one of the red kennel . <eos>"
     assert told(encoder, encoded).split() == text.split()
     spans = [SEGMENTS[s] for s in encoded.segments]
-    assert spans == ["question"] * 6 + ["choices"] * 9 + ["label_cue"] * 2 + ["label"] + ["rationale_cue"] * 2 + ["rationale"] * 6 + ["end"]
+    assert spans == ["question"] * 6 + ["choices"] * 9 + ["label_cue"] * 2 + ["label"] + ["rationale_cue"] * 2 + [
+        "rationale"
+    ] * 6 + ["end"]
     assert encoded.loss.tolist() == [NO_LOSS] * 17 + [LABEL] + [NO_LOSS] * 2 + [RATIONALE] * 7
     assert encoded.origin.tolist() == [-1] * 20 + [0, 1, 2, 3, 4, 5, -1]
 
@@ -38,14 +40,18 @@ def test_pre_cot_learns_the_cue_that_ends_its_rationale(encoder, examples):
 def test_multitask_is_two_sequences_with_their_task_in_front(encoder, examples):
     label, rationale = encoder.sequences(encoder.corpus(examples), 3, parse("multitask"), 0)
     assert told(encoder, label).startswith("[ label ] where") and told(encoder, label).endswith("answer : kennel")
-    assert told(encoder, rationale).startswith("[ rationale ] where") and told(encoder, rationale).endswith("kennel . <eos>")
+    assert told(encoder, rationale).startswith("[ rationale ] where") and told(encoder, rationale).endswith(
+        "kennel . <eos>"
+    )
 
 
 def test_the_undistilled_student_reads_nothing(encoder, examples):
     assert encoder.sequences(encoder.corpus(examples), 0, parse("undistilled"), 0) == []
 
 
-@pytest.mark.parametrize("emptied", ["post_cot/mask(fraction=1.0,loss=off)", "post_cot/drop(fraction=1.0)", "pre_cot/drop(fraction=1.0)"])
+@pytest.mark.parametrize(
+    "emptied", ["post_cot/mask(fraction=1.0,loss=off)", "post_cot/drop(fraction=1.0)", "pre_cot/drop(fraction=1.0)"]
+)
 def test_a_rationale_that_is_gone_or_not_predicted_equals_label_only_to_the_bit(encoder, examples, emptied):
     corpus = encoder.corpus(examples)
     for index in range(len(examples)):
@@ -68,13 +74,19 @@ def test_the_prompt_of_each_mode_is_the_training_sequence_up_to_the_label(encode
     (encoded,) = encoder.sequences(corpus, 0, post, 0)
     direct = encoder.prompt(examples[0], post.spec.prompt("direct"))
     assert direct == encoded.ids[: len(direct)].tolist()
-    assert encoder.prompt(examples[0], pre.spec.prompt("own"))[-2:] == [encoder.tokenizer.token_to_id(w) for w in ("because", ":")]
+    assert encoder.prompt(examples[0], pre.spec.prompt("own"))[-2:] == [
+        encoder.tokenizer.token_to_id(w) for w in ("because", ":")
+    ]
 
 
 def test_a_label_has_the_same_ids_wherever_it_stands(encoder, examples):
     corpus = encoder.corpus(examples)
     label = SEGMENTS.index("label")
-    ids = [s.ids[s.segments == label].tolist() for c in ("label_only", "pre_cot", "post_cot") for s in encoder.sequences(corpus, 1, parse(c), 0)]
+    ids = [
+        s.ids[s.segments == label].tolist()
+        for c in ("label_only", "pre_cot", "post_cot")
+        for s in encoder.sequences(corpus, 1, parse(c), 0)
+    ]
     assert ids[0] == ids[1] == ids[2] == encoder.targets(examples[1])[1]
 
 

@@ -42,7 +42,17 @@ def trained(encoder, examples, text="post_cot", config=None, hooks=None, resume=
     rows = [weighted(encoder.sequences(corpus, i, parse(text), 0), config) for i in range(len(examples))]
     model = new_built_in(TINY, len(encoder.tokenizer.get_vocab()), seed=1)
     stream = Stream([20 + i for i in range(len(examples))], config.batch_size, seed=0)
-    log = train(model, lambda i, e: rows[i], stream, config, steps=config.steps, pad=0, hooks=hooks or Hooks(quiet), resume=resume, identity=identity)
+    log = train(
+        model,
+        lambda i, e: rows[i],
+        stream,
+        config,
+        steps=config.steps,
+        pad=0,
+        hooks=hooks or Hooks(quiet),
+        resume=resume,
+        identity=identity,
+    )
     return model, log
 
 
@@ -61,7 +71,9 @@ def test_the_loss_is_the_label_mean_plus_the_rationale_mean_over_examples(encode
     by_hand = 0.0
     for s in sequences:
         ids = torch.tensor(s.ids.astype(np.int64))[None]
-        token = torch.nn.functional.cross_entropy(model(ids).logits[0, :-1], ids[0, 1:], reduction="none").detach().numpy()
+        token = (
+            torch.nn.functional.cross_entropy(model(ids).logits[0, :-1], ids[0, 1:], reduction="none").detach().numpy()
+        )
         by_hand += token[s.loss[1:] == LABEL].mean() + 0.5 * token[s.loss[1:] == RATIONALE].mean()
     assert float(loss.detach()) == pytest.approx(by_hand / 3, rel=1e-5)
     assert len(losses) == len(batch.groups) and (batch.groups == LABEL).sum() == 3
@@ -70,7 +82,9 @@ def test_the_loss_is_the_label_mean_plus_the_rationale_mean_over_examples(encode
 def test_the_gradient_is_the_same_under_accumulation(encoder, examples):
     whole, _ = trained(encoder, examples, config=TrainingConfig(steps=1, batch_size=4, evaluations=0, lr=0.0))
     grads = {n: p.grad.clone() for n, p in whole.named_parameters()}
-    split, _ = trained(encoder, examples, config=TrainingConfig(steps=1, batch_size=4, micro_batch=1, evaluations=0, lr=0.0))
+    split, _ = trained(
+        encoder, examples, config=TrainingConfig(steps=1, batch_size=4, micro_batch=1, evaluations=0, lr=0.0)
+    )
     assert all(torch.allclose(grads[n], p.grad, atol=1e-6) for n, p in split.named_parameters())
 
 
@@ -135,7 +149,9 @@ def test_a_checkpoint_of_another_run_is_not_used(encoder, examples, tmp_path):
 def test_weights_are_kept_at_the_named_shares_and_dev_is_scored_equally_often(encoder, examples):
     kept, scored = [], []
     config = TrainingConfig(steps=10, batch_size=2, evaluations=3, checkpoints="0,0.5,1")
-    hooks = Hooks(quiet, evaluate=lambda: scored.append(1) or 0.25, keep=lambda share: kept.append(share) or f"w{share}")
+    hooks = Hooks(
+        quiet, evaluate=lambda: scored.append(1) or 0.25, keep=lambda share: kept.append(share) or f"w{share}"
+    )
     _, log = trained(encoder, examples, config=config, hooks=hooks)
     assert kept == [0.0, 0.5, 1.0] and log.kept == {"weights@0": "w0.0", "weights@0.5": "w0.5", "weights@1": "w1.0"}
     assert [row[0] for row in log.curve if row[3] == "dev_accuracy"] == [4, 7, 10]
@@ -155,7 +171,15 @@ def test_a_loss_that_is_no_number_stops_the_run_with_advice():
         model.transformer.wte.weight.fill_(float("nan"))
     row = Row(np.array([3, 4, 5], np.int32), np.array([0, 0, 1], np.float32), np.array([0, 0, 1], np.int8))
     with pytest.raises(StudentError) as error:
-        train(model, lambda i, e: [row], Stream([3], 1, 0), TrainingConfig(steps=1, batch_size=1), steps=1, pad=0, hooks=Hooks(quiet))
+        train(
+            model,
+            lambda i, e: [row],
+            Stream([3], 1, 0),
+            TrainingConfig(steps=1, batch_size=1),
+            steps=1,
+            pad=0,
+            hooks=Hooks(quiet),
+        )
     assert "learning rate" in error.value.hint
 
 
@@ -178,10 +202,16 @@ def test_a_resume_checkpoint_is_plain_safetensors(encoder, examples, tmp_path):
 
 def test_activations_that_are_computed_again_give_the_same_weights(encoder, examples, monkeypatch):
     calls, forward = [], GPT2MLP.forward
-    monkeypatch.setattr(GPT2MLP, "forward", lambda self, *args, **kwargs: calls.append(self.training) or forward(self, *args, **kwargs))
+    monkeypatch.setattr(
+        GPT2MLP, "forward", lambda self, *args, **kwargs: calls.append(self.training) or forward(self, *args, **kwargs)
+    )
     kept, _ = trained(encoder, examples, config=TrainingConfig(steps=5, batch_size=4, evaluations=0, lr=1e-2))
     once = sum(calls)
-    again, _ = trained(encoder, examples, config=TrainingConfig(steps=5, batch_size=4, evaluations=0, lr=1e-2, gradient_checkpointing=True))
+    again, _ = trained(
+        encoder,
+        examples,
+        config=TrainingConfig(steps=5, batch_size=4, evaluations=0, lr=1e-2, gradient_checkpointing=True),
+    )
     assert (once, sum(calls) - once) == (5, 10)
     a, b = weights(kept), weights(again)
     # What is computed again is computed for every token of the last block, too, so sums are rounded otherwise.
@@ -202,4 +232,6 @@ def test_a_student_without_a_compiler_is_told_of_it_before_it_is_trained(encoder
 def test_compiled_steps_give_the_same_losses(encoder, examples):
     config = TrainingConfig(steps=4, batch_size=4, evaluations=0, lr=1e-2)
     plain, compiled = (trained(encoder, examples, config=replace(config, compile=on))[1].curve for on in (False, True))
-    assert [v for *_, name, v in compiled if name == "loss"] == pytest.approx([v for *_, name, v in plain if name == "loss"], rel=1e-4)
+    assert [v for *_, name, v in compiled if name == "loss"] == pytest.approx(
+        [v for *_, name, v in plain if name == "loss"], rel=1e-4
+    )

@@ -30,7 +30,11 @@ def test_shuffling_keeps_every_token_and_changes_their_order(encoder, examples, 
 
 def test_shuffling_sentences_keeps_each_sentence_whole(encoder, examples):
     whole = {tuple(t.id for t in part) for part in units(encoder.corpus(examples).passages[0], "sentence")}
-    moved = next(m for s in range(9) if (m := rewritten(encoder, examples, 0, "post_cot/shuffle(unit=sentence)", s))[0].sentence == 1)
+    moved = next(
+        m
+        for s in range(9)
+        if (m := rewritten(encoder, examples, 0, "post_cot/shuffle(unit=sentence)", s))[0].sentence == 1
+    )
     assert {tuple(t.id for t in part) for part in units(moved, "sentence")} == whole
 
 
@@ -62,8 +66,16 @@ def test_dropping_a_quarter_of_eight_tokens_leaves_six_in_order(encoder, example
 
 
 def test_truncation_keeps_the_named_end(encoder, examples):
-    assert texts(encoder, rewritten(encoder, examples, 3, "post_cot/truncate(keep=first,fraction=0.5)")) == ["one", "of", "the"]
-    assert texts(encoder, rewritten(encoder, examples, 3, "post_cot/truncate(keep=last,fraction=0.5)")) == ["red", "kennel", "."]
+    assert texts(encoder, rewritten(encoder, examples, 3, "post_cot/truncate(keep=first,fraction=0.5)")) == [
+        "one",
+        "of",
+        "the",
+    ]
+    assert texts(encoder, rewritten(encoder, examples, 3, "post_cot/truncate(keep=last,fraction=0.5)")) == [
+        "red",
+        "kennel",
+        ".",
+    ]
 
 
 def test_a_swap_is_a_derangement_that_keeps_to_its_rule(encoder, examples):
@@ -92,7 +104,9 @@ def test_random_tokens_have_the_same_length_and_come_from_the_rationales(encoder
 def test_k_random_words_stay_in_the_order_of_the_text_and_a_share_counts_too(encoder, examples):
     kept = rewritten(encoder, examples, 0, "post_cot/random_k(k=3)")
     assert len(kept) == 3 and [t.origin for t in kept] == sorted(t.origin for t in kept)
-    assert len(rewritten(encoder, examples, 0, "post_cot/random_k(k=0.5)")) == round(0.5 * len(encoder.corpus(examples).passages[0]))
+    assert len(rewritten(encoder, examples, 0, "post_cot/random_k(k=0.5)")) == round(
+        0.5 * len(encoder.corpus(examples).passages[0])
+    )
     assert len(rewritten(encoder, examples, 3, "post_cot/random_k(k=99)")) == 6
 
 

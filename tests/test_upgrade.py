@@ -15,11 +15,11 @@ import pytest
 
 from cotdistill.config import plain
 from cotdistill.errors import StoreTooNew
-from cotdistill.studies.jobs import JobSpec, document, seal_of
-from cotdistill.studies.remarks import remark
-from cotdistill.studies.schema import APPLICATION_ID, MIGRATIONS
-from cotdistill.studies.store import Store
-from cotdistill.studies.study import StudySpec, checked, spec_from_mapping
+from cotdistill.store.database import APPLICATION_ID, MIGRATIONS
+from cotdistill.store.records import JobSpec, document, seal_of
+from cotdistill.store.store import Store
+from cotdistill.studies.annotations import remark
+from cotdistill.studies.spec import StudySpec, checked, spec_from_mapping
 
 FOLDER = Path(__file__).parent / "stores"
 CONDITIONS = ("label_only", "post_cot")
@@ -37,7 +37,8 @@ def write_fixture(format: int) -> Path:
         connection.execute(f"PRAGMA user_version = {format}")
         connection.execute("INSERT INTO setting VALUES ('workers', '3')")
         connection.execute(
-            "INSERT INTO study (name, spec, plan_hash, created) VALUES (?, ?, ?, 1700000000)", (spec.name, document(plain(spec)), spec.plan_hash)
+            "INSERT INTO study (name, spec, plan_hash, created) VALUES (?, ?, ?, 1700000000)",
+            (spec.name, document(plain(spec)), spec.plan_hash),
         )
         for place, condition in enumerate(CONDITIONS):
             job = JobSpec("train", {"condition": condition, "task": "field_guide"})
@@ -66,7 +67,9 @@ def write_fixture(format: int) -> Path:
 
 
 def test_every_format_up_to_this_one_has_a_fixture():
-    assert sorted(path.stem for path in FOLDER.glob("*.sqlite")) == sorted(f"format-{n + 1}" for n in range(len(MIGRATIONS)))
+    assert sorted(path.stem for path in FOLDER.glob("*.sqlite")) == sorted(
+        f"format-{n + 1}" for n in range(len(MIGRATIONS))
+    )
 
 
 @pytest.mark.parametrize("format", range(1, len(MIGRATIONS) + 1))
@@ -81,7 +84,9 @@ def test_a_store_of_an_earlier_format_opens_with_its_content(format, tmp_path):
     assert (stopped.state, stopped.result) == ("stopped", None) and store.queue.workers() == 3
     said = remark(store, "kept")
     assert (said.note, said.tags, said.baseline) == (("a note", ("keep",), "post_cot") if format >= 2 else ("", (), ""))
-    assert study.origin == ("e" * 64 if format >= 3 else "") and dict(done.left_out) == ({"weights": "a" * 64} if format >= 3 else {})
+    assert study.origin == ("e" * 64 if format >= 3 else "") and dict(done.left_out) == (
+        {"weights": "a" * 64} if format >= 3 else {}
+    )
     assert study.extends == (1 if format >= 4 else None)
     assert not store.verify().problems
     # What it was before stands beside it, unless nothing had to change.

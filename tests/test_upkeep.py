@@ -9,15 +9,15 @@ import pytest
 
 from cotdistill.config import plain
 from cotdistill.errors import StoreError, UsageError
-from cotdistill.studies import attempts
-from cotdistill.studies.attempts import claim
-from cotdistill.studies.backup import back_up, check
-from cotdistill.studies.budget import QueueFull, bytes_of, held_by
-from cotdistill.studies.gc import collect
-from cotdistill.studies.jobs import JobSpec, StudyDraft
-from cotdistill.studies.remarks import set_remark
-from cotdistill.studies.store import Store
-from cotdistill.studies.study import StudySpec, checked, spec_from_mapping
+from cotdistill.execution import attempts
+from cotdistill.execution.attempts import claim
+from cotdistill.store.backup import back_up, check
+from cotdistill.store.budget import QueueFull, bytes_of, held_by
+from cotdistill.store.garbage import collect
+from cotdistill.store.records import JobSpec, StudyDraft
+from cotdistill.store.store import Store
+from cotdistill.studies.annotations import set_remark
+from cotdistill.studies.spec import StudySpec, checked, spec_from_mapping
 from tests.terminal import check_keys, speaker
 
 
@@ -144,7 +144,9 @@ def test_more_jobs_than_may_wait_are_refused_whole(store, say):
     assert len(store.queue.submit([JobSpec("train", {"condition": "label_only", "n": n}) for n in range(2)]).new) == 2
 
 
-@pytest.mark.parametrize(("text", "expected"), [("20GB", 20_000_000_000), ("1.5 mb", 1_500_000), ("7", 7), ("2k", 2000)])
+@pytest.mark.parametrize(
+    ("text", "expected"), [("20GB", 20_000_000_000), ("1.5 mb", 1_500_000), ("7", 7), ("2k", 2000)]
+)
 def test_a_size_is_read(text, expected):
     assert bytes_of(text) == expected
 

@@ -17,7 +17,12 @@ WIDE = over_replicates(np.array([-0.2, 0.0, 0.2]))
 
 
 def test_the_words_follow_from_the_interval():
-    assert [word(i) for i in (GAIN, LOSS, NONE, WIDE)] == ["better", "worse", "not distinguishable", "not distinguishable"]
+    assert [word(i) for i in (GAIN, LOSS, NONE, WIDE)] == [
+        "better",
+        "worse",
+        "not distinguishable",
+        "not distinguishable",
+    ]
 
 
 def test_no_worse_needs_a_margin_and_an_interval_above_it():
@@ -36,7 +41,9 @@ def test_the_p_of_non_inferiority_is_below_five_percent_exactly_when_the_interva
     found = over_replicates(values)
     for margin in (0.005, 0.01, 0.02, 0.05):
         assert (noninferiority_p(found, margin) < 0.05) == (found.low > -margin)
-    assert noninferiority_p(found, 0.02) == pytest.approx(2 * stats.ttest_1samp(values, -0.02, alternative="greater").pvalue)
+    assert noninferiority_p(found, 0.02) == pytest.approx(
+        2 * stats.ttest_1samp(values, -0.02, alternative="greater").pvalue
+    )
 
 
 def test_a_claim_has_a_direction():

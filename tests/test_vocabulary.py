@@ -6,7 +6,14 @@ from cotdistill.tasks.example import Choice, Example
 from cotdistill.tasks.template import Template
 from cotdistill.tasks.vocabulary import SPECIALS, SYMBOL, literal_text, train_bpe, train_word, training_text
 
-ROW = Example("e", "Where do Birds sleep?", (Choice("A", "tree"), Choice("B", "pond")), "A", "train", "They nest in a tree, don't they?")
+ROW = Example(
+    "e",
+    "Where do Birds sleep?",
+    (Choice("A", "tree"), Choice("B", "pond")),
+    "A",
+    "train",
+    "They nest in a tree, don't they?",
+)
 TEXTS = training_text([ROW], Template())
 
 
@@ -55,5 +62,11 @@ def test_the_same_text_gives_the_same_tokenizer():
 
 
 def test_training_text_holds_the_prompt_every_possible_answer_and_the_rationale():
-    assert TEXTS == ["Question: Where do Birds sleep?", "\nChoices: (A) tree (B) pond", "tree", "pond", "They nest in a tree, don't they?"]
+    assert TEXTS == [
+        "Question: Where do Birds sleep?",
+        "\nChoices: (A) tree (B) pond",
+        "tree",
+        "pond",
+        "They nest in a tree, don't they?",
+    ]
     assert "" in training_text([Example("x", "q", ROW.choices, "A", "train")], Template())

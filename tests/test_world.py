@@ -11,8 +11,24 @@ from tokenizers import Tokenizer
 from cotdistill.config import digest, plain
 from cotdistill.errors import ConfigError
 from cotdistill.tasks.catalog import open_task
-from cotdistill.tasks.world import RELATIONS, STYLES, WorldSettings, documents, examples, make_world, rationale
-from cotdistill.tasks.world_words import ANSWERS_FIRST, CONCLUSIONS, FILLERS, GROUPS, PROPERTIES, QUESTIONS, VALUES
+from cotdistill.tasks.generated.world import (
+    RELATIONS,
+    STYLES,
+    WorldSettings,
+    documents,
+    examples,
+    make_world,
+    rationale,
+)
+from cotdistill.tasks.generated.world_words import (
+    ANSWERS_FIRST,
+    CONCLUSIONS,
+    FILLERS,
+    GROUPS,
+    PROPERTIES,
+    QUESTIONS,
+    VALUES,
+)
 
 SMALL = WorldSettings(documents=200)
 
@@ -123,7 +139,9 @@ def test_the_commonest_value_of_a_relation_is_no_good_guess(rows):
             train[e.metadata["relation"]][e.answer_text] += 1
     # The best guess without the creature: of the four choices, the one that trained most often.
     test = [e for e in rows if e.split == "test"]
-    right = fmean(max((c.text for c in e.choices), key=lambda t: train[e.metadata["relation"]][t]) == e.answer_text for e in test)
+    right = fmean(
+        max((c.text for c in e.choices), key=lambda t: train[e.metadata["relation"]][t]) == e.answer_text for e in test
+    )
     assert abs(right - 0.25) < 0.07
 
 
@@ -180,7 +198,11 @@ def test_a_world_is_made_once_and_found_again_under_the_same_digest(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "settings", [{"creatures": 20, "groups": 6, "choices": 2, "documents": 0}, {"trained_relations": 7, "wordings": 1, "choices": 6}]
+    "settings",
+    [
+        {"creatures": 20, "groups": 6, "choices": 2, "documents": 0},
+        {"trained_relations": 7, "wordings": 1, "choices": 6},
+    ],
 )
 def test_the_dials_at_their_ends_still_make_a_world(settings):
     dials = WorldSettings(**{"documents": 10, **settings})
@@ -213,14 +235,19 @@ def test_step_noise_makes_the_asked_share_of_the_steps_false_and_more_of_it_the_
         assert all(b in (a, c) for a, b, c in zip(intact, some, every, strict=True))
         changed += sum(a != b for a, b in zip(intact, some, strict=True))
         total += 2
-        kind, fact = sorted(steps_of(all_, row), key=lambda said: bool(set(said.split()) & set(VALUES[row.metadata["relation"]])))
+        kind, fact = sorted(
+            steps_of(all_, row), key=lambda said: bool(set(said.split()) & set(VALUES[row.metadata["relation"]]))
+        )
         assert row.metadata["teacher_believes"] not in kind.split() and row.metadata["teacher_believes"] in fact.split()
         assert row.answer_text not in fact.split()
     assert abs(changed / total - 0.5) < 0.05
 
 
 def test_an_irrelevant_sentence_stands_before_the_asked_share_of_the_steps(rows):
-    plainly, padded = make_world(0, replace(SMALL, filler=0.0)), make_world(0, replace(SMALL, filler=0.0, irrelevant_steps=1.0))
+    plainly, padded = (
+        make_world(0, replace(SMALL, filler=0.0)),
+        make_world(0, replace(SMALL, filler=0.0, irrelevant_steps=1.0)),
+    )
     for row in rows[::31]:
         told = [f"{said} ." for said in rationale(padded, row, "deductive").removesuffix(" .").split(" . ")]
         fillers = [said for said in told if said in FILLERS]
@@ -284,6 +311,11 @@ def test_base_documents_ask_in_the_very_form_of_the_prompt(made):
 
 def test_the_share_of_errors_leaves_facts_relations_and_splits_as_they_are():
     one, other = (make_world(0, WorldSettings(teacher_error=share)) for share in (0.05, 0.5))
-    assert (one.table, one.trained, one.split_of, one.group_of) == (other.table, other.trained, other.split_of, other.group_of)
+    assert (one.table, one.trained, one.split_of, one.group_of) == (
+        other.table,
+        other.trained,
+        other.split_of,
+        other.group_of,
+    )
     wrong = [{n for n in w.group_of if w.believed[n] != w.group_of[n]} for w in (one, other)]
     assert wrong[0] < wrong[1]

@@ -8,17 +8,21 @@ from pathlib import Path
 import pytest
 
 from cotdistill.errors import ConfigError, DiskFull, StoreError
-from cotdistill.tasks import writing
 from cotdistill.tasks.example import Choice, Example
+from cotdistill.tasks.importing import writing
+from cotdistill.tasks.importing.writing import write_note, write_task
 from cotdistill.tasks.task import Rationale
 from cotdistill.tasks.template import Template
-from cotdistill.tasks.writing import write_note, write_task
 
 ROWS = [
     Example(f"q{i}", f"is {i} even ?", (Choice("A", "yes"), Choice("B", "no")), "AB"[i % 2], s)
     for i, s in enumerate(("train", "train", "dev", "test"))
 ]
-TOLD = [Rationale("q0", "people", "half of it is whole"), Rationale("q1", "model", "two halves differ", "B"), Rationale("q3", "late", "only test")]
+TOLD = [
+    Rationale("q0", "people", "half of it is whole"),
+    Rationale("q1", "model", "two halves differ", "B"),
+    Rationale("q3", "late", "only test"),
+]
 
 
 def write(root, **more):
@@ -63,9 +67,13 @@ def test_a_damaged_task_is_healed_by_writing_it_again(tmp_path):
     assert hidden(tmp_path) == []
 
 
-@pytest.mark.parametrize(("code", "kind"), [(errno.ENOSPC, DiskFull), (errno.EDQUOT, DiskFull), (errno.EROFS, StoreError)])
+@pytest.mark.parametrize(
+    ("code", "kind"), [(errno.ENOSPC, DiskFull), (errno.EDQUOT, DiskFull), (errno.EROFS, StoreError)]
+)
 @pytest.mark.parametrize("step", ["train_tokenizers", "_put", "folder_digest", "write_note"])
-def test_an_error_of_the_disk_at_any_step_is_told_in_words_and_the_older_version_stays(tmp_path, monkeypatch, code, kind, step):
+def test_an_error_of_the_disk_at_any_step_is_told_in_words_and_the_older_version_stays(
+    tmp_path, monkeypatch, code, kind, step
+):
     before = write(tmp_path)
 
     def fail(*_):

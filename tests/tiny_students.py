@@ -39,28 +39,40 @@ _TOKENS = 320
 
 def tokenizer_of(kind: str, texts: Iterable[str], vocabulary: int = _TOKENS) -> tuple[Tokenizer, dict[str, str]]:
     """A byte-pair tokenizer trained on the texts in a family's manner, and what its tokenizer_config.json says."""
-    tokenizer = Tokenizer(models.BPE(unk_token="<unk>" if kind in ("llama", "gemma") else None, byte_fallback=kind in ("llama", "gemma")))
+    tokenizer = Tokenizer(
+        models.BPE(unk_token="<unk>" if kind in ("llama", "gemma") else None, byte_fallback=kind in ("llama", "gemma"))
+    )
     special = {
         "bytes": ["<|endoftext|>"], "opt": ["<s>", "<pad>", "</s>"], "llama": ["<unk>", "<s>", "</s>"], "gemma": ["<pad>", "<eos>", "<bos>", "<unk>"],
     }[kind]  # fmt: skip
     if kind in ("bytes", "opt"):
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         tokenizer.decoder = decoders.ByteLevel()
-        trainer = trainers.BpeTrainer(vocab_size=vocabulary, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
+        trainer = trainers.BpeTrainer(
+            vocab_size=vocabulary, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
+        )
     else:
         if kind == "llama":
             tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=True)
-            tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
+            tokenizer.decoder = decoders.Sequence(
+                [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+            )
         else:
             tokenizer.normalizer = normalizers.Replace(" ", "▁")
             tokenizer.pre_tokenizer = pre_tokenizers.Split("▁", "merged_with_next")
-            tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+            tokenizer.decoder = decoders.Sequence(
+                [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+            )
         raw = [AddedToken(f"<0x{byte:02X}>", normalized=False) for byte in range(256)]
-        trainer = trainers.BpeTrainer(vocab_size=vocabulary + 256, special_tokens=[*special, *(str(token.content) for token in raw)])
+        trainer = trainers.BpeTrainer(
+            vocab_size=vocabulary + 256, special_tokens=[*special, *(str(token.content) for token in raw)]
+        )
     tokenizer.train_from_iterator(list(texts), trainer)
     front = {"opt": "</s>", "llama": "<s>", "gemma": "<bos>"}.get(kind)
     if front:
-        tokenizer.post_processor = processors.TemplateProcessing(single=f"{front} $A", special_tokens=[(front, tokenizer.token_to_id(front))])
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single=f"{front} $A", special_tokens=[(front, tokenizer.token_to_id(front))]
+        )
     told = {
         "bytes": {"bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>"},
         "opt": {"bos_token": "</s>", "eos_token": "</s>", "pad_token": "<pad>"},
@@ -70,12 +82,19 @@ def tokenizer_of(kind: str, texts: Iterable[str], vocabulary: int = _TOKENS) -> 
     return tokenizer, told
 
 
-def build(folder: Path, name: str, texts: Iterable[str], *, seed: int = 0, spread: float = 0.05, **settings: Any) -> Path:
+def build(
+    folder: Path, name: str, texts: Iterable[str], *, seed: int = 0, spread: float = 0.05, **settings: Any
+) -> Path:
     """A student of an architecture of the list with random weights, saved; the folder."""
     cls, shape, kind, extra = ARCHITECTURES[name]
     tokenizer, told = tokenizer_of(kind, texts)
-    ids = {f"{role}_token_id": tokenizer.token_to_id(told[f"{role}_token"]) if f"{role}_token" in told else None for role in ("bos", "eos", "pad")}
-    config = getattr(transformers, cls)(vocab_size=tokenizer.get_vocab_size() + extra, initializer_range=spread, **{**ids, **shape, **settings})
+    ids = {
+        f"{role}_token_id": tokenizer.token_to_id(told[f"{role}_token"]) if f"{role}_token" in told else None
+        for role in ("bos", "eos", "pad")
+    }
+    config = getattr(transformers, cls)(
+        vocab_size=tokenizer.get_vocab_size() + extra, initializer_range=spread, **{**ids, **shape, **settings}
+    )
     torch.manual_seed(seed)
     AutoModelForCausalLM.from_config(config).save_pretrained(folder)
     tokenizer.save(str(folder / "tokenizer.json"))

@@ -39,7 +39,9 @@ def peer(aligner: Aligner, sequence: Encoded, target: torch.Tensor, kind: torch.
     found = []
     for column in columns_of(sequence):
         loss = cross_entropy(logits[column - 1], ids[0, column])
-        gradient = torch.cat([g.reshape(-1) for g in torch.autograd.grad(loss, aligner.parameters, retain_graph=True)]).to(kind)
+        gradient = torch.cat(
+            [g.reshape(-1) for g in torch.autograd.grad(loss, aligner.parameters, retain_graph=True)]
+        ).to(kind)
         found.append(torch.stack([gradient @ target.to(kind), gradient.norm()]))
     return torch.stack(found, 1)
 
@@ -48,11 +50,21 @@ def main() -> None:
     repeats, own = repeats_asked(__doc__), Apart(begin)
     given = material()
     corpus = given.encoder.corpus(given.train[:EXAMPLES])
-    sequences = [one for i in range(EXAMPLES) for one in given.encoder.sequences(corpus, i, parse(f"post_cot@source={SOURCE}"), 0)]
+    sequences = [
+        one
+        for i in range(EXAMPLES)
+        for one in given.encoder.sequences(corpus, i, parse(f"post_cot@source={SOURCE}"), 0)
+    ]
     for width, layers in SIZES:
         aligner = Aligner(student(width, layers), given.encoder, PLACEMENTS.get("post_cot"), [])
         target = aligner.label_gradient(given.train[:1])
-        mine = torch.from_numpy(own(lambda aligner=aligner, target=target: torch.cat([ours(aligner, one, target) for one in sequences], 1).numpy()))
+        mine = torch.from_numpy(
+            own(
+                lambda aligner=aligner, target=target: torch.cat(
+                    [ours(aligner, one, target) for one in sequences], 1
+                ).numpy()
+            )
+        )
         theirs = torch.cat([peer(aligner, one, target, torch.float64) for one in sequences], 1)
         apart = float(((mine - theirs).abs().amax(1) / theirs.abs().amax(1)).max())
         assert apart < LARGEST_GAP, f"The products of both sides differ by {apart}."
@@ -65,7 +77,17 @@ def main() -> None:
 
         what = f"alignment of all rationale tokens, {given.name}, width {width} x {layers} layers"
         same = f"products and lengths agree to {apart:.0e} of the largest"
-        compare(what, "one backward pass a token", act_ours, act_peer, unit="tokens/s", same=same, aim=AIM, repeats=repeats, apart=own)
+        compare(
+            what,
+            "one backward pass a token",
+            act_ours,
+            act_peer,
+            unit="tokens/s",
+            same=same,
+            aim=AIM,
+            repeats=repeats,
+            apart=own,
+        )
 
 
 if __name__ == "__main__":

@@ -26,7 +26,14 @@ SIZES = ((64, 2, 16, 15.0), (256, 4, 8, 3.0))
 
 def ours(given: Material, model: GPT2LMHeadModel, examples: list[Example]) -> list[np.ndarray]:
     settings = AttributionSettings(baseline="pad", moves="all", steps=STEPS, most_steps=STEPS)
-    found = attribute(model, given.encoder, examples, PLACEMENTS.get("label_only"), settings, np.ones(given.encoder.vocabulary_size, np.int64))
+    found = attribute(
+        model,
+        given.encoder,
+        examples,
+        PLACEMENTS.get("label_only"),
+        settings,
+        np.ones(given.encoder.vocabulary_size, np.int64),
+    )
     return [one.scores[: one.reading.label_at] for one in found]
 
 
@@ -39,7 +46,9 @@ def peer(given: Material, model: GPT2LMHeadModel, examples: list[Example]) -> li
         start = torch.tensor([[given.encoder.specials.pad] * len(prompt) + answer[:-1]])
         places, targets = torch.arange(len(prompt) - 1, ids.shape[1]), torch.tensor(answer)
 
-        def value(given_ids: torch.Tensor, places: torch.Tensor = places, targets: torch.Tensor = targets) -> torch.Tensor:
+        def value(
+            given_ids: torch.Tensor, places: torch.Tensor = places, targets: torch.Tensor = targets
+        ) -> torch.Tensor:
             likelihood = model(given_ids).logits.log_softmax(-1)
             return likelihood[:, places, targets].sum(1)
 
@@ -70,7 +79,17 @@ def main() -> None:
 
         what = f"integrated gradients, {STEPS} steps, {given.name}, width {width} x {layers} layers"
         same = f"scores agree to {apart:.0e} of the largest"
-        compare(what, "captum one by one", act_ours, act_peer, unit="examples/s", same=same, aim=aim, repeats=repeats, apart=own)
+        compare(
+            what,
+            "captum one by one",
+            act_ours,
+            act_peer,
+            unit="examples/s",
+            same=same,
+            aim=aim,
+            repeats=repeats,
+            apart=own,
+        )
 
 
 if __name__ == "__main__":

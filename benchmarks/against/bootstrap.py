@@ -38,7 +38,15 @@ def peer(values: np.ndarray) -> np.ndarray:
             return table[replicates[..., :, None], items[..., None, :]].mean((-2, -1))
 
         given = (np.arange(REPLICATES), np.arange(ITEMS))
-        found = bootstrap(given, mean, n_resamples=RESAMPLES, batch=500, vectorized=True, method="percentile", rng=np.random.default_rng(0))
+        found = bootstrap(
+            given,
+            mean,
+            n_resamples=RESAMPLES,
+            batch=500,
+            vectorized=True,
+            method="percentile",
+            rng=np.random.default_rng(0),
+        )
         limits.append(found.confidence_interval)
     return np.array(limits).T
 

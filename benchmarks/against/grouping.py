@@ -24,9 +24,9 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from cotdistill.config import RunConfig, Seeds, StudentConfig, TrainingConfig  # noqa: E402
-from cotdistill.studies import results  # noqa: E402
-from cotdistill.studies.jobs import JobSpec, StudyDraft, document  # noqa: E402
-from cotdistill.studies.store import Store  # noqa: E402
+from cotdistill.results import results  # noqa: E402
+from cotdistill.store.records import JobSpec, StudyDraft, document  # noqa: E402
+from cotdistill.store.store import Store  # noqa: E402
 
 RUNS, CONDITIONS = 10_000, 20
 
@@ -40,11 +40,22 @@ def fill_ours(home: Path, conditions: list[str], accuracies: np.ndarray) -> None
     queue.set_paused(True)
     jobs = []
     for i, condition in enumerate(conditions):
-        run = RunConfig("bench", "0" * 64, condition, student=StudentConfig(), training=TrainingConfig(), seeds=Seeds.of_replicate(i, {"world": 0}))
+        run = RunConfig(
+            "bench",
+            "0" * 64,
+            condition,
+            student=StudentConfig(),
+            training=TrainingConfig(),
+            seeds=Seeds.of_replicate(i, {"world": 0}),
+        )
         jobs.append(JobSpec("train", run.job_config(), (), f"{condition} {i}", 10.0))
-    members = tuple((job.identity, condition, i, "run") for i, (job, condition) in enumerate(zip(jobs, conditions, strict=True)))
+    members = tuple(
+        (job.identity, condition, i, "run") for i, (job, condition) in enumerate(zip(jobs, conditions, strict=True))
+    )
     numbers = queue.submit(jobs, study=StudyDraft("bench", {}, "", members)).new
-    rows = [(document({"accuracy": float(accuracies[i]), "mode": "direct"}), number) for i, number in enumerate(numbers)]
+    rows = [
+        (document({"accuracy": float(accuracies[i]), "mode": "direct"}), number) for i, number in enumerate(numbers)
+    ]
     with queue.database.write() as connection:
         connection.executemany("UPDATE job SET state = 'finished', result = ? WHERE id = ?", rows)
 
@@ -55,13 +66,19 @@ def fill_mlflow(where: str, conditions: list[str], accuracies: np.ndarray) -> No
     pattern = client.create_run("0").info.run_id
     engine = sqlalchemy.create_engine(where)
     with engine.begin() as connection:
-        columns = dict(connection.execute(sqlalchemy.text("SELECT * FROM runs WHERE run_uuid = :u"), {"u": pattern}).mappings().one())
+        columns = dict(
+            connection.execute(sqlalchemy.text("SELECT * FROM runs WHERE run_uuid = :u"), {"u": pattern})
+            .mappings()
+            .one()
+        )
         ids = [uuid.uuid4().hex for _ in conditions]
         runs = [{**columns, "run_uuid": i, "name": i[:8], "status": "FINISHED"} for i in ids]
         told = ", ".join(f":{name}" for name in columns)
         connection.execute(sqlalchemy.text(f"INSERT INTO runs ({', '.join(columns)}) VALUES ({told})"), runs)
         params = [{"u": i, "v": c} for i, c in zip(ids, conditions, strict=True)]
-        connection.execute(sqlalchemy.text("INSERT INTO params (run_uuid, key, value) VALUES (:u, 'condition', :v)"), params)
+        connection.execute(
+            sqlalchemy.text("INSERT INTO params (run_uuid, key, value) VALUES (:u, 'condition', :v)"), params
+        )
         metrics = [{"u": i, "v": float(a)} for i, a in zip(ids, accuracies, strict=True)]
         for table in ("metrics", "latest_metrics"):
             statement = f"INSERT INTO {table} (run_uuid, key, value, timestamp, step, is_nan) VALUES (:u, 'accuracy', :v, 0, 0, 0)"
@@ -98,7 +115,9 @@ def main() -> None:
 
         what = f"{RUNS:,} runs: mean accuracy by condition, from disk to table"
         same = f"{CONDITIONS} means agree to {apart:.0e}"
-        compare(what, "MLflow search_runs on SQLite", act_ours, act_peer, unit="s", same=same, aim=20.0, repeats=repeats)
+        compare(
+            what, "MLflow search_runs on SQLite", act_ours, act_peer, unit="s", same=same, aim=20.0, repeats=repeats
+        )
 
 
 if __name__ == "__main__":

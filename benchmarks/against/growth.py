@@ -36,7 +36,15 @@ def trained(batch: int, steps: int) -> None:
     begin()
     settings = dataclasses.replace(config(steps), batch_size=batch)
     made, model, before = prepared(given, settings), student(WIDTH, LAYERS), peak()
-    train(model, made.rows_of, made.stream, settings, steps=steps, pad=given.encoder.specials.pad, hooks=Hooks(lambda log, values: None))
+    train(
+        model,
+        made.rows_of,
+        made.stream,
+        settings,
+        steps=steps,
+        pad=given.encoder.specials.pad,
+        hooks=Hooks(lambda log, values: None),
+    )
     print(json.dumps(peak() - before))
 
 
@@ -70,7 +78,14 @@ def main() -> None:
     batches = " / ".join(map(str, BATCHES))
     growth = few[-1] / few[0]
     figure = f"{told[0]} MB after 3 steps, {told[1]} MB after 12: {growth:.1f} x for 4 x the work"
-    tell(Measure(f"memory of training, width {WIDTH} x {LAYERS} layers, batch {batches}", figure, "no faster than the work", growth <= 4))
+    tell(
+        Measure(
+            f"memory of training, width {WIDTH} x {LAYERS} layers, batch {batches}",
+            figure,
+            "no faster than the work",
+            growth <= 4,
+        )
+    )
     found = [asked("attribute", count, 0) for count in EXAMPLES]
     figure = f"{' / '.join(f'{value:,.0f}' for value in found)} MB: {found[-1] / found[0]:.1f} x for {EXAMPLES[-1] // EXAMPLES[0]} x the work"
     what = f"memory of integrated gradients, width 64 x 2 layers, {' / '.join(map(str, EXAMPLES))} examples"

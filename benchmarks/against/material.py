@@ -29,7 +29,7 @@ sys.path.insert(0, str(ROOT))
 from cotdistill.students.loading import prepare_torch  # noqa: E402
 from cotdistill.students.tokens import Encoder  # noqa: E402
 from cotdistill.tasks.example import Choice, Example  # noqa: E402
-from cotdistill.tasks.importing import import_task  # noqa: E402
+from cotdistill.tasks.importing.importer import import_task  # noqa: E402
 from cotdistill.tasks.template import Template  # noqa: E402
 
 SHARED = Path(os.environ.get("COTDISTILL_SHARED", ROOT.parent / "shared")) / "data"
@@ -72,14 +72,24 @@ def material() -> Material:
     torch.set_num_threads(THREADS)
     folder = Path(_temporary.name)
     if not (SHARED / "commonsenseqa").is_dir() or not (SHARED / "gpt2_bpe").is_dir():
-        print(f"{SHARED} has no commonsenseqa and gpt2_bpe (COTDISTILL_SHARED names the folder above it): made-up words instead.", file=sys.stderr)
+        print(
+            f"{SHARED} has no commonsenseqa and gpt2_bpe (COTDISTILL_SHARED names the folder above it): made-up words instead.",
+            file=sys.stderr,
+        )
         return _made_up(folder)
     bpe = Tokenizer(BPE.from_file(str(SHARED / "gpt2_bpe" / "encoder.json"), str(SHARED / "gpt2_bpe" / "vocab.bpe")))
     bpe.pre_tokenizer, bpe.decoder = ByteLevel(add_prefix_space=False), ByteDecoder()
     PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token=END, pad_token=END).save_pretrained(folder)
     task = import_task(folder / "tasks", SHARED / "commonsenseqa", "commonsenseqa").task
     train = [e for e in task.examples("train", SOURCE) if e.rationale]
-    return Material(folder, "CommonsenseQA", task.digest, Encoder(folder / "tokenizer.json", task.template), train, task.examples("test"))
+    return Material(
+        folder,
+        "CommonsenseQA",
+        task.digest,
+        Encoder(folder / "tokenizer.json", task.template),
+        train,
+        task.examples("test"),
+    )
 
 
 _temporary = tempfile.TemporaryDirectory(prefix="cotdistill-bench-")
@@ -101,7 +111,9 @@ def _made_up(folder: Path) -> Material:
 
     def example(split: str, number: int) -> Example:
         choices = tuple(Choice(label, text("choice")) for label in "ABCDE")
-        return Example(f"{split}-{number}", text("question"), choices, rng.choice("ABCDE"), split, rationale=text("rationale"))
+        return Example(
+            f"{split}-{number}", text("question"), choices, rng.choice("ABCDE"), split, rationale=text("rationale")
+        )
 
     train, dev = [example("train", i) for i in range(2_000)], [example("test", i) for i in range(500)]
     return Material(folder, "made-up words", "made-up", Encoder(folder / "tokenizer.json", template), train, dev)

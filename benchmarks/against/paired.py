@@ -48,7 +48,9 @@ class Measure:
     met: bool | None = None
 
 
-def figure(what: str, peer_name: str, mine: list[float], theirs: list[float], *, unit: str, same: str, aim: float) -> Figure:
+def figure(
+    what: str, peer_name: str, mine: list[float], theirs: list[float], *, unit: str, same: str, aim: float
+) -> Figure:
     """From the rates (units of work a second) of repeats that were run in pairs."""
     ratios = [a / b for a, b in zip(mine, theirs, strict=True)]
     ours, peer = median(mine), median(theirs)
@@ -81,7 +83,9 @@ class Side:
 
     def __init__(self, act: Callable[[], Any], begin: Callable[[], None]) -> None:
         self._asked, there = multiprocessing.Pipe()
-        self._process = multiprocessing.get_context("fork").Process(target=_serve, args=(there, self._asked, act, begin), daemon=True)
+        self._process = multiprocessing.get_context("fork").Process(
+            target=_serve, args=(there, self._asked, act, begin), daemon=True
+        )
         self._process.start()
         there.close()
 
@@ -96,7 +100,10 @@ class Side:
 
 
 def _serve(
-    there: multiprocessing.connection.Connection, other: multiprocessing.connection.Connection, act: Callable[[], Any], begin: Callable[[], None]
+    there: multiprocessing.connection.Connection,
+    other: multiprocessing.connection.Connection,
+    act: Callable[[], Any],
+    begin: Callable[[], None],
 ) -> None:
     other.close()
     begin()
@@ -154,5 +161,7 @@ def tell(found: Figure | Measure) -> None:
 def repeats_asked(about: str | None) -> int:
     """The number of repeats from the terminal."""
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=REPEATS, help=f"pairs that are timed, after one that is not (default {REPEATS})")
+    parser.add_argument(
+        "--repeats", type=int, default=REPEATS, help=f"pairs that are timed, after one that is not (default {REPEATS})"
+    )
     return int(parser.parse_args().repeats)

@@ -39,7 +39,13 @@ def main() -> None:
     for repeat in range(repeats + 1):
         began = time.perf_counter()
         log = train(
-            model, made.rows_of, made.stream, config(STEPS), steps=STEPS, pad=given.encoder.specials.pad, hooks=Hooks(lambda log, values: None)
+            model,
+            made.rows_of,
+            made.stream,
+            config(STEPS),
+            steps=STEPS,
+            pad=given.encoder.specials.pad,
+            hooks=Hooks(lambda log, values: None),
         )
         rate = log.flops / (time.perf_counter() - began)
         peak = max(product(), by_itself)

@@ -12,7 +12,7 @@ from material import Material, begin, material, student
 from paired import Apart, compare, repeats_asked
 
 from cotdistill.rationales.placement import PLACEMENTS
-from cotdistill.students.evaluation import score
+from cotdistill.students.scoring.evaluation import score
 from cotdistill.tasks.example import Example
 
 SIZES = ((64, 2, 96, 20.0), (256, 4, 48, 10.0))
@@ -59,7 +59,17 @@ def main() -> None:
             peer()
             return float(n)
 
-        compare(what, "lm-evaluation-harness", act_ours, act_peer, unit="questions/s", same=same, aim=aim, repeats=repeats, apart=own)
+        compare(
+            what,
+            "lm-evaluation-harness",
+            act_ours,
+            act_peer,
+            unit="questions/s",
+            same=same,
+            aim=aim,
+            repeats=repeats,
+            apart=own,
+        )
 
 
 if __name__ == "__main__":

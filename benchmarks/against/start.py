@@ -25,7 +25,9 @@ DRAWN = "from streamlit.testing.v1 import AppTest; shown = AppTest.from_file('ap
 def took(words: list[str], environment: dict[str, str] | None = None) -> tuple[float, str]:
     """Seconds, and what was said."""
     began = time.perf_counter()
-    done = subprocess.run(words, cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    done = subprocess.run(
+        words, cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
     return time.perf_counter() - began, done.stdout
 
 
@@ -33,7 +35,9 @@ def main() -> None:
     repeats = repeats_asked(__doc__)
     program = [sys.executable, "-W", "ignore", "-m", "cotdistill"]
     found = median(took([*program, "--help"])[0] for _ in range(repeats + 1))
-    tell(Measure("python -m cotdistill --help, second and later starts", f"{found:.2f} s", f"under {AIM} s", found < AIM))
+    tell(
+        Measure("python -m cotdistill --help, second and later starts", f"{found:.2f} s", f"under {AIM} s", found < AIM)
+    )
     with tempfile.TemporaryDirectory(prefix="cotdistill-bench-") as home:
         environment = {**os.environ, "COTDISTILL_HOME": home, "PYTHONPATH": str(ROOT)}
         answers, draws = [], []
@@ -45,7 +49,14 @@ def main() -> None:
             draws.append(took([sys.executable, "-W", "ignore", "-c", DRAWN], environment)[0])
     cold = median(answers[1:]) + median(draws[1:])
     figure = f"{cold:.1f} s: {median(answers[1:]):.1f} s to the server's answer, {median(draws[1:]):.1f} s to import and draw the first page"
-    tell(Measure("dashboard, from the command to the first page, empty store", figure, f"under {PAGE_AIM:g} s", cold < PAGE_AIM))
+    tell(
+        Measure(
+            "dashboard, from the command to the first page, empty store",
+            figure,
+            f"under {PAGE_AIM:g} s",
+            cold < PAGE_AIM,
+        )
+    )
 
 
 if __name__ == "__main__":

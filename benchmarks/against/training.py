@@ -29,11 +29,28 @@ SIZES = ((64, 2, 32, 5.0), (256, 4, 2, 3.0))
 
 
 def config(steps: int) -> TrainingConfig:
-    return TrainingConfig(steps=steps, batch_size=BATCH, lr=LR, loss="token_mean", evaluations=0, checkpoints="1", schedule="constant", warmup=0.0)
+    return TrainingConfig(
+        steps=steps,
+        batch_size=BATCH,
+        lr=LR,
+        loss="token_mean",
+        evaluations=0,
+        checkpoints="1",
+        schedule="constant",
+        warmup=0.0,
+    )
 
 
 def prepared(given: Material, training: TrainingConfig) -> Prepared:
-    run = RunConfig("bench", given.digest, "post_cot", source=SOURCE, sources=(SOURCE,), student=StudentConfig("bench"), training=training)
+    run = RunConfig(
+        "bench",
+        given.digest,
+        "post_cot",
+        source=SOURCE,
+        sources=(SOURCE,),
+        student=StudentConfig("bench"),
+        training=training,
+    )
     return prepare(given.encoder, {SOURCE: given.train[:ROWS]}, run, 512)
 
 
@@ -48,7 +65,15 @@ def rows(made: Prepared) -> list[dict[str, list[int]]]:
 
 def ours(given: Material, made: Prepared, model: GPT2LMHeadModel, steps: int) -> Callable[[], float]:
     def act() -> float:
-        train(model, made.rows_of, made.stream, config(steps), steps=steps, pad=given.encoder.specials.pad, hooks=Hooks(lambda log, values: None))
+        train(
+            model,
+            made.rows_of,
+            made.stream,
+            config(steps),
+            steps=steps,
+            pad=given.encoder.specials.pad,
+            hooks=Hooks(lambda log, values: None),
+        )
         return float(steps * BATCH)
 
     return act
@@ -77,7 +102,13 @@ def sft(given: Material, model: PreTrainedModel, data: Dataset, steps: int) -> C
     from trl import SFTConfig, SFTTrainer
 
     def act() -> float:
-        settings = SFTConfig(**arguments(str(given.folder / "sft"), steps), max_length=512, completion_only_loss=True, packing=False, bf16=False)
+        settings = SFTConfig(
+            **arguments(str(given.folder / "sft"), steps),
+            max_length=512,
+            completion_only_loss=True,
+            packing=False,
+            bf16=False,
+        )
         SFTTrainer(model=model, args=settings, train_dataset=data, processing_class=given.fast).train()
         return float(steps * BATCH)
 
@@ -100,11 +131,19 @@ def main() -> None:
     made = prepared(given, config(1))
     data = rows(made)
     table = Dataset.from_list(data)
-    masked = Dataset.from_list([{"input_ids": r["input_ids"], "completion_mask": [int(x != -100) for x in r["labels"]]} for r in data])
+    masked = Dataset.from_list(
+        [{"input_ids": r["input_ids"], "completion_mask": [int(x != -100) for x in r["labels"]]} for r in data]
+    )
     for width, layers, steps, aim in SIZES:
         apart = gap(given, made, student(width, layers), data, own)
         assert apart < 1e-4, f"The losses of both sides differ by {apart}."
-        told = {"unit": "examples/s", "same": f"losses of the same batch agree to {apart:.0e}", "aim": aim, "repeats": repeats, "apart": own}
+        told = {
+            "unit": "examples/s",
+            "same": f"losses of the same batch agree to {apart:.0e}",
+            "aim": aim,
+            "repeats": repeats,
+            "apart": own,
+        }
         what = f"training, {given.name}, width {width} x {layers} layers"
         mine = ours(given, made, student(width, layers), steps)
         compare(what, "Hugging Face Trainer", mine, trainer(given, student(width, layers), table, steps), **told)

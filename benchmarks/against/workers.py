@@ -45,7 +45,11 @@ def say(home: Path, *words: str) -> Any:
     """The document of a command, in a store."""
     command = [sys.executable, "-W", "ignore", "-m", "cotdistill", *words, "--json"]
     environment = {**os.environ, "COTDISTILL_HOME": str(home)}
-    return json.loads(subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True).stdout)
+    return json.loads(
+        subprocess.run(
+            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True
+        ).stdout
+    )
 
 
 def rates(code: str, processes: int, seconds: float = 4.0) -> float:
@@ -91,7 +95,14 @@ def main() -> None:
         ratios = [one[0] / two[0] for one, two in pairs]
         found, (one, two) = median(ratios), (median(pair[side][0] for pair in pairs) for side in (0, 1))
         figure = f"{found:.2f} x ({min(ratios):.2f} to {max(ratios):.2f}): {one:.1f} s and {two:.1f} s"
-        tell(Measure(f"{3 * MORE} students more of a study, 2 workers against 1, their start included", figure, f"{AIM} x", found >= AIM))
+        tell(
+            Measure(
+                f"{3 * MORE} students more of a study, 2 workers against 1, their start included",
+                figure,
+                f"{AIM} x",
+                found >= AIM,
+            )
+        )
         slower = median(two[1] / one[1] for one, two in pairs)
         ceiling = f"{slower:.2f} x as long each: {2 / slower:.2f} x at most, were all else free"
         tell(Measure("the same students while two are trained at once", ceiling))
@@ -99,7 +110,11 @@ def main() -> None:
         tell(Measure("two processes of other work at once against one", ", ".join(scales)))
         sizes = bytes_of(ready)
         told = ", ".join(f"{role} {size / 1e3:,.0f} kB" for role, size in sizes.items())
-        tell(Measure("a run on disk, starter student with five checkpoints", f"{sum(sizes.values()) / 1e6:.2f} MB: {told}"))
+        tell(
+            Measure(
+                "a run on disk, starter student with five checkpoints", f"{sum(sizes.values()) / 1e6:.2f} MB: {told}"
+            )
+        )
 
 
 if __name__ == "__main__":

@@ -15,9 +15,9 @@ from paired import Apart, compare, repeats_asked
 from transformers import GPT2LMHeadModel
 
 from cotdistill.rationales.placement import PLACEMENTS
-from cotdistill.students.evaluation import score
-from cotdistill.students.generation import greedy
 from cotdistill.students.reader import Reader
+from cotdistill.students.scoring.evaluation import score
+from cotdistill.students.scoring.generation import greedy
 from cotdistill.tasks.example import Example
 
 LIMIT, BATCH, AIM = 48, 16, 5.0
@@ -33,7 +33,9 @@ def generated(model: GPT2LMHeadModel, prompts: list[list[int]], pad: int, tokens
         width = max(map(len, asked))
         ids = torch.tensor([[pad] * (width - len(prompt)) + prompt for prompt in asked])
         mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in asked])
-        told = model.generate(ids, attention_mask=mask, max_new_tokens=tokens, do_sample=False, pad_token_id=pad, eos_token_id=pad)
+        told = model.generate(
+            ids, attention_mask=mask, max_new_tokens=tokens, do_sample=False, pad_token_id=pad, eos_token_id=pad
+        )
         found += told[:, width:].tolist()
     return found
 
@@ -69,7 +71,9 @@ class Sides:
 
     def ours_written(self) -> list[list[int]]:
         reader = Reader(self.model)
-        told = greedy(reader, self.prompts, self.stop, limit=LIMIT, after=1, pad=self.specials.pad, eos=self.specials.eos)
+        told = greedy(
+            reader, self.prompts, self.stop, limit=LIMIT, after=1, pad=self.specials.pad, eos=self.specials.eos
+        )
         return [one.ids for one in told]
 
     def peers_written(self) -> list[list[int]]:
@@ -82,7 +86,9 @@ class Sides:
 
     def peers_scored(self) -> np.ndarray:
         asked = [[*prompt, *ids, *self.stop] for prompt, ids in zip(self.prompts, self.peers_written(), strict=True)]
-        pairs = [(prompt, list(choice)) for prompt, choices in zip(asked, self.targets, strict=True) for choice in choices]
+        pairs = [
+            (prompt, list(choice)) for prompt, choices in zip(asked, self.targets, strict=True) for choice in choices
+        ]
         return np.array(likelihoods(self.model, pairs, self.specials.pad)).reshape(len(asked), -1)
 
 
@@ -97,7 +103,10 @@ def main() -> None:
         scores, others = own(sides.ours_scored), sides.peers_scored()
         apart = float((np.abs(scores - others) / np.abs(others)).max())
         assert apart < LARGEST_GAP, f"The scores of both sides differ by {apart}."
-        size, wrote = f"{given.name}, width {width} x {layers} layers", f"{count} rationales of {LIMIT} tokens are the same"
+        size, wrote = (
+            f"{given.name}, width {width} x {layers} layers",
+            f"{count} rationales of {LIMIT} tokens are the same",
+        )
 
         def act(side, units: float):  # type: ignore[no-untyped-def]
             def timed() -> float:

@@ -50,15 +50,24 @@ def _columns() -> int:
 def parser_of(command: Command) -> Parser:
     """The parser of one command."""
     description = command.help[:1].upper() + command.help[1:] + "." + (f"\n\n{command.notes}" if command.notes else "")
-    parser = Parser(prog=f"{PROGRAM} {command.words}", description=description, formatter_class=_Help, allow_abbrev=False)
+    parser = Parser(
+        prog=f"{PROGRAM} {command.words}", description=description, formatter_class=_Help, allow_abbrev=False
+    )
     command.arguments(parser)
-    parser.add_argument("--json", action="store_true", help="one JSON document on stdout; progress and logs go to stderr")
+    parser.add_argument(
+        "--json", action="store_true", help="one JSON document on stdout; progress and logs go to stderr"
+    )
     return parser
 
 
 def overview() -> str:
     """The help of the whole program, for which no command is loaded."""
-    lines = [f"usage: {PROGRAM} NOUN [VERB] [options]", "", "Train small students with rationales under ablations, compare, look inside.", ""]
+    lines = [
+        f"usage: {PROGRAM} NOUN [VERB] [options]",
+        "",
+        "Train small students with rationales under ablations, compare, look inside.",
+        "",
+    ]
     known = listed().values()
     width = max(noun.width for noun in known)
     lines += [line for noun in known for line in noun.lines(width)]
@@ -82,7 +91,9 @@ def _find(argv: Sequence[str]) -> tuple[Command, list[str]] | str:
         raise UsageError("No command was given.", f"{PROGRAM} --help lists them all.")
     if words[0] not in NOUNS:
         # A value is no command: what the option before it is meant for stands behind the command, or is the folder of the store.
-        early = next((word for word in argv[: argv.index(words[0])] if word not in ("-h", "--help", "--json", "--version")), None)
+        early = next(
+            (word for word in argv[: argv.index(words[0])] if word not in ("-h", "--help", "--json", "--version")), None
+        )
         if early is not None:
             raise UsageError(
                 f"{early.split('=')[0]} stands before the command.",
@@ -95,7 +106,10 @@ def _find(argv: Sequence[str]) -> tuple[Command, list[str]] | str:
     if known.verbs and len(words) < 2:
         if asks:
             return _noun_help(known)
-        raise UsageError(f"{known.noun} needs a verb: {', '.join(known.verbs)}.", f"For example: {PROGRAM} {known.noun} {known.verbs[0]}")
+        raise UsageError(
+            f"{known.noun} needs a verb: {', '.join(known.verbs)}.",
+            f"For example: {PROGRAM} {known.noun} {known.verbs[0]}",
+        )
     noun = NOUNS[known.noun]
     if not noun.verbs:
         return noun.commands[0], rest
@@ -108,7 +122,13 @@ def _find(argv: Sequence[str]) -> tuple[Command, list[str]] | str:
 
 def _noun_help(known: Contents) -> str:
     return "\n".join(
-        [f"usage: {PROGRAM} {known.noun} VERB [options]", "", known.help[:1].upper() + known.help[1:] + ".", "", *known.lines(known.width)]
+        [
+            f"usage: {PROGRAM} {known.noun} VERB [options]",
+            "",
+            known.help[:1].upper() + known.help[1:] + ".",
+            "",
+            *known.lines(known.width),
+        ]
     )
 
 
@@ -117,9 +137,13 @@ def _parse(command: Command, words: list[str]) -> argparse.Namespace:
     arguments, unknown = parser.parse_known_args(words)
     if unknown:
         if unknown[0].startswith("-"):
-            known = [option for action in parser._actions for option in action.option_strings if option.startswith("--")]
+            known = [
+                option for action in parser._actions for option in action.option_strings if option.startswith("--")
+            ]
             raise UnknownName(f"option of {command.words}", unknown[0].split("=")[0], known)
-        raise UsageError(f"{command.words}: {' '.join(unknown)!r} is too much.", f"{parser.prog} --help shows what fits.")
+        raise UsageError(
+            f"{command.words}: {' '.join(unknown)!r} is too much.", f"{parser.prog} --help shows what fits."
+        )
     return arguments
 
 
@@ -145,7 +169,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CotdistillError as error:
         return _tell(out, error, as_json)
     except KeyboardInterrupt:
-        return _tell(out, _Interrupted("Interrupted.", "Training that was started goes on; runs list shows it."), as_json)
+        return _tell(
+            out, _Interrupted("Interrupted.", "Training that was started goes on; runs list shows it."), as_json
+        )
     except BrokenPipeError:
         # The reader of stdout has left (`| head`): nothing more to say, and nothing to flush at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())

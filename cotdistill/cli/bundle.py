@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from cotdistill.errors import UsageError
-from cotdistill.studies.budget import budget, held_by
-from cotdistill.studies.disk import disk_errors
-from cotdistill.studies.schema import MIGRATIONS
-from cotdistill.studies.store import Store
+from cotdistill.store.budget import budget, held_by
+from cotdistill.store.database import MIGRATIONS
+from cotdistill.store.disk import disk_errors
+from cotdistill.store.store import Store
 
 # Of what doctor finds, what tells nothing of the person or the place.
 SHARED = ("ok", "cotdistill", "python", "platform", "cpus", "memory", "disk", "device", "packages")
@@ -26,9 +26,15 @@ def write_bundle(path: Path, found: Mapping[str, Any], store: Store | None) -> P
     path = path.expanduser().absolute()
     if path.exists():
         raise UsageError(f"{path} is there already.", "Name a file that does not exist.")
-    told = {**{name: found[name] for name in SHARED}, "problems": len(found["problems"]), "store": None if store is None else _store(store)}
+    told = {
+        **{name: found[name] for name in SHARED},
+        "problems": len(found["problems"]),
+        "store": None if store is None else _store(store),
+    }
     # Names alone: values may be secrets or paths.
-    told["environment"] = sorted(name for name in os.environ if re.fullmatch(r"COTDISTILL_[A-Z_]+|OMP_NUM_THREADS|CUDA_VISIBLE_DEVICES", name))
+    told["environment"] = sorted(
+        name for name in os.environ if re.fullmatch(r"COTDISTILL_[A-Z_]+|OMP_NUM_THREADS|CUDA_VISIBLE_DEVICES", name)
+    )
     with disk_errors(path.parent, "the report"):
         part = path.with_name(f".{path.name}.{os.getpid()}")
         try:
@@ -44,11 +50,16 @@ def _store(store: Store) -> dict[str, Any]:
     jobs = store.queue.jobs()
     with store.queue.database.read() as connection:
         limits = budget(connection, store.home)
-    errors = Counter(kind for job in jobs if job.error and re.fullmatch("[a-z_]{1,40}", kind := str(job.error.get("kind", ""))))
+    errors = Counter(
+        kind for job in jobs if job.error and re.fullmatch("[a-z_]{1,40}", kind := str(job.error.get("kind", "")))
+    )
     return {
         "format": len(MIGRATIONS),
         "bytes": held_by(store.home),
-        "jobs": {kind: dict(Counter(job.state for job in jobs if job.kind == kind)) for kind in sorted({job.kind for job in jobs})},
+        "jobs": {
+            kind: dict(Counter(job.state for job in jobs if job.kind == kind))
+            for kind in sorted({job.kind for job in jobs})
+        },
         "attempts": sum(job.attempt for job in jobs),
         "errors": dict(errors),
         "studies": len(store.queue.studies()),

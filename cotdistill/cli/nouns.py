@@ -10,9 +10,9 @@ from cotdistill.cli.command import Noun
 # In the order of the help. A noun stands in the module of its name under NOUN, unless another place is named.
 PLACES = {
     "tasks": "", "students": "", "conditions": "", "preview": "", "lint": "", "study": "", "runs": "", "queue": "", "compare": "",
-    "findings": "findings.FINDINGS", "verdicts": "findings.VERDICTS", "report": "findings.REPORT", "rivals": "", "attribute": "", "influence": "",
-    "probe": "", "attention": "", "paraphrases": "",
-    "faithfulness": "", "stability": "faithfulness.STABILITY", "modes": "", "scorers": "", "follows": "", "rounds": "", "keytokens": "",
+    "findings": "commands.findings.FINDINGS", "verdicts": "commands.findings.VERDICTS", "report": "commands.findings.REPORT", "rivals": "", "attribute": "inspect.attribute.NOUN", "influence": "inspect.influence.NOUN",
+    "probe": "inspect.probe.NOUN", "attention": "inspect.attention.NOUN", "paraphrases": "inspect.paraphrases.NOUN",
+    "faithfulness": "inspect.faithfulness.NOUN", "stability": "inspect.faithfulness.STABILITY", "modes": "inspect.modes.NOUN", "scorers": "inspect.scorers.NOUN", "follows": "inspect.follows.NOUN", "rounds": "", "keytokens": "",
     "teacher": "", "mirrors": "", "worker": "", "store": "", "verify": "", "doctor": "", "app": "",
 }  # fmt: skip
 
@@ -26,9 +26,11 @@ class Nouns(MutableMapping[str, Noun]):
 
     def __getitem__(self, name: str) -> Noun:
         if name not in self._loaded:
-            module, _, attribute = (self._places[name] or f"{name}.NOUN").partition(".")
+            module, _, attribute = (self._places[name] or f"commands.{name}.NOUN").rpartition(".")
             found = getattr(importlib.import_module(f"cotdistill.cli.{module}"), attribute)
-            assert isinstance(found, Noun) and found.name == name, f"cotdistill.cli.{module}.{attribute} is not the noun {name}"
+            assert isinstance(found, Noun) and found.name == name, (
+                f"cotdistill.cli.{module}.{attribute} is not the noun {name}"
+            )
             self._loaded[name] = found
         return self._loaded[name]
 

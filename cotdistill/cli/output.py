@@ -46,7 +46,9 @@ def whole_file(path: Path) -> Iterator[Path]:
         yield part
         os.replace(part, path)
     except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror or error}.", "Choose a place that you may write to.") from error
+        raise UsageError(
+            f"{path} cannot be written: {error.strerror or error}.", "Choose a place that you may write to."
+        ) from error
     finally:
         part.unlink(missing_ok=True)
 

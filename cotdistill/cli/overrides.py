@@ -13,8 +13,8 @@ from cotdistill.cli.command import whole_number
 from cotdistill.config import LARGEST_THAT_FITS, StudentConfig, TrainingConfig
 from cotdistill.errors import GrammarError, UnknownName, UsageError
 from cotdistill.rationales.conditions import crossed, read_fraction
-from cotdistill.studies.store import Store
-from cotdistill.studies.study import BUDGETS, MISSING, STUDIES, StudySpec, spec_from_mapping, study_spec
+from cotdistill.store.store import Store
+from cotdistill.studies.spec import BUDGETS, MISSING, STUDIES, StudySpec, spec_from_mapping, study_spec
 from cotdistill.tasks.catalog import open_task
 
 # Where each option's value goes.
@@ -38,27 +38,51 @@ OPEN = ("task_settings", "fixed_seeds")
 
 def add_overrides(parser: argparse.ArgumentParser) -> None:
     """The options that describe a study."""
-    parser.add_argument("study", nargs="?", metavar="NAME|FILE.yaml", help="a named study or a file; may be left out when --task is given")
+    parser.add_argument(
+        "study",
+        nargs="?",
+        metavar="NAME|FILE.yaml",
+        help="a named study or a file; may be left out when --task is given",
+    )
     parser.add_argument("--task", metavar="T", help="a task of `tasks list`")
     parser.add_argument("--student", metavar="S", help="a student of `students list`, a folder or a hub id")
-    parser.add_argument("--conditions", metavar="A,B", help="comma list, for example label_only,pre_cot,'post_cot/shuffle(unit=token)'")
     parser.add_argument(
-        "--fractions", type=_fractions, metavar="F,F", help="train every condition on these shares of the training rows, for example 0.1,0.25,0.5,1"
+        "--conditions", metavar="A,B", help="comma list, for example label_only,pre_cot,'post_cot/shuffle(unit=token)'"
     )
-    parser.add_argument("--sources", metavar="A,B", help="train every condition that reads rationales with each of these teachers' rationales")
+    parser.add_argument(
+        "--fractions",
+        type=_fractions,
+        metavar="F,F",
+        help="train every condition on these shares of the training rows, for example 0.1,0.25,0.5,1",
+    )
+    parser.add_argument(
+        "--sources",
+        metavar="A,B",
+        help="train every condition that reads rationales with each of these teachers' rationales",
+    )
     parser.add_argument("--seeds", type=whole_number(1), metavar="N", help="number of replicates")
     parser.add_argument("--steps", type=whole_number(0), metavar="N", help="optimiser steps of each run")
     parser.add_argument(
-        "--micro-batch", type=_micro_batch, metavar="N|auto", help="sequences in one forward pass; auto: the largest that fits into memory"
+        "--micro-batch",
+        type=_micro_batch,
+        metavar="N|auto",
+        help="sequences in one forward pass; auto: the largest that fits into memory",
     )
-    parser.add_argument("--budget", choices=BUDGETS, help="equal steps, or equal training tokens (those of the longest condition)")
+    parser.add_argument(
+        "--budget", choices=BUDGETS, help="equal steps, or equal training tokens (those of the longest condition)"
+    )
     parser.add_argument("--source", metavar="S", help="whose rationales; default: the task's")
     parser.add_argument("--tokenizer", choices=("auto", "word", "bpe"), help="built-in students: which tokenizer")
     parser.add_argument("--baseline", metavar="CONDITION", help="what differences are taken to")
     parser.add_argument("--missing-rationale", choices=MISSING, help="training rows without a rationale")
     parser.add_argument("--name", metavar="N", help="the name the study gets")
     parser.add_argument(
-        "--set", action="append", default=[], dest="settings", metavar="KEY=VALUE", help="any setting, for example training.lr=0.001 (repeatable)"
+        "--set",
+        action="append",
+        default=[],
+        dest="settings",
+        metavar="KEY=VALUE",
+        help="any setting, for example training.lr=0.001 (repeatable)",
     )
 
 
@@ -84,7 +108,9 @@ def spec_of(store: Store, arguments: argparse.Namespace) -> StudySpec:
         own = open_task(store.tasks_root, spec.task, settings=spec.task_settings or None).default_source
     found = crossed(spec.parsed(), sources=sources, fractions=arguments.fractions or (), own=own)
     conditions = [str(c) for c in found]
-    return spec_from_mapping({"conditions": conditions, "baseline": spec.baseline if spec.baseline in conditions else ""}, spec)
+    return spec_from_mapping(
+        {"conditions": conditions, "baseline": spec.baseline if spec.baseline in conditions else ""}, spec
+    )
 
 
 def _described(store: Store, arguments: argparse.Namespace) -> StudySpec:
@@ -98,7 +124,10 @@ def _described(store: Store, arguments: argparse.Namespace) -> StudySpec:
     name: str | None = arguments.study
     if name is None:
         if "task" not in values:
-            raise UsageError("Which study? Neither a name nor --task was given.", f"Built in: {', '.join(STUDIES.names())}. Or start from --task.")
+            raise UsageError(
+                "Which study? Neither a name nor --task was given.",
+                f"Built in: {', '.join(STUDIES.names())}. Or start from --task.",
+            )
         return study_spec(None, values)
     if name in STUDIES or name.endswith((".yaml", ".yml")) or Path(name).is_file():
         return study_spec(name, values)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cotdistill.cli import PROGRAM, contents, parser_of
 from cotdistill.cli.command import Command
-from cotdistill.cli.conditions import entries, told
+from cotdistill.cli.commands.conditions import entries, told
 from cotdistill.cli.nouns import NOUNS
 
 _HEAD = f"""# The terminal
@@ -52,9 +52,21 @@ def _command(command: Command) -> str:
     if command.notes:
         lines += [command.notes, ""]
     if actions:
-        lines += ["| argument | what it is |", "| --- | --- |", *(f"| `{_cell(_name(a))}` | {_cell(_help(a))} |" for a in actions), ""]
+        lines += [
+            "| argument | what it is |",
+            "| --- | --- |",
+            *(f"| `{_cell(_name(a))}` | {_cell(_help(a))} |" for a in actions),
+            "",
+        ]
     shape = "An array of objects with these keys:" if command.listed else "A document with these keys:"
-    lines += [shape, "", "| key | what it is |", "| --- | --- |", *(f"| `{key}` | {_cell(help)} |" for key, help in command.keys.items()), ""]
+    lines += [
+        shape,
+        "",
+        "| key | what it is |",
+        "| --- | --- |",
+        *(f"| `{key}` | {_cell(help)} |" for key, help in command.keys.items()),
+        "",
+    ]
     return "\n".join(lines)
 
 
@@ -93,7 +105,10 @@ def conditions_page() -> str:
                 continue
             cells = [f"`{entry['id']}`", entry["help"]]
             if kind in ("transform", "objective"):
-                cells += ["; ".join(f"`{told(p)}` {p['help']}" for p in entry["parameters"]), "yes" if entry["control"] else ""]
+                cells += [
+                    "; ".join(f"`{told(p)}` {p['help']}" for p in entry["parameters"]),
+                    "yes" if entry["control"] else "",
+                ]
             if kind == "preset":
                 cells.append(f"`{entry['condition']}`")
             lines.append("| " + " | ".join(map(_cell, cells)) + " |")

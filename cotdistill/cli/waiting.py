@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable
 
 from cotdistill.cli.output import Progress, note
-from cotdistill.studies.jobs import Job
-from cotdistill.studies.store import Store
-from cotdistill.studies.supervisor import ensure_supervisor, no_supervisor
-from cotdistill.views.wording import duration, plural
+from cotdistill.execution.supervisor import ensure_supervisor, no_supervisor
+from cotdistill.store.records import Job
+from cotdistill.store.store import Store
+from cotdistill.text import duration, plural
 
 # How often the queue is looked at; the looking costs a millisecond.
 POLL_SECONDS = 1.0
@@ -39,7 +39,9 @@ def wait_for(store: Store, of: Callable[[], list[Job]], come_back: str) -> None:
             for job in jobs:
                 if job.state == "failed" and job.id not in failed_told:
                     failed_told.add(job.id)
-                    note(f"failed: {job.label}: {(job.error or {}).get('message', '')} (python -m cotdistill runs log {job.id})")
+                    note(
+                        f"failed: {job.label}: {(job.error or {}).get('message', '')} (python -m cotdistill runs log {job.id})"
+                    )
             # A job whose input failed cannot start before a person does something: waiting for it would never end.
             if all(job.waits for job in waiting):
                 for job in waiting:

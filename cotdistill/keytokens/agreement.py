@@ -21,7 +21,10 @@ def jaccard_by_chance(n: int, k: int) -> float:
     """Mean Jaccard index of two random choices of k of n (k at most n): the number they share is hypergeometric."""
     if not k:
         return 1.0
-    return sum(math.comb(k, both) * math.comb(n - k, k - both) / math.comb(n, k) * both / (2 * k - both) for both in range(k + 1))
+    return sum(
+        math.comb(k, both) * math.comb(n - k, k - both) / math.comb(n, k) * both / (2 * k - both)
+        for both in range(k + 1)
+    )
 
 
 def token_f1(marked: set[int], chosen: set[int]) -> float:

@@ -22,7 +22,7 @@ from typing import Any
 from cotdistill.config import digest
 from cotdistill.errors import BadRows, DataError, RowProblem, UsageError
 from cotdistill.tasks.example import Example
-from cotdistill.tasks.writing import disk_in_words
+from cotdistill.tasks.importing.writing import disk_in_words
 
 NAME = re.compile(r"[\w][\w .-]{0,59}")
 
@@ -51,7 +51,9 @@ def _is_name(name: str) -> bool:
 def checked_name(name: str, what: str) -> str:
     """A name of a set or an annotator; UsageError for one that cannot be a file's."""
     if not _is_name(name.strip()):
-        raise UsageError(f"{name[:80]!r} cannot be the name of {what}.", "Use 1 to 60 letters, digits, spaces, dots and dashes.")
+        raise UsageError(
+            f"{name[:80]!r} cannot be the name of {what}.", "Use 1 to 60 letters, digits, spaces, dots and dashes."
+        )
     return name.strip()
 
 
@@ -111,7 +113,9 @@ class AnnotationSet:
 
     def digest(self) -> str:
         """Of all marks that count, whoever made them and whenever: what a selection made from them is named by."""
-        return digest(sorted([m.example, m.annotator, [list(s) for s in m.spans], m.text] for m in self.marks() if not m.skipped))
+        return digest(
+            sorted([m.example, m.annotator, [list(s) for s in m.spans], m.text] for m in self.marks() if not m.skipped)
+        )
 
     def _path(self, annotator: str) -> Path:
         return self.folder / f"{checked_name(annotator, 'an annotator')}.jsonl"
@@ -176,7 +180,8 @@ def usable(marks: Iterable[Mark], examples: Iterable[Example]) -> list[Mark]:
     found = fitting(made, examples)
     if made and not found:
         raise DataError(
-            f"None of {len(made)} marks was made on these rationales.", "They belong to another source or to an older version of the task: mark anew."
+            f"None of {len(made)} marks was made on these rationales.",
+            "They belong to another source or to an older version of the task: mark anew.",
         )
     return found
 
@@ -235,7 +240,9 @@ def read_marks(text: str, examples: Mapping[str, Example], file: str = "marks") 
             continue
         rationale = examples[entry["example"]].rationale or ""
         spans = tuple(sorted((a, b) for a, b in entry["spans"]))
-        found.append(Mark(entry["example"], _annotator(entry), spans, text_hash(rationale), entry.get("skipped") is True))
+        found.append(
+            Mark(entry["example"], _annotator(entry), spans, text_hash(rationale), entry.get("skipped") is True)
+        )
     if problems:
         raise BadRows(problems, "Correct these entries; nothing was imported.")
     if not found:
@@ -249,7 +256,10 @@ def _entries(text: str, file: str) -> list[tuple[int, dict[str, Any]]]:
         try:
             tasks = json.loads(text)
         except ValueError as error:
-            raise DataError(f"{file} is no Label Studio export: {error}", "Export as JSON, with the id of each example under data.id.") from error
+            raise DataError(
+                f"{file} is no Label Studio export: {error}",
+                "Export as JSON, with the id of each example under data.id.",
+            ) from error
         return [(number, entry) for number, task in enumerate(tasks, start=1) for entry in _of_label_studio(task)]
     entries = []
     # JSON escapes line feeds; other ends of lines may stand in a marked text as they are.
@@ -297,7 +307,9 @@ def _problem(entry: Mapping[str, Any], examples: Mapping[str, Example]) -> str:
     if entry["annotator"] is None or not _is_name(_annotator(entry)):
         return f"{str(entry['annotator'])[:80]!r} cannot be the name of an annotator"
     spans = entry["spans"]
-    if not isinstance(spans, list) or not all(isinstance(span, (list, tuple)) and [type(place) for place in span] == [int, int] for span in spans):
+    if not isinstance(spans, list) or not all(
+        isinstance(span, (list, tuple)) and [type(place) for place in span] == [int, int] for span in spans
+    ):
         return "spans are no pairs of whole numbers"
     if any(not 0 <= a < b <= len(rationale) for a, b in spans):
         return f"a span lies outside the rationale of {len(rationale)} characters"

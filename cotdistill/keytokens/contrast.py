@@ -48,15 +48,24 @@ def contrasted(
     while at < len(order):
         if report is not None:
             report(at * len(examples) // len(order), len(examples))
-        members = [rows[r] for r in order[at : at + _taken([len(rows[r][2]) for r in order[at : at + BATCH]], places_at_once)]]
+        members = [
+            rows[r] for r in order[at : at + _taken([len(rows[r][2]) for r in order[at : at + BATCH]], places_at_once)]
+        ]
         at += len(members)
         width = max(len(ids) for _, _, ids, _ in members)
         padded = torch.full((len(members), width), encoder.specials.pad, device=reader.device)
         for r, (_, _, ids, _) in enumerate(members):
             padded[r, : len(ids)] = torch.tensor(ids, device=reader.device)
-        places = [(r, column) for r, (_, _, ids, head) in enumerate(members) for column in range(head - 1, len(ids) - 1)]
+        places = [
+            (r, column) for r, (_, _, ids, head) in enumerate(members) for column in range(head - 1, len(ids) - 1)
+        ]
         where, columns = (torch.tensor(part, device=reader.device) for part in zip(*places, strict=True))
-        told = log_softmax(reader.logits_at(padded, where, columns), -1).gather(1, padded[where, columns + 1][:, None])[:, 0].cpu().numpy()
+        told = (
+            log_softmax(reader.logits_at(padded, where, columns), -1)
+            .gather(1, padded[where, columns + 1][:, None])[:, 0]
+            .cpu()
+            .numpy()
+        )
         taken = 0
         for i, gold, ids, begins in members:
             count = len(ids) - begins

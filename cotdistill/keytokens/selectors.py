@@ -80,7 +80,9 @@ class Selector:
 SELECTORS: Registry[Selector] = Registry("selector")
 
 
-def selector(name: str, help: str, *, reads: str = "", option: str = "", passes: float = 1.0, draws: bool = False) -> Callable[[Function], Function]:
+def selector(
+    name: str, help: str, *, reads: str = "", option: str = "", passes: float = 1.0, draws: bool = False
+) -> Callable[[Function], Function]:
     """Register a function (SelectInput) -> scores by example, one number a token of the intact rationale."""
 
     def register(function: Function) -> Function:
@@ -96,9 +98,13 @@ def parse_selector(text: str) -> tuple[Selector, str]:
     name, colon, option = text.strip().partition(":")
     entry = SELECTORS.get(name)
     if option and not entry.option:
-        raise GrammarError(f"The selector {name} takes nothing behind its name, but {option!r} was given.", f"Write {name}")
+        raise GrammarError(
+            f"The selector {name} takes nothing behind its name, but {option!r} was given.", f"Write {name}"
+        )
     if (colon and not option) or (not option and entry.option and not entry.option.startswith("[")):
-        raise GrammarError(f"The selector {name} needs {entry.option} behind a colon.", f"For example {name}:{entry.option}")
+        raise GrammarError(
+            f"The selector {name} needs {entry.option} behind a colon.", f"For example {name}:{entry.option}"
+        )
     return entry, option
 
 
@@ -108,7 +114,16 @@ def _attributed(given: SelectInput, method: str) -> Scores:
 
     assert given.placement is not None and given.counts is not None
     settings = AttributionSettings(method=method, target="contrast", moves="rationale")
-    found = attribute(given.model(), given.encoder, given.examples, given.placement, settings, given.counts, metric=given.metric, report=given.report)
+    found = attribute(
+        given.model(),
+        given.encoder,
+        given.examples,
+        given.placement,
+        settings,
+        given.counts,
+        metric=given.metric,
+        report=given.report,
+    )
     scores: Scores = {}
     for one, passage in zip(found, given.passages, strict=True):
         row = np.zeros(len(passage))
@@ -118,7 +133,12 @@ def _attributed(given: SelectInput, method: str) -> Scores:
     return scores
 
 
-@selector("integrated_gradients", "what the token adds to the right answer against the others (pre-CoT student)", reads="pre_cot", passes=110)
+@selector(
+    "integrated_gradients",
+    "what the token adds to the right answer against the others (pre-CoT student)",
+    reads="pre_cot",
+    passes=110,
+)
 def integrated_gradients(given: SelectInput) -> Scores:
     return _attributed(given, "integrated_gradients")
 
@@ -128,12 +148,22 @@ def input_x_gradient(given: SelectInput) -> Scores:
     return _attributed(given, "input_x_gradient")
 
 
-@selector("saliency", "how much the answer changes with the token, without direction (pre-CoT student)", reads="pre_cot", passes=4)
+@selector(
+    "saliency",
+    "how much the answer changes with the token, without direction (pre-CoT student)",
+    reads="pre_cot",
+    passes=4,
+)
 def saliency(given: SelectInput) -> Scores:
     return _attributed(given, "saliency")
 
 
-@selector("occlusion", "what the right answer loses when the token is taken away (pre-CoT student)", reads="pre_cot", passes=45)
+@selector(
+    "occlusion",
+    "what the right answer loses when the token is taken away (pre-CoT student)",
+    reads="pre_cot",
+    passes=45,
+)
 def occlusion(given: SelectInput) -> Scores:
     return _attributed(given, "occlusion")
 
@@ -151,9 +181,13 @@ def influence(given: SelectInput) -> Scores:
     from cotdistill.saliency.influence import Aligner
 
     assert given.placement is not None
-    aligner = Aligner(given.model(given.option or INFLUENCE_AT), given.encoder, given.placement, given.dev, metric=given.metric)
+    aligner = Aligner(
+        given.model(given.option or INFLUENCE_AT), given.encoder, given.placement, given.dev, metric=given.metric
+    )
     scores: Scores = {}
-    for done, (example, passage, sequence) in enumerate(zip(given.examples, given.passages, given.sequences, strict=True)):
+    for done, (example, passage, sequence) in enumerate(
+        zip(given.examples, given.passages, given.sequences, strict=True)
+    ):
         if given.report is not None:
             given.report(done, len(given.examples))
         one = aligner.align(example, sequence)
@@ -179,7 +213,12 @@ def contrastive(given: SelectInput) -> Scores:
     return contrasted(given.model(), given.encoder, given.examples, given.passages, given.report)
 
 
-@selector("similarity", "cosine of the word's input embedding to those of question and right answer (the student's own)", reads="any", passes=0.1)
+@selector(
+    "similarity",
+    "cosine of the word's input embedding to those of question and right answer (the student's own)",
+    reads="any",
+    passes=0.1,
+)
 def similarity(given: SelectInput) -> Scores:
     from cotdistill.students.loading import input_table
 
@@ -189,7 +228,9 @@ def similarity(given: SelectInput) -> Scores:
         mean: npt.NDArray[np.float64] = table[list(ids)].mean(0)
         return mean
 
-    return texts.similarity(given.examples, given.passages, lambda text: vector([t.id for t in given.encoder.read(text)]), by_ids=vector)
+    return texts.similarity(
+        given.examples, given.passages, lambda text: vector([t.id for t in given.encoder.read(text)]), by_ids=vector
+    )
 
 
 @selector("word2vec", "the same with word2vec vectors trained on the task's own text (needs gensim)", passes=0.5)
@@ -197,12 +238,18 @@ def word2vec(given: SelectInput) -> Scores:
     return texts.by_vectors(given.examples, given.passages, texts.trained_vectors(given.examples))
 
 
-@selector("vectors", "the same with word vectors from a file in word2vec or GloVe text format", option="FILE", passes=0.2)
+@selector(
+    "vectors", "the same with word vectors from a file in word2vec or GloVe text format", option="FILE", passes=0.2
+)
 def vectors(given: SelectInput) -> Scores:
-    return texts.by_vectors(given.examples, given.passages, texts.read_vectors(given.option, texts.vocabulary(given.examples)))
+    return texts.by_vectors(
+        given.examples, given.passages, texts.read_vectors(given.option, texts.vocabulary(given.examples))
+    )
 
 
-@selector("sentence_transformer", "the same with a sentence-transformers model (optional)", option="NAME_OR_FOLDER", passes=20)
+@selector(
+    "sentence_transformer", "the same with a sentence-transformers model (optional)", option="NAME_OR_FOLDER", passes=20
+)
 def sentence_transformer(given: SelectInput) -> Scores:
     return texts.similarity(given.examples, given.passages, texts.sentence_vectors(given.option))
 
@@ -212,7 +259,9 @@ def tf_idf(given: SelectInput) -> Scores:
     return texts.tf_idf(given.examples, given.passages)
 
 
-@selector("pmi", "pointwise mutual information of the word with the answer's text, over the training rationales", passes=0.1)
+@selector(
+    "pmi", "pointwise mutual information of the word with the answer's text, over the training rationales", passes=0.1
+)
 def pmi(given: SelectInput) -> Scores:
     return texts.pmi(given.examples, given.passages)
 
@@ -231,7 +280,10 @@ def random(given: SelectInput) -> Scores:
 def human(given: SelectInput) -> Scores:
     """1 for marked tokens, 0 for others, for the examples that somebody has marked."""
     if not given.marks:
-        raise UsageError(f"Nobody has marked anything in the annotation set {given.option!r} of this task.", "Mark examples on page Key tokens.")
+        raise UsageError(
+            f"Nobody has marked anything in the annotation set {given.option!r} of this task.",
+            "Mark examples on page Key tokens.",
+        )
     scores: Scores = {}
     for example, passage in zip(given.examples, given.passages, strict=True):
         if example.id in given.marks:
@@ -240,5 +292,8 @@ def human(given: SelectInput) -> Scores:
                 raise DataError(f"The marks of {example.id!r} were made on another rationale.", "Mark it anew.")
             scores[example.id] = tuple(1.0 if place in marked else 0.0 for place in range(len(passage)))
     if not scores:
-        raise UsageError(f"The annotation set {given.option!r} marks none of the training rows.", "Mark examples of the training split.")
+        raise UsageError(
+            f"The annotation set {given.option!r} marks none of the training rows.",
+            "Mark examples of the training split.",
+        )
     return scores

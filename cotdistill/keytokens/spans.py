@@ -19,7 +19,9 @@ def word_spans(text: str) -> list[Span]:
 def touched(words: Sequence[Span], ranges: Iterable[Span]) -> set[int]:
     """The numbers of the words that share a character with one of the ranges."""
     wanted = list(ranges)
-    return {number for number, (start, end) in enumerate(words) if any(low < end and start < high for low, high in wanted)}
+    return {
+        number for number, (start, end) in enumerate(words) if any(low < end and start < high for low, high in wanted)
+    }
 
 
 def ranges_of(words: Sequence[Span], chosen: Iterable[int]) -> tuple[Span, ...]:

@@ -42,7 +42,9 @@ def tf_idf(examples: Sequence[Example], passages: Sequence[Passage]) -> Scores:
     scores = {}
     for example, passage in zip(examples, passages, strict=True):
         counts = Counter(words_of(passage))
-        scores[example.id] = shared_out(passage, lambda word, counts=counts: counts[word] * math.log(len(passages) / held[word]))  # type: ignore[misc]
+        scores[example.id] = shared_out(
+            passage, lambda word, counts=counts: counts[word] * math.log(len(passages) / held[word])
+        )  # type: ignore[misc]
     return scores
 
 
@@ -51,7 +53,11 @@ def pmi(examples: Sequence[Example], passages: Sequence[Passage]) -> Scores:
     and half to those without: a word met once proves little."""
     answers = Counter(e.answer_text.casefold() for e in examples)
     held = Counter(word for passage in passages for word in set(words_of(passage)))
-    joint = Counter((word, e.answer_text.casefold()) for e, passage in zip(examples, passages, strict=True) for word in set(words_of(passage)))
+    joint = Counter(
+        (word, e.answer_text.casefold())
+        for e, passage in zip(examples, passages, strict=True)
+        for word in set(words_of(passage))
+    )
     n = len(examples)
     scores = {}
     for example, passage in zip(examples, passages, strict=True):
@@ -105,12 +111,19 @@ def by_vectors(examples: Sequence[Example], passages: Sequence[Passage], vectors
 
 def _split(text: str) -> list[str]:
     """The words of a text as a rationale's are told apart, case folded, without punctuation: "well-known" is two."""
-    return [word.casefold() for start, end in word_spans(text) if (word := text[start:end])[0].isalnum() or word[0] == "_"]
+    return [
+        word.casefold() for start, end in word_spans(text) if (word := text[start:end])[0].isalnum() or word[0] == "_"
+    ]
 
 
 def vocabulary(examples: Sequence[Example]) -> set[str]:
     """Every word of questions, choices and rationales."""
-    return {w for e in examples for text in (e.question, e.rationale or "", *(c.text for c in e.choices)) for w in _split(text)}
+    return {
+        w
+        for e in examples
+        for text in (e.question, e.rationale or "", *(c.text for c in e.choices))
+        for w in _split(text)
+    }
 
 
 def read_vectors(name: str, wanted: set[str]) -> Vectors:
@@ -131,15 +144,21 @@ def read_vectors(name: str, wanted: set[str]) -> Vectors:
                 size = size or len(parts) - 1
                 if len(parts) <= size or not size:
                     raise DataError(
-                        f"{path} line {number} has {len(parts) - 1} numbers; expected {size or 'some'}.", "Expected word number number ..."
+                        f"{path} line {number} has {len(parts) - 1} numbers; expected {size or 'some'}.",
+                        "Expected word number number ...",
                     )
                 word = " ".join(parts[:-size]).casefold()
                 if word in wanted and word not in found:
                     found[word] = _numbers(parts[-size:], path, number)
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} cannot be read as word vectors: {error}", "Expected text, one word a line with its numbers.") from error
+        raise DataError(
+            f"{path} cannot be read as word vectors: {error}", "Expected text, one word a line with its numbers."
+        ) from error
     if not found:
-        raise DataError(f"{path} has a vector for none of the {len(wanted):,} words of this task.", "Choose vectors of the same language.")
+        raise DataError(
+            f"{path} has a vector for none of the {len(wanted):,} words of this task.",
+            "Choose vectors of the same language.",
+        )
     return found
 
 
@@ -147,9 +166,14 @@ def _numbers(parts: Sequence[str], path: Path, line: int) -> Vector:
     try:
         vector = np.array([float(part) for part in parts])
     except ValueError as error:
-        raise DataError(f"{path} line {line} cannot be read as a word vector: {error}", "Expected word number number ...") from error
+        raise DataError(
+            f"{path} line {line} cannot be read as a word vector: {error}", "Expected word number number ..."
+        ) from error
     if not np.isfinite(vector).all():
-        raise DataError(f"{path} line {line} cannot be read as a word vector: not all numbers are finite.", "Make the vectors again.")
+        raise DataError(
+            f"{path} line {line} cannot be read as a word vector: not all numbers are finite.",
+            "Make the vectors again.",
+        )
     return vector
 
 
@@ -169,12 +193,15 @@ def sentence_vectors(name: str) -> Callable[[str], Vector | None]:
     try:
         from sentence_transformers import SentenceTransformer  # type: ignore[import-not-found]
     except ImportError:
-        raise UsageError("The selector sentence_transformer needs sentence-transformers, which is not installed.", INSTALL) from None
+        raise UsageError(
+            "The selector sentence_transformer needs sentence-transformers, which is not installed.", INSTALL
+        ) from None
     try:
         model = SentenceTransformer(name, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise UsageError(
-            f"The model {name!r} cannot be loaded: {str(error).splitlines()[0]}", "Name a folder, or a model that can be reached."
+            f"The model {name!r} cannot be loaded: {str(error).splitlines()[0]}",
+            "Name a folder, or a model that can be reached.",
         ) from error
 
     def vector(text: str) -> Vector | None:

@@ -100,7 +100,9 @@ class Condition:
     def spec(self) -> Placement:
         placement = PLACEMENTS.get(self.placement)
         if self.asked("counterfactual") is not None:
-            return replace(placement, sequences=tuple((tag, *s) for tag in (FACTUAL, COUNTERFACTUAL) for s in placement.sequences))
+            return replace(
+                placement, sequences=tuple((tag, *s) for tag in (FACTUAL, COUNTERFACTUAL) for s in placement.sequences)
+            )
         if self.asked("stepwise_removal") is not None:
             # In the end it answers without a rationale, wherever that stood.
             return replace(placement, primary="direct", trained=tuple(dict.fromkeys(("direct", *placement.trained))))
@@ -113,7 +115,11 @@ class Condition:
     @property
     def is_control(self) -> bool:
         """Controls stand beside the claims: foreign or emptied rationales, and the equal-token arms."""
-        return bool(self.tokens) or any(step.entry.control for step in self.steps) or any(one.objective.control for one in self.objectives)
+        return (
+            bool(self.tokens)
+            or any(step.entry.control for step in self.steps)
+            or any(one.objective.control for one in self.objectives)
+        )
 
     @property
     def selectors(self) -> list[str]:
@@ -124,9 +130,12 @@ class Condition:
     @property
     def label(self) -> str:
         """The one name a condition has on every page and figure."""
-        base = {"undistilled": "undistilled", "label_only": "label only", "pre_cot": "pre-CoT", "post_cot": "post-CoT"}.get(
-            self.placement, self.placement
-        )
+        base = {
+            "undistilled": "undistilled",
+            "label_only": "label only",
+            "pre_cot": "pre-CoT",
+            "post_cot": "post-CoT",
+        }.get(self.placement, self.placement)
         told = [base, *(_told(step) for step in self.steps)]
         told += [_told_objective(one) for one in self.objectives]
         if self.source:
@@ -155,14 +164,18 @@ def _told(step: Step) -> str:
         share = "" if values["fraction"] == 1 else f"{values['fraction']:.0%} of "
         return f"{share}{values['unit']}s shuffled"
     if step.name == "swap":
-        return {"any": "swapped", "same_label": "swapped within the label", "other_label": "swapped (other label)"}[values["partner"]]
+        return {"any": "swapped", "same_label": "swapped within the label", "other_label": "swapped (other label)"}[
+            values["partner"]
+        ]
     if step.name == "mask" and values["fraction"] == 1 and values["loss"] != "off":
         return "filler only"
     if step.name == "random_k":
         k = f"{values['k']:.0%} of the" if values["k"] < 1 else f"{values['k']:g}"
         return f"{k} {values['unit']}{'' if values['k'] == 1 else 's'} at random"
     if step.name == "human":
-        return f"tokens marked by people ({values['annotations']})" + (", rest masked" if values["rest"] == "mask" else "")
+        return f"tokens marked by people ({values['annotations']})" + (
+            ", rest masked" if values["rest"] == "mask" else ""
+        )
     if "selector" in values:
         return _told_selected(step.name, values)
     words = {"mask": "masked", "drop": "dropped"}
@@ -175,9 +188,15 @@ def _told(step: Step) -> str:
 def _told_objective(step: Step) -> str:
     values = dict(step.parameters)
     if "selector" in values:
-        return f"tokens weighted by {str(values['selector']).replace('_', ' ')}" + (f", floor {values['floor']:g}" if values["floor"] != 0.1 else "")
+        return f"tokens weighted by {str(values['selector']).replace('_', ' ')}" + (
+            f", floor {values['floor']:g}" if values["floor"] != 0.1 else ""
+        )
     usual = {p.name: p.default for p in step.objective.parameters}
-    told = [f"{name} {value:g}" if isinstance(value, float) else str(value) for name, value in values.items() if value != usual[name]]
+    told = [
+        f"{name} {value:g}" if isinstance(value, float) else str(value)
+        for name, value in values.items()
+        if value != usual[name]
+    ]
     return " ".join([step.name.replace("_", " "), *told])
 
 
@@ -216,22 +235,32 @@ def parse(text: str) -> Condition:
         raise UnknownName("condition", placement, [*PLACEMENTS.names(), *PRESETS.names()])
     steps += [step for part in parts if (step := _step(part)).name != "identity"]
     if steps and not PLACEMENTS.get(placement).uses_rationale:
-        raise GrammarError(f"{given!r}: {placement} has no rationale to transform.", "Use post_cot, pre_cot or multitask.")
+        raise GrammarError(
+            f"{given!r}: {placement} has no rationale to transform.", "Use post_cot, pre_cot or multitask."
+        )
     values = dict.fromkeys(OPTIONS, "")
     for name, value in _pairs(options[0]) if options else ():
         if name not in values:
             raise UnknownName("condition option", name, values)
-        values[name] = str(parse(value.removeprefix("(").removesuffix(")") if value.startswith("(") else value)) if name == "tokens" else value
+        values[name] = (
+            str(parse(value.removeprefix("(").removesuffix(")") if value.startswith("(") else value))
+            if name == "tokens"
+            else value
+        )
     fraction = read_fraction(values["fraction"]) if values["fraction"] else 1.0
     if values["target"] not in ("", *TARGETS):
-        raise GrammarError(f"{given!r}: target={values['target']} is unknown.", f"Expected one of {', '.join(TARGETS)}.")
+        raise GrammarError(
+            f"{given!r}: target={values['target']} is unknown.", f"Expected one of {', '.join(TARGETS)}."
+        )
     condition = Condition(
         placement, tuple(steps), values["source"], values["tokens"], fraction, tuple(_objective(part, placement) for part in added),
         values["target"] == "naive",
     )  # fmt: skip
     _check_objectives(given, condition)
     if fraction != 1 and not condition.spec.sequences:
-        raise GrammarError(f"{given!r}: {placement} is not trained, so it has no share of the training rows.", "Leave fraction= out.")
+        raise GrammarError(
+            f"{given!r}: {placement} is not trained, so it has no share of the training rows.", "Leave fraction= out."
+        )
     if condition.naive and not condition.spec.sequences:
         raise GrammarError(f"{given!r}: {placement} is not trained, so it has no target.", "Leave target= out.")
     if condition.tokens:
@@ -263,16 +292,22 @@ def read_fraction(text: str) -> float:
     except ValueError:
         raise GrammarError(f"fraction={text} is not a number.", "For example fraction=0.25") from None
     if not 0 < value <= 1:
-        raise GrammarError(f"fraction={text}; expected a share of the training rows, above 0 and at most 1.", "For example fraction=0.25")
+        raise GrammarError(
+            f"fraction={text}; expected a share of the training rows, above 0 and at most 1.",
+            "For example fraction=0.25",
+        )
     return value
 
 
 def _check_budget(given: str, condition: Condition, reference: Condition) -> None:
     if reference.tokens:
         raise GrammarError(
-            f"{given!r}: the condition named by tokens= has a token budget itself.", "Name one that is trained for the steps of the study."
+            f"{given!r}: the condition named by tokens= has a token budget itself.",
+            "Name one that is trained for the steps of the study.",
         )
-    if varying := next((one.name for one in (*condition.objectives, *reference.objectives) if one.objective.varying), None):
+    if varying := next(
+        (one.name for one in (*condition.objectives, *reference.objectives) if one.objective.varying), None
+    ):
         raise GrammarError(
             f"{given!r}: under {varying} a rationale's length changes as training goes on, so tokens= cannot count what is read.",
             "Compare at equal steps: leave tokens= out, and a study's budget at steps.",
@@ -284,7 +319,9 @@ def _check_budget(given: str, condition: Condition, reference: Condition) -> Non
         )
 
 
-def crossed(conditions: Sequence[Condition], *, sources: Sequence[str] = (), fractions: Sequence[float] = (), own: str = "") -> list[Condition]:
+def crossed(
+    conditions: Sequence[Condition], *, sources: Sequence[str] = (), fractions: Sequence[float] = (), own: str = ""
+) -> list[Condition]:
     """Each condition at each share of the training rows and, where it reads rationales, with each source; every result once, in that order.
 
     own: the study's source, which a condition need not name. Left as they are: what a condition says itself, and a student that is not trained.
@@ -292,8 +329,12 @@ def crossed(conditions: Sequence[Condition], *, sources: Sequence[str] = (), fra
     found: list[Condition] = []
     for condition in conditions:
         named = sources if sources and condition.spec.uses_rationale and not condition.source else (condition.source,)
-        shares = fractions if fractions and condition.spec.sequences and condition.fraction == 1 else (condition.fraction,)
-        found += [replace(condition, source="" if name == own else name, fraction=share) for name in named for share in shares]
+        shares = (
+            fractions if fractions and condition.spec.sequences and condition.fraction == 1 else (condition.fraction,)
+        )
+        found += [
+            replace(condition, source="" if name == own else name, fraction=share) for name in named for share in shares
+        ]
     return [parse(str(one)) for one in dict.fromkeys(found)]
 
 
@@ -312,7 +353,9 @@ def _called(text: str, what: str, example: str) -> tuple[str, list[tuple[str, st
     """The name and the given parameters of what is written name or name(parameter=value,...)."""
     match = re.fullmatch(r"\s*([\w.-]+)\s*(?:\((.*)\))?\s*", text, re.DOTALL)
     if not match:
-        raise GrammarError(f"{text!r} is not {what}.", f"Write name or name(parameter=value,...), for example {example}")
+        raise GrammarError(
+            f"{text!r} is not {what}.", f"Write name or name(parameter=value,...), for example {example}"
+        )
     return match.group(1), list(_pairs(match.group(2) or ""))
 
 
@@ -322,7 +365,10 @@ def _step(text: str) -> Step:
     step = Step(entry.name, check_parameters(entry, given))
     values = dict(step.parameters)
     if values.get("order") == "score" and values.get("rest") == "mask":
-        raise GrammarError(f"{text!r}: masked tokens keep every unit in its place, so order=score means nothing.", "Use order=text, or rest=drop.")
+        raise GrammarError(
+            f"{text!r}: masked tokens keep every unit in its place, so order=score means nothing.",
+            "Use order=text, or rest=drop.",
+        )
     return step
 
 
@@ -334,7 +380,9 @@ def _objective(text: str, placement: str) -> Step:
     if entry.placements and placement not in entry.placements:
         raise GrammarError(f"{entry.name} does not suit {placement}.", f"It suits {', '.join(entry.placements)}.")
     if entry.rationale and not spec.uses_rationale:
-        raise GrammarError(f"{entry.name} needs a rationale, and {placement} has none.", "Use post_cot, pre_cot, mixed or multitask.")
+        raise GrammarError(
+            f"{entry.name} needs a rationale, and {placement} has none.", "Use post_cot, pre_cot, mixed or multitask."
+        )
     return Step(entry.name, check_parameters(entry, given))
 
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from cotdistill.errors import NoRationale, UnknownName
 from cotdistill.rationales.conditions import Condition
 from cotdistill.tasks.example import Argued, Counterfactual, Example
+from cotdistill.tasks.generated.world import STYLES, counterfactual, world_of
 from cotdistill.tasks.task import Task
-from cotdistill.tasks.world import STYLES, counterfactual, world_of
 
 # The parameter's value for what a generated task's own rules give.
 RULES = "rules"
@@ -36,11 +36,17 @@ def supplied(task: Task, examples: Sequence[Example], condition: Condition, sour
     if given not in task.sources:
         raise UnknownName(f"rationale source of {task.name}", given, [RULES, *task.sources])
     labels = task.teacher_labels(given)
-    texts = {e.id: e.rationale for split in {e.split for e in examples} for e in task.examples(split, given) if e.source == given}
+    texts = {
+        e.id: e.rationale
+        for split in {e.split for e in examples}
+        for e in task.examples(split, given)
+        if e.source == given
+    }
     found = [_argued(example, labels.get(example.id), texts.get(example.id)) for example in examples]
     if not any(isinstance(example, Argued) for example in found):
         raise NoRationale(
-            f"The source {given!r} of {task.name!r} argues for no wrong choice of these rows.", "Ask a teacher for them: teacher elicit --given wrong"
+            f"The source {given!r} of {task.name!r} argues for no wrong choice of these rows.",
+            "Ask a teacher for them: teacher elicit --given wrong",
         )
     return found
 

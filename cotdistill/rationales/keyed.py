@@ -52,7 +52,10 @@ def _kept(parts: Parts, chosen: Sequence[int], draw: Draw, rest: str, order: str
     if rest == "drop":
         return joined(parts[i] for i in (chosen if order == "score" else sorted(chosen)))
     symbol, wanted = draw.corpus.symbol_id(SYMBOL), set(chosen)
-    return joined(part if i in wanted else [Token(symbol, t.word, t.sentence, SYMBOL, -1, loss=False) for t in part] for i, part in enumerate(parts))
+    return joined(
+        part if i in wanted else [Token(symbol, t.word, t.sentence, SYMBOL, -1, loss=False) for t in part]
+        for i, part in enumerate(parts)
+    )
 
 
 @transform("key_tokens", "keeps the k units that a selector scores highest (claim 3)", SELECTOR, K, WORDS, ORDER, REST)
@@ -64,7 +67,9 @@ def key_tokens(passage: Passage, draw: Draw, *, selector: str, k: float, unit: s
     return _kept(parts, places[: number(k, len(parts))], draw, rest, order)
 
 
-@transform("drop_key_tokens", "removes exactly those units: are they necessary?", SELECTOR, K, WORDS, REST, control=True)
+@transform(
+    "drop_key_tokens", "removes exactly those units: are they necessary?", SELECTOR, K, WORDS, REST, control=True
+)
 def drop_key_tokens(passage: Passage, draw: Draw, *, selector: str, k: float, unit: str, rest: str) -> Passage:
     found = ranked(passage, draw, selector, unit)
     if found is None:

@@ -48,7 +48,10 @@ for _objective in (
         "word_dropout",
         "tokens that the student reads are replaced by one symbol, anew at each step: is it just noise?",
         "arXiv 1511.06349",
-        (Parameter("share", 0.1, "of the tokens", low=0.0, high=0.9), Parameter("symbol", "_", "the symbol, one token of the student's vocabulary")),
+        (
+            Parameter("share", 0.1, "of the tokens", low=0.0, high=0.9),
+            Parameter("symbol", "_", "the symbol, one token of the student's vocabulary"),
+        ),
         control=True,
     ),
     Objective(
@@ -111,7 +114,9 @@ for _objective in (
         "the student draws rationales of its own, kept where they lead it to the right answer: does it need the teacher's words?",
         "TRICE, arXiv 2312.02179",
         (
-            Parameter("begin", 0.3, "share of the steps in which the teacher's rationales are learnt", low=0.0, high=1.0),
+            Parameter(
+                "begin", 0.3, "share of the steps in which the teacher's rationales are learnt", low=0.0, high=1.0
+            ),
             Parameter("temperature", 1.0, "of the draws; lower ones vary less", low=0.05, high=5.0),
         ),
         rationale=True,
@@ -125,8 +130,18 @@ for _objective in (
         "half of the loss is that of a wrong answer after a rationale that argues for it: does the answer follow the rationale?",
         "SCOTT, arXiv 2305.01879",
         (
-            Parameter("alpha", 0.5, "share of the wrong answer's loss; the rest is that of rationale and answer", low=0.0, high=1.0),
-            Parameter("rationales", "rules", "whose rationales for wrong answers: rules (generated tasks), or a source asked for them"),
+            Parameter(
+                "alpha",
+                0.5,
+                "share of the wrong answer's loss; the rest is that of rationale and answer",
+                low=0.0,
+                high=1.0,
+            ),
+            Parameter(
+                "rationales",
+                "rules",
+                "whose rationales for wrong answers: rules (generated tasks), or a source asked for them",
+            ),
         ),
         rationale=True,
         placements=("pre_cot",),

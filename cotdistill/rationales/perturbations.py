@@ -73,12 +73,16 @@ def truncate(rows: Rows, index: int, share: float) -> Perturbed:
     passage = rows.passage(index)
     touched = round(share * len(passage))
     kept = (len(passage) - touched) / max(1, len(passage))
-    return Perturbed(transforms.truncate(passage, _draw(rows, index), keep="first", fraction=kept, unit="token"), touched)
+    return Perturbed(
+        transforms.truncate(passage, _draw(rows, index), keep="first", fraction=kept, unit="token"), touched
+    )
 
 
 def shuffle(rows: Rows, index: int, share: float) -> Perturbed:
     passage = rows.passage(index)
-    return Perturbed(transforms.shuffle(passage, _draw(rows, index), unit="token", fraction=share), round(share * len(passage)))
+    return Perturbed(
+        transforms.shuffle(passage, _draw(rows, index), unit="token", fraction=share), round(share * len(passage))
+    )
 
 
 def replace_share(rows: Rows, index: int, share: float) -> Perturbed:
@@ -116,7 +120,9 @@ def _wrong_choice(rows: Rows, index: int, *, every: bool) -> Perturbed:
     """The choice that the rationale names (the right one if it does, else the one named first) becomes another, wrong one."""
     passage, example = rows.passage(index), rows.corpus.examples[index]
     words = units(passage, "word")
-    named = [(runs[0][0], c, runs) for c, choice in enumerate(example.choices) if (runs := mentions(words, choice.text))]
+    named = [
+        (runs[0][0], c, runs) for c, choice in enumerate(example.choices) if (runs := mentions(words, choice.text))
+    ]
     if not named:
         return Perturbed(passage, 0)
     _, chosen, runs = next((one for one in named if one[1] == example.gold), min(named))
@@ -188,14 +194,26 @@ def _with_text(words: Sequence[Sequence[Token]], runs: Sequence[Sequence[int]], 
 for _entry in (
     Perturbation("truncate", "cut from its end", truncate, graded=True),
     Perturbation("shuffle", "tokens in another order", shuffle, graded=True),
-    Perturbation(CONTROL, "tokens replaced by random ones of the training rationales; the control of the others", replace_share, graded=True),
+    Perturbation(
+        CONTROL,
+        "tokens replaced by random ones of the training rationales; the control of the others",
+        replace_share,
+        graded=True,
+    ),
     Perturbation("mistake", "the choice that it names becomes another, wrong one, at its first mention", mistake),
     Perturbation("mistakes", "the same at every mention", mistakes),
-    Perturbation("wrong_type", "generated task: the group that it names becomes another one", wrong_type, generated=True),
+    Perturbation(
+        "wrong_type", "generated task: the group that it names becomes another one", wrong_type, generated=True
+    ),
     Perturbation("swap_same", "the rationale of another question with the same answer", swap_same),
     Perturbation("swap_other", "the rationale of a question with another answer", swap_other),
     Perturbation("strip_labels", "the text of every choice removed", strip_labels),
-    Perturbation("paraphrase", "the teacher's said in other words: by the rules of a generated task, else by another source", paraphrase, named=True),
+    Perturbation(
+        "paraphrase",
+        "the teacher's said in other words: by the rules of a generated task, else by another source",
+        paraphrase,
+        named=True,
+    ),
 ):
     PERTURBATIONS.register(_entry)
 
@@ -203,8 +221,13 @@ for _entry in (
 def checked_tests(names: Sequence[str], *, generated: bool) -> tuple[str, ...]:
     """The tests of these names in the order of the registry, each once; all that need no naming if none is named. UnknownName, or UsageError for one
     that only a generated task allows."""
-    wanted = {PERTURBATIONS.get(name).name for name in names} or {p.name for p in PERTURBATIONS if not p.named and (generated or not p.generated)}
+    wanted = {PERTURBATIONS.get(name).name for name in names} or {
+        p.name for p in PERTURBATIONS if not p.named and (generated or not p.generated)
+    }
     for name in sorted(wanted):
         if PERTURBATIONS.get(name).generated and not generated:
-            raise UsageError(f"The test {name} needs a generated task: elsewhere nobody knows which words name the latent type.", "Leave it out.")
+            raise UsageError(
+                f"The test {name} needs a generated task: elsewhere nobody knows which words name the latent type.",
+                "Leave it out.",
+            )
     return tuple(p.name for p in PERTURBATIONS if p.name in wanted)

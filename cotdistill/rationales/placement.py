@@ -37,9 +37,17 @@ class Placement:
     def prompt(self, mode: str) -> tuple[str, ...]:
         """The spans before the label when a student of this placement is asked in a mode (for "own": before its own rationale)."""
         # The tag of the sequence that has the label where this mode has it: first, or after a rationale.
-        tags = [s[:1] for s in self.sequences if s[0].startswith("task:") and "label" in s and (s[0] != COUNTERFACTUAL or len(self.sequences) == 1)]
+        tags = [
+            s[:1]
+            for s in self.sequences
+            if s[0].startswith("task:") and "label" in s and (s[0] != COUNTERFACTUAL or len(self.sequences) == 1)
+        ]
         start = (*(tags[-1 if mode != "direct" else 0] if tags else ()), "question", "choices")
-        return {"direct": (*start, "label_cue"), "own": (*start, "rationale_cue"), "given": (*start, "rationale_cue", "rationale", "label_cue")}[mode]
+        return {
+            "direct": (*start, "label_cue"),
+            "own": (*start, "rationale_cue"),
+            "given": (*start, "rationale_cue", "rationale", "label_cue"),
+        }[mode]
 
 
 PLACEMENTS: Registry[Placement] = Registry("placement")
@@ -68,7 +76,10 @@ PLACEMENTS.register(
     Placement(
         "multitask",
         "two prefixed tasks, label and rationale (Distilling Step-by-Step, arXiv 2305.02301)",
-        (("task:label", *PROMPT, "label_cue", "label"), ("task:rationale", *PROMPT, "rationale_cue", "rationale", "end")),
+        (
+            ("task:label", *PROMPT, "label_cue", "label"),
+            ("task:rationale", *PROMPT, "rationale_cue", "rationale", "end"),
+        ),
     )
 )
 PLACEMENTS.register(

@@ -36,7 +36,9 @@ class Draw:
 
     @classmethod
     def of(cls, corpus: Corpus, index: int, seed: int, epoch: int = 0) -> Draw:
-        return cls(corpus, index, seed, np.random.default_rng(stable_seed("transform", seed, corpus.examples[index].id, epoch)))
+        return cls(
+            corpus, index, seed, np.random.default_rng(stable_seed("transform", seed, corpus.examples[index].id, epoch))
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,9 @@ class Transform:
 TRANSFORMS: Registry[Transform] = Registry("transform")
 
 
-def transform(name: str, help: str, *parameters: Parameter, control: bool = False) -> Callable[[Callable[..., Passage]], Callable[..., Passage]]:
+def transform(
+    name: str, help: str, *parameters: Parameter, control: bool = False
+) -> Callable[[Callable[..., Passage]], Callable[..., Passage]]:
     """Register a function as a transform under a name, with a one-line help and its parameters."""
 
     def decorate(function: Callable[..., Passage]) -> Callable[..., Passage]:
@@ -107,7 +111,12 @@ def identity(passage: Passage, draw: Draw) -> Passage:
     return passage
 
 
-@transform("shuffle", "permutes the rationale's tokens, words or sentences", UNIT, _fraction(1.0, "share of the units that take part"))
+@transform(
+    "shuffle",
+    "permutes the rationale's tokens, words or sentences",
+    UNIT,
+    _fraction(1.0, "share of the units that take part"),
+)
 def shuffle(passage: Passage, draw: Draw, *, unit: str, fraction: float) -> Passage:
     parts = units(passage, unit)
     places = _chosen(len(parts), fraction, draw.rng)
@@ -134,7 +143,12 @@ def mask(passage: Passage, draw: Draw, *, fraction: float, unit: str, symbol: st
     return joined(parts)
 
 
-@transform("drop", "deletes tokens, so the text gets shorter; 100 % equals label only", _fraction(0.5, "share of the units that go"), UNIT)
+@transform(
+    "drop",
+    "deletes tokens, so the text gets shorter; 100 % equals label only",
+    _fraction(0.5, "share of the units that go"),
+    UNIT,
+)
 def drop(passage: Passage, draw: Draw, *, fraction: float, unit: str) -> Passage:
     parts = units(passage, unit)
     gone = set(_chosen(len(parts), fraction, draw.rng))
@@ -157,7 +171,12 @@ def truncate(passage: Passage, draw: Draw, *, keep: str, fraction: float, unit: 
 @transform(
     "swap",
     "another example's rationale: is it about this question, or about the label?",
-    Parameter("partner", "any", "whose: any row, one with the same answer text, one with another", choices=("any", "same_label", "other_label")),
+    Parameter(
+        "partner",
+        "any",
+        "whose: any row, one with the same answer text, one with another",
+        choices=("any", "same_label", "other_label"),
+    ),
     control=True,
 )
 def swap(passage: Passage, draw: Draw, *, partner: str) -> Passage:

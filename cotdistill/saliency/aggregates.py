@@ -100,7 +100,9 @@ def question_against_rationale(tokens: pd.DataFrame) -> Mean | None:
     return next((m for m in _shares(mine, "segment", ("rationale",))), None)
 
 
-def top_words(tokens: pd.DataFrame, segment: str = "rationale", most: int = 15, *, absolute: bool = False) -> list[Mean]:
+def top_words(
+    tokens: pd.DataFrame, segment: str = "rationale", most: int = 15, *, absolute: bool = False
+) -> list[Mean]:
     """The words of a span with the largest mean score (absolute score for methods without a sign), case folded, scored at least LEAST times."""
     mine = words(tokens)
     mine = mine[mine["segment"] == segment]
@@ -114,7 +116,9 @@ def top_words(tokens: pd.DataFrame, segment: str = "rationale", most: int = 15, 
 
 def _shares(mine: pd.DataFrame, key: str, names: Sequence[str]) -> list[Mean]:
     mass = mine.assign(score=mine["score"].abs())
-    each = mass.pivot_table(index=["example", "target_at", "cluster"], columns=key, values="score", aggfunc="sum", fill_value=0.0)
+    each = mass.pivot_table(
+        index=["example", "target_at", "cluster"], columns=key, values="score", aggfunc="sum", fill_value=0.0
+    )
     whole = each.sum(axis=1)
     each = each[whole > 0].div(whole[whole > 0], axis=0).reset_index()
     if each.empty:
@@ -129,7 +133,9 @@ def _relative(mine: pd.DataFrame, key: str, names: Sequence[str]) -> list[Mean]:
     mass = mass[level > 0].assign(score=(mass["score"] / level)[level > 0])
     each = mass.groupby(["example", "target_at", "cluster", key])["score"].mean().reset_index()
     counts = mine.groupby(key).size()
-    return [_mean(name, each[each[key] == name], "score", int(counts[name])) for name in names if (each[key] == name).any()]
+    return [
+        _mean(name, each[each[key] == name], "score", int(counts[name])) for name in names if (each[key] == name).any()
+    ]
 
 
 def _mean(name: str, rows: pd.DataFrame, column: str, tokens: int | None = None) -> Mean:
@@ -146,10 +152,16 @@ def scores_by_example(tokens: pd.DataFrame) -> dict[tuple[str, str], dict[tuple[
     NaN where nothing can be read. explained: "" or, where each rationale token is explained by itself, its place in the rationale and its text,
     so that sequences in which it stands elsewhere can be compared."""
     ordered = tokens.sort_values(["example", "target_at", "column"], kind="stable")
-    examples, targets, segments = ordered["example"].astype(str).tolist(), ordered["target_at"].tolist(), ordered["segment"].tolist()
+    examples, targets, segments = (
+        ordered["example"].astype(str).tolist(),
+        ordered["target_at"].tolist(),
+        ordered["segment"].tolist(),
+    )
     columns, origins, texts = ordered["column"].tolist(), ordered["origin"].tolist(), ordered["text"].tolist()
     scores = ordered["score"].to_numpy(dtype=float)
-    explained = {(examples[i], targets[i]): f"{origins[i]} {texts[i]}" for i in range(len(scores)) if columns[i] == targets[i]}
+    explained = {
+        (examples[i], targets[i]): f"{origins[i]} {texts[i]}" for i in range(len(scores)) if columns[i] == targets[i]
+    }
     found: dict[tuple[str, str], dict[tuple[str, ...], npt.NDArray[np.float64]]] = {}
     keys = list(zip(examples, targets, segments, strict=True))
     starts = [i for i, key in enumerate(keys) if not i or key != keys[i - 1]]

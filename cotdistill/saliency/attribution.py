@@ -96,7 +96,11 @@ def _chunk(
     limit = probe.reader.positions
     which = "rationale" if target.kind == "rationale" else "label"
     readings = [read_example(encoder, e, placement, metric=metric, limit=limit, sequence=which) for e in examples]
-    labelled = readings if which == "label" else [read_example(encoder, e, placement, metric=metric, limit=limit) for e in examples]
+    labelled = (
+        readings
+        if which == "label"
+        else [read_example(encoder, e, placement, metric=metric, limit=limit) for e in examples]
+    )
     probabilities = probe.choice_probabilities(labelled)
     moved = SEGMENTS_MOVED[settings.moves]
     asked: list[tuple[int, Query]] = []
@@ -122,5 +126,10 @@ def _placed(reading: Reading, query: Query, scored: Scored) -> npt.NDArray[np.fl
 
 def _reason(reading: Reading, target: Target, moved: Sequence[str]) -> str:
     """Why the rationale bears no scores although it stands there and was asked for."""
-    behind = target.of_label and "rationale" in moved and len(reading.columns("rationale")) > 0 and not reading.label_reads_rationale
+    behind = (
+        target.of_label
+        and "rationale" in moved
+        and len(reading.columns("rationale")) > 0
+        and not reading.label_reads_rationale
+    )
     return BEHIND if behind else ""

@@ -34,7 +34,9 @@ BATCH_TOKENS = 4096
 
 def _mentioned(reading: Reading, columns: Sequence[int], text: str) -> list[int]:
     """Those of some columns in which a text stands: in whole words, whatever their tokens, case and punctuation aside."""
-    tokens = [Token(int(reading.ids[c]), int(reading.words[c]), 0, reading.word_texts[reading.words[c]], c) for c in columns]
+    tokens = [
+        Token(int(reading.ids[c]), int(reading.words[c]), 0, reading.word_texts[reading.words[c]], c) for c in columns
+    ]
     words = units(tokens, "word")
     return sorted({token.origin for run in mentions(words, text) for place in run for token in words[place]})
 
@@ -44,7 +46,9 @@ def regions(reading: Reading, words: Mapping[str, Sequence[str]]) -> dict[str, M
     looked for, "gold" in choices and rationale, "latent" in the rationale, "subject" in the question."""
     n = reading.label_at
     if n < 1:
-        raise NotReadable("There is no place in this sequence where an answer is read.", "Choose a student that answers.")
+        raise NotReadable(
+            "There is no place in this sequence where an answer is read.", "Choose a student that answers."
+        )
     found: dict[str, Mask] = {}
     for span in ("question", "choices", "rationale"):
         mask = np.zeros(n, bool)
@@ -79,15 +83,26 @@ def attention_rows(model: PreTrainedModel, readings: Sequence[Reading], pad: int
             longest = readings[members[-1]].label_at
             ids = torch.full((len(members), longest), pad, dtype=torch.long)
             for row, i in enumerate(members):
-                ids[row, : readings[i].label_at] = torch.from_numpy(readings[i].ids[: readings[i].label_at].astype(np.int64))
+                ids[row, : readings[i].label_at] = torch.from_numpy(
+                    readings[i].ids[: readings[i].label_at].astype(np.int64)
+                )
             with torch.no_grad():
                 # Padding stands on the right, which a causal student never reads.
-                told = getattr(model.base_model(input_ids=ids.to(device), use_cache=False, output_attentions=True), "attentions", None)
+                told = getattr(
+                    model.base_model(input_ids=ids.to(device), use_cache=False, output_attentions=True),
+                    "attentions",
+                    None,
+                )
             if not told or any(layer is None for layer in told):
-                raise StudentError(f"{type(model).__name__} does not hand out its attention.", "Choose a probe of the states, or attributions.")
+                raise StudentError(
+                    f"{type(model).__name__} does not hand out its attention.",
+                    "Choose a probe of the states, or attributions.",
+                )
             for row, i in enumerate(members):
                 n = readings[i].label_at
-                found[i] = np.stack([layer[row, :, n - 1, :n].float().cpu().numpy() for layer in told]).astype(np.float64)
+                found[i] = np.stack([layer[row, :, n - 1, :n].float().cpu().numpy() for layer in told]).astype(
+                    np.float64
+                )
             at += len(members)
     finally:
         model.set_attn_implementation(before)

@@ -73,16 +73,26 @@ class Trace:
         """How many numbers come back for one token."""
         return sum(seen[0][1].numel() for seen in self._seen)
 
-    def products(self, outputs: torch.Tensor, weights: torch.Tensor, target: torch.Tensor, *, keep: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    def products(
+        self, outputs: torch.Tensor, weights: torch.Tensor, target: torch.Tensor, *, keep: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """(targets, tokens) inner products of (targets, parameters) with each token's gradient, and the (tokens,) lengths of these. outputs: of the
         trace, with (tokens, *outputs) weights for each token; keep: the graph is needed again."""
         givens = [seen[0][1] for seen in self._seen]
         returned = torch.autograd.grad(
-            outputs, givens, grad_outputs=weights, is_grads_batched=True, retain_graph=keep, allow_unused=True, materialize_grads=True
+            outputs,
+            givens,
+            grad_outputs=weights,
+            is_grads_batched=True,
+            retain_graph=keep,
+            allow_unused=True,
+            materialize_grads=True,
         )
         inner = torch.zeros(len(target), len(weights), device=outputs.device)
         squares = torch.zeros(len(weights), device=outputs.device)
-        for layer, ((read, _),), back in zip(self.layers, self._seen, (one[:, 0].float() for one in returned), strict=True):
+        for layer, ((read, _),), back in zip(
+            self.layers, self._seen, (one[:, 0].float() for one in returned), strict=True
+        ):
             read = read[0].float()
             if layer.weight is not None and isinstance(layer.module, torch.nn.LayerNorm):
                 scaled = (back * layer_norm(read, layer.module.normalized_shape, eps=layer.module.eps)).sum(1)
@@ -92,7 +102,11 @@ class Trace:
                 size = read.shape[1] * back.shape[2]
                 matrix = target[:, layer.weight : layer.weight + size].reshape(len(target), -1, read.shape[1])
                 if isinstance(layer.module, Conv1D):
-                    matrix = target[:, layer.weight : layer.weight + size].reshape(len(target), read.shape[1], -1).transpose(1, 2)
+                    matrix = (
+                        target[:, layer.weight : layer.weight + size]
+                        .reshape(len(target), read.shape[1], -1)
+                        .transpose(1, 2)
+                    )
                 # (targets, positions, out): what the target would add to what the layer gives.
                 added = read @ matrix.transpose(1, 2)
                 inner += added.reshape(len(target), -1) @ back.reshape(len(back), -1).T

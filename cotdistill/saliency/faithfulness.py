@@ -92,7 +92,9 @@ def judge(
     """
     target = parse_target(settings.target)
     if target.kind == "rationale":
-        raise NotReadable("Faithfulness is judged on one answer, and this target is many.", "Choose a label, a contrast or a span.")
+        raise NotReadable(
+            "Faithfulness is judged on one answer, and this target is many.", "Choose a label, a contrast or a span."
+        )
     METHODS.get(settings.method)
     probe = Probe(model, encoder.specials.pad)
     base = probe.baseline(settings.baseline, counts)
@@ -102,7 +104,9 @@ def judge(
     for start in range(0, len(examples), CHUNK):
         if report is not None:
             report(start, len(examples))
-        attributed = attribute(model, encoder, examples[start : start + CHUNK], placement, settings, counts, metric=metric)
+        attributed = attribute(
+            model, encoder, examples[start : start + CHUNK], placement, settings, counts, metric=metric
+        )
         why = why or next((one.not_readable for one in attributed if one.not_readable), "")
         ranked = [one for one in attributed if len(_columns(one)) > 1]
         found += _judged(probe, ranked, target, settings.seed, base, wanted, orders)
@@ -121,7 +125,13 @@ def _columns(one: Attribution) -> npt.NDArray[np.int64]:
 
 
 def _judged(
-    probe: Probe, ranked: Sequence[Attribution], target: Target, seed: int, base: torch.Tensor, shares: tuple[float, ...], orders: int
+    probe: Probe,
+    ranked: Sequence[Attribution],
+    target: Target,
+    seed: int,
+    base: torch.Tensor,
+    shares: tuple[float, ...],
+    orders: int,
 ) -> list[Judged]:
     if not ranked:
         return []
@@ -146,7 +156,10 @@ def _masks(one: Attribution, seed: int, shares: Sequence[float], orders: int) ->
     """What is taken away: nothing; the first of each order at each share; the rest of each order at each share; each token alone."""
     columns = _columns(one)
     rng = np.random.default_rng(stable_seed("orders", seed, one.reading.id))
-    ranking = [columns[np.argsort(-one.scores[columns], kind="stable")], *(rng.permutation(columns) for _ in range(orders))]
+    ranking = [
+        columns[np.argsort(-one.scores[columns], kind="stable")],
+        *(rng.permutation(columns) for _ in range(orders)),
+    ]
     cuts = [(order, round(q * len(columns))) for order in ranking for q in shares]
     gone = [columns[:0], *(order[:k] for order, k in cuts), *(order[k:] for order, k in cuts), *columns[:, None]]
     masks = np.zeros((len(gone), len(one.reading)), bool)
@@ -155,14 +168,22 @@ def _masks(one: Attribution, seed: int, shares: Sequence[float], orders: int) ->
     return list(masks)
 
 
-def _probabilities(probe: Probe, ranked: Sequence[Attribution], masks: Sequence[Sequence[Mask]], target: Target, base: torch.Tensor) -> list[Values]:
+def _probabilities(
+    probe: Probe, ranked: Sequence[Attribution], masks: Sequence[Sequence[Mask]], target: Target, base: torch.Tensor
+) -> list[Values]:
     """For each example, (masks,) the probability of what is explained with those tokens at the baseline."""
     replaced = [mask for own in masks for mask in own]
     counts = [len(own) for own in masks]
     if target.of_label:
         readings = [one.reading for one, own in zip(ranked, masks, strict=True) for _ in own]
-        choices = [explained_choice(one.reading, target, one.predicted) for one, n in zip(ranked, counts, strict=True) for _ in range(n)]
-        told = np.array([p[c] for p, c in zip(probe.choice_probabilities(readings, replaced, base), choices, strict=True)])
+        choices = [
+            explained_choice(one.reading, target, one.predicted)
+            for one, n in zip(ranked, counts, strict=True)
+            for _ in range(n)
+        ]
+        told = np.array(
+            [p[c] for p, c in zip(probe.choice_probabilities(readings, replaced, base), choices, strict=True)]
+        )
     else:
         asked = [queries(one.reading, target, ())[0] for one in ranked]
         repeated = [query for query, n in zip(asked, counts, strict=True) for _ in range(n)]

@@ -105,7 +105,9 @@ class Aligner:
         self.probe = Probe(model, encoder.specials.pad)
         self.memory = memory
         # Of a student with adapters only these were trained, so only they can carry a signal.
-        own = [name for name, _ in model.named_parameters() if ".lora_" in name] or [name for name, _ in model.named_parameters()]
+        own = [name for name, _ in model.named_parameters() if ".lora_" in name] or [
+            name for name, _ in model.named_parameters()
+        ]
         self.names = [name for name in own if parameters == "all" or re.search(r"\.\d+\.", name)]
         table = dict(model.named_parameters())
         self.parameters = [table[name].requires_grad_(True) for name in self.names]
@@ -125,11 +127,15 @@ class Aligner:
         columns = np.flatnonzero((sequence.segments == _RATIONALE) & (sequence.loss == RATIONALE))
         if not len(columns):
             raise NotReadable(
-                f"Example {example.id!r} has no rationale token that is trained on under this condition.", "Choose a run with rationales."
+                f"Example {example.id!r} has no rationale token that is trained on under this condition.",
+                "Choose a run with rationales.",
             )
         matched, other = self.pools.of(example)
         pools = [self.label_gradient([example])]
-        pools += [self.label_gradient(pool) if pool else torch.full((self.size,), float("nan")) for pool in (matched, other if matched else [])]
+        pools += [
+            self.label_gradient(pool) if pool else torch.full((self.size,), float("nan"))
+            for pool in (matched, other if matched else [])
+        ]
         target = torch.stack(pools)  # (pools, parameters)
         if self.second is not None:
             target = torch.cat([target, target / (self.second.sqrt() + EPS)])
@@ -176,7 +182,9 @@ class Aligner:
             yield cross_entropy(scores, gold, reduction="none")
 
     def _read(self, example: Example) -> Reading:
-        return read_example(self.encoder, example, self.placement, metric=self.metric, limit=self.probe.reader.positions)
+        return read_example(
+            self.encoder, example, self.placement, metric=self.metric, limit=self.probe.reader.positions
+        )
 
     def _scores(self, embeds: torch.Tensor, batch: Batch, readings: Sequence[Reading]) -> torch.Tensor:
         sums = self.probe.sums(embeds, batch, batch.all())
@@ -191,7 +199,11 @@ class Aligner:
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """(tokens,) losses, (targets, tokens) inner products of (targets, parameters) with the tokens' gradients, and (tokens,) lengths of these."""
         ids = self._ids(sequence)
-        trace = Trace(self.layers, lambda: self._states_before(ids, columns)) if self.layers and self._reads_states else None
+        trace = (
+            Trace(self.layers, lambda: self._states_before(ids, columns))
+            if self.layers and self._reads_states
+            else None
+        )
         losses, products, norms = list[torch.Tensor](), list[torch.Tensor](), list[torch.Tensor]()
         if trace is not None and trace.plain:
             at_once = max(1, self.memory // (8 * trace.numbers))
@@ -200,7 +212,9 @@ class Aligner:
                 mine = torch.from_numpy(columns[start : start + at_once]).to(self.probe.device)
                 read = trace.states[start : start + at_once]
                 loss, at_states = _into_states(read.detach(), output_matrix(self.model), ids[0, mine])
-                inner, norm = trace.products(read, _of_own_state(at_states), wanted, keep=start + at_once < len(columns))
+                inner, norm = trace.products(
+                    read, _of_own_state(at_states), wanted, keep=start + at_once < len(columns)
+                )
                 for kept, one in ((losses, loss), (products, inner), (norms, norm)):
                     kept.append(one.cpu())
         else:
@@ -218,7 +232,9 @@ class Aligner:
         at = torch.from_numpy(columns - 1).to(self.probe.device)
         return self.probe.reader.states_at(ids, torch.zeros_like(at), at)
 
-    def token_gradients(self, sequence: Encoded, columns: npt.NDArray[np.int64]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def token_gradients(
+        self, sequence: Encoded, columns: npt.NDArray[np.int64]
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """(tokens,) losses and (tokens, parameters) gradients, as many tokens at once as the budget allows, all from one forward pass."""
         at_once = max(1, self.memory // (4 * self.size))
         ids = self._ids(sequence)
@@ -240,12 +256,16 @@ class Aligner:
     def _each(self, outputs: torch.Tensor, weights: torch.Tensor, *, keep: bool) -> torch.Tensor:
         """(tokens, parameters), on the CPU: each token's gradient of the outputs, weighted by its row alone. keep: the graph is needed again."""
         if self.probe.device.type != "cpu":
-            found = torch.autograd.grad(outputs, self.parameters, grad_outputs=weights, is_grads_batched=True, retain_graph=keep)
+            found = torch.autograd.grad(
+                outputs, self.parameters, grad_outputs=weights, is_grads_batched=True, retain_graph=keep
+            )
             return torch.cat([g.reshape(len(weights), -1) for g in found], 1).float().cpu()
         # On a CPU one pass after another, which never holds a product of all tokens with all weights twice.
         rows = torch.empty(len(weights), self.size)
         for i, row in enumerate(rows):
-            found = torch.autograd.grad(outputs, self.parameters, grad_outputs=weights[i], retain_graph=keep or i + 1 < len(rows))
+            found = torch.autograd.grad(
+                outputs, self.parameters, grad_outputs=weights[i], retain_graph=keep or i + 1 < len(rows)
+            )
             torch.cat([g.reshape(-1) for g in found], out=row)
         return rows
 
@@ -272,7 +292,10 @@ class Aligner:
     def _words(self, example: Example, ids: npt.NDArray[np.int64], origin: npt.NDArray[np.int64]) -> tuple[str, ...]:
         intact = self.encoder.read(example.rationale or "")
         elsewhere = self.encoder.piece if self.encoder.whole_words else lambda _: ""
-        return tuple(intact[o].text if 0 <= o < len(intact) else elsewhere(int(id)).strip() for id, o in zip(ids, origin, strict=True))
+        return tuple(
+            intact[o].text if 0 <= o < len(intact) else elsewhere(int(id)).strip()
+            for id, o in zip(ids, origin, strict=True)
+        )
 
     def _of_label(self, example: Example, ids: npt.NDArray[np.int64], words: Sequence[str]) -> npt.NDArray[np.bool_]:
         """By word and case aside, so that "Wood" counts where the label is "burning wood", and "the" does not where it is "the sea"; a label of
@@ -280,9 +303,13 @@ class Aligner:
         label = self.encoder.target(self.encoder.template.target_texts(example)[example.gold])
         telling = [token for token in label if not is_function_word(token.text)] or list(label)
         texts, tokens = {token.text.casefold() for token in telling}, {token.id for token in telling}
-        return np.array([word.casefold() in texts if word else int(id) in tokens for word, id in zip(words, ids, strict=True)], bool)
+        return np.array(
+            [word.casefold() in texts if word else int(id) in tokens for word, id in zip(words, ids, strict=True)], bool
+        )
 
-    def adamw_step(self, example: Example, sequence: Encoded, columns: npt.NDArray[np.int64], lr: float) -> npt.NDArray[np.float64]:
+    def adamw_step(
+        self, example: Example, sequence: Encoded, columns: npt.NDArray[np.int64], lr: float
+    ) -> npt.NDArray[np.float64]:
         """(tokens,) by how much more the example's own label loss really falls with one AdamW step on each token alone than with the step that
         the optimiser would take without it: its moments are those of the training batches, and they move the loss by themselves, by an amount
         that differs from question to question and is often larger than what any token does."""
@@ -314,7 +341,9 @@ class Aligner:
         return loss
 
 
-def _into_states(states: torch.Tensor, head: torch.nn.Module, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _into_states(
+    states: torch.Tensor, head: torch.nn.Module, tokens: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
     """(tokens,) the loss of each token after its (tokens, hidden) state, and its gradient in that state."""
     with torch.enable_grad():
         leaf = states.requires_grad_()
@@ -332,7 +361,9 @@ def _flat(gradients: Sequence[torch.Tensor]) -> torch.Tensor:
     return torch.cat([g.reshape(-1) for g in gradients]).float().cpu()
 
 
-def align_all(aligner: Aligner, examples: Sequence[tuple[Example, Encoded]], report: Callable[[int, int], None] | None = None) -> list[Aligned]:
+def align_all(
+    aligner: Aligner, examples: Sequence[tuple[Example, Encoded]], report: Callable[[int, int], None] | None = None
+) -> list[Aligned]:
     """Each example with a trained-on rationale, in order; report(done, total) counts them."""
     found = []
     for done, (example, sequence) in enumerate(examples):
@@ -341,5 +372,7 @@ def align_all(aligner: Aligner, examples: Sequence[tuple[Example, Encoded]], rep
         if bool(((sequence.segments == _RATIONALE) & (sequence.loss == RATIONALE)).any()):
             found.append(aligner.align(example, sequence))
     if not found:
-        raise NotReadable("No rationale token of these examples is trained on under this condition.", "Choose a run with rationales.")
+        raise NotReadable(
+            "No rationale token of these examples is trained on under this condition.", "Choose a run with rationales."
+        )
     return found

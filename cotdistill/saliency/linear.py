@@ -35,10 +35,16 @@ def places(reading: Reading) -> dict[str, int]:
 
 def layers_read(layers: int) -> list[int]:
     """Which of the states 0 (embeddings) to `layers` (after the last block) are read."""
-    return sorted({round(i * layers / (min(layers + 1, MOST_LAYERS) - 1)) for i in range(min(layers + 1, MOST_LAYERS))}) if layers else [0]
+    return (
+        sorted({round(i * layers / (min(layers + 1, MOST_LAYERS) - 1)) for i in range(min(layers + 1, MOST_LAYERS))})
+        if layers
+        else [0]
+    )
 
 
-def hidden_states(model: PreTrainedModel, readings: Sequence[Reading], names: Sequence[str], pad: int) -> tuple[list[int], npt.NDArray[np.float32]]:
+def hidden_states(
+    model: PreTrainedModel, readings: Sequence[Reading], names: Sequence[str], pad: int
+) -> tuple[list[int], npt.NDArray[np.float32]]:
     """Which layers, and (layers, places, readings, width) states of the student at the named places of its sequences.
 
     Rows are padded on the right, which a causal student never reads. StudentError for an architecture that tells no hidden states.
@@ -57,9 +63,15 @@ def hidden_states(model: PreTrainedModel, readings: Sequence[Reading], names: Se
             ids = torch.full((len(members), longest), pad, dtype=torch.long)
             for row, i in enumerate(members):
                 ids[row, : len(readings[i])] = torch.from_numpy(readings[i].ids.astype(np.int64))
-            states = getattr(model.base_model(input_ids=ids.to(device), output_hidden_states=True, use_cache=False), "hidden_states", None)
+            states = getattr(
+                model.base_model(input_ids=ids.to(device), output_hidden_states=True, use_cache=False),
+                "hidden_states",
+                None,
+            )
             if not states:
-                raise StudentError("This architecture tells no hidden states, so no probe can read them.", "Choose another student.")
+                raise StudentError(
+                    "This architecture tells no hidden states, so no probe can read them.", "Choose another student."
+                )
             if not kept:
                 kept = layers_read(len(states) - 1)
                 found = np.zeros((len(kept), len(names), len(readings), states[0].shape[-1]), np.float32)
@@ -86,7 +98,9 @@ class Linear:
         return found
 
 
-def fit(states: npt.NDArray[np.float32], classes: npt.NDArray[np.int64], count: int, penalty: float, steps: int = 80) -> Linear:
+def fit(
+    states: npt.NDArray[np.float32], classes: npt.NDArray[np.int64], count: int, penalty: float, steps: int = 80
+) -> Linear:
     """Multinomial logistic regression on standardised states by L-BFGS from zero, so without a draw. states (rows, width), classes (rows,) below
     `count`; penalty: times half the squared weights (not the bias), added to the mean cross-entropy."""
     mean = states.mean(0)
@@ -108,7 +122,9 @@ def fit(states: npt.NDArray[np.float32], classes: npt.NDArray[np.int64], count: 
     return Linear(mean, spread, weights.detach().numpy(), bias.detach().numpy())
 
 
-def hits(probe: Linear, states: npt.NDArray[np.float32], classes: npt.NDArray[np.int64], allowed: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+def hits(
+    probe: Linear, states: npt.NDArray[np.float32], classes: npt.NDArray[np.int64], allowed: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.float64]:
     """(rows,) 1 where the highest of the allowed classes, (rows, classes), is the right one; equal scores share."""
     scores = np.where(allowed, probe.scores(states), -np.inf)
     best = scores == scores.max(1, keepdims=True)

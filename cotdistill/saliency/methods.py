@@ -71,7 +71,9 @@ def method(name: str, help: str, *, signed: bool) -> Callable[[Function], Functi
     "gradients gathered on the way from the baseline to the text; they add up to the difference (Sundararajan et al. 2017)",
     signed=True,
 )
-def integrated_gradients(probe: Probe, queries: Sequence[Query], settings: AttributionSettings, counts: npt.NDArray[np.int64]) -> Found:
+def integrated_gradients(
+    probe: Probe, queries: Sequence[Query], settings: AttributionSettings, counts: npt.NDArray[np.int64]
+) -> Found:
     """Gauss-Legendre steps, doubled for the queries whose completeness gap is still above 5 %."""
     import torch
     from captum.attr import IntegratedGradients
@@ -87,12 +89,19 @@ def integrated_gradients(probe: Probe, queries: Sequence[Query], settings: Attri
             # Each chunk holds whole steps of the batch, as many as fit.
             room = max(len(batch.queries), probe.rows(batch.queries))
             inner = explain.attribute(
-                embeds, start, additional_forward_args=batch.all(), n_steps=steps, method="gausslegendre", internal_batch_size=room
+                embeds,
+                start,
+                additional_forward_args=batch.all(),
+                n_steps=steps,
+                method="gausslegendre",
+                internal_batch_size=room,
             )
             with torch.no_grad():
                 difference = probe.values(embeds, batch, batch.all()) - probe.values(start, batch, batch.all())
             gaps = (inner.sum((1, 2)) - difference).abs() / difference.abs().clamp_min(SMALLEST_DIFFERENCE)
-            for scores, gap, i in zip(_reduced(inner, batch, settings.aggregation), gaps.tolist(), batch.members, strict=True):
+            for scores, gap, i in zip(
+                _reduced(inner, batch, settings.aggregation), gaps.tolist(), batch.members, strict=True
+            ):
                 found[left[i]] = Scored(scores, gap, steps)
         left = [i for i in left if (found[i].gap or 0.0) > LARGEST_GAP]
         if steps >= settings.most_steps:
@@ -101,22 +110,38 @@ def integrated_gradients(probe: Probe, queries: Sequence[Query], settings: Attri
     return [found[i] for i in range(len(queries))]
 
 
-@method("input_x_gradient", "gradient times embedding: a first-order guess of what the token adds (Shrikumar et al. 2016)", signed=True)
-def input_x_gradient(probe: Probe, queries: Sequence[Query], settings: AttributionSettings, counts: npt.NDArray[np.int64]) -> Found:
+@method(
+    "input_x_gradient",
+    "gradient times embedding: a first-order guess of what the token adds (Shrikumar et al. 2016)",
+    signed=True,
+)
+def input_x_gradient(
+    probe: Probe, queries: Sequence[Query], settings: AttributionSettings, counts: npt.NDArray[np.int64]
+) -> Found:
     from captum.attr import InputXGradient
 
     return _one_pass(probe, queries, settings.aggregation, lambda f: InputXGradient(f).attribute)
 
 
-@method("saliency", "length of the gradient: how much the number changes with the token, not in which direction (Simonyan et al. 2014)", signed=False)
-def saliency(probe: Probe, queries: Sequence[Query], settings: AttributionSettings, counts: npt.NDArray[np.int64]) -> Found:
+@method(
+    "saliency",
+    "length of the gradient: how much the number changes with the token, not in which direction (Simonyan et al. 2014)",
+    signed=False,
+)
+def saliency(
+    probe: Probe, queries: Sequence[Query], settings: AttributionSettings, counts: npt.NDArray[np.int64]
+) -> Found:
     from captum.attr import Saliency
 
     return _one_pass(probe, queries, "l2", lambda f: lambda *a, **k: Saliency(f).attribute(*a, abs=False, **k))
 
 
-@method("gradient_shap", "gradients towards baselines drawn from the training tokens (Lundberg and Lee 2017)", signed=True)
-def gradient_shap(probe: Probe, queries: Sequence[Query], settings: AttributionSettings, counts: npt.NDArray[np.int64]) -> Found:
+@method(
+    "gradient_shap", "gradients towards baselines drawn from the training tokens (Lundberg and Lee 2017)", signed=True
+)
+def gradient_shap(
+    probe: Probe, queries: Sequence[Query], settings: AttributionSettings, counts: npt.NDArray[np.int64]
+) -> Found:
     """Each query has random generators of its own, so that its scores do not depend on what stands beside it."""
     import torch
     from captum.attr import GradientShap
@@ -145,8 +170,14 @@ def gradient_shap(probe: Probe, queries: Sequence[Query], settings: AttributionS
     return [found[i] for i in range(len(queries))]
 
 
-@method("occlusion", "what is lost when the token (or word) is replaced by the baseline (Zeiler and Fergus 2014)", signed=True)
-def occlusion(probe: Probe, queries: Sequence[Query], settings: AttributionSettings, counts: npt.NDArray[np.int64]) -> Found:
+@method(
+    "occlusion",
+    "what is lost when the token (or word) is replaced by the baseline (Zeiler and Fergus 2014)",
+    signed=True,
+)
+def occlusion(
+    probe: Probe, queries: Sequence[Query], settings: AttributionSettings, counts: npt.NDArray[np.int64]
+) -> Found:
     import torch
     from captum.attr import FeatureAblation
 
@@ -158,7 +189,11 @@ def occlusion(probe: Probe, queries: Sequence[Query], settings: AttributionSetti
         sizes = np.ones(batch.moves.shape)
         for r, query in enumerate(batch.queries):
             columns = np.flatnonzero(query.moves[: query.length])
-            numbers = np.arange(len(columns)) if settings.unit == "token" else np.unique(query.words[columns], return_inverse=True)[1]
+            numbers = (
+                np.arange(len(columns))
+                if settings.unit == "token"
+                else np.unique(query.words[columns], return_inverse=True)[1]
+            )
             # Feature 0 is everything that stays.
             features[r, columns] = 1 + numbers
             if len(columns):
@@ -180,7 +215,9 @@ def occlusion(probe: Probe, queries: Sequence[Query], settings: AttributionSetti
     "attention followed through the layers to the place where the answer is read, half of it staying in place (Abnar and Zuidema 2020)",
     signed=False,
 )
-def attention_rollout(probe: Probe, queries: Sequence[Query], settings: AttributionSettings, counts: npt.NDArray[np.int64]) -> Found:
+def attention_rollout(
+    probe: Probe, queries: Sequence[Query], settings: AttributionSettings, counts: npt.NDArray[np.int64]
+) -> Found:
     """The mean row of the product of (attention averaged over heads + identity) / 2, over the places where the target is read."""
     import torch
 
@@ -197,9 +234,14 @@ def attention_rollout(probe: Probe, queries: Sequence[Query], settings: Attribut
                 )
             more = {} if batch.mask is None else {"attention_mask": batch.mask, "position_ids": batch.positions}
             with torch.no_grad():
-                told = probe.model.base_model(inputs_embeds=probe.embed(batch), use_cache=False, output_attentions=True, **more).attentions
+                told = probe.model.base_model(
+                    inputs_embeds=probe.embed(batch), use_cache=False, output_attentions=True, **more
+                ).attentions
             if not told or any(layer is None for layer in told):
-                raise StudentError(f"{type(probe.model).__name__} does not hand out its attention.", "Choose a gradient method or occlusion.")
+                raise StudentError(
+                    f"{type(probe.model).__name__} does not hand out its attention.",
+                    "Choose a gradient method or occlusion.",
+                )
             flow = torch.eye(batch.ids.shape[1], device=probe.device).expand(len(batch.queries), -1, -1)
             for layer in told:
                 mean = layer.float().mean(1)
@@ -207,7 +249,13 @@ def attention_rollout(probe: Probe, queries: Sequence[Query], settings: Attribut
             for r, i in enumerate(batch.members):
                 query = batch.queries[r]
                 read = np.unique(query.places[query.picks])
-                found[i] = Scored(flow[r, torch.from_numpy(read).to(probe.device)].mean(0)[: query.length].cpu().numpy().astype(np.float64))
+                found[i] = Scored(
+                    flow[r, torch.from_numpy(read).to(probe.device)]
+                    .mean(0)[: query.length]
+                    .cpu()
+                    .numpy()
+                    .astype(np.float64)
+                )
     finally:
         probe.model.set_attn_implementation(before)
     return [found[i] for i in range(len(queries))]
@@ -221,10 +269,14 @@ def _moved(probe: Probe, batch: Batch, base: torch.Tensor) -> tuple[torch.Tensor
     return embeds.requires_grad_(), torch.where(batch.moves[..., None], base.to(embeds.dtype), embeds.detach())
 
 
-def _one_pass(probe: Probe, queries: Sequence[Query], aggregation: str, explain: Callable[..., Callable[..., torch.Tensor]]) -> Found:
+def _one_pass(
+    probe: Probe, queries: Sequence[Query], aggregation: str, explain: Callable[..., Callable[..., torch.Tensor]]
+) -> Found:
     found: dict[int, Scored] = {}
     for batch in probe.batches(queries):
-        inner = explain(lambda e, index, b=batch: probe.values(e, b, index))(probe.embed(batch).requires_grad_(), additional_forward_args=batch.all())
+        inner = explain(lambda e, index, b=batch: probe.values(e, b, index))(
+            probe.embed(batch).requires_grad_(), additional_forward_args=batch.all()
+        )
         for scores, i in zip(_reduced(inner.detach(), batch, aggregation), batch.members, strict=True):
             found[i] = Scored(scores)
     return [found[i] for i in range(len(queries))]

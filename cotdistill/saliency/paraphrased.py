@@ -84,7 +84,11 @@ def agreements(ids: Sequence[str], clusters: Sequence[str], versions: Sequence[S
         own = [[_within(version.units, scope) for version in group] for group in versions]
         for i, group in enumerate(versions):
             pairs = [(*compared(own[i][a], own[i][b]), a, b) for a, b in combinations(range(len(group)), 2)]
-            ranks = [(rank, len(x), group[a].predicted == group[b].predicted) for x, y, a, b in pairs if (rank := spearman(x, y)) is not None]
+            ranks = [
+                (rank, len(x), group[a].predicted == group[b].predicted)
+                for x, y, a, b in pairs
+                if (rank := spearman(x, y)) is not None
+            ]
             if ranks:
                 mean, units, same = (float(np.mean([one[k] for one in ranks])) for k in range(3))
                 found.append(Agreed(ids[i], clusters[i], scope, mean, units, same, _control(i, own, clusters)))

@@ -44,4 +44,6 @@ class Pools:
 
 def is_kin(one: Example, other: Example) -> bool:
     """Whether two questions belong to one cluster or have the same answer text."""
-    return one.answer_text.casefold() == other.answer_text.casefold() or (one.cluster or one.id) == (other.cluster or other.id)
+    return one.answer_text.casefold() == other.answer_text.casefold() or (one.cluster or one.id) == (
+        other.cluster or other.id
+    )

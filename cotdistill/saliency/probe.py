@@ -68,7 +68,11 @@ class Probe:
         width, vocabulary = config.hidden_size, output_matrix(self.model).weight.shape[0]
         # Kept for the backward pass: about 24 numbers a token, layer and unit of width (attention, norms, a fourfold MLP), the attention
         # matrices, and three copies of the logits.
-        numbers = n * (config.num_hidden_layers * (24 * width + 3 * getattr(config, "num_attention_heads", 0) * n) + 4 * width) + 3 * p * vocabulary
+        numbers = (
+            n
+            * (config.num_hidden_layers * (24 * width + 3 * getattr(config, "num_attention_heads", 0) * n) + 4 * width)
+            + 3 * p * vocabulary
+        )
         return max(1, int(self.memory // (4 * numbers)))
 
     def batches(self, queries: Sequence[Query], copies: int = 1) -> Iterator[Batch]:
@@ -85,7 +89,10 @@ class Probe:
     def _batch(self, members: list[int], queries: list[Query]) -> Batch:
         b, n = len(queries), max(len(q.ids) for q in queries)
         if n > self.reader.positions:
-            raise SequenceTooLong(f"A sequence has {n} tokens; the student reads {self.reader.positions}.", "Shorten the question or the rationale.")
+            raise SequenceTooLong(
+                f"A sequence has {n} tokens; the student reads {self.reader.positions}.",
+                "Shorten the question or the rationale.",
+            )
         ids = np.full((b, n), self.pad, np.int64)
         positions = np.zeros((b, n), np.int64)
         owner = np.full((b, n), -1, np.int64)
@@ -122,7 +129,9 @@ class Probe:
         """(hidden,): "mean" embedding over the training tokens (counts (vocabulary,)), "zero", or the "pad" token's."""
         embeddings = self.model.get_input_embeddings()
         if name == "zero":
-            return torch.zeros(input_table(self.model).shape[1], device=self.device, dtype=input_table(self.model).dtype)
+            return torch.zeros(
+                input_table(self.model).shape[1], device=self.device, dtype=input_table(self.model).dtype
+            )
         if name == "pad":
             pad: torch.Tensor = embeddings(torch.tensor([self.pad], device=self.device))[0].detach()
             return pad
@@ -143,7 +152,9 @@ class Probe:
         more: dict[str, torch.Tensor] = {}
         if batch.mask is not None:
             more = {"attention_mask": batch.mask[index], "position_ids": batch.positions[index]}
-        told = self.reader.likelihood_from(embeds, read // p, places.reshape(-1)[read], picks, batch.tokens[index][valid], **more)
+        told = self.reader.likelihood_from(
+            embeds, read // p, places.reshape(-1)[read], picks, batch.tokens[index][valid], **more
+        )
         out = torch.zeros(len(index), batch.weights.shape[1], device=self.device)
         return out.index_put((who, batch.groups[index][valid]), told, accumulate=True)
 
@@ -162,7 +173,9 @@ class Probe:
             read = rank.gather(1, places)
             logits = self.reader.logits_from(embeds[who, order], who.expand_as(read).reshape(-1), read.reshape(-1))
             likelihood = log_softmax(logits, -1).reshape(*places.shape, -1)
-            picked = likelihood[who, batch.picks[index], batch.tokens[index]] * (batch.valid[index] & (groups == choice))
+            picked = likelihood[who, batch.picks[index], batch.tokens[index]] * (
+                batch.valid[index] & (groups == choice)
+            )
             out[:, choice] = picked.sum(1)
         return out
 
@@ -180,31 +193,46 @@ class Probe:
 
     @torch.no_grad()
     def values_of(
-        self, queries: Sequence[Query], replaced: Sequence[npt.NDArray[np.bool_]] | None = None, baseline: torch.Tensor | None = None
+        self,
+        queries: Sequence[Query],
+        replaced: Sequence[npt.NDArray[np.bool_]] | None = None,
+        baseline: torch.Tensor | None = None,
     ) -> npt.NDArray[np.float64]:
         """(queries,) the number of each query; where `replaced` (a mask over the query's first part) is set, its embedding is the baseline."""
         found = np.zeros(len(queries))
         for batch in self.batches(queries):
-            found[batch.members] = self.values(self._replaced(batch, replaced, baseline), batch, batch.all()).cpu().numpy()
+            found[batch.members] = (
+                self.values(self._replaced(batch, replaced, baseline), batch, batch.all()).cpu().numpy()
+            )
         return found
 
     @torch.no_grad()
     def choice_probabilities(
-        self, readings: Sequence[Reading], replaced: Sequence[npt.NDArray[np.bool_]] | None = None, baseline: torch.Tensor | None = None
+        self,
+        readings: Sequence[Reading],
+        replaced: Sequence[npt.NDArray[np.bool_]] | None = None,
+        baseline: torch.Tensor | None = None,
     ) -> list[npt.NDArray[np.float64]]:
         """Per reading, (choices,): the softmax of the choices' scores at the label. Masks are over the reading's columns; those at or behind the
         label count for nothing."""
         asked = [label_query(reading) for reading in readings]
         found: list[npt.NDArray[np.float64]] = [np.zeros(0)] * len(asked)
         for batch in self.batches(asked):
-            sums = self.sums(self._replaced(batch, replaced, baseline), batch, batch.all()).cpu().numpy().astype(np.float64)
+            sums = (
+                self.sums(self._replaced(batch, replaced, baseline), batch, batch.all())
+                .cpu()
+                .numpy()
+                .astype(np.float64)
+            )
             for row, i in zip(sums, batch.members, strict=True):
                 scores = row[: len(readings[i].choices)] * np.array(readings[i].weights)
                 shifted = np.exp(scores - scores.max())
                 found[i] = shifted / shifted.sum()
         return found
 
-    def _replaced(self, batch: Batch, replaced: Sequence[npt.NDArray[np.bool_]] | None, baseline: torch.Tensor | None) -> torch.Tensor:
+    def _replaced(
+        self, batch: Batch, replaced: Sequence[npt.NDArray[np.bool_]] | None, baseline: torch.Tensor | None
+    ) -> torch.Tensor:
         embeds = self.embed(batch)
         if replaced is None or baseline is None:
             return embeds

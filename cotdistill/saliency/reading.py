@@ -64,7 +64,13 @@ class Reading:
 
 
 def read_example(
-    encoder: Encoder, example: Example, placement: Placement, *, metric: str = "sum", limit: int = 1_000_000, sequence: str = "label"
+    encoder: Encoder,
+    example: Example,
+    placement: Placement,
+    *,
+    metric: str = "sum",
+    limit: int = 1_000_000,
+    sequence: str = "label",
 ) -> Reading:
     """The example as a student of this placement reads it.
 
@@ -83,7 +89,8 @@ def read_example(
     over = max(0, whole - limit)
     if over and over >= len(rationale):
         raise SequenceTooLong(
-            f"Example {example.id!r} has {whole} tokens; the student reads {limit}.", "Shorten the question, or choose a student that reads more."
+            f"Example {example.id!r} has {whole} tokens; the student reads {limit}.",
+            "Shorten the question, or choose a student that reads more.",
         )
     kept = rationale[: len(rationale) - over]
     flat = _flat(encoder, example, spans, kept)
@@ -152,7 +159,10 @@ def pieces(encoder: Encoder, ids: Sequence[int]) -> tuple[str, ...]:
     def settle() -> None:
         # What decodes to something else together than apart was one character, U+FFFD itself included.
         if len(pending) > 1:
-            found[-len(pending) :] = [encoder.tokenizer.decode(pending, skip_special_tokens=False), *[""] * (len(pending) - 1)]
+            found[-len(pending) :] = [
+                encoder.tokenizer.decode(pending, skip_special_tokens=False),
+                *[""] * (len(pending) - 1),
+            ]
         pending.clear()
 
     for id in ids:

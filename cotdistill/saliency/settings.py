@@ -23,17 +23,36 @@ class AttributionSettings:
     """What is asked of a student about its examples. Everything here is part of a result's identity."""
 
     method: str = param(
-        "integrated_gradients", "how: integrated_gradients, input_x_gradient, saliency, gradient_shap, occlusion or attention_rollout"
+        "integrated_gradients",
+        "how: integrated_gradients, input_x_gradient, saliency, gradient_shap, occlusion or attention_rollout",
     )
     target: str = param(
-        "gold", "what is explained: gold, predicted, label:B, contrast (gold minus the others), contrast:A-B, span:FIRST-LAST, rationale (each token)"
+        "gold",
+        "what is explained: gold, predicted, label:B, contrast (gold minus the others), contrast:A-B, span:FIRST-LAST, rationale (each token)",
     )
-    baseline: str = param("mean", "what a token is compared with: the mean training-token embedding, zeros, the pad token", choices=BASELINES)
-    moves: str = param("content", "which spans are compared with the baseline; cues stay as they are unless all", choices=MOVES)
-    aggregation: str = param("sum", "over the hidden dimension: sum keeps the sign, l2 gives a length", choices=("sum", "l2"))
-    unit: str = param("token", "what occlusion takes away at once; a word's effect is shared out evenly over its tokens", choices=("token", "word"))
+    baseline: str = param(
+        "mean",
+        "what a token is compared with: the mean training-token embedding, zeros, the pad token",
+        choices=BASELINES,
+    )
+    moves: str = param(
+        "content", "which spans are compared with the baseline; cues stay as they are unless all", choices=MOVES
+    )
+    aggregation: str = param(
+        "sum", "over the hidden dimension: sum keeps the sign, l2 gives a length", choices=("sum", "l2")
+    )
+    unit: str = param(
+        "token",
+        "what occlusion takes away at once; a word's effect is shared out evenly over its tokens",
+        choices=("token", "word"),
+    )
     steps: int = param(32, "integrated gradients: steps to begin with", low=2, high=4096)
-    most_steps: int = param(256, "integrated gradients: steps are doubled up to this many until the completeness gap is small", low=2, high=65_536)
+    most_steps: int = param(
+        256,
+        "integrated gradients: steps are doubled up to this many until the completeness gap is small",
+        low=2,
+        high=65_536,
+    )
     samples: int = param(16, "gradient SHAP: random baselines an example", low=1, high=4096)
     seed: int = param(0, "gradient SHAP: what its draws depend on", low=0, high=2**31)
 
@@ -46,5 +65,8 @@ def checked_shares(shares: Sequence[float]) -> tuple[float, ...]:
     """The shares, rising and each once; UsageError if one is no share or none lies between 0 and 1, where the area is taken."""
     found = tuple(sorted({float(share) for share in shares}))
     if not found or not 0 <= found[0] <= found[-1] <= 1 or not any(0 < share < 1 for share in found):
-        raise UsageError("These are no shares of tokens to judge by.", "Expected numbers from 0 to 1, one at least between them: 0,0.1,0.2,0.5,1")
+        raise UsageError(
+            "These are no shares of tokens to judge by.",
+            "Expected numbers from 0 to 1, one at least between them: 0,0.1,0.2,0.5,1",
+        )
     return found

@@ -109,7 +109,12 @@ def agreement(
 
 
 def every_pair(
-    scored: Mapping[str, Scores], clusters: Mapping[str, str], *, k: int = 5, unsigned: Sequence[str] = (), absolute: bool = False
+    scored: Mapping[str, Scores],
+    clusters: Mapping[str, str],
+    *,
+    k: int = 5,
+    unsigned: Sequence[str] = (),
+    absolute: bool = False,
 ) -> list[Agreement]:
     """Agreement of every two of several attributions, by name; where one of the two is in `unsigned`, or with `absolute`, sizes are compared."""
     names = list(scored)

@@ -55,7 +55,10 @@ def token_table(attributions: Sequence[Attribution]) -> pd.DataFrame:
         reading = one.reading
         names = [SEGMENTS[s] for s in reading.segments]
         words = [reading.word_texts[w] for w in reading.words]
-        classes = ["" if n not in OF_EXAMPLE else "function" if is_function_word(w) else "content" for n, w in zip(names, words, strict=True)]
+        classes = [
+            "" if n not in OF_EXAMPLE else "function" if is_function_word(w) else "content"
+            for n, w in zip(names, words, strict=True)
+        ]
         parts.append(
             pd.DataFrame(
                 {

@@ -58,7 +58,9 @@ def parse_target(text: str) -> Target:
     if kind == "span":
         match = re.fullmatch(r"(\d{1,6})(?:-(\d{1,6}))?", inside)
         if not match or int(match.group(2) or match.group(1)) < int(match.group(1)):
-            raise GrammarError(f"The target {text!r} is no span of tokens.", "Write span:FIRST-LAST, for example span:12-15")
+            raise GrammarError(
+                f"The target {text!r} is no span of tokens.", "Write span:FIRST-LAST, for example span:12-15"
+            )
         return Target(kind, str(int(match.group(1))), str(int(match.group(2) or match.group(1))))
     if kind == "label":
         if not inside:
@@ -109,13 +111,15 @@ def queries(reading: Reading, target: Target, moved: Sequence[str], predicted: i
         columns = reading.columns("rationale")
         if not len(columns):
             raise NotReadable(
-                f"The sequence of example {reading.id!r} holds no rationale to explain.", "Choose a student that was trained with rationales."
+                f"The sequence of example {reading.id!r} holds no rationale to explain.",
+                "Choose a student that was trained with rationales.",
             )
         return [_span_query(reading, int(c), int(c), moved, int(c)) for c in columns if c > 0]
     first, last = int(target.one), int(target.other)
     if not 0 < first <= last < len(reading):
         raise UsageError(
-            f"The target {target} lies outside the sequence of {len(reading)} tokens.", f"Expected columns from 1 to {len(reading) - 1}."
+            f"The target {target} lies outside the sequence of {len(reading)} tokens.",
+            f"Expected columns from 1 to {len(reading) - 1}.",
         )
     return [_span_query(reading, first, last, moved, -1)]
 

@@ -19,7 +19,9 @@ def drawn(rng: np.random.Generator, rows: int, n: int) -> Values:
     return np.bincount(picked.ravel(), minlength=rows * n).reshape(rows, n).astype(np.float64)
 
 
-def resampled_means(values: Values, clusters: npt.NDArray[np.int64], *, nested: bool = False, resamples: int = RESAMPLES, seed: int = 0) -> Values:
+def resampled_means(
+    values: Values, clusters: npt.NDArray[np.int64], *, nested: bool = False, resamples: int = RESAMPLES, seed: int = 0
+) -> Values:
     """The mean of each condition in each resample: (conditions, replicates, items) -> (resamples, conditions).
 
     All conditions get the same resamples, so differences of columns are paired. `clusters` (items,) are numbered from 0. Crossed: the drawn
@@ -51,7 +53,9 @@ def resampled_means(values: Values, clusters: npt.NDArray[np.int64], *, nested: 
     return found
 
 
-def two_level(values: Values, clusters: npt.NDArray[np.int64], nested: bool, *, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
+def two_level(
+    values: Values, clusters: npt.NDArray[np.int64], nested: bool, *, resamples: int = RESAMPLES, seed: int = 0
+) -> Interval:
     """The percentile interval of the mean of (replicates, items) values, and p from the share of resamples on the other side of zero.
 
     Speaks of new items and new replicates, but with few replicates it is too narrow: 3 replicates hold 2/3 of the variance between them, and
@@ -62,4 +66,6 @@ def two_level(values: Values, clusters: npt.NDArray[np.int64], nested: bool, *, 
     side = min(int((means <= 0).sum()), int((means >= 0).sum()))
     p = min(1.0, 2 * (side + 1) / (resamples + 1))
     told = "new worlds and new seeds" if nested else "new questions and new seeds"
-    return Interval(float(values.mean()), float(low), float(high), p, None, "two-level bootstrap", f"it speaks of {told}")
+    return Interval(
+        float(values.mean()), float(low), float(high), p, None, "two-level bootstrap", f"it speaks of {told}"
+    )

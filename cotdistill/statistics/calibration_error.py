@@ -20,7 +20,9 @@ def expected_calibration_error(confidence: Values, correct: npt.NDArray[np.bool_
     """
     n = len(confidence)
     if n == 0 or len(correct) != n or bins < 1:
-        raise ValueError(f"expected as many answers as confidences, at least one, and a bin; got {n}, {len(correct)}, {bins} bins")
+        raise ValueError(
+            f"expected as many answers as confidences, at least one, and a bin; got {n}, {len(correct)}, {bins} bins"
+        )
     _, group, counts = np.unique(confidence, return_inverse=True, return_counts=True)
     middle = np.cumsum(counts) - (counts + 1) / 2  # mean place of a group of ties, from 0
     places = np.minimum((middle * bins / n).astype(np.int64), bins - 1)[group]
@@ -36,7 +38,9 @@ def selective_accuracy(confidence: Values, correct: npt.NDArray[np.bool_], cover
     """
     n = len(confidence)
     if n == 0 or len(correct) != n or not 0 < coverage <= 1:
-        raise ValueError(f"expected as many answers as confidences, at least one, and a share; got {n}, {len(correct)}, coverage {coverage}")
+        raise ValueError(
+            f"expected as many answers as confidences, at least one, and a share; got {n}, {len(correct)}, coverage {coverage}"
+        )
     kept = int(np.ceil(coverage * n - 1e-9))
     edge = np.partition(confidence, n - kept)[n - kept]
     above, tied = confidence > edge, confidence == edge

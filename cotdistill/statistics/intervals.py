@@ -85,13 +85,17 @@ def crossed(values: Values, clusters: npt.NDArray[np.int64]) -> Interval:
     total = ms_rep + ms_cluster - ms_rest
     spread = ms_rep**2 / (s - 1) + ms_cluster**2 / (c - 1) + ms_rest**2 / ((s - 1) * (c - 1))
     df = total * total / spread if spread > 0 else float(c - 1)
-    return _finish(float(values.mean()), total / (s * c), df, "crossed random effects", "it speaks of new questions and new seeds")
+    return _finish(
+        float(values.mean()), total / (s * c), df, "crossed random effects", "it speaks of new questions and new seeds"
+    )
 
 
 def over_replicates(means: Values, unit: str = "new seeds on these questions") -> Interval:
     """t over the replicates' means: speaks of new replicates only. Needs two."""
     s = len(means)
-    return _finish(float(means.mean()), float(means.var(ddof=1)) / s, s - 1.0, "t over replicates", f"it speaks of {unit}")
+    return _finish(
+        float(means.mean()), float(means.var(ddof=1)) / s, s - 1.0, "t over replicates", f"it speaks of {unit}"
+    )
 
 
 def one_replicate(values: Values, clusters: npt.NDArray[np.int64]) -> Interval:
@@ -99,7 +103,13 @@ def one_replicate(values: Values, clusters: npt.NDArray[np.int64]) -> Interval:
     totals = cluster_totals(values[None], clusters)[0]
     c = len(totals)
     variance = float((totals**2).sum()) / ((c - 1) * c)
-    return _finish(float(values.mean()), variance, c - 1.0, "one replicate, robust to clusters", "it speaks of new questions, and of this one seed")
+    return _finish(
+        float(values.mean()),
+        variance,
+        c - 1.0,
+        "one replicate, robust to clusters",
+        "it speaks of new questions, and of this one seed",
+    )
 
 
 def mean_interval(values: Values, clusters: npt.NDArray[np.int64], nested: bool) -> Interval:

@@ -45,11 +45,15 @@ GUESS_HIGH = Noise(0.020, 0.25, 0.55)
 def guesses(items: int, clusters: int) -> tuple[Noise, Noise]:
     """The stated guesses, low and high, for clusters of so many items: these are taken to be independent within their cluster."""
     shrunk = math.sqrt(max(1.0, items / max(1, clusters)))
-    low, high = (Noise(guess.replicate, guess.cluster / shrunk, guess.rest / shrunk) for guess in (GUESS_LOW, GUESS_HIGH))
+    low, high = (
+        Noise(guess.replicate, guess.cluster / shrunk, guess.rest / shrunk) for guess in (GUESS_LOW, GUESS_HIGH)
+    )
     return low, high
 
 
-def measured(differences: Sequence[Values], clusters: npt.NDArray[int64], nested: bool) -> tuple[Noise, Noise, Noise] | None:
+def measured(
+    differences: Sequence[Values], clusters: npt.NDArray[int64], nested: bool
+) -> tuple[Noise, Noise, Noise] | None:
     """The noise of paired differences that were seen, each (replicates, items) on the same items: low, best and high.
 
     Mean squares are averaged over the differences; low and high are the ends of the 80 % interval of the mean square between replicates
@@ -72,7 +76,9 @@ def measured(differences: Sequence[Values], clusters: npt.NDArray[int64], nested
     squares = [mean_squares(cluster_totals(d, clusters)) for d in differences]
     ms_rep, ms_cluster, ms_rest = (sum(values) / len(squares) for values in zip(*squares, strict=True))
     cluster, rest = math.sqrt(max(0.0, ms_cluster - ms_rest) / s), math.sqrt(ms_rest)
-    low, best, high = (Noise(math.sqrt(max(0.0, ms_rep * by - ms_rest) / c), cluster, rest) for by in (shrink, 1.0, stretch))
+    low, best, high = (
+        Noise(math.sqrt(max(0.0, ms_rep * by - ms_rest) / c), cluster, rest) for by in (shrink, 1.0, stretch)
+    )
     return low, best, high
 
 
@@ -89,7 +95,9 @@ def _reach(replicates: int) -> float:
     return t_quantile(0.975, replicates - 1) + t_quantile(0.8, replicates - 1)
 
 
-def chance_of_no_worse(replicates: int, clusters: int, noise: Noise, margin: float, nested: bool = False) -> float | None:
+def chance_of_no_worse(
+    replicates: int, clusters: int, noise: Noise, margin: float, nested: bool = False
+) -> float | None:
     """How often two conditions without a true difference are shown to be "no worse" by `margin` (a share): the lower end of the 95 % interval lies
     above -margin. From the noncentral t with S-1 degrees of freedom; None below two replicates."""
     if replicates < 2 or clusters < 1:
@@ -113,7 +121,11 @@ def settling(effect: float, replicates: int, clusters: int, noise: Noise, nested
     It takes the effect for the truth, so it is a guide to the size of the next study and no verdict on this one.
     """
     effect = abs(effect)
-    found = [s for s in range(max(2, replicates), MOST_REPLICATES + 1) if _reach(s) * noise.error(s, clusters, nested) <= effect]
+    found = [
+        s
+        for s in range(max(2, replicates), MOST_REPLICATES + 1)
+        if _reach(s) * noise.error(s, clusters, nested) <= effect
+    ]
     room = (effect / _reach(replicates)) ** 2 - noise.replicate**2 / replicates if replicates > 1 else 0.0
     by_items = noise.cluster**2 / (replicates if nested else 1) + noise.rest**2 / replicates
     times = None if room <= 0 or by_items <= 0 else max(1.0, by_items / room / clusters)
@@ -121,7 +133,14 @@ def settling(effect: float, replicates: int, clusters: int, noise: Noise, nested
 
 
 def foretold(
-    replicates: int, clusters: int, low: Noise, high: Noise, label: str, *, nested: bool = False, margin: float = LARGEST_MARGIN
+    replicates: int,
+    clusters: int,
+    low: Noise,
+    high: Noise,
+    label: str,
+    *,
+    nested: bool = False,
+    margin: float = LARGEST_MARGIN,
 ) -> dict[str, float | str | None]:
     """What a plan shows: the minimum detectable effect in points and the chance of "no worse" at `margin` (a share), each under a low and a high
     noise; `label` says where these are from."""

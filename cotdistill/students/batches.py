@@ -79,7 +79,10 @@ class Stream:
 
     def _permutation(self, epoch: int) -> npt.NDArray[np.int64]:
         if self._epoch is None or self._epoch[0] != epoch:
-            self._epoch = (epoch, np.random.default_rng(stable_seed("order", self.seed, epoch)).permutation(len(self.lengths)))
+            self._epoch = (
+                epoch,
+                np.random.default_rng(stable_seed("order", self.seed, epoch)).permutation(len(self.lengths)),
+            )
         return self._epoch[1]
 
     def step(self, step: int) -> list[tuple[int, int]]:
@@ -88,7 +91,9 @@ class Stream:
         if self._chunk is None or self._chunk[0] != chunk:
             size, n = BUCKET_BATCHES * self.batch_size, len(self.lengths)
             places = np.arange(chunk * size, (chunk + 1) * size)
-            order = np.concatenate([self._permutation(int(e))[places[places // n == e] % n] for e in np.unique(places // n)])
+            order = np.concatenate(
+                [self._permutation(int(e))[places[places // n == e] % n] for e in np.unique(places // n)]
+            )
             by_length = np.argsort(self.lengths[order], kind="stable")
             batches = np.random.default_rng(stable_seed("batches", self.seed, chunk)).permutation(BUCKET_BATCHES)
             cut = by_length.reshape(BUCKET_BATCHES, self.batch_size)[batches]

@@ -30,17 +30,22 @@ def convert(folder: Path) -> Converted:
     The pickle stays and is never looked at again. StudentError for a folder without one, or one that holds anything but tensors.
     """
     # Imported here: students are trained on bare machines too, without the tables that writing tasks needs.
-    from cotdistill.tasks.writing import settle, write_note
+    from cotdistill.tasks.importing.writing import settle, write_note
 
     if not (folder / "config.json").is_file():
-        raise StudentError(f"{folder} is no folder of a student: it has no config.json.", "Name the folder that the weights were downloaded to.")
+        raise StudentError(
+            f"{folder} is no folder of a student: it has no config.json.",
+            "Name the folder that the weights were downloaded to.",
+        )
     pickled = sorted(folder.glob("pytorch_model*.bin"))
     tokenizer = _tokenizer(folder)
     if not pickled:
         if any(folder.glob("*.safetensors")):
             return Converted((), 0, tokenizer)
         raise StudentError(f"{folder} has no pytorch_model.bin to convert.", "Name the folder that holds it.")
-    names = {path.name: path.name.replace("pytorch_model", "model").removesuffix(".bin") + ".safetensors" for path in pickled}
+    names = {
+        path.name: path.name.replace("pytorch_model", "model").removesuffix(".bin") + ".safetensors" for path in pickled
+    }
     tensors = 0
     for path in pickled:
         state = _tensors(path)
@@ -64,8 +69,12 @@ def _tensors(path: Path) -> dict[str, torch.Tensor]:
             f"{path.name} holds more than tensors, or is damaged, and is not read: {str(error).splitlines()[0]}",
             "Ask its author for safetensors; nothing in it was run.",
         ) from error
-    if not isinstance(state, dict) or not all(isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in state.items()):
-        raise StudentError(f"{path.name} is no mapping of names to tensors.", "Ask its author for safetensors; nothing in it was run.")
+    if not isinstance(state, dict) or not all(
+        isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in state.items()
+    ):
+        raise StudentError(
+            f"{path.name} is no mapping of names to tensors.", "Ask its author for safetensors; nothing in it was run."
+        )
     # Tied tensors share their memory, which a safetensors file cannot say: each is written by itself.
     return {name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in state.items()}
 

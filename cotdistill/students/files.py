@@ -48,7 +48,8 @@ def check_lora(config: StudentConfig) -> None:
     """StudentError if adapters cannot be trained: before anything is queued."""
     if is_built_in(config.name):
         raise StudentError(
-            f"LoRA adapts a pretrained student; {config.name} is trained from scratch.", "Set student.lora_rank to 0, or choose a pretrained student."
+            f"LoRA adapts a pretrained student; {config.name} is trained from scratch.",
+            "Set student.lora_rank to 0, or choose a pretrained student.",
         )
     if config.resize:
         raise StudentError(
@@ -57,7 +58,8 @@ def check_lora(config: StudentConfig) -> None:
         )
     if find_spec("peft") is None:
         raise StudentError(
-            "LoRA (student.lora_rank) needs peft, which is not installed.", f"Install it: {INSTALL_LORA}; or set student.lora_rank to 0."
+            "LoRA (student.lora_rank) needs peft, which is not installed.",
+            f"Install it: {INSTALL_LORA}; or set student.lora_rank to 0.",
         )
 
 
@@ -138,7 +140,9 @@ def missing(config: StudentConfig) -> StudentError:
     terms = ""
     if (entry := entry_of(config.name)) is not None and entry.gated:
         terms = f" Accept its terms first (https://huggingface.co/{entry.hub}) and set HF_TOKEN in the environment."
-    switched = f" {next(n for n in OFFLINE if os.environ.get(n))} is set: unset it for the download." if offline() else ""
+    switched = (
+        f" {next(n for n in OFFLINE if os.environ.get(n))} is set: unset it for the download." if offline() else ""
+    )
     told = f"The weights of {config.name} are not on this machine (looked in {cache()})."
     return StudentError(told, f"Run: hf download {config.name}{revision}.{terms}{switched}")
 
@@ -149,7 +153,11 @@ def remarks(config: StudentConfig) -> list[str]:
         return []
     found = []
     if config.trust_remote_code:
-        pinned = "" if config.revision or Path(config.name).is_dir() else " Pin the revision that you have read with student.revision."
+        pinned = (
+            ""
+            if config.revision or Path(config.name).is_dir()
+            else " Pin the revision that you have read with student.revision."
+        )
         found.append(
             f"trust_remote_code: Python code from {config.name} will run on this machine with all your rights: it can read and delete your files and "
             f"use your network. Switch it on only for code that you have read.{pinned}"
@@ -160,9 +168,13 @@ def remarks(config: StudentConfig) -> list[str]:
             told = missing(config)
             found.append(f"{told.message} They are downloaded when the first run starts; better before. {told.hint}")
         elif not config.revision:
-            found.append(f"{config.name} is taken as it is on this machine, revision {kept.name[:12]}; to pin it, set student.revision={kept.name}.")
+            found.append(
+                f"{config.name} is taken as it is on this machine, revision {kept.name[:12]}; to pin it, set student.revision={kept.name}."
+            )
     if config.dtype == "bf16":
-        found.append("Weights in bf16 have three digits, and scores round to them; training.precision=bf16 alone computes faster without that.")
+        found.append(
+            "Weights in bf16 have three digits, and scores round to them; training.precision=bf16 alone computes faster without that."
+        )
     return found
 
 

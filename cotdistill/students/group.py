@@ -20,7 +20,16 @@ from cotdistill.errors import StudentError
 
 T = TypeVar("T")
 # What accelerate and torch.distributed read to find the others; and the threads of each, or accelerate warns that it sets them by itself.
-_PLACE = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "ACCELERATE_USE_CPU", "OMP_NUM_THREADS")
+_PLACE = (
+    "RANK",
+    "WORLD_SIZE",
+    "LOCAL_RANK",
+    "LOCAL_WORLD_SIZE",
+    "MASTER_ADDR",
+    "MASTER_PORT",
+    "ACCELERATE_USE_CPU",
+    "OMP_NUM_THREADS",
+)
 
 
 @dataclass(frozen=True)
@@ -60,7 +69,8 @@ class Group:
         total = int(self.add_up(torch.tensor([step], device=self.device())).item())
         if total != step * self.size:
             raise StudentError(
-                f"The processes of this run stand at different steps (this one at {step}).", "Retry the run; the checkpoint may be damaged."
+                f"The processes of this run stand at different steps (this one at {step}).",
+                "Retry the run; the checkpoint may be damaged.",
             )
 
     def device(self) -> torch.device:
@@ -83,7 +93,16 @@ def joined(rank: int, size: int, port: int, device: str) -> Iterator[Group]:
     from accelerate import PartialState
 
     threads = torch.get_num_threads()
-    place = (str(rank), str(size), str(rank), str(size), "127.0.0.1", str(port), "true" if device == "cpu" else "false", str(threads))
+    place = (
+        str(rank),
+        str(size),
+        str(rank),
+        str(size),
+        "127.0.0.1",
+        str(port),
+        "true" if device == "cpu" else "false",
+        str(threads),
+    )
     before = {name: os.environ.get(name) for name in _PLACE}
     os.environ.update(dict(zip(_PLACE, place, strict=True)))
     try:
@@ -92,7 +111,9 @@ def joined(rank: int, size: int, port: int, device: str) -> Iterator[Group]:
         except (RuntimeError, ValueError) as error:
             # What is half set up would stand in the way of the next run in this process.
             PartialState._reset_state()
-            raise StudentError(f"The processes of this run did not find each other: {error}", "Retry the run.") from error
+            raise StudentError(
+                f"The processes of this run did not find each other: {error}", "Retry the run."
+            ) from error
         # accelerate gives each process its share of the cores; threads belong to a run's identity.
         torch.set_num_threads(threads)
         try:

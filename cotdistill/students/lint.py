@@ -73,9 +73,13 @@ def limit_of(student: StudentConfig) -> int:
         return 0
 
 
-def _finding(kind: str, cases: Iterable[str], of: int, unit: str, told: str, advice: str, *, grave: bool = False) -> list[Finding]:
+def _finding(
+    kind: str, cases: Iterable[str], of: int, unit: str, told: str, advice: str, *, grave: bool = False
+) -> list[Finding]:
     every = list(cases)
-    return [Finding(kind, grave, len(every), of, unit, told, advice, tuple(dict.fromkeys(every))[:SHOWN])] if every else []
+    return (
+        [Finding(kind, grave, len(every), of, unit, told, advice, tuple(dict.fromkeys(every))[:SHOWN])] if every else []
+    )
 
 
 def _ids(encoder: Encoder, text: str) -> tuple[int, ...]:
@@ -99,7 +103,9 @@ def _between_choices(encoder: Encoder, examples: Sequence[Example]) -> list[Find
         told = {
             "same": next((f"{a!r} and {b!r}" for a, b, x, y in pairs if x == y), ""),
             "prefix": next((f"{a!r} and {b!r}" for a, b, x, y in pairs if x != y and x[: len(y)] == y[: len(x)]), ""),
-            "first": next((f"{shown(encoder, x)} and {shown(encoder, y)}" for _, _, x, y in pairs if x[0] == y[0] and x != y), ""),
+            "first": next(
+                (f"{shown(encoder, x)} and {shown(encoder, y)}" for _, _, x, y in pairs if x[0] == y[0] and x != y), ""
+            ),
         }
         for kind, case in told.items():
             cases[kind] += [case] if case else []
@@ -128,12 +134,16 @@ def _boundaries(encoder: Encoder, examples: Sequence[Example]) -> list[Finding]:
     known: dict[tuple[str, str, str, str], str] = {}
     for example in examples:
         spans = _spans(encoder, example)
-        pairs = dict.fromkeys((a, b) for order in ORDERS for a, b in pairwise([name for name in order if spans.get(name)]))
+        pairs = dict.fromkeys(
+            (a, b) for order in ORDERS for a, b in pairwise([name for name in order if spans.get(name)])
+        )
         for a, b in pairs:
             counted[a, b] = counted.get((a, b), 0) + 1
             key = (a, b, spans[a], spans[b])
             if key not in known:
-                known[key] = _merged(encoder, spans[a], spans[b], encoder.read if b in ("label", "rationale") else encoder.plain)
+                known[key] = _merged(
+                    encoder, spans[a], spans[b], encoder.read if b in ("label", "rationale") else encoder.plain
+                )
             if known[key]:
                 cases.setdefault((a, b), []).append(known[key])
     found = []
@@ -184,8 +194,13 @@ def _unknown(encoder: Encoder, examples: Sequence[Example]) -> list[Finding]:
     for example in examples:
         spans = _spans(encoder, example)
         if unknown is not None:
-            answers += [repr(text) for text in encoder.template.target_texts(example) if unknown in _ids(encoder, text)][:1]
-            rows += next(([_first_unknown(encoder, text, unknown)] for text in spans.values() if unknown in _raw(encoder, text)), [])
+            answers += [
+                repr(text) for text in encoder.template.target_texts(example) if unknown in _ids(encoder, text)
+            ][:1]
+            rows += next(
+                ([_first_unknown(encoder, text, unknown)] for text in spans.values() if unknown in _raw(encoder, text)),
+                [],
+            )
         spelt += next(([case] for text in spans.values() if (case := _spelt(encoder, text))), [])
     n = len(examples)
     return [
@@ -218,7 +233,9 @@ def _spelt(encoder: Encoder, text: str) -> str:
     """The first character that takes several tokens; nothing if none does."""
     if text.isascii():
         return ""
-    covered = Counter(i for low, high in encoder.tokenizer.encode(text, add_special_tokens=False).offsets for i in range(low, high))
+    covered = Counter(
+        i for low, high in encoder.tokenizer.encode(text, add_special_tokens=False).offsets for i in range(low, high)
+    )
     return next((repr(text[i]) for i, number in sorted(covered.items()) if number > 1), "")
 
 
@@ -227,7 +244,9 @@ def _long(encoder: Encoder, examples: Sequence[Example], limit: int) -> list[Fin
         return []
     # With the end behind the rationale, and what the tokenizer puts in front.
     more = 1 + (encoder.specials.bos is not None)
-    lengths = [sum(len(_raw(encoder, text)) for text in _spans(encoder, example).values()) + more for example in examples]
+    lengths = [
+        sum(len(_raw(encoder, text)) for text in _spans(encoder, example).values()) + more for example in examples
+    ]
     return _finding(
         "too_long", (f"{n} tokens" for n in sorted(lengths, reverse=True) if n > limit), len(examples), "rows",
         f"A row with its rationale is longer than the {limit} tokens that the student reads",
@@ -254,7 +273,11 @@ def _answers(encoder: Encoder, texts: Sequence[str]) -> list[Finding]:
             "Students here learn the consistent ones. To see what that is worth, compare a condition with @target=naive.",
         ),
     )  # fmt: skip
-    return [found for kind, cases, told, advice in checks for found in _finding(kind, cases(), len(texts), "answers", told, advice)]
+    return [
+        found
+        for kind, cases, told, advice in checks
+        for found in _finding(kind, cases(), len(texts), "answers", told, advice)
+    ]
 
 
 def _listed(encoder: Encoder, examples: Sequence[Example]) -> list[Finding]:

@@ -146,7 +146,9 @@ def output_matrix(model: PreTrainedModel) -> torch.nn.Linear:
     """What turns hidden states into logits; StudentError for a model without one."""
     head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
     if not isinstance(head, torch.nn.Linear):
-        raise StudentError(f"{type(model).__name__} has no output matrix over tokens.", "Choose a causal language model.")
+        raise StudentError(
+            f"{type(model).__name__} has no output matrix over tokens.", "Choose a causal language model."
+        )
     return head
 
 
@@ -176,7 +178,12 @@ def save_weights(model: PreTrainedModel, path: Path, config: StudentConfig | Non
     metadata = None
     if config is not None and lora.is_adapted(model):
         settings = {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.name.startswith("lora_")}
-        metadata = {"base": config.name, "revision": config.revision, "fingerprint": fingerprint(config), "lora": json.dumps(settings)}
+        metadata = {
+            "base": config.name,
+            "revision": config.revision,
+            "fingerprint": fingerprint(config),
+            "lora": json.dumps(settings),
+        }
     write_tensors(weights(model), path, metadata)
 
 
@@ -196,7 +203,9 @@ def read_tensors(path: Path) -> tuple[Weights, dict[str, str]]:
         with safetensors.safe_open(path, "pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118  not a dict
     except (OSError, safetensors.SafetensorError) as error:
-        raise CheckpointError(f"The weights at {path} cannot be read: {error}", "Retry the run that made them.") from error
+        raise CheckpointError(
+            f"The weights at {path} cannot be read: {error}", "Retry the run that made them."
+        ) from error
 
 
 def set_weights(model: PreTrainedModel, state: Weights) -> None:
@@ -206,10 +215,14 @@ def set_weights(model: PreTrainedModel, state: Weights) -> None:
     try:
         missing, unexpected = model.load_state_dict(state, strict=False)
     except RuntimeError as error:
-        raise CheckpointError(f"These weights do not fit the student: {error}", "They belong to a student of another size.") from error
+        raise CheckpointError(
+            f"These weights do not fit the student: {error}", "They belong to a student of another size."
+        ) from error
     kept = weights(model)
     if unexpected or any(name in kept for name in missing):
-        raise CheckpointError(f"These weights do not fit the student: missing {missing[:3]}, unexpected {unexpected[:3]}.")
+        raise CheckpointError(
+            f"These weights do not fit the student: missing {missing[:3]}, unexpected {unexpected[:3]}."
+        )
 
 
 def reopen(config: StudentConfig, vocabulary: int, seed: int, path: Path) -> PreTrainedModel:
@@ -240,7 +253,9 @@ def forward_flops(model: PreTrainedModel, tokens: int, attended: int, logits: in
     config = model.config
     vocabulary = output_matrix(model).weight.shape[0]
     return float(
-        2.0 * blocks * tokens + 4.0 * config.num_hidden_layers * config.hidden_size * attended + 2.0 * config.hidden_size * vocabulary * logits
+        2.0 * blocks * tokens
+        + 4.0 * config.num_hidden_layers * config.hidden_size * attended
+        + 2.0 * config.hidden_size * vocabulary * logits
     )
 
 

@@ -35,7 +35,13 @@ def adapt(model: PreTrainedModel, config: StudentConfig, seed: int) -> None:
     try:
         inject_adapter_in_model(settings, model, adapter_name=_ADAPTER)
     except ValueError as error:
-        names = sorted({name.rpartition(".")[2] for name, module in model.named_modules() if hasattr(module, "weight") and module.weight.ndim == 2})
+        names = sorted(
+            {
+                name.rpartition(".")[2]
+                for name, module in model.named_modules()
+                if hasattr(module, "weight") and module.weight.ndim == 2
+            }
+        )
         raise StudentError(
             f"LoRA cannot adapt {config.lora_targets or 'all matrices'} of {type(model).__name__}: {str(error).splitlines()[0]}",
             f"Name others in student.lora_targets; there are {', '.join(names)}.",
@@ -61,7 +67,8 @@ def set_adapter(model: PreTrainedModel, state: dict[str, torch.Tensor]) -> None:
     if set(own) != set(state) or any(own[name].shape != tensor.shape for name, tensor in state.items()):
         missing, unexpected = sorted(set(own) - set(state))[:3], sorted(set(state) - set(own))[:3]
         raise CheckpointError(
-            f"These adapters do not fit the student: missing {missing}, unexpected {unexpected}.", "They belong to another student or rank."
+            f"These adapters do not fit the student: missing {missing}, unexpected {unexpected}.",
+            "They belong to another student or rank.",
         )
     with torch.no_grad():
         for name, tensor in state.items():

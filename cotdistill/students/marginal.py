@@ -12,9 +12,9 @@ import numpy.typing as npt
 
 from cotdistill.config import stable_seed
 from cotdistill.rationales.placement import Placement
-from cotdistill.students.evaluation import asked, choice_scores, predicted
-from cotdistill.students.generation import Lots
 from cotdistill.students.reader import Reader
+from cotdistill.students.scoring.evaluation import asked, choice_scores, predicted
+from cotdistill.students.scoring.generation import Lots
 from cotdistill.students.tokens import Encoder
 from cotdistill.tasks.example import Example
 
@@ -68,7 +68,9 @@ def marginals(
     logs = np.zeros((len(examples), samples))
     shares = [np.zeros((samples, len(example.choices))) for example in examples]
     for k in range(samples):
-        lots = Lots([np.random.default_rng(stable_seed("marginal", seed, example.id, k)) for example in examples], TEMPERATURE)
+        lots = Lots(
+            [np.random.default_rng(stable_seed("marginal", seed, example.id, k)) for example in examples], TEMPERATURE
+        )
         prompts, _ = asked(reader, encoder, examples, placement, "own", limit, lots)
         for i, sums in enumerate(choice_scores(reader, prompts, targets, encoder.specials.pad)):
             logs[i, k] = sums[examples[i].gold]

@@ -115,7 +115,11 @@ def of_config(config: Mapping[str, Any]) -> Shape:
     def first(*names: str, default: Any = None) -> Any:
         return next((config[name] for name in names if config.get(name) is not None), default)
 
-    width, layers, heads = first("hidden_size", "n_embd", "d_model"), first("num_hidden_layers", "n_layer"), first("num_attention_heads", "n_head")
+    width, layers, heads = (
+        first("hidden_size", "n_embd", "d_model"),
+        first("num_hidden_layers", "n_layer"),
+        first("num_attention_heads", "n_head"),
+    )
     vocabulary, kind = first("vocab_size"), str(first("model_type", default=""))
     if not all(isinstance(n, int) and n > 0 for n in (width, layers, heads, vocabulary)):
         raise StudentError(
@@ -128,7 +132,9 @@ def of_config(config: Mapping[str, Any]) -> Shape:
     query, key_value = heads * head, int(first("num_key_value_heads", default=heads)) * head
     positions = int(first("max_position_embeddings", "n_positions", default=0) or 0)
     tied = bool(first("tie_word_embeddings", default=not block.untied))
-    activation = str(first("hidden_activation", "hidden_act", "activation_function", default="silu" if block.rms else "gelu_new"))
+    activation = str(
+        first("hidden_activation", "hidden_act", "activation_function", default="silu" if block.rms else "gelu_new")
+    )
     norms = block.norms * (1 if block.rms else 2) * width
     biases = 0 if block.rms else query + 2 * key_value + 2 * width + inner
     each = width * (query + 2 * key_value) + query * width + (3 if block.gated else 2) * width * inner + norms + biases
@@ -149,7 +155,9 @@ def of_folder(folder: Path) -> Shape:
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise StudentError(f"{folder / 'config.json'} cannot be read: {error}", "Name the folder that save_pretrained wrote.") from error
+        raise StudentError(
+            f"{folder / 'config.json'} cannot be read: {error}", "Name the folder that save_pretrained wrote."
+        ) from error
     return of_config(config.get("text_config") or config)
 
 
@@ -208,8 +216,15 @@ def adapters(shape: Shape, rank: int, targets: str = "") -> Adapters:
         "gate_proj": [into_mlp], "up_proj": [into_mlp], "c_fc": [into_mlp], "fc1": [into_mlp], "dense_h_to_4h": [into_mlp],
         "down_proj": [out_of_mlp], "fc2": [out_of_mlp], "dense_4h_to_h": [out_of_mlp], "c_proj": [out_of_attention, out_of_mlp],
     }  # fmt: skip
-    every = ["c_attn", "c_proj", "c_fc"] if shape.block.one_matrix else ["q_proj", "k_proj", "v_proj", "o_proj", "up_proj", "down_proj"]
-    names = [name.strip() for name in targets.split(",") if name.strip()] or [*every, *(["gate_proj"] if shape.block.gated else [])]
+    every = (
+        ["c_attn", "c_proj", "c_fc"]
+        if shape.block.one_matrix
+        else ["q_proj", "k_proj", "v_proj", "o_proj", "up_proj", "down_proj"]
+    )
+    names = [name.strip() for name in targets.split(",") if name.strip()] or [
+        *every,
+        *(["gate_proj"] if shape.block.gated else []),
+    ]
     matrices = [sizes for name in names for sizes in known.get(name, [])]
     mix = any(out_of_attention in known.get(name, []) for name in names if name not in ("q_proj", "k_proj", "v_proj"))
     numbers = shape.layers * rank * sum(i + o for i, o in matrices)
@@ -259,7 +274,9 @@ def estimate(shape: Shape, load: Load) -> Memory:
     when = max(moments, key=lambda name: moments[name])
     beside_all = 0.0
     if load.device == "cpu":
-        beside_all = FIRST_STEPS_BYTES + (0.0 if load.checkpointing else HELD_OF_KEPT * kept + HELD_OF_GRADIENTS * gradients)
+        beside_all = FIRST_STEPS_BYTES + (
+            0.0 if load.checkpointing else HELD_OF_KEPT * kept + HELD_OF_GRADIENTS * gradients
+        )
     return Memory(weights, gradients, optimiser, kept, logits, moments[when] + beside_all, when)
 
 

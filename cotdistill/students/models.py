@@ -36,7 +36,9 @@ class BuiltIn:
 STUDENTS: Registry[BuiltIn] = Registry("student")
 
 # Untied: with tied embeddings the generated task's creatures cannot be learnt apart from being predicted.
-STUDENTS.register(BuiltIn("nano", "2 layers, width 64: seconds a run on one core; the starter study's student", 2, 64, 4))
+STUDENTS.register(
+    BuiltIn("nano", "2 layers, width 64: seconds a run on one core; the starter study's student", 2, 64, 4)
+)
 STUDENTS.register(BuiltIn("micro", "2 layers, width 128: a minute or so a run on one core", 2, 128, 4))
 STUDENTS.register(BuiltIn("mini", "4 layers, width 256: minutes on a CPU, seconds on a GPU", 4, 256, 8))
 STUDENTS.register(BuiltIn("small", "6 layers, width 512: for a GPU, or a patient CPU", 6, 512, 8))
@@ -60,26 +62,65 @@ class Pretrained:
 
     def told(self) -> str:
         """The defaults in words: "training.lr 5e-05, ..."."""
-        return ", ".join(f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in self.defaults.items())
+        return ", ".join(
+            f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
+            for name, value in self.defaults.items()
+        )
 
 
 PRETRAINED: Registry[Pretrained] = Registry("pretrained student")
 
 # About three passes over CommonsenseQA's training rows. Weights are kept before and after, not between: each copy takes its size on disk.
-_SHARED = {"training.steps": 900, "training.batch_size": 32, "training.schedule": "linear", "training.checkpoints": "0,1"}
+_SHARED = {
+    "training.steps": 900,
+    "training.batch_size": 32,
+    "training.schedule": "linear",
+    "training.checkpoints": "0,1",
+}
 _LORA = {"student.lora_rank": 16, "student.lora_alpha": 32.0, "training.precision": "bf16"}
 _GPT2 = {"training.lr": 5e-5, "training.warmup": 0.1, **_SHARED}
 _PHI = {"training.lr": 2e-4, **_LORA, **_SHARED}
 _GEMMA = {"training.lr": 1e-4, "training.gradient_checkpointing": True, **_LORA, **_SHARED}
 
 PRETRAINED.register(
-    Pretrained("gpt2", "GPT-2, all of its weights are trained", "openai-community/gpt2", 12, 768, 12, 1024, 124_439_808, defaults=_GPT2)
+    Pretrained(
+        "gpt2",
+        "GPT-2, all of its weights are trained",
+        "openai-community/gpt2",
+        12,
+        768,
+        12,
+        1024,
+        124_439_808,
+        defaults=_GPT2,
+    )
 )
 PRETRAINED.register(
-    Pretrained("phi-1_5", "Phi-1.5, trained by LoRA; wants a GPU", "microsoft/phi-1_5", 24, 2048, 32, 2048, 1_418_270_720, defaults=_PHI)
+    Pretrained(
+        "phi-1_5",
+        "Phi-1.5, trained by LoRA; wants a GPU",
+        "microsoft/phi-1_5",
+        24,
+        2048,
+        32,
+        2048,
+        1_418_270_720,
+        defaults=_PHI,
+    )
 )
 PRETRAINED.register(
-    Pretrained("gemma-2b", "Gemma 2B, trained by LoRA; wants a GPU", "google/gemma-2b", 18, 2048, 8, 8192, 2_506_172_416, True, defaults=_GEMMA)
+    Pretrained(
+        "gemma-2b",
+        "Gemma 2B, trained by LoRA; wants a GPU",
+        "google/gemma-2b",
+        18,
+        2048,
+        8,
+        8192,
+        2_506_172_416,
+        True,
+        defaults=_GEMMA,
+    )
 )
 
 
@@ -103,11 +144,14 @@ def checked_name(config: StudentConfig) -> str:
     folder = Path(name).expanduser()
     if folder.is_dir():
         if not (folder / "config.json").is_file():
-            raise StudentError(f"{name} is a folder without a config.json.", "Name the folder that save_pretrained wrote.")
+            raise StudentError(
+                f"{name} is a folder without a config.json.", "Name the folder that save_pretrained wrote."
+            )
         return str(folder.resolve())
     if name.startswith((".", "/", "~")):
         raise StudentError(
-            f"There is no folder {name}.", "Name the folder that save_pretrained wrote, a hub id such as owner/name, or a student of `students list`."
+            f"There is no folder {name}.",
+            "Name the folder that save_pretrained wrote, a hub id such as owner/name, or a student of `students list`.",
         )
     if name.count("/") == 1 and all(name.split("/")):
         return name

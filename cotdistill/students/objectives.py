@@ -92,7 +92,9 @@ class Objectives:
         hit = (draw.random(batch.ids.shape) < self.dropped) & (np.arange(batch.ids.shape[1]) < batch.lengths[:, None])
         return dataclasses.replace(batch, ids=np.where(hit, self._symbol, batch.ids))
 
-    def loss(self, logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    def loss(
+        self, logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, batch: Batch
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """The weighted loss of a micro-batch, not yet divided, and the (n,) losses of its predicted tokens."""
         losses = cross_entropy(logits, targets, reduction="none", label_smoothing=self.smoothing)
         if self.margin:
@@ -100,7 +102,9 @@ class Objectives:
             plain = cross_entropy(logits, targets, reduction="none") if self.smoothing else losses
             alpha = float(self.margin["alpha"])
             label = torch.from_numpy(batch.groups == LABEL).to(logits.device)
-            total = (losses * torch.where(label, (1 - alpha) * weights, weights)).sum() + alpha * self._hinge(plain, batch)
+            total = (losses * torch.where(label, (1 - alpha) * weights, weights)).sum() + alpha * self._hinge(
+                plain, batch
+            )
         else:
             total = (losses * weights).sum()
         if self.distilled:
@@ -119,7 +123,9 @@ class Objectives:
             torch.from_numpy(a).to(losses.device)
             for a in (batch.rows, np.isin(batch.groups, (LABEL, RIVAL)), own[owner], rival, np.bincount(owner)[owner])
         )
-        likelihood = losses.new_zeros(len(batch.lengths)).index_add(0, rows, torch.where(counted, -losses, torch.zeros_like(losses)))
+        likelihood = losses.new_zeros(len(batch.lengths)).index_add(
+            0, rows, torch.where(counted, -losses, torch.zeros_like(losses))
+        )
         return ((float(self.margin["margin"]) - likelihood[ours] + likelihood[theirs]).clamp(min=0) / shared).sum()
 
     def _divergence(self, logits: torch.Tensor, weights: torch.Tensor, batch: Batch) -> torch.Tensor:
@@ -157,11 +163,13 @@ class Objectives:
         """StudentError where a step cannot be shared."""
         if self.distilled and processes > 1:
             raise StudentError(
-                "self_distillation compares a step with the one before, which several processes do not share.", "Set training.processes to 1."
+                "self_distillation compares a step with the one before, which several processes do not share.",
+                "Set training.processes to 1.",
             )
         if self._memory is not None and processes > 1:
             raise StudentError(
-                "self_generated remembers what the student has written, which several processes do not share.", "Set training.processes to 1."
+                "self_generated remembers what the student has written, which several processes do not share.",
+                "Set training.processes to 1.",
             )
 
 

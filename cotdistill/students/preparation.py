@@ -127,7 +127,9 @@ def prepare(
         return encoder.corpus([own[i] for i in training_rows(train_by_source, run, fraction)], selections)
 
     def reader_of(one: Condition, by_source: Mapping[str, list[Example]] = train_by_source) -> _Sequences:
-        return _Sequences(read_by(one.naive), corpus_of(one.source or run.source, one.fraction, by_source), one, run, limit)
+        return _Sequences(
+            read_by(one.naive), corpus_of(one.source or run.source, one.fraction, by_source), one, run, limit
+        )
 
     def read_by(naive: bool) -> Encoder:
         return encoder if encoder.naive == naive else Encoder(encoder.path, encoder.template, naive=naive)
@@ -136,13 +138,19 @@ def prepare(
         # Bucketing by the intact sequence of the study's source, with consistent targets: the same batches in every condition.
         corpus = corpus_of(run.source, fraction)
         intact = _Sequences(read_by(False), corpus, parse("post_cot" if run.sources else "label_only"), run, 1_000_000)
-        return Stream([intact.tokens(i, 0) for i in range(len(corpus.examples))], run.training.batch_size, run.seeds.order)
+        return Stream(
+            [intact.tokens(i, 0) for i in range(len(corpus.examples))], run.training.batch_size, run.seeds.order
+        )
 
     reader, stream = reader_of(condition), stream_of(condition.fraction)
     steps = 0 if not condition.spec.sequences else run.training.steps
     if reference is not None and steps:
         others = stream if reference.fraction == condition.fraction else stream_of(reference.fraction)
-        steps = steps_for_tokens(stream, reader.tokens, tokens_in_steps(others, reader_of(reference, budget or train_by_source).tokens, steps))
+        steps = steps_for_tokens(
+            stream,
+            reader.tokens,
+            tokens_in_steps(others, reader_of(reference, budget or train_by_source).tokens, steps),
+        )
     total = len(next(iter(train_by_source.values())))
     usable = len(training_rows(train_by_source, run, 1.0))
     facts = _facts(reader, condition, run, total - usable, len(stream.lengths))
@@ -160,7 +168,9 @@ class _Sequences:
         self._ends: dict[float, dict[tuple[int, int], list[Row]]] = {}
 
     def sequences(self, index: int, epoch: int) -> list[Encoded]:
-        return self._fitting(index, self.encoder.sequences(self.corpus, index, self.condition, self.run.seeds.transform, epoch=epoch))
+        return self._fitting(
+            index, self.encoder.sequences(self.corpus, index, self.condition, self.run.seeds.transform, epoch=epoch)
+        )
 
     def _fitting(self, index: int, whole: list[Encoded]) -> list[Encoded]:
         if any(len(encoded) > self.limit for encoded in whole):
@@ -187,7 +197,9 @@ class _Sequences:
     def left(self, index: int, epoch: int, share: float) -> list[Row]:
         """The rows of an example of whose rationale only the last `share` is left."""
         if share not in self._shorter:
-            last = Step("truncate", check_parameters(TRANSFORMS.get("truncate"), [("keep", "last"), ("fraction", repr(share))]))
+            last = Step(
+                "truncate", check_parameters(TRANSFORMS.get("truncate"), [("keep", "last"), ("fraction", repr(share))])
+            )
             shorter = replace(self.condition, steps=(*self.condition.steps, last))
             # Stages follow each other; what is over is not kept.
             self._shorter = {share: _Sequences(self.encoder, self.corpus, shorter, self.run, self.limit)}
@@ -217,7 +229,12 @@ class _Sequences:
     def told(self, index: int, epoch: int, ids: Sequence[int]) -> list[Row]:
         """The rows of an example with these ids as its rationale."""
         corpus = self.encoder.corpus([self.corpus.examples[index]], passages=[self.encoder.passage(ids)])
-        return self._weighed(index, self._fitting(index, self.encoder.sequences(corpus, 0, self.condition, self.run.seeds.transform, epoch=epoch)))
+        return self._weighed(
+            index,
+            self._fitting(
+                index, self.encoder.sequences(corpus, 0, self.condition, self.run.seeds.transform, epoch=epoch)
+            ),
+        )
 
     def _rivals(self, index: int, encoded: Encoded) -> list[Row]:
         """The sequence up to its label with each wrong choice in the label's place, as rows without a weight of their own."""
@@ -244,13 +261,19 @@ class _Sequences:
         asked = self.condition.asked("counterfactual")
         if asked is not None and len(sequences) == 2:
             shares = (1 - float(asked["alpha"]), float(asked["alpha"]))
-            rows = [scaled(row, share) for one, share in zip(sequences, shares, strict=True) for row in weighted([one], self.run.training)]
+            rows = [
+                scaled(row, share)
+                for one, share in zip(sequences, shares, strict=True)
+                for row in weighted([one], self.run.training)
+            ]
         else:
             rows = weighted(sequences, self.run.training)
         chosen = self.condition.asked("token_weights")
         if chosen is None:
             return rows
-        scores = self.corpus.selection(str(chosen["selector"])).of(self.corpus.examples[index].id, self.corpus.passages[index])
+        scores = self.corpus.selection(str(chosen["selector"])).of(
+            self.corpus.examples[index].id, self.corpus.passages[index]
+        )
         if scores is None:
             return rows
         ranks = ranked_weights([scores[place] for place in sorted(scores)], float(chosen["floor"]))
@@ -283,9 +306,18 @@ def _facts(reader: _Sequences, condition: Condition, run: RunConfig, excluded: i
             f"Under {condition} {alone} of {kept} training rows have no partner to swap with (more than {MOST_WITHOUT_PARTNER:.0%}).",
             "Choose swap(partner=any), or a task whose answers repeat.",
         )
-    factual = sum(not isinstance(e, Argued) for e in corpus.examples) if condition.asked("counterfactual") is not None else 0
+    factual = (
+        sum(not isinstance(e, Argued) for e in corpus.examples) if condition.asked("counterfactual") is not None else 0
+    )
     return Facts(
-        kept, excluded, alone, len(reader.truncated), changed / kept, longest, factual_rows=factual, **_selected_facts(corpus, condition, run)
+        kept,
+        excluded,
+        alone,
+        len(reader.truncated),
+        changed / kept,
+        longest,
+        factual_rows=factual,
+        **_selected_facts(corpus, condition, run),
     )
 
 
@@ -293,7 +325,14 @@ def _selected_facts(corpus: Corpus, condition: Condition, run: RunConfig) -> dic
     """What became of the key tokens over all rows: see Facts."""
     unselected = short = selected = unmatched = 0
     gaps: list[float] = []
-    keyed = next((place for place, step in enumerate(condition.steps) if "selector" in dict(step.parameters) or step.name == "human"), None)
+    keyed = next(
+        (
+            place
+            for place, step in enumerate(condition.steps)
+            if "selector" in dict(step.parameters) or step.name == "human"
+        ),
+        None,
+    )
     if keyed is None:
         return {}
     step, before = condition.steps[keyed], replace(condition, steps=condition.steps[:keyed])

@@ -58,7 +58,9 @@ def take() -> None:
         found: torch.Tensor = product(one, other) if _suits(one, other) else plain["mm"].call_boxed(keys, one, other)
         return found
 
-    def addmm(keys: Any, added: torch.Tensor, one: torch.Tensor, other: torch.Tensor, *, beta: float = 1, alpha: float = 1) -> torch.Tensor:
+    def addmm(
+        keys: Any, added: torch.Tensor, one: torch.Tensor, other: torch.Tensor, *, beta: float = 1, alpha: float = 1
+    ) -> torch.Tensor:
         found: torch.Tensor
         if beta == alpha == 1 and added.dim() == 1 and added.dtype == one.dtype and _suits(one, other):
             found = product(one, other, added)
@@ -88,7 +90,9 @@ def product(one: torch.Tensor, other: torch.Tensor, added: torch.Tensor | None =
     """(n, k) times (k, m), plus (m,) to each row, by oneDNN."""
     rows, inner = one.shape
     one, other = longer(one.t(), rounded(inner)).t(), longer(other, rounded(inner))
-    found: torch.Tensor = torch.ops.mkldnn._linear_pointwise.default(longer(one, rounded(rows)), other.t(), added, "none", [], "")
+    found: torch.Tensor = torch.ops.mkldnn._linear_pointwise.default(
+        longer(one, rounded(rows)), other.t(), added, "none", [], ""
+    )
     return found[:rows]
 
 

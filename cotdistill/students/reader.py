@@ -15,9 +15,9 @@ from torch.nn.functional import log_softmax
 from transformers import DynamicCache, PreTrainedModel
 
 from cotdistill.errors import StudentError
-from cotdistill.students.last_block import MOST, only_at, own_part
-from cotdistill.students.likelihood import Room, log_likelihood, suits
 from cotdistill.students.loading import input_table, output_matrix, positions_of
+from cotdistill.students.scoring.last_block import MOST, only_at, own_part
+from cotdistill.students.scoring.likelihood import Room, log_likelihood, suits
 
 # What a forward pass of an architecture that a probe does not suit may raise.
 UNSUITED = (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError)
@@ -85,19 +85,33 @@ class Reader:
         return self._logits(rows, columns, inputs_embeds=embeds, **more)
 
     def likelihood_at(
-        self, ids: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor, picks: torch.Tensor, tokens: torch.Tensor, **more: Any
+        self,
+        ids: torch.Tensor,
+        rows: torch.Tensor,
+        columns: torch.Tensor,
+        picks: torch.Tensor,
+        tokens: torch.Tensor,
+        **more: Any,
     ) -> torch.Tensor:
         """(n,) log-probabilities of the (n,) tokens, each after the place picks[n] of (places,) rows and columns: those of `logits_at` to
         the rounding, in less time and a third of the memory."""
         return self._likelihood(rows, columns, picks, tokens, input_ids=ids, **more)
 
     def likelihood_from(
-        self, embeds: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor, picks: torch.Tensor, tokens: torch.Tensor, **more: Any
+        self,
+        embeds: torch.Tensor,
+        rows: torch.Tensor,
+        columns: torch.Tensor,
+        picks: torch.Tensor,
+        tokens: torch.Tensor,
+        **more: Any,
     ) -> torch.Tensor:
         """As `likelihood_at`, from (batch, seq, hidden) token embeddings instead of ids."""
         return self._likelihood(rows, columns, picks, tokens, inputs_embeds=embeds, **more)
 
-    def _likelihood(self, rows: torch.Tensor, columns: torch.Tensor, picks: torch.Tensor, tokens: torch.Tensor, **inputs: Any) -> torch.Tensor:
+    def _likelihood(
+        self, rows: torch.Tensor, columns: torch.Tensor, picks: torch.Tensor, tokens: torch.Tensor, **inputs: Any
+    ) -> torch.Tensor:
         if self.abilities.plain_head:
             head = output_matrix(self.model)
             states = self._passed(self._base, rows, columns, **inputs).last_hidden_state
@@ -177,7 +191,9 @@ def _ids(model: PreTrainedModel, *rows: list[int]) -> torch.Tensor:
 def _close(one: torch.Tensor, other: torch.Tensor) -> bool:
     """Equal but for the rounding of another order of sums, in the student's own precision."""
     slack = 1e-4 if one.dtype == torch.float32 else 0.05
-    return one.shape == other.shape and bool(((one - other).abs().max() <= slack * other.abs().max().clamp(min=1e-3)).item())
+    return one.shape == other.shape and bool(
+        ((one - other).abs().max() <= slack * other.abs().max().clamp(min=1e-3)).item()
+    )
 
 
 def _states(model: PreTrainedModel, ids: torch.Tensor, **more: Any) -> torch.Tensor:
@@ -195,14 +211,18 @@ def _nothing_after_the_head(model: PreTrainedModel) -> bool:
     found all the same."""
 
     def spread(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
-        return torch.linspace(-200.0, 200.0, output.shape[-1], device=output.device, dtype=output.dtype).expand_as(output)
+        return torch.linspace(-200.0, 200.0, output.shape[-1], device=output.device, dtype=output.dtype).expand_as(
+            output
+        )
 
     hook = output_matrix(model).register_forward_hook(spread)
     try:
         told = model(input_ids=_ids(model, [1, 2, 3, 4]), use_cache=False).logits
     finally:
         hook.remove()
-    return _close(told, torch.linspace(-200.0, 200.0, told.shape[-1], device=told.device, dtype=told.dtype).expand_as(told))
+    return _close(
+        told, torch.linspace(-200.0, 200.0, told.shape[-1], device=told.device, dtype=told.dtype).expand_as(told)
+    )
 
 
 def _block_masks(model: PreTrainedModel) -> bool:
@@ -223,8 +243,12 @@ def block_mask(model: PreTrainedModel, owner: torch.Tensor, positions: torch.Ten
     table = input_table(model)
     before = positions[:, None, :] <= positions[:, :, None]
     seen = before & ((owner[:, None, :] == 0) | (owner[:, None, :] == owner[:, :, None]))
-    seen |= torch.eye(owner.shape[1], dtype=torch.bool, device=owner.device)  # padding sees itself, so that no row of the softmax is empty
-    mask = torch.zeros(seen.shape, dtype=table.dtype, device=owner.device).masked_fill(~seen, torch.finfo(table.dtype).min)
+    seen |= torch.eye(
+        owner.shape[1], dtype=torch.bool, device=owner.device
+    )  # padding sees itself, so that no row of the softmax is empty
+    mask = torch.zeros(seen.shape, dtype=table.dtype, device=owner.device).masked_fill(
+        ~seen, torch.finfo(table.dtype).min
+    )
     return {"attention_mask": mask[:, None].to(table.device), "position_ids": positions.to(table.device)}
 
 
@@ -245,11 +269,23 @@ def _left_padding(model: PreTrainedModel) -> bool:
     mask[1, :gap] = 0
     positions = (mask.cumsum(1) - 1).clamp(min=0)
     cache = DynamicCache(config=model.config)
-    model.base_model(input_ids=ids[:, :-1], attention_mask=mask[:, :-1], position_ids=positions[:, :-1], past_key_values=cache, use_cache=True)
+    model.base_model(
+        input_ids=ids[:, :-1],
+        attention_mask=mask[:, :-1],
+        position_ids=positions[:, :-1],
+        past_key_values=cache,
+        use_cache=True,
+    )
     last = model.base_model(
-        input_ids=ids[:, -1:], attention_mask=mask, position_ids=positions[:, -1:], past_key_values=cache, use_cache=True
+        input_ids=ids[:, -1:],
+        attention_mask=mask,
+        position_ids=positions[:, -1:],
+        past_key_values=cache,
+        use_cache=True,
     ).last_hidden_state[:, -1]
-    return all(_close(row, _states(model, _ids(model, tokens))[0, -1]) for row, tokens in zip(last, (long, short), strict=True))
+    return all(
+        _close(row, _states(model, _ids(model, tokens))[0, -1]) for row, tokens in zip(last, (long, short), strict=True)
+    )
 
 
 def _own_part(model: PreTrainedModel) -> bool:

@@ -18,9 +18,9 @@ from cotdistill.config import stable_seed
 from cotdistill.errors import SequenceTooLong
 from cotdistill.rationales.placement import Placement
 from cotdistill.students.batches import Row, Stream
-from cotdistill.students.evaluation import asked, choice_scores, predicted
-from cotdistill.students.generation import Lots
 from cotdistill.students.reader import Reader
+from cotdistill.students.scoring.evaluation import asked, choice_scores, predicted
+from cotdistill.students.scoring.generation import Lots
 from cotdistill.students.tokens import Encoder
 from cotdistill.tasks.example import Example
 
@@ -83,7 +83,11 @@ class Memory:
                 "memory_age": step - sum(born) / len(born),
                 "memory_own": sum(i in self._held for i in wanted) / len(wanted),
             }
-        return [row for i, epoch in members for row in (self._told(i, epoch, self._held[i][1]) if i in self._held else rows_of(i, epoch))]
+        return [
+            row
+            for i, epoch in members
+            for row in (self._told(i, epoch, self._held[i][1]) if i in self._held else rows_of(i, epoch))
+        ]
 
     def _fits(self, example: int, ids: Sequence[int]) -> bool:
         """A run may train on shorter sequences than its student reads and writes (student.max_length)."""
@@ -108,6 +112,10 @@ class Memory:
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
-        examples, steps, lengths, ids = (state[f"memory.{name}"].tolist() for name in ("example", "step", "length", "ids"))
+        examples, steps, lengths, ids = (
+            state[f"memory.{name}"].tolist() for name in ("example", "step", "length", "ids")
+        )
         ends = np.cumsum(lengths).tolist()
-        self._held = {i: (step, ids[end - n : end]) for i, step, n, end in zip(examples, steps, lengths, ends, strict=True)}
+        self._held = {
+            i: (step, ids[end - n : end]) for i, step, n, end in zip(examples, steps, lengths, ends, strict=True)
+        }

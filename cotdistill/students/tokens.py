@@ -72,7 +72,10 @@ class Encoder:
     def __init__(self, tokenizer: Path, template: Template, *, naive: bool = False) -> None:
         """naive: labels are tokenised apart, without the space before them (`Condition.naive`)."""
         if not tokenizer.is_file():
-            raise StudentError(f"There is no tokenizer at {tokenizer}.", "A student folder needs a tokenizer.json (save a fast tokenizer).")
+            raise StudentError(
+                f"There is no tokenizer at {tokenizer}.",
+                "A student folder needs a tokenizer.json (save a fast tokenizer).",
+            )
         self.path = tokenizer
         self.template = template
         self.naive = naive
@@ -120,7 +123,8 @@ class Encoder:
         ids = [token.id for token in self.read(symbol)]
         if len(ids) != 1:
             raise StudentError(
-                f"The mask symbol {symbol!r} is {len(ids)} tokens for this student.", "Choose a symbol that is one token, for example _"
+                f"The mask symbol {symbol!r} is {len(ids)} tokens for this student.",
+                "Choose a symbol that is one token, for example _",
             )
         return ids[0]
 
@@ -171,7 +175,9 @@ class Encoder:
             folded |= {i: length + i - match.start() for i in range(match.start(), match.end())}
             length += len(match.group()) + 1
         wanted = {folded[i] for a, b in spans for i in range(a, b) if i in folded}
-        return {place for place, (low, high) in enumerate(self._offsets(text)) if wanted & set(range(max(low, 0), high))}
+        return {
+            place for place, (low, high) in enumerate(self._offsets(text)) if wanted & set(range(max(low, 0), high))
+        }
 
     def passage(self, ids: Sequence[int]) -> Passage:
         """Ids that a student wrote, with words and sentences; never decoded and encoded again, so they stay the ids they are."""
@@ -183,7 +189,10 @@ class Encoder:
         return tuple(_told_apart(text, ids, offsets))
 
     def corpus(
-        self, examples: Sequence[Example], selections: Mapping[str, Selection] | None = None, passages: Sequence[Passage] | None = None
+        self,
+        examples: Sequence[Example],
+        selections: Mapping[str, Selection] | None = None,
+        passages: Sequence[Passage] | None = None,
     ) -> Corpus:
         return Corpus(examples, self.read, self.symbol_id, selections, passages)
 
@@ -199,7 +208,9 @@ class Encoder:
             raise StudentError(f"The answer {text!r} has no tokens for this student.", "Check the choices of the task.")
         return tokens
 
-    def sequences(self, corpus: Corpus, index: int, condition: Condition, seed: int, *, epoch: int = 0) -> list[Encoded]:
+    def sequences(
+        self, corpus: Corpus, index: int, condition: Condition, seed: int, *, epoch: int = 0
+    ) -> list[Encoded]:
         """What a student reads of one example under a condition: one sequence, or two under multitask, mixed and the counterfactual objective
         (one where the example has no counterfactual rationale), none for the undistilled.
 
@@ -210,21 +221,37 @@ class Encoder:
         if condition.spec.uses_rationale and corpus.passages[index]:
             rationale = condition.rewrite(corpus.passages[index], Draw.of(corpus, index, seed, epoch))
         label = self.target(self.template.target_texts(example)[example.gold], condition.naive)
-        found = [self._sequence(example, spans, label, rationale) for spans in condition.spec.sequences if spans[0] != COUNTERFACTUAL]
+        found = [
+            self._sequence(example, spans, label, rationale)
+            for spans in condition.spec.sequences
+            if spans[0] != COUNTERFACTUAL
+        ]
         if isinstance(example, Argued):
-            found += [self._counterfactual(example, spans, condition.naive) for spans in condition.spec.sequences if spans[0] == COUNTERFACTUAL]
+            found += [
+                self._counterfactual(example, spans, condition.naive)
+                for spans in condition.spec.sequences
+                if spans[0] == COUNTERFACTUAL
+            ]
         return [encoded for encoded in found if len(encoded)]
 
     def _counterfactual(self, example: Argued, spans: Sequence[str], naive: bool) -> Encoded:
         """The sequence of the wrong answer: its rationale is read, and the answer alone is predicted."""
         told = example.counterfactual
-        wrong = next(text for choice, text in zip(example.choices, self.template.target_texts(example), strict=True) if choice.label == told.answer)
+        wrong = next(
+            text
+            for choice, text in zip(example.choices, self.template.target_texts(example), strict=True)
+            if choice.label == told.answer
+        )
         rationale = tuple(replace(token, origin=-1, loss=False) for token in self.read(told.rationale))
         return self._sequence(example, spans, self.target(wrong, naive), rationale)
 
     def prompt(self, example: Example, spans: Sequence[str], rationale: Sequence[int] | None = None) -> list[int]:
         """The ids of a prompt made of the named spans (see Placement.prompt). `rationale` fills the rationale span, default the example's own."""
-        given = [Token(id, 0, 0, "", -1) for id in rationale] if rationale is not None else self.read(example.rationale or "")
+        given = (
+            [Token(id, 0, 0, "", -1) for id in rationale]
+            if rationale is not None
+            else self.read(example.rationale or "")
+        )
         if "rationale" in spans and not given:
             spans = [span for span in spans if span not in ("rationale_cue", "rationale")]
         return [token.id for part in self.parts(example, spans, (), given) for token in part.tokens]
@@ -238,7 +265,9 @@ class Encoder:
         """The ids of a template's cue ("label_cue", "rationale_cue")."""
         return [token.id for token in self.plain(getattr(self.template, name))]
 
-    def parts(self, example: Example, spans: Sequence[str], label: Sequence[Token], rationale: Sequence[Token]) -> list[Part]:
+    def parts(
+        self, example: Example, spans: Sequence[str], label: Sequence[Token], rationale: Sequence[Token]
+    ) -> list[Part]:
         """The named spans of a sequence in order, each tokenised on its own, with label and rationale as given."""
         template = self.template
         parts = [] if self.specials.bos is None else [Part("bos", [Token(self.specials.bos, 0, 0, "", -1)])]
@@ -247,7 +276,9 @@ class Encoder:
             if name == "task":
                 tokens: Sequence[Token] = self._tag(which)
             elif name in ("question", "choices"):
-                tokens = self.plain(template.question_text(example) if name == "question" else template.choices_text(example))
+                tokens = self.plain(
+                    template.question_text(example) if name == "question" else template.choices_text(example)
+                )
             elif name in ("label_cue", "rationale_cue"):
                 tokens = self.plain(getattr(template, name))
             elif name == "end":
@@ -290,11 +321,16 @@ class Encoder:
             seen_rationale |= part.segment == "rationale"
         last = max((i for i, bears in enumerate(loss) if bears), default=-1) + 1
         return Encoded(
-            np.array(ids[:last], np.int32), np.array(segments[:last], np.int8), np.array(loss[:last], np.int8), np.array(origin[:last], np.int32)
+            np.array(ids[:last], np.int32),
+            np.array(segments[:last], np.int8),
+            np.array(loss[:last], np.int8),
+            np.array(origin[:last], np.int32),
         )
 
 
-def _told_apart(text: str, ids: Sequence[int], offsets: Sequence[tuple[int, int]], *, rationale: bool = True) -> list[Token]:
+def _told_apart(
+    text: str, ids: Sequence[int], offsets: Sequence[tuple[int, int]], *, rationale: bool = True
+) -> list[Token]:
     """Tokens with the word and the sentence in which each begins; offsets are places in the text (before its start for a leading space).
     Only tokens of a rationale have a place in it."""
     words = [(m.end(), m.group()) for m in re.finditer(r"\w+(?:['’]\w+)*|[^\w\s]+", text)]
@@ -332,7 +368,9 @@ def _read_tokenizer(path: str, _changed: int) -> Tokenizer:
     try:
         tokenizer = Tokenizer.from_file(path)
     except Exception as error:  # tokenizers raises bare Exception
-        raise StudentError(f"The tokenizer at {path} cannot be read: {error}", "Save the tokenizer again, or import the task again.") from error
+        raise StudentError(
+            f"The tokenizer at {path} cannot be read: {error}", "Save the tokenizer again, or import the task again."
+        ) from error
     # A question that spells out "<eos>" is text, not an end.
     tokenizer.encode_special_tokens = True
     # Saved with padding (left or right) or truncation switched on, it would fill or cut every span; batches are laid out elsewhere.
@@ -347,7 +385,11 @@ def _size(tokenizer: Tokenizer) -> int:
 
 def _specials(path: Path, tokenizer: Tokenizer) -> Specials:
     """From the student's own files where it has them, else from the built-in names."""
-    ids: dict[str, int | None] = {"bos": None, "eos": tokenizer.token_to_id("<eos>"), "pad": tokenizer.token_to_id("<pad>")}
+    ids: dict[str, int | None] = {
+        "bos": None,
+        "eos": tokenizer.token_to_id("<eos>"),
+        "pad": tokenizer.token_to_id("<pad>"),
+    }
     size = _size(tokenizer)
     for name in ("config.json", "tokenizer_config.json"):
         beside = path.with_name(name)
@@ -356,7 +398,13 @@ def _specials(path: Path, tokenizer: Tokenizer) -> Specials:
         settings = json.loads(beside.read_text(encoding="utf-8"))
         for role in ids:
             value = settings.get(f"{role}_token_id", settings.get(f"{role}_token"))
-            value = value.get("content") if isinstance(value, dict) else value[0] if isinstance(value, list) and value else value
+            value = (
+                value.get("content")
+                if isinstance(value, dict)
+                else value[0]
+                if isinstance(value, list) and value
+                else value
+            )
             found = tokenizer.token_to_id(value) if isinstance(value, str) else value
             # Some configs write -1 for none, or name an id that the tokenizer does not have.
             ids[role] = found if isinstance(found, int) and 0 <= found < size else ids[role]

@@ -63,7 +63,10 @@ def learning_rate(config: TrainingConfig, step: int, steps: int) -> float:
     if step < rising:
         return config.lr * (step + 1) / rising
     done = (step - rising) / max(1, steps - rising)
-    return config.lr * {"cosine": 0.5 * (1 + math.cos(math.pi * done)), "linear": 1 - done, "constant": 1.0}[config.schedule]
+    return (
+        config.lr
+        * {"cosine": 0.5 * (1 + math.cos(math.pi * done)), "linear": 1 - done, "constant": 1.0}[config.schedule]
+    )
 
 
 def optimiser(model: PreTrainedModel, config: TrainingConfig) -> torch.optim.AdamW:
@@ -74,9 +77,13 @@ def optimiser(model: PreTrainedModel, config: TrainingConfig) -> torch.optim.Ada
     return torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.999), eps=1e-8, fused=True)
 
 
-def batch_loss(reader: Reader, batch: Batch, divisor: float, objectives: Objectives | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+def batch_loss(
+    reader: Reader, batch: Batch, divisor: float, objectives: Objectives | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
     """The loss of a micro-batch divided by `divisor`, and the (n,) losses of its predicted tokens, without gradient. Waits for no device."""
-    rows, columns, targets, weights, ids = (_moved(a, reader.device) for a in (batch.rows, batch.columns, batch.targets, batch.weights, batch.ids))
+    rows, columns, targets, weights, ids = (
+        _moved(a, reader.device) for a in (batch.rows, batch.columns, batch.targets, batch.weights, batch.ids)
+    )
     objectives = objectives or Objectives()
     if objectives.plain:
         losses = -reader.likelihood_at(ids, rows, columns, torch.arange(len(targets), device=reader.device), targets)
@@ -119,7 +126,11 @@ def train(
     objectives.check(group.size)
     group.agree(log.step)
     keep_at = {round(share * steps): share for share in checkpoint_shares(config)}
-    evaluate_at = {math.ceil(steps * (i + 1) / config.evaluations) for i in range(config.evaluations)} if hooks.evaluate else set()
+    evaluate_at = (
+        {math.ceil(steps * (i + 1) / config.evaluations) for i in range(config.evaluations)}
+        if hooks.evaluate
+        else set()
+    )
     # A backward pass takes as much as a forward pass for what is handed on, and as much again for the gradients of the weights that are trained.
     passes = 2 + parameter_count(model, trained=True) / parameter_count(model)
     rates = tuple(passes * forward_flops(model, *one) for one in ((1, 0, 0), (0, 1, 0), (0, 0, 1)))
@@ -149,7 +160,9 @@ def train(
         log.step += 1
         log.seconds = time.perf_counter() - started
         if not math.isfinite(values["loss"]):
-            raise StudentError(f"The loss is {values['loss']} at step {log.step}.", "Lower the learning rate, or check the data.")
+            raise StudentError(
+                f"The loss is {values['loss']} at step {log.step}.", "Lower the learning rate, or check the data."
+            )
         for name, value in values.items():
             log.pending.setdefault(name, []).append(value)
         if log.step % max(1, steps // 50) == 0 or log.step == steps:
@@ -185,7 +198,8 @@ def _recompute(model: PreTrainedModel) -> None:
         model.activation_checkpointing_enable({"use_reentrant": False})
     except ValueError as error:
         raise StudentError(
-            f"{type(model).__name__} cannot compute its activations again: {error}", "Set training.gradient_checkpointing to false."
+            f"{type(model).__name__} cannot compute its activations again: {error}",
+            "Set training.gradient_checkpointing to false.",
         ) from error
 
 
@@ -211,9 +225,14 @@ class Launched:
                 sums[span] += float(told[mine].sum())
                 counts[span] += int(mine.sum())
         if group.size > 1:
-            every = group.add_up(torch.tensor([total, *sums.values(), *counts.values()], dtype=torch.float64, device=group.device()))
+            every = group.add_up(
+                torch.tensor([total, *sums.values(), *counts.values()], dtype=torch.float64, device=group.device())
+            )
             total, *rest = every.tolist()
-            sums, counts = dict(zip(sums, rest, strict=False)), dict(zip(counts, map(int, rest[len(sums) :]), strict=True))
+            sums, counts = (
+                dict(zip(sums, rest, strict=False)),
+                dict(zip(counts, map(int, rest[len(sums) :]), strict=True)),
+            )
         named = {"label_loss": LABEL, "rationale_loss": RATIONALE}
         return {"loss": total, **{name: sums[span] / counts[span] for name, span in named.items() if counts[span]}}
 
@@ -242,7 +261,11 @@ def _launch(
 ) -> Launched:
     """Forward, backward and update of one step; of a group, each process its share of the batches."""
     # span: over examples (each row's weights already sum to its example's share); token_mean: over all predicted tokens of the step.
-    divisor = float(sum(int((batch.groups != RIVAL).sum()) for batch in batches) if config.loss == "token_mean" else config.batch_size)
+    divisor = float(
+        sum(int((batch.groups != RIVAL).sum()) for batch in batches)
+        if config.loss == "token_mean"
+        else config.batch_size
+    )
     optim.zero_grad(set_to_none=True)
     parts = []
     for batch in group.mine(batches):
@@ -275,7 +298,9 @@ def checkpoint_shares(config: TrainingConfig) -> list[float]:
     except ValueError:
         shares = [-1.0]
     if any(not 0 <= share <= 1 for share in shares):
-        raise StudentError(f"checkpoints is {config.checkpoints!r}; expected shares from 0 to 1.", "For example 0,0.1,0.25,0.5,1")
+        raise StudentError(
+            f"checkpoints is {config.checkpoints!r}; expected shares from 0 to 1.", "For example 0,0.1,0.25,0.5,1"
+        )
     return shares
 
 
@@ -292,9 +317,15 @@ def _write_curve(log: Log, rate: float) -> None:
     log.pending = {}
 
 
-def _save(model: PreTrainedModel, optim: torch.optim.AdamW, log: Log, path: Path, identity: str, objectives: Objectives) -> None:
+def _save(
+    model: PreTrainedModel, optim: torch.optim.AdamW, log: Log, path: Path, identity: str, objectives: Objectives
+) -> None:
     """Weights that are trained, optimiser moments, random state and log in one safetensors file, replaced atomically."""
-    tensors = {f"model.{name}": tensor.detach().contiguous() for name, tensor in model.named_parameters() if tensor.requires_grad}
+    tensors = {
+        f"model.{name}": tensor.detach().contiguous()
+        for name, tensor in model.named_parameters()
+        if tensor.requires_grad
+    }
     for i, state in optim.state_dict()["state"].items():
         tensors |= {f"optim.{i}.{name}": torch.as_tensor(value).contiguous() for name, value in state.items()}
     tensors |= {f"objective.{name}": tensor.contiguous() for name, tensor in objectives.state().items()}
@@ -318,7 +349,9 @@ def _fingerprint(tensors: dict[str, torch.Tensor]) -> str:
     return total.hexdigest()
 
 
-def _resumed(model: PreTrainedModel, optim: torch.optim.AdamW, path: Path, identity: str, hooks: Hooks, objectives: Objectives) -> Log:
+def _resumed(
+    model: PreTrainedModel, optim: torch.optim.AdamW, path: Path, identity: str, hooks: Hooks, objectives: Objectives
+) -> Log:
     """The log of a checkpoint put into model and optimiser. A damaged one, or another run's, costs the work but not the run."""
     try:
         tensors, metadata = read_tensors(path)
@@ -342,7 +375,9 @@ def _resumed(model: PreTrainedModel, optim: torch.optim.AdamW, path: Path, ident
             if parameter.requires_grad:
                 parameter.copy_(tensors[f"model.{name}"])
     optim.load_state_dict(state)
-    objectives.load({name.removeprefix("objective."): tensor for name, tensor in tensors.items() if name.startswith("objective.")})
+    objectives.load(
+        {name.removeprefix("objective."): tensor for name, tensor in tensors.items() if name.startswith("objective.")}
+    )
     torch.set_rng_state(tensors["random"].cpu())
     if "random.cuda" in tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors["random.cuda"].cpu())

@@ -16,9 +16,9 @@ from cotdistill.errors import UsageError
 from cotdistill.keytokens.annotations import AnnotationSet
 from cotdistill.keytokens.selectors import parse_selector
 from cotdistill.rationales.conditions import Condition, parse
-from cotdistill.studies.artifacts import hash_file
-from cotdistill.studies.jobs import JobSpec
-from cotdistill.studies.store import Store
+from cotdistill.store.artifacts import hash_file
+from cotdistill.store.records import JobSpec
+from cotdistill.store.store import Store
 
 
 @dataclass(frozen=True)
@@ -65,11 +65,17 @@ def reader_of(selector: str, source: str, fraction: float = 1.0) -> Condition | 
 
 def readers(conditions: tuple[Condition, ...]) -> list[Condition]:
     """Every condition whose student the selections of some conditions are read from, each once."""
-    found = (reader_of(selector, condition.source, condition.fraction) for condition in conditions for selector in condition.selectors)
+    found = (
+        reader_of(selector, condition.source, condition.fraction)
+        for condition in conditions
+        for selector in condition.selectors
+    )
     return list(dict.fromkeys(reader for reader in found if reader is not None))
 
 
-def select_job(store: Store, selector: str, run: RunConfig, source: str, reader: str, seconds: float, fraction: float = 1.0) -> JobSpec:
+def select_job(
+    store: Store, selector: str, run: RunConfig, source: str, reader: str, seconds: float, fraction: float = 1.0
+) -> JobSpec:
     """The job that makes a selection for the training rows of a run. reader: identity of the run it reads, "" for none. fraction: the share of
     the training rows that the run sees."""
     entry, option = parse_selector(selector)
@@ -91,7 +97,9 @@ def select_job(store: Store, selector: str, run: RunConfig, source: str, reader:
         fraction=fraction,
         split_seed=run.seeds.split if fraction != 1 else 0,
     )
-    told = f"{run.task} · key tokens by {selector.replace('_', ' ')}" + (f" · world {run.seeds.world}" if run.seeds.world else "")
+    told = f"{run.task} · key tokens by {selector.replace('_', ' ')}" + (
+        f" · world {run.seeds.world}" if run.seeds.world else ""
+    )
     return JobSpec("select", config.job_config(), (reader,) if reader else (), told, seconds)
 
 
@@ -100,4 +108,6 @@ def file_digest(name: str) -> str:
     try:
         return hash_file(Path(name).expanduser())
     except OSError as error:
-        raise UsageError(f"{name} cannot be read: {error.strerror or error}.", "Name a file with word vectors that you may read.") from error
+        raise UsageError(
+            f"{name} cannot be read: {error.strerror or error}.", "Name a file with word vectors that you may read."
+        ) from error

@@ -11,8 +11,8 @@ from cotdistill.errors import NotReadable
 from cotdistill.saliency.methods import METHODS
 from cotdistill.saliency.settings import AttributionSettings
 from cotdistill.saliency.targets import parse_target
-from cotdistill.studies.jobs import Job, JobSpec
-from cotdistill.studies.looks import PASSES, PASSES_PER_SECOND, START_SECONDS
+from cotdistill.store.records import Job, JobSpec
+from cotdistill.studies.inspection_jobs import PASSES, PASSES_PER_SECOND, START_SECONDS
 from cotdistill.tasks.catalog import TASKS
 
 # Wordings of a question in the generated task.
@@ -33,7 +33,13 @@ class ParaphrasesConfig:
     @classmethod
     def from_plain(cls, values: Mapping[str, Any]) -> ParaphrasesConfig:
         """The config of a job, as the store holds it."""
-        return cls(**{**values, "examples": tuple(values["examples"]), "settings": from_mapping(AttributionSettings, values["settings"])})
+        return cls(
+            **{
+                **values,
+                "examples": tuple(values["examples"]),
+                "settings": from_mapping(AttributionSettings, values["settings"]),
+            }
+        )
 
 
 def paraphrases_job(job: Job, config: ParaphrasesConfig) -> JobSpec:
@@ -42,10 +48,13 @@ def paraphrases_job(job: Job, config: ParaphrasesConfig) -> JobSpec:
     METHODS.get(config.settings.method)
     if str(job.config["task"]) not in TASKS:
         raise NotReadable(
-            f"Nobody knows other wordings of the questions of {job.config['task']!r}.", "Paraphrases are known in the generated task, field_guide."
+            f"Nobody knows other wordings of the questions of {job.config['task']!r}.",
+            "Paraphrases are known in the generated task, field_guide.",
         )
     if parse_target(config.settings.target).kind not in ("gold", "predicted", "contrast"):
-        raise NotReadable("Wordings are compared by what speaks for the answer.", "Choose the target contrast, gold or predicted.")
+        raise NotReadable(
+            "Wordings are compared by what speaks for the answer.", "Choose the target contrast, gold or predicted."
+        )
     told = f"{config.settings.method.replace('_', ' ')} of {len(config.examples):,} {config.split} questions in every wording · {job.label}"
     return JobSpec("paraphrases", plain(config), (config.run,), told, START_SECONDS + explaining_seconds(config))
 

@@ -17,8 +17,8 @@ from typing import Any
 from cotdistill.config import canonical_json, digest
 from cotdistill.errors import DataError, NoRationale, UnknownName, UsageError
 from cotdistill.tasks.example import Example
+from cotdistill.tasks.importing.writing import new_folder, rationale_rows, settle, settle_all, train_tokenizers
 from cotdistill.tasks.task import SPLITS, Rationale, Task, added_folder, folder_digest, open_folder
-from cotdistill.tasks.writing import new_folder, rationale_rows, settle, settle_all, train_tokenizers
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,47}")
 # Digits of the digest that stand in a name; two contents of one name meet once in four thousand million times.
@@ -28,7 +28,10 @@ DIGITS = 8
 def checked_name(name: str) -> str:
     """A name that a person gives to a source; UsageError for one that cannot stand in a condition or a file's name."""
     if not NAME.fullmatch(name):
-        raise UsageError(f"{name[:80]!r} cannot name a rationale source.", "Use 1 to 48 letters, digits, dots, dashes and underscores.")
+        raise UsageError(
+            f"{name[:80]!r} cannot name a rationale source.",
+            "Use 1 to 48 letters, digits, dots, dashes and underscores.",
+        )
     return name
 
 
@@ -49,11 +52,17 @@ def add_source(task: Task, name: str, rationales: Sequence[Rationale], origin: M
     known = {example.id: example.split for example in examples}
     ids = [rationale.id for rationale in rationales]
     if strange := [id for id in ids if id not in known]:
-        raise UsageError(f"{len(strange)} rationales belong to no row of {task.name!r}, for example {strange[0][:60]!r}.", "Is it another task's?")
+        raise UsageError(
+            f"{len(strange)} rationales belong to no row of {task.name!r}, for example {strange[0][:60]!r}.",
+            "Is it another task's?",
+        )
     if len(set(ids)) < len(ids):
         raise UsageError("A source holds one rationale a row; these hold several.", "Pick one of each (--pick).")
     if not any(r.text and known[r.id] == "train" for r in rationales):
-        raise NoRationale(f"No training row of {task.name!r} would have a rationale from {name!r}.", "Ask for the train split, or filter less.")
+        raise NoRationale(
+            f"No training row of {task.name!r} would have a rationale from {name!r}.",
+            "Ask for the train split, or filter less.",
+        )
     full = full_name(name, rationales)
     if full in task.info["sources"]:
         raise UsageError(f"The task {task.name!r} has a source {full!r} of its own.", "Choose another name.")
@@ -61,7 +70,15 @@ def add_source(task: Task, name: str, rationales: Sequence[Rationale], origin: M
     if (home / full / "source.json").is_file():
         return full
     with new_folder(home) as part:
-        _write(home, part, full, [Rationale(r.id, full, r.text, r.teacher_label) for r in rationales], task, examples, origin)
+        _write(
+            home,
+            part,
+            full,
+            [Rationale(r.id, full, r.text, r.teacher_label) for r in rationales],
+            task,
+            examples,
+            origin,
+        )
     return full
 
 
@@ -112,7 +129,11 @@ def changed_sources(task: Task) -> list[str]:
         folder = added_folder(task.folder, source)
         try:
             noted = source_info(task, source)["files"]
-            found += [] if folder_digest(folder, leave_out="source.json") == noted else [f"source {source} of {task.name}: changed ({folder})"]
+            found += (
+                []
+                if folder_digest(folder, leave_out="source.json") == noted
+                else [f"source {source} of {task.name}: changed ({folder})"]
+            )
         except (OSError, KeyError, DataError) as error:
             found.append(f"source {source} of {task.name}: {error}")
     return found

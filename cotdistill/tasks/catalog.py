@@ -10,9 +10,9 @@ from typing import Any
 from cotdistill.config import canonical_json, digest
 from cotdistill.errors import DataError, NotFound, UnknownName
 from cotdistill.registry import Registry
+from cotdistill.tasks.generated.world import VERSION, materialise
+from cotdistill.tasks.importing.writing import disk_in_words, write_note
 from cotdistill.tasks.task import Task, open_folder
-from cotdistill.tasks.world import VERSION, materialise
-from cotdistill.tasks.writing import disk_in_words, write_note
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,9 @@ class Generated:
 
 TASKS: Registry[Generated] = Registry("task")
 
-TASKS.register(Generated("field_guide", "artificial: creatures, groups and facts, made from a seed", VERSION, materialise))
+TASKS.register(
+    Generated("field_guide", "artificial: creatures, groups and facts, made from a seed", VERSION, materialise)
+)
 
 
 def open_task(root: Path, name: str, *, world: int = 0, settings: Mapping[str, Any] | None = None) -> Task:
@@ -54,7 +56,11 @@ def imported_names(root: Path) -> list[str]:
     """The names of imported tasks, in order."""
     if not root.is_dir():
         return []
-    return sorted(p.name for p in root.iterdir() if (p / "newest").is_file() and p.name not in TASKS and not p.name.startswith("."))
+    return sorted(
+        p.name
+        for p in root.iterdir()
+        if (p / "newest").is_file() and p.name not in TASKS and not p.name.startswith(".")
+    )
 
 
 def _generated(root: Path, entry: Generated, world: int, settings: dict[str, Any]) -> Task:
@@ -77,7 +83,9 @@ def _made(root: Path, entry: Generated, world: int, settings: dict[str, Any]) ->
 
 def _note(root: Path, entry: Generated, world: int, settings: dict[str, Any]) -> Path:
     """The file that names the folder of a world."""
-    key = digest({"name": entry.name, "version": entry.version, "world": world, "settings": canonical_json(settings)})[:16]
+    key = digest({"name": entry.name, "version": entry.version, "world": world, "settings": canonical_json(settings)})[
+        :16
+    ]
     return root / entry.name / f"world-{key}"
 
 

@@ -15,9 +15,9 @@ from typing import Any
 from cotdistill.config import plain
 from cotdistill.errors import UsageError
 from cotdistill.tasks.example import Example
+from cotdistill.tasks.importing.writing import disk_in_words
 from cotdistill.tasks.leakage import holds_answer, names_key
 from cotdistill.tasks.task import SPLITS, Task
-from cotdistill.tasks.writing import disk_in_words
 
 
 def describe(task: Task) -> dict[str, Any]:
@@ -131,12 +131,22 @@ def _export(task: Task, folder: Path) -> list[Path]:
             told = [e for e in task.examples(split, source) if e.rationale and e.source == source]
             if told:
                 files[f"rationales/{split}.{source}.jsonl"] = [
-                    {"id": e.id, "rationale": e.rationale, "rationale_source": source, "teacher_label": labels[source].get(e.id)} for e in told
+                    {
+                        "id": e.id,
+                        "rationale": e.rationale,
+                        "rationale_source": source,
+                        "teacher_label": labels[source].get(e.id),
+                    }
+                    for e in told
                 ]
     (folder / "rationales").mkdir()
     for name, rows in files.items():
-        (folder / name).write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    (folder / "template.json").write_text(json.dumps(plain(task.template), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        (folder / name).write_text(
+            "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8"
+        )
+    (folder / "template.json").write_text(
+        json.dumps(plain(task.template), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
     return [*(folder / name for name in files), folder / "template.json"]
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from cotdistill.config import stable_seed
 from cotdistill.tasks.example import Example
-from cotdistill.tasks.world_words import PEOPLE, QUESTIONS
+from cotdistill.tasks.generated.world_words import PEOPLE, QUESTIONS
 
 
 def paraphrases(example: Example) -> list[Example]:

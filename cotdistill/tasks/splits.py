@@ -31,9 +31,15 @@ def pattern_of(rule: str) -> re.Pattern[str]:
 
 def with_clusters(examples: Sequence[Example], pattern: re.Pattern[str] | None, warnings: list[str]) -> list[Example]:
     """Every row with its cluster: the one it has, what the pattern's first group finds in the question, its premise, or the question itself."""
-    matches = {e.id: m.group(1) for e in examples if not e.cluster and (m := (pattern or PREMISE).search(e.question)) and m.group(1)}
+    matches = {
+        e.id: m.group(1)
+        for e in examples
+        if not e.cluster and (m := (pattern or PREMISE).search(e.question)) and m.group(1)
+    }
     if pattern is not None and not matches and not all(e.cluster for e in examples):
-        raise UsageError("The cluster pattern matches no question.", f"The first question is: {examples[0].question[:120]!r}")
+        raise UsageError(
+            "The cluster pattern matches no question.", f"The first question is: {examples[0].question[:120]!r}"
+        )
     if matches and pattern is None:
         warnings.append(f"{len(matches):,} questions have a premise: questions on the same premise form one cluster.")
     if pattern is not None and not matches:
@@ -50,21 +56,40 @@ def with_roles(examples: Sequence[Example], warnings: list[str]) -> tuple[list[E
     """Give every row its split. A task without a labelled test: official dev becomes test, a hash-fixed tenth of train dev."""
     have = {e.split for e in examples}
     if len(have) == 1:
-        warnings.append("There is one split only: it is cut by hash into 80 % train, 10 % dev and 10 % test, cluster by cluster.")
+        warnings.append(
+            "There is one split only: it is cut by hash into 80 % train, 10 % dev and 10 % test, cluster by cluster."
+        )
         cut = _cut(examples, ("test", "dev"))
-        roles = {"train": "80 % of the rows, by hash of the cluster", "dev": "10 % of the rows, by hash", "test": "10 % of the rows, by hash"}
+        roles = {
+            "train": "80 % of the rows, by hash of the cluster",
+            "dev": "10 % of the rows, by hash",
+            "test": "10 % of the rows, by hash",
+        }
     elif have == {"train", "test", "dev"}:
         cut, roles = list(examples), {"train": "official train", "dev": "official dev", "test": "official test"}
     elif have == {"train", "test"}:
         cut = _tenth_of_train(examples)
-        roles = {"train": "official train less a hash-fixed 10 %", "dev": "a hash-fixed 10 % of train", "test": "official test"}
+        roles = {
+            "train": "official train less a hash-fixed 10 %",
+            "dev": "a hash-fixed 10 % of train",
+            "test": "official test",
+        }
         warnings.append("There is no dev split: a hash-fixed 10 % of train is dev.")
     elif have == {"train", "dev"}:
         cut = _tenth_of_train([replace(e, split="test") if e.split == "dev" else e for e in examples])
-        roles = {"train": "official train less a hash-fixed 10 %", "dev": "a hash-fixed 10 % of train", "test": "official dev"}
-        warnings.append("There is no test split with labels: official dev is the test, and a hash-fixed 10 % of train is dev.")
+        roles = {
+            "train": "official train less a hash-fixed 10 %",
+            "dev": "a hash-fixed 10 % of train",
+            "test": "official dev",
+        }
+        warnings.append(
+            "There is no test split with labels: official dev is the test, and a hash-fixed 10 % of train is dev."
+        )
     else:
-        raise DataError(f"There is no training split; found {', '.join(sorted(have))}.", "Add train.jsonl, or import one file alone.")
+        raise DataError(
+            f"There is no training split; found {', '.join(sorted(have))}.",
+            "Add train.jsonl, or import one file alone.",
+        )
     for split in SPLITS:
         if not any(e.split == split for e in cut):
             clusters = len({e.cluster for e in cut})
@@ -101,7 +126,9 @@ def checks(examples: Sequence[Example], warnings: list[str]) -> dict[str, Any]:
     same: Counter[tuple[Any, ...]] = Counter()
     across: dict[str, set[str]] = {}
     for e in examples:
-        alike.setdefault(folded(e.question) + "|" + "|".join(sorted(folded(c.text) for c in e.choices)), []).append(e.split)
+        alike.setdefault(folded(e.question) + "|" + "|".join(sorted(folded(c.text) for c in e.choices)), []).append(
+            e.split
+        )
         same[(e.split, e.question, e.choices)] += 1
         across.setdefault(e.cluster, set()).add(e.split)
     repeated = sum(len(splits) - len(set(splits)) for splits in alike.values())
@@ -109,9 +136,15 @@ def checks(examples: Sequence[Example], warnings: list[str]) -> dict[str, Any]:
     overlaps = Counter(" and ".join(_ordered(splits)) for splits in alike.values() if len(set(splits)) > 1)
     shared = Counter(" and ".join(_ordered(splits)) for splits in across.values() if len(splits) > 1)
     if repeated:
-        warnings.append(f"{_many(repeated, 'question')} repeated within a split with the same choices, {exact} word for word.")
-    warnings += [f"{_many(n, 'question')} in both {where}, with the same choices." for where, n in sorted(overlaps.items())]
-    warnings += [f"{_many(n, 'cluster')} in both {where}: the same question or premise." for where, n in sorted(shared.items())]
+        warnings.append(
+            f"{_many(repeated, 'question')} repeated within a split with the same choices, {exact} word for word."
+        )
+    warnings += [
+        f"{_many(n, 'question')} in both {where}, with the same choices." for where, n in sorted(overlaps.items())
+    ]
+    warnings += [
+        f"{_many(n, 'cluster')} in both {where}: the same question or premise." for where, n in sorted(shared.items())
+    ]
     return {
         "repeated_within_a_split": repeated,
         "word_for_word": exact,

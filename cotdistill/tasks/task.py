@@ -108,7 +108,9 @@ class Task:
 
     def teacher_labels(self, source: str) -> dict[str, str]:
         """By example, the answer that the teacher of a source gave, where it is known."""
-        rows = _read(_rationales(self.folder, source if source in self.added else ""), columns=["id", "source", "teacher_label"])
+        rows = _read(
+            _rationales(self.folder, source if source in self.added else ""), columns=["id", "source", "teacher_label"]
+        )
         own = rows[(rows["source"] == source) & rows["teacher_label"].notna()]
         return dict(zip(own["id"].astype(str), own["teacher_label"].astype(str), strict=True))
 
@@ -116,7 +118,11 @@ class Task:
         """The tokenizer.json that built-in students read with."""
         if kind not in KINDS:
             raise UnknownName("tokenizer", kind, KINDS)
-        path = (added_folder(self.folder, source) if source in self.added else self.folder) / "tokenizers" / f"{kind}-{source or 'none'}.json"
+        path = (
+            (added_folder(self.folder, source) if source in self.added else self.folder)
+            / "tokenizers"
+            / f"{kind}-{source or 'none'}.json"
+        )
         if not path.is_file():
             raise UnknownName(f"rationale source of {self.name}", source, self.sources)
         return path
@@ -132,7 +138,11 @@ class Task:
             found = folder_digest(self.folder)
         except OSError as error:
             return [f"task {self.name} {self.digest[:12]}: {error}"]
-        return [] if found == self.digest else [f"task {self.name}: files hash to {found[:12]}, expected {self.digest[:12]} ({self.folder})"]
+        return (
+            []
+            if found == self.digest
+            else [f"task {self.name}: files hash to {found[:12]}, expected {self.digest[:12]} ({self.folder})"]
+        )
 
 
 def folder_digest(folder: Path, leave_out: str = "") -> str:
@@ -165,7 +175,9 @@ def open_folder(folder: Path) -> Task:
     """The task in a folder that `write_task` made; DataError if it cannot be read. The digest is the one noted beside it; `verify` re-derives it."""
     try:
         info = json.loads((folder / "task.json").read_text(encoding="utf-8"))
-        later = sorted(p.parent.name for p in added_folder(folder).glob("*/source.json") if not p.parent.name.startswith("."))
+        later = sorted(
+            p.parent.name for p in added_folder(folder).glob("*/source.json") if not p.parent.name.startswith(".")
+        )
         return Task(folder, str(info["name"]), folder.with_suffix(".digest").read_text().strip(), info, tuple(later))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"The task in {folder} cannot be read: {error}", "Import it again.") from error
@@ -178,7 +190,13 @@ def _tables(folder: str, _digest: str) -> tuple[dict[str, list[Example]], dict[s
     for row in rows.itertuples(index=False):
         choices = tuple(Choice(label, text) for label, text in json.loads(str(row.choices)))
         example = Example(
-            str(row.id), str(row.question), choices, str(row.answer), str(row.split), cluster=str(row.cluster), metadata=json.loads(str(row.metadata))
+            str(row.id),
+            str(row.question),
+            choices,
+            str(row.answer),
+            str(row.split),
+            cluster=str(row.cluster),
+            metadata=json.loads(str(row.metadata)),
         )
         by_split[example.split].append(example)
     by_source = _texts(Path(folder), "")
@@ -209,6 +227,8 @@ def _examples(folder: str, digest: str, split: str, source: str) -> tuple[Exampl
     for example in by_split[split]:
         whose, text = source, own.get(example.id)
         if text is None and split != "train" and source:
-            whose, text = next(((s, rows[example.id]) for s, rows in by_source.items() if example.id in rows), (source, None))
+            whose, text = next(
+                ((s, rows[example.id]) for s, rows in by_source.items() if example.id in rows), (source, None)
+            )
         found.append(replace(example, rationale=text, source=whose if text is not None else None))
     return tuple(found)

@@ -39,11 +39,18 @@ class Template:
         """What is wrong with this template, in words."""
         needs = {"question": ["question"], "choice": ["text"] if self.target == "text" else ["label"]}
         found = [
-            f"template part {part!r} lacks {{{name}}}" for part, names in needs.items() for name in names if f"{{{name}}}" not in getattr(self, part)
+            f"template part {part!r} lacks {{{name}}}"
+            for part, names in needs.items()
+            for name in names
+            if f"{{{name}}}" not in getattr(self, part)
         ]
         if self.choices and "{choices}" not in self.choices:
             found.append("template part 'choices' lacks {choices}")
-        found += [f"template part {part!r} is empty" for part in ("label_cue", "rationale_cue") if not getattr(self, part).strip()]
+        found += [
+            f"template part {part!r} is empty"
+            for part in ("label_cue", "rationale_cue")
+            if not getattr(self, part).strip()
+        ]
         if self.label_cue.strip() == self.rationale_cue.strip():
             found.append("label_cue and rationale_cue are the same")
         return found

@@ -28,7 +28,12 @@ def training_text(examples: Sequence[Example], template: Template) -> list[str]:
     """Everything a student may read of some examples: prompts, answers, rationales."""
     found = []
     for example in examples:
-        found += [template.question_text(example), template.choices_text(example), *template.target_texts(example), example.rationale or ""]
+        found += [
+            template.question_text(example),
+            template.choices_text(example),
+            *template.target_texts(example),
+            example.rationale or "",
+        ]
     return found
 
 
@@ -66,7 +71,11 @@ def train_bpe(texts: Iterable[str], always: Iterable[str]) -> Tokenizer:
     tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = BpeTrainer(
-        vocab_size=LARGEST_BPE, special_tokens=[*SPECIALS], initial_alphabet=ByteLevel.alphabet(), show_progress=False, max_token_length=24
+        vocab_size=LARGEST_BPE,
+        special_tokens=[*SPECIALS],
+        initial_alphabet=ByteLevel.alphabet(),
+        show_progress=False,
+        max_token_length=24,
     )
     tokenizer.train_from_iterator([*texts, *always], trainer)
     tokenizer.add_tokens([AddedToken(SYMBOL, normalized=False)])

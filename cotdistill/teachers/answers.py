@@ -69,7 +69,9 @@ def of_rows(task: Task, rows: Sequence[Mapping[str, Any]]) -> list[Answer]:
     """Elicited answers from their table (columns id, sample, text, given, finish), in its order; rows of another task's questions are left out."""
     examples = {e.id: e for split in SPLITS for e in task.examples(split)}
     return [
-        Answer(examples[r["id"]], str(r["text"]), given=str(r["given"]), finish=str(r["finish"]), sample=int(r["sample"]))
+        Answer(
+            examples[r["id"]], str(r["text"]), given=str(r["given"]), finish=str(r["finish"]), sample=int(r["sample"])
+        )
         for r in rows
         if r["id"] in examples
     ]

@@ -36,7 +36,9 @@ class Pace:
     timeout: float = param(120.0, "seconds for the whole of an answer", low=0.1, high=86_400.0)
     tries: int = param(6, "how often a question is asked before it counts as failed", low=1, high=100)
     pause: float = param(1.0, "seconds before the second try, doubled with every further one", low=0.0, high=60.0)
-    longest_wait: float = param(900.0, "the longest wait in seconds that a server may ask for; beyond it the job stops", low=0.0, high=86_400.0)
+    longest_wait: float = param(
+        900.0, "the longest wait in seconds that a server may ask for; beyond it the job stops", low=0.0, high=86_400.0
+    )
     price_in: float = param(0.0, "price of a million tokens read", low=0.0, high=1e6)
     price_out: float = param(0.0, "price of a million tokens written", low=0.0, high=1e6)
     budget: float = param(0.0, "stop when the job has cost this much; 0: no limit", low=0.0, high=1e9)
@@ -134,7 +136,9 @@ def ask_all(
             arrived(last, [])
 
 
-def _drained(back: queue.SimpleQueue[Response | Failure | TeacherError], seconds: float) -> list[Response | Failure | TeacherError]:
+def _drained(
+    back: queue.SimpleQueue[Response | Failure | TeacherError], seconds: float
+) -> list[Response | Failure | TeacherError]:
     """Everything that has come back, after waiting so long for the first."""
     found = []
     try:
@@ -181,7 +185,8 @@ def _tried(ask: Callable[[Request], Response], request: Request, gate: _Gate, pa
         except Refused as refused:
             if refused.cause == "denied":
                 raise TeacherError(
-                    f"The teacher cannot be asked: {refused.detail}.", "Correct the model's name, the address or the key, then resume."
+                    f"The teacher cannot be asked: {refused.detail}.",
+                    "Correct the model's name, the address or the key, then resume.",
                 ) from None
             wait = refused.wait or 0.0
             if wait > pace.longest_wait:

@@ -23,7 +23,11 @@ Ids = npt.NDArray[np.uint64]
 def shingles(text: str) -> tuple[str, ...]:
     """Every run of three words, without case and punctuation, each once; () for a text without words."""
     words = re.findall(r"\w+", text.casefold())
-    return tuple(dict.fromkeys(" ".join(words[i : i + WORDS]) for i in range(max(1, len(words) - WORDS + 1)))) if words else ()
+    return (
+        tuple(dict.fromkeys(" ".join(words[i : i + WORDS]) for i in range(max(1, len(words) - WORDS + 1))))
+        if words
+        else ()
+    )
 
 
 def near_duplicates(texts: Sequence[str], similarity: float = 0.8) -> list[int | None]:
@@ -84,7 +88,9 @@ def _signatures(ids: Ids, starts: npt.NDArray[np.int64]) -> Ids:
         filled = np.flatnonzero(np.diff(starts[begin : end + 1])) + begin
         if len(block):
             for p in range(PERMUTATIONS):
-                found[filled, p] = np.minimum.reduceat(_mixed(block * odd[p] + shift[p]), (starts[filled] - starts[begin]).astype(np.intp))
+                found[filled, p] = np.minimum.reduceat(
+                    _mixed(block * odd[p] + shift[p]), (starts[filled] - starts[begin]).astype(np.intp)
+                )
         begin = end
     return found
 

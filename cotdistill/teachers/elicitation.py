@@ -24,13 +24,27 @@ AGAINST = ("nothing", "empty", "wrong")
 class TeacherConfig:
     """Which teacher. An endpoint's address and key are no part of it: they come from the environment and are never kept."""
 
-    kind: str = param("endpoint", "endpoint: a server that speaks OpenAI's chat protocol; local: a causal LM in this process", choices=KINDS)
+    kind: str = param(
+        "endpoint",
+        "endpoint: a server that speaks OpenAI's chat protocol; local: a causal LM in this process",
+        choices=KINDS,
+    )
     model: str = param("", "the model: its name on the server, or a folder or hub id")
-    revision: str = param("", "hub revision; of a server's model: anything that tells it from another one of the same name")
-    chat: str = param("auto", "local: whether the tokenizer's chat template is used; auto: if it has one", choices=("auto", "on", "off"))
+    revision: str = param(
+        "", "hub revision; of a server's model: anything that tells it from another one of the same name"
+    )
+    chat: str = param(
+        "auto",
+        "local: whether the tokenizer's chat template is used; auto: if it has one",
+        choices=("auto", "on", "off"),
+    )
     device: str = param("cpu", "local: where it runs", choices=("cpu", "cuda"))
-    limit_name: str = param("max_tokens", "endpoint: what the limit of tokens is called", choices=("max_tokens", "max_completion_tokens"))
-    extra: Mapping[str, Any] = field(default_factory=dict, metadata={"help": "endpoint: further fields of the request, such as reasoning_effort"})
+    limit_name: str = param(
+        "max_tokens", "endpoint: what the limit of tokens is called", choices=("max_tokens", "max_completion_tokens")
+    )
+    extra: Mapping[str, Any] = field(
+        default_factory=dict, metadata={"help": "endpoint: further fields of the request, such as reasoning_effort"}
+    )
 
 
 @dataclass(frozen=True)
@@ -41,7 +55,9 @@ class Sampling:
     top_p: float = param(1.0, "draws from the likeliest tokens that make up this share", low=0.01, high=1.0)
     max_tokens: int = param(160, "longest answer in tokens", low=1, high=32_768)
     samples: int = param(1, "answers to each question; more than one needs a temperature", low=1, high=64)
-    seed: int = param(0, "of the random draws; sample n draws with seed + n; -1: none is sent to an endpoint", low=-1, high=2**31)
+    seed: int = param(
+        0, "of the random draws; sample n draws with seed + n; -1: none is sent to an endpoint", low=-1, high=2**31
+    )
     stop: tuple[str, ...] = field(default=(), metadata={"help": "texts at which it stops"})
 
 
@@ -50,7 +66,9 @@ class Contrast:
     """Contrastive decoding (SCOTT, Wang et al. 2305.01879), local teachers only: each token maximises log p(token | the answer shown)
     - weight x log p(token | another answer, or none)."""
 
-    against: str = param("nothing", "what is held against the answer shown: no answer (empty), a wrong one, or nothing", choices=AGAINST)
+    against: str = param(
+        "nothing", "what is held against the answer shown: no answer (empty), a wrong one, or nothing", choices=AGAINST
+    )
     weight: float = param(0.5, "how much the other log-probability counts", low=0.0, high=2.0)
     plausible: float = param(
         0.1, "tokens less likely than this share of the likeliest, given the answer shown, are left out (Li et al. 2210.15097); 0: none",
@@ -118,13 +136,31 @@ def checked(config: ElicitConfig) -> ElicitConfig:
     for wrong, told in (
         (not config.teacher.model.strip(), "teacher.model is empty; expected a model"),
         (config.given not in GIVEN, f"given is {config.given!r}; expected one of {', '.join(GIVEN)}"),
-        (config.sampling.samples > 1 and not config.sampling.temperature, "several samples need a temperature above 0, or they are all the same"),
-        (contrast and not local, "contrastive decoding needs the probabilities of every token, which only a local teacher gives"),
-        (contrast and config.sampling.temperature > 0, "contrastive decoding takes the best token; set temperature to 0"),
-        (contrast and config.given == "nothing", "contrastive decoding holds an answer against another: show the teacher one (given)"),
-        (config.wrong and config.given != "wrong" and config.contrast.against != "wrong", "a wrong label is named, but none is used"),
+        (
+            config.sampling.samples > 1 and not config.sampling.temperature,
+            "several samples need a temperature above 0, or they are all the same",
+        ),
+        (
+            contrast and not local,
+            "contrastive decoding needs the probabilities of every token, which only a local teacher gives",
+        ),
+        (
+            contrast and config.sampling.temperature > 0,
+            "contrastive decoding takes the best token; set temperature to 0",
+        ),
+        (
+            contrast and config.given == "nothing",
+            "contrastive decoding holds an answer against another: show the teacher one (given)",
+        ),
+        (
+            config.wrong and config.given != "wrong" and config.contrast.against != "wrong",
+            "a wrong label is named, but none is used",
+        ),
         (not 0 <= config.shown_shots <= MOST_SHOTS, f"shots is {config.shown_shots}; expected 0 to {MOST_SHOTS}"),
-        (config.shown_shots > len(config.shots), f"{config.shown_shots} shots are to be shown and {len(config.shots)} are there"),
+        (
+            config.shown_shots > len(config.shots),
+            f"{config.shown_shots} shots are to be shown and {len(config.shots)} are there",
+        ),
         (config.part not in PARTS, f"part is {config.part!r}; expected one of {', '.join(PARTS)}"),
         (config.rows < 0, f"rows is {config.rows}; expected 0 (all) or more"),
     ):
@@ -155,7 +191,9 @@ def rows_of(task: Task, config: ElicitConfig) -> list[Example]:
     if config.ids:
         known = {e.id: e for e in rows}
         if strange := [id for id in config.ids if id not in known]:
-            raise UsageError(f"The {config.split} split of {task.name!r} has no row {strange[0][:80]!r}.", "Name ids of that split.")
+            raise UsageError(
+                f"The {config.split} split of {task.name!r} has no row {strange[0][:80]!r}.", "Name ids of that split."
+            )
         return [known[id] for id in config.ids]
     ordered = sorted(rows, key=lambda e: stable_seed("elicit", e.id))
     return ordered[: config.rows] if config.rows else ordered
@@ -169,9 +207,13 @@ def requests(task: Task, config: ElicitConfig) -> list[Request]:
         turns = messages(config.template, config.shots, config.shown_shots, example, given)
         against = _against(config, example, given)
         for sample in range(config.sampling.samples):
-            found.append(Request(len(found), example, sample, given, turns, against, _key(config, turns, against, sample)))
+            found.append(
+                Request(len(found), example, sample, given, turns, against, _key(config, turns, against, sample))
+            )
     if not found:
-        raise UsageError(f"The {config.split} split of {task.name!r} has no rows to ask about.", "Choose another split.")
+        raise UsageError(
+            f"The {config.split} split of {task.name!r} has no rows to ask about.", "Choose another split."
+        )
     return found
 
 
@@ -180,7 +222,10 @@ def _wrong(config: ElicitConfig, example: Example) -> str:
     others = [c.label for c in example.choices if c.label != example.answer]
     if config.wrong and config.wrong != example.answer:
         if config.wrong not in others:
-            raise UsageError(f"Row {example.id!r} has no choice {config.wrong!r}.", f"It has {', '.join(c.label for c in example.choices)}.")
+            raise UsageError(
+                f"Row {example.id!r} has no choice {config.wrong!r}.",
+                f"It has {', '.join(c.label for c in example.choices)}.",
+            )
         return config.wrong
     return others[stable_seed("wrong", config.sampling.seed, example.id) % len(others)]
 
@@ -190,7 +235,9 @@ def _against(config: ElicitConfig, example: Example, given: str) -> list[Message
         return None
     # Held against a rationale for a wrong answer stands the right one.
     other = _wrong(config, example) if given == example.answer else example.answer
-    return messages(config.template, config.shots, config.shown_shots, example, "" if config.contrast.against == "empty" else other)
+    return messages(
+        config.template, config.shots, config.shown_shots, example, "" if config.contrast.against == "empty" else other
+    )
 
 
 def _key(config: ElicitConfig, turns: Sequence[Message], against: Sequence[Message] | None, sample: int) -> str:
@@ -200,7 +247,16 @@ def _key(config: ElicitConfig, turns: Sequence[Message], against: Sequence[Messa
         # A plain prompt depends on what stands between its turns.
         teacher["separator"] = config.template.separator
     contrast = plain(config.contrast) if against is not None else None
-    return digest({"teacher": teacher, "turns": list(turns), "against": against, "sampling": sampling, "contrast": contrast, "sample": sample})
+    return digest(
+        {
+            "teacher": teacher,
+            "turns": list(turns),
+            "against": against,
+            "sampling": sampling,
+            "contrast": contrast,
+            "sample": sample,
+        }
+    )
 
 
 def label_of(config: ElicitConfig) -> str:
@@ -209,7 +265,11 @@ def label_of(config: ElicitConfig) -> str:
     parts = [f"{config.task} · {config.teacher.model} · {shown}"]
     parts += [f"{config.shown_shots} shots"] if config.shown_shots else []
     parts += [f"{config.sampling.samples} samples"] if config.sampling.samples > 1 else []
-    parts += [f"contrast with {'no' if config.contrast.against == 'empty' else 'a wrong'} answer"] if config.contrast.against != "nothing" else []
+    parts += (
+        [f"contrast with {'no' if config.contrast.against == 'empty' else 'a wrong'} answer"]
+        if config.contrast.against != "nothing"
+        else []
+    )
     return " · ".join([*parts, *([f"asked again {config.again}"] if config.again else [])])
 
 

@@ -15,7 +15,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import urllib3
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, InvalidHeader, NewConnectionError, ReadTimeoutError, SSLError
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HTTPError,
+    InvalidHeader,
+    NewConnectionError,
+    ReadTimeoutError,
+    SSLError,
+)
 from urllib3.util import Retry
 
 from cotdistill.config import plain
@@ -61,17 +68,22 @@ class Refused(Exception):
 def address() -> Address:
     """From the environment; UsageError says what to set."""
     for where, which in PAIRS:
-        url = os.environ.get(where, "").strip() or (OPENAI if which == "OPENAI_API_KEY" and os.environ.get(which) else "")
+        url = os.environ.get(where, "").strip() or (
+            OPENAI if which == "OPENAI_API_KEY" and os.environ.get(which) else ""
+        )
         if not url:
             continue
         try:
             parts = urlsplit(url)
-            usable = parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.username and parts.port != 0
+            usable = (
+                parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.username and parts.port != 0
+            )
         except ValueError:
             usable = False
         if not usable:
             raise UsageError(
-                f"{where} is no address of a server.", f"Expected http(s)://HOST[:PORT]/v1 without a name or password; a key goes into {which}."
+                f"{where} is no address of a server.",
+                f"Expected http(s)://HOST[:PORT]/v1 without a name or password; a key goes into {which}.",
             )
         return Address(url.rstrip("/"), os.environ.get(which, "").strip())
     raise UsageError(
@@ -132,7 +144,13 @@ class Endpoint:
     def _sent(self, body: bytes, begun: float) -> tuple[int, Mapping[str, str], bytes]:
         timeout = urllib3.Timeout(connect=min(10.0, self._timeout), read=self._timeout)
         reply = self._pool.request(
-            "POST", f"{self._address.url}/chat/completions", body=body, headers=self._headers, timeout=timeout, redirect=False, preload_content=False
+            "POST",
+            f"{self._address.url}/chat/completions",
+            body=body,
+            headers=self._headers,
+            timeout=timeout,
+            redirect=False,
+            preload_content=False,
         )
         try:
             parts: list[bytes] = []
@@ -173,7 +191,11 @@ class Endpoint:
         """The server's own words about an error, on one line, without address and key."""
         try:
             error = json.loads(content.decode("utf-8", "replace"))["error"]
-            words = f"{error.get('message', '')} ({error.get('code') or error.get('type') or ''})" if isinstance(error, dict) else str(error)
+            words = (
+                f"{error.get('message', '')} ({error.get('code') or error.get('type') or ''})"
+                if isinstance(error, dict)
+                else str(error)
+            )
         except (ValueError, KeyError, TypeError, RecursionError):
             words = content.decode("utf-8", "replace")
         for secret in (self._address.key, self._address.url, urlsplit(self._address.url).netloc):

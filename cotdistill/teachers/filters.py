@@ -43,7 +43,9 @@ class Chosen:
     values: tuple[tuple[str, Any], ...]
 
     def __str__(self) -> str:
-        inside = ",".join(f"{name}={f'{value:g}' if isinstance(value, float) else value}" for name, value in self.values)
+        inside = ",".join(
+            f"{name}={f'{value:g}' if isinstance(value, float) else value}" for name, value in self.values
+        )
         return f"{self.entry.name}({inside})" if inside else self.entry.name
 
     def judge(self, answers: Sequence[Answer]) -> list[str]:
@@ -83,8 +85,15 @@ def _share(name: str, default: float, help: str, low: float = 0.0) -> Parameter:
     "agrees",
     "keeps those whose answer is the gold label",
     Parameter("unknown", "drop", "an answer that is not known and cannot be read", choices=("drop", "keep")),
-    Parameter("label", "gold", "gold: the right label; given: the one that the teacher was shown", choices=("gold", "given")),
-    Parameter("implied", "no", "whether an answer counts that is only implied: the one choice that a conclusion names", choices=("no", "yes")),
+    Parameter(
+        "label", "gold", "gold: the right label; given: the one that the teacher was shown", choices=("gold", "given")
+    ),
+    Parameter(
+        "implied",
+        "no",
+        "whether an answer counts that is only implied: the one choice that a conclusion names",
+        choices=("no", "yes"),
+    ),
 )
 def agrees(answers: Sequence[Answer], *, unknown: str, label: str, implied: str) -> list[str]:
     found = []
@@ -112,7 +121,9 @@ def consistent(answers: Sequence[Answer]) -> list[str]:
 
 
 @filter_(
-    "gives_reason", "drops those that are little more than a label", Parameter("words", 3, "fewest words beside the statement", low=1, high=1000)
+    "gives_reason",
+    "drops those that are little more than a label",
+    Parameter("words", 3, "fewest words beside the statement", low=1, high=1000),
 )
 def gives_reason(answers: Sequence[Answer], *, words: int) -> list[str]:
     counts = [len(WORD.findall(one.rationale)) for one in answers]
@@ -157,7 +168,9 @@ def longest_run(question: str, text: str) -> int:
 
 
 @filter_(
-    "near_duplicate", "drops those that nearly repeat an earlier one", _share("similarity", 0.8, "Jaccard index of word triples from which on", 0.5)
+    "near_duplicate",
+    "drops those that nearly repeat an earlier one",
+    _share("similarity", 0.8, "Jaccard index of word triples from which on", 0.5),
 )
 def near_duplicate(answers: Sequence[Answer], *, similarity: float) -> list[str]:
     first = near_duplicates([one.shown for one in answers], similarity)
@@ -167,18 +180,32 @@ def near_duplicate(answers: Sequence[Answer], *, similarity: float) -> list[str]
 @filter_(
     "bottleneck",
     "drops those that tell the student which wrote them little of the label (rounds only; Referee, arXiv 2210.13800)",
-    Parameter("least", 0.0, "log p(label | question, rationale) less log p(label | question), nats", low=-1000.0, high=1000.0),
+    Parameter(
+        "least", 0.0, "log p(label | question, rationale) less log p(label | question), nats", low=-1000.0, high=1000.0
+    ),
 )
 def bottleneck(answers: Sequence[Answer], *, least: float) -> list[str]:
-    return ["nobody measured what it tells" if one.gain is None else "" if one.gain >= least else f"{one.gain:+.2f} nats" for one in answers]
+    return [
+        "nobody measured what it tells" if one.gain is None else "" if one.gain >= least else f"{one.gain:+.2f} nats"
+        for one in answers
+    ]
 
 
-@filter_("truncated", "drops those that were cut off: by the limit of tokens, or, where nobody noted why they end, without an end of a sentence")
+@filter_(
+    "truncated",
+    "drops those that were cut off: by the limit of tokens, or, where nobody noted why they end, without an end of a sentence",
+)
 def truncated(answers: Sequence[Answer]) -> list[str]:
     found = []
     for one in answers:
         open_end = not one.finish and not re.search(r"[.!?…:;)\]}\"'”’]\s*$", one.shown)
-        found.append("ended by the limit of tokens" if one.finish == "length" else "ends in the middle of a sentence" if open_end else "")
+        found.append(
+            "ended by the limit of tokens"
+            if one.finish == "length"
+            else "ends in the middle of a sentence"
+            if open_end
+            else ""
+        )
     return found
 
 
@@ -189,7 +216,9 @@ def parse_filters(text: str) -> list[Chosen]:
     while rest:
         match = re.match(r"\s*([\w-]+)\s*(?:\(([^()]*)\))?\s*(?:,|$)", rest)
         if match is None:
-            raise GrammarError(f"{rest[:60]!r} is not a filter.", "Write name or name(parameter=value,...), with commas between.")
+            raise GrammarError(
+                f"{rest[:60]!r} is not a filter.", "Write name or name(parameter=value,...), with commas between."
+            )
         entry = FILTERS.get(match.group(1))
         if any(chosen.entry.name == entry.name for chosen in found):
             raise GrammarError(f"The filter {entry.name} is named twice.", "Name each once.")
@@ -204,7 +233,9 @@ def _values(entry: Filter, text: str) -> tuple[tuple[str, Any], ...]:
     for part in text.split(",") if text.strip() else ():
         name, equals, value = (piece.strip() for piece in part.partition("="))
         if not equals or not value:
-            raise GrammarError(f"{part.strip()!r} is not name=value.", f"For example {entry.name}({next(iter(known), 'name')}=...)")
+            raise GrammarError(
+                f"{part.strip()!r} is not name=value.", f"For example {entry.name}({next(iter(known), 'name')}=...)"
+            )
         if name not in known:
             raise UnknownName(f"parameter of {entry.name}", name, known)
         values[name] = known[name].read(value, entry.name)

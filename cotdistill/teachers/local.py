@@ -51,7 +51,9 @@ class LocalTeacher:
         self.model: PreTrainedModel = model
         self.model.to(torch.device(config.device))  # type: ignore[arg-type]
         self.model.eval()  # type: ignore[no-untyped-call]
-        self.chat = config.chat == "on" or (config.chat == "auto" and bool(getattr(self.tokenizer, "chat_template", None)))
+        self.chat = config.chat == "on" or (
+            config.chat == "auto" and bool(getattr(self.tokenizer, "chat_template", None))
+        )
         if self.chat and not getattr(self.tokenizer, "chat_template", None):
             raise TeacherError(f"The tokenizer of {config.model!r} has no chat template.", "Set chat to off or auto.")
         # Called at every token: long work must notice that it is to stop.
@@ -61,21 +63,29 @@ class LocalTeacher:
         ends = own if isinstance(own, list) else [own]
         self.ends = frozenset(id for id in (*ends, self.tokenizer.eos_token_id) if id is not None)
         # Prompts' logits are not needed but for their last place; at a large vocabulary they would take gigabytes.
-        self._last: dict[str, Any] = {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(self.model.forward).parameters else {}
+        self._last: dict[str, Any] = (
+            {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(self.model.forward).parameters else {}
+        )
 
     def ids(self, config: ElicitConfig, turns: Sequence[Message]) -> list[int]:
         """A conversation as the teacher reads it."""
         if self.chat:
-            found = self.tokenizer.apply_chat_template(_joined_system(self.tokenizer, turns), add_generation_prompt=True, return_dict=True)
+            found = self.tokenizer.apply_chat_template(
+                _joined_system(self.tokenizer, turns), add_generation_prompt=True, return_dict=True
+            )
             return [int(id) for id in found["input_ids"]]
         return [int(id) for id in self.tokenizer(plain_prompt(config.template, turns))["input_ids"]]
 
     def stops(self, config: ElicitConfig) -> tuple[str, ...]:
         """The texts at which an answer ends; without any, a plain prompt's answer ends where its next turn would begin."""
-        return config.sampling.stop or ((config.template.separator,) if not self.chat and config.template.separator else ())
+        return config.sampling.stop or (
+            (config.template.separator,) if not self.chat and config.template.separator else ()
+        )
 
     @torch.no_grad()
-    def write(self, prompts: Sequence[Sequence[int]], sampling: Sampling, seeds: Sequence[int], stops: Sequence[str]) -> list[Written]:
+    def write(
+        self, prompts: Sequence[Sequence[int]], sampling: Sampling, seeds: Sequence[int], stops: Sequence[str]
+    ) -> list[Written]:
         """Continue every prompt. Each row draws from a generator of its own, so what it says does not depend on who else is in the batch (but for
         the last digits of arithmetic)."""
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
@@ -90,12 +100,20 @@ class LocalTeacher:
 
     @torch.no_grad()
     def write_against(
-        self, prompts: Sequence[Sequence[int]], others: Sequence[Sequence[int]], contrast: Contrast, limit: int, stops: Sequence[str]
+        self,
+        prompts: Sequence[Sequence[int]],
+        others: Sequence[Sequence[int]],
+        contrast: Contrast,
+        limit: int,
+        stops: Sequence[str],
     ) -> list[Written]:
         """Continue every prompt by the tokens that its other prompt makes less likely (see `contrasted`)."""
 
         def choose(logits: list[torch.Tensor], rows: Sequence[int]) -> list[int]:
-            return [int(id) for id in contrasted(logits[0], logits[1], contrast.weight, contrast.plausible).argmax(-1).tolist()]
+            return [
+                int(id)
+                for id in contrasted(logits[0], logits[1], contrast.weight, contrast.plausible).argmax(-1).tolist()
+            ]
 
         return self._grow([prompts, others], choose, limit, stops)
 
@@ -148,7 +166,9 @@ class LocalTeacher:
 class _Side:
     """A batch of prompts that is read token by token, with its cache. logits (rows, vocabulary): of the next token."""
 
-    def __init__(self, model: PreTrainedModel, prompts: Sequence[Sequence[int]], pad: int, last: dict[str, Any]) -> None:
+    def __init__(
+        self, model: PreTrainedModel, prompts: Sequence[Sequence[int]], pad: int, last: dict[str, Any]
+    ) -> None:
         self._model, self._last = model, last
         device = next(model.parameters()).device
         width = max(map(len, prompts))
@@ -175,7 +195,12 @@ class _Side:
 
     def _forward(self, ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         found = self._model(
-            input_ids=ids, attention_mask=self._mask, position_ids=positions, past_key_values=self._cache, use_cache=True, **self._last
+            input_ids=ids,
+            attention_mask=self._mask,
+            position_ids=positions,
+            past_key_values=self._cache,
+            use_cache=True,
+            **self._last,
         )
         logits: torch.Tensor = found.logits[:, -1].float()
         return logits
@@ -228,11 +253,16 @@ def ask_local(
     teacher.breathe = lambda: tick(0.0)
     stops = teacher.stops(config)
     limit = config.sampling.max_tokens
-    prepared = [(r, teacher.ids(config, r.turns), teacher.ids(config, r.against) if r.against is not None else []) for r in requests]
+    prepared = [
+        (r, teacher.ids(config, r.turns), teacher.ids(config, r.against) if r.against is not None else [])
+        for r in requests
+    ]
     fitting = [one for one in prepared if max(len(one[1]), len(one[2])) + limit <= teacher.positions]
     long = [one for one in prepared if max(len(one[1]), len(one[2])) + limit > teacher.positions]
     told = f"with {limit} tokens of answer the prompt is longer than the {teacher.positions} that the teacher can read"
-    arrived([], [Failure(r.place, "request", f"{told}: {max(len(ids), len(other))} tokens", 1) for r, ids, other in long])
+    arrived(
+        [], [Failure(r.place, "request", f"{told}: {max(len(ids), len(other))} tokens", 1) for r, ids, other in long]
+    )
     # The longest first: if the batch is too large for the memory, that shows at once.
     fitting.sort(key=lambda one: -len(one[1]))
     for start in range(0, len(fitting), pace.concurrency):

@@ -32,9 +32,14 @@ _FORWARD = re.compile(
        | (?:^|\n)\s*\#{{2,4}}""",
     re.IGNORECASE | re.VERBOSE,
 )
-_FILL = re.compile(rf"(?:[\s:,]|[\"'“‘]|(?:{_ADVERB}|most\s+likely|option|choice|letter|answer|number|either|both)\b)*", re.IGNORECASE)
+_FILL = re.compile(
+    rf"(?:[\s:,]|[\"'“‘]|(?:{_ADVERB}|most\s+likely|option|choice|letter|answer|number|either|both)\b)*", re.IGNORECASE
+)
 _NOT = re.compile(r"(?:\s|definitely|certainly)*(?:not|never|n['’]t)\b", re.IGNORECASE)
-_OR = re.compile(r"\s*(?:,\s*(?:or|and)?|/|&|\bor\b|\band\b)\s*(?:also\s+|possibly\s+|maybe\s+|perhaps\s+)?(?:option\s+|choice\s+)?", re.IGNORECASE)
+_OR = re.compile(
+    r"\s*(?:,\s*(?:or|and)?|/|&|\bor\b|\band\b)\s*(?:also\s+|possibly\s+|maybe\s+|perhaps\s+)?(?:option\s+|choice\s+)?",
+    re.IGNORECASE,
+)
 _GOES_ON = re.compile(r"\s+(?:is|are|was|were|would|can|do|does|has|have)\b", re.IGNORECASE)
 # What may follow an answer that ends there; before any other word it was the start of something longer ("a place that needs").
 _ENDS = re.compile(
@@ -59,8 +64,13 @@ _WEIGHED = re.compile(
     re.IGNORECASE,
 )
 _NO_WEIGHING = re.compile(r"\b(?:none|neither|some|all|other|not|n['’]t)\s*$", re.IGNORECASE)
-_RETRACTS = re.compile(r"\b(?:no,\s+wait|wait,|(?:that|this)(?:['’]s|\s+is)\s+(?:not\s+(?:correct|right)|wrong|incorrect))", re.IGNORECASE)
-_CONCLUDES = re.compile(r"\W*(?:so|thus|therefore|hence|consequently|accordingly|in\s+conclusion|as\s+a\s+result|this\s+means)\b", re.IGNORECASE)
+_RETRACTS = re.compile(
+    r"\b(?:no,\s+wait|wait,|(?:that|this)(?:['’]s|\s+is)\s+(?:not\s+(?:correct|right)|wrong|incorrect))", re.IGNORECASE
+)
+_CONCLUDES = re.compile(
+    r"\W*(?:so|thus|therefore|hence|consequently|accordingly|in\s+conclusion|as\s+a\s+result|this\s+means)\b",
+    re.IGNORECASE,
+)
 _NONE = re.compile(
     r"\bnone\s+of\s+(?:the\s+)?(?:above|these|choices|options|answers|given|provided|listed)"
     r"|\bno\s+(?:single\s+)?(?:correct|right|suitable|good|valid|clear)\s+(?:answer|choice|option)"
@@ -73,7 +83,10 @@ _REFUSAL = re.compile(
     r"|generate|create|respond|fulfil)|I['’]m\s+(?:unable|not\s+able)\s+to)",
     re.IGNORECASE,
 )
-_BECAUSE = re.compile(r"[\s,.;:\"'”’)}\]–—-]*(?:\b(?:because|since|as|for|given\s+that|due\s+to\s+the\s+fact\s+that)\b)?[\s,:]*", re.IGNORECASE)
+_BECAUSE = re.compile(
+    r"[\s,.;:\"'”’)}\]–—-]*(?:\b(?:because|since|as|for|given\s+that|due\s+to\s+the\s+fact\s+that)\b)?[\s,:]*",
+    re.IGNORECASE,
+)
 _REASON = re.compile(r"[\s,.;:\"'”’)}\]–—-]*(?:because|since|as|for)\b", re.IGNORECASE)
 _BETWEEN = re.compile(r"[\s:,.–—-]*")
 _THINKING = re.compile(r"<think(?:ing)?>.*?(?:</think(?:ing)?>|$)", re.DOTALL | re.IGNORECASE)
@@ -135,12 +148,18 @@ def parse(text: str, choices: Sequence[Choice]) -> Stated:
         return Stated(None, "", "several", named, False, reason)
     if single:
         label = single[-1].labels[0]
-        contradicts = len({one.labels[0] for one in single}) > 1 or label in denied or bool(_RETRACTS.search(shown, single[0].start))
+        contradicts = (
+            len({one.labels[0] for one in single}) > 1
+            or label in denied
+            or bool(_RETRACTS.search(shown, single[0].start))
+        )
         return Stated(label, single[-1].how, "", named, contradicts, reason)
     if problem := "refusal" if _REFUSAL.match(shown) else "none" if _NONE.search(shown) else "":
         return Stated(None, "", problem, (), False, reason)
     implied = _implied(shown, mentions(shown, choices))
-    return Stated(implied, "implied" if implied else "", "" if implied else "silent", (implied,) if implied else (), False, reason)
+    return Stated(
+        implied, "implied" if implied else "", "" if implied else "silent", (implied,) if implied else (), False, reason
+    )
 
 
 def statements(text: str, choices: Sequence[Choice]) -> tuple[list[Statement], set[str]]:
@@ -156,15 +175,21 @@ def statements(text: str, choices: Sequence[Choice]) -> tuple[list[Statement], s
         elif first := _reference(text, start, choices):
             found.append(_with_others(text, cue.start(), first, choices))
     named = [
-        m for m in [*mentions(text, choices), *letters(text, choices)] if m.how != "bare" or text[m.start : m.end].isupper() or m.label.isdigit()
+        m
+        for m in [*mentions(text, choices), *letters(text, choices)]
+        if m.how != "bare" or text[m.start : m.end].isupper() or m.label.isdigit()
     ]
     for mention in named:
         if _WRONG.match(text, mention.end):
             denied.add(mention.label)
         elif (
-            (right := _RIGHT.match(text, mention.end)) and not _among_none(text, mention) and not any(s.start <= mention.start < s.end for s in found)
+            (right := _RIGHT.match(text, mention.end))
+            and not _among_none(text, mention)
+            and not any(s.start <= mention.start < s.end for s in found)
         ):
-            found.append(Statement(mention.start, right.end(), (mention.label,), "text" if mention.how == "text" else "letter"))
+            found.append(
+                Statement(mention.start, right.end(), (mention.label,), "text" if mention.how == "text" else "letter")
+            )
     found += _standing_alone(text, choices, found)
     if not found:
         found = _weighed(text, named)
@@ -194,7 +219,11 @@ def _reference(text: str, start: int, choices: Sequence[Choice]) -> Mention | No
 
 
 def _by_text(text: str, start: int, choices: Sequence[Choice]) -> Mention | None:
-    ends = [(end, choice.label) for choice in choices if (end := exact(text, choice, start)) is not None and _ENDS.match(text, end)]
+    ends = [
+        (end, choice.label)
+        for choice in choices
+        if (end := exact(text, choice, start)) is not None and _ENDS.match(text, end)
+    ]
     return Mention(start, max(ends)[0], max(ends)[1], "text") if ends else None
 
 
@@ -221,13 +250,19 @@ def _standing_alone(text: str, choices: Sequence[Choice], found: Sequence[Statem
     more = []
     for start, end in dict.fromkeys([pieces[-1], lines[-1]] if listed else [pieces[0], pieces[-1], *lines]):
         first = None if any(s.start <= start < s.end for s in found) else _reference(text, start, choices)
-        if first is None or (first.how == "letter" and text[first.start : first.end].islower() and first.end < len(text)):
+        if first is None or (
+            first.how == "letter" and text[first.start : first.end].islower() and first.end < len(text)
+        ):
             continue
         one = _with_others(text, start, first, choices)
         # "A. bank" is one answer though a full stop stands in it.
         rest = text[one.end : max(end, one.end)]
         alone = not re.search(r"\w", rest) and (first.how == "letter" or (start, end) in lines)
-        opens = not listed and start == pieces[0][0] and (_OPENING_LETTER if first.how == "letter" else _OPENING).match(text, one.end)
+        opens = (
+            not listed
+            and start == pieces[0][0]
+            and (_OPENING_LETTER if first.how == "letter" else _OPENING).match(text, one.end)
+        )
         if alone or opens:
             more.append(one)
     return more

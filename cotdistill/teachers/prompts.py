@@ -24,27 +24,46 @@ Message = dict[str, str]
 class PromptTemplate:
     """The parts of what a teacher reads. In a plain prompt (a model without a chat template) the turns stand one after the other."""
 
-    system: str = param("You explain the answers to multiple-choice questions, in plain words and without repeating the question.", "who it is to be")
-    question: str = param("Question: {question}\nChoices:\n{choices}", "the question; {question} and {choices} are filled in")
+    system: str = param(
+        "You explain the answers to multiple-choice questions, in plain words and without repeating the question.",
+        "who it is to be",
+    )
+    question: str = param(
+        "Question: {question}\nChoices:\n{choices}", "the question; {question} and {choices} are filled in"
+    )
     choice: str = param("({label}) {text}", "one choice; {label} and {text} are filled in")
     between: str = param("\n", "what stands between two choices")
-    given: str = param("\nThe right answer is ({label}) {text}.", "added where the teacher is shown an answer; {label} and {text} are filled in")
-    ask: str = param("\nThink it through in one to three sentences. End with: The answer is (X).", "what is asked of it where it is shown no answer")
-    ask_given: str = param(
-        "\nSay in one to three sentences why this is the right answer. End with: The answer is ({label}).", "what is asked where it is shown one"
+    given: str = param(
+        "\nThe right answer is ({label}) {text}.",
+        "added where the teacher is shown an answer; {label} and {text} are filled in",
     )
-    reply: str = param("{rationale} The answer is ({label}).", "how a shot is answered; {rationale}, {label} and {text} are filled in")
+    ask: str = param(
+        "\nThink it through in one to three sentences. End with: The answer is (X).",
+        "what is asked of it where it is shown no answer",
+    )
+    ask_given: str = param(
+        "\nSay in one to three sentences why this is the right answer. End with: The answer is ({label}).",
+        "what is asked where it is shown one",
+    )
+    reply: str = param(
+        "{rationale} The answer is ({label}).", "how a shot is answered; {rationale}, {label} and {text} are filled in"
+    )
     separator: str = param("\n\n", "plain prompts: what stands between two turns")
 
     def problems(self) -> list[str]:
         """What is wrong with this template, in words."""
         needs = {"question": ("question", "choices"), "choice": ("text",), "reply": ("rationale",)}
         found = [
-            f"prompt part {part!r} lacks {{{name}}}" for part, names in needs.items() for name in names if f"{{{name}}}" not in getattr(self, part)
+            f"prompt part {part!r} lacks {{{name}}}"
+            for part, names in needs.items()
+            for name in names
+            if f"{{{name}}}" not in getattr(self, part)
         ]
         if "{label}" not in self.given and "{text}" not in self.given:
             found.append("prompt part 'given' shows no answer: it lacks {label} and {text}")
-        return found + [f"prompt part {part!r} is empty" for part in ("ask", "ask_given") if not getattr(self, part).strip()]
+        return found + [
+            f"prompt part {part!r} is empty" for part in ("ask", "ask_given") if not getattr(self, part).strip()
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +112,8 @@ def template_of(text: str) -> PromptTemplate:
             values = json.loads(text)
         except ValueError as error:
             raise ConfigError(
-                [f"the prompt template cannot be read as JSON: {error}"], 'For example {"ask": "\\nWhy? End with: The answer is (X)."}'
+                [f"the prompt template cannot be read as JSON: {error}"],
+                'For example {"ask": "\\nWhy? End with: The answer is (X)."}',
             ) from error
         return checked(from_mapping(PromptTemplate, values))
     return PRESETS.get(text).template
@@ -117,7 +137,10 @@ def draw_shots(task: Task, source: str, number: int, seed: int) -> tuple[Shot, .
     labels = task.teacher_labels(source) if source in task.sources else {}
     rows = [e for e in task.examples("train", source) if e.rationale and labels.get(e.id, e.answer) == e.answer]
     if len(rows) <= number:
-        raise NoRationale(f"{source!r} has {len(rows)} training rationales to draw {number} shots from.", "Take fewer shots or another source.")
+        raise NoRationale(
+            f"{source!r} has {len(rows)} training rationales to draw {number} shots from.",
+            "Take fewer shots or another source.",
+        )
     rows.sort(key=lambda e: stable_seed("shots", seed, e.id))
     return tuple(Shot(e.question, e.choices, e.answer, e.rationale or "", e.id) for e in rows[: number + 1])
 
@@ -131,14 +154,22 @@ def read_shots(text: str) -> tuple[Shot, ...]:
         try:
             row = json.loads(line)
             listed = row["choices"]
-            pairs = listed.items() if isinstance(listed, Mapping) else [(c["label"], c["text"]) if isinstance(c, Mapping) else c for c in listed]
+            pairs = (
+                listed.items()
+                if isinstance(listed, Mapping)
+                else [(c["label"], c["text"]) if isinstance(c, Mapping) else c for c in listed]
+            )
             choices = tuple(Choice(str(label), str(text)) for label, text in pairs)
-            shot = Shot(str(row["question"]), choices, str(row["answer"]), str(row["rationale"]), str(row.get("id", "")))
+            shot = Shot(
+                str(row["question"]), choices, str(row["answer"]), str(row["rationale"]), str(row.get("id", ""))
+            )
             if shot.answer not in [c.label for c in choices]:
                 raise ValueError(f"the answer {shot.answer!r} is the label of no choice")
         except (ValueError, KeyError, TypeError) as error:
             told = f"it has no {error}" if isinstance(error, KeyError) else str(error)
-            raise DataError(f"Line {number} of the shots cannot be read: {told}", "Each line: question, choices, answer, rationale.") from error
+            raise DataError(
+                f"Line {number} of the shots cannot be read: {told}", "Each line: question, choices, answer, rationale."
+            ) from error
         found.append(shot)
     if len(found) > MOST_SHOTS:
         raise DataError(f"There are {len(found)} shots; expected at most {MOST_SHOTS}.", "Leave some out.")
@@ -155,14 +186,21 @@ def asked(template: PromptTemplate, example: Example, given: str) -> str:
     return text + fill(template.given, label=given, text=shown) + fill(template.ask_given, label=given, text=shown)
 
 
-def messages(template: PromptTemplate, shots: Sequence[Shot], number: int, example: Example, given: str) -> list[Message]:
+def messages(
+    template: PromptTemplate, shots: Sequence[Shot], number: int, example: Example, given: str
+) -> list[Message]:
     """The whole conversation: who the teacher is, `number` shots as turns, the question. given: the label that it is shown, "" for none; the
     shots are then shown with their own."""
     turns: list[Message] = [{"role": "system", "content": template.system}] if template.system.strip() else []
     for shot in [shot for shot in shots if not shot.id or shot.id != example.id][:number]:
         text = next(c.text for c in shot.choices if c.label == shot.answer)
         turns.append({"role": "user", "content": asked(template, shot.example, shot.answer if given else "")})
-        turns.append({"role": "assistant", "content": fill(template.reply, rationale=shot.rationale, label=shot.answer, text=text)})
+        turns.append(
+            {
+                "role": "assistant",
+                "content": fill(template.reply, rationale=shot.rationale, label=shot.answer, text=text),
+            }
+        )
     return [*turns, {"role": "user", "content": asked(template, example, given)}]
 
 
@@ -173,4 +211,8 @@ def plain_prompt(template: PromptTemplate, turns: Sequence[Message]) -> str:
 
 def changed(template: PromptTemplate) -> dict[str, Any]:
     """The parts that differ from the first preset: what a person has edited."""
-    return {f.name: getattr(template, f.name) for f in dataclasses.fields(template) if getattr(template, f.name) != f.default}
+    return {
+        f.name: getattr(template, f.name)
+        for f in dataclasses.fields(template)
+        if getattr(template, f.name) != f.default
+    }

@@ -20,7 +20,8 @@ from cotdistill.teachers.parse import HOWS, PROBLEMS
 THIRDS = ("first third", "middle third", "last third", "never")
 # Rationales that begin by speaking of the question instead of answering it.
 _ABOUT = re.compile(
-    r"\W*(?:(?:from|in|according\s+to|based\s+on)\s+)?(?:the|this)\s+(?:question|passage|sentence|statement|scenario)\b", re.IGNORECASE
+    r"\W*(?:(?:from|in|according\s+to|based\s+on)\s+)?(?:the|this)\s+(?:question|passage|sentence|statement|scenario)\b",
+    re.IGNORECASE,
 )
 # Words over which the variety of a vocabulary is taken: type-token ratios of texts of different length do not compare.
 SEGMENT = 1000
@@ -87,7 +88,11 @@ def first_named(answer: Answer) -> float | None:
     named = [m for m in mentions(text, answer.example.choices) if m.label == wanted]
     # A bare letter is meant only where the text states its answer by letter; a lower-case one may be a word.
     bare = answer.stated.how == "letter" and answer.stated.label == wanted
-    named += [m for m in letters(text, answer.example.choices) if bare and m.how == "bare" and m.label == wanted and not _low(text, m)]
+    named += [
+        m
+        for m in letters(text, answer.example.choices)
+        if bare and m.how == "bare" and m.label == wanted and not _low(text, m)
+    ]
     if not named:
         return None
     before = len(text[: min(m.start for m in named)].split())
@@ -133,4 +138,6 @@ def _stated(answers: Sequence[Answer]) -> dict[str, float]:
     counted = Counter(one.stated.how or one.stated.problem for one in answers)
     both = [one for one in answers if one.label is not None and one.stated.sure]
     shares = {name: counted[name] / len(answers) for name in (*HOWS, *PROBLEMS)}
-    return shares | {"other_than_noted": sum(one.label != one.stated.label for one in both) / len(both) if both else 0.0}
+    return shares | {
+        "other_than_noted": sum(one.label != one.stated.label for one in both) / len(both) if both else 0.0
+    }

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from cotdistill.errors import StoreError
-from cotdistill.tasks.writing import disk_in_words
+from cotdistill.tasks.importing.writing import disk_in_words
 from cotdistill.teachers.elicitation import Request
 
 BUSY_SECONDS = 30.0
@@ -88,7 +88,9 @@ class Responses:
     @contextlib.contextmanager
     def _connection(self, *, write: bool = False) -> Iterator[sqlite3.Connection]:
         try:
-            connection = sqlite3.connect(self._made() if write else self.path, timeout=BUSY_SECONDS, isolation_level=None)
+            connection = sqlite3.connect(
+                self._made() if write else self.path, timeout=BUSY_SECONDS, isolation_level=None
+            )
             try:
                 connection.row_factory = sqlite3.Row
                 connection.execute("PRAGMA synchronous = FULL")
@@ -104,7 +106,8 @@ class Responses:
             # The second where SQLite quotes a damaged name that is no UTF-8 any more.
             told = error.object.decode(errors="replace") if isinstance(error, UnicodeDecodeError) else error
             raise StoreError(
-                f"The responses of teachers ({self.path}) cannot be used: {told}.", "Check the disk; the file may be damaged."
+                f"The responses of teachers ({self.path}) cannot be used: {told}.",
+                "Check the disk; the file may be damaged.",
             ) from error
 
     def _made(self) -> Path:
@@ -130,7 +133,9 @@ class Responses:
     def put(self, responses: Sequence[Response]) -> None:
         """Keep some responses; they are on the disk when this returns. The first response to a request is the one that counts."""
         now = time.time()
-        rows = [(r.key, r.model, r.text, r.finish, r.prompt_tokens, r.completion_tokens, r.seconds, now) for r in responses]
+        rows = [
+            (r.key, r.model, r.text, r.finish, r.prompt_tokens, r.completion_tokens, r.seconds, now) for r in responses
+        ]
         if rows:
             with self._connection(write=True) as connection:
                 connection.executemany("INSERT OR IGNORE INTO response VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
@@ -141,14 +146,17 @@ class Responses:
             connection.execute("DELETE FROM failure WHERE job = ?", (job,))
             connection.execute("DELETE FROM asked WHERE job = ?", (job,))
             connection.executemany(
-                "INSERT INTO asked VALUES (?, ?, ?, ?, ?, ?)", [(job, r.place, r.example.id, r.sample, r.given, r.key) for r in requests]
+                "INSERT INTO asked VALUES (?, ?, ?, ?, ?, ?)",
+                [(job, r.place, r.example.id, r.sample, r.given, r.key) for r in requests],
             )
             found = connection.execute("SELECT DISTINCT key FROM asked JOIN response USING (key) WHERE job = ?", (job,))
             return {row["key"] for row in found}
 
     def known(self, keys: Sequence[str]) -> set[str]:
         """Those of some keys that are answered."""
-        rows = self._rows("SELECT key FROM response WHERE key IN (SELECT value FROM json_each(?))", (json.dumps(list(keys)),))
+        rows = self._rows(
+            "SELECT key FROM response WHERE key IN (SELECT value FROM json_each(?))", (json.dumps(list(keys)),)
+        )
         return {row["key"] for row in rows}
 
     def fail(self, job: str, failures: Sequence[Failure]) -> None:
@@ -156,7 +164,8 @@ class Responses:
         now = time.time()
         with self._connection(write=True) as connection:
             connection.executemany(
-                "INSERT OR REPLACE INTO failure VALUES (?, ?, ?, ?, ?, ?)", [(job, f.place, f.cause, f.detail, f.tries, now) for f in failures]
+                "INSERT OR REPLACE INTO failure VALUES (?, ?, ?, ?, ?, ?)",
+                [(job, f.place, f.cause, f.detail, f.tries, now) for f in failures],
             )
 
     def count(self, job: str) -> Count:
@@ -170,7 +179,14 @@ class Responses:
         if not row:
             return Count(0, 0, 0, 0, 0, 0.0)
         one = row[0]
-        return Count(one["asked"], one["answered"], failed[0]["failed"], int(one["tokens_in"]), int(one["tokens_out"]), float(one["seconds"]))
+        return Count(
+            one["asked"],
+            one["answered"],
+            failed[0]["failed"],
+            int(one["tokens_in"]),
+            int(one["tokens_out"]),
+            float(one["seconds"]),
+        )
 
     def answers(self, job: str, newest: int | None = None) -> list[dict[str, Any]]:
         """The answered requests of a job in the order in which they were asked, or the newest few, newest first: question, sample, given, text,
@@ -198,7 +214,11 @@ class Responses:
         rows = self._rows(query, (model,))
         if not rows or not rows[0]["n"]:
             return None
-        return {key: float(rows[0][key]) for key in ("prompt_tokens", "completion_tokens", "seconds", "characters") if rows[0][key] is not None}
+        return {
+            key: float(rows[0][key])
+            for key in ("prompt_tokens", "completion_tokens", "seconds", "characters")
+            if rows[0][key] is not None
+        }
 
     def pace(self, model: str) -> dict[str, Any]:
         """The settings kept for a model; {} before any."""
@@ -209,7 +229,8 @@ class Responses:
         """Keep how a model is to be asked; a job takes it up when it starts or goes on."""
         with self._connection(write=True) as connection:
             connection.execute(
-                "INSERT INTO pace VALUES (?, ?) ON CONFLICT (model) DO UPDATE SET settings = excluded.settings", (model, json.dumps(dict(settings)))
+                "INSERT INTO pace VALUES (?, ?) ON CONFLICT (model) DO UPDATE SET settings = excluded.settings",
+                (model, json.dumps(dict(settings))),
             )
 
     def _rows(self, query: str, values: Sequence[Any]) -> list[sqlite3.Row]:

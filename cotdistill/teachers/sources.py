@@ -44,10 +44,24 @@ def rationales(answers: Sequence[Answer], part: str) -> list[Rationale]:
     if part not in PARTS:
         raise UnknownName("part of a text", part, PARTS)
     return [
-        Rationale(one.example.id, "", (one.rationale if part == "reason" else one.shown) or None, one.answer or one.given or None) for one in answers
+        Rationale(
+            one.example.id,
+            "",
+            (one.rationale if part == "reason" else one.shown) or None,
+            one.answer or one.given or None,
+        )
+        for one in answers
     ]
 
 
-def add(task: Task, name: str, answers: Sequence[Answer], *, how: str = "first", part: str = "all", origin: Mapping[str, Any]) -> str:
+def add(
+    task: Task,
+    name: str,
+    answers: Sequence[Answer],
+    *,
+    how: str = "first",
+    part: str = "all",
+    origin: Mapping[str, Any],
+) -> str:
     """Make answers a source of a task; gives its full name. Errors as of `tasks.added.add_source`."""
     return add_source(task, name, rationales(pick(answers, how), part), {**origin, "pick": how, "part": part})

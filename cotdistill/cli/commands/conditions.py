@@ -1,0 +1,137 @@
+"""conditions list: placements, transforms, objectives and presets, from the registries."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from cotdistill.cli.command import Command, Noun, Result
+from cotdistill.cli.output import table
+from cotdistill.rationales.conditions import PRESETS, parse
+from cotdistill.rationales.objectives import OBJECTIVES
+from cotdistill.rationales.placement import PLACEMENTS
+from cotdistill.rationales.transforms import TRANSFORMS, Parameter
+
+
+def entries() -> list[dict[str, Any]]:
+    """Everything a condition is made of, in the order of the registries: the list of the terminal and the table of the docs."""
+    found: list[dict[str, Any]] = [
+        {"id": p.name, "kind": "placement", "help": p.help, "condition": p.name, "control": False, "parameters": []}
+        for p in PLACEMENTS
+    ]
+    for entry in TRANSFORMS:
+        text = "post_cot" if entry.name == "identity" else str(parse(f"post_cot/{entry.name}"))
+        parameters = [_parameter(parameter) for parameter in entry.parameters]
+        found.append(
+            {
+                "id": entry.name,
+                "kind": "transform",
+                "help": entry.help,
+                "condition": text,
+                "control": entry.control,
+                "parameters": parameters,
+            }
+        )
+    for objective in OBJECTIVES:
+        start = objective.placements[0] if objective.placements else "post_cot" if objective.rationale else "label_only"
+        found.append(
+            {
+                "id": objective.name, "kind": "objective", "help": f"{objective.help} ({objective.source})",
+                "condition": str(parse(f"{start}+{objective.name}")), "control": objective.control,
+                "parameters": [_parameter(parameter) for parameter in objective.parameters],
+            }
+        )  # fmt: skip
+    for preset in PRESETS:
+        condition = parse(preset.condition)
+        found.append(
+            {
+                "id": preset.name,
+                "kind": "preset",
+                "help": preset.help,
+                "condition": str(condition),
+                "control": condition.is_control,
+                "parameters": [],
+            }
+        )
+    return found
+
+
+def _parameter(parameter: Parameter) -> dict[str, Any]:
+    return {
+        "name": parameter.name,
+        "default": parameter.default,
+        "help": parameter.help,
+        "low": parameter.low,
+        "high": parameter.high,
+        "choices": list(parameter.choices) if parameter.choices else None,
+    }
+
+
+def told(parameter: dict[str, Any]) -> str:
+    """One parameter in a line: `fraction=1.0 (0 to 1)`, `unit=token (token, word, sentence)`."""
+    if parameter["choices"]:
+        allowed = " (" + ", ".join(parameter["choices"]) + ")"
+    elif parameter["low"] is not None and parameter["high"] is not None:
+        allowed = f" ({parameter['low']:g} to {parameter['high']:g})"
+    else:
+        allowed = ""
+    return f"{parameter['name']}={parameter['default']}{allowed}"
+
+
+def list_conditions(arguments: argparse.Namespace) -> Result:
+    document = entries()
+    parts = []
+    for kind, title in (
+        ("placement", "Placements: where the rationale stands"),
+        ("transform", "Transforms of the rationale: placement/transform(parameter=value,...)"),
+        ("objective", "Objectives: placement/transform...+objective(parameter=value,...)"),
+        ("preset", "Presets: short names"),
+    ):
+        rows = []
+        for entry in document:
+            if entry["kind"] == kind:
+                third = entry["condition"] if kind == "preset" else "  ".join(map(told, entry["parameters"]))
+                rows.append([entry["id"], entry["help"] + (" [control]" if entry["control"] else ""), third])
+        header = [
+            kind,
+            "what it does",
+            {"placement": "", "transform": "parameters", "objective": "parameters", "preset": "stands for"}[kind],
+        ]
+        parts.append(f"{title}\n{table(header, rows)}")
+    parts.append(
+        "A condition: post_cot/shuffle(unit=token,fraction=1.0)+label_smoothing@source=NAME,tokens=CONDITION,fraction=0.25\n"
+        "  several transforms act from left to right; source= takes another teacher's rationales;\n"
+        "  tokens= trains until as many tokens were seen as under that condition;\n"
+        "  fraction= trains on that share of the training rows: a smaller one lies within a larger one.\n"
+        "  target=naive tokenises the label apart from the text before it (arXiv 2212.09912)."
+    )
+    return Result(document, "\n\n".join(parts))
+
+
+NOUN = Noun(
+    "conditions",
+    "what can be done to a rationale",
+    (
+        Command(
+            "conditions",
+            "list",
+            "placements, transforms, objectives and presets",
+            list_conditions,
+            {
+                "id": "name",
+                "kind": "placement, transform, objective or preset",
+                "help": "one line",
+                "condition": "a condition that uses it, in canonical form",
+                "control": "whether it is a control or a rival explanation",
+                "parameters": "parameters of a transform or an objective",
+                "parameters[].name": "name",
+                "parameters[].default": "value when it is left out",
+                "parameters[].help": "one line",
+                "parameters[].low": "smallest value, or null",
+                "parameters[].high": "largest value, or null",
+                "parameters[].choices": "allowed words, or null",
+            },
+            listed=True,
+        ),
+    ),
+)

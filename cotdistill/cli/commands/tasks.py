@@ -1,0 +1,444 @@
+"""tasks list, show, look, hub, import, export."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cotdistill.cli.command import Command, Noun, Result, parsed_pairs, whole_number
+from cotdistill.cli.output import Progress, note, printable, table
+from cotdistill.config import from_mapping, plain
+from cotdistill.errors import UsageError
+from cotdistill.store.store import Store
+from cotdistill.tasks.catalog import list_tasks, open_task
+from cotdistill.tasks.describe import describe, export_task, told_of
+from cotdistill.tasks.importing.columns import ColumnMap
+from cotdistill.tasks.importing.files import read_source
+from cotdistill.tasks.importing.hub import PREFIX, HubSource, hub_source, look_at_hub
+from cotdistill.tasks.importing.hub_catalog import HUB
+from cotdistill.tasks.importing.importer import import_task
+from cotdistill.tasks.task import Task
+from cotdistill.tasks.template import Template
+from cotdistill.text import percent
+
+
+def list_(arguments: argparse.Namespace) -> Result:
+    document = list_tasks(Store.open().tasks_root)
+    rows = [
+        [
+            task["id"] + (" (artificial)" if task["artificial"] else ""),
+            *((task["rows"] or {}).get(split) for split in ("train", "dev", "test")),
+            None if task["chance"] is None else percent(task["chance"]),
+            ", ".join(task["sources"]),
+            task["help"],
+        ]
+        for task in document
+    ]
+    text = table(
+        ["task", "train", "dev", "test", "chance", "rationales by", ""], rows, right=("train", "dev", "test", "chance")
+    )
+    return Result(document, text)
+
+
+def _task(arguments: argparse.Namespace) -> Task:
+    return open_task(Store.open().tasks_root, arguments.task, world=arguments.world)
+
+
+def show(arguments: argparse.Namespace) -> Result:
+    document = {"id": arguments.task, **plain(describe(_task(arguments)))}
+    return Result(document, "\n".join(_outline(document)))
+
+
+def _outline(value: dict[str, Any], depth: int = 0) -> list[str]:
+    """A nested mapping as indented lines."""
+    lines = []
+    for key, item in value.items():
+        name = f"{'  ' * depth}{str(key).replace('_', ' ')}"
+        if isinstance(item, dict) and item:
+            lines += [name, *_outline(item, depth + 1)]
+        elif isinstance(item, list) and item and isinstance(item[0], dict):
+            lines += [
+                name,
+                *(f"{'  ' * (depth + 1)}{printable(json.dumps(part, ensure_ascii=False))}" for part in item),
+            ]
+        else:
+            shown = (
+                ", ".join(map(str, item))
+                if isinstance(item, list)
+                else f"{item:.4g}"
+                if isinstance(item, float)
+                else item
+            )
+            lines.append(f"{name}: {printable(str(shown)) if shown not in (None, '', {}) else '-'}")
+    return lines
+
+
+def rationales(arguments: argparse.Namespace) -> Result:
+    task = _task(arguments)
+    example = task.example(arguments.example)
+    document = told_of(task, example.id)
+    lines = [
+        printable(example.question),
+        "  ".join(f"({c.label}) {printable(c.text)}" for c in example.choices) + f"   answer {example.answer}",
+        "",
+    ]
+    for one in document:
+        label = (
+            ""
+            if one["teacher_label"] is None
+            else f", answered {one['teacher_label']}" + ("" if one["right"] else ", not the label")
+        )
+        lines += [f"{one['source']} ({one['words']} words{label})" if one["rationale"] else f"{one['source']} (none)"]
+        lines += [f"  {printable(one['rationale'])}"] if one["rationale"] else []
+    return Result(document, "\n".join(lines))
+
+
+def _source(arguments: argparse.Namespace) -> Path | HubSource:
+    """What is named: a data set of the hub behind hub:, else a file or folder."""
+    if arguments.path.startswith(PREFIX):
+        return hub_source(arguments.path, arguments.config or "", arguments.revision or "", arguments.splits)
+    if arguments.config or arguments.revision or arguments.splits:
+        raise UsageError(
+            "--config, --revision and --splits are for data sets of the hub.",
+            f"Did you mean {PREFIX}{arguments.path[:80]}?",
+        )
+    path = Path(arguments.path).expanduser()
+    if not path.exists():
+        raise UsageError(
+            f"There is no file or folder {path}.",
+            "Name a JSONL, CSV or Parquet file, a folder with {train,dev,test} files, or a data set as hub:OWNER/NAME.",
+        )
+    return path
+
+
+def look(arguments: argparse.Namespace) -> Result:
+    source = _source(arguments)
+    if isinstance(source, HubSource):
+        preview, read = look_at_hub(source)
+        hub: dict[str, Any] | None = {
+            "dataset": source.name,
+            "config": source.config,
+            "commit": read.commit,
+            "splits": dict(read.splits),
+        }
+        warnings = list(read.warnings)
+    else:
+        preview, hub, warnings = read_source(source), None, []
+    document: dict[str, Any] = {
+        "columns": preview.columns,
+        "guessed": {
+            name: value for name, value in vars(preview.guessed).items() if value != getattr(ColumnMap(), name)
+        },
+        "missing": preview.guessed.missing(),
+        "rows": preview.rows,
+        "counts": preview.counts,
+        "problems": [plain(problem) for problem in preview.problems],
+        "hub": hub,
+        "warnings": warnings,
+    }
+    lines = [
+        f"{name}: {printable(json.dumps(preview.rows[0].get(name), ensure_ascii=False, default=str)[:100])}"
+        for name in preview.rows[0]
+    ]
+    lines += ["", *(f"{name}: {count:,} rows" for name, count in preview.counts.items())]
+    lines += [f"commit {hub['commit'] or 'of a folder'}"] if hub else []
+    lines += ["", "Read as: " + " ".join(f"{name}={value}" for name, value in document["guessed"].items())]
+    if document["missing"]:
+        lines.append(
+            f"Not known: {', '.join(document['missing'])}. Say which column is what: --map {document['missing'][0]}=COLUMN"
+        )
+    lines += [f"warning: {printable(warning)}" for warning in warnings]
+    return Result(document, "\n".join(lines))
+
+
+def hub_list(arguments: argparse.Namespace) -> Result:
+    document = [
+        {
+            "id": one.name, "title": one.title, "help": one.help, "dataset": one.dataset, "config": one.config, "revision": one.revision,
+            "columns": {name: value for name, value in one.columns.noted().items() if value != getattr(ColumnMap(), name)},
+            "splits": dict(one.splits), "template": plain(one.template), "licence": one.licence, "note": one.note,
+        }
+        for one in HUB
+    ]  # fmt: skip
+    rows = [[f"{PREFIX}{one.name}", one.dataset, one.config, one.revision[:12], one.help] for one in HUB]
+    text = table(["name", "data set", "config", "revision", ""], rows)
+    text += "\n\n" + "\n".join(f"{one.name}: licence {one.licence}. {one.note}" for one in HUB)
+    told = "Import one: python -m cotdistill tasks import hub:openbookqa\nAny other:  python -m cotdistill tasks look hub:OWNER/NAME"
+    return Result(document, f"{text}\n\n{told}")
+
+
+def import_(arguments: argparse.Namespace) -> Result:
+    source = _source(arguments)
+    name = arguments.name or (source.known.name if isinstance(source, HubSource) and source.known else "")
+    if not name:
+        raise UsageError("The task needs a name.", "Give it one: --name mytask")
+    columns = (
+        _columns({field: column for pairs in arguments.columns for field, column in pairs.items()})
+        if arguments.columns
+        else None
+    )
+    template = _template(arguments.template) if arguments.template else None
+    progress = Progress(1.0, "share")
+    try:
+        report = import_task(
+            Store.open().tasks_root,
+            source,
+            name,
+            columns=columns,
+            keep_good_rows=arguments.keep_good_rows,
+            cluster=arguments.cluster,
+            template=template,
+            progress=lambda share, what: progress.show(share, what),
+        )
+    finally:
+        progress.close()
+    document: dict[str, Any] = {
+        "task": report.task.name,
+        "digest": report.task.digest,
+        "rows": {split: len(report.task.examples(split)) for split in ("train", "dev", "test")},
+        "sources": list(report.task.sources),
+        "roles": dict(report.task.roles),
+        "chance": report.task.chance,
+        "hub": report.task.info.get("hub"),
+        "problems": [plain(problem) for problem in report.problems],
+        "warnings": list(report.warnings),
+    }
+    for problem in document["problems"]:
+        note(f"left out: {printable(problem['file'])} line {problem['line']}: {printable(problem['reason'])}")
+    lines = [f"Imported {document['task']} ({document['digest'][:12]})."]
+    lines += [
+        f"  {split}: {count} rows ({document['roles'].get(split, '')})" for split, count in document["rows"].items()
+    ]
+    lines.append(f"  rationales by: {', '.join(document['sources']) or 'nobody'}; chance {percent(document['chance'])}")
+    lines += [f"  warning: {printable(warning)}" for warning in document["warnings"]]
+    if document["problems"]:
+        lines.append(f"  {len(document['problems'])} rows were left out; each is listed above with its reason.")
+    lines.append(
+        f"Next: python -m cotdistill study run --task {document['task']} --conditions label_only,post_cot --seeds 3 --wait"
+    )
+    return Result(document, "\n".join(lines))
+
+
+def _columns(pairs: Mapping[str, str]) -> ColumnMap:
+    """Every field is a column's name but first_number, which is a number, and inline_choices, which is true or false."""
+    values: dict[str, Any] = dict(pairs)
+    if (said := pairs.get("inline_choices", "").casefold()) in ("true", "false"):
+        values["inline_choices"] = said == "true"
+    if (number := pairs.get("first_number", "")).lstrip("-").isdigit():
+        values["first_number"] = int(number)
+    return from_mapping(ColumnMap, values)
+
+
+def _template(path: str) -> Template:
+    try:
+        values = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"The template {path} cannot be read: {error}",
+            'Expected a JSON object such as {"label_cue": "\\nAnswer:"}.',
+        ) from error
+    template = from_mapping(Template, values)
+    template.check()
+    return template
+
+
+def export(arguments: argparse.Namespace) -> Result:
+    written = export_task(_task(arguments), Path(arguments.folder).expanduser())
+    document = {"task": arguments.task, "files": [str(path) for path in written]}
+    return Result(document, "\n".join(document["files"]))
+
+
+def _one(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("task", help="its name; name@digest opens that version of an imported task")
+    parser.add_argument(
+        "--world", type=whole_number(0), default=0, metavar="N", help="which world of a generated task (default 0)"
+    )
+
+
+def _example_arguments(parser: argparse.ArgumentParser) -> None:
+    _one(parser)
+    parser.add_argument("example", help="the id of an example")
+
+
+def _source_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "path",
+        metavar="DIR|FILE|hub:NAME",
+        help="a folder with {train,dev,test}.{jsonl,csv,parquet}[.gz], one such file, hub:OWNER/NAME, or a known data set such as hub:openbookqa",
+    )
+    parser.add_argument("--config", metavar="C", help="hub: which config of the data set")
+    parser.add_argument(
+        "--revision", metavar="R", help="hub: a commit, tag or branch; the commit it stands for is recorded"
+    )
+    parser.add_argument(
+        "--splits",
+        type=parsed_pairs,
+        metavar="OURS=THEIRS,...",
+        help="hub: which split is train, dev and test, by its own names",
+    )
+
+
+def _import_arguments(parser: argparse.ArgumentParser) -> None:
+    _source_arguments(parser)
+    parser.add_argument("--name", metavar="N", help="the name it gets; known data sets have one")
+    parser.add_argument(
+        "--columns",
+        "--map",
+        nargs="+",
+        type=parsed_pairs,
+        metavar="FIELD=COLUMN",
+        help="which column holds which field, where it is not guessed",
+    )
+    parser.add_argument(
+        "--cluster",
+        metavar="RULE",
+        help="what groups rows that are not independent: a column's name, or regex:PATTERN on the question",
+    )
+    parser.add_argument(
+        "--keep-good-rows",
+        action="store_true",
+        help="leave bad rows out (each is listed) instead of refusing the whole import",
+    )
+    parser.add_argument(
+        "--template", metavar="FILE", help="a JSON file with the parts of the prompt that differ from the default"
+    )
+
+
+def _export_arguments(parser: argparse.ArgumentParser) -> None:
+    _one(parser)
+    parser.add_argument("folder", help="where the files go")
+
+
+NOUN = Noun(
+    "tasks",
+    "questions with answers and rationales",
+    (
+        Command(
+            "tasks",
+            "list",
+            "the tasks of the store, and the generated one",
+            list_,
+            {
+                "id": "name for --task",
+                "title": "name for people",
+                "help": "one line",
+                "artificial": "whether it is made by code",
+                "rows": "rows of each split; null for a generated task that was not made yet",
+                "sources": "whose rationales there are",
+                "chance": "accuracy of guessing (share), or null",
+                "digest": "hash of its content, or null",
+            },
+            listed=True,
+        ),
+        Command(
+            "tasks",
+            "show",
+            "counts, balance, lengths, leakage, duplicates and the roles of the splits",
+            show,
+            {
+                "id": "name",
+                "name": "name",
+                "title": "name for people",
+                "artificial": "whether it is made by code",
+                "digest": "hash of its content",
+                "chance": "accuracy of guessing (share)",
+                "tokenizer": "word or bpe: what built-in students read it with",
+                "default_source": "whose rationales are used unless others are named; empty without any",
+                "splits": "train, dev and test, each: role, rows, clusters, answers, choices (rows by number of them), question_words and "
+                "choices_words (mean, p5, median, p95, longest)",
+                "sources": "by whose rationales, of the training split: with_rationale (rows), share, words, gold_text (share whose text holds the "
+                "gold choice's), answer_key (share that names a choice's letter), teacher_right (share of the teacher's own answers that are right, "
+                "or null), and splits: the counts behind them for train, dev and test",
+                "checks": "what was checked when it was made: duplicates and overlaps of the splits",
+                "hub": "dataset, config, revision, commit, splits and licence of a data set of the hub, else null",
+            },
+            _one,
+        ),
+        Command(
+            "tasks",
+            "rationales",
+            "what every source says of one example, side by side",
+            rationales,
+            {
+                "source": "whose",
+                "rationale": "the text, or null",
+                "words": "its words",
+                "teacher_label": "the answer that its teacher gave, or null",
+                "right": "whether that is the label, or null",
+                "gold_text": "whether it holds the right choice's text",
+                "answer_key": "whether it names a choice's letter",
+            },
+            _example_arguments,
+            listed=True,
+        ),
+        Command(
+            "tasks",
+            "look",
+            "what a file, a folder or a data set of the hub holds, and which column would be taken for what; imports nothing",
+            look,
+            {
+                "columns": "names of the columns, those of nested values with a dot",
+                "guessed": "the column of each field",
+                "missing": "fields that an import needs and no column is known for",
+                "rows": "the first rows",
+                "counts": "rows of each file or split",
+                "problems": "rows that cannot be read: file, line, reason",
+                "hub": "dataset, config, commit and splits of a data set of the hub, or null",
+                "warnings": "what deserves a look",
+            },
+            _source_arguments,
+        ),
+        Command(
+            "tasks",
+            "hub",
+            "data sets of the hub that are known: where, at which commit, which column is what, licence",
+            hub_list,
+            {
+                "id": "name for tasks import hub:NAME",
+                "title": "name for people",
+                "help": "one line",
+                "dataset": "id on the hub",
+                "config": "its config; empty for the default",
+                "revision": "the pinned commit, or a branch whose commit is recorded at import",
+                "columns": "the column of each field",
+                "splits": "our splits by the hub's names; empty for the usual ones",
+                "template": "the parts of the prompt",
+                "licence": "as stated at the hub or the source",
+                "note": "what to know before use",
+            },
+            listed=True,
+        ),
+        Command(
+            "tasks",
+            "import",
+            "read a folder, a file or a data set of the hub; nothing is half-imported",
+            import_,
+            {
+                "task": "its name",
+                "digest": "hash of its content",
+                "rows": "rows of each split",
+                "sources": "whose rationales there are",
+                "roles": "what each split is",
+                "chance": "accuracy of guessing (share)",
+                "hub": "dataset, config, revision, commit, splits and licence of a data set of the hub, or null",
+                "problems": "rows that were left out",
+                "problems[].file": "file",
+                "problems[].line": "line (1-based)",
+                "problems[].reason": "what is wrong",
+                "warnings": "what deserves a look: duplicates, overlaps, clusters",
+            },
+            _import_arguments,
+        ),
+        Command(
+            "tasks",
+            "export",
+            "write a task as JSONL files",
+            export,
+            {"task": "its name", "files": "what was written"},
+            _export_arguments,
+        ),
+    ),
+)

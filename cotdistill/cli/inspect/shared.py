@@ -1,0 +1,134 @@
+"""What the commands that look inside a student share: which run and examples are meant, and doing the work at once or as a job."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pandas as pd
+
+from cotdistill.cli.output import Progress, note, whole_file
+from cotdistill.config import from_mapping
+from cotdistill.errors import CotdistillError, UsageError
+from cotdistill.execution.supervisor import ensure_supervisor
+from cotdistill.saliency.settings import AttributionSettings
+from cotdistill.store.records import Job, JobSpec
+from cotdistill.store.store import Store
+from cotdistill.studies.inspection_jobs import AT_ONCE_SECONDS, found, trained
+
+C = TypeVar("C")
+POLL_SECONDS = 0.5
+RUN_HELP = "number of a finished training run, or the start of its identity"
+EXAMPLES_HELP = "N (the first N of the split by id), ids with commas between, or a file with one id a line"
+
+
+def add_where(parser: argparse.ArgumentParser, *, examples: str, split: str, splits: tuple[str, ...]) -> None:
+    """The words that say which student and which examples."""
+    parser.add_argument("run", metavar="RUN", help=RUN_HELP)
+    parser.add_argument(
+        "--examples", metavar="N|ID,ID|FILE", default=examples, help=f"{EXAMPLES_HELP}; default {examples}"
+    )
+    parser.add_argument("--split", choices=splits, default=split, help=f"default {split}")
+    parser.add_argument("--source", metavar="S", default="", help="whose rationales are read; default: the run's")
+    parser.add_argument("--out", metavar="FILE.parquet", type=Path, help="write the table there")
+    parser.add_argument("--job", action="store_true", help="as a job in any case, so that the result is kept")
+
+
+def runs_of(store: Store, words: str) -> list[Job]:
+    """The finished training runs of a list such as 4,15,26, each once; UsageError where none is named."""
+    found = [trained(store, run.strip()) for run in words.split(",") if run.strip()]
+    jobs = list({job.id: job for job in found}.values())
+    if not jobs:
+        raise UsageError("No run is named.", "Name one or more: 4,15,26")
+    return jobs
+
+
+def add_settings(parser: argparse.ArgumentParser, leave: tuple[str, ...] = ()) -> None:
+    """One option for every setting of an attribution."""
+    for field in dataclasses.fields(AttributionSettings):
+        if field.name in leave:
+            continue
+        choices = field.metadata["choices"]
+        parser.add_argument(
+            f"--{field.name.replace('_', '-')}",
+            type=type(field.default),
+            default=field.default,
+            choices=choices,
+            metavar=None if choices else "N" if isinstance(field.default, int) else "TEXT",
+            help=f"{field.metadata['help']}; default {field.default}",
+        )
+
+
+def settings_of(arguments: argparse.Namespace, **more: Any) -> AttributionSettings:
+    given = {
+        f.name: getattr(arguments, f.name)
+        for f in dataclasses.fields(AttributionSettings)
+        if hasattr(arguments, f.name)
+    }
+    return from_mapping(AttributionSettings, {**given, **more})
+
+
+def at_once_or_job(
+    store: Store, spec: JobSpec, seconds: float, as_job: bool, compute: Callable[[], C], read: Callable[[Job], C]
+) -> tuple[C, int | None]:
+    """What `compute` gives, when it takes a few seconds; else the products of a job, waited for. A job that is done already is read.
+
+    Gives the result and the number of the job, None without one.
+    """
+    known = found(store, spec)
+    if known is None and seconds <= AT_ONCE_SECONDS and not as_job:
+        return compute(), None
+    store.queue.submit([spec])
+    number = store.queue.job(spec.identity).id
+    return read(waited(store, number)), number
+
+
+def waited(store: Store, number: int) -> Job:
+    """The job when it has finished; its failure is raised in its own words."""
+    progress = Progress(1.0, "of the work")
+    begun = time.monotonic()
+    try:
+        while True:
+            job = store.queue.job(number)
+            if job.state == "finished":
+                return job
+            if job.state == "failed":
+                error = job.error or {}
+                raise _Failed(
+                    str(error.get("message", "The job failed.")),
+                    str(error.get("hint") or f"python -m cotdistill runs log {number}"),
+                )
+            if job.state == "stopped" or job.held or job.waits:
+                why = job.waits or ("is paused" if job.held else "was stopped")
+                raise UsageError(f"The job {number} {why}.", f"Let it go on: python -m cotdistill runs resume {number}")
+            total = job.progress.get("total") or 0
+            share = job.progress.get("step", 0) / total if total else 0.0
+            progress.show(share, f"job {number} {job.state}, {time.monotonic() - begun:.0f} s")
+            ensure_supervisor(store)
+            time.sleep(POLL_SECONDS)
+    except KeyboardInterrupt:
+        note(f"\nThe job goes on. The same command finds it again; or: python -m cotdistill runs show {number}")
+        raise
+    finally:
+        progress.close()
+
+
+class _Failed(CotdistillError):
+    kind = "failed"
+
+
+def write_table(path: Path | None, frame: pd.DataFrame) -> str | None:
+    """Write a table as Parquet, whole or not at all; gives the path that was written."""
+    if path is None:
+        return None
+    if path.suffix != ".parquet":
+        raise UsageError(f"{path} does not end in .parquet.", "For example --out tokens.parquet")
+    if not path.parent.is_dir():
+        raise UsageError(f"There is no folder {path.parent}.", "Make it first, or name another one.")
+    with whole_file(path) as part:
+        frame.to_parquet(part, index=False, compression="zstd")
+    return str(path)

@@ -1,0 +1,123 @@
+"""Page Compare: one study at a time, in views that each answer one question; the view in sight lives in the URL."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from cotdistill.dashboard import frame
+from cotdistill.dashboard.compare import (
+    cross_study,
+    examples,
+    grouping,
+    learning_curves,
+    modes,
+    token_dose,
+    training_size,
+)
+from cotdistill.dashboard.widgets import accuracies, pickers, queue
+from cotdistill.dashboard.widgets import annotations as said
+from cotdistill.planning.rounds import generations
+from cotdistill.rationales.conditions import parse
+from cotdistill.report import captions, markup, rounds
+from cotdistill.report.commands import command
+from cotdistill.results import results
+from cotdistill.store.records import Study
+from cotdistill.store.store import Store
+from cotdistill.studies.annotations import pinned
+from cotdistill.studies.spec import StudySpec, spec_from_mapping
+from cotdistill.text import ago, capital, plain_markdown, plural
+
+VIEWS = {
+    "accuracy": "Accuracy",
+    "curves": "Curves",
+    "tokens": "Tokens kept",
+    "size": "Training size",
+    "examples": "Examples",
+    "modes": "Modes",
+    "studies": "Tasks and students",
+    "runs": "Runs",
+}
+# What a link says of one study only.
+BELONGS = ("baseline", "curve", "judged", "this", "rows", "slice", "kept", "by", "of")
+
+
+def draw(store: Store) -> None:
+    studies = store.queue.studies()
+    if not studies:
+        frame.heading("Compare")
+        frame.empty(
+            "Accuracies, differences and learning curves will stand here",
+            "They appear run by run, as soon as a study has been launched.",
+        )
+        return
+    left, right = st.columns([3, 4], vertical_alignment="bottom")
+    names = list(dict.fromkeys(study.name for study in studies))
+    with left:
+        name = frame.choose("Study", names, key="study", drops=BELONGS)
+    study = next(s for s in studies if s.name == name)
+    spec = spec_from_mapping(study.spec)
+    summaries = results.summary(store, study.id)
+    with right:
+        # Under a token budget the conditions that were trained carry it, so they are read from the results, not from the spec.
+        planned = [s.condition for s in summaries]
+        baseline = frame.choose(
+            "Baseline", planned, key="baseline", start=pinned(store, study), told=lambda c: parse(c).label
+        )
+    frame.heading(spec.title or study.name, _about(study, spec))
+    with st.container(horizontal=True, vertical_alignment="center"):
+        view = pickers.switch(
+            "View", tuple(VIEWS), key="view", start="accuracy", told=VIEWS.__getitem__, label_visibility="collapsed"
+        )
+        said.draw(store, study, baseline)
+    if any(s.finished < s.planned for s in summaries):
+        st.info(plain_markdown(captions.missing_told(summaries)), icon=":material/hourglass_top:")
+        queue.live(store, short=True)
+    if not any(s.finished for s in summaries):
+        frame.empty("No run of this study has finished yet", "The first point appears with the first finished run.")
+        return
+    if view == "accuracy":
+        accuracies.draw(store, study, summaries, baseline)
+        _rounds(store, study)
+        frame.terminal(command("compare", study.name, "--baseline", baseline), command("study", "show", study.name))
+    elif view == "curves":
+        learning_curves.draw(store, study, summaries)
+    elif view == "tokens":
+        token_dose.draw(store, study, summaries)
+    elif view == "size":
+        training_size.draw_size(store, study)
+    elif view == "examples":
+        examples.draw(store, study, summaries, baseline)
+    elif view == "modes":
+        modes.draw(store, study, summaries)
+    elif view == "studies":
+        cross_study.draw(store, study, baseline)
+    else:
+        grouping.draw(store, study)
+
+
+def _rounds(store: Store, study: Study) -> None:
+    """Where students learnt from students: each generation."""
+    if found := generations(store, study.id):
+        frame.section("Rounds", "Students that learnt from what a student of the round before had written.")
+        told = [
+            [markup.Cell(text, condition=one.summary.condition if not place else "") for place, text in enumerate(row)]
+            for one, row in zip(found, rounds.rows(found), strict=True)
+        ]
+        st.html(markup.table([capital(head) for head in rounds.HEAD], told, "generations of students"))
+        st.caption(plain_markdown(rounds.caption(found)))
+
+
+def _about(study: Study, spec: StudySpec) -> str:
+    """Task, student and sizes in one line; an artificial task is called so."""
+    told = [
+        f"task {spec.task}{captions.world_told(spec)}",
+        f"student {spec.student.name}",
+        plural(spec.replicates, "replicate"),
+    ]
+    # Answers of other code say nothing of how their students were trained.
+    told += [
+        f"answers of {spec.answers}" if spec.answers else f"{spec.training.steps:,} steps",
+        "imported" if study.origin else "",
+    ]
+    told += [f"rationales by {spec.source}" if spec.source else "", f"study {study.id}, {ago(study.created)}"]
+    return " · ".join(part for part in told if part)

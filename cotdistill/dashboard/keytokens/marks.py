@@ -1,0 +1,310 @@
+"""What the marks of a set say: how plausible each selection is to people, how far people agree, and marks in and out as files."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from statistics import fmean
+
+import numpy as np
+import streamlit as st
+
+from cotdistill.dashboard import frame
+from cotdistill.dashboard.keytokens import selections
+from cotdistill.dashboard.keytokens.selections import Chosen, Ground
+from cotdistill.errors import CotdistillError, DataError
+from cotdistill.keytokens.agreement import average_precision, cohen_kappa, jaccard, krippendorff_alpha, token_f1
+from cotdistill.keytokens.annotations import (
+    AnnotationSet,
+    Mark,
+    checked_name,
+    export_jsonl,
+    export_label_studio,
+    read_marks,
+    text_hash,
+)
+from cotdistill.keytokens.spans import touched, word_spans
+from cotdistill.keytokens.summary import top_places
+from cotdistill.report import markup, wordmap
+from cotdistill.statistics.intervals import numbered, one_replicate
+from cotdistill.tasks.example import Example
+from cotdistill.text import capital, listed, plain_markdown, plural
+
+# By annotator and example: the numbers of the marked words.
+Judged = Mapping[str, Mapping[str, set[int]]]
+
+
+@dataclass(frozen=True)
+class Plausible:
+    """A selection against marks: means over marked rationales. precision: AUPRC; chance: the share of words that is marked; low, high: 95 % interval
+    of F1 over clusters of questions, None below two."""
+
+    marks: int
+    f1: float
+    low: float | None
+    high: float | None
+    iou: float
+    precision: float | None
+    chance: float
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two annotators on the rationales that both have marked."""
+
+    one: str
+    other: str
+    examples: int
+    kappa: float | None
+    f1: float
+
+
+def top(row: Sequence[float], k: int) -> set[int]:
+    """The places of the k highest scores, ties to the earlier."""
+    return top_places([("", score) for score in row], k)
+
+
+def card(ground: Ground, one: Chosen, example: Example, mine: set[int]) -> wordmap.Card | None:
+    """A selection beside the marks, with as many key words as were marked; None where it did not score this rationale."""
+    try:
+        row = selections.row(ground, one, example)
+    except CotdistillError:
+        row = None
+    if row is None:
+        return None
+    chosen = top(row, len(mine))
+    told = f"token F1 {token_f1(mine, chosen):.2f} · IoU {jaccard(mine, chosen):.2f} · AUPRC {two(average_precision(mine, np.array(row)))}"
+    return wordmap.Card(capital(one.label), one.hue, row, chosen, mine, told)
+
+
+def draw(ground: Ground, annotations: AnnotationSet, known: Sequence[Chosen]) -> None:
+    """Below the words: judged, agreed, and in and out."""
+    examples = ground.by_id
+    hashes = {id: text_hash(e.rationale or "") for id, e in examples.items()}
+    every = annotations.marks()
+    fitting = [m for m in every if hashes.get(m.example) == m.text]
+    made = [m for m in fitting if not m.skipped]
+    if len(fitting) < len(every):
+        other = len(every) - len(fitting)
+        st.caption(plain_markdown(f"{plural(other, 'mark')} of this set made on other rationales left out here."))
+    if made:
+        _plausible(ground, annotations, made, known)
+        _agreement(ground, made)
+    _files(ground, annotations, fitting)
+
+
+def _plausible(ground: Ground, annotations: AnnotationSet, made: Sequence[Mark], known: Sequence[Chosen]) -> None:
+    if not known:
+        return
+    people = listed(sorted({m.annotator for m in made}))
+    found: list[tuple[Chosen, Plausible]] = []
+    # A selection made from marks would be held against itself.
+    for one in (c for c in known if not c.selector.startswith("human:")):
+        try:
+            judged = _judged(
+                ground.store.home.as_posix(), annotations.digest(), one.digest, ground.source, ground, tuple(made), one
+            )
+        except CotdistillError as error:
+            st.warning(plain_markdown(f"{capital(one.label)}: {error.message}"), icon=":material/rule:")
+            continue
+        if judged is not None:
+            found.append((one, judged))
+    if not found:
+        return
+    found.sort(key=lambda pair: -pair[1].f1)
+    best = found[0]
+    frame.section(f"{capital(best[0].label)} comes closest to what people mark: token F1 {best[1].f1:.2f}")
+    rows: list[list[markup.Cell | markup.Marks | markup.Shares]] = [
+        [
+            markup.Cell(one.label), markup.Cell(f"{p.f1:.2f}"),
+            markup.Cell("–" if p.low is None else f"{p.low:.2f} to {p.high:.2f}", quiet=True),
+            markup.Cell(f"{p.iou:.2f}"), markup.Cell(two(p.precision)), markup.Cell(f"{p.chance:.2f}", quiet=True),
+            markup.Cell(f"{p.marks}", quiet=True),
+        ]
+        for one, p in found
+    ]  # fmt: skip
+    st.html(
+        markup.table(
+            ("Selection", "Token F1", "95 % interval", "IoU", "AUPRC", "By chance", "Marked rationales"),
+            rows,
+            "plausibility",
+        )
+    )
+    st.caption(
+        plain_markdown(
+            f"Against the marks of {people} in the set {annotations.name}; each selection with as many key words as were marked. AUPRC needs no "
+            "number of words; random scores would give the share of words that is marked. Interval over clusters of questions. Plausible is what "
+            "people would choose; it is not yet what teaches a student."
+        )
+    )
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _judged(
+    home: str, marks: str, digest: str, source: str, _ground: Ground, _made: tuple[Mark, ...], _one: Chosen
+) -> Plausible | None:  # fmt: skip
+    return plausible(_ground, _made, _one)
+
+
+def plausible(ground: Ground, made: Sequence[Mark], one: Chosen) -> Plausible | None:
+    """A selection against marks; None where it scored none of these rationales."""
+    encoder, examples = selections.encoder_of(ground, one), ground.by_id
+    f1, iou, precision, chance, clusters = [], [], [], [], []
+    for mark in made:
+        example = examples[mark.example]
+        row = selections.row(ground, one, example, encoder)
+        if row is None:
+            continue
+        mine = touched(word_spans(example.rationale or ""), mark.spans)
+        chosen = top(row, len(mine))
+        f1.append(token_f1(mine, chosen))
+        iou.append(jaccard(mine, chosen))
+        chance.append(len(mine) / len(row) if row else 0.0)
+        clusters.append(example.cluster or example.id)
+        if (area := average_precision(mine, np.array(row))) is not None:
+            precision.append(area)
+    if not f1:
+        return None
+    interval = one_replicate(np.array(f1), numbered(clusters)) if len(set(clusters)) > 1 else None
+    low, high = (interval.low, interval.high) if interval else (None, None)
+    return Plausible(
+        len(f1), fmean(f1), None if low is None else max(0.0, low), None if high is None else min(1.0, high), fmean(iou),
+        fmean(precision) if precision else None, fmean(chance),
+    )  # fmt: skip
+
+
+def judged_words(made: Sequence[Mark], examples: Mapping[str, Example]) -> dict[str, dict[str, set[int]]]:
+    """By annotator and example, the numbers of the marked words."""
+    found: dict[str, dict[str, set[int]]] = {}
+    for mark in made:
+        found.setdefault(mark.annotator, {})[mark.example] = touched(
+            word_spans(examples[mark.example].rationale or ""), mark.spans
+        )
+    return found
+
+
+def pairs(judged: Judged, sizes: Mapping[str, int]) -> list[Pair]:
+    """Every two annotators that have marked a rationale in common. sizes: words of each example."""
+    found = []
+    for one, other in combinations(sorted(judged), 2):
+        shared = sorted(set(judged[one]) & set(judged[other]))
+        if not shared:
+            continue
+        said = [[i in judged[who][id] for id in shared for i in range(sizes[id])] for who in (one, other)]
+        f1 = fmean(token_f1(judged[one][id], judged[other][id]) for id in shared)
+        found.append(Pair(one, other, len(shared), cohen_kappa(*said), f1))
+    return found
+
+
+def alpha(judged: Judged, sizes: Mapping[str, int]) -> float | None:
+    """Krippendorff's alpha over the words of all rationales that somebody has marked."""
+    ids = sorted({id for by_example in judged.values() for id in by_example})
+    return krippendorff_alpha(
+        [{who: i in judged[who][id] for who in judged if id in judged[who]} for id in ids for i in range(sizes[id])]
+    )
+
+
+def _agreement(ground: Ground, made: Sequence[Mark]) -> None:
+    judged = judged_words(made, ground.by_id)
+    sizes = {
+        id: len(word_spans(e.rationale or ""))
+        for id, e in ground.by_id.items()
+        if any(id in ids for ids in judged.values())
+    }
+    found = pairs(judged, sizes)
+    if not found:
+        if len(judged) > 1:
+            st.caption("No two annotators have marked the same rationale yet, so there is no agreement to tell.")
+        return
+    over = alpha(judged, sizes)
+    frame.section(f"Krippendorff's alpha of {plural(len(judged), 'annotator')}: {two(over)}")
+    rows: list[list[markup.Cell | markup.Marks | markup.Shares]] = [
+        [
+            markup.Cell(p.one),
+            markup.Cell(p.other),
+            markup.Cell(two(p.kappa)),
+            markup.Cell(f"{p.f1:.2f}"),
+            markup.Cell(f"{p.examples}", quiet=True),
+        ]
+        for p in found
+    ]
+    st.html(
+        markup.table(
+            ("One", "Other", "Cohen's kappa", "Token F1", "Rationales in common"), rows, "agreement of annotators"
+        )
+    )
+    st.caption(
+        "Each word is a unit: marked or not. Kappa and alpha are 0 by chance and 1 in full agreement; a dash where nothing varies."
+    )
+
+
+def _files(ground: Ground, annotations: AnnotationSet, fitting: Sequence[Mark]) -> None:
+    """In and out; the forms are told apart by themselves, and nothing is half-imported."""
+    with st.expander("Import and export", icon=":material/swap_vert:", type="compact"):
+        if fitting:
+            with st.container(horizontal=True):
+                stem = f"{ground.name}-{annotations.name}"
+                st.download_button(
+                    "Marks as JSONL",
+                    export_jsonl(fitting, ground.by_id),
+                    f"{stem}.jsonl",
+                    key="mark.jsonl",
+                    icon=":material/download:",
+                )
+                st.download_button(
+                    "For Label Studio",
+                    export_label_studio(fitting, ground.by_id),
+                    f"{stem}.json",
+                    key="mark.studio",
+                    icon=":material/download:",
+                )
+        given = st.file_uploader("Marks as JSONL, or a Label Studio export", type=["jsonl", "json"], key="mark.file")
+        if given is None:
+            return
+        try:
+            found = imported(given.getvalue(), ground.by_id, given.name)
+        except CotdistillError as error:
+            frame.problem(error)
+            return
+        who = listed(sorted({m.annotator for m in found}))
+        label = f"Import {plural(len(found), 'mark')} into {annotations.name}"
+        st.button(
+            plain_markdown(label),
+            key="mark.import",
+            type="primary",
+            icon=":material/upload:",
+            on_click=_import,
+            args=(annotations, found),
+        )
+        st.caption(
+            plain_markdown(
+                f"By {who}. Where an annotator has marked an example already, the imported mark counts from then on."
+            )
+        )
+
+
+def imported(data: bytes, examples: Mapping[str, Example], file: str) -> list[Mark]:
+    """The marks in a file, under names that can be kept (an address's @ becomes a dot); BadRows, DataError, UsageError."""
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file} is no text in UTF-8: {error.reason}.", "Export as JSON or JSONL in UTF-8.") from error
+    found = read_marks(text, examples, file)
+    return [
+        dataclasses.replace(m, annotator=checked_name(m.annotator.replace("@", "."), "an annotator")) for m in found
+    ]
+
+
+def _import(annotations: AnnotationSet, found: Sequence[Mark]) -> None:
+    try:
+        annotations.add_all(found)
+    except CotdistillError as error:
+        st.toast(plain_markdown(f"{error.message} {error.hint}"), icon=":material/error:")
+        return
+    st.toast(f"Imported {plural(len(found), 'mark')}.", icon=":material/check:")
+
+
+def two(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}".replace("-", "−")

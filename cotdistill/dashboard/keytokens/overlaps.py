@@ -1,0 +1,181 @@
+"""What selections are like over a task: how far they overlap, what share of their key words is content or the answer's own text, their top words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import Any
+
+import streamlit as st
+
+from cotdistill.dashboard import frame
+from cotdistill.dashboard.keytokens import selections
+from cotdistill.dashboard.keytokens.selections import Chosen, Ground
+from cotdistill.errors import CotdistillError
+from cotdistill.keytokens.summary import LEAST, TOP, described, overlap
+from cotdistill.report import markup
+from cotdistill.report.figures import overlap as overlap_figure
+from cotdistill.text import capital, percent, plain_markdown, plural
+
+# Rationales that an overlap is counted on, evenly over the training rows; every pair of selections takes about a tenth of a second.
+COUNTED = 300
+WORDS = 12
+
+
+def draw(ground: Ground, known: Sequence[Chosen]) -> None:
+    chosen = selections.choose(known)
+    try:
+        _matrix(ground, chosen)
+        _classes(ground, chosen)
+        _top_words(ground, chosen)
+        _replicates(ground, chosen, known)
+    except CotdistillError as error:
+        frame.problem(error)
+
+
+@st.cache_data(max_entries=256, show_spinner="Comparing the selections…")
+def _overlap(
+    digests: tuple[str, str], source: str, k: int, number: int, _ground: Ground, _one: Chosen, _other: Chosen
+) -> dict[str, Any]:
+    examples = _ground.examples[:: max(1, len(_ground.examples) // number)]
+    rows = list(zip(examples, selections.passages(_ground, _one, examples), strict=True))
+    one, other = (_fitting(rows, selections.selection_of(_ground, c).scores or {}) for c in (_one, _other))
+    return overlap(rows, one, other, k)
+
+
+def _fitting(rows: Sequence[tuple[Any, Any]], scores: Mapping[str, Sequence[float]]) -> dict[str, Sequence[float]]:
+    """The scores that were made on these very tokens."""
+    return {e.id: scores[e.id] for e, passage in rows if e.id in scores and len(scores[e.id]) == len(passage)}
+
+
+def between(ground: Ground, one: Chosen, other: Chosen) -> dict[str, Any]:
+    """Mean Jaccard of the key words and mean rank correlation of two selections, beside chance; kept by what was compared."""
+    return _overlap((one.digest, other.digest), ground.source, TOP, COUNTED, ground, one, other)
+
+
+def _matrix(ground: Ground, chosen: Sequence[Chosen]) -> None:
+    if len(chosen) < 2:
+        st.caption("Overlap needs two: choose another selection.")
+        return
+    found = {(a.key, b.key): between(ground, a, b) for a, b in combinations(chosen, 2)}
+    told = [
+        (a, b, found[a.key, b.key]) for a, b in combinations(chosen, 2) if found[a.key, b.key]["jaccard"] is not None
+    ]
+    if not told:
+        st.info("These selections score no rationale in common on the same tokens.", icon=":material/info:")
+        return
+    a, b, best = max(told, key=lambda one: one[2]["jaccard"])
+    title = (
+        f"{capital(a.label)} and {b.label} overlap most: Jaccard {best['jaccard']:.2f}, by chance {best['chance']:.2f}"
+    )
+    frame.section(title)
+    names = [one.label for one in chosen]
+    cells: dict[str, list[list[float | None]]] = {"jaccard": [], "rank": []}
+    for name in cells:
+        for one in chosen:
+            cells[name].append(
+                [
+                    1.0 if one is two else (found.get((one.key, two.key)) or found[two.key, one.key])[name]
+                    for two in chosen
+                ]
+            )
+    left, right = st.columns(2, gap="large")
+    with left:
+        frame.chart(
+            overlap_figure.matrix(names, cells["jaccard"], f"Jaccard of the {TOP} key words", best["chance"]),
+            "overlap.jaccard",
+        )
+    with right:
+        frame.chart(overlap_figure.matrix(names, cells["rank"], "Rank correlation of all words", 0.0), "overlap.rank")
+    st.caption(
+        plain_markdown(
+            f"{best['examples']:,} of {len(ground.examples):,} training rationales by {ground.source}, evenly taken. Jaccard: words that both choose "
+            f"over words that either chooses; two choices by lot give {best['chance']:.2f}. Rank correlation: Spearman's, by lot 0."
+        )
+    )
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _all_words(digest: str, source: str, _ground: Ground, _one: Chosen) -> dict[str, Any]:
+    """The same counts for every word of the rationales: what a choice by lot would give."""
+    examples = _ground.examples[:: max(1, len(_ground.examples) // COUNTED)]
+    rows = list(zip(examples, selections.passages(_ground, _one, examples), strict=True))
+    return described(rows, {e.id: [0.0] * len(p) for e, p in rows}, k=10**6)
+
+
+def _classes(ground: Ground, chosen: Sequence[Chosen]) -> None:
+    base = _all_words(ground.task.digest, ground.source, ground, chosen[0])
+    results = [(one, one.job.result or {}) for one in chosen]
+    leaky = max(results, key=lambda pair: pair[1].get("label_text_share") or 0.0)
+    share = leaky[1].get("label_text_share")
+    frame.section(f"{percent(share)} of the words that {leaky[0].label} chooses are the right answer's own text")
+    rows = {
+        "the right answer's own text": [
+            (one.label, one.hue, result.get("label_text_share")) for one, result in results
+        ],
+        "content words": [(one.label, one.hue, result.get("content_share")) for one, result in results],
+    }
+    marks = {"the right answer's own text": base["label_text_share"], "content words": base["content_share"]}
+    frame.chart(
+        overlap_figure.shares(rows, marks, f"Of the {TOP} key words a rationale, the share that is"), "overlap.classes"
+    )
+    counted = max(int(result.get("rows") or 0) for _, result in results)
+    st.caption(
+        plain_markdown(
+            f"{counted:,} training rationales. Dotted line: the same share among all words, what a choice by lot would give. A selection rich "
+            "in the answer's text hands the student the label twice; the condition strip_labels takes it away."
+        )
+    )
+
+
+def _top_words(ground: Ground, chosen: Sequence[Chosen]) -> None:
+    frame.section(
+        "Words chosen most often",
+        f"Of the words met at least {LEAST} times: in how many of their places each is a key word.",
+    )
+    for place, one in zip(st.columns(len(chosen)), chosen, strict=True):
+        words = (one.job.result or {}).get("top_words") or []
+        with place:
+            st.markdown(f"**{plain_markdown(capital(one.label))}**")
+            rows: list[list[Any]] = [
+                [
+                    markup.Cell(str(w["word"])),
+                    markup.Cell(f"{100 * w['share']:.0f} %"),
+                    markup.Cell(f"{w['met']:,}", quiet=True),
+                ]
+                for w in words[:WORDS]
+            ]
+            if rows:
+                st.html(markup.table(("Word", "Chosen", "Met"), rows, f"top words of {one.label}"))
+            else:
+                st.caption(f"No word is met {LEAST} times.")
+
+
+def _replicates(ground: Ground, chosen: Sequence[Chosen], known: Sequence[Chosen]) -> None:
+    """Whether a selection made anew chooses the same words."""
+    rows: list[list[Any]] = []
+    for selector in dict.fromkeys(one.selector for one in chosen):
+        mine = [one for one in known if one.selector == selector and one.ours]
+        if len(mine) < 2:
+            continue
+        found = [between(ground, a, b) for a, b in combinations(mine, 2)]
+        fitting = [f for f in found if f["jaccard"] is not None]
+        if not fitting:
+            continue
+        mean, rank = (
+            sum(f["jaccard"] for f in fitting) / len(fitting),
+            [f["rank"] for f in fitting if f["rank"] is not None],
+        )
+        rows.append([
+            markup.Cell(selections.selector_name(selector)), markup.Cell(f"{mean:.2f}"), markup.Cell(f"{fitting[0]['chance']:.2f}", quiet=True),
+            markup.Cell(f"{sum(rank) / len(rank):+.2f}".replace("-", "−") if rank else "–"), markup.Cell(plural(len(mine), "replicate"), quiet=True),
+        ])  # fmt: skip
+    if not rows:
+        return
+    frame.section("Made anew for each replicate, how far a selection stays the same")
+    st.html(
+        markup.table(("Selector", "Jaccard", "By chance", "Rank correlation", "Of"), rows, "stability over replicates")
+    )
+    st.caption(
+        "Every two replicates, averaged; each reads a student of its own, or draws anew. What is not listed is the same in all of them."
+    )

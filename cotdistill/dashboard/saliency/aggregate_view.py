@@ -1,0 +1,262 @@
+"""Over many examples: where the mass lies by span, place, word class and word, and how far students and methods agree. From finished jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import pandas as pd
+import streamlit as st
+
+from cotdistill.dashboard import frame
+from cotdistill.dashboard.saliency import attention, attribution_cards, faithfulness, paraphrases, probe
+from cotdistill.dashboard.widgets import job_requests, pickers
+from cotdistill.dashboard.widgets.job_requests import Gathered
+from cotdistill.dashboard.widgets.pickers import method_name
+from cotdistill.dashboard.widgets.view_state import Scene
+from cotdistill.rationales.conditions import parse
+from cotdistill.report import markup
+from cotdistill.report.figures import saliency
+from cotdistill.report.figures.saliency import Dot
+from cotdistill.saliency import aggregates, stability
+from cotdistill.saliency.aggregates import Mean
+from cotdistill.store.store import Store
+from cotdistill.text import capital, listed, plain_markdown
+
+PARTS = {
+    "span": "by span",
+    "rationale": "question against rationale",
+    "place": "by place in the rationale",
+    "class": "by word class",
+    "words": "top words",
+    "faithfulness": "faithfulness",
+    "stability": "agreement",
+    "probe": "probe of the states",
+    "attention": "attention",
+}
+WILL = (
+    "Here will stand what these students rest on over many examples, each mean with its n and interval: by span, by place in the rationale, "
+    "by word class and word; question against rationale by condition; and how far students and methods agree."
+)
+SPAN_NAMES = {"content": "content words", "function": "function words"}
+
+
+def draw(scene: Scene) -> None:
+    """The section below the single example."""
+    frame.section("Over many examples")
+    part = pickers.switch(
+        "What", list(PARTS), key="part", start="span", told=lambda p: PARTS[p], label_visibility="collapsed"
+    )
+    if part == "faithfulness":
+        faithfulness.draw(scene)
+        return
+    if part == "probe":
+        probe.draw(scene)
+        return
+    if part == "attention":
+        attention.draw(scene)
+        return
+    found = job_requests.attributions(scene)
+    done = [one for one in found if one.finished]
+    job_requests.offer(scene, found, WILL, "attribute", scene.split)
+    if part == "stability":
+        if done:
+            _stability(scene, done)
+        paraphrases.draw(scene)
+        return
+    if not done:
+        return
+    method = next((m for m in scene.methods if any(one.method == m for one in done)), scene.methods[0])
+    mine = [one for one in done if one.method == method]
+    {"span": _span, "rationale": _rationale, "place": _place, "class": _class, "words": _words}[part](scene, mine)
+
+
+@st.cache_data(max_entries=32, show_spinner="Reading the attributions…")
+def _tokens(_store: Store, digest: str) -> pd.DataFrame:
+    return _store.artifacts.table(digest)
+
+
+def tokens_of(scene: Scene, one: Gathered) -> pd.DataFrame:
+    """The token table of a finished job."""
+    assert one.job is not None
+    return _tokens(scene.store, one.job.produced["tokens"])
+
+
+def _dots(
+    scene: Scene, mine: Sequence[Gathered], means: Callable[[pd.DataFrame], Sequence[Mean]]
+) -> dict[str, list[Dot]]:
+    """By name of the mean, one dot a student, in the order of the students."""
+    rows: dict[str, list[Dot]] = {}
+    for one in mine:
+        for mean in means(tokens_of(scene, one)):
+            rows.setdefault(mean.name, []).append(
+                Dot(str(one.student.condition), one.student.label, mean.mean, mean.low, mean.high)
+            )
+    return rows
+
+
+def _told(scene: Scene, mine: Sequence[Gathered], more: str) -> None:
+    """What every figure here rests on: method, target, n, clusters, interval."""
+    counted = {(int(one.result["examples"]), int(one.result["clusters"])) for one in mine}
+    n = " and ".join(
+        f"{examples:,} {scene.split} examples in {clusters:,} clusters" for examples, clusters in sorted(counted)
+    )
+    left = sum(int(one.result.get("not_converged") or 0) for one in mine)
+    missed = f" {left} explanations did not converge." if left else ""
+    st.caption(
+        plain_markdown(
+            f"{n}. {capital(method_name(mine[0].method))} of the target {job_requests.target_of(scene)}. {more} "
+            f"Intervals: 95 %, over clusters of questions, for this one student each.{missed}"
+        )
+    )
+
+
+def _span(scene: Scene, mine: Sequence[Gathered]) -> None:
+    rows = _dots(scene, mine, aggregates.by_span)
+    frame.chart(
+        saliency.dots(rows, _span_title(rows), "share of the absolute scores, percent", share=True), "many.span"
+    )
+    each = _dots(scene, mine, aggregates.per_token)
+    with st.expander("Per token: spans differ in length", type="compact"):
+        title = "What one token of each span bears, against the example's mean token"
+        frame.chart(saliency.dots(each, title, "times the mean token of the example", base=1.0), "many.token")
+    _told(scene, mine, "The shares of an example add up to 100 %. A span that a student cannot read has no mark.")
+
+
+def _span_title(rows: Mapping[str, Sequence[Dot]]) -> str:
+    by_student: dict[str, dict[str, Dot]] = {}
+    for span, found in rows.items():
+        for dot in found:
+            by_student.setdefault(dot.label, {})[span] = dot
+    told: list[str] = []
+    for spans in by_student.values():
+        top = "rationale" if "rationale" in spans else max(spans, key=lambda s: spans[s].mean)
+        rests = "" if told else "rests "
+        told.append(f"{parse(spans[top].condition).label} {rests}{100 * spans[top].mean:.0f} % on the {top}")
+    return capital(listed(dict.fromkeys(told)))
+
+
+def _rationale(scene: Scene, mine: Sequence[Gathered]) -> None:
+    def one(tokens: pd.DataFrame) -> list[Mean]:
+        mean = aggregates.question_against_rationale(tokens)
+        return [] if mean is None else [mean]
+
+    rows = _dots(scene, mine, one)
+    by_student = {dot.label: [dot] for found in rows.values() for dot in found}
+    blind = [g.student.label for g in mine if g.student.label not in by_student]
+    if by_student:
+        top = max((d for found in by_student.values() for d in found), key=lambda d: d.mean)
+        title = f"{capital(top.label)}: {100 * top.mean:.0f} % of the mass lies on the rationale, the rest on the question and its choices"
+        frame.chart(
+            saliency.dots(
+                by_student, title, "rationale's share of question, choices and rationale, percent", share=True
+            ),
+            "many.rationale",
+        )
+    if blind:
+        st.info(
+            plain_markdown(
+                f"Not readable, so no mark and not 0: {listed(blind)}. Their label stands before the rationale, or they read none; "
+                "what their rationales do is seen in training, below."
+            ),
+            icon=":material/block:",
+        )
+    if by_student:
+        _told(scene, mine, "Question, choices and rationale are all compared with the baseline; absolute scores.")
+
+
+def _place(scene: Scene, mine: Sequence[Gathered]) -> None:
+    rows = _dots(scene, mine, aggregates.by_place)
+    segment = "rationale"
+    if not rows:
+        segment = "question"
+        rows = _dots(scene, mine, lambda tokens: aggregates.by_place(tokens, "question"))
+    title = f"Where in the {segment} the mass lies"
+    frame.chart(saliency.places(rows, title, segment), "many.place")
+    _told(scene, mine, f"By tenth of the {segment}, in units of the example's mean token there: 1 is even.")
+
+
+def _class(scene: Scene, mine: Sequence[Gathered]) -> None:
+    rows = {SPAN_NAMES.get(name, name): found for name, found in _dots(scene, mine, aggregates.by_class).items()}
+    title = "What a content word's token bears, and a function word's"
+    frame.chart(saliency.dots(rows, title, "times the mean token of the example", base=1.0), "many.class")
+    _told(scene, mine, "Function words: articles, pronouns, prepositions, conjunctions, auxiliaries and punctuation.")
+
+
+def _words(scene: Scene, mine: Sequence[Gathered]) -> None:
+    absolute = not attribution_cards.is_signed(scene, mine[0].method)
+    for place, one in zip(st.columns(len(mine)), mine, strict=True):
+        tokens = tokens_of(scene, one)
+        segment = "rationale" if ((tokens["segment"] == "rationale") & tokens["score"].notna()).any() else "question"
+        best = aggregates.top_words(tokens, segment, 10, absolute=absolute)
+        rows = [
+            [
+                markup.Cell(w.name),
+                markup.Cell(_signed(w.mean)),
+                markup.Cell(_range(w.low, w.high), quiet=True),
+                markup.Cell(f"{w.tokens}", quiet=True),
+            ]
+            for w in best
+        ]
+        with place:
+            st.markdown(f"**{plain_markdown(capital(one.student.label))}**, {segment}")
+            if rows:
+                st.html(
+                    markup.table(("Word", "Mean", "95 % interval", "Times"), rows, f"top words of {one.student.label}")
+                )
+            else:
+                st.caption(f"No word of the {segment} occurs {aggregates.LEAST} times.")
+    _told(scene, mine, f"The words with the largest mean score, scored at least {aggregates.LEAST} times; nats.")
+
+
+def _stability(scene: Scene, done: Sequence[Gathered]) -> None:
+    """Every two of the attributions in view: between students (replicates, conditions) and between methods."""
+    if len(done) < 2:
+        st.caption("Agreement needs two: choose a second method, or another replicate of the student.")
+        return
+    with_methods, with_students = len({one.method for one in done}) > 1, len({one.student.key for one in done}) > 1
+    scored, unsigned, clusters = {}, [], dict[str, str]()
+    for one in done:
+        parts = [one.student.label if with_students else "", method_name(one.method) if with_methods else ""]
+        name = ", ".join(part for part in parts if part) or one.student.label
+        tokens = tokens_of(scene, one)
+        scored[name] = aggregates.scores_by_example(tokens)
+        clusters |= dict(zip(tokens["example"].astype(str), tokens["cluster"].astype(str), strict=True))
+        unsigned += [] if attribution_cards.is_signed(scene, one.method) else [name]
+    found = sorted(stability.every_pair(scored, clusters, k=5, unsigned=unsigned), key=lambda pair: -pair.rank)
+    if not found:
+        st.caption("No example is scored by two of them on the same tokens: these students read different sequences.")
+        return
+    rows = [
+        [
+            markup.Cell(pair.one), markup.Cell(pair.other),
+            markup.Cell(_signed(pair.rank)), markup.Cell(_range(pair.rank_low, pair.rank_high), quiet=True),
+            markup.Cell(f"{100 * pair.overlap:.0f} %"), markup.Cell(f"{100 * pair.chance:.0f} %", quiet=True),
+        ]
+        for pair in found
+    ]  # fmt: skip
+    best = found[0]
+    st.markdown(
+        f"**{plain_markdown(f'{capital(best.one)} and {best.other} agree most: rank correlation {_signed(best.rank)}')}**"
+    )
+    st.html(
+        markup.table(
+            ("One", "Other", "Rank correlation", "95 % interval", "Top 5 shared", "By chance"),
+            rows,
+            "agreement of attributions",
+        )
+    )
+    st.caption(
+        plain_markdown(
+            f"{best.examples:,} {scene.split} examples in {best.clusters:,} clusters. Spearman's correlation over an example's tokens, averaged; "
+            "random scores would give 0. Top 5 shared: how many of the five highest tokens both name, beside what five random tokens would share. "
+            "Where one method has no sign, absolute scores are compared. Interval over clusters."
+        )
+    )
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.2f}".replace("-", "−")
+
+
+def _range(low: float | None, high: float | None) -> str:
+    return "–" if low is None or high is None else f"{_signed(low)} to {_signed(high)}"

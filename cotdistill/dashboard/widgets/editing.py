@@ -1,0 +1,92 @@
+"""Another question or rationale, typed by hand and kept in the URL, beside the example as it stands."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from cotdistill.dashboard.widgets.view_state import changed
+from cotdistill.tasks.example import Example
+
+# What the URL holds of an edit; it belongs to one example.
+BELONGS = ("question", "rationale")
+# A link longer than this is refused by many a server on its way.
+MOST_IN_URL = 4000
+KEYS = {part: f"edit.{part}" for part in BELONGS}
+
+
+def _parts(example: Example) -> tuple[dict[str, str], dict[str, str]]:
+    """The texts as they stand, and as the URL has them."""
+    original = {"question": example.question, "rationale": example.rationale or ""}
+    return original, {part: st.query_params.get(part, original[part]) for part in BELONGS}
+
+
+def switch(example: Example) -> bool:
+    """Whether the text is being edited; a link with an edit opens it."""
+    original, given = _parts(example)
+    if given != original:
+        st.session_state["edit.open"] = True
+    too_long = any(len(text) > MOST_IN_URL for text in original.values())
+    told = "This text is too long for a link, so it is not edited here." if too_long else None
+    return (
+        bool(
+            st.toggle(
+                "Edit the text",
+                key="edit.open",
+                on_change=_closed,
+                persist_state="session",
+                disabled=too_long,
+                help=told,
+            )
+        )
+        and not too_long
+    )
+
+
+def _closed() -> None:
+    if not st.session_state["edit.open"]:
+        reset()
+
+
+def draw(example: Example) -> Example | None:
+    """The two text areas; gives the edited example, None where nothing differs or the edit cannot be used (which is told)."""
+    original, given = _parts(example)
+    touched = given != original
+    left, right = st.columns(2)
+    for place, part in zip((left, right), BELONGS, strict=True):
+        st.session_state[KEYS[part]] = given[part]
+        with place:
+            st.text_area(
+                part.capitalize(),
+                key=KEYS[part],
+                height=90,
+                on_change=_keep,
+                args=(part, original[part]),
+                max_chars=MOST_IN_URL,
+            )
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.button(
+            "Reset", icon=":material/undo:", on_click=reset, disabled=not touched, help="The example as it stands."
+        )
+        st.caption(
+            "Ctrl+Enter asks again. The text as it stands and the edited one are shown side by side; choices and answer stay."
+        )
+    if not touched:
+        return None
+    if not given["question"].strip():
+        st.warning("The question is empty, so there is nothing to ask. Write one, or reset.", icon=":material/edit:")
+        return None
+    return changed(example, given["question"], given["rationale"])
+
+
+def _keep(part: str, original: str) -> None:
+    given = str(st.session_state[KEYS[part]])
+    if given == original:
+        st.query_params.pop(part, None)
+    else:
+        st.query_params[part] = given
+
+
+def reset() -> None:
+    """Forget the edit."""
+    for part in BELONGS:
+        st.query_params.pop(part, None)

@@ -1,0 +1,102 @@
+"""What is looked at on page Saliency, all of it from the URL: students, methods, example, what is explained, and how."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+from cotdistill.dashboard.widgets.pickers import Student
+from cotdistill.dashboard.widgets.target_picker import Aim
+from cotdistill.errors import CotdistillError
+from cotdistill.report.commands import command
+from cotdistill.saliency.reading import Reading, read_example
+from cotdistill.saliency.settings import AttributionSettings
+from cotdistill.store.records import Study
+from cotdistill.store.store import Store
+from cotdistill.students.sources import tokenizer_of
+from cotdistill.students.tokens import Encoder
+from cotdistill.studies.inspection_jobs import task_of
+from cotdistill.tasks.example import Example
+from cotdistill.tasks.task import Task
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One view. example: as it stands in the first student's task; edited: the same with what a person changed, or None. settings: all but method
+    and target. checkpoint: share of the training steps."""
+
+    store: Store
+    study: Study
+    students: tuple[Student, ...]
+    methods: tuple[str, ...]
+    split: str
+    example: Example
+    edited: Example | None
+    aim: Aim
+    unit: str
+    checkpoint: str
+    settings: AttributionSettings
+
+    def settings_of(self, method: str, target: str) -> AttributionSettings:
+        return dataclasses.replace(self.settings, method=method, target=target)
+
+
+def task_of_student(store: Store, student: Student) -> Task:
+    """The task that a student was trained on, in that version; CotdistillError if it is gone."""
+    return task_of(store, student.job)
+
+
+def example_for(store: Store, student: Student, example: Example) -> Example | None:
+    """The example with the rationale that this student learnt from; None where its world has no such question."""
+    task = task_of_student(store, student)
+    try:
+        own = task.example(example.id, student.source or None)
+    except CotdistillError:
+        return None
+    return own if own.question == example.question and own.choices == example.choices else None
+
+
+def reading_of(store: Store, student: Student, example: Example) -> Reading:
+    """The example as the student reads it. SequenceTooLong, StudentError."""
+    task = task_of_student(store, student)
+    encoder = Encoder(tokenizer_of(task, student.run), task.template, naive=student.condition.naive)
+    return read_example(encoder, example, student.condition.spec)
+
+
+def changed(example: Example, question: str | None, rationale: str | None) -> Example:
+    """The example with another question or rationale."""
+    return dataclasses.replace(
+        example,
+        question=example.question if question is None else question,
+        rationale=example.rationale if rationale is None else rationale or None,
+    )
+
+
+def commands(scene: Scene, targets: dict[str, str]) -> list[str]:
+    """The terminal's way to the same numbers; targets: by student, what is explained."""
+    found = []
+    for student in scene.students:
+        for method in scene.methods:
+            words = [
+                "attribute",
+                str(student.job.id),
+                "--examples",
+                scene.example.id,
+                "--split",
+                scene.split,
+                "--method",
+                method,
+            ]
+            words += ["--target", targets.get(student.key, "gold"), *options(scene)]
+            found.append(command(*words))
+    return found
+
+
+def options(scene: Scene) -> list[str]:
+    """The checkpoint and the settings that are not the default, as the terminal takes them."""
+    words = ["--checkpoint", scene.checkpoint] if scene.checkpoint != "1" else []
+    for field in dataclasses.fields(AttributionSettings):
+        value = getattr(scene.settings, field.name)
+        if field.name not in ("method", "target") and value != field.default:
+            words += [f"--{field.name.replace('_', '-')}", str(value)]
+    return words

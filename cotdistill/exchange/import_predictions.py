@@ -1,0 +1,248 @@
+"""A study out of answers that other code made: the same comparisons and verdicts as for students that were trained here."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cotdistill.config import StudentConfig, TrainingConfig, digest, plain
+from cotdistill.errors import UsageError
+from cotdistill.exchange.insert_imported import IncomingJob, IncomingProduct, IncomingStudy, record, standing
+from cotdistill.exchange.prediction_file import Answer, AnswerColumns, Answers, AnswersConfig, read_answers, renamed
+from cotdistill.rationales.conditions import parse
+from cotdistill.store.artifacts import PREDICTION_TYPES, hash_file, parquet
+from cotdistill.store.records import ANSWERS, JobSpec
+from cotdistill.store.store import Store
+from cotdistill.studies.spec import StudySpec, checked
+from cotdistill.tasks.catalog import open_task
+from cotdistill.tasks.task import Task
+
+# What stands where a file says nothing of it.
+NOT_NAMED = "not named"
+
+
+@dataclass(frozen=True)
+class ImportedAnswers:
+    """What an import of answers did. study: its number, None where nothing was to be written. conditions: canonical form by the name in the file;
+    runs: (condition, replicate, accuracy) of each. told: what a person should know."""
+
+    study: int | None
+    name: str
+    digest: str
+    conditions: Mapping[str, str]
+    runs: tuple[tuple[str, int, float], ...]
+    items: int
+    clusters: int
+    nested: bool
+    dev_items: int
+    chance: float
+    told: tuple[str, ...]
+
+
+def import_answers(
+    store: Store,
+    path: Path,
+    study: str,
+    *,
+    columns: AnswerColumns | None = None,
+    scores: str = "prob",
+    task: str = "",
+    student: str = "",
+    title: str = "",
+    baseline: str = "",
+    names: Sequence[str] = (),
+    dry_run: bool = False,
+) -> ImportedAnswers:
+    """Make a study of a file of answers (see `answers.read_answers`). names: NAME=CONDITION for conditions that are not called by our grammar.
+
+    UsageError with the names that are left where some are not; the same file again is the same study. A study of answers may be imported anew under
+    its name, and the latest counts; one that was trained here keeps its name to itself.
+    """
+    import pandas as pd
+
+    opened = open_task(store.tasks_root, task) if task else None
+    answers = read_answers(path, columns, scores=scores, task=opened)
+    conditions = _conditions(answers, names)
+    answers = renamed(answers, conditions.__getitem__)
+    spec = _spec(answers, path.name, study, opened, student or NOT_NAMED, title, baseline, task)
+    jobs = _jobs(answers, spec, opened)
+    members = tuple(
+        (job.identity, str(job.config["condition"]), int(job.config["replicate"]), "run") for job, _ in jobs
+    )
+    whole = IncomingStudy(
+        spec.name, spec, plain(spec), spec.plan_hash, time.time(), members, tuple(job for job, _ in jobs)
+    )
+    tables = {product.made: table for job, table in jobs for product in job.produced.values()}
+    seen = standing(store, whole, lambda held: pd.read_parquet(io.BytesIO(tables[held])))
+    origin = hash_file(path)
+    number = None
+    if not dry_run:
+        for table in tables.values():
+            store.artifacts.put_bytes(table, "predictions", "parquet")
+        number = record(store, whole, seen, origin)
+    runs = answers.runs()
+    first = next(iter(runs.values()))
+    return ImportedAnswers(
+        study=number,
+        name=spec.name,
+        digest=origin,
+        conditions=conditions,
+        runs=tuple((c, r, _share(mine)) for (c, r), mine in runs.items()),
+        items=len(first),
+        clusters=len({row.cluster for row in first}),
+        nested=answers.nested,
+        dev_items=len(next(iter(answers.runs("dev").values()), [])),
+        chance=_chance(first),
+        told=tuple(_told(answers, opened, seen.study is not None)),
+    )
+
+
+def _conditions(answers: Answers, names: Sequence[str]) -> dict[str, str]:
+    """Canonical condition by the name in the file."""
+    given = list(dict.fromkeys(row.condition for row in answers.rows))
+    mapped: dict[str, str] = {}
+    for text in names:
+        name = next((name for name in given if text.startswith(f"{name}=")), None)
+        if name is None:
+            raise UsageError(
+                f"--map {text[:120]!r} begins with no condition of the file.",
+                f"Expected NAME=CONDITION; the file has: {', '.join(given)[:400]}.",
+            )
+        mapped[name] = text[len(name) + 1 :]
+    found, strange = {}, []
+    for name in given:
+        try:
+            found[name] = str(parse(mapped.get(name, name)))
+        except UsageError:
+            if name in mapped:
+                raise
+            strange.append(name)
+    if strange:
+        example = f"--map {strange[0]!r}=post_cot" if " " in strange[0] else f"--map {strange[0]}=post_cot"
+        raise UsageError(
+            f"{len(strange)} conditions of the file are not called as conditions are here: {', '.join(name[:60] for name in strange)}.",
+            f"Say what each is, for example {example}; python -m cotdistill conditions list shows what there is.",
+        )
+    for name, condition in found.items():
+        if twin := next((other for other in found if other != name and found[other] == condition), None):
+            raise UsageError(
+                f"{name!r} and {twin!r} are both {condition}.",
+                "Leave one of them out, or map them to different conditions.",
+            )
+    return found
+
+
+def _spec(
+    answers: Answers, file: str, study: str, task: Task | None, student: str, title: str, baseline: str, name: str
+) -> StudySpec:  # fmt: skip
+    rows = [row for row in answers.rows if row.split == "test"]
+    conditions = tuple(dict.fromkeys(row.condition for row in rows))
+    replicates = {row.replicate for row in rows}
+    return checked(
+        StudySpec(
+            name=study,
+            title=title,
+            task=name or NOT_NAMED,
+            student=StudentConfig(name=student),
+            training=TrainingConfig(steps=0),
+            conditions=conditions,
+            replicates=len(replicates),
+            fixed_seeds={"world": 0} if task is not None and task.artificial else {},
+            baseline=baseline,
+            answers=file,
+        )
+    )
+
+
+def _jobs(answers: Answers, spec: StudySpec, task: Task | None) -> list[tuple[IncomingJob, bytes]]:
+    """A finished job for every condition and replicate, with its predictions as a worker would have left them."""
+    dev = answers.runs("dev")
+    now = time.time()
+    found = []
+    for (condition, replicate), rows in answers.runs().items():
+        mode = parse(condition).spec.primary
+        table = _table(rows, mode)
+        own = dev.get((condition, replicate), [])
+        content = digest([_content(rows), _content(own)])
+        config = plain(
+            AnswersConfig(spec.task, task.digest if task else "", spec.student.name, condition, replicate, content)
+        )
+        asked = JobSpec(ANSWERS, config)
+        result = _result(rows, own, mode, task)
+        made = hashlib.sha256(table).hexdigest()
+        job = IncomingJob(
+            identity=asked.identity, kind=ANSWERS, recipe=asked.recipe, config=config, estimate=0.0, state="finished", seconds=0.0, created=now,
+            label=f"{spec.name} · {parse(condition).label} · replicate {replicate}", started=None, finished=now, result=result, error=None, needs=(),
+            produced={"predictions": IncomingProduct(made, made, "parquet")}, used={"task": task.digest} if task else {}, origin="",
+        )  # fmt: skip
+        found.append((job, table))
+    return found
+
+
+def _table(rows: Sequence[Answer], mode: str) -> bytes:
+    """The columns of `students.evaluation.Prediction`, one row a question."""
+    import pandas as pd
+
+    columns = {
+        "id": [row.item for row in rows], "cluster": [row.cluster for row in rows], "mode": mode, "answer": [row.answer for row in rows],
+        "predicted": [row.predicted for row in rows], "margin": [row.margin for row in rows],
+        "probabilities": [list(row.probabilities) for row in rows], "scores": [list(row.scores) for row in rows],
+        "sums": [list(row.scores) for row in rows], "rationale": None, "terminated": None, "parsed": [row.parsed for row in rows],
+        "correct": [row.correct for row in rows],
+    }  # fmt: skip
+    return parquet(pd.DataFrame(columns).astype(PREDICTION_TYPES))
+
+
+def _result(rows: Sequence[Answer], dev: Sequence[Answer], mode: str, task: Task | None) -> dict[str, Any]:
+    """What a worker would have recorded, as far as a file of answers can tell it."""
+    correct = sum(row.correct for row in rows)
+    unread = sum(row.parsed < 0 for row in rows)
+    return {
+        "accuracy": correct / len(rows),
+        "n": len(rows),
+        "correct": correct,
+        "chance": _chance(rows),
+        "mode": mode,
+        "modes": {mode: {"accuracy": correct / len(rows), "n": len(rows), "correct": correct, "trained": True}},
+        "dev_accuracy": _share(dev) if dev else None,
+        "unparsable": unread / len(rows) if unread else None,
+        "test_is": task.roles.get("test", "") if task else None,
+        "tokens": rows[0].tokens,
+    }
+
+
+def _share(rows: Sequence[Answer]) -> float:
+    return sum(row.correct for row in rows) / len(rows)
+
+
+def _chance(rows: Sequence[Answer]) -> float:
+    return math.fsum(1 / len(row.scores) for row in rows) / len(rows)
+
+
+def _content(rows: Sequence[Answer]) -> list[Any]:
+    return [[r.item, r.cluster, r.answer, r.predicted, r.parsed, r.probabilities, r.scores, r.tokens] for r in rows]
+
+
+def _told(answers: Answers, task: Task | None, known: bool) -> list[str]:
+    told = ["The study is here already."] if known else []
+    if answers.nested:
+        told.append(
+            "Each replicate has questions of its own: the replicate is the unit, and intervals speak of new ones."
+        )
+    if not any(row.split == "dev" for row in answers.rows):
+        told.append(
+            "Without rows of dev the margin of 'no worse' has to be given: findings STUDY --margin POINTS, chosen beforehand."
+        )
+    if any(row.tokens is None for row in answers.rows if row.split == "test"):
+        told.append("Without the column tokens nothing is known of equal training tokens.")
+    if task is not None and (whole := len(task.examples("test"))) != (
+        some := len({row.item for row in answers.rows if row.split == "test"})
+    ):
+        told.append(f"{some:,} of the task's {whole:,} test questions were answered.")
+    return told

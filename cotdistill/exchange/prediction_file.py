@@ -1,0 +1,428 @@
+"""Answers that any other code made, read from a file: one row a question, condition and replicate, with a probability for every choice.
+
+Every row is checked by itself, then all of them together: what cannot be compared is told, row by row, before anything is believed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cotdistill.config import param
+from cotdistill.errors import BadRows, DataError, RowProblem, UnknownName
+from cotdistill.tasks.example import Example
+from cotdistill.tasks.importing.columns import Row, header_of
+from cotdistill.tasks.importing.files import Record, read_records
+from cotdistill.tasks.task import Task
+
+# Names met in the wild, the likeliest first; compared without case.
+NAMES = {
+    "item": ("item", "item_id", "id", "example", "example_id", "question_id", "qid"),
+    "condition": ("condition",),
+    "replicate": ("replicate", "seed"),
+    "probabilities": ("probabilities", "probs", "choice_probabilities", "scores", "logprobs", "log_likelihoods"),
+    "answer": ("answer", "gold", "label"),
+    "cluster": ("cluster",),
+    "prediction": ("prediction", "predicted"),
+    "tokens": ("tokens", "training_tokens"),
+    "split": ("split",),
+}
+NEEDED = ("item", "condition", "replicate")
+SEPARATE = re.compile(r"(p|prob|probability|score|logprob)_(.+)", re.IGNORECASE)
+SCORES = ("prob", "log")
+# How far probabilities may be from a sum of 1.
+TOLERANCE = 1e-3
+# A choice of probability 0 counts as this much where logarithms are taken, which is for margins alone.
+FLOOR = 1e-12
+NO_ANSWER = ("-1", "none")
+
+
+@dataclass(frozen=True)
+class AnswerColumns:
+    """Which column holds which field; empty where the file has none."""
+
+    item: str = param("", "the question's id")
+    condition: str = param("", "what the student was trained under")
+    replicate: str = param(
+        "", "which repetition, a whole number; the same number in two conditions means the same questions and seeds"
+    )
+    probabilities: str = param(
+        "",
+        "a number for every choice: a list, or the text of a JSON list; without it, columns p_0, p_1 ... or prob_A, prob_B ...",
+    )
+    answer: str = param("", "the right choice: its label, or its place counted from 0; not needed with a task")
+    cluster: str = param("", "what groups questions that are not independent")
+    prediction: str = param("", "what was answered, if not the likeliest choice; -1 where no answer could be read")
+    tokens: str = param("", "tokens that the student was trained on, the same in all rows of a run")
+    split: str = param("", "test, or dev for rows that only fix the margin of 'no worse'")
+
+
+@dataclass(frozen=True)
+class AnswersConfig:
+    """What makes a run of imported answers: its identity is that of its content. answers: digest of its rows."""
+
+    task: str
+    task_digest: str
+    student: str
+    condition: str
+    replicate: int
+    answers: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One row. answer, predicted: places of choices; parsed: that of what was said, -1 where nothing could be read. scores: in nats."""
+
+    line: int
+    item: str
+    cluster: str
+    condition: str
+    replicate: int
+    split: str
+    answer: int
+    predicted: int
+    parsed: int
+    probabilities: tuple[float, ...]
+    scores: tuple[float, ...]
+    tokens: float | None
+
+    @property
+    def correct(self) -> bool:
+        return self.parsed == self.answer
+
+    @property
+    def margin(self) -> float:
+        """Score of the right choice minus that of the best other one."""
+        return self.scores[self.answer] - max(score for place, score in enumerate(self.scores) if place != self.answer)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """A file of answers, all of which can be compared. columns: which were read. nested: each replicate has questions of its own."""
+
+    rows: tuple[Answer, ...]
+    columns: AnswerColumns
+    nested: bool
+
+    def runs(self, split: str = "test") -> dict[tuple[str, int], list[Answer]]:
+        """The rows of each (condition, replicate), by item."""
+        found: dict[tuple[str, int], list[Answer]] = defaultdict(list)
+        for row in self.rows:
+            if row.split == split:
+                found[row.condition, row.replicate].append(row)
+        return {key: sorted(mine, key=lambda row: row.item) for key, mine in found.items()}
+
+
+def read_answers(
+    path: Path, columns: AnswerColumns | None = None, *, scores: str = "prob", task: Task | None = None
+) -> Answers:
+    """The answers in a CSV, Parquet or JSONL file. scores: "prob" for probabilities, "log" for log-likelihoods, of which the softmax is taken.
+
+    DataError if a column is not known; BadRows with every row that cannot be used; DataError where rows are missing that others have.
+    """
+    records, problems = read_records(path)
+    chosen = _columns(columns, header_of(record.row for record in records))
+    labels = _separate(header_of(record.row for record in records)) if not chosen.probabilities else {}
+    if not chosen.probabilities and not labels:
+        raise DataError(
+            f"{path.name} has no column with probabilities.",
+            "Expected a list in a column `probabilities`, or columns p_0, p_1 ... or prob_A, prob_B ...",
+        )
+    if not chosen.answer and task is None:
+        raise DataError(
+            f"{path.name} has no column with the right answer.",
+            "Add a column `answer`, or name the imported task (--task).",
+        )
+    read = _Reader(
+        chosen,
+        labels,
+        scores == "log",
+        {s: {e.id: e for e in task.examples(s)} for s in ("test", "dev")} if task else {},
+    )
+    rows: list[Answer] = []
+    for record in records:
+        try:
+            rows.append(read(record))
+        except DataError as error:
+            problems.append(RowProblem(record.file, record.line, error.message))
+    problems += _contradictions(path.name, rows)
+    if problems:
+        raise BadRows(sorted(problems, key=lambda p: p.line), "Correct them; nothing was imported.")
+    if gaps := _gaps(rows):
+        shown = "; ".join(gaps[:20]) + (f"; and {len(gaps) - 20} more" if len(gaps) > 20 else "")
+        raise DataError(
+            f"{path.name} cannot be compared: {shown}.",
+            "Every condition answers the same questions in each of its replicates.",
+        )
+    if not any(row.split == "test" for row in rows):
+        raise DataError(f"{path.name} has no row of the test split.", "Rows of dev only fix the margin of 'no worse'.")
+    sets = {frozenset(row.item for row in mine) for mine in Answers(tuple(rows), chosen, False).runs().values()}
+    return Answers(tuple(rows), chosen, len(sets) > 1)
+
+
+def _columns(given: AnswerColumns | None, header: Sequence[str]) -> AnswerColumns:
+    """The columns to read: those said, and those guessed for the rest."""
+    known = {name.casefold(): name for name in reversed(header)}
+    guessed = {field: next((known[n] for n in names if n in known), "") for field, names in NAMES.items()}
+    said = {} if given is None else {field: name for field, name in vars(given).items() if name}
+    for name in said.values():
+        if name not in header:
+            raise UnknownName("column", name, header)
+    chosen = AnswerColumns(**{**guessed, **said})
+    if missing := [field for field in NEEDED if not getattr(chosen, field)]:
+        raise DataError(
+            f"No column is known for {', '.join(missing)}; the file has: {', '.join(header)[:300] or 'none'}.",
+            "Say which is which with --columns.",
+        )
+    return chosen
+
+
+def _separate(header: Sequence[str]) -> dict[str, str]:
+    """Column -> label of its choice, in the order of the choices: p_0, p_1 ... or prob_A, prob_B ...; empty if there are no such columns."""
+    found: dict[str, dict[str, str]] = defaultdict(dict)
+    for name in header:
+        if match := SEPARATE.fullmatch(name):
+            found[match.group(1).casefold()][name] = match.group(2)
+    best = max(found.values(), key=len, default={})
+    if len(best) < 2:
+        return {}
+    if all(label.isdecimal() for label in best.values()):
+        return dict(sorted(best.items(), key=lambda item: int(item[1])))
+    return best
+
+
+class _Reader:
+    """Reads one row; DataError says what is wrong with it."""
+
+    def __init__(
+        self,
+        columns: AnswerColumns,
+        labels: Mapping[str, str],
+        log: bool,
+        examples: Mapping[str, Mapping[str, Example]],
+    ) -> None:
+        self.columns, self.labels, self.log, self.examples = columns, labels, log, examples
+
+    def __call__(self, record: Record) -> Answer:
+        row, columns = record.row, self.columns
+        item, condition = _text(row, columns.item, "item"), _text(row, columns.condition, "condition")
+        replicate = _whole(row.get(columns.replicate), "replicate")
+        split = (_optional(row, columns.split) or "test").casefold()
+        if split not in ("test", "dev"):
+            raise DataError(f"the split is {split[:40]!r}; expected test or dev")
+        numbers = self._numbers(row)
+        example = self._example(item, split, len(numbers))
+        probabilities, scores = _from_log(numbers) if self.log else _from_probabilities(numbers)
+        labels = [choice.label for choice in example.choices] if example else list(self.labels.values())
+        answer = self._answer(row, example, labels, len(numbers))
+        likeliest = max(range(len(scores)), key=scores.__getitem__)
+        said = _optional(row, columns.prediction)
+        parsed = (
+            likeliest
+            if said is None
+            else -1
+            if said.casefold() in NO_ANSWER
+            else _choice(said, labels, len(numbers), "prediction")
+        )
+        tokens = (
+            None
+            if (given := row.get(columns.tokens) if columns.tokens else None) in (None, "")
+            else _number(given, "tokens")
+        )
+        if tokens is not None and tokens < 0:
+            raise DataError(f"tokens are {tokens:g}; expected a number that is not negative")
+        cluster = _optional(row, columns.cluster) or (example.cluster if example else "") or item
+        predicted = parsed if parsed >= 0 else likeliest
+        return Answer(
+            record.line,
+            item,
+            cluster,
+            condition,
+            replicate,
+            split,
+            answer,
+            predicted,
+            parsed,
+            probabilities,
+            scores,
+            tokens,
+        )
+
+    def _numbers(self, row: Row) -> list[float]:
+        if self.columns.probabilities:
+            cell = row.get(self.columns.probabilities)
+            if isinstance(cell, str):
+                try:
+                    cell = json.loads(cell)
+                except (ValueError, RecursionError):
+                    raise DataError(
+                        f"{self.columns.probabilities} is {cell[:40]!r}; expected a list such as [0.1, 0.9]"
+                    ) from None
+            if not isinstance(cell, (list, tuple)):
+                raise DataError(f"{self.columns.probabilities} is {str(cell)[:40]!r}; expected a list of numbers")
+        else:
+            cells = [row.get(name) for name in self.labels]
+            # A question with fewer choices than others leaves the last cells empty.
+            filled = [value not in (None, "") for value in cells]
+            cell = cells[: filled.index(False)] if False in filled else cells
+            if any(filled[len(cell) :]):
+                raise DataError(f"{list(self.labels)[len(cell)]} is empty, and a later choice has a number")
+        if len(cell) < 2:
+            raise DataError(f"{len(cell)} choices have a number; expected at least two")
+        return [_number(value, f"choice {place}") for place, value in enumerate(cell)]
+
+    def _example(self, item: str, split: str, choices: int) -> Example | None:
+        if not self.examples:
+            return None
+        example = self.examples[split].get(item)
+        if example is None:
+            raise DataError(f"the {split} split of the task has no question {item[:60]!r}")
+        if len(example.choices) != choices:
+            raise DataError(f"{choices} choices have a number; the question has {len(example.choices)} in the task")
+        return example
+
+    def _answer(self, row: Row, example: Example | None, labels: Sequence[str], choices: int) -> int:
+        said = _optional(row, self.columns.answer)
+        if example is None:
+            if said is None:
+                raise DataError("the right answer is missing")
+            return _choice(said, labels, choices, "answer")
+        if said is not None and said not in (example.answer, str(example.gold)):
+            raise DataError(
+                f"the right answer is {said[:40]!r}; in the task it is {example.answer!r} (number {example.gold})"
+            )
+        return example.gold
+
+
+def _from_probabilities(numbers: Sequence[float]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    if any(number < 0 for number in numbers):
+        raise DataError(f"a probability is {min(numbers):g}; expected none below 0 (log-likelihoods: --scores log)")
+    if abs((total := math.fsum(numbers)) - 1) > TOLERANCE:
+        raise DataError(f"the probabilities sum to {total:.6g}; expected 1 (within {TOLERANCE:g})")
+    return tuple(numbers), tuple(math.log(max(number, FLOOR)) for number in numbers)
+
+
+def _from_log(numbers: Sequence[float]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    most = max(numbers)
+    shifted = [math.exp(number - most) for number in numbers]
+    total = math.fsum(shifted)
+    return tuple(value / total for value in shifted), tuple(numbers)
+
+
+def _choice(said: str, labels: Sequence[str], choices: int, what: str) -> int:
+    """The place of a choice that is named by its label, by its place counted from 0, or by a letter where there are no labels."""
+    if said in labels[:choices]:
+        return list(labels).index(said)
+    # A column of whole numbers with an empty cell is written as 1.0 by some.
+    said = re.sub(r"\.0+$", "", said)
+    if said.isdecimal() and int(said[:9]) < choices:
+        return int(said[:9])
+    if not labels and re.fullmatch("[A-Z]", said) and ord(said) - ord("A") < choices:
+        return ord(said) - ord("A")
+    known = ", ".join(labels[:choices]) or f"0 to {choices - 1}, or A to {chr(ord('A') + choices - 1)}"
+    raise DataError(f"the {what} is {said[:40]!r}; expected one of {known}")
+
+
+def _text(row: Row, column: str, what: str) -> str:
+    said = _optional(row, column)
+    if said is None:
+        raise DataError(f"the {what} is missing")
+    if not said.isprintable() or len(said) > 500:
+        raise DataError(f"the {what} is {said[:40]!r}; expected at most 500 printable characters")
+    return said
+
+
+def _optional(row: Row, column: str) -> str | None:
+    value = row.get(column) if column else None
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, (bool, list, dict)):
+        raise DataError(f"{column} is {str(value)[:40]!r}; expected text or a number")
+    return str(value).strip() or None
+
+
+def _number(value: Any, what: str) -> float:
+    try:
+        number = math.nan if value is None or isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise DataError(f"{what} is {str(value)[:40]!r}; expected a finite number")
+    return number
+
+
+def _whole(value: Any, what: str) -> int:
+    number = _number(value, f"the {what}")
+    if not number.is_integer() or not 0 <= number < 2**31:
+        raise DataError(f"the {what} is {str(value)[:40]!r}; expected a whole number that is not negative")
+    return int(number)
+
+
+def _contradictions(file: str, rows: Iterable[Answer]) -> list[RowProblem]:
+    """Rows that do not go with an earlier one: the same answer twice, another right answer, another number of choices, other tokens of one run."""
+    found: list[RowProblem] = []
+    seen: dict[tuple[str, str, int, str], int] = {}
+    first: dict[tuple[str, str], Answer] = {}
+    run: dict[tuple[str, str, int], Answer] = {}
+    for row in rows:
+        reasons = []
+        if (line := seen.setdefault((row.split, row.condition, row.replicate, row.item), row.line)) != row.line:
+            reasons.append(
+                f"{row.item[:60]!r} was answered by {row.condition[:60]}, replicate {row.replicate}, in line {line} already"
+            )
+        other = first.setdefault((row.split, row.item), row)
+        for what, mine, theirs in (
+            ("right answer", row.answer, other.answer), ("cluster", row.cluster, other.cluster),
+            ("number of choices", len(row.scores), len(other.scores)),
+        ):  # fmt: skip
+            if mine != theirs:
+                reasons.append(f"the {what} of {row.item[:60]!r} is {mine!r} here and {theirs!r} in line {other.line}")
+        same = run.setdefault((row.split, row.condition, row.replicate), row)
+        if row.tokens != same.tokens:
+            reasons.append(f"the tokens of this run are {row.tokens} here and {same.tokens} in line {same.line}")
+        found += [RowProblem(file, row.line, reason) for reason in reasons]
+    return found
+
+
+def _gaps(rows: Sequence[Answer]) -> list[str]:
+    """Which questions a condition lacks that others have answered in the same replicate; and replicates that share some questions but not all."""
+    found: list[str] = []
+    for split in ("test", "dev"):
+        by_run: dict[tuple[str, int], set[str]] = defaultdict(set)
+        for row in rows:
+            if row.split == split:
+                by_run[row.condition, row.replicate].add(row.item)
+        asked: dict[int, set[str]] = defaultdict(set)
+        for (_, replicate), items in by_run.items():
+            asked[replicate] |= items
+        for (condition, replicate), items in sorted(by_run.items()):
+            if lacking := sorted(asked[replicate] - items):
+                listed = ", ".join(item[:40] for item in lacking[:5]) + (" ..." if len(lacking) > 5 else "")
+                found.append(
+                    f"{condition[:60]}, replicate {replicate}, lacks {len(lacking)} of {len(asked[replicate])} {split} questions: {listed}"
+                )
+        sets = {frozenset(items) for items in asked.values()}
+        if split == "test" and not found and len(sets) > 1:
+            most = frozenset.union(*sets)
+            if sum(map(len, sets)) != len(most) or len({len(one) for one in sets}) > 1:
+                sizes = ", ".join(f"{replicate}: {len(items)}" for replicate, items in sorted(asked.items()))
+                found.append(
+                    f"replicates answer neither the same questions nor equally many of their own (questions by replicate: {sizes})"
+                )
+    return found
+
+
+def renamed(answers: Answers, names: Callable[[str], str]) -> Answers:
+    """The same answers under other names of conditions."""
+    return dataclasses.replace(
+        answers, rows=tuple(dataclasses.replace(row, condition=names(row.condition)) for row in answers.rows)
+    )

@@ -1,0 +1,169 @@
+"""An elicitation as a job: asks for what is not answered yet, keeps every answer as it comes, and makes a source of them at the end."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from typing import Any
+
+import pandas as pd
+
+from cotdistill.errors import DataError, NoRationale, TeacherError
+from cotdistill.execution.worker import JobContext, Outcome
+from cotdistill.planning.elicitation import pace_of
+from cotdistill.store.artifacts import parquet
+from cotdistill.tasks.task import Task
+from cotdistill.teachers import sources
+from cotdistill.teachers.answers import Answer, of_rows
+from cotdistill.teachers.asking import Pace, ask_all
+from cotdistill.teachers.elicitation import ElicitConfig, Request, requests
+from cotdistill.teachers.endpoint import Endpoint, address, body_of
+from cotdistill.teachers.responses import Failure, Response, Responses
+
+COLUMNS = (
+    "id",
+    "sample",
+    "given",
+    "text",
+    "finish",
+    "prompt_tokens",
+    "completion_tokens",
+    "seconds",
+    "received",
+    "key",
+)
+
+
+class Tally:
+    """Counts and keeps what comes back, and tells how far the job is. Money is counted for what was answered since the job began or went on."""
+
+    def __init__(
+        self, context: JobContext, responses: Responses, pace: Pace, keys: dict[str, list[Request]], have: set[str]
+    ) -> None:
+        self._context, self._responses, self._pace = context, responses, pace
+        self._keys = keys
+        self.cached, self.total = len(have), len(keys)
+        self.answered, self.failed = len(have), 0
+        self.tokens_in = self.tokens_out = 0
+        self.causes: Counter[str] = Counter()
+        self._begun = time.monotonic()
+
+    @property
+    def cost(self) -> float:
+        return self._pace.cost(self.tokens_in, self.tokens_out)
+
+    def arrived(self, answers: list[Response], failures: list[Failure]) -> None:
+        """Keep what has come; only then it counts."""
+        self._responses.put(answers)
+        self._responses.fail(self._context.identity, failures)
+        self.answered += len(answers)
+        self.failed += len(failures)
+        self.tokens_in += sum(one.prompt_tokens or 0 for one in answers)
+        self.tokens_out += sum(one.completion_tokens or 0 for one in answers)
+        for failure in failures:
+            self.causes[failure.cause] += 1
+            self._context.log(
+                f"No answer for {self._place(failure.place)} after {failure.tries} tries: {failure.cause}: {failure.detail}"
+            )
+
+    def _place(self, place: int) -> str:
+        return next((same[0].example.id for same in self._keys.values() if same[0].place == place), str(place))
+
+    def tick(self, wait: float) -> None:
+        """Tell how far the job is; raises StopRequested if a person asked to stop, TeacherError when the money is spent."""
+        seconds = time.monotonic() - self._begun
+        new = self.answered - self.cached
+        left = self.total - self.answered - self.failed
+        self._context.report(
+            self.answered + self.failed, self.total, answered=self.answered, cached=self.cached, failed=self.failed, tokens_in=self.tokens_in,
+            tokens_out=self.tokens_out, cost=round(self.cost, 6), wait=round(wait, 1), pace=round(new / seconds, 3) if seconds > 1 else None,
+            cost_left=round(self.cost / new * left, 6) if new and self.cost else None,
+        )  # fmt: skip
+        if self._pace.budget and self.cost >= self._pace.budget:
+            raise TeacherError(
+                f"The answers of this go have cost {self.cost:.4f}, the limit is {self._pace.budget:g}.",
+                "Raise the budget, then resume: nothing is lost.",
+            )
+
+
+def job(context: JobContext) -> Outcome:
+    """The job kind "elicit": product "answers", one row an answer: id, sample, given, text, finish, tokens, seconds, received, key, and what its
+    text states (label, how, problem)."""
+    config = ElicitConfig.from_plain(context.config)
+    task = context.task(config.task, config.world, config.task_settings)
+    if task.digest != config.task_digest:
+        raise DataError(
+            f"The task {config.task!r} has changed since this elicitation was planned (data {config.task_digest[:12]}, now {task.digest[:12]}).",
+            "Ask again: what was answered is not asked a second time.",
+        )
+    responses, pace = Responses(context.store.home), pace_of(context.store, config.teacher.model)
+    wanted = requests(task, config)
+    keys: dict[str, list[Request]] = {}
+    for request in wanted:
+        keys.setdefault(request.key, []).append(request)
+    have = responses.begin(context.identity, wanted)
+    tally = Tally(context, responses, pace, keys, have)
+    todo = [same[0] for key, same in keys.items() if key not in have]
+    context.log(f"{len(keys)} requests, {len(have)} of them answered already; {pace.concurrency} at a time.")
+    tally.tick(0.0)
+    if todo:
+        _ask(config, todo, pace, tally)
+    rows = responses.answers(context.identity)
+    if not rows:
+        cause = ", ".join(f"{cause} ({number})" for cause, number in tally.causes.most_common())
+        raise TeacherError(f"No question was answered: {cause}.", "The log tells each cause. Mend it, then resume.")
+    answers = of_rows(task, rows)
+    table = pd.DataFrame(
+        [
+            {
+                **{name: row[name] for name in COLUMNS},
+                "label": a.stated.label,
+                "how": a.stated.how,
+                "problem": a.stated.problem,
+            }
+            for row, a in zip(rows, answers, strict=True)
+        ]
+    )
+    produced = {"answers": context.keep(parquet(table), "answers", "parquet")}
+    context.report(tally.total, tally.total, stage="making a source of the answers")
+    return Outcome(
+        {**_summary(tally, answers), "source": _source(task, config, answers, context)}, produced, {"task": task.digest}
+    )
+
+
+def _ask(config: ElicitConfig, todo: list[Request], pace: Pace, tally: Tally) -> None:
+    if config.teacher.kind == "local":
+        # Imported here: a job that asks a server needs no torch.
+        from cotdistill.teachers.local import ask_local
+
+        ask_local(config, todo, pace, tally.arrived, tally.tick)
+        return
+    endpoint = Endpoint(address(), pace.concurrency, pace.timeout)
+    ask_all(lambda request: endpoint.ask(body_of(config, request), request.key), todo, pace, tally.arrived, tally.tick)
+
+
+def _summary(tally: Tally, answers: list[Answer]) -> dict[str, Any]:
+    known = [a for a in answers if a.answer is not None]
+    return {
+        "requests": tally.total,
+        "answered": tally.answered,
+        "cached": tally.cached,
+        "failed": tally.failed,
+        "causes": dict(tally.causes),
+        "tokens_in": tally.tokens_in,
+        "tokens_out": tally.tokens_out,
+        "cost": round(tally.cost, 6),
+        "stated": len(known),
+        "agrees": sum(a.answer == a.example.answer for a in known) / len(known) if known else None,
+        "cut_off": sum(a.finish == "length" for a in answers),
+    }
+
+
+def _source(task: Task, config: ElicitConfig, answers: list[Answer], context: JobContext) -> str | None:
+    """The answers as a source of the task; None where they speak about no training row."""
+    origin = {"job": context.identity, "model": config.teacher.model, "given": config.given}
+    try:
+        return sources.add(task, config.name, answers, part=config.part, origin=origin)
+    except NoRationale as error:
+        context.log(f"No source was made: {error.message}")
+        return None

@@ -1,0 +1,281 @@
+"""Training-signal alignment as a job: one row a rationale token and checkpoint, and what it says by kind of word."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.stats import spearmanr
+
+from cotdistill.errors import NotReadable
+from cotdistill.execution.open_student import Opened, open_run, training_corpus
+from cotdistill.execution.worker import JobContext, Outcome
+from cotdistill.rationales.words import is_function_word
+from cotdistill.saliency.influence import Aligned, Aligner, align_all
+from cotdistill.saliency.reading import pieces
+from cotdistill.statistics.intervals import numbered, one_replicate
+from cotdistill.store.artifacts import parquet
+from cotdistill.store.store import Store
+from cotdistill.students.batches import Stream, weighted
+from cotdistill.students.tokens import Encoded, shortened
+from cotdistill.studies.inspection_jobs import InfluenceConfig, named_examples, source_of
+from cotdistill.tasks.example import Example
+from cotdistill.tasks.importing.roles import ROLES, word_roles
+
+# Real training batches from which AdamW's moments are taken.
+BATCHES = 8
+# A real step is tried at the run's highest learning rate and at this share of it, where it is nearly a first-order matter.
+SMALL = 0.01
+
+COLUMNS = {
+    "example": "id of the training example",
+    "cluster": "what it belongs to",
+    "checkpoint": "share of the steps",
+    "column": "place in the training sequence, from 0",
+    "origin": "place in the intact rationale; -1 for a token from elsewhere",
+    "token": "id of the token",
+    "text": "its text, with its leading space",
+    "word_text": "text of its word; empty where nobody knows (a piece of a word from elsewhere)",
+    "word_class": "content or function; empty where the word is",
+    "role": "generated tasks: type (names the latent group), value, other; empty elsewhere and where the word is",
+    "label_text": "whether its word is one of the right answer's own text",
+    "loss": "its cross-entropy, in nats",
+    "norm": "length of its gradient",
+    "own": "alignment with the label loss of the own question",
+    "matched": "with that of dev questions of the same cluster or answer text",
+    "random": "with that of as many other dev questions",
+    "value": "matched minus random",
+    "cosine": "cosine with the own question's gradient",
+    "cosine_value": "cosine with matched minus cosine with random",
+    "adam": "own, preconditioned as AdamW does",
+    "adam_value": "matched minus random, preconditioned",
+    "adam_step": "by how much more the own label loss really fell by an AdamW step on this token alone than by one without it; empty if not tried",
+    "adam_step_small": "the same at a hundredth of the run's highest learning rate",
+}
+
+
+def job(context: JobContext) -> Outcome:
+    """The job kind "influence": product "alignment" (see COLUMNS)."""
+    config = InfluenceConfig.from_plain(context.config)
+    frame, used = table(context.store, config, context.report)
+    return Outcome(summary(frame), {"alignment": context.keep(parquet(frame), "alignment", "parquet")}, used)
+
+
+def table(
+    store: Store, config: InfluenceConfig, report: Callable[..., None] | None = None
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """One row a rationale token and checkpoint, and the digests of what was read."""
+    parts, used = [], {}
+    total = len(config.checkpoints) * len(config.examples)
+    for place, share in enumerate(config.checkpoints):
+        opened = open_run(store, config.run, share)
+        used[f"weights@{share}"] = opened.job.produced[f"weights@{share}"]
+
+        def tell(done: int, _: int, before: int = place * len(config.examples)) -> None:
+            if report is not None:
+                report(before + done, total)
+
+        parts.append(_at(opened, config, tell))
+    return pd.concat(parts, ignore_index=True), {**used, "task": opened.task.digest}
+
+
+def sequences_of(opened: Opened, split: str, ids: Sequence[str]) -> list[tuple[Example, Encoded]]:
+    """The training sequences of some examples under the run's own condition: the one that holds the rationale.
+
+    Of the training split they are those that the student was trained on; rows that the study left out have none and are not given.
+    """
+    corpus = (
+        training_corpus(opened)
+        if split == "train"
+        else opened.encoder.corpus(opened.task.examples(split, source_of(opened.job) or None))
+    )
+    places = {example.id: place for place, example in enumerate(corpus.examples)}
+    found = []
+    for example in named_examples(opened.task, split, ids, source_of(opened.job)):
+        if example.id in places:
+            made = opened.encoder.sequences(corpus, places[example.id], opened.condition, opened.run.seeds.transform)
+            found.append((example, shortened(made[-1], opened.limit, opened.run.student.truncate)))
+    return found
+
+
+def aligner_of(opened: Opened, parameters: str, *, moments: bool = True) -> Aligner:
+    """The student with its dev questions and, for AdamW, some of its real training batches."""
+    dev = opened.task.examples("dev", source_of(opened.job) or None)
+    batches = []
+    if moments:
+        corpus = training_corpus(opened)
+        training = opened.run.training
+        # Any order will do here, so lengths are all called the same.
+        stream = Stream([1] * len(corpus.examples), training.batch_size, opened.run.seeds.order)
+        for step in range(BATCHES):
+            made = [
+                opened.encoder.sequences(corpus, i, opened.condition, opened.run.seeds.transform)
+                for i, _ in stream.step(step)
+            ]
+            cut = [
+                [shortened(one, opened.limit, opened.run.student.truncate) for one in sequences] for sequences in made
+            ]
+            batches.append([row for sequences in cut for row in weighted(sequences, training)])
+    return Aligner(
+        opened.model, opened.encoder, opened.condition.spec, dev,
+        metric=opened.metric, parameters=parameters, batches=batches, training=opened.run.training, draw="each",
+    )  # fmt: skip
+
+
+def _at(opened: Opened, config: InfluenceConfig, tell: Callable[[int, int], None]) -> pd.DataFrame:
+    aligner = aligner_of(opened, config.parameters)
+    sequences = sequences_of(opened, config.split, config.examples)
+    if not sequences:
+        raise NotReadable(
+            f"Run {opened.job.id} was trained on none of the {len(config.examples):,} examples asked for ({opened.condition.label}).",
+            "Ask for more examples, or for some that it has seen, by their ids.",
+        )
+    found = align_all(aligner, sequences, tell)
+    by_id = {example.id: (example, sequence) for example, sequence in sequences}
+    rates = [share * opened.run.training.lr for share in (1.0, SMALL)]
+    at_full, at_small = _real_steps(aligner, found, by_id, config.steps, rates)
+    frame = pd.concat([rows_of(opened, one) for one in found], ignore_index=True)
+    return frame.assign(adam_step=at_full, adam_step_small=at_small)
+
+
+def _real_steps(
+    aligner: Aligner,
+    found: Sequence[Aligned],
+    by_id: dict[str, tuple[Example, Encoded]],
+    wanted: int,
+    rates: Sequence[float],
+) -> npt.NDArray[np.float64]:
+    """(rates, tokens of all examples): what real AdamW steps did to the own label loss, for some `wanted` tokens spread over the examples."""
+    every = [(place, k) for place, one in enumerate(found) for k in range(len(one.columns))]
+    values = np.full((len(rates), len(every)), np.nan)
+    for at in np.unique(np.linspace(0, len(every) - 1, min(wanted, len(every))).round().astype(int)):
+        place, k = every[at]
+        example, sequence = by_id[found[place].id]
+        for row, rate in enumerate(rates):
+            values[row, at] = aligner.adamw_step(example, sequence, found[place].columns[k : k + 1], rate)[0]
+    return values
+
+
+def rows_of(opened: Opened, one: Aligned) -> pd.DataFrame:
+    """One example's tokens as rows; see COLUMNS (all but those of real steps)."""
+    roles = word_roles(opened.task)
+    words = one.words
+    return pd.DataFrame(
+        {
+            "example": one.id,
+            "cluster": one.cluster,
+            "checkpoint": opened.checkpoint,
+            "column": one.columns,
+            "origin": one.origin,
+            "token": one.ids,
+            "text": pieces(opened.encoder, one.ids.tolist()),
+            "word_text": words,
+            "word_class": ["" if not w else "function" if is_function_word(w) else "content" for w in words],
+            "role": [roles.get(w.casefold(), "other") if roles and w else "" for w in words],
+            "label_text": one.label_text,
+            "loss": one.loss,
+            "norm": one.norm,
+            "own": one.raw[0],
+            "matched": one.raw[1],
+            "random": one.raw[2],
+            "value": one.value,
+            "cosine": one.cosine[0],
+            "cosine_value": one.cosine[1] - one.cosine[2],
+            "adam": one.adam[0],
+            "adam_value": one.adam[1] - one.adam[2],
+        }
+    )
+
+
+def summary(frame: pd.DataFrame) -> dict[str, Any]:
+    """By checkpoint: the mean value of all tokens but the label's own text, of those, of each word class and role, each with a 95 % interval over
+    clusters and the share above zero; how well the value tells type words from the rest; and the rank agreement with real AdamW steps."""
+    return {
+        "examples": int(frame["example"].nunique()),
+        "clusters": int(frame["cluster"].nunique()),
+        "tokens": int(len(frame) / max(1, frame["checkpoint"].nunique())),
+        "checkpoints": [_summed(str(share), part) for share, part in frame.groupby("checkpoint", sort=False)],
+    }
+
+
+def kinds(part: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """The tokens that have a value, by kind, each kind with its name; a kind without tokens is left out."""
+    part = part[part["value"].notna()]
+    rest = part[~part["label_text"]]
+    found = [("all but the label's text", rest), ("the label's text", part[part["label_text"]])]
+    found += [(f"{name} words", rest[rest["word_class"] == name]) for name in ("content", "function")]
+    if (rest["role"] != "").any():
+        found += [(f"role: {name}", rest[rest["role"] == name]) for name in ROLES]
+        found.append(("other content words", rest[(rest["role"] == "other") & (rest["word_class"] == "content")]))
+    return [(name, own) for name, own in found if len(own)]
+
+
+def _summed(share: str, part: pd.DataFrame) -> dict[str, Any]:
+    tried = part[part["adam_step"].notna() & part["adam"].notna()]
+    return {
+        "checkpoint": share,
+        "groups": [
+            {
+                "group": name,
+                "tokens": len(own),
+                "positive": float((own["value"] > 0).mean()),
+                **_mean(own["value"], own["cluster"]),
+            }
+            for name, own in kinds(part)
+        ],
+        "type_words": _separation(part),
+        "adam_step": {
+            "tokens": len(tried),
+            "raw": _rank(tried["own"], tried["adam_step"]),
+            "adam": _rank(tried["adam"], tried["adam_step"]),
+            "raw_small": _rank(tried["own"], tried["adam_step_small"]),
+            "adam_small": _rank(tried["adam"], tried["adam_step_small"]),
+        },
+    }
+
+
+def _mean(values: Iterable[float], clusters: Iterable[str]) -> dict[str, float | None]:
+    """A mean over tokens with its interval, robust to clusters."""
+    array, names = np.asarray(list(values), float), [str(name) for name in clusters]
+    if len(set(names)) < 2:
+        return {"mean": float(array.mean()), "low": None, "high": None}
+    found = one_replicate(array, numbered(names))
+    return {"mean": found.mean, "low": found.low, "high": found.high}
+
+
+def separations(part: pd.DataFrame, column: str = "value") -> pd.DataFrame:
+    """By rationale (example, cluster, auc): how often a type word stands above another token, the label's own text aside (.5 is chance)."""
+    rows = []
+    for example, one in part[part[column].notna() & ~part["label_text"]].groupby("example", sort=False):
+        mine, others = (
+            one.loc[one["role"] == "type", column].to_numpy(),
+            one.loc[one["role"] != "type", column].to_numpy(),
+        )
+        if len(mine) and len(others):
+            wins = (mine[:, None] > others[None]).mean() + 0.5 * (mine[:, None] == others[None]).mean()
+            rows.append({"example": example, "cluster": str(one["cluster"].iloc[0]), "auc": float(wins)})
+    return pd.DataFrame(rows, columns=["example", "cluster", "auc"])
+
+
+def _separation(part: pd.DataFrame) -> dict[str, Any] | None:
+    """The mean of `separations` with its interval over clusters; None where no rationale has both kinds."""
+    rows = separations(part)
+    if rows.empty:
+        return None
+    found = _mean(rows["auc"], rows["cluster"])
+    return {
+        "examples": len(rows),
+        "clusters": int(rows["cluster"].nunique()),
+        "auc": found["mean"],
+        "low": found["low"],
+        "high": found["high"],
+    }
+
+
+def _rank(one: pd.Series[float], other: pd.Series[float]) -> float | None:
+    if len(one) < 3 or one.nunique() < 2 or other.nunique() < 2:
+        return None
+    return float(spearmanr(one, other).statistic)

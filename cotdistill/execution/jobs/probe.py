@@ -1,0 +1,198 @@
+"""Linear probes as a job: a row a layer and place, with the control task beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from cotdistill.errors import NotReadable
+from cotdistill.execution.open_student import Opened, open_run, training_corpus
+from cotdistill.execution.worker import JobContext, Outcome
+from cotdistill.saliency.linear import control_classes, fit, hidden_states, hits, places
+from cotdistill.saliency.reading import Reading, read_example
+from cotdistill.statistics.intervals import numbered, one_replicate
+from cotdistill.store.artifacts import parquet
+from cotdistill.store.store import Store
+from cotdistill.studies.inspection_jobs import named_examples, source_of
+from cotdistill.studies.probe import ProbeConfig, class_of
+from cotdistill.tasks.example import Example
+
+COLUMNS = {
+    "layer": "0 the embeddings, then after each block",
+    "place": "the token read: the last of a span, or the middle one of the rationale",
+    "order": "which place it is in the sequence, from 0",
+    "reads": "what of the teacher stands before it or at it: the label, the rationale, both, or nothing",
+    "accuracy": "share of the examples whose class the probe names",
+    "low": "lower end of the 95 % interval over clusters, or null",
+    "high": "upper end, or null",
+    "control": "the same of a probe fitted on the control task",
+    "over": "accuracy minus control",
+    "over_low": "lower end of its 95 % interval, or null",
+    "over_high": "upper end, or null",
+}
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Sequences with their examples; those that lack a place are not among them."""
+
+    examples: list[Example]
+    readings: list[Reading]
+
+
+def job(context: JobContext) -> Outcome:
+    """The job kind "probe": product "cells" (see COLUMNS)."""
+    config = ProbeConfig.from_plain(context.config)
+    cells, told, used = probed(context.store, config, lambda done, total: context.report(done, total))
+    return Outcome(told, {"cells": context.keep(parquet(cells), "cells", "parquet")}, used)
+
+
+def probed(
+    store: Store, config: ProbeConfig, report: Callable[[int, int], None] | None = None
+) -> tuple[pd.DataFrame, dict[str, Any], dict[str, str]]:
+    """The table of cells, its summary, and the digests of what was read."""
+    opened = open_run(store, config.run, config.checkpoint, source=config.source)
+    wanted = named_examples(opened.task, config.split, config.examples, source_of(opened.job, config.source))
+    learnt = list(training_corpus(opened).examples)
+    drawn = sorted(np.random.default_rng(config.seed).permutation(len(learnt))[: config.rows].tolist())
+    fitted, asked = [learnt[i] for i in drawn], _read(opened, wanted)
+    names = list(places(_longest(asked)))
+    train, test = _with(names, fitted, _read(opened, fitted)), _with(names, wanted, asked)
+    cells, told = _cells(opened, config, names, train, test, report)
+    told |= {"left_out": len(wanted) - len(test.examples) + told.pop("unseen")}
+    return cells, told, {"weights": opened.job.produced[f"weights@{opened.checkpoint}"], "task": opened.task.digest}
+
+
+def _read(opened: Opened, examples: Sequence[Example]) -> list[Reading]:
+    return [
+        read_example(opened.encoder, e, opened.condition.spec, metric=opened.metric, limit=opened.limit)
+        for e in examples
+    ]
+
+
+def _longest(readings: Sequence[Reading]) -> Reading:
+    return max(readings, key=lambda reading: len(places(reading)))
+
+
+def _with(names: Sequence[str], examples: Sequence[Example], readings: Sequence[Reading]) -> _Rows:
+    pairs = [(e, r) for e, r in zip(examples, readings, strict=True) if set(names) <= set(places(r))]
+    return _Rows([e for e, _ in pairs], [r for _, r in pairs])
+
+
+def _cells(
+    opened: Opened,
+    config: ProbeConfig,
+    names: Sequence[str],
+    train: _Rows,
+    test: _Rows,
+    report: Callable[[int, int], None] | None,
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    own = [class_of(e, config.what) for e in train.examples]
+    classes = sorted(set(own))
+    if len(classes) < 2:
+        raise NotReadable(
+            f"The training rows have no two classes of {config.what!r}, so there is nothing to tell apart.",
+            "Probe for another class.",
+        )
+    rows = [i for i, e in enumerate(test.examples) if class_of(e, config.what) in classes]
+    if not rows:
+        raise NotReadable(
+            f"No {config.split} example has a class of {config.what!r} that the training rows show.",
+            "A probe can only name what it was fitted on.",
+        )
+    asked = [test.examples[i] for i in rows]
+    gold = [class_of(e, config.what) for e in asked]
+    clusters = [e.cluster or e.id for e in asked]
+    dealt, how = control_classes([*own, *gold], [*(e.cluster or e.id for e in train.examples), *clusters], config.seed)
+    at = {name: i for i, name in enumerate(classes)}
+    answers = {
+        "own": (_numbers(at, own), _numbers(at, gold)),
+        "control": (_numbers(at, dealt[: len(own)]), _numbers(at, dealt[len(own) :])),
+    }
+    allowed = _allowed(asked, at, config.what)
+    if how == "rows":
+        # A choice dealt to another question is not among its own, so the control is held against the true answers: chance.
+        answers["control"] = (answers["control"][0], answers["own"][1])
+    if how == "clusters" and config.what == "answer":
+        allowed = np.ones_like(allowed)
+    cells, total = [], 0
+    layers, states = hidden_states(
+        opened.model, [*train.readings, *(test.readings[i] for i in rows)], names, opened.encoder.specials.pad
+    )
+    for number, layer in zip(layers, states, strict=True):
+        for order, name in enumerate(names):
+            x, y = layer[order][: len(own)], layer[order][len(own) :]
+            right = {
+                kind: hits(fit(x, fitted, len(classes), config.penalty), y, true, allowed)
+                for kind, (fitted, true) in answers.items()
+            }
+            cells.append(_row(number, order, name, names, right, clusters))
+            total += 1
+            if report:
+                report(total, len(layers) * len(names))
+    # A place that reads the label tells it back; there is always one before it.
+    best = max((cell for cell in cells if "label" not in cell["reads"]), key=lambda cell: float(cell["over"]))
+    frame = pd.DataFrame(cells, columns=list(COLUMNS)).astype(
+        {name: "Float64" for name in ("low", "high", "over_low", "over_high")}
+    )
+    guess = max(set(own), key=lambda name: (own.count(name), name))
+    return frame, {
+        "what": config.what,
+        "classes": len(classes),
+        "rows": len(own),
+        "examples": len(asked),
+        "clusters": len(set(clusters)),
+        "unseen": len(test.examples) - len(asked),
+        "control": how,
+        "guess": float((1 / allowed.sum(1)).mean()) if config.what == "answer" else gold.count(guess) / len(gold),
+        "layers": layers,
+        "places": list(names),
+        "best": {name: best[name] for name in ("layer", "place", "accuracy", "over", "over_low", "over_high")},
+    }
+
+
+def _numbers(at: dict[str, int], names: Sequence[str]) -> npt.NDArray[np.int64]:
+    return np.array([at[name] for name in names], np.int64)
+
+
+def _allowed(asked: Sequence[Example], at: dict[str, int], what: str) -> npt.NDArray[np.bool_]:
+    """(examples, classes): which classes may be named. An answer is one of the question's own choices."""
+    allowed = np.zeros((len(asked), len(at)), bool) if what == "answer" else np.ones((len(asked), len(at)), bool)
+    if what == "answer":
+        for row, example in enumerate(asked):
+            allowed[row, [at[c.text] for c in example.choices if c.text in at]] = True
+    return allowed
+
+
+def _row(
+    number: int,
+    order: int,
+    name: str,
+    names: Sequence[str],
+    right: dict[str, npt.NDArray[np.float64]],
+    clusters: Sequence[str],
+) -> dict[str, Any]:
+    accuracy, low, high = _mean(right["own"], clusters)
+    over, over_low, over_high = _mean(right["own"] - right["control"], clusters)
+    before = names[: order + 1]
+    told = [
+        what
+        for what, marks in (("label", ("label",)), ("rationale", ("rationale_half", "rationale")))
+        if any(m in before for m in marks)
+    ]
+    return {
+        "layer": number, "place": name, "order": order, "reads": " and ".join(told) or "nothing", "accuracy": accuracy, "low": low, "high": high,
+        "control": float(right["control"].mean()), "over": over, "over_low": over_low, "over_high": over_high,
+    }  # fmt: skip
+
+
+def _mean(values: npt.NDArray[np.float64], clusters: Sequence[str]) -> tuple[float, float | None, float | None]:
+    if len(set(clusters)) < 2:
+        return float(values.mean()), None, None
+    found = one_replicate(values, numbered(list(clusters)))
+    return found.mean, found.low, found.high

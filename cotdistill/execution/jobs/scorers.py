@@ -1,0 +1,134 @@
+"""Every scorer as a job: one student in the mode that it is judged in; a row a question and scorer, and a small summary."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cotdistill.execution.jobs.modes import longest_written
+from cotdistill.execution.open_student import open_run
+from cotdistill.execution.worker import JobContext, Outcome
+from cotdistill.results.scorers import ScorersConfig
+from cotdistill.store.artifacts import parquet
+from cotdistill.students.marginal import Marginal, marginals
+from cotdistill.students.reader import Reader
+from cotdistill.students.scoring.evaluation import asked
+from cotdistill.students.scoring.full_text import likelihoods
+from cotdistill.students.scoring.scorers import LABEL, SCORERS, Likelihoods, scores
+from cotdistill.studies.inspection_jobs import source_of
+from cotdistill.tasks.example import Example
+
+COLUMNS = {
+    "example": "id of the question",
+    "cluster": "what it belongs to",
+    "scorer": "how its choices were scored",
+    "predicted": "index of the choice that scores highest",
+    "correct": "whether it is the right one",
+    "p_gold": "probability of the right one: softmax of the scores",
+    "margin": "score of the right one less that of the best other",
+    "agrees": "whether it is the choice of the scorer that the run is judged by",
+}
+
+MARGINAL = {
+    "example": "id of the question",
+    "cluster": "what it belongs to",
+    "log_likelihood": "log mean over the drawn rationales of p(right label | question, rationale), nats",
+    "standard_error": "of it, from the draws; empty for one draw",
+    "p_gold": "mean probability of the right choice among the choices",
+}
+
+
+def job(context: JobContext) -> Outcome:
+    """The job kind "scorers": products "scored" (see COLUMNS) and, where rationales are drawn, "marginal" (see MARGINAL)."""
+    config = ScorersConfig.from_plain(context.config)
+    opened = open_run(context.store, config.run)
+    examples = opened.task.examples("test", source_of(opened.job) or None)
+    if config.examples:
+        examples = sorted(examples, key=lambda e: e.id)[: config.examples]
+    mode = str((opened.job.result or {})["mode"])
+    reader = Reader(opened.model)
+    prompts, _ = asked(reader, opened.encoder, examples, opened.condition.spec, mode, longest_written(opened, examples))
+    steps = 0
+
+    def report(done: int, total: int) -> None:
+        nonlocal steps
+        steps = total
+        context.report(done, total + config.samples)
+
+    found = likelihoods(reader, opened.encoder, examples, prompts, report)
+    drawn: list[Marginal] = []
+    if config.samples:
+        drawn = marginals(
+            reader, opened.encoder, examples, opened.condition.spec, samples=config.samples, seed=config.seed,
+            limit=longest_written(opened, examples), metric=opened.metric, report=lambda k, total: context.report(steps + k, steps + total),
+        )  # fmt: skip
+        found = [replace(one, marginal=marginal.choices) for one, marginal in zip(found, drawn, strict=True)]
+    answers = table(examples, found, opened.metric)
+    told = answers.groupby("scorer", sort=False)[["correct", "agrees"]].sum()
+    n = len(examples)
+    produced = {"scored": context.keep(parquet(answers), "scored", "parquet")}
+    result: dict[str, Any] = {
+        "n": n,
+        "clusters": int(answers["cluster"].nunique()),
+        "mode": mode,
+        "chance": opened.task.chance,
+        "scorers": {
+            str(name): {
+                "accuracy": int(row["correct"]) / n,
+                "correct": int(row["correct"]),
+                "agreement": int(row["agrees"]) / n,
+            }
+            for name, row in told.iterrows()
+        },
+    }
+    if drawn:
+        result["marginal"] = summary(config, drawn)
+        marginal = context.keep(parquet(marginal_table(examples, drawn)), "marginal", "parquet")
+        produced["marginal"] = marginal
+    used = {"weights": opened.job.produced[f"weights@{opened.checkpoint}"], "task": opened.task.digest}
+    return Outcome(result, produced, used)
+
+
+def marginal_table(examples: Sequence[Example], drawn: Sequence[Marginal]) -> pd.DataFrame:
+    """One row a question; see MARGINAL."""
+    rows = [
+        (e.id, e.cluster or e.id, one.log_likelihood, one.standard_error, float(one.probabilities[:, e.gold].mean()))
+        for e, one in zip(examples, drawn, strict=True)
+    ]
+    return pd.DataFrame(rows, columns=list(MARGINAL)).astype({"standard_error": "float64"})
+
+
+def summary(config: ScorersConfig, drawn: Sequence[Marginal]) -> dict[str, Any]:
+    """Means over the questions. standard_error: of their mean, from the draws alone; the questions are taken as they are."""
+    errors = [one.standard_error for one in drawn if one.standard_error is not None]
+    return {
+        "samples": config.samples,
+        "seed": config.seed,
+        "log_likelihood": fmean(one.log_likelihood for one in drawn),
+        "standard_error": math.sqrt(sum(error**2 for error in errors)) / len(drawn) if errors else None,
+    }
+
+
+def table(examples: Sequence[Example], found: Sequence[Likelihoods], metric: str) -> pd.DataFrame:
+    """One row a question and scorer; see COLUMNS. Ties go to the earlier choice."""
+    rows = []
+    for scorer in (one.name for one in SCORERS if not one.sampled or found[0].marginal is not None):
+        for example, one in zip(examples, found, strict=True):
+            values, gold = scores(one, scorer, metric), example.gold
+            shifted = np.exp(values - values.max())
+            best, usual = int(values.argmax()), int(scores(one, LABEL, metric).argmax())
+            rows.append(
+                (
+                    example.id, example.cluster or example.id, scorer, best, best == gold, float(shifted[gold] / shifted.sum()),
+                    float(values[gold] - np.delete(values, gold).max()), best == usual,
+                )
+            )  # fmt: skip
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(
+        {"predicted": "int16", "p_gold": "float32", "margin": "float32"}
+    )

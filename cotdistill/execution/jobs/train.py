@@ -1,0 +1,354 @@
+"""What a worker does for each kind of job. Compute knows no store: these functions hand it data and record what comes back."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import pandas as pd
+import torch
+from transformers import PreTrainedModel
+
+from cotdistill import __version__
+from cotdistill.config import RunConfig, stable_seed
+from cotdistill.errors import DataError, NoRationale, StudentError
+from cotdistill.execution.data_parallel import group_of
+from cotdistill.execution.worker import JobContext, Outcome
+from cotdistill.rationales.conditions import Condition, parse
+from cotdistill.rationales.counterfactual import supplied
+from cotdistill.rationales.placement import MODES, Placement
+from cotdistill.rationales.selection import Selection, read_selection
+from cotdistill.store.artifacts import PREDICTION_TYPES, parquet
+from cotdistill.students import base as bases
+from cotdistill.students.batches import Stream
+from cotdistill.students.files import fingerprint
+from cotdistill.students.group import Group, joined
+from cotdistill.students.loading import (
+    load_student,
+    parameter_count,
+    positions_of,
+    prepare_torch,
+    read_tensors,
+    save_weights,
+    set_weights,
+)
+from cotdistill.students.objectives import Objectives
+from cotdistill.students.preparation import Prepared, prepare
+from cotdistill.students.scoring.evaluation import Prediction, accuracy, primary_metric, score
+from cotdistill.students.scoring.following import followed
+from cotdistill.students.self_generated import Memory, proposer
+from cotdistill.students.sources import tokenizer_of
+from cotdistill.students.tokens import Encoder
+from cotdistill.students.training import Hooks, Log
+from cotdistill.students.training import train as train_student
+from cotdistill.tasks.example import Argued, Example
+from cotdistill.tasks.task import Task
+
+
+def _task(context: JobContext, run: RunConfig) -> Task:
+    task = context.task(run.task, run.seeds.world, run.task_settings)
+    if task.digest != run.task_digest:
+        raise DataError(
+            f"The task {run.task!r} has changed since this run was planned (data {run.task_digest[:12]}, now {task.digest[:12]}).",
+            "Plan the study again.",
+        )
+    return task
+
+
+def _device(name: str, rank: int) -> torch.device:
+    if name == "cuda" and not torch.cuda.is_available():
+        raise StudentError(
+            f"training.device is cuda, and this torch ({torch.__version__}) sees no GPU.",
+            "Set training.device to cpu, or install a CUDA build of torch and the driver: python -m cotdistill doctor",
+        )
+    return torch.device(name, rank) if name == "cuda" else torch.device(name)
+
+
+def _hooks(context: JobContext, steps: int, **more: Any) -> Hooks:
+    def report(log: Log, values: dict[str, float]) -> None:
+        context.report(
+            log.step,
+            steps,
+            tokens=log.tokens,
+            seconds=round(log.seconds, 2),
+            **{k: round(v, 4) for k, v in values.items()},
+        )
+
+    return Hooks(report=report, log=context.log, **more)
+
+
+def _versions() -> dict[str, str]:
+    found = {name: version(name) for name in ("torch", "transformers", "tokenizers")}
+    # A clone need not be installed.
+    return found | {"cotdistill": __version__, "python": platform.python_version()}
+
+
+def base(context: JobContext) -> Outcome:
+    """Train the shared base of a generated task on its documents. Produces "weights"."""
+    run = RunConfig.from_plain(context.config)
+    task = _task(context, run)
+    prepare_torch(run.training.threads, run.training.deterministic)
+    encoder = Encoder(tokenizer_of(task, run), task.template)
+    rows = bases.document_rows(encoder, task.base_documents())
+    if not rows:
+        raise DataError(
+            f"The task {task.name!r} has no documents to train a base on.", "Plan the study without a base."
+        )
+    model = load_student(run.student, encoder.vocabulary_size, stable_seed("base", run.seeds.base))
+    stream = Stream([len(row.ids) for row in rows], run.training.batch_size, run.seeds.base)
+    log = train_student(
+        model,
+        lambda index, epoch: [rows[index]],
+        stream,
+        run.training,
+        steps=run.training.steps,
+        pad=encoder.specials.pad,
+        hooks=_hooks(context, run.training.steps),
+        resume=context.resume_file,
+        identity=context.identity,
+    )
+    produced = {"weights": _kept(context, model, run), "curve": _curve(context, log)}
+    return Outcome({**_cost(log, model), "documents": len(rows), "versions": _versions()}, produced, {})
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A run's student and what it is trained on, before its first step. known: the fingerprint of a pretrained student; used: inputs by role."""
+
+    task: Task
+    encoder: Encoder
+    model: PreTrainedModel
+    prepared: Prepared
+    known: str
+    used: dict[str, str]
+
+
+def _made(context: JobContext, run: RunConfig) -> _Made:
+    task = _task(context, run)
+    prepare_torch(run.training.threads, run.training.deterministic)
+    encoder = Encoder(tokenizer_of(task, run), task.template, naive=parse(run.condition).naive)
+    model = load_student(run.student, encoder.vocabulary_size, stable_seed("init", run.seeds.init))
+    known = fingerprint(run.student)
+    used = {"task": task.digest}
+    if run.base:
+        path = context.produced(run.base, "weights")
+        used["base"] = path.stem
+        set_weights(model, read_tensors(path)[0])
+        bases.redraw_unseen(
+            model, bases.document_rows(encoder, task.base_documents()), stable_seed("init", run.seeds.init)
+        )
+    selections = {}
+    for name, identity in run.selections.items():
+        path = context.produced(identity, "selection")
+        selections[name] = read_selection(path, name)
+        used[f"selection:{name}"] = path.stem
+    return _Made(task, encoder, model, laid_out(task, encoder, run, positions_of(model), selections), known, used)
+
+
+def laid_out(
+    task: Task, encoder: Encoder, run: RunConfig, positions: int, selections: Mapping[str, Selection] | None = None
+) -> Prepared:
+    """What a run is trained on, with what the counterfactual objective needs: for the run's own condition, and for the one that its token budget
+    names. See `prepare`."""
+    condition = parse(run.condition)
+    rows = {name: task.examples("train", name or None) for name in run.sources or ("",)}
+
+    def read_by(one: Condition) -> dict[str, list[Example]]:
+        own = one.source or run.source if run.sources else ""
+        return {**rows, own: supplied(task, rows[own], one, own)}
+
+    return prepare(
+        encoder,
+        read_by(condition),
+        run,
+        positions,
+        selections,
+        read_by(parse(condition.tokens)) if condition.tokens else None,
+    )
+
+
+def _trained(context: JobContext, run: RunConfig, made: _Made, group: Group, hooks: Hooks) -> Log:
+    made.model.to(_device(run.training.device, group.rank))  # type: ignore[arg-type]
+    return train_student(
+        made.model, made.prepared.rows_of, made.prepared.stream, run.training,
+        steps=made.prepared.steps, pad=made.encoder.specials.pad, hooks=hooks, resume=context.resume_file,
+        # Adapters would go on beside other weights if the student's folder had changed meanwhile.
+        identity=context.identity + made.known, group=group, objectives=_objectives(run, made),
+    )  # fmt: skip
+
+
+def _objectives(run: RunConfig, made: _Made) -> Objectives:
+    condition = parse(run.condition)
+    dropout = condition.asked("word_dropout")
+    symbol = made.encoder.symbol_id(str(dropout["symbol"])) if dropout else 0
+    prepared = made.prepared
+    memory = None
+    if (own := condition.asked("self_generated")) is not None:
+        propose = proposer(
+            made.model, made.encoder, prepared.examples, condition.spec, limit=prepared.facts.longest_rationale + len(made.encoder.label_cue),
+            metric=primary_metric(made.encoder, prepared.examples), seed=run.seeds.order, temperature=float(own["temperature"]),
+        )  # fmt: skip
+        memory = Memory(propose, prepared.told, float(own["begin"]))
+    return Objectives(
+        condition.objectives, seed=run.seeds.order, symbol=symbol, left=prepared.left, last=prepared.last, memory=memory
+    )
+
+
+def accompany(context: JobContext, rank: int, port: int) -> None:
+    """Take a share of every step of a run whose first process reports, scores and keeps; see `studies.companion`."""
+    run = RunConfig.from_plain(context.config)
+    made = _made(context, run)
+    with joined(rank, run.training.processes, port, run.training.device) as group:
+        _trained(context, run, made, group, Hooks(report=lambda log, values: None))
+
+
+def train(context: JobContext) -> Outcome:
+    """Train one student under one condition and score it on test. Produces "predictions", "curve" and "weights@SHARE"."""
+    run = RunConfig.from_plain(context.config)
+    trains = run.training.steps and parse(run.condition).spec.sequences
+    with group_of(context, run.training.processes if trains else 1, run.training.device) as group:
+        return _train(context, run, group)
+
+
+def _train(context: JobContext, run: RunConfig, group: Group) -> Outcome:
+    made = _made(context, run)
+    task, encoder, model, prepared = made.task, made.encoder, made.model, made.prepared
+    condition = parse(run.condition)
+    test = task.examples("test", run.source or None)
+    dev = sorted(task.examples("dev", run.source or None), key=lambda e: stable_seed("dev", e.id))[
+        : run.training.dev_examples or None
+    ]
+    metric = primary_metric(encoder, test)
+    placement = condition.spec
+    limit = prepared.facts.longest_rationale + len(encoder.label_cue)
+
+    def scored(examples: list[Any], mode: str) -> list[Prediction]:
+        return score(model, encoder, examples, placement, mode, metric=metric, limit=limit)
+
+    hooks = _hooks(
+        context,
+        prepared.steps,
+        evaluate=(lambda: accuracy(scored(dev, placement.primary))) if dev else None,
+        keep=lambda share: _kept(context, model, run),
+    )
+    log = _trained(context, run, made, group, hooks)
+    modes = [mode for mode in MODES if _asked(placement, mode, test)]
+    by_mode = {mode: scored(test, mode) for mode in modes}
+    primary = by_mode[placement.primary]
+    produced = {
+        **log.kept,
+        "curve": _curve(context, log),
+        "predictions": context.keep(prediction_table(by_mode), "predictions", "parquet"),
+    }
+    result = {
+        "accuracy": accuracy(primary),
+        "n": len(primary),
+        "correct": sum(p.correct for p in primary),
+        "chance": task.chance,
+        "mode": placement.primary,
+        "metric": metric,
+        "modes": {
+            m: {
+                "accuracy": accuracy(p),
+                "n": len(p),
+                "correct": sum(x.correct for x in p),
+                "trained": m in placement.trained,
+            }
+            for m, p in by_mode.items()
+        },
+        "dev_accuracy": accuracy(scored(dev, placement.primary)) if dev else None,
+        "unterminated": _share([not p.terminated for p in primary]) if placement.primary == "own" else None,
+        "unparsable": _share([p.parsed == -1 for p in primary]) if placement.primary == "own" else None,
+        "test_is": task.roles.get("test", ""),
+        **_follows(context, made, run, test, metric, produced),
+        "batch_gap": _batch_gap(model, encoder, test[:16], placement, metric),
+        **dataclasses.asdict(prepared.facts),
+        **_cost(log, model),
+        "student_fingerprint": made.known,
+        "device": run.training.device,
+        "versions": _versions(),
+    }
+    return Outcome(result, produced, made.used)
+
+
+def _follows(
+    context: JobContext, made: _Made, run: RunConfig, test: list[Example], metric: str, produced: dict[str, str]
+) -> dict[str, Any]:  # fmt: skip
+    """Under the counterfactual objective: every tag with every rationale, as the product "followed", and the share of answers that are right by tag
+    and rationale. Nothing for other objectives, and where nobody argues for a wrong choice of a test question."""
+    condition = parse(run.condition)
+    if condition.asked("counterfactual") is None:
+        return {}
+    try:
+        argued = [
+            e for e in supplied(made.task, test, condition, condition.source or run.source) if isinstance(e, Argued)
+        ]
+    except NoRationale:
+        return {}
+    table = followed(made.model, made.encoder, argued, condition.spec, metric=metric)
+    produced["followed"] = context.keep(parquet(table), "followed", "parquet")
+    right = {
+        f"{tag}, {rationale}": float(part["right"].mean())
+        for (tag, rationale), part in table.groupby(["tag", "rationale"], sort=False)
+    }
+    return {"follows": right}
+
+
+def _asked(placement: Placement, mode: str, test: Sequence[Any]) -> bool:
+    """Label only and the undistilled student have direct mode alone; "own" costs a generation, so only students trained for it are asked."""
+    if mode == "direct" or mode == placement.primary:
+        return True
+    if mode == "own" and placement.name == "mixed":
+        return True
+    return mode == "given" and placement.uses_rationale and any(e.rationale for e in test)
+
+
+def _batch_gap(model: Any, encoder: Encoder, examples: list[Any], placement: Placement, metric: str) -> float:
+    """Self-check: the largest difference of a choice's score between batch size 1 and 16, asked directly."""
+    one = score(model, encoder, examples, placement, "direct", metric=metric, limit=1, batch=1)
+    many = score(model, encoder, examples, placement, "direct", metric=metric, limit=1, batch=16)
+    return max(
+        (abs(a - b) for p, q in zip(one, many, strict=True) for a, b in zip(p.sums, q.sums, strict=True)), default=0.0
+    )
+
+
+def _share(flags: list[bool]) -> float:
+    return sum(flags) / len(flags) if flags else 0.0
+
+
+def prediction_table(by_mode: dict[str, list[Prediction]]) -> bytes:
+    """The product "predictions": a row a question and mode, with the columns of `students.evaluation.Prediction` and correct."""
+    rows = [{**dataclasses.asdict(p), "correct": p.correct} for predictions in by_mode.values() for p in predictions]
+    return parquet(pd.DataFrame(rows).astype(PREDICTION_TYPES))
+
+
+def _kept(context: JobContext, model: Any, run: RunConfig) -> str:
+    part = context.resume_file.with_name("weights.part")
+    try:
+        save_weights(model, part, run.student)
+        return context.keep(part, "weights", "safetensors")
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _curve(context: JobContext, log: Log) -> str:
+    return context.keep(
+        parquet(pd.DataFrame(log.curve, columns=["step", "tokens", "seconds", "name", "value"])), "curve", "parquet"
+    )
+
+
+def _cost(log: Log, model: Any) -> dict[str, Any]:
+    return {
+        "steps": log.step,
+        "tokens": log.tokens,
+        "padded_tokens": log.padded_tokens,
+        "loss_tokens": log.loss_tokens,
+        "flops": log.flops,
+        "seconds": round(log.seconds, 3),
+        "parameters": parameter_count(model),
+        "trained_parameters": parameter_count(model, trained=True),
+    }

@@ -1,0 +1,299 @@
+"""What a study costs: lengths and counts from a sample of its rows, and from them time and memory. No torch; a plan must answer in seconds."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from cotdistill.config import RunConfig, StudentConfig, TrainingConfig
+from cotdistill.keytokens.selectors import parse_selector
+from cotdistill.rationales.conditions import Condition, parse
+from cotdistill.rationales.counterfactual import supplied
+from cotdistill.rationales.objectives import OBJECTIVES
+from cotdistill.rationales.passage import Corpus, units
+from cotdistill.rationales.selection import Selection
+from cotdistill.students import memory
+from cotdistill.students.files import here
+from cotdistill.students.lint import lint
+from cotdistill.students.memory import Adapters, Load, Memory, Shape
+from cotdistill.students.models import STUDENTS, is_built_in
+from cotdistill.students.preparation import MOST_WITHOUT_PARTNER, training_rows
+from cotdistill.students.sources import tokenizer_of
+from cotdistill.students.tokens import Encoder
+from cotdistill.studies.inputs import readers
+from cotdistill.studies.spec import StudySpec
+from cotdistill.tasks.example import Argued, Example
+from cotdistill.tasks.task import Task
+
+# Operations a second: measured on one thread of a 2-core machine with a small student; on a GPU a guess, until this store has runs of its own.
+FLOPS_PER_SECOND = {"cpu": 2.5e10, "cuda": 2.5e13}
+# Seconds around the steps of a run.
+SECONDS_AROUND = 3.0
+# Rows looked at for lengths.
+SAMPLE = 300
+# What a student counts as whose sizes are not on this machine: GPT-2 small.
+UNKNOWN = memory.of_config(memory.PUBLISHED["openai-community/gpt2"])
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Tokens of an example under one condition, over all its sequences: mean and mean number that is predicted. Of one sequence: the most tokens, and
+    the most that are predicted. sequences: how many an example has."""
+
+    tokens: float = 0.0
+    predicted: float = 0.0
+    longest: int = 0
+    most_predicted: int = 0
+    sequences: int = 0
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Lengths and counts of one replicate, and what follows from them. known: whether the sizes of the student are; rationale: tokens of the longest;
+    choices: tokens of all choices of a question."""
+
+    conditions: tuple[Condition, ...]
+    lengths: Mapping[str, Lengths]
+    student: StudentConfig
+    shape: Shape
+    known: bool
+    train_rows: int
+    rows_at: Mapping[float, int]
+    excluded_rows: int
+    test_items: int
+    test_clusters: int
+    rationale: int
+    choices: int
+
+    def example(self, tokens: float, predicted: float) -> float:
+        """Operations of a forward pass over one example, as in `students.loading.forward_flops`."""
+        shape = self.shape
+        return (
+            2 * shape.blocks * tokens
+            + 2 * shape.layers * shape.width * tokens**2
+            + 2 * shape.width * shape.vocabulary * predicted
+        )
+
+    def selecting(self, selector: str) -> float:
+        """Seconds of a selection over all training rows: so many forward passes a row as the selector says."""
+        first = next(iter(self.lengths.values()), Lengths(predicted=1.0))
+        length = max((one.tokens for one in self.lengths.values()), default=0.0)
+        each = 2 * self.shape.blocks * length + 2 * self.shape.width * self.shape.vocabulary * first.predicted
+        return SECONDS_AROUND + self.train_rows * parse_selector(selector)[0].passes * each / FLOPS_PER_SECOND["cpu"]
+
+    def seconds(self, condition: Condition, training: TrainingConfig) -> float:
+        """Seconds of a run: three forward passes for each example that is trained on (two where only adapters are), and scoring."""
+        if not condition.spec.sequences:
+            return SECONDS_AROUND
+        found = self.lengths.get(condition.tokens or str(condition), Lengths())
+        passes = (2 if self.student.lora_rank else 3) + int(training.gradient_checkpointing)
+        work = passes * self.example(found.tokens, found.predicted) * training.batch_size * training.steps
+        # Scoring on test and dev costs about an epoch of forward passes; writing rationales a few times that.
+        scoring = 4.0 if condition.spec.primary == "own" else 1.0
+        share = self.test_items * scoring / max(1, training.steps * training.batch_size)
+        return SECONDS_AROUND + work / FLOPS_PER_SECOND[training.device] * (1 + share)
+
+    @property
+    def adapters(self) -> Adapters | None:
+        rank = self.student.lora_rank
+        return memory.adapters(self.shape, rank, self.student.lora_targets) if rank else None
+
+    def load(self, condition: Condition, training: TrainingConfig) -> Load:
+        """What a run of a condition asks of its student at the worst moment: every row of a pass as long as the longest."""
+        found = self.lengths.get(str(condition), Lengths())
+        longest = max((one.longest for one in self.lengths.values()), default=0)
+        whole = training.batch_size * max(1, found.sequences)
+        rows = min(training.micro_batch or -(-whole // training.processes), whole)
+        return Load(
+            rows=rows, length=found.longest, predicted=rows * found.most_predicted, passes=-(-whole // (rows * training.processes)),
+            precision=training.precision, dtype=self.student.dtype, device=training.device,
+            checkpointing=training.gradient_checkpointing, adapters=self.adapters, trains=bool(found.sequences) and training.steps > 0,
+            scored=found.longest or longest, choices=self.choices, written=self.rationale if condition.spec.primary == "own" else 0,
+            plain=not any(OBJECTIVES.get(one.name).logits for one in condition.objectives),
+        )  # fmt: skip
+
+    def memory(self, training: TrainingConfig) -> Memory:
+        """Of the run that takes most."""
+        return max(
+            (memory.estimate(self.shape, self.load(c, training)) for c in self.conditions), key=lambda told: told.peak
+        )
+
+
+def measured(task: Task, run: RunConfig, spec: StudySpec, checks: list[str]) -> Costs:
+    """What a study costs in one replicate; what deserves a look is added to `checks`. Raises what `training_rows` raises."""
+    conditions = tuple(spec.parsed())
+    by_source = {name: task.examples("train", name or None) for name in run.sources or ("",)}
+    rows = training_rows(by_source, run, 1.0)
+    total = len(next(iter(by_source.values())))
+    if len(rows) < total:
+        lacks = ", ".join(f"{name} lacks {sum(not e.rationale for e in own)}" for name, own in by_source.items())
+        each = f" by every source ({lacks})" if len(by_source) > 1 else ""
+        checks.append(
+            f"{total - len(rows)} of {total} training rows have no rationale{each} and leave every condition "
+            f"(missing_rationale={spec.missing_rationale})."
+        )
+    checks += [told for name in run.sources if (told := _other_answers(task, name, by_source[name]))]
+    test = task.examples("test", run.source or None)
+    known = is_built_in(spec.student.name) or here(spec.student) is not None
+    encoder = Encoder(tokenizer_of(task, run), task.template) if known else None
+    shape = _shape(spec, encoder)
+    found: dict[str, Lengths] = {}
+    rationale = choices = 0
+    positions = shape.positions if shape else 10**6
+    limit = min(spec.student.max_length or positions, positions)
+    # Selections are not made yet: every token counts the same, which gives the right lengths.
+    later = {name: Selection(name) for condition in conditions for name in condition.selectors}
+    corpora: dict[str, Corpus] = {}
+    for condition in dict.fromkeys(
+        [*conditions, *(parse(c.tokens) for c in conditions if c.tokens), *readers(conditions)]
+    ):
+        name = condition.source or run.source
+        sample = [by_source[name if run.sources else ""][i] for i in rows[:: max(1, len(rows) // SAMPLE)]]
+        counter = condition.asked("counterfactual") is not None
+        sample = supplied(task, sample, condition, name)
+        if counter and (lack := sum(not isinstance(example, Argued) for example in sample)):
+            checks.append(
+                f"{condition.label}: {lack} of {len(sample)} sampled rows have no rationale for a wrong answer; they train without."
+            )
+        if encoder is not None:
+            corpus = (
+                encoder.corpus(sample, later) if counter else corpora.setdefault(name, encoder.corpus(sample, later))
+            )
+            lengths, over = _lengths(encoder, corpus, condition, run, limit)
+            _check_k(corpus, condition, checks)
+            _check_target(encoder, sample, condition, checks)
+            found[str(condition)] = dataclasses.replace(lengths, longest=min(lengths.longest, limit))
+            rationale = max(rationale, *map(len, corpus.passages), 0)
+            choices = max(choices, *(sum(map(len, encoder.targets(example))) for example in sample))
+            if over:
+                checks.append(
+                    f"{condition.label}: {over} of {len(sample)} sampled sequences are longer than {limit} tokens (longest {lengths.longest}); "
+                    + (
+                        "the run would stop: set student.truncate to question or rationale."
+                        if spec.student.truncate == "refuse"
+                        else f"the {spec.student.truncate} is cut."
+                    )
+                )
+        seen = training_rows(by_source, run, condition.fraction)
+        _check_partners([by_source[name if run.sources else ""][i] for i in seen], condition, run, encoder, checks)
+    if encoder is not None:
+        own = by_source[run.source if run.source in by_source else ""]
+        sample = [own[i] for i in rows[:: max(1, len(rows) // SAMPLE)]]
+        checks += [
+            f"{one.line()} Of {len(sample)} sampled rows; page Data and lint say more."
+            for one in lint(encoder, sample)
+            if one.grave
+        ]
+    if spec.budget == "tokens":
+        longest_name = max((str(c) for c in conditions), key=lambda c: found.get(c, Lengths()).tokens)
+        conditions = tuple(
+            c
+            if str(c) == longest_name or c.tokens or not c.spec.sequences
+            else parse(str(dataclasses.replace(c, tokens=longest_name)))
+            for c in conditions
+        )
+    at = {
+        one: len(training_rows(by_source, run, one))
+        for one in sorted({c.fraction for c in conditions if c.fraction != 1}, reverse=True)
+    }
+    if few := [one for one, number in at.items() if number < spec.training.batch_size]:
+        checks.append(
+            f"{', '.join(f'{100 * one:g} %' for one in few)} of the rows are fewer than one batch of {spec.training.batch_size}."
+        )
+    if spec.replicates < 3:
+        checks.append("Fewer than three replicates: intervals over seeds are wide or cannot be given.")
+    return Costs(
+        conditions=conditions,
+        lengths=found,
+        student=spec.student,
+        shape=shape or UNKNOWN,
+        known=shape is not None,
+        train_rows=len(rows),
+        rows_at=at,
+        excluded_rows=total - len(rows),
+        test_items=len(test),
+        test_clusters=len({e.cluster or e.id for e in test}),
+        rationale=rationale,
+        choices=choices,
+    )
+
+
+def _shape(spec: StudySpec, encoder: Encoder | None) -> Shape | None:
+    """The sizes of a study's student; None while they are not on this machine."""
+    name = spec.student.name
+    if is_built_in(name) and encoder is not None:
+        return memory.of_built_in(STUDENTS.get(name), encoder.vocabulary_size)
+    folder = here(spec.student)
+    if folder is None and name in memory.PUBLISHED:
+        return memory.of_config(memory.PUBLISHED[name])
+    return memory.of_folder(folder) if folder else None
+
+
+def _other_answers(task: Task, source: str, examples: list[Example]) -> str:
+    """A teacher that was not shown the label argues for its own answer, which may be another one: kept, and said."""
+    labels = task.teacher_labels(source)
+    other = sum(e.id in labels and labels[e.id] != e.answer for e in examples if e.rationale)
+    return (
+        f"{other} of {len(examples)} training rationales by {source} were written for another answer than the label."
+        if other
+        else ""
+    )
+
+
+def _lengths(encoder: Encoder, corpus: Corpus, condition: Condition, run: RunConfig, limit: int) -> tuple[Lengths, int]:
+    """The lengths of a condition, uncut, and how many examples are over the limit."""
+    if not condition.spec.sequences or not corpus.examples:
+        return Lengths(), 0
+    found = [encoder.sequences(corpus, i, condition, run.seeds.transform) for i in range(len(corpus.examples))]
+    every = [sequence for sequences in found for sequence in sequences]
+    predicted = [int((sequence.loss > 0).sum()) for sequence in every]
+    lengths = Lengths(
+        tokens=sum(map(len, every)) / len(found), predicted=sum(predicted) / len(found),
+        longest=max(map(len, every)), most_predicted=max(predicted), sequences=max(map(len, found)),
+    )  # fmt: skip
+    return lengths, sum(any(len(s) > limit for s in sequences) for sequences in found)
+
+
+def _check_k(corpus: Corpus, condition: Condition, checks: list[str]) -> None:
+    """Where k is as large as a rationale, keeping the key ones changes nothing: allowed in a sweep, and said."""
+    for step in condition.steps:
+        values = dict(step.parameters)
+        if "selector" not in values or values["k"] < 1:
+            continue
+        passages = [passage for passage in corpus.passages if passage]
+        short = sum(len(units(passage, str(values["unit"]))) <= values["k"] for passage in passages)
+        if 2 * short > len(passages):
+            checks.append(
+                f"{condition.label}: {short} of {len(passages)} sampled rationales have no more than {values['k']:g} {values['unit']}s, "
+                "so all of them are selected."
+            )
+
+
+def _check_target(encoder: Encoder, examples: Sequence[Example], condition: Condition, checks: list[str]) -> None:
+    """Where answers are the same tokens either way, a naive target is no other condition, and that is said."""
+    texts = (
+        {text for example in examples for text in encoder.template.target_texts(example)} if condition.naive else set()
+    )
+    if texts and all([t.id for t in encoder.apart(text)] == [t.id for t in encoder.read(text)] for text in texts):
+        checks.append(
+            f"{condition.label}: this tokenizer reads every sampled answer the same either way, so the student is that of the consistent one."
+        )
+
+
+def _check_partners(
+    examples: list[Example], condition: Condition, run: RunConfig, encoder: Encoder | None, checks: list[str]
+) -> None:
+    for step in condition.steps:
+        if step.name != "swap" or encoder is None:
+            continue
+        corpus = encoder.corpus(examples)
+        rule = str(dict(step.parameters)["partner"])
+        alone = sum(corpus.partner(i, rule, run.seeds.transform) is None for i in range(len(examples)))
+        if alone:
+            told = (
+                "the run would stop"
+                if alone > MOST_WITHOUT_PARTNER * len(examples)
+                else "they train without a rationale"
+            )
+            checks.append(f"{condition.label}: {alone} of {len(examples)} rows have no partner to swap with; {told}.")

@@ -1,0 +1,269 @@
+"""From a study to its runs: jobs with identities, what is already done, cost, memory, checks. Trains nothing and imports no torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from cotdistill.config import RunConfig, Seeds, TrainingConfig, plain
+from cotdistill.errors import NoRationale, StudentError, UnknownName, UsageError
+from cotdistill.planning import memory_fit
+from cotdistill.planning.cost import FLOPS_PER_SECOND, SECONDS_AROUND, Costs, measured
+from cotdistill.planning.memory_fit import Fit
+from cotdistill.planning.noise import detectable_effect
+from cotdistill.rationales.conditions import Condition
+from cotdistill.store.memory_shortage import made_smaller
+from cotdistill.store.records import JobSpec, StudyDraft, Submission
+from cotdistill.store.store import Store
+from cotdistill.students.files import check_processes, checked_student, remarks
+from cotdistill.students.models import is_built_in
+from cotdistill.studies.inputs import reader_of, select_job
+from cotdistill.studies.spec import StudySpec
+from cotdistill.tasks.catalog import open_task
+from cotdistill.tasks.task import Task
+
+# Of the shared base: peak learning rate, and tokens of a document for the estimate of its time.
+BASE_LR = 4e-3
+DOCUMENT_TOKENS = 24.0
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One run of a plan. state: "new", or the state of the job of the same identity that the store holds already."""
+
+    condition: Condition
+    replicate: int
+    job: JobSpec
+    state: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A study as it would be launched. inputs: selections of key tokens, and the students they are read from where these are no runs of the
+    study. seconds: (low, high) wall time of what is new, on `workers` processes.
+
+    fit: the memory of the largest run, and what this machine has. effect: smallest true difference in points that would be found in four of five such
+    studies, and the chance of showing "no worse" at none (keys of `statistics.power.foretold`). rows_at: training rows of the conditions that see a
+    share of them only.
+    """
+
+    spec: StudySpec
+    plan_hash: str
+    runs: tuple[PlannedRun, ...]
+    bases: tuple[PlannedRun, ...]
+    inputs: tuple[PlannedRun, ...]
+    seconds: tuple[float, float]
+    fit: Fit
+    checks: tuple[str, ...]
+    effect: Mapping[str, float | str | None]
+    train_rows: int
+    rows_at: Mapping[float, int]
+    excluded_rows: int
+    test_items: int
+
+    @property
+    def new(self) -> int:
+        return sum(run.state == "new" for run in self.runs)
+
+
+def plan(store: Store, spec: StudySpec) -> Plan:
+    """Every run of the study with its identity; tasks are generated or opened, nothing is trained. UsageError or DataError if it cannot be run."""
+    if spec.answers:
+        raise UsageError(
+            f"The study {spec.name!r} is made of answers from {spec.answers}: there is nothing to train.",
+            "Start a study of your own from a task.",
+        )
+    check_processes(spec.training.processes)
+    spec = dataclasses.replace(spec, student=checked_student(spec.student))
+    if not is_built_in(spec.student.name) and "undistilled" not in spec.conditions:
+        # What a pretrained student knows by itself stands beside what it learns.
+        spec = dataclasses.replace(spec, conditions=("undistilled", *spec.conditions))
+    known, smaller = store.queue.states(), made_smaller(store.queue)
+    runs: list[PlannedRun] = []
+    bases: dict[str, PlannedRun] = {}
+    inputs: dict[str, PlannedRun] = {}
+    checks = remarks(spec.student)
+    costs: Costs | None = None
+    fit: Fit
+    for replicate in range(spec.replicates):
+        seeds = spec.seeds(replicate)
+        task = open_task(store.tasks_root, spec.task, world=seeds.world, settings=spec.task_settings or None)
+        run = _run_config(spec, task, replicate)
+        if costs is None:
+            costs = measured(task, run, spec, checks)
+            asked = spec.training
+            # Before anything is hashed: the micro-batch is part of a run's identity.
+            spec = dataclasses.replace(spec, training=memory_fit.settled(costs, asked, store.queue.workers()))
+            run = dataclasses.replace(run, training=spec.training)
+            fit = memory_fit.fit(costs, spec.training, store.queue.workers())
+            checks += memory_fit.checks(costs, asked, spec.training, fit)
+        base = _base_job(spec, run, task, costs)
+        if base is not None:
+            bases.setdefault(
+                base.identity, PlannedRun(Condition("undistilled"), replicate, base, known.get(base.identity, "new"))
+            )
+        own = _Replicate(replicate, run, base, costs, spec.training, known, smaller)
+        for condition in costs.conditions:
+            made: dict[str, str] = {}
+            for selector in condition.selectors:
+                reader = reader_of(selector, condition.source, condition.fraction)
+                read = own.trained(reader, {}) if reader else None
+                if read is not None:
+                    inputs.setdefault(read.job.identity, read)
+                seconds = costs.selecting(selector) * condition.fraction
+                job = select_job(
+                    store,
+                    selector,
+                    run,
+                    condition.source,
+                    read.job.identity if read else "",
+                    seconds,
+                    condition.fraction,
+                )
+                inputs.setdefault(
+                    job.identity,
+                    PlannedRun(reader or Condition("undistilled"), replicate, job, known.get(job.identity, "new")),
+                )
+                made[selector] = job.identity
+            runs.append(own.trained(condition, made))
+    assert costs is not None  # replicates is at least 1
+    for one in runs:
+        inputs.pop(one.job.identity, None)
+    if halved := sum(run.job.config["training"]["micro_batch"] != spec.training.micro_batch for run in runs):
+        checks.append(
+            f"{halved} of {len(runs)} runs have a smaller micro-batch than the others, since they ran out of memory."
+        )
+    waiting = sum(r.job.seconds for r in (*runs, *bases.values(), *inputs.values()) if r.state != "finished")
+    wall = waiting / max(1, store.queue.workers()) * _speed(store)
+    return Plan(
+        spec=spec,
+        plan_hash=spec.plan_hash,
+        runs=tuple(runs),
+        bases=tuple(bases.values()),
+        inputs=tuple(inputs.values()),
+        seconds=(0.7 * wall, 1.6 * wall),
+        fit=fit,
+        checks=tuple(dict.fromkeys(checks)),
+        effect=detectable_effect(store, spec, costs.test_items, costs.test_clusters),
+        train_rows=costs.train_rows,
+        rows_at=costs.rows_at,
+        excluded_rows=costs.excluded_rows,
+        test_items=costs.test_items,
+    )
+
+
+def launch(store: Store, planned: Plan) -> Submission:
+    """Put the runs of a plan into the queue, in one transaction; what is done already is reused."""
+    members = [(run.job.identity, str(run.condition), run.replicate, "run") for run in planned.runs]
+    members += [(base.job.identity, "", base.replicate, "base") for base in planned.bases]
+    members += [(one.job.identity, "", one.replicate, "input") for one in planned.inputs]
+    draft = StudyDraft(
+        name=planned.spec.name, spec=plain(planned.spec), plan_hash=planned.plan_hash, members=tuple(members)
+    )
+    # What is needed comes first: bases, then students that are read, then the selections, then the runs that use them.
+    inputs = sorted(planned.inputs, key=lambda one: one.job.kind == "select")
+    reading = {one.job.identity for one in planned.inputs}
+    used = {need for one in planned.inputs for need in one.job.needs} - reading
+    first = [run.job for run in planned.runs if run.job.identity in used]
+    rest = [run.job for run in planned.runs if run.job.identity not in used]
+    return store.queue.submit(
+        [*(base.job for base in planned.bases), *first, *(one.job for one in inputs), *rest], study=draft
+    )
+
+
+@dataclass(frozen=True)
+class _Replicate:
+    """One replicate of a study: what all its runs share."""
+
+    number: int
+    run: RunConfig
+    base: JobSpec | None
+    costs: Costs
+    training: TrainingConfig
+    known: Mapping[str, str]
+    smaller: Mapping[str, int]
+
+    def trained(self, condition: Condition, made: Mapping[str, str]) -> PlannedRun:
+        """The run of a condition; made: the identity of the job that makes each selection it reads."""
+        needs = (self.base.identity,) if self.base else ()
+        config = dataclasses.replace(
+            self.run, condition=str(condition), base=needs[0] if needs else "", selections=made
+        )
+        label = f"{self.run.task} · {condition.label} · replicate {self.number}"
+        seconds = self.costs.seconds(condition, self.training)
+        job = JobSpec("train", config.job_config(), (*needs, *dict.fromkeys(made.values())), label, seconds)
+        while (size := self.smaller.get(job.identity)) is not None:
+            config = dataclasses.replace(config, training=dataclasses.replace(config.training, micro_batch=size))
+            job = dataclasses.replace(job, config=config.job_config())
+        return PlannedRun(condition, self.number, job, self.known.get(job.identity, "new"))
+
+
+def _run_config(spec: StudySpec, task: Task, replicate: int) -> RunConfig:
+    source = spec.source or task.default_source
+    conditions = spec.parsed()
+    uses = any(condition.spec.uses_rationale for condition in conditions)
+    wanted = dict.fromkeys([source, *(c.source for c in conditions if c.source)]) if uses else {}
+    if uses and not source:
+        raise NoRationale(
+            f"The task {task.name!r} has no rationales; {', '.join(str(c) for c in conditions if c.spec.uses_rationale)} need them.",
+            "Import it with rationales, or compare label_only alone.",
+        )
+    for name in wanted:
+        if name not in task.sources:
+            raise UnknownName(f"rationale source of {task.name}", name, task.sources)
+    tokenizer = task.tokenizer_kind if spec.tokenizer == "auto" else spec.tokenizer
+    return RunConfig(
+        task=task.name if not task.artificial else spec.task,
+        task_digest=task.digest,
+        condition="",
+        task_settings=dict(spec.task_settings),
+        source=source if uses else task.default_source,
+        sources=tuple(wanted),
+        tokenizer=tokenizer,
+        student=spec.student,
+        training=spec.training,
+        seeds=spec.seeds(replicate),
+        missing_rationale=spec.missing_rationale,
+    )
+
+
+def _base_job(spec: StudySpec, run: RunConfig, task: Task, costs: Costs) -> JobSpec | None:
+    """The shared base of a generated task: one job per world and student, whatever the conditions."""
+    if not spec.base_steps:
+        return None
+    if not is_built_in(spec.student.name):
+        raise StudentError(
+            "A shared base is trained for built-in students only.", "Set base_steps to 0 for a pretrained student."
+        )
+    training = TrainingConfig(
+        steps=spec.base_steps,
+        loss="token_mean",
+        evaluations=0,
+        checkpoints="1",
+        threads=run.training.threads,
+        lr=BASE_LR,
+    )
+    config = dataclasses.replace(
+        run, condition="label_only", source=task.default_source, sources=(), training=training,
+        seeds=Seeds(world=run.seeds.world, base=run.seeds.base),
+    )  # fmt: skip
+    each = 2 * (costs.shape.blocks + costs.shape.width * costs.shape.vocabulary) * DOCUMENT_TOKENS
+    seconds = SECONDS_AROUND + 3 * each * training.batch_size * training.steps / FLOPS_PER_SECOND["cpu"]
+    return JobSpec(
+        kind="base",
+        config=config.job_config(),
+        label=f"{task.name} · shared base · world {run.seeds.world}",
+        seconds=seconds,
+    )
+
+
+def _speed(store: Store) -> float:
+    """Measured over estimated seconds of the last finished runs of this store; 1 without any."""
+    ratios = [
+        job.seconds / job.estimate
+        for job in store.queue.jobs(state="finished", kind="train", limit=50)
+        if job.estimate and job.seconds and not job.origin
+    ]
+    return statistics.median(ratios) if ratios else 1.0

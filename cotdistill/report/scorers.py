@@ -1,0 +1,70 @@
+"""Scorers in words and rows, for page and terminal. No Streamlit, no Plotly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cotdistill.results.scorers import MarginalCell, ScorerCell, ScorerRow
+from cotdistill.statistics.intervals import Interval
+from cotdistill.students.scoring.scorers import LABEL
+from cotdistill.text import capital, percent, points
+
+NAMES = {
+    LABEL: "as judged",
+    "text": "full text",
+    "per_token": "by token",
+    "per_byte": "by byte",
+    "pmi": "PMI",
+    "question": "question given choice",
+    "marginal": "own rationales drawn",
+}
+HEAD = ("scorer", "accuracy", "answers as judged", "spread over restarts, points")
+
+
+MARGINAL_HEAD = ("condition", "log p(right label), nats", "error of the draws", "rationales a question", "replicates")
+
+
+def title(cells: Sequence[ScorerCell]) -> str:
+    """The largest step that another scorer makes against the one that runs are judged by."""
+    steps = [(cell.over_label.mean, cell) for cell in cells if cell.over_label is not None]
+    if not steps:
+        return "no student has been scored anew yet"
+    gain, most = max(steps, key=lambda step: abs(step[0]))
+    if gain == 0:
+        return "every scorer gives the accuracy that the runs are judged by"
+    seen = [
+        (mean, cell)
+        for mean, cell in steps
+        if mean > 0 and cell.over_label is not None and (cell.over_label.low or 0.0) > 0
+    ]
+    if not seen:
+        return f"no other scorer is seen to do better; most is lost under {NAMES[most.scorer]}: {most.label}, {points(gain)} points"
+    more, best = max(seen, key=lambda step: step[0])
+    return f"{capital(best.label)} answers {percent(best.accuracy.mean)} under {NAMES[best.scorer]}, {points(more)} points on as judged"
+
+
+def rows(found: Sequence[ScorerRow]) -> list[tuple[str, str, str, str]]:
+    """One row a scorer, under HEAD."""
+    return [(NAMES[one.scorer], percent(one.accuracy), percent(one.agreement), _spread(one)) for one in found]
+
+
+def marginal_rows(found: Sequence[MarginalCell]) -> list[tuple[str, ...]]:
+    """One row a condition whose students drew rationales, under MARGINAL_HEAD."""
+    return [
+        (
+            one.label, _nats(one.log_likelihood), "–" if one.standard_error is None else f"{one.standard_error:.4f}", str(one.samples),
+            str(one.replicates),
+        )
+        for one in found
+    ]  # fmt: skip
+
+
+def _nats(found: Interval) -> str:
+    ends = "no interval" if found.low is None or found.high is None else f"{found.low:.3f} to {found.high:.3f}"
+    return f"{found.mean:.3f} ({ends})".replace("-", "−")
+
+
+def _spread(one: ScorerRow) -> str:
+    if one.spread is None or one.spread_low is None or one.spread_high is None:
+        return "–"
+    return f"{100 * one.spread:.1f} ({100 * one.spread_low:.1f} to {100 * one.spread_high:.1f})"

@@ -1,0 +1,237 @@
+"""What a study has found, as one document: the claims with every comparison, their controls, and what would change each verdict.
+
+Page Findings, its export and `findings --json` all read this one, so they agree to the last digit.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cotdistill.errors import UnknownName
+from cotdistill.rationales.conditions import parse
+from cotdistill.results import claims, results
+from cotdistill.results.claims import Compared, Verdict
+from cotdistill.results.extension import extended
+from cotdistill.statistics.intervals import Interval
+from cotdistill.statistics.verdicts import CANNOT, PROVISIONAL, word
+from cotdistill.store.records import ANSWERS, Study
+from cotdistill.store.store import Store
+from cotdistill.studies.spec import STUDIES, spec_from_mapping
+from cotdistill.tasks.catalog import TASKS
+
+# Conditions that stand beside each claim: (what it must begin with, why it is there).
+CONTROLS = {
+    "1": (
+        ("undistilled", "the student as it is"),
+        ("label_only@tokens=post_cot", "more label-only training"),
+        ("multitask", "both, as two tasks"),
+    ),
+    "2": (
+        ("post_cot/shuffle(unit=sentence", "sentences in another order"),
+        ("post_cot/random_tokens", "as many tokens that say nothing"),
+        ("post_cot/swap", "another question's rationale"),
+        ("label_only@tokens=post_cot", "more label-only training"),
+    ),
+    "3": (
+        ("post_cot/drop_key_tokens", "everything but the key tokens"),
+        ("post_cot/bottom_k", "the least key ones"),
+        ("post_cot/strip_labels/key_tokens", "key tokens once the choices' texts are gone"),
+        ("post_cot/label_text_only", "the answer's text alone"),
+        ("label_only@tokens=post_cot", "more label-only training"),
+    ),
+}
+# Which built-in study asks a claim that this one cannot.
+ASKS = {"1": "starter", "2": "starter", "3": "keytokens"}
+
+
+def findings(store: Store, which: int | str, margin: float | None = None) -> dict[str, Any]:
+    """The findings of a study. margin: of non-inferiority, in points, chosen beforehand. A study that is not launched yet answers with "not_run"
+    for every comparison if it is a built-in one; UnknownName otherwise."""
+    try:
+        study = store.queue.study(which)
+    except UnknownName:
+        if str(which) not in STUDIES:
+            raise
+        return _not_run(str(which))
+    spec = spec_from_mapping(study.spec)
+    summaries = {s.condition: s for s in results.summary(store, study.id)}
+    planned = results.planned_runs(store, study.id)
+    verdicts = claims.judge(store, study.id, None if margin is None else margin / 100)
+    kind = ANSWERS if spec.answers else "train"
+    result = (
+        next(
+            (j.result for j in store.queue.jobs(state="finished", kind=kind, study=study.id, limit=20) if j.result),
+            None,
+        )
+        or {}
+    )
+    missing = sum(s.planned - s.finished for s in summaries.values())
+    return {
+        "id": study.id,
+        "name": study.name,
+        "title": spec.title,
+        "status": "not_run" if not any(s.finished for s in summaries.values()) else PROVISIONAL if missing else "done",
+        "task": spec.task,
+        "artificial": spec.task in TASKS,
+        "worlds": spec.worlds,
+        "student": spec.student.name,
+        "steps": None if spec.answers else spec.training.steps,
+        "answers": spec.answers or None,
+        "replicates": spec.replicates,
+        "source": spec.source or None,
+        "test_is": result.get("test_is"),
+        "chance": results.chance_of(summaries.values()),
+        "plan_hash": study.plan_hash,
+        "created": study.created,
+        "origin": study.origin or None,
+        "imported_runs": _imported(store, study),
+        "missing_runs": missing,
+        "extended": extended(store, study),
+        "margin": margin,
+        "claims": [_claim(store, study.id, verdict, summaries, planned) for verdict in verdicts],
+        "conditions": [
+            {
+                "id": s.condition, "label": s.label, "accuracy": s.mean, "low": s.low, "high": s.high, "finished": s.finished, "planned": s.planned,
+                "items": s.items, "clusters": s.clusters, "replicates": list(s.points), "speaks_of": s.speaks_of, "tokens": s.tokens,
+            }
+            for s in summaries.values()
+        ],
+    }  # fmt: skip
+
+
+def _imported(store: Store, study: Study) -> int:
+    """How many of a study's planned runs were not run here."""
+    elsewhere = {job.id for job in store.queue.jobs(study=study.id) if job.origin}
+    return sum(member.role == "run" and member.job_id in elsewhere for member in study.members)
+
+
+def _claim(
+    store: Store, study: int, verdict: Verdict, summaries: dict[str, results.ConditionSummary], planned: results.Planned
+) -> dict[str, Any]:
+    claim = next(c for c in claims.CLAIMS if c.name == verdict.claim)
+    lacking = any(c.status == claims.NOT_RUN for c in verdict.comparisons)
+    return {
+        "id": verdict.claim,
+        "title": claim.title,
+        "word": verdict.word,
+        "status": "not_run" if lacking else verdict.comparisons[0].status,
+        "p": verdict.p,
+        "told": verdict.told,
+        "budget": verdict.budget,
+        "change": verdict.change,
+        "asked_by": ASKS[verdict.claim] if lacking else None,
+        "comparisons": [_compared(c) for c in verdict.comparisons],
+        "at_tokens": [_compared(c) for c in verdict.at_tokens],
+        "controls": _controls(store, study, verdict.claim, summaries, planned),
+    }
+
+
+def _compared(c: Compared) -> dict[str, Any]:
+    return {
+        "first": c.first,
+        "second": c.second,
+        "first_label": label(c.first),
+        "second_label": label(c.second),
+        "kind": "no worse" if c.no_worse else "better",
+        "status": c.status,
+        "points": _points(c.difference),
+        "low": _points(c.low),
+        "high": _points(c.high),
+        "p": c.p,
+        "word": c.word or None,
+        "margin": _points(c.margin),
+        "kept": None if c.kept is None else {"share": c.kept[0], "low": c.kept[1], "high": c.kept[2]},
+        "items": c.items,
+        "clusters": c.clusters,
+        "replicates": c.replicates,
+        "method": c.method or None,
+        "speaks_of": c.speaks_of or None,
+        "settled_by": None
+        if c.settled_by is None
+        else {
+            "replicates": c.settled_by.replicates,
+            "items": None if c.settled_by.times_items is None else round(c.settled_by.times_items * c.items),
+        },
+        "told": c.told,
+    }
+
+
+def label(condition: str) -> str:
+    """A condition's name; a pattern that stands for any (it ends in *) is told by its transform."""
+    if "*" in condition:
+        return condition.removeprefix("post_cot/").partition("*")[0].replace("_", " ")
+    return parse(condition).label
+
+
+def _controls(
+    store: Store, study: int, claim: str, summaries: dict[str, results.ConditionSummary], planned: results.Planned
+) -> list[dict[str, Any]]:
+    """The conditions of the study that stand beside a claim, each with its accuracy and its difference to label only; exploratory."""
+    found = []
+    for start, why in CONTROLS[claim]:
+        for name, summary in summaries.items():
+            fits = name == start if "@" in start else name.startswith(start) and "@" not in name
+            if not fits or summary.mean is None:
+                continue
+            difference = results.difference(store, study, name, "label_only", planned) if name != "label_only" else None
+            interval: Interval | None = difference[0] if difference else None
+            found.append(
+                {
+                    "id": name, "label": summary.label, "why": why, "accuracy": summary.mean, "low": summary.low, "high": summary.high,
+                    "points": _points(interval.mean) if interval else None, "points_low": _points(interval.low) if interval else None,
+                    "points_high": _points(interval.high) if interval else None,
+                    "word": PROVISIONAL if summary.finished < summary.planned else word(interval) if interval else None,
+                }
+            )  # fmt: skip
+    return found
+
+
+def _points(share: float | None) -> float | None:
+    return None if share is None else 100 * share
+
+
+def _not_run(name: str) -> dict[str, Any]:
+    """A built-in study that nobody has launched: what it would compare."""
+    spec = STUDIES.get(name).make()
+    asked = []
+    for claim in claims.CLAIMS:
+        compared = [
+            _compared(Compared(c.first, c.second, c.no_worse, claims.NOT_RUN, "Not run yet."))
+            for c in claim.comparisons
+        ]
+        one = {
+            "id": claim.name,
+            "title": claim.title,
+            "word": CANNOT,
+            "status": "not_run",
+            "p": None,
+            "told": "Not run yet.",
+            "budget": "",
+        }
+        change = {"change": f"Run the study {ASKS[claim.name]}.", "asked_by": ASKS[claim.name]}
+        asked.append({**one, **change, "comparisons": compared, "at_tokens": [], "controls": []})
+    return {
+        "id": None,
+        "name": name,
+        "title": spec.title,
+        "status": "not_run",
+        "task": spec.task,
+        "artificial": spec.task in TASKS,
+        "worlds": spec.worlds,
+        "student": spec.student.name,
+        "steps": None if spec.answers else spec.training.steps,
+        "answers": spec.answers or None,
+        "replicates": spec.replicates,
+        "source": spec.source or None,
+        "test_is": None,
+        "chance": None,
+        "plan_hash": spec.plan_hash,
+        "created": None,
+        "origin": None,
+        "imported_runs": 0,
+        "missing_runs": len(spec.conditions) * spec.replicates,
+        "extended": None,
+        "margin": None,
+        "claims": asked,
+        "conditions": [],
+    }

@@ -1,0 +1,156 @@
+"""Accuracy of runs grouped by any of their settings, "all but the seed" to begin with.
+
+Runs of a group are averaged within a replicate first; replicates and questions then give the interval, as for a single condition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cotdistill.errors import UnknownName
+from cotdistill.rationales.conditions import Condition, parse
+from cotdistill.results import results
+from cotdistill.results.cross_study import flattened, told
+from cotdistill.statistics.intervals import Interval, accuracy_interval, mean_interval, numbered
+from cotdistill.store.records import Job
+from cotdistill.store.store import Store
+
+# What a condition says, as settings of their own; they come first in the list to choose from.
+OF_CONDITION = (
+    "condition",
+    "placement",
+    "transform",
+    "objective",
+    "rationale source",
+    "token budget",
+    "share of rows",
+    "naive target",
+    "selector",
+    "k",
+    "fraction",
+    "unit",
+)
+# What names a run rather than makes it.
+HIDDEN = ("task_digest", "base", "sources", "selections")
+SEEDS = "seeds."
+
+
+@dataclass(frozen=True)
+class Run:
+    """A planned run with its settings as text by name; a run that was deleted knows its condition only."""
+
+    study: str
+    condition: str
+    replicate: int
+    job: Job | None
+    settings: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that agree in the settings grouped by. values: those settings, "–" where a run does not have one. interval: of the accuracy, None before
+    the first run has finished."""
+
+    values: tuple[str, ...]
+    planned: int
+    finished: int
+    replicates: int
+    items: int
+    interval: Interval | None
+
+
+def runs(store: Store, studies: Sequence[int | str]) -> list[Run]:
+    """The planned runs of the studies; a run that two of them share counts once."""
+    found: list[Run] = []
+    seen: set[int] = set()
+    for which in studies:
+        name = store.queue.study(which).name
+        for condition, replicate, job in results.planned_runs(store, which):
+            if job is not None and job.id in seen:
+                continue
+            if job is not None:
+                seen.add(job.id)
+            config = {k: v for k, v in (job.config if job else {}).items() if k not in HIDDEN}
+            settings = _of_condition(parse(condition)) | {"study": name} | flattened(config)
+            found.append(Run(name, condition, replicate, job, {key: told(value) for key, value in settings.items()}))
+    return found
+
+
+def _of_condition(condition: Condition) -> dict[str, Any]:
+    values = {key: value for step in condition.steps for key, value in step.parameters}
+    return {
+        "condition": str(condition),
+        "placement": condition.placement,
+        "transform": " then ".join(step.name for step in condition.steps),
+        "objective": " and ".join(one.name for one in condition.objectives),
+        "rationale source": condition.source,
+        "token budget": condition.tokens,
+        "share of rows": condition.fraction,
+        "naive target": condition.naive,
+        **{name: values.get(name) for name in ("selector", "k", "fraction", "unit")},
+    }
+
+
+def varying(found: Sequence[Run]) -> list[str]:
+    """The settings in which the runs differ, those of the condition first, seeds last."""
+    names = list(dict.fromkeys([*OF_CONDITION, *(name for run in found for name in run.settings)]))
+    differ = [name for name in names if len({run.settings.get(name, told(None)) for run in found}) > 1]
+    return [name for name in differ if not name.startswith(SEEDS)] + [name for name in differ if name.startswith(SEEDS)]
+
+
+def all_but_the_seed(names: Iterable[str]) -> list[str]:
+    """What one groups by unless told otherwise: everything that differs, the seeds apart. What a condition's parts say, it says itself."""
+    kept = [name for name in names if not name.startswith(SEEDS)]
+    return [name for name in kept if "condition" not in kept or name == "condition" or name not in OF_CONDITION]
+
+
+def grouped(store: Store, found: Sequence[Run], by: Sequence[str]) -> list[Group]:
+    """The groups, best first, those without a result last. What is displayed of them changes nothing in them. UnknownName for a setting that no
+    run has."""
+    known = {name for run in found for name in run.settings} | set(OF_CONDITION)
+    for name in by:
+        if name not in known:
+            raise UnknownName("setting", name, sorted(known))
+    members: dict[tuple[str, ...], list[Run]] = {}
+    for run in found:
+        members.setdefault(tuple(run.settings.get(name, told(None)) for name in by), []).append(run)
+    groups = [_group(store, values, mine) for values, mine in members.items()]
+    return sorted(groups, key=lambda g: (g.interval is None, -(g.interval.mean if g.interval else 0.0), g.values))
+
+
+def _group(store: Store, values: tuple[str, ...], mine: Sequence[Run]) -> Group:
+    answers: dict[int, list[tuple[tuple[str, ...], tuple[str, ...], npt.NDArray[np.float64]]]] = {}
+    for run in mine:
+        if run.job is not None and run.job.state == "finished" and run.job.result and "predictions" in run.job.produced:
+            path = store.artifacts.path(run.job.produced["predictions"])
+            answers.setdefault(run.replicate, []).append(results.right_answers(path, str(run.job.result["mode"])))
+    finished = sum(map(len, answers.values()))
+    if not finished:
+        return Group(values, len(mine), 0, 0, 0, None)
+    every = [one for place in sorted(answers) for one in answers[place]]
+    first = [answers[place][0] for place in sorted(answers)]
+    if any(one[0] != answers[place][0][0] for place in answers for one in answers[place]):
+        share = float(np.mean([one[2].mean() for one in every]))
+        interval = Interval(
+            share,
+            None,
+            None,
+            None,
+            None,
+            "none",
+            "its runs answered different questions, so they have no interval in common",
+        )
+        return Group(values, len(mine), finished, len(answers), 0, interval)
+    shortest = min(len(one[2]) for one in first)
+    right = np.stack([np.mean([one[2][:shortest] for one in answers[place]], axis=0) for place in sorted(answers)])
+    nested = len({one[0] for one in first}) > 1
+    clusters = numbered(list(first[0][1][:shortest]))
+    # Wilson's interval is for shares of right answers; means of several runs lie between.
+    alone = len(answers) == 1 and finished > 1
+    interval = mean_interval(right, clusters, nested) if alone else accuracy_interval(right, clusters, nested)
+    return Group(values, len(mine), finished, len(answers), right.shape[1], interval)

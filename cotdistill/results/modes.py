@@ -1,0 +1,301 @@
+"""What students answer in each mode and after each test of their rationale, over replicates and questions, with intervals. Diagnostics: they stand
+beside the claims and are never part of one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from cotdistill.rationales.conditions import parse
+from cotdistill.rationales.perturbations import PERTURBATIONS
+from cotdistill.rationales.placement import MODES
+from cotdistill.results.results import right_answers
+from cotdistill.statistics.intervals import (
+    Interval,
+    Values,
+    accuracy_interval,
+    mean_interval,
+    numbered,
+    one_replicate,
+    within_unit,
+)
+from cotdistill.store.records import Job
+from cotdistill.store.store import Store
+from cotdistill.studies.modes import EVERYTHING, Asked, Wanted, modes_of
+
+INTACT = "intact"
+# What is measured of an answer -> how it is called.
+MEASURES = {
+    "correct": "accuracy",
+    "p_gold": "probability of the right answer",
+    "changed": "share of answers that change",
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A condition asked in one mode: accuracy (a share) over replicates and questions with its 95 % interval, None before it was asked.
+
+    over_direct: paired difference to the same students' answers without a rationale, None where there is nothing to pair; trained: whether its
+    students were trained for the mode; points: accuracy of each replicate asked; planned: how many there are to be."""
+
+    condition: str
+    label: str
+    mode: str
+    trained: bool
+    accuracy: Interval | None
+    over_direct: Interval | None
+    points: tuple[float, ...]
+    items: int
+    clusters: int
+    planned: int
+
+
+@dataclass(frozen=True)
+class Point:
+    """One measure at one share, and the same after as many random tokens (None: the test is that control itself)."""
+
+    share: float
+    value: Interval
+    control: Interval | None
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One condition under one test of one rationale, by rising share; the first point is the intact rationale.
+
+    loss: the area between the intact line and the curve over the shares, in the unit of the measure (for a test of one point: the drop at it; of
+    "changed": the area under the curve); control_loss: the same of as many random tokens; over_control: their paired difference, above 0 where the
+    test costs more than they do. made: share of the rows on which the test could be made; touched: mean share of the tokens touched at the end."""
+
+    condition: str
+    label: str
+    rationale: str
+    test: str
+    trained: bool
+    graded: bool
+    points: tuple[Point, ...]
+    loss: Interval
+    control_loss: Interval | None
+    over_control: Interval | None
+    made: float
+    touched: float
+    items: int
+    clusters: int
+    replicates: int
+
+
+@dataclass(frozen=True)
+class Read:
+    """What stood before the answers of some runs: rows by source of the given rationales, the share of rationales that name the right answer (given,
+    own; means over runs), of own rationales that did not end with the answer cue, and of rows without one."""
+
+    sources: Mapping[str, int]
+    leakage: Mapping[str, float]
+    unterminated: float
+    empty: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class _Run:
+    """The answers of one job, by item. values: (rationale, test, share) -> measure, "control_" + measure, touched, tokens, each (items,)."""
+
+    items: tuple[str, ...]
+    clusters: tuple[str, ...]
+    values: Mapping[tuple[str, str, float], Mapping[str, npt.NDArray[np.float32]]]
+
+
+_COLUMNS = ("correct", "p_gold", "changed", "control_correct", "control_p_gold", "control_changed", "touched", "tokens")
+
+
+@lru_cache(maxsize=48)
+def _run(path: Path) -> _Run:
+    """Kept, since an artefact never changes."""
+    frame = pd.read_parquet(path, columns=["example", "cluster", "rationale", "test", "share", *_COLUMNS]).sort_values(
+        "example", kind="stable"
+    )
+    for name in _COLUMNS:
+        frame[name] = frame[name].to_numpy(dtype=np.float32, na_value=np.nan)
+    values = {}
+    for (rationale, test), own in frame.groupby(["rationale", "test"], sort=False):
+        for share, part in own.groupby("share", sort=False):
+            values[str(rationale), str(test), float(str(share))] = {name: part[name].to_numpy() for name in _COLUMNS}
+    first = frame[(frame["test"] == INTACT) & (frame["rationale"] == "given")]
+    return _Run(tuple(first["example"]), tuple(first["cluster"]), values)
+
+
+@dataclass(frozen=True)
+class _Over:
+    """The runs of one condition side by side. nested: the questions differ between replicates."""
+
+    runs: tuple[_Run, ...]
+    clusters: npt.NDArray[np.int64]
+    nested: bool
+
+    @classmethod
+    def of(cls, store: Store, mine: Sequence[Asked]) -> _Over | None:
+        runs = tuple(
+            _run(store.artifacts.path(one.job.produced["answers"]))
+            for one in mine
+            if one.finished and one.job is not None
+        )
+        if not runs:
+            return None
+        shortest = min(len(run.items) for run in runs)
+        return cls(runs, numbered(list(runs[0].clusters[:shortest])), len({run.items for run in runs}) > 1)
+
+    def has(self, rationale: str, test: str) -> bool:
+        return all((rationale, test, 1.0) in run.values for run in self.runs)
+
+    def shares(self, rationale: str, test: str) -> list[float]:
+        """Of all runs; they are the same in each."""
+        return sorted(share for r, t, share in self.runs[0].values if (r, t) == (rationale, test))
+
+    def values(self, rationale: str, test: str, share: float, name: str) -> Values:
+        """(replicates, items)."""
+        n = len(self.clusters)
+        return np.stack([run.values[rationale, test, share][name][:n] for run in self.runs]).astype(np.float64)
+
+    def mean(self, values: Values) -> Interval:
+        if len(values) == 1 and int(self.clusters.max()) > 0:
+            # Without the exact p of `mean_interval`, which costs more than all the rest and which no diagnostic is judged by.
+            return one_replicate(values[0], self.clusters)
+        return mean_interval(values, self.clusters, self.nested)
+
+    def share(self, values: Values, measure: str) -> Interval:
+        """The mean of a measure that lies between 0 and 1, and so does its interval."""
+        return (
+            accuracy_interval(values, self.clusters, self.nested)
+            if measure == "correct"
+            else within_unit(self.mean(values))
+        )
+
+
+def grid(store: Store, found: Sequence[Asked], wanted: Wanted = EVERYTHING) -> list[Cell]:
+    """Every condition in every mode. What a training run has scored itself is taken from there; the rest from the jobs that asked."""
+    cells = []
+    for condition in dict.fromkeys(one.condition for one in found):
+        mine = [one for one in found if one.condition == condition]
+        rows = {
+            mode: {
+                one.replicate: right_answers(path, mode)
+                for one in mine
+                if (path := answered_in(store, one, mode, wanted))
+            }
+            for mode in MODES
+        }
+        for mode in MODES:
+            correct, clusters, nested = side_by_side(list(rows[mode].values()))
+            both = [replicate for replicate in rows[mode] if replicate in rows["direct"]] if mode != "direct" else []
+            one, paired, apart = side_by_side([rows[mode][replicate] for replicate in both])
+            other, _, _ = side_by_side([rows["direct"][replicate] for replicate in both])
+            cells.append(
+                Cell(
+                    condition, parse(condition).label, mode, mode in modes_of(condition),
+                    accuracy_interval(correct, numbered(clusters), nested) if clusters else None,
+                    mean_interval(one - other, numbered(paired), apart) if paired else None,
+                    tuple(float(row.mean()) for row in correct), len(clusters), len(set(clusters)), len(mine),
+                )
+            )  # fmt: skip
+    return cells
+
+
+def side_by_side(
+    rows: Sequence[tuple[Sequence[str], Sequence[str], npt.NDArray[np.float64]]],
+) -> tuple[Values, list[str], bool]:
+    """(replicates, items) right answers with the clusters of the items, and whether the items differ; cut to the smallest replicate."""
+    shortest = min((len(items) for items, _, _ in rows), default=0)
+    if not shortest:
+        return np.zeros((0, 0)), [], False
+    return (
+        np.stack([right[:shortest] for _, _, right in rows]),
+        list(rows[0][1][:shortest]),
+        len({tuple(items) for items, _, _ in rows}) > 1,
+    )
+
+
+def answered_in(store: Store, one: Asked, mode: str, wanted: Wanted) -> Path | None:
+    """The table that holds a run's answers in a mode; None if it was not asked in it."""
+    own: Job | None = one.trained
+    if (
+        own is not None
+        and own.state == "finished"
+        and not (wanted.examples or wanted.source)
+        and mode in (own.result or {}).get("modes", {})
+    ):
+        return store.artifacts.path(own.produced["predictions"])
+    return store.artifacts.path(one.job.produced["predictions"]) if one.finished and one.job is not None else None
+
+
+def curves(
+    store: Store, found: Sequence[Asked], rationale: str, measure: str = "correct", tests: Sequence[str] = ()
+) -> list[Curve]:
+    """Every condition that was asked, under every test (some of them), in the order planned; rationale: "given" or "own"."""
+    made = []
+    for condition in dict.fromkeys(one.condition for one in found):
+        over = _Over.of(store, [one for one in found if one.condition == condition])
+        if over is not None:
+            trained = rationale in modes_of(condition)
+            names = [p.name for p in PERTURBATIONS if (not tests or p.name in tests) and over.has(rationale, p.name)]
+            made += [_curve(over, condition, rationale, name, measure, trained=trained) for name in names]
+    return made
+
+
+def _curve(over: _Over, condition: str, rationale: str, test: str, measure: str, *, trained: bool) -> Curve:
+    intact = over.values(rationale, INTACT, 0.0, measure)
+    shares = over.shares(rationale, test)
+    after = [over.values(rationale, test, share, measure) for share in shares]
+    control = [over.values(rationale, test, share, f"control_{measure}") for share in shares]
+    controlled = not any(np.isnan(values).any() for values in control)
+    points = [Point(0.0, over.share(intact, measure), over.share(intact, measure) if controlled else None)]
+    points += [
+        Point(share, over.share(one, measure), over.share(other, measure) if controlled else None)
+        for share, one, other in zip(shares, after, control, strict=True)
+    ]
+    loss = _lost(shares, [intact, *after], measure)
+    controls = _lost(shares, [intact, *control], measure) if controlled else None
+    touched = over.values(rationale, test, shares[-1], "touched")
+    tokens = over.values(rationale, test, shares[-1], "tokens")
+    return Curve(
+        condition, parse(condition).label, rationale, test, trained, PERTURBATIONS.get(test).graded, tuple(points),
+        over.mean(loss), over.mean(controls) if controls is not None else None, over.mean(loss - controls) if controls is not None else None,
+        float((touched > 0).mean()), float(touched.sum() / max(1.0, tokens.sum())),
+        len(over.clusters), len(set(over.clusters.tolist())), len(over.runs),
+    )  # fmt: skip
+
+
+def _lost(shares: Sequence[float], values: Sequence[Values], measure: str) -> Values:
+    """(replicates, items) the area between the intact line and the curve, by trapezoids over the shares; of one point, the drop at it."""
+    sign = -1.0 if measure == "changed" else 1.0
+    gaps = sign * (values[0] - np.stack(values[1:]))
+    if len(gaps) == 1:
+        return np.asarray(gaps[0])
+    width = np.diff([0.0, *shares])[:, None, None]
+    before = np.concatenate([np.zeros_like(gaps[:1]), gaps[:-1]])
+    area: Values = (width * (before + gaps) / 2).sum(0) / shares[-1]
+    return area
+
+
+def read(found: Sequence[Asked]) -> dict[str, Read]:
+    """By condition, what its finished jobs say of the rationales."""
+    told: dict[str, list[Mapping[str, Any]]] = {}
+    for one in found:
+        if one.finished and one.job is not None and one.job.result:
+            told.setdefault(one.condition, []).append(one.job.result)
+    return {
+        condition: Read(
+            dict(results[0]["sources"]),
+            {name: fmean(one["leakage"][name] for one in results) for name in ("given", "own")},
+            fmean(one["unterminated"] for one in results),
+            {name: fmean(one["empty"][name] / one["n"] for one in results) for name in ("given", "own")},
+        )
+        for condition, results in told.items()
+    }

@@ -1,0 +1,330 @@
+"""From the store to tables: runs, predictions, curves, accuracies and differences with their intervals. A partial study gives what there is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cotdistill.rationales.conditions import parse
+from cotdistill.statistics.effects import cohens_h, standardised_difference
+from cotdistill.statistics.intervals import Interval, accuracy_interval, mean_interval, numbered
+from cotdistill.statistics.verdicts import PROVISIONAL, word
+from cotdistill.store.planned_runs import outcomes
+from cotdistill.store.records import Job, read_document
+from cotdistill.store.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RUN_COLUMNS = (
+    "job", "study", "condition", "label", "replicate", "state", "accuracy", "n", "correct", "chance", "mode", "steps", "tokens", "loss_tokens",
+    "flops", "seconds", "train_rows", "excluded_rows", "changed_share", "unterminated", "unparsable", "dev_accuracy", "error",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ConditionSummary:
+    """One condition of a study. mean, low, high: accuracy as a share with its 95 % interval; points: each finished replicate's accuracy.
+
+    at_chance: whether the interval contains chance. tokens, seconds: means over finished runs.
+    """
+
+    condition: str
+    label: str
+    planned: int
+    finished: int
+    mean: float | None
+    low: float | None
+    high: float | None
+    speaks_of: str
+    points: tuple[float, ...]
+    items: int
+    clusters: int
+    chance: float | None
+    at_chance: bool
+    tokens: float | None
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """A condition against the baseline: the paired difference of accuracies (a share) with its 95 % interval, p and verdict word.
+
+    cohens_h, standardised: the difference on other scales (`statistics.effects`), the second over replicates.
+    """
+
+    condition: str
+    label: str
+    difference: float
+    low: float | None
+    high: float | None
+    p: float | None
+    word: str
+    kind: str
+    items: int
+    clusters: int
+    replicates: int
+    cohens_h: float
+    standardised: float | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All conditions against one. provisional: planned runs are missing, so no word is a verdict yet."""
+
+    baseline: str
+    rows: tuple[Row, ...]
+    provisional: bool
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the finished replicates of one condition answered, by replicate index: which items, and (replicates, items) right or wrong.
+
+    nested: the items differ between replicates. Then `correct` is cut to the smallest replicate, and `clusters` are the first's.
+    """
+
+    replicates: tuple[int, ...]
+    items: tuple[tuple[str, ...], ...]
+    correct: npt.NDArray[np.float64]
+    clusters: tuple[str, ...]
+    nested: bool
+
+
+@dataclass(frozen=True)
+class Paired:
+    """What two conditions answered to the same questions, over the replicates that both have finished: paired differences -1, 0 or 1 of shape
+    (replicates, items). clusters: (items,) numbered from 0. nested: the items differ between replicates. accuracies: of both, means over all."""
+
+    values: npt.NDArray[np.float64]
+    clusters: npt.NDArray[np.int64]
+    nested: bool
+    accuracies: tuple[float, float]
+
+
+Planned = Sequence[tuple[str, int, Job | None]]
+
+
+def planned_runs(store: Store, study: int | str) -> list[tuple[str, int, Job | None]]:
+    """(condition, replicate, job or None if it was deleted) of every planned run."""
+    found = store.queue.study(study)
+    jobs = {job.id: job for job in store.queue.jobs(study=found.id)}
+    return [(m.condition, m.replicate, jobs.get(m.job_id)) for m in found.members if m.role == "run"]
+
+
+def runs(store: Store, study: int | str | None = None) -> pd.DataFrame:
+    """One row a planned run (columns RUN_COLUMNS); of every study if none is named."""
+    import pandas as pd
+
+    told = outcomes(store, study)
+    if not told:
+        return pd.DataFrame(columns=list(RUN_COLUMNS))
+    names, conditions, replicates, jobs, states, results, errors = zip(*told, strict=True)
+    # One document of all: reading 10,000 small ones takes longer than everything else here.
+    found = read_document(f"[{','.join(text or '{}' for text in results)}]")
+    gone = "the run was deleted"
+    columns: dict[str, Sequence[Any]] = {name: [result.get(name) for result in found] for name in RUN_COLUMNS}
+    labels = {condition: parse(condition).label for condition in set(conditions)}
+    columns |= {
+        "job": jobs, "study": names, "condition": conditions, "label": [labels[condition] for condition in conditions], "replicate": replicates,
+        "state": [state or "deleted" for state in states],
+        "error": [
+            gone if job is None else read_document(error).get("message") if error else None for job, error in zip(jobs, errors, strict=True)
+        ],
+    }  # fmt: skip
+    return pd.DataFrame(columns, columns=list(RUN_COLUMNS))
+
+
+def predictions(store: Store, study: int | str, mode: str = "primary") -> pd.DataFrame:
+    """One row an item, condition and replicate: item, cluster, condition, replicate, correct, predicted, answer, margin.
+
+    mode: "primary" (the one a condition is judged in), "direct", "own" or "given"; conditions without it are left out.
+    """
+    import pandas as pd
+
+    parts = []
+    for condition, replicate, job in planned_runs(store, study):
+        if job is None or not _scored(job) or not job.result:
+            continue
+        wanted = job.result["mode"] if mode == "primary" else mode
+        table = store.artifacts.table(job.produced["predictions"])
+        table = table.loc[
+            table["mode"] == wanted, ["id", "cluster", "correct", "predicted", "answer", "margin"]
+        ].rename(columns={"id": "item"})
+        parts.append(table.assign(condition=condition, replicate=replicate))
+    columns = ["item", "cluster", "condition", "replicate", "correct", "predicted", "answer", "margin"]
+    return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
+
+
+def curves(store: Store, study: int | str) -> pd.DataFrame:
+    """Learning curves of the finished runs: condition, replicate, step, tokens, seconds, name, value."""
+    import pandas as pd
+
+    parts = []
+    for condition, replicate, job in planned_runs(store, study):
+        if job is not None and job.state == "finished" and "curve" in job.produced:
+            parts.append(store.artifacts.table(job.produced["curve"]).assign(condition=condition, replicate=replicate))
+    columns = ["condition", "replicate", "step", "tokens", "seconds", "name", "value"]
+    filled = [part for part in parts if len(part)]
+    return pd.concat(filled, ignore_index=True)[columns] if filled else pd.DataFrame(columns=columns)
+
+
+@lru_cache(maxsize=4096)
+def right_answers(path: Path, mode: str) -> tuple[tuple[str, ...], tuple[str, ...], npt.NDArray[np.float64]]:
+    """Items, clusters and right answers of one run in one mode, by item; kept, since an artefact never changes."""
+    # Without pandas: a grid over studies reads a thousand small files, for which a data frame takes three times as long.
+    import pyarrow.compute as compute
+    from pyarrow.parquet import ParquetFile
+
+    table = ParquetFile(path).read(columns=["id", "cluster", "mode", "correct"])
+    table = table.filter(compute.equal(table["mode"], mode)).sort_by("id")
+    return (
+        tuple(table["id"].to_numpy()),
+        tuple(table["cluster"].to_numpy()),
+        table["correct"].to_numpy().astype(np.float64),
+    )
+
+
+def _answers(store: Store, planned: Planned, condition: str, only: set[int] | None = None) -> Answers | None:
+    rows = []
+    for name, replicate, job in planned:
+        if (
+            name == condition
+            and job is not None
+            and _scored(job)
+            and job.result
+            and (only is None or replicate in only)
+        ):
+            rows.append(
+                (replicate, *right_answers(store.artifacts.path(job.produced["predictions"]), str(job.result["mode"])))
+            )
+    if not rows:
+        return None
+    rows.sort(key=lambda row: row[0])
+    nested = len({row[1] for row in rows}) > 1
+    shortest = min(len(row[3]) for row in rows)
+    # Worlds of different sizes would need weights; generated worlds are of one size, so nothing is cut in practice.
+    correct = np.stack([r[3][:shortest] for r in rows])
+    return Answers(tuple(r[0] for r in rows), tuple(r[1] for r in rows), correct, rows[0][2][:shortest], nested)
+
+
+def _scored(job: Job) -> bool:
+    return job.state == "finished" and bool(job.result) and "predictions" in job.produced
+
+
+def summary(store: Store, study: int | str) -> list[ConditionSummary]:
+    """Every condition of a study in the order planned, with its accuracy over the finished replicates."""
+    planned = planned_runs(store, study)
+    found = []
+    for condition in dict.fromkeys(name for name, _, _ in planned):
+        mine = [job for name, _, job in planned if name == condition]
+        results = [job.result for job in mine if job is not None and job.state == "finished" and job.result]
+        answers = _answers(store, planned, condition)
+        interval = (
+            accuracy_interval(answers.correct, numbered(list(answers.clusters)), answers.nested) if answers else None
+        )
+        chance = float(results[0]["chance"]) if results else None
+        low, high = (interval.low, interval.high) if interval else (None, None)
+        found.append(
+            ConditionSummary(
+                condition=condition,
+                label=parse(condition).label,
+                planned=len(mine),
+                finished=len(results),
+                mean=interval.mean if interval else None,
+                low=low,
+                high=high,
+                speaks_of=interval.speaks_of if interval else "",
+                points=tuple(float(row.mean()) for row in answers.correct) if answers else (),
+                items=answers.correct.shape[1] if answers else 0,
+                clusters=len(set(answers.clusters)) if answers else 0,
+                chance=chance,
+                at_chance=chance is not None and low is not None and high is not None and low <= chance <= high,
+                tokens=_mean(results, "tokens"),
+                seconds=_mean(results, "seconds"),
+            )
+        )
+    return found
+
+
+def chance_of(summaries: Iterable[ConditionSummary]) -> float | None:
+    """Accuracy of guessing in a study, a share; None before a run has finished."""
+    return next((s.chance for s in summaries if s.chance is not None), None)
+
+
+def _mean(results: Sequence[Mapping[str, Any]], name: str) -> float | None:
+    """The mean over finished runs; None where one does not tell it, as answers that were made elsewhere may not."""
+    values = [float(result[name]) for result in results if result.get(name) is not None]
+    return fmean(values) if values and len(values) == len(results) else None
+
+
+def difference(
+    store: Store, study: int | str, condition: str, baseline: str, planned: Planned | None = None
+) -> tuple[Interval, Answers] | None:
+    """The paired difference of two conditions over the replicates that both have finished; None if there are none, or if they did not answer
+    the same questions. planned: the study's `planned_runs`, for whoever asks more than once."""
+    found = _paired(store, planned if planned is not None else planned_runs(store, study), condition, baseline)
+    return (_interval(found[0]), found[1]) if found else None
+
+
+def paired(
+    store: Store, study: int | str, condition: str, baseline: str, planned: Planned | None = None
+) -> Paired | None:
+    """The differences that `difference` judges, for other ways to judge them (`statistics.methods`, `statistics.power`); None as there."""
+    found = _paired(store, planned if planned is not None else planned_runs(store, study), condition, baseline)
+    return found[0] if found else None
+
+
+def _interval(seen: Paired) -> Interval:
+    return mean_interval(seen.values, seen.clusters, seen.nested)
+
+
+def _paired(store: Store, planned: Planned, condition: str, baseline: str) -> tuple[Paired, Answers] | None:
+    both = [
+        {replicate for name, replicate, job in planned if name == wanted and job is not None and _scored(job)}
+        for wanted in (condition, baseline)
+    ]
+    only = both[0] & both[1]
+    one, other = (_answers(store, planned, name, only) for name in (condition, baseline))
+    if one is None or other is None or one.items != other.items:
+        return None
+    accuracies = float(one.correct.mean()), float(other.correct.mean())
+    return Paired(one.correct - other.correct, numbered(list(one.clusters)), one.nested, accuracies), one
+
+
+def comparison(store: Store, study: int | str, baseline: str, *, margin: float | None = None) -> Comparison:
+    """Every condition with results against the baseline. margin (a share): also say "no worse" when the interval lies above -margin."""
+    planned = planned_runs(store, study)
+    provisional = any(job is None or job.state != "finished" for _, _, job in planned)
+    rows = []
+    for condition in dict.fromkeys(name for name, _, _ in planned if name != baseline):
+        found = _paired(store, planned, condition, baseline)
+        if found is None:
+            continue
+        seen, answers = found
+        interval = _interval(seen)
+        rows.append(
+            Row(
+                condition=condition,
+                label=parse(condition).label,
+                difference=interval.mean,
+                low=interval.low,
+                high=interval.high,
+                p=interval.p,
+                word=PROVISIONAL if provisional else word(interval, margin),
+                kind=f"{interval.method}: {interval.speaks_of}",
+                items=answers.correct.shape[1],
+                clusters=len(set(answers.clusters)),
+                replicates=len(answers.replicates),
+                cohens_h=cohens_h(*seen.accuracies),
+                standardised=standardised_difference(seen.values.mean(1)),
+            )
+        )
+    return Comparison(baseline, tuple(rows), provisional)

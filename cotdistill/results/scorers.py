@@ -1,0 +1,272 @@
+"""How students would answer under another scorer: the jobs that ask, and one table over conditions and replicates. Diagnostics; no torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cotdistill.config import plain
+from cotdistill.errors import UnknownName, UsageError
+from cotdistill.rationales.conditions import parse
+from cotdistill.results.results import planned_runs
+from cotdistill.statistics.distributions import chi2_quantile
+from cotdistill.statistics.intervals import Interval, Values, accuracy_interval, mean_interval, numbered
+from cotdistill.store.records import Job, JobSpec
+from cotdistill.store.store import Store
+from cotdistill.students.scoring.scorers import LABEL, SCORERS
+from cotdistill.studies.inspection_jobs import PASSES_PER_SECOND, START_SECONDS, source_of, task_of
+from cotdistill.studies.modes import MEASURED_PARAMETERS, WRITTEN_PASSES, Asked, modes_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_WORTH = {"finished": 3, "running": 2, "queued": 2, "failed": 1}
+
+
+@dataclass(frozen=True)
+class ScorersConfig:
+    """One trained student under every scorer, on test, in the mode that it is judged in. run: identity of its training job; examples: the first so
+    many of the split by id, 0 all of it; samples: rationales of its own that it draws for the scorer marginal, 0 for none, with a seed."""
+
+    run: str
+    examples: int = 0
+    samples: int = 0
+    seed: int = 0
+
+    @classmethod
+    def from_plain(cls, values: Mapping[str, Any]) -> ScorersConfig:
+        """The config of a job, as the store holds it."""
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class ScorerCell:
+    """A condition under one scorer: accuracy over replicates and questions with its 95 % interval; over_label: paired difference to the scorer that
+    the runs are judged by, None for that one; agreement: share of the questions with the same answer as under it; points: accuracy of each
+    replicate; spread: their standard deviation, None below two."""
+
+    condition: str
+    label: str
+    scorer: str
+    mode: str
+    accuracy: Interval
+    over_label: Interval | None
+    agreement: Interval
+    points: tuple[float, ...]
+    spread: float | None
+    items: int
+    clusters: int
+    planned: int
+
+
+@dataclass(frozen=True)
+class ScorerRow:
+    """A scorer over all conditions asked: means of accuracy and agreement; spread: standard deviation over restarts, pooled over the conditions, with
+    the 95 % interval of chi-squared (conditions taken as independent), None where no condition has two replicates."""
+
+    scorer: str
+    conditions: int
+    accuracy: float
+    agreement: float
+    spread: float | None
+    spread_low: float | None
+    spread_high: float | None
+    freedom: int
+
+
+def scorers_job(store: Store, job: Job, examples: int, samples: int = 0, seed: int = 0) -> JobSpec:
+    """The job that scores a student anew; UsageError without test questions. samples: where the student was trained to write a rationale first."""
+    task = task_of(store, job)
+    rows = task.examples("test", source_of(job) or None)
+    if not rows:
+        raise UsageError(f"The task {task.name!r} has no test questions.", "Import it with a test split.")
+    samples = samples if "own" in modes_of(str(job.config["condition"])) else 0
+    config = ScorersConfig(job.identity, examples if examples < len(rows) else 0, samples, seed if samples else 0)
+    n = config.examples or len(rows)
+    size = max(1.0, float((job.result or {}).get("parameters") or 0) / MEASURED_PARAMETERS)
+    written = WRITTEN_PASSES if (job.result or {}).get("mode") == "own" else 0
+    seconds = (
+        START_SECONDS
+        + n * (2 + written + samples * (1 + WRITTEN_PASSES) + len(rows[0].choices)) * size / PASSES_PER_SECOND
+    )
+    told = (f"{n:,} questions" if config.examples else "all questions") + (
+        f", {samples} rationales drawn of each" if samples else ""
+    )
+    values = plain(config)
+    if not samples:
+        # Jobs from before that scorer keep their identity.
+        del values["samples"], values["seed"]
+    return JobSpec("scorers", values, (config.run,), f"every scorer, {told} · {job.label}", seconds)
+
+
+def drawn_before(store: Store, study: int | str) -> tuple[int, int]:
+    """(samples, seed) of the job of a study that drew most rationales; (0, 0) where none did."""
+    identities = {job.identity for _, _, job in planned_runs(store, study) if job is not None}
+    configs = [ScorersConfig.from_plain(job.config) for job in store.queue.jobs(kind="scorers")]
+    return max(((one.samples, one.seed) for one in configs if one.run in identities), default=(0, 0))
+
+
+def asked(
+    store: Store, study: int | str, examples: int = 0, conditions: Sequence[str] = (), samples: int = 0, seed: int = 0
+) -> list[Asked]:
+    """Every planned run of a study (of some of its conditions) with the job that scores it anew; UnknownName for no condition of it."""
+    planned = planned_runs(store, study)
+    known = list(dict.fromkeys(name for name, _, _ in planned))
+    for name in conditions:
+        if name not in known:
+            raise UnknownName("condition of this study", name, known)
+    jobs: dict[str, list[Job]] = {}
+    for job in store.queue.jobs(kind="scorers"):
+        jobs.setdefault(job.identity, []).append(job)
+    found = []
+    for condition, replicate, trained in planned:
+        if conditions and condition not in conditions:
+            continue
+        spec = (
+            scorers_job(store, trained, examples, samples, seed)
+            if trained is not None and trained.state == "finished"
+            else None
+        )
+        best = (
+            max(jobs.get(spec.identity, []), key=lambda job: (_WORTH.get(job.state, 0), job.id), default=None)
+            if spec
+            else None
+        )
+        found.append(Asked(condition, replicate, trained, spec, best))
+    return found
+
+
+@dataclass(frozen=True)
+class _Run:
+    items: tuple[str, ...]
+    clusters: tuple[str, ...]
+    correct: Mapping[str, npt.NDArray[np.float64]]
+    agrees: Mapping[str, npt.NDArray[np.float64]]
+
+
+@lru_cache(maxsize=256)
+def _run(path: Path) -> _Run:
+    """By scorer, by item; kept, since an artefact never changes."""
+    import pandas as pd
+
+    frame = pd.read_parquet(path, columns=["example", "cluster", "scorer", "correct", "agrees"]).sort_values(
+        "example", kind="stable"
+    )
+    parts = {str(name): part for name, part in frame.groupby("scorer", sort=False)}
+    first = parts[LABEL]
+    correct, agrees = (
+        {name: part[what].to_numpy(np.float64) for name, part in parts.items()} for what in ("correct", "agrees")
+    )
+    return _Run(tuple(first["example"]), tuple(first["cluster"]), correct, agrees)
+
+
+def table(store: Store, found: Sequence[Asked]) -> list[ScorerCell]:
+    """Every condition that was asked, under every scorer, in the order planned."""
+    cells = []
+    for condition in dict.fromkeys(one.condition for one in found):
+        mine = [one for one in found if one.condition == condition]
+        jobs = [one.job for one in mine if one.finished and one.job is not None]
+        if not jobs:
+            continue
+        runs = [_run(store.artifacts.path(job.produced["scored"])) for job in jobs]
+        shortest = min(len(run.items) for run in runs)
+        clusters = numbered(list(runs[0].clusters[:shortest]))
+        nested = len({run.items for run in runs}) > 1
+        by_label = _stacked([run.correct[LABEL] for run in runs], shortest)
+        for scorer in (name for name in SCORERS.names() if all(name in run.correct for run in runs)):
+            right = _stacked([run.correct[scorer] for run in runs], shortest)
+            same = _stacked([run.agrees[scorer] for run in runs], shortest)
+            points = tuple(float(row.mean()) for row in right)
+            cells.append(
+                ScorerCell(
+                    condition, parse(condition).label, scorer, str((jobs[0].result or {})["mode"]), accuracy_interval(right, clusters, nested),
+                    None if scorer == LABEL else mean_interval(right - by_label, clusters, nested), accuracy_interval(same, clusters, nested),
+                    points, float(np.std(points, ddof=1)) if len(points) > 1 else None, shortest, int(clusters.max()) + 1, len(mine),
+                )
+            )  # fmt: skip
+    return cells
+
+
+def _stacked(rows: Sequence[npt.NDArray[np.float64]], n: int) -> Values:
+    return np.stack([row[:n] for row in rows])
+
+
+def by_scorer(cells: Sequence[ScorerCell]) -> list[ScorerRow]:
+    """Accuracy, agreement and variance over restarts of every scorer, over the conditions that were asked."""
+    rows = []
+    for scorer in SCORERS.names():
+        mine = [cell for cell in cells if cell.scorer == scorer]
+        if not mine:
+            continue
+        spreads = [(cell.spread**2, len(cell.points) - 1) for cell in mine if cell.spread is not None]
+        freedom = sum(df for _, df in spreads)
+        summed = sum(variance * df for variance, df in spreads)
+        low, high = (math.sqrt(summed / chi2_quantile(q, freedom)) for q in (0.975, 0.025)) if freedom else (None, None)
+        rows.append(
+            ScorerRow(
+                scorer, len(mine), fmean(cell.accuracy.mean for cell in mine), fmean(cell.agreement.mean for cell in mine),
+                math.sqrt(summed / freedom) if freedom else None, low, high, freedom,
+            )
+        )  # fmt: skip
+    return rows
+
+
+@dataclass(frozen=True)
+class MarginalCell:
+    """A condition whose students drew rationales of their own. log_likelihood: log mean over the draws of p(right label | question, rationale), nats,
+    mean over questions and replicates with its 95 % interval; standard_error: of that mean, from the draws alone (None for one draw)."""
+
+    condition: str
+    label: str
+    samples: int
+    seed: int
+    log_likelihood: Interval
+    standard_error: float | None
+    replicates: int
+
+
+def marginals(store: Store, found: Sequence[Asked]) -> list[MarginalCell]:
+    """Every condition whose jobs drew rationales, in the order planned."""
+    cells = []
+    for condition in dict.fromkeys(one.condition for one in found):
+        jobs = [
+            one.job
+            for one in found
+            if one.condition == condition and one.finished and one.job and "marginal" in one.job.produced
+        ]
+        if not jobs:
+            continue
+        tables = [store.artifacts.table(job.produced["marginal"]).sort_values("example", kind="stable") for job in jobs]
+        n = min(map(len, tables))
+        values = np.stack([table["log_likelihood"].to_numpy(np.float64)[:n] for table in tables])
+        told = [(job.result or {})["marginal"] for job in jobs]
+        errors = [one["standard_error"] for one in told if one["standard_error"] is not None]
+        nested = len({tuple(table["example"]) for table in tables}) > 1
+        cells.append(
+            MarginalCell(
+                condition, parse(condition).label, int(told[0]["samples"]), int(told[0]["seed"]),
+                mean_interval(values, numbered(list(tables[0]["cluster"])[:n]), nested),
+                math.sqrt(sum(error**2 for error in errors)) / len(errors) if errors else None, len(jobs),
+            )
+        )  # fmt: skip
+    return cells
+
+
+def items(store: Store, found: Sequence[Asked]) -> pd.DataFrame:
+    """Every answer that was scored: condition and replicate beside the columns of look_scorers.COLUMNS."""
+    import pandas as pd
+
+    parts = [
+        store.artifacts.table(one.job.produced["scored"]).assign(condition=one.condition, replicate=one.replicate)
+        for one in found
+        if one.finished and one.job is not None
+    ]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()

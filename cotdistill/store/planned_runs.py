@@ -1,0 +1,26 @@
+"""What became of planned runs, in as few words as a table of 10,000 needs: no job is built, and no document read but by whoever asked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cotdistill.errors import UnknownName
+from cotdistill.store.store import Store
+
+
+def outcomes(store: Store, study: int | str | None = None) -> list[tuple[Any, ...]]:
+    """(study's name, condition, replicate, job's number, state, result, error) of every planned run in the order of its plan; of every study, newest
+    first, if none is named. result and error are text as stored. The last four are None for a run that was deleted. UnknownName."""
+    text = str(study)
+    given = {"number": int(text) if text.isdecimal() and len(text) < 19 else None, "name": text}
+    named = "SELECT coalesce((SELECT id FROM study WHERE id = :number), (SELECT max(id) FROM study WHERE name = :name))"
+    query = """
+        SELECT study.name, member.condition, member.replicate, job.id, job.state, job.result, job.error
+        FROM study JOIN member ON member.study = study.id LEFT JOIN job ON job.identity = member.identity
+        WHERE study.id = coalesce(?, study.id) AND member.role = 'run' ORDER BY study.id DESC, member.place
+    """
+    with store.queue.database.read() as connection:
+        number = None if study is None else connection.execute(named, given).fetchone()[0]
+        if study is None or number is not None:
+            return [tuple(row) for row in connection.execute(query, (number,))]
+    raise UnknownName("launched study", text, [one.name for one in store.queue.studies()])

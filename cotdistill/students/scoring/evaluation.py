@@ -1,0 +1,228 @@
+"""Scoring: choices by log-likelihood right after the answer cue, in each of the three modes; predictions per example."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from cotdistill.errors import SequenceTooLong
+from cotdistill.rationales.placement import Placement
+from cotdistill.students.reader import Reader, block_mask
+from cotdistill.students.scoring.generation import Lots, Written, greedy
+from cotdistill.students.tokens import Encoder
+from cotdistill.tasks.example import Example
+
+METRICS = ("sum", "per_byte")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One example in one mode. scores and sums are one number a choice (scores: the primary metric); rationale is the student's own."""
+
+    id: str
+    cluster: str
+    mode: str
+    answer: int
+    predicted: int
+    margin: float
+    probabilities: list[float]
+    scores: list[float]
+    sums: list[float]
+    rationale: str | None = None
+    terminated: bool | None = None
+    parsed: int | None = None
+
+    @property
+    def correct(self) -> bool:
+        return self.predicted == self.answer
+
+
+def primary_metric(encoder: Encoder, examples: Sequence[Example]) -> str:
+    """Fixed by the task, before training: "sum" for letters and one-token answers, "per_byte" (sum / UTF-8 bytes) otherwise."""
+    if encoder.template.target == "letter":
+        return "sum"
+    # Of consistent targets: how a label is tokenised changes nothing about how it is judged.
+    texts = {text for example in examples for text in encoder.template.target_texts(example)}
+    return "sum" if all(len(encoder.read(text)) == 1 for text in texts) else "per_byte"
+
+
+@torch.no_grad()
+def choice_scores(
+    reader: Reader,
+    prompts: Sequence[Sequence[int]],
+    choices: Sequence[Sequence[Sequence[int]]],
+    pad: int,
+    batch: int = 64,
+) -> list[list[float]]:
+    """Summed log-likelihood of each choice after its prompt. A question is one row: the prompt once, the choices behind it side by side,
+    each seeing the prompt and itself only. One-token choices need the prompt alone."""
+    size = [len(prompts[i]) + sum(len(c) - 1 for c in choices[i]) for i in range(len(prompts))]
+    if not reader.packs(max(size, default=0)) and any(len(cs) > 1 and any(len(c) > 1 for c in cs) for cs in choices):
+        return _apart(reader, prompts, choices, pad, batch)
+    found: list[list[float]] = [[] for _ in prompts]
+    order = sorted(range(len(prompts)), key=lambda i: size[i])
+    for start in range(0, len(order), batch):
+        members = order[start : start + batch]
+        scores = _packed(reader, [prompts[i] for i in members], [choices[i] for i in members], pad)
+        for i, row in zip(members, scores, strict=True):
+            found[i] = row
+    return found
+
+
+def _apart(
+    reader: Reader, prompts: Sequence[Sequence[int]], choices: Sequence[Sequence[Sequence[int]]], pad: int, batch: int
+) -> list[list[float]]:
+    """The same with one choice a row, for students that take no mask of one's own."""
+    members = [(i, choice) for i, options in enumerate(choices) for choice in options]
+    rows = choice_scores(reader, [prompts[i] for i, _ in members], [[choice] for _, choice in members], pad, batch)
+    found: list[list[float]] = [[] for _ in prompts]
+    for (i, _), (value,) in zip(members, rows, strict=True):
+        found[i].append(value)
+    return found
+
+
+def _packed(
+    reader: Reader, prompts: list[Sequence[int]], choices: list[Sequence[Sequence[int]]], pad: int
+) -> list[list[float]]:
+    width = max(len(p) + sum(len(c) - 1 for c in cs) for p, cs in zip(prompts, choices, strict=True))
+    longest = max(len(p) + max(len(c) for c in cs) - 1 for p, cs in zip(prompts, choices, strict=True))
+    if longest > reader.positions:
+        raise SequenceTooLong(
+            f"A prompt with its longest choice has {longest} tokens; the student reads {reader.positions}.",
+            "Choose a student that reads more.",
+        )
+    ids = np.full((len(prompts), width), pad, np.int64)
+    positions = np.zeros((len(prompts), width), np.int64)
+    owner = np.full((len(prompts), width), -1, np.int64)  # 0: prompt, c + 1: choice c, -1: padding
+    rows: list[int] = []
+    columns: list[int] = []
+    picks: list[int] = []
+    targets: list[int] = []
+    belongs: list[tuple[int, int]] = []
+    for r, (prompt, options) in enumerate(zip(prompts, choices, strict=True)):
+        n = len(prompt)
+        ids[r, :n], positions[r, :n], owner[r, :n] = prompt, np.arange(n), 0
+        at = n
+        # The first token of every choice is read at the end of the prompt.
+        end = len(rows)
+        rows.append(r)
+        columns.append(n - 1)
+        for c, option in enumerate(options):
+            picks += [end, *range(len(rows), len(rows) + len(option) - 1)]
+            ids[r, at : at + len(option) - 1] = option[:-1]
+            positions[r, at : at + len(option) - 1] = n + np.arange(len(option) - 1)
+            owner[r, at : at + len(option) - 1] = c + 1
+            rows += [r] * (len(option) - 1)
+            columns += range(at, at + len(option) - 1)
+            at += len(option) - 1
+            targets += option
+            belongs += [(r, c)] * len(option)
+    alone = all(len(cs) == 1 or all(len(c) == 1 for c in cs) for cs in choices)
+    more = {} if alone else block_mask(reader.model, torch.from_numpy(owner), torch.from_numpy(positions))
+    device = reader.device
+    laid = (torch.tensor(given, device=device) for given in (rows, columns, picks, targets))
+    likelihood = reader.likelihood_at(torch.from_numpy(ids).to(device), *laid, **more).cpu().numpy()
+    found = [[0.0] * len(cs) for cs in choices]
+    for (r, c), value in zip(belongs, likelihood, strict=True):
+        found[r][c] += float(value)
+    return found
+
+
+def score(
+    model: PreTrainedModel,
+    encoder: Encoder,
+    examples: Sequence[Example],
+    placement: Placement,
+    mode: str,
+    *,
+    metric: str,
+    limit: int,
+    batch: int = 64,
+) -> list[Prediction]:
+    """Predictions of a student over examples in one mode: "direct", "own" (its own greedy rationale of at most `limit` tokens first)
+    or "given" (the teacher's, cut at its end where the student reads no more; examples without one are asked directly)."""
+    model.eval()  # type: ignore[no-untyped-call]
+    reader = Reader(model)
+    prompts, written = asked(reader, encoder, examples, placement, mode, limit)
+    sums = choice_scores(
+        reader, prompts, [encoder.targets(example) for example in examples], encoder.specials.pad, batch
+    )
+    told: Sequence[Written | None] = written or [None] * len(examples)
+    return [
+        predicted(encoder, e, s, mode, metric=metric, written=w) for e, s, w in zip(examples, sums, told, strict=True)
+    ]
+
+
+def asked(
+    reader: Reader,
+    encoder: Encoder,
+    examples: Sequence[Example],
+    placement: Placement,
+    mode: str,
+    limit: int,
+    lots: Lots | None = None,
+) -> tuple[list[list[int]], list[Written] | None]:
+    """The prompts of a mode as `score` asks them; for "own" also what the student has written, greedily or as `lots` have it."""
+    if mode == "given":
+        rationales = [[token.id for token in encoder.read(example.rationale or "")] for example in examples]
+        return [
+            rationale_prompt(encoder, e, placement, ids, reader.positions)
+            for e, ids in zip(examples, rationales, strict=True)
+        ], None
+    prompts = [encoder.prompt(example, placement.prompt(mode)) for example in examples]
+    if mode != "own":
+        return prompts, None
+    longest = max(len(t) for example in examples for t in encoder.targets(example))
+    room = max(1, min(limit, reader.positions - max(map(len, prompts)) - len(encoder.label_cue) - longest))
+    specials = encoder.specials
+    written = greedy(
+        reader, prompts, encoder.label_cue, limit=room, after=longest, pad=specials.pad, eos=specials.eos, lots=lots
+    )
+    return [[*prompt, *w.ids, *encoder.label_cue] for prompt, w in zip(prompts, written, strict=True)], written
+
+
+def rationale_prompt(
+    encoder: Encoder, example: Example, placement: Placement, rationale: Sequence[int], positions: int
+) -> list[int]:
+    """The prompt with these ids as its rationale, cut at their end where the student reads no more; without any, the direct prompt."""
+    spans = placement.prompt("given")
+    prompt = encoder.prompt(example, spans, rationale)
+    over = len(prompt) + max(map(len, encoder.targets(example))) - 1 - positions
+    return (
+        encoder.prompt(example, spans, rationale[: max(0, len(rationale) - over)]) if over > 0 and rationale else prompt
+    )
+
+
+def predicted(
+    encoder: Encoder, example: Example, sums: Sequence[float], mode: str, *, metric: str, written: Written | None = None
+) -> Prediction:
+    """The prediction from the summed log-likelihood of each choice. written: the rationale in the prompt, if the student wrote it itself."""
+    values = np.array(sums)
+    scores = (
+        values if metric == "sum" else values / [len(text.encode()) for text in encoder.template.target_texts(example)]
+    )
+    shifted = np.exp(scores - scores.max())
+    probabilities = shifted / shifted.sum()
+    gold = example.gold
+    others = np.delete(scores, gold)
+    return Prediction(
+        example.id, example.cluster or example.id, mode, gold, int(scores.argmax()), float(scores[gold] - others.max()),
+        probabilities.tolist(), scores.tolist(), values.tolist(),
+        "".join(encoder.piece(id) for id in written.ids).strip() if written else None,
+        written.terminated if written else None,
+        _parsed(written.after, encoder.targets(example)) if written else None,
+    )  # fmt: skip
+
+
+def _parsed(after: Sequence[int], targets: Sequence[Sequence[int]]) -> int:
+    """The longest choice that the text after the cue begins with; -1 if none."""
+    matching = [c for c, ids in enumerate(targets) if list(after[: len(ids)]) == list(ids)]
+    return max(matching, key=lambda c: len(targets[c]), default=-1)
+
+
+def accuracy(predictions: Sequence[Prediction]) -> float:
+    return sum(p.correct for p in predictions) / len(predictions) if predictions else 0.0

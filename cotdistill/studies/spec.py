@@ -1,0 +1,353 @@
+"""What a study is: a task, a student, conditions and replicates; and the built-in studies. Plain data, no torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cotdistill.config import Seeds, StudentConfig, TrainingConfig, check, digest, from_mapping, hashed, param, plain
+from cotdistill.errors import ConfigError, UnknownName, UsageError
+from cotdistill.rationales.conditions import Condition, parse, parse_list
+from cotdistill.registry import Registry
+from cotdistill.students.models import entry_of
+from cotdistill.tasks.catalog import TASKS
+
+MISSING = ("exclude", "label_only", "fail")
+BUDGETS = ("steps", "tokens")
+
+
+@dataclass(frozen=True)
+class StudySpec:
+    """Everything a person chooses. `conditions` are canonical; `fixed_seeds` are those that the replicate index does not set."""
+
+    name: str = param("study", "the name it is found under; a name means its latest study")
+    title: str = param("", "one line for people")
+    task: str = param("field_guide", "a task of `tasks list`")
+    task_settings: Mapping[str, Any] = field(default_factory=dict, metadata={"help": "dials of a generated task"})
+    source: str = param("", "whose rationales; empty means the task's default")
+    tokenizer: str = param(
+        "auto", "built-in students: word or bpe; auto takes the task's default", choices=("auto", "word", "bpe")
+    )
+    student: StudentConfig = field(default_factory=StudentConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    base_steps: int = param(
+        0,
+        "generated tasks: steps of the shared base that plays the pretrained model; 0 means no base",
+        low=0,
+        high=1_000_000,
+    )
+    conditions: tuple[str, ...] = field(default=(), metadata={"help": "what is compared"})
+    replicates: int = param(3, "how often each condition is trained, with other seeds", low=1, high=1000)
+    fixed_seeds: Mapping[str, int] = field(
+        default_factory=dict, metadata={"help": "seeds that are the same in every replicate"}
+    )
+    baseline: str = param("", "the condition that differences are taken to; empty: label_only, or the first")
+    missing_rationale: str = param("exclude", "training rows without a rationale", choices=MISSING)
+    budget: str = param(
+        "steps", "steps: the same in every condition; tokens: each sees as many tokens as the longest", choices=BUDGETS
+    )
+    answers: str = param(
+        "",
+        "the file that the answers of a study come from which was run elsewhere (`runs import`); such a study is never trained",
+    )
+
+    @property
+    def plan_hash(self) -> str:
+        """What is frozen at launch; see `plan_hash_of`."""
+        return plan_hash_of(plain(self))
+
+    def parsed(self) -> list[Condition]:
+        return [parse(text) for text in self.conditions]
+
+    @property
+    def pinned(self) -> str:
+        """The baseline that is used: the chosen one, else label_only, else the first condition."""
+        if self.baseline:
+            return str(parse(self.baseline))
+        return "label_only" if "label_only" in self.conditions else self.conditions[0]
+
+    @property
+    def worlds(self) -> int | None:
+        """In how many generated worlds the replicates stand; None on real text."""
+        if self.task not in TASKS:
+            return None
+        return 1 if "world" in self.fixed_seeds else self.replicates
+
+    def seeds(self, replicate: int) -> Seeds:
+        return Seeds.of_replicate(replicate, self.fixed_seeds)
+
+
+def plan_hash_of(values: Mapping[str, Any]) -> str:
+    """SHA-256 (hex) of a spec's plain form without name and title. What was added later and is not used is left out: old plans keep their hash."""
+    nested: dict[str, type] = {"student": StudentConfig, "training": TrainingConfig}
+    told = {
+        key: hashed(nested[key], value) if key in nested and isinstance(value, Mapping) else value
+        for key, value in values.items()
+    }
+    return digest(
+        {key: value for key, value in told.items() if key not in ("name", "title") and (key != "answers" or value)}
+    )
+
+
+def checked(spec: StudySpec) -> StudySpec:
+    """The spec with its conditions in canonical form, once each; ConfigError with everything that is wrong at once."""
+    problems: list[str] = []
+    for part in (spec, spec.student, spec.training):
+        try:
+            check(part)
+        except ConfigError as error:
+            problems += [p for p in error.problems if not p.startswith(("student.", "training."))]
+    if not isinstance(spec.name, str) or not isinstance(spec.baseline, str):
+        # What follows reads them as text.
+        raise ConfigError(problems)
+    conditions: list[str] = []
+    for text in spec.conditions:
+        try:
+            if (canonical := str(parse(text))) not in conditions:
+                conditions.append(canonical)
+        except UsageError as error:
+            problems.append(f"{error.message} {error.hint}".strip())
+    if not spec.conditions:
+        problems.append("conditions is empty; expected at least one, for example label_only,post_cot")
+    if spec.baseline and not problems:
+        try:
+            if str(parse(spec.baseline)) not in conditions:
+                problems.append(f"baseline {spec.baseline!r} is none of the conditions")
+        except UsageError as error:
+            problems.append(error.message)
+    try:
+        spec.seeds(0)
+    except UnknownName as error:
+        problems.append(error.message)
+    if not spec.name.strip() or "/" in spec.name or len(spec.name) > 80:
+        problems.append(f"name is {spec.name!r}; expected 1 to 80 characters without /")
+    if problems:
+        raise ConfigError(problems)
+    return dataclasses.replace(
+        spec, conditions=tuple(conditions), baseline=str(parse(spec.baseline)) if spec.baseline else ""
+    )
+
+
+def spec_from_mapping(values: Mapping[str, Any], base: StudySpec | None = None) -> StudySpec:
+    """A spec from plain values (a YAML file, a form, a stored study) laid over `base`. Nested keys may be written student.name or nested."""
+    current = plain(base or StudySpec())
+    for key, value in values.items():
+        outer, _, inner = str(key).partition(".")
+        if outer not in current:
+            raise UnknownName("study setting", str(key), current)
+        if inner:
+            if not isinstance(current[outer], dict):
+                raise UnknownName("study setting", str(key), current)
+            current[outer] = {**current[outer], inner: value}
+        elif outer in ("student", "training") and isinstance(value, Mapping):
+            current[outer] = {**current[outer], **value}
+        elif outer == "student" and isinstance(value, str):
+            current[outer] = {**current[outer], "name": value}
+        elif outer == "conditions":
+            current[outer] = [str(c) for c in parse_list(value)] if isinstance(value, str) else _texts(value)
+        else:
+            current[outer] = value
+    for key in ("task_settings", "fixed_seeds", "student", "training"):
+        if not isinstance(current[key], Mapping):
+            raise ConfigError([f"{key} is {current[key]!r}; expected a mapping"])
+    _suit(current, values, base)
+    current["student"] = from_mapping(StudentConfig, current["student"])
+    current["training"] = from_mapping(TrainingConfig, current["training"])
+    current["conditions"] = tuple(current["conditions"])
+    return checked(StudySpec(**current))
+
+
+def _suit(current: dict[str, Any], values: Mapping[str, Any], base: StudySpec | None) -> None:
+    """Lay the settings that suit a pretrained student of the catalogue under what a person has said: each is taken only where neither the values nor
+    the study they are laid over say anything else. A study that had the student before, or that is told whole (a stored one), is left alone."""
+    entry = entry_of(str(current["student"].get("name", "")))
+    whole = values.get("training")
+    told_whole = isinstance(whole, Mapping) and {
+        f.name for f in fields(TrainingConfig) if not f.metadata.get("later")
+    } <= set(whole)
+    if entry is None or told_whole or (base is not None and entry_of(base.student.name) is entry):
+        return
+    said = {str(key) for key in values} | {
+        f"{key}.{inner}" for key, value in values.items() if isinstance(value, Mapping) for inner in value
+    }
+    configs: dict[str, Any] = {"training": TrainingConfig(), "student": StudentConfig()}
+    for name, value in entry.defaults.items():
+        outer, _, inner = name.partition(".")
+        if name not in said and current[outer].get(inner) == getattr(configs[outer], inner):
+            current[outer] = {**current[outer], inner: value}
+
+
+def _texts(value: Any) -> list[str]:
+    if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
+        raise ConfigError([f"conditions is {value!r}; expected a list of conditions or text with commas"])
+    return list(value)
+
+
+def read_study_file(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file; UsageError if there is none."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"There is no file {path}.", "Name a built-in study or a YAML file.") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UsageError(
+            f"{path} cannot be read as YAML: {str(error).splitlines()[0]}",
+            "Expected a mapping such as: task: field_guide",
+        ) from error
+    if not isinstance(values, dict):
+        raise UsageError(
+            f"{path} holds {type(values).__name__}; expected a mapping of study settings.",
+            "For example: task: field_guide",
+        )
+    return values
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltInStudy:
+    """A study that comes with the product; `make` gives its spec."""
+
+    name: str
+    help: str
+    make: Callable[[], StudySpec]
+
+
+STUDIES: Registry[BuiltInStudy] = Registry("study")
+
+_STARTER = (
+    "undistilled",
+    "label_only",
+    "pre_cot",
+    "post_cot",
+    "post_cot/shuffle(unit=token)",
+    "post_cot/shuffle(unit=sentence)",
+    "post_cot/random_tokens",
+    "post_cot/swap(partner=other_label)",
+    "label_only@tokens=post_cot",
+    "pre_cot@source=answer_first_long",
+    "post_cot@source=answer_first_long",
+)
+
+
+def _from_environment(name: str, default: int) -> int:
+    """The starter study can be made smaller, for tests and slow machines: COTDISTILL_STARTER_STEPS, _BASE_STEPS, _REPLICATES."""
+    text = os.environ.get(f"COTDISTILL_STARTER_{name}", "")
+    if text and not text.isdigit():
+        raise UsageError(f"COTDISTILL_STARTER_{name} is {text!r}; expected a whole number.", "Unset it or correct it.")
+    return int(text) if text else default
+
+
+def starter() -> StudySpec:
+    """One generated world, one base, the paper's three placements and their controls."""
+    return checked(
+        StudySpec(
+            name="starter",
+            title="Starter study: where should the rationale go, and must it be coherent?",
+            training=TrainingConfig(steps=_from_environment("STEPS", 600)),
+            base_steps=_from_environment("BASE_STEPS", 1500),
+            conditions=_STARTER,
+            replicates=_from_environment("REPLICATES", 3),
+            fixed_seeds={"world": 0, "base": 0, "split": 0},
+            baseline="label_only",
+        )
+    )
+
+
+def starter_worlds() -> StudySpec:
+    """The starter study over several worlds: each replicate has a world and a base of its own, so the world is the unit of inference."""
+    return dataclasses.replace(
+        starter(),
+        name="starter-worlds",
+        title="Starter study over five worlds: does it hold beyond one of them?",
+        replicates=_from_environment("REPLICATES", 5),
+        fixed_seeds={},
+    )
+
+
+K_GRID = (1, 2, 3, 5, 10, 15, 20)
+SWEPT = ("integrated_gradients", "influence", "tf_idf", "random")
+# The planned comparison of claim 3 is made with this selector and number.
+PRIMARY, PRIMARY_K = "integrated_gradients", 5
+
+
+def keytokens() -> StudySpec:
+    """Claim 3: a few key words against the whole rationale, with their controls, and a sweep of k for several selectors."""
+    chosen = f"(selector={PRIMARY},k={PRIMARY_K})"
+    planned = (
+        f"post_cot/key_tokens{chosen}", f"post_cot/matched_random_k{chosen}", f"post_cot/drop_key_tokens{chosen}", f"post_cot/bottom_k{chosen}",
+        f"post_cot/strip_labels/key_tokens{chosen}", "post_cot/label_text_only",
+        f"post_cot/key_tokens{chosen}@tokens=post_cot", f"post_cot/matched_random_k{chosen}@tokens=post_cot", "label_only@tokens=post_cot",
+    )  # fmt: skip
+    sweep = tuple(f"post_cot/key_tokens(selector={selector},k={k})" for selector in SWEPT for k in K_GRID)
+    return checked(
+        dataclasses.replace(
+            starter(),
+            name="keytokens",
+            title="Key tokens: do a few words do as much as the whole rationale?",
+            conditions=("undistilled", "label_only", "pre_cot", "post_cot", *planned, *sweep),
+        )
+    )
+
+
+# What else might do what a rationale after the label does; see `studies.rivals`.
+RIVALS = (
+    "label_only+label_smoothing(epsilon=0.1)", "label_only+word_dropout(share=0.1)", "label_only+self_distillation", "label_only+margin",
+    "label_only@tokens=post_cot",
+    "post_cot/random_tokens", "post_cot/label_text_only", "post_cot/swap(partner=other_label)", "multitask", "mixed",
+    "pre_cot+stepwise_removal", "post_cot+stepwise_removal", "post_cot+token_weights(selector=tf_idf)", "post_cot+last_to_all",
+    "pre_cot", "pre_cot+counterfactual", "pre_cot+self_generated",
+)  # fmt: skip
+
+
+def neighbours() -> StudySpec:
+    """What related work would explain the gain by, against the rationale itself."""
+    return checked(
+        dataclasses.replace(
+            starter(),
+            name="neighbours",
+            title="Neighbours: which rival explanation accounts for how much of the gain?",
+            conditions=("undistilled", "label_only", "post_cot", *RIVALS),
+        )
+    )
+
+
+STUDIES.register(
+    BuiltInStudy("starter", "one generated world, small students, the paper's placements with their controls", starter)
+)
+STUDIES.register(
+    BuiltInStudy(
+        "starter-worlds", "the same over five generated worlds, the world as the unit of inference", starter_worlds
+    )
+)
+
+
+STUDIES.register(
+    BuiltInStudy(
+        "keytokens", "claim 3: key words by several selectors, their controls, and a sweep of how many", keytokens
+    )
+)
+
+
+STUDIES.register(
+    BuiltInStudy(
+        "neighbours", "rival explanations from related work, and how much of the gain each accounts for", neighbours
+    )
+)
+
+
+def study_spec(name: str | None, overrides: Mapping[str, Any]) -> StudySpec:
+    """A built-in study, a YAML file or a new study, with settings laid over it. A variant of a named study keeps its name."""
+    if name is None:
+        values = {"name": f"{overrides.get('task', 'study')}", **overrides}
+        return spec_from_mapping(values)
+    if name in STUDIES:
+        return spec_from_mapping(overrides, STUDIES.get(name).make())
+    if name.endswith((".yaml", ".yml")) or Path(name).is_file():
+        values = read_study_file(Path(name))
+        return spec_from_mapping({"name": Path(name).stem, **values, **overrides})
+    raise UnknownName("study", name, STUDIES.names())
