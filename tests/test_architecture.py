@@ -57,8 +57,8 @@ LIGHT_ROOMS = (
 # Of the rooms that do compute, the files that describe it and are read by pages.
 LIGHT_FILES = (
     "saliency.reading", "saliency.settings", "saliency.targets", "saliency.methods", "saliency.tables",
-    "saliency.aggregates", "saliency.stability", "execution.worker", "execution.supervisor", "execution.live.client", "students.models",
-    "students.files", "students.tokens", "__main__",
+    "saliency.aggregates", "saliency.stability", "execution.worker", "execution.supervisor", "execution.live.client",
+    "students.models", "students.files", "students.tokens", "__main__",
 )  # fmt: skip
 IMPORT_NAMES = {"PyYAML": "yaml"}
 

@@ -42,9 +42,8 @@ def tf_idf(examples: Sequence[Example], passages: Sequence[Passage]) -> Scores:
     scores = {}
     for example, passage in zip(examples, passages, strict=True):
         counts = Counter(words_of(passage))
-        scores[example.id] = shared_out(
-            passage, lambda word, counts=counts: counts[word] * math.log(len(passages) / held[word])
-        )  # type: ignore[misc]
+        weights = {word: count * math.log(len(passages) / held[word]) for word, count in counts.items()}
+        scores[example.id] = shared_out(passage, weights.__getitem__)
     return scores
 
 
