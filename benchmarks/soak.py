@@ -60,8 +60,8 @@ DAMAGED = 12
 LOOKER = """
 import sys, time
 from pathlib import Path
-from cotdistill.studies.store import Store
-from cotdistill.studies.supervisor import ensure_supervisor
+from cotdistill.store.store import Store
+from cotdistill.execution.supervisor import ensure_supervisor
 while True:
     ensure_supervisor(Store.open(Path(sys.argv[1])))
     time.sleep(0.3)

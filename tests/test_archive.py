@@ -895,26 +895,26 @@ def test_a_table_that_unpacks_to_too_much_is_refused(archive, store, tmp_path, m
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from cotdistill.studies import adopting, archive_import
-from cotdistill.studies.store import Store
+from cotdistill.exchange import import_archive, insert_imported
+from cotdistill.store.store import Store
 
 def die(*anything, **more):
     os.kill(os.getpid(), signal.SIGKILL)
 
 place = sys.argv[3]
 if place == "copying":
-    put, left = archive_import.Store.open(Path(sys.argv[1])).artifacts.__class__.put_blocks, [5]
+    put, left = import_archive.Store.open(Path(sys.argv[1])).artifacts.__class__.put_blocks, [5]
     def some(self, *given):
         left[0] -= 1
         if not left[0]:
             die()
         return put(self, *given)
-    archive_import.Store.open(Path(sys.argv[1])).artifacts.__class__.put_blocks = some
+    import_archive.Store.open(Path(sys.argv[1])).artifacts.__class__.put_blocks = some
 elif place == "rows":
-    archive_import.record = die
+    import_archive.record = die
 else:
-    adopting._insert_study = die
-archive_import.import_study(Store.open(Path(sys.argv[1])), Path(sys.argv[2]))
+    insert_imported._insert_study = die
+import_archive.import_study(Store.open(Path(sys.argv[1])), Path(sys.argv[2]))
 """
 
 

@@ -293,8 +293,8 @@ ASK = """
 import json, sys
 from pathlib import Path
 from cotdistill.errors import CotdistillError
-from cotdistill.tasks.hub import hub_source, read_hub
-from cotdistill.tasks.importing import import_task
+from cotdistill.tasks.importing.hub import hub_source, read_hub
+from cotdistill.tasks.importing.importer import import_task
 root, *sources = json.loads(sys.argv[1])
 report = import_task(Path(root), hub_source("hub:commonsenseqa"), "csqa")
 found = [{"digest": report.task.digest, "hub": report.task.info["hub"], "rows": report.task.info["rows"], "warnings": report.warnings}]

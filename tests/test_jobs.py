@@ -316,8 +316,8 @@ def other(store: Store) -> Iterator[subprocess.Popen[str]]:
     code = """
 import sys, time
 from pathlib import Path
-from cotdistill.studies.store import Store
-from cotdistill.studies.attempts import claim
+from cotdistill.store.store import Store
+from cotdistill.execution.attempts import claim
 attempt = claim(Store.open(Path(sys.argv[1])).queue)
 attempt.note(5)
 print("taken", flush=True)

@@ -71,7 +71,7 @@ def store(home, monkeypatch):
 @pytest.fixture
 def say(capsys, store, monkeypatch):
     # A worker in this process instead of a supervisor's.
-    for module in ("modes", "scorers", "waiting"):
+    for module in ("inspect.modes", "inspect.scorers", "waiting"):
         monkeypatch.setattr(f"cotdistill.cli.{module}.ensure_supervisor", work)
     return speaker(capsys)
 

@@ -37,8 +37,8 @@ STARVED = """
 import resource, sys
 from pathlib import Path
 import cotdistill.execution.jobs.train
-from cotdistill.studies.runner import work
-from cotdistill.studies.store import Store
+from cotdistill.execution.worker import work
+from cotdistill.store.store import Store
 used = 4096 * int(Path("/proc/self/statm").read_text().split()[0])
 resource.setrlimit(resource.RLIMIT_AS, (used + 100_000_000,) * 2)
 work(Store.open(Path(sys.argv[1])))

@@ -79,7 +79,7 @@ def test_a_migration_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pyt
 
 
 def test_many_processes_that_open_a_new_store_at_once_agree(tmp_path: Path) -> None:
-    code = "import sys; from pathlib import Path; from cotdistill.studies.store import Store; Store.open(Path(sys.argv[1])).queue.set_workers(3)"
+    code = "import sys; from pathlib import Path; from cotdistill.store.store import Store; Store.open(Path(sys.argv[1])).queue.set_workers(3)"
     processes = [
         subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stderr=subprocess.PIPE) for _ in range(6)
     ]
@@ -132,11 +132,11 @@ def test_a_file_in_the_place_of_the_folder_is_told(tmp_path: Path) -> None:
     not hasattr(os, "geteuid") or os.geteuid() != 0, reason="takes another user's rights, which only root may"
 )
 def test_a_folder_that_may_not_be_written_to_is_told() -> None:
-    code = "import sys, os; os.setuid(65534); from pathlib import Path; from cotdistill.studies.store import Store; Store.open(Path(sys.argv[1]))"
+    code = "import sys, os; os.setuid(65534); from pathlib import Path; from cotdistill.store.store import Store; Store.open(Path(sys.argv[1]))"
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)
         done = subprocess.run(
-            [sys.executable, "-c", "import cotdistill.studies.store\n" + code, folder], capture_output=True, text=True
+            [sys.executable, "-c", "import cotdistill.store.store\n" + code, folder], capture_output=True, text=True
         )
     assert "StoreError" in done.stderr and "may not be written to" in done.stderr
 

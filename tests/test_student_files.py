@@ -172,10 +172,10 @@ def hub() -> Iterator[str]:
 
 
 RUN = """
-from cotdistill.studies.planning import launch, plan
-from cotdistill.studies.runner import work
-from cotdistill.studies.store import Store
-from cotdistill.studies.study import study_spec
+from cotdistill.planning.plan import launch, plan
+from cotdistill.execution.worker import work
+from cotdistill.store.store import Store
+from cotdistill.studies.spec import study_spec
 store = Store.open()
 spec = {"conditions": "label_only", "replicates": 1, "student": "owner/name", "task_settings": {"creatures": 24, "documents": 10, "wordings": 1}}
 launch(store, plan(store, study_spec(None, spec)))
