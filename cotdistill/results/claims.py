@@ -23,6 +23,7 @@ from cotdistill.statistics.verdicts import (
     superiority_p,
     word,
 )
+from cotdistill.store.planned_runs import Planned, planned_runs
 from cotdistill.store.store import Store
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ class _Ground:
 
     store: Store
     study: int | str
-    planned: results.Planned
+    planned: Planned
     runs: pd.DataFrame
     margin: float | None
 
@@ -166,9 +167,7 @@ class _Ground:
 
 def _ground(store: Store, study: int | str, margin: float | None) -> _Ground:
     runs = results.runs(store, study)
-    return _Ground(
-        store, study, results.planned_runs(store, study), runs, margin if margin is not None else margin_of(runs)
-    )
+    return _Ground(store, study, planned_runs(store, study), runs, margin if margin is not None else margin_of(runs))
 
 
 def _asked(ground: _Ground, claim: Claim) -> Verdict:

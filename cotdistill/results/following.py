@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from cotdistill.rationales.conditions import parse
-from cotdistill.results.results import planned_runs
 from cotdistill.statistics.intervals import Interval, Values, accuracy_interval, numbered
+from cotdistill.store.planned_runs import planned_runs
 from cotdistill.store.store import Store
 
 TAGS, RATIONALES = ("factual", "counterfactual"), ("given", "wrong", "none")

@@ -17,6 +17,7 @@ from cotdistill.rationales.conditions import Condition, parse
 from cotdistill.results import results
 from cotdistill.results.cross_study import flattened, told
 from cotdistill.statistics.intervals import Interval, accuracy_interval, mean_interval, numbered
+from cotdistill.store.planned_runs import planned_runs
 from cotdistill.store.records import Job
 from cotdistill.store.store import Store
 
@@ -70,7 +71,7 @@ def runs(store: Store, studies: Sequence[int | str]) -> list[Run]:
     seen: set[int] = set()
     for which in studies:
         name = store.queue.study(which).name
-        for condition, replicate, job in results.planned_runs(store, which):
+        for condition, replicate, job in planned_runs(store, which):
             if job is not None and job.id in seen:
                 continue
             if job is not None:

@@ -16,7 +16,7 @@ from cotdistill.rationales.conditions import parse
 from cotdistill.statistics.effects import cohens_h, standardised_difference
 from cotdistill.statistics.intervals import Interval, accuracy_interval, mean_interval, numbered
 from cotdistill.statistics.verdicts import PROVISIONAL, word
-from cotdistill.store.planned_runs import outcomes
+from cotdistill.store.planned_runs import Planned, outcomes, planned_runs
 from cotdistill.store.records import Job, read_document
 from cotdistill.store.store import Store
 
@@ -107,16 +107,6 @@ class Paired:
     clusters: npt.NDArray[np.int64]
     nested: bool
     accuracies: tuple[float, float]
-
-
-Planned = Sequence[tuple[str, int, Job | None]]
-
-
-def planned_runs(store: Store, study: int | str) -> list[tuple[str, int, Job | None]]:
-    """(condition, replicate, job or None if it was deleted) of every planned run."""
-    found = store.queue.study(study)
-    jobs = {job.id: job for job in store.queue.jobs(study=found.id)}
-    return [(m.condition, m.replicate, jobs.get(m.job_id)) for m in found.members if m.role == "run"]
 
 
 def runs(store: Store, study: int | str | None = None) -> pd.DataFrame:

@@ -16,9 +16,9 @@ import numpy.typing as npt
 from cotdistill.config import plain
 from cotdistill.errors import UnknownName, UsageError
 from cotdistill.rationales.conditions import parse
-from cotdistill.results.results import planned_runs
 from cotdistill.statistics.distributions import chi2_quantile
 from cotdistill.statistics.intervals import Interval, Values, accuracy_interval, mean_interval, numbered
+from cotdistill.store.planned_runs import planned_runs
 from cotdistill.store.records import Job, JobSpec
 from cotdistill.store.store import Store
 from cotdistill.students.scoring.scorers import LABEL, SCORERS
