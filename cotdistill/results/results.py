@@ -16,7 +16,7 @@ from cotdistill.rationales.conditions import parse
 from cotdistill.statistics.effects import cohens_h, standardised_difference
 from cotdistill.statistics.intervals import Interval, accuracy_interval, mean_interval, numbered
 from cotdistill.statistics.verdicts import PROVISIONAL, word
-from cotdistill.store.planned_runs import Planned, outcomes, planned_runs
+from cotdistill.store.planned_runs import PlannedRuns, outcomes, planned_runs
 from cotdistill.store.records import Job, read_document
 from cotdistill.store.store import Store
 
@@ -182,7 +182,7 @@ def right_answers(path: Path, mode: str) -> tuple[tuple[str, ...], tuple[str, ..
     )
 
 
-def _answers(store: Store, planned: Planned, condition: str, only: set[int] | None = None) -> Answers | None:
+def _answers(store: Store, planned: PlannedRuns, condition: str, only: set[int] | None = None) -> Answers | None:
     rows = []
     for name, replicate, job in planned:
         if (
@@ -256,7 +256,7 @@ def _mean(results: Sequence[Mapping[str, Any]], name: str) -> float | None:
 
 
 def difference(
-    store: Store, study: int | str, condition: str, baseline: str, planned: Planned | None = None
+    store: Store, study: int | str, condition: str, baseline: str, planned: PlannedRuns | None = None
 ) -> tuple[Interval, Answers] | None:
     """The paired difference of two conditions over the replicates that both have finished; None if there are none, or if they did not answer
     the same questions. planned: the study's `planned_runs`, for whoever asks more than once."""
@@ -265,7 +265,7 @@ def difference(
 
 
 def paired(
-    store: Store, study: int | str, condition: str, baseline: str, planned: Planned | None = None
+    store: Store, study: int | str, condition: str, baseline: str, planned: PlannedRuns | None = None
 ) -> Paired | None:
     """The differences that `difference` judges, for other ways to judge them (`statistics.methods`, `statistics.power`); None as there."""
     found = _paired(store, planned if planned is not None else planned_runs(store, study), condition, baseline)
@@ -276,7 +276,7 @@ def _interval(seen: Paired) -> Interval:
     return mean_interval(seen.values, seen.clusters, seen.nested)
 
 
-def _paired(store: Store, planned: Planned, condition: str, baseline: str) -> tuple[Paired, Answers] | None:
+def _paired(store: Store, planned: PlannedRuns, condition: str, baseline: str) -> tuple[Paired, Answers] | None:
     both = [
         {replicate for name, replicate, job in planned if name == wanted and job is not None and _scored(job)}
         for wanted in (condition, baseline)

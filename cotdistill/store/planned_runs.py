@@ -9,7 +9,7 @@ from cotdistill.errors import UnknownName
 from cotdistill.store.records import Job
 from cotdistill.store.store import Store
 
-Planned = Sequence[tuple[str, int, Job | None]]
+PlannedRuns = Sequence[tuple[str, int, Job | None]]
 
 
 def planned_runs(store: Store, study: int | str) -> list[tuple[str, int, Job | None]]:
