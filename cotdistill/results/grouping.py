@@ -42,7 +42,7 @@ SEEDS = "seeds."
 
 
 @dataclass(frozen=True)
-class Run:
+class GroupedRun:
     """A planned run with its settings as text by name; a run that was deleted knows its condition only."""
 
     study: str
@@ -53,7 +53,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Group:
+class RunGroup:
     """Runs that agree in the settings grouped by. values: those settings, "–" where a run does not have one. interval: of the accuracy, None before
     the first run has finished."""
 
@@ -65,9 +65,9 @@ class Group:
     interval: Interval | None
 
 
-def runs(store: Store, studies: Sequence[int | str]) -> list[Run]:
+def runs(store: Store, studies: Sequence[int | str]) -> list[GroupedRun]:
     """The planned runs of the studies; a run that two of them share counts once."""
-    found: list[Run] = []
+    found: list[GroupedRun] = []
     seen: set[int] = set()
     for which in studies:
         name = store.queue.study(which).name
@@ -78,7 +78,9 @@ def runs(store: Store, studies: Sequence[int | str]) -> list[Run]:
                 seen.add(job.id)
             config = {k: v for k, v in (job.config if job else {}).items() if k not in HIDDEN}
             settings = _of_condition(parse(condition)) | {"study": name} | flattened(config)
-            found.append(Run(name, condition, replicate, job, {key: told(value) for key, value in settings.items()}))
+            found.append(
+                GroupedRun(name, condition, replicate, job, {key: told(value) for key, value in settings.items()})
+            )
     return found
 
 
@@ -97,7 +99,7 @@ def _of_condition(condition: Condition) -> dict[str, Any]:
     }
 
 
-def varying(found: Sequence[Run]) -> list[str]:
+def varying(found: Sequence[GroupedRun]) -> list[str]:
     """The settings in which the runs differ, those of the condition first, seeds last."""
     names = list(dict.fromkeys([*OF_CONDITION, *(name for run in found for name in run.settings)]))
     differ = [name for name in names if len({run.settings.get(name, told(None)) for run in found}) > 1]
@@ -110,21 +112,21 @@ def all_but_the_seed(names: Iterable[str]) -> list[str]:
     return [name for name in kept if "condition" not in kept or name == "condition" or name not in OF_CONDITION]
 
 
-def grouped(store: Store, found: Sequence[Run], by: Sequence[str]) -> list[Group]:
+def grouped(store: Store, found: Sequence[GroupedRun], by: Sequence[str]) -> list[RunGroup]:
     """The groups, best first, those without a result last. What is displayed of them changes nothing in them. UnknownName for a setting that no
     run has."""
     known = {name for run in found for name in run.settings} | set(OF_CONDITION)
     for name in by:
         if name not in known:
             raise UnknownName("setting", name, sorted(known))
-    members: dict[tuple[str, ...], list[Run]] = {}
+    members: dict[tuple[str, ...], list[GroupedRun]] = {}
     for run in found:
         members.setdefault(tuple(run.settings.get(name, told(None)) for name in by), []).append(run)
     groups = [_group(store, values, mine) for values, mine in members.items()]
     return sorted(groups, key=lambda g: (g.interval is None, -(g.interval.mean if g.interval else 0.0), g.values))
 
 
-def _group(store: Store, values: tuple[str, ...], mine: Sequence[Run]) -> Group:
+def _group(store: Store, values: tuple[str, ...], mine: Sequence[GroupedRun]) -> RunGroup:
     answers: dict[int, list[tuple[tuple[str, ...], tuple[str, ...], npt.NDArray[np.float64]]]] = {}
     for run in mine:
         if run.job is not None and run.job.state == "finished" and run.job.result and "predictions" in run.job.produced:
@@ -132,7 +134,7 @@ def _group(store: Store, values: tuple[str, ...], mine: Sequence[Run]) -> Group:
             answers.setdefault(run.replicate, []).append(results.right_answers(path, str(run.job.result["mode"])))
     finished = sum(map(len, answers.values()))
     if not finished:
-        return Group(values, len(mine), 0, 0, 0, None)
+        return RunGroup(values, len(mine), 0, 0, 0, None)
     every = [one for place in sorted(answers) for one in answers[place]]
     first = [answers[place][0] for place in sorted(answers)]
     if any(one[0] != answers[place][0][0] for place in answers for one in answers[place]):
@@ -146,7 +148,7 @@ def _group(store: Store, values: tuple[str, ...], mine: Sequence[Run]) -> Group:
             "none",
             "its runs answered different questions, so they have no interval in common",
         )
-        return Group(values, len(mine), finished, len(answers), 0, interval)
+        return RunGroup(values, len(mine), finished, len(answers), 0, interval)
     shortest = min(len(one[2]) for one in first)
     right = np.stack([np.mean([one[2][:shortest] for one in answers[place]], axis=0) for place in sorted(answers)])
     nested = len({one[0] for one in first}) > 1
@@ -154,4 +156,4 @@ def _group(store: Store, values: tuple[str, ...], mine: Sequence[Run]) -> Group:
     # Wilson's interval is for shares of right answers; means of several runs lie between.
     alone = len(answers) == 1 and finished > 1
     interval = mean_interval(right, clusters, nested) if alone else accuracy_interval(right, clusters, nested)
-    return Group(values, len(mine), finished, len(answers), right.shape[1], interval)
+    return RunGroup(values, len(mine), finished, len(answers), right.shape[1], interval)

@@ -54,7 +54,7 @@ class ConditionSummary:
 
 
 @dataclass(frozen=True)
-class Row:
+class DifferenceRow:
     """A condition against the baseline: the paired difference of accuracies (a share) with its 95 % interval, p and verdict word.
 
     cohens_h, standardised: the difference on other scales (`statistics.effects`), the second over replicates.
@@ -80,12 +80,12 @@ class Comparison:
     """All conditions against one. provisional: planned runs are missing, so no word is a verdict yet."""
 
     baseline: str
-    rows: tuple[Row, ...]
+    rows: tuple[DifferenceRow, ...]
     provisional: bool
 
 
 @dataclass(frozen=True)
-class Answers:
+class ConditionAnswers:
     """What the finished replicates of one condition answered, by replicate index: which items, and (replicates, items) right or wrong.
 
     nested: the items differ between replicates. Then `correct` is cut to the smallest replicate, and `clusters` are the first's.
@@ -182,7 +182,9 @@ def right_answers(path: Path, mode: str) -> tuple[tuple[str, ...], tuple[str, ..
     )
 
 
-def _answers(store: Store, planned: PlannedRuns, condition: str, only: set[int] | None = None) -> Answers | None:
+def _answers(
+    store: Store, planned: PlannedRuns, condition: str, only: set[int] | None = None
+) -> ConditionAnswers | None:
     rows = []
     for name, replicate, job in planned:
         if (
@@ -202,7 +204,9 @@ def _answers(store: Store, planned: PlannedRuns, condition: str, only: set[int] 
     shortest = min(len(row[3]) for row in rows)
     # Worlds of different sizes would need weights; generated worlds are of one size, so nothing is cut in practice.
     correct = np.stack([r[3][:shortest] for r in rows])
-    return Answers(tuple(r[0] for r in rows), tuple(r[1] for r in rows), correct, rows[0][2][:shortest], nested)
+    return ConditionAnswers(
+        tuple(r[0] for r in rows), tuple(r[1] for r in rows), correct, rows[0][2][:shortest], nested
+    )
 
 
 def _scored(job: Job) -> bool:
@@ -257,7 +261,7 @@ def _mean(results: Sequence[Mapping[str, Any]], name: str) -> float | None:
 
 def difference(
     store: Store, study: int | str, condition: str, baseline: str, planned: PlannedRuns | None = None
-) -> tuple[Interval, Answers] | None:
+) -> tuple[Interval, ConditionAnswers] | None:
     """The paired difference of two conditions over the replicates that both have finished; None if there are none, or if they did not answer
     the same questions. planned: the study's `planned_runs`, for whoever asks more than once."""
     found = _paired(store, planned if planned is not None else planned_runs(store, study), condition, baseline)
@@ -276,7 +280,9 @@ def _interval(seen: Paired) -> Interval:
     return mean_interval(seen.values, seen.clusters, seen.nested)
 
 
-def _paired(store: Store, planned: PlannedRuns, condition: str, baseline: str) -> tuple[Paired, Answers] | None:
+def _paired(
+    store: Store, planned: PlannedRuns, condition: str, baseline: str
+) -> tuple[Paired, ConditionAnswers] | None:
     both = [
         {replicate for name, replicate, job in planned if name == wanted and job is not None and _scored(job)}
         for wanted in (condition, baseline)
@@ -301,7 +307,7 @@ def comparison(store: Store, study: int | str, baseline: str, *, margin: float |
         seen, answers = found
         interval = _interval(seen)
         rows.append(
-            Row(
+            DifferenceRow(
                 condition=condition,
                 label=parse(condition).label,
                 difference=interval.mean,
