@@ -178,7 +178,8 @@ def test_a_naive_target_changes_neither_the_order_of_examples_nor_what_another_b
     assert len(naive.training_set.rows(1, 0)[0].ids) == len(usual.training_set.rows(1, 0)[0].ids) + 3
     post = prepared("post_cot")
     seen = [
-        [len(one.ids) for i, epoch in post.stream.step(step) for one in post.training_set.rows(i, epoch)] for step in range(16)
+        [len(one.ids) for i, epoch in post.stream.step(step) for one in post.training_set.rows(i, epoch)]
+        for step in range(16)
     ]
     budget = prepared("label_only@tokens=post_cot,target=naive")
     steps = [

@@ -32,7 +32,9 @@ def test_label_only_reads_the_same_with_and_without_other_conditions_in_the_stud
     alone = prepare(encoder, {"": examples}, run_of("label_only", ()), 128)
     among = prepare(encoder, {"teacher": examples}, run_of("label_only", ("teacher",)), 128)
     for index in range(5):
-        assert [list(row.ids) for row in alone.training_set.rows(index, 0)] == [list(row.ids) for row in among.training_set.rows(index, 0)]
+        assert [list(row.ids) for row in alone.training_set.rows(index, 0)] == [
+            list(row.ids) for row in among.training_set.rows(index, 0)
+        ]
 
 
 def test_the_last_sentence_alone_bears_loss_at_first_then_all_of_them_do(
