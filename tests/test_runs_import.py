@@ -24,6 +24,7 @@ from cotdistill.planning.plan import launch, plan
 from cotdistill.results import results
 from cotdistill.results.findings import findings
 from cotdistill.results.prediction_matrix import matrix, texts
+from cotdistill.store.planned_runs import planned_runs
 from cotdistill.store.store import Store
 from cotdistill.studies.spec import study_spec
 from cotdistill.tasks.importing.importer import import_task
@@ -58,7 +59,7 @@ def ours(tmp_path_factory: pytest.TempPathFactory) -> Store:
 def exported(store: Store, study: str) -> list[dict[str, Any]]:
     """The answers of a study as another code would write them, with as many rows of dev as it was scored on."""
     rows: list[dict[str, Any]] = []
-    for condition, replicate, job in results.planned_runs(store, study):
+    for condition, replicate, job in planned_runs(store, study):
         assert job is not None and job.result is not None
         table = store.artifacts.table(job.produced["predictions"])
         run = {"condition": condition, "replicate": replicate, "tokens": job.result["tokens"]}

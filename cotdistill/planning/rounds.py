@@ -16,6 +16,7 @@ from cotdistill.rationales.conditions import Condition, parse
 from cotdistill.results import results
 from cotdistill.results.results import ConditionSummary
 from cotdistill.statistics.intervals import Interval
+from cotdistill.store.planned_runs import planned_runs
 from cotdistill.store.records import Job, JobSpec, Study
 from cotdistill.store.store import Store
 from cotdistill.studies.inspection_jobs import PASSES_PER_SECOND, START_SECONDS, source_of, task_of
@@ -92,7 +93,7 @@ def writer(store: Store, study: int | str, condition: str) -> Job:
     """The student that writes for all: the finished run of a condition with the lowest replicate number. NotFound where none has finished."""
     runs = [
         (replicate, job)
-        for name, replicate, job in results.planned_runs(store, study)
+        for name, replicate, job in planned_runs(store, study)
         if name == condition and job and job.state == "finished"
     ]
     if not runs:
@@ -199,7 +200,7 @@ def last_round(store: Store, name: str) -> Study:
 
 def generations(store: Store, study: int | str) -> list[Generation]:
     """The generations of students in a study, those of its own source first; empty for a study in which none learnt from another student."""
-    planned = results.planned_runs(store, study)
+    planned = planned_runs(store, study)
     known = next((job for _, _, job in planned if job is not None and job.kind == "train"), None)
     # Most studies have nothing of the kind, and to summarise one takes a while.
     if known is None or not any(parse(name).source for name in {name for name, _, _ in planned}):

@@ -23,6 +23,7 @@ from cotdistill.statistics.verdicts import (
     superiority_p,
     word,
 )
+from cotdistill.store.planned_runs import Planned, planned_runs
 from cotdistill.store.store import Store
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ HOLDS, FAILS, NOT_SHOWN = "holds", "fails", "not shown"
 
 
 @dataclass(frozen=True)
-class Planned:
+class PlannedComparison:
     """One comparison of a claim: `first` better than `second`, or no worse. A name that ends in * stands for any condition that begins so."""
 
     first: str
@@ -49,7 +50,7 @@ class Claim:
     name: str
     title: str
     help: str
-    comparisons: tuple[Planned, ...]
+    comparisons: tuple[PlannedComparison, ...]
 
 
 @dataclass(frozen=True)
@@ -106,16 +107,16 @@ CLAIMS = (
         "1",
         "A rationale after the label beats one before it, and none",
         "Needs post-CoT, label only and pre-CoT.",
-        (Planned("post_cot", "label_only"), Planned("post_cot", "pre_cot")),
+        (PlannedComparison("post_cot", "label_only"), PlannedComparison("post_cot", "pre_cot")),
     ),
     Claim(
         "2",
         "A rationale after the label need not be coherent",
         "Needs post-CoT with shuffled tokens, with random tokens and intact, and label only.",
         (
-            Planned(SHUFFLED, "label_only"),
-            Planned(SHUFFLED, "post_cot/random_tokens"),
-            Planned(SHUFFLED, "post_cot", no_worse=True),
+            PlannedComparison(SHUFFLED, "label_only"),
+            PlannedComparison(SHUFFLED, "post_cot/random_tokens"),
+            PlannedComparison(SHUFFLED, "post_cot", no_worse=True),
         ),
     ),
     Claim(
@@ -123,9 +124,9 @@ CLAIMS = (
         "A few key tokens give as much as the whole rationale",
         "Needs key-token conditions with their matched controls: the study keytokens has them.",
         (
-            Planned("post_cot/key_tokens*", "label_only"),
-            Planned("post_cot/key_tokens*", "post_cot/matched_random_k*"),
-            Planned("post_cot/key_tokens*", "post_cot", no_worse=True),
+            PlannedComparison("post_cot/key_tokens*", "label_only"),
+            PlannedComparison("post_cot/key_tokens*", "post_cot/matched_random_k*"),
+            PlannedComparison("post_cot/key_tokens*", "post_cot", no_worse=True),
         ),
     ),
 )
@@ -156,7 +157,7 @@ class _Ground:
 
     store: Store
     study: int | str
-    planned: results.Planned
+    planned: Planned
     runs: pd.DataFrame
     margin: float | None
 
@@ -166,9 +167,7 @@ class _Ground:
 
 def _ground(store: Store, study: int | str, margin: float | None) -> _Ground:
     runs = results.runs(store, study)
-    return _Ground(
-        store, study, results.planned_runs(store, study), runs, margin if margin is not None else margin_of(runs)
-    )
+    return _Ground(store, study, planned_runs(store, study), runs, margin if margin is not None else margin_of(runs))
 
 
 def _asked(ground: _Ground, claim: Claim) -> Verdict:
@@ -210,7 +209,7 @@ def _times(replicates: int) -> str:
     return f"{replicates} replicate{'s' if replicates > 1 else ''}"
 
 
-def _compared(ground: _Ground, planned: Planned, first: str | None, second: str | None) -> Compared:
+def _compared(ground: _Ground, planned: PlannedComparison, first: str | None, second: str | None) -> Compared:
     """One comparison of two conditions of the study; None stands for a condition that it does not have."""
     one, other = first or planned.first, second or planned.second
     open_ = Compared(one, other, planned.no_worse, NOT_RUN, "")
@@ -229,8 +228,8 @@ def _compared(ground: _Ground, planned: Planned, first: str | None, second: str 
     interval, answers = found
     seen = replace(
         open_, status=WAITING if left else DONE, difference=interval.mean, low=interval.low, high=interval.high, p=superiority_p(interval),
-        word=PROVISIONAL if left else word(interval), items=answers.correct.shape[1], clusters=len(set(answers.clusters)),
-        replicates=len(answers.replicates), method=interval.method, speaks_of=interval.speaks_of, nested=answers.nested,
+        word=PROVISIONAL if left else word(interval), items=answers.correct.shape[1], clusters=answers.layout.cluster_count,
+        replicates=len(answers.replicates), method=interval.method, speaks_of=interval.speaks_of, nested=answers.layout.nested,
         told=f"{_points(interval)} against {_said(other)}",
     )  # fmt: skip
     judged = seen if not planned.no_worse else _no_worse(ground, seen, interval)
@@ -281,8 +280,8 @@ def gain_kept(runs: pd.DataFrame, first: str) -> tuple[float, float, float] | No
 
 
 def _at_tokens(
-    planned: Planned, names: Mapping[str, str | None], runs: pd.DataFrame
-) -> tuple[Planned, str | None, str | None]:
+    planned: PlannedComparison, names: Mapping[str, str | None], runs: pd.DataFrame
+) -> tuple[PlannedComparison, str | None, str | None]:
     """A comparison at intact post-CoT's training tokens: conditions as they stand where they see as many, else their own arms for it; None for
     one that the study does not have."""
     tokens = runs["tokens"].astype(float).groupby(runs["condition"]).mean()
@@ -296,7 +295,7 @@ def _at_tokens(
         return wanted, wanted if wanted in tokens.index else None
 
     (first, one), (second, other) = arm(planned.first), arm(planned.second)
-    return Planned(first, second, planned.no_worse), one, other
+    return PlannedComparison(first, second, planned.no_worse), one, other
 
 
 def _budget(compared: tuple[Compared, ...], at_tokens: tuple[Compared, ...]) -> str:

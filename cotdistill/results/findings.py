@@ -14,6 +14,7 @@ from cotdistill.results.claims import Compared, Verdict
 from cotdistill.results.extension import extended
 from cotdistill.statistics.intervals import Interval
 from cotdistill.statistics.verdicts import CANNOT, PROVISIONAL, word
+from cotdistill.store.planned_runs import Planned, planned_runs
 from cotdistill.store.records import ANSWERS, Study
 from cotdistill.store.store import Store
 from cotdistill.studies.spec import STUDIES, spec_from_mapping
@@ -55,7 +56,7 @@ def findings(store: Store, which: int | str, margin: float | None = None) -> dic
         return _not_run(str(which))
     spec = spec_from_mapping(study.spec)
     summaries = {s.condition: s for s in results.summary(store, study.id)}
-    planned = results.planned_runs(store, study.id)
+    planned = planned_runs(store, study.id)
     verdicts = claims.judge(store, study.id, None if margin is None else margin / 100)
     kind = ANSWERS if spec.answers else "train"
     result = (
@@ -106,7 +107,7 @@ def _imported(store: Store, study: Study) -> int:
 
 
 def _claim(
-    store: Store, study: int, verdict: Verdict, summaries: dict[str, results.ConditionSummary], planned: results.Planned
+    store: Store, study: int, verdict: Verdict, summaries: dict[str, results.ConditionSummary], planned: Planned
 ) -> dict[str, Any]:
     claim = next(c for c in claims.CLAIMS if c.name == verdict.claim)
     lacking = any(c.status == claims.NOT_RUN for c in verdict.comparisons)
@@ -164,7 +165,7 @@ def label(condition: str) -> str:
 
 
 def _controls(
-    store: Store, study: int, claim: str, summaries: dict[str, results.ConditionSummary], planned: results.Planned
+    store: Store, study: int, claim: str, summaries: dict[str, results.ConditionSummary], planned: Planned
 ) -> list[dict[str, Any]]:
     """The conditions of the study that stand beside a claim, each with its accuracy and its difference to label only; exploratory."""
     found = []

@@ -21,8 +21,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cotdistill.errors import CotdistillError, UnknownName
-from cotdistill.results.results import planned_runs
 from cotdistill.statistics.calibration_error import expected_calibration_error, selective_accuracy
+from cotdistill.store.planned_runs import planned_runs
 from cotdistill.store.store import Store
 from cotdistill.studies.inspection_jobs import source_of, task_of
 

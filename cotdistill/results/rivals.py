@@ -14,6 +14,7 @@ from cotdistill.rationales.conditions import Condition, parse
 from cotdistill.results import results
 from cotdistill.results.claims import gain_kept, margin_of
 from cotdistill.statistics.verdicts import BETTER, CANNOT, PROVISIONAL, WORSE, holm, superiority_p, word
+from cotdistill.store.planned_runs import planned_runs
 from cotdistill.store.store import Store
 
 BASE, FULL = "label_only", "post_cot"
@@ -78,7 +79,7 @@ def rivals(store: Store, study: int | str) -> dict[str, Any]:
             "provisional": False,
             "word": CANNOT,
         }
-    planned, runs = results.planned_runs(store, study), results.runs(store, study)
+    planned, runs = planned_runs(store, study), results.runs(store, study)
     provisional = any(job is None or job.state != "finished" for _, _, job in planned)
     full = results.difference(store, study, FULL, BASE, planned)
     shown = full is not None and word(full[0]) == BETTER

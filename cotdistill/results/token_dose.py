@@ -8,6 +8,7 @@ from statistics import fmean
 from cotdistill.rationales.conditions import Condition, Step, parse
 from cotdistill.results import results
 from cotdistill.results.results import ConditionSummary
+from cotdistill.store.planned_runs import planned_runs
 from cotdistill.store.store import Store
 
 # The parameters that say how much: how many units, or what share of them.
@@ -31,7 +32,7 @@ def doses(store: Store, study: int | str) -> list[Dose]:
     """The trained conditions of a study, by family in the order planned and rising tokens. Left out: those without a finished run, students that
     were not trained, arms with a token budget, which see the same texts more often, and arms that see a share of the rows (`studies.size`)."""
     predicted: dict[str, list[float]] = {}
-    for condition, _, job in results.planned_runs(store, study):
+    for condition, _, job in planned_runs(store, study):
         if job is None or job.state != "finished" or not job.result or not job.result.get("steps"):
             continue
         examples = int(job.result["steps"]) * int(job.config["training"]["batch_size"])

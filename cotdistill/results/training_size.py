@@ -11,6 +11,7 @@ from cotdistill.rationales.conditions import Condition, parse
 from cotdistill.results import results
 from cotdistill.results.results import ConditionSummary
 from cotdistill.statistics.verdicts import PROVISIONAL, word
+from cotdistill.store.planned_runs import planned_runs
 from cotdistill.store.store import Store
 
 
@@ -60,7 +61,7 @@ def whole(condition: Condition) -> Condition:
 def size_curves(store: Store, study: int | str) -> list[SizeCurve]:
     """The conditions of a study that have finished runs at two shares of the training rows or more, in the order planned."""
     seen: dict[str, list[tuple[int, int]]] = {}
-    for condition, _, job in results.planned_runs(store, study):
+    for condition, _, job in planned_runs(store, study):
         if job is not None and job.state == "finished" and job.result and job.result.get("train_rows"):
             examples = int(job.result["steps"]) * int(job.config["training"]["batch_size"])
             seen.setdefault(condition, []).append((int(job.result["train_rows"]), examples))

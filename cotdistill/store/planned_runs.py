@@ -1,11 +1,22 @@
-"""What became of planned runs, in as few words as a table of 10,000 needs: no job is built, and no document read but by whoever asked."""
+"""The planned runs of a study: as jobs, or as plain rows where a table of 10,000 of them builds no job and parses no document."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from cotdistill.errors import UnknownName
+from cotdistill.store.records import Job
 from cotdistill.store.store import Store
+
+Planned = Sequence[tuple[str, int, Job | None]]
+
+
+def planned_runs(store: Store, study: int | str) -> list[tuple[str, int, Job | None]]:
+    """(condition, replicate, job or None if it was deleted) of every planned run."""
+    found = store.queue.study(study)
+    jobs = {job.id: job for job in store.queue.jobs(study=found.id)}
+    return [(m.condition, m.replicate, jobs.get(m.job_id)) for m in found.members if m.role == "run"]
 
 
 def outcomes(store: Store, study: int | str | None = None) -> list[tuple[Any, ...]]:

@@ -11,7 +11,7 @@ from cotdistill.config import plain
 from cotdistill.errors import UnknownName, UsageError
 from cotdistill.rationales.conditions import parse
 from cotdistill.rationales.perturbations import PERTURBATIONS, SHARES, checked_tests
-from cotdistill.results.results import planned_runs
+from cotdistill.store.planned_runs import planned_runs
 from cotdistill.store.records import Job, JobSpec
 from cotdistill.store.store import Store
 from cotdistill.studies.inspection_jobs import PASSES_PER_SECOND, START_SECONDS, task_of

@@ -31,8 +31,8 @@ from cotdistill.report.modes import (
 from cotdistill.results import modes
 from cotdistill.results.direct_cot import Crossed, direct_by_own
 from cotdistill.results.modes import Cell, Curve, Read
-from cotdistill.results.results import planned_runs
 from cotdistill.statistics.intervals import Interval
+from cotdistill.store.planned_runs import planned_runs
 from cotdistill.store.store import Store
 from cotdistill.studies.modes import Asked, Wanted, asked
 from cotdistill.tasks.catalog import TASKS
