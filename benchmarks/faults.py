@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cotdistill.errors import CotdistillError
+from cotdistill.exchange.verify import verify
 from cotdistill.store.store import Store
 
 MOUNT_BYTES = 6 << 30
@@ -222,7 +223,7 @@ def hurt_database(store: Store, draw: random.Random, number: int) -> list[str]:
         path.write_bytes(kept)
         how = hurt(path, draw)
         try:
-            if not Store.open(folder).verify().problems and vouched(path) != right:
+            if not verify(Store.open(folder)).problems and vouched(path) != right:
                 wrong.append(f"verify missed the database's file ({how})")
         except CotdistillError as error:
             if path.name not in error.message:
@@ -243,7 +244,7 @@ def told_of_damage(store: Store, draw: random.Random, number: int) -> list[str]:
         path.chmod(0o644)
         how = hurt(path, draw)
         try:
-            problems = list(store.verify().problems)
+            problems = list(verify(store).problems)
         finally:
             path.write_bytes(kept)
             path.chmod(mode)
@@ -264,10 +265,10 @@ def told_of_damage(store: Store, draw: random.Random, number: int) -> list[str]:
         job, config = connection.execute("SELECT id, config FROM job ORDER BY id LIMIT 1").fetchone()
         with connection:
             connection.execute("UPDATE job SET config = ? WHERE id = ?", (config.replace("4", "5", 1), job))
-        problems = store.verify().problems
+        problems = verify(store).problems
         with connection:
             connection.execute("UPDATE job SET config = ? WHERE id = ?", (config, job))
     if len(problems) != 1 or not problems[0].startswith(f"run {job}:"):
         wrong.append(f"verify told {problems} of run {job}, whose config was changed")
     wrong += hurt_database(store, draw, 4 * number)
-    return wrong + [f"after repair: {problem}" for problem in store.verify().problems]
+    return wrong + [f"after repair: {problem}" for problem in verify(store).problems]

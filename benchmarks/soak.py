@@ -34,6 +34,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.faults import Disk, Importer, Weather, hurt, lock_for, told_of_damage  # noqa: E402
 from cotdistill.config import RECIPES  # noqa: E402
 from cotdistill.errors import DiskFull  # noqa: E402
+from cotdistill.exchange.verify import verify  # noqa: E402
 from cotdistill.execution.supervisor import ensure_supervisor, stop_all  # noqa: E402
 from cotdistill.store.locks import is_held, send  # noqa: E402
 from cotdistill.store.records import Job, JobSpec  # noqa: E402
@@ -388,7 +389,7 @@ class Soak:
             for job in jobs.values()
             if times.get(job.id, 0) != 1 and job.state == "finished"
         ]
-        found += self.store.verify().problems
+        found += verify(self.store).problems
         if self.importer:
             found += self.importer.half_imported()
             # Only a store that is whole tells what verify sees.

@@ -3,6 +3,7 @@
 import pytest
 
 from cotdistill.errors import NoRationale, UnknownName, UsageError
+from cotdistill.exchange.verify import verify
 from cotdistill.store.store import Store
 from cotdistill.tasks.added import add_source, changed_sources, reopened, source_info
 from cotdistill.tasks.catalog import open_task
@@ -93,7 +94,7 @@ def test_damage_of_an_added_source_is_found(tmp_path):
     )
     task = import_task(store.tasks_root, rows, "numbers").task
     name = add_source(task, "zoo", [Rationale(e.id, "x", "zebras") for e in task.examples("train")], {})
-    assert changed_sources(reopened(task)) == [] and store.verify().problems == ()
+    assert changed_sources(reopened(task)) == [] and verify(store).problems == ()
     # The task opened by name knows it, too, and an export holds it as a file that can be imported.
     again = open_task(store.tasks_root, "numbers")
     assert again.added == (name,)
@@ -101,4 +102,4 @@ def test_damage_of_an_added_source_is_found(tmp_path):
     assert '"rationale_source": "' + name in told.read_text()
     path = added_folder(task.folder, name) / "rationales.parquet"
     path.write_bytes(path.read_bytes() + b" ")
-    assert [p for p in store.verify().problems if name in p and "changed" in p]
+    assert [p for p in verify(store).problems if name in p and "changed" in p]

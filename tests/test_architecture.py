@@ -40,7 +40,6 @@ TORCH_ROOMS = (
     "cotdistill.execution.jobs",
     "cotdistill.execution.live.server",
     "cotdistill.execution.open_student",
-    "cotdistill.execution.data_parallel",
 )
 # Loading one of these loads torch, or takes as long.
 HEAVY = {
@@ -48,7 +47,7 @@ HEAVY = {
     "gensim",
 }  # fmt: skip
 # Their files that do load it, on purpose.
-HEAVY_FILES = {"cotdistill.teachers.local", "cotdistill.keytokens.contrast"}
+HEAVY_FILES = {"cotdistill.teachers.local"}
 # Rooms of the page process and of the terminal's help: none of their files loads torch when it is imported.
 LIGHT_ROOMS = (
     "tasks", "statistics", "store", "studies", "results", "planning", "exchange", "report", "cli", "dashboard",

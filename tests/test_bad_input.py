@@ -26,6 +26,7 @@ from cotdistill.exchange import reader
 from cotdistill.exchange.export import export_study
 from cotdistill.exchange.import_archive import import_study
 from cotdistill.exchange.import_predictions import import_answers
+from cotdistill.exchange.verify import verify
 from cotdistill.execution.worker import work
 from cotdistill.keytokens.annotations import read_marks
 from cotdistill.planning.plan import launch, plan
@@ -80,7 +81,7 @@ def in_words(act, *given, **named):
 
 
 def untouched(store):
-    assert store.verify().problems == () and store.queue.jobs() == [] and store.queue.studies() == []
+    assert verify(store).problems == () and store.queue.jobs() == [] and store.queue.studies() == []
 
 
 @many
@@ -177,7 +178,7 @@ def test_a_study_file_of_nonsense_is_refused_in_words(tmp_path_factory, text):
 
 def untouched_but(store, before):
     """Nothing of what was refused is left: the same jobs, studies and artefacts as before, all of them whole."""
-    assert (store.verify().problems, census(store)) == ((), before)
+    assert (verify(store).problems, census(store)) == ((), before)
 
 
 def census(store):
@@ -248,7 +249,7 @@ def test_an_archive_with_one_wrong_value_is_refused_whole_or_taken_whole(tmp_pat
     if in_words(import_study, fresh, path) is None:
         untouched_but(fresh, before)
     else:
-        assert fresh.verify().problems == () and fresh.queue.studies()
+        assert verify(fresh).problems == () and fresh.queue.studies()
 
 
 @few

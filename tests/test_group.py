@@ -169,7 +169,7 @@ def companions(identity):
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             words = (folder / "cmdline").read_text().split("\0")
-            found += [int(folder.name)] if "cotdistill.execution.data_parallel" in words and identity in words else []
+            found += [int(folder.name)] if "cotdistill.execution.jobs.companion" in words and identity in words else []
     return found
 
 

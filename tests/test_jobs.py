@@ -14,6 +14,7 @@ import pytest
 
 from cotdistill.config import digest
 from cotdistill.errors import NotFound, Superseded, UnknownName, UsageError
+from cotdistill.exchange.verify import verify
 from cotdistill.execution.attempts import Attempt, claim, running, settle, settle_dead
 from cotdistill.store.locks import Lock, holder, is_held, send
 from cotdistill.store.records import JobSpec, StudyDraft
@@ -282,7 +283,7 @@ def test_deleting_a_run_keeps_what_another_one_made_too(store: Store) -> None:
         "task": "0" * 64
     }
     store.queue.delete(1)
-    assert shared in store.artifacts and own not in store.artifacts and store.verify().problems == ()
+    assert shared in store.artifacts and own not in store.artifacts and verify(store).problems == ()
 
 
 def test_a_product_that_is_not_in_the_store_is_not_recorded(store: Store) -> None:

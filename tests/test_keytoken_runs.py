@@ -10,6 +10,7 @@ import pytest
 
 from cotdistill.config import RunConfig
 from cotdistill.errors import DataError, NotReadable, UsageError
+from cotdistill.exchange.verify import verify
 from cotdistill.execution.jobs import select
 from cotdistill.execution.jobs.select import checked_reader, marks
 from cotdistill.execution.open_student import open_run, training_corpus
@@ -78,7 +79,7 @@ def test_a_run_names_its_selection_and_the_selection_its_student(ran):
     assert reader.config["condition"] == "pre_cot" and reader.config["seeds"] == run.config["seeds"]
     assert made.used["weights"] == reader.produced["weights@1"]
     assert made.result["rows"] == run.result["train_rows"] and 0 <= made.result["label_text_share"] <= 1
-    assert not store.verify().problems
+    assert not verify(store).problems
 
 
 def test_the_student_reads_the_words_that_were_selected(ran):

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from cotdistill.errors import NotFound, NotReadable, UnknownName, UsageError
+from cotdistill.exchange.verify import verify
 from cotdistill.execution import open_student
 from cotdistill.execution.jobs import attention, faithfulness, probe
 from cotdistill.execution.jobs.influence import COLUMNS
@@ -140,7 +141,7 @@ def test_many_examples_become_a_job_that_is_found_again(say, store, tmp_path):
     assert list(store.artifacts.table(job.produced["examples"])) == list(EXAMPLE_COLUMNS)
     assert list(pd.read_parquet(out)) == list(TOKEN_COLUMNS)
     assert "tokens" not in first.document["results"][0] and "tokens" in again.document["results"][0]
-    assert not store.verify().problems
+    assert not verify(store).problems
     # The same numbers as at once.
     at_once = say(f"attribute {run} --examples 1 --method input_x_gradient --target contrast --json").document[
         "results"

@@ -10,6 +10,7 @@ from streamlit.testing.v1 import AppTest
 from cotdistill.config import RunConfig
 from cotdistill.dashboard.compare import scorers as scorers_view
 from cotdistill.errors import UnknownName
+from cotdistill.exchange.verify import verify
 from cotdistill.execution.jobs import modes as look_modes
 from cotdistill.execution.open_student import open_run
 from cotdistill.execution.worker import work
@@ -580,4 +581,4 @@ def test_curves_have_their_intact_line_their_control_and_the_chance_line():
 def test_the_identity_of_a_run_knows_nothing_of_the_modes(store):
     job = pre_cot(store)[0].trained
     assert RunConfig.from_plain(job.config).job_config() == dict(job.config)
-    assert not store.verify().problems
+    assert not verify(store).problems

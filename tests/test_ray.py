@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from cotdistill.errors import UnknownName, UsageError
+from cotdistill.exchange.verify import verify
 from cotdistill.execution import worker
 from cotdistill.execution.attempts import claim
 from cotdistill.execution.executor import Executor, check_executor, executor, set_executor
@@ -221,4 +222,4 @@ def test_a_study_survives_a_dead_node_and_a_dead_driver_to_the_bit(cluster: Any,
         assert {k: v for k, v in job.result.items() if k != "seconds"} == {
             k: v for k, v in there.result.items() if k != "seconds"
         }
-    assert store.verify().problems == ()
+    assert verify(store).problems == ()

@@ -151,7 +151,7 @@ def test_contrastive_scores_are_how_much_the_right_answer_raises_each_token(give
 def test_contrastive_scores_do_not_depend_on_how_much_is_forwarded_at_once(given, monkeypatch):
     one = given("post_cot")
     whole = SELECTORS.get("contrastive").compute(one)
-    monkeypatch.setattr("cotdistill.keytokens.contrast.MEMORY_BYTES", 1)
+    monkeypatch.setattr("cotdistill.saliency.contrast.MEMORY_BYTES", 1)
     single = SELECTORS.get("contrastive").compute(one)
     assert list(single) == list(whole)
     for id, scores in whole.items():
@@ -173,7 +173,7 @@ def test_contrastive_scores_end_where_the_student_reads_no_further(given, monkey
             found.positions = limit
             return found
 
-        monkeypatch.setattr("cotdistill.keytokens.contrast.Reader", reader)
+        monkeypatch.setattr("cotdistill.saliency.contrast.Reader", reader)
         return SELECTORS.get("contrastive").compute(one)["e1"]
 
     cut = reading(head + 4)

@@ -15,6 +15,7 @@ import pytest
 
 from cotdistill.config import plain
 from cotdistill.errors import DiskFull, NetworkFileSystem, StoreError, StoreTooNew
+from cotdistill.exchange.verify import verify
 from cotdistill.execution.attempts import claim
 from cotdistill.store import backup, database, disk
 from cotdistill.store.records import JobSpec, StudyDraft
@@ -227,7 +228,7 @@ def test_verify_finds_a_damaged_artefact_a_missing_one_and_a_changed_config(tmp_
         assert attempt is not None
         attempt.finish({}, {"numbers": store.artifacts.put_bytes(content, "numbers", "txt")}, {})
         attempt.close()
-    assert (store.verify().artifacts, store.verify().jobs, store.verify().problems) == (2, 2, ())
+    assert (verify(store).artifacts, verify(store).jobs, verify(store).problems) == (2, 2, ())
     first, second = (
         store.artifacts.path(job.produced["numbers"]) for job in sorted(store.queue.jobs(), key=lambda job: job.id)
     )
@@ -235,7 +236,7 @@ def test_verify_finds_a_damaged_artefact_a_missing_one_and_a_changed_config(tmp_
     second.unlink()
     with store.queue.database.write() as connection:
         connection.execute("UPDATE job SET config = ? WHERE id = 2", ('{"number":3}',))
-    problems = store.verify().problems
+    problems = verify(store).problems
     assert len(problems) == 3
     assert problems[0].startswith(f"artefact {first.name[:12]}: its content hashes to")
     assert problems[1].startswith("run 2: its config hashes to")
@@ -250,18 +251,18 @@ def test_verify_finds_a_result_and_a_plan_that_are_not_what_was_told(tmp_path: P
     assert attempt is not None
     attempt.finish({"accuracy": 0.5}, {}, {})
     attempt.close()
-    assert store.verify().problems == ()
+    assert verify(store).problems == ()
     with store.queue.database.write() as connection:
         connection.execute("UPDATE job SET result = ?", ('{"accuracy":0.7}',))
         connection.execute("UPDATE study SET spec = replace(spec, '\"replicates\":3', '\"replicates\":5')")
-    changed, plan_changed = store.verify().problems
+    changed, plan_changed = verify(store).problems
     assert changed == "run 1: its result is not the one that was told"
     assert plan_changed.startswith(f"study kept: its plan does not hash to {plan.plan_hash[:12]}")
     with store.queue.database.write() as connection:
         # A result of before results had a digest.
         connection.execute("UPDATE job SET seal = ''")
         connection.execute("UPDATE study SET spec = replace(spec, '\"replicates\":5', '\"replicates\":3')")
-    assert store.verify().problems == ()
+    assert verify(store).problems == ()
 
 
 def test_verify_names_a_database_that_was_cut_short_and_reads_no_rows_of_it(tmp_path: Path) -> None:
@@ -275,7 +276,7 @@ def test_verify_names_a_database_that_was_cut_short_and_reads_no_rows_of_it(tmp_
     for share in (0.5, 0.8, 0.99):
         path.write_bytes(whole[: int(len(whole) * share)])
         try:
-            problems = Store.open(tmp_path).verify().problems
+            problems = verify(Store.open(tmp_path)).problems
         except StoreError as error:
             problems = (error.message,)
         assert problems and all("store.sqlite" in problem for problem in problems)

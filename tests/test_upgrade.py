@@ -15,6 +15,7 @@ import pytest
 
 from cotdistill.config import plain
 from cotdistill.errors import StoreTooNew
+from cotdistill.exchange.verify import verify
 from cotdistill.store.database import APPLICATION_ID, MIGRATIONS
 from cotdistill.store.records import JobSpec, document, seal_of
 from cotdistill.store.store import Store
@@ -88,7 +89,7 @@ def test_a_store_of_an_earlier_format_opens_with_its_content(format, tmp_path):
         {"weights": "a" * 64} if format >= 3 else {}
     )
     assert study.extends == (1 if format >= 4 else None)
-    assert not store.verify().problems
+    assert not verify(store).problems
     # What it was before stands beside it, unless nothing had to change.
     before = tmp_path / f"store.sqlite.version-{format}"
     assert before.exists() == (format < len(MIGRATIONS))

@@ -9,6 +9,7 @@ import pytest
 
 from cotdistill.config import plain
 from cotdistill.errors import StoreError, UsageError
+from cotdistill.exchange.verify import verify
 from cotdistill.execution import attempts
 from cotdistill.execution.attempts import claim
 from cotdistill.store.backup import back_up, check
@@ -16,7 +17,7 @@ from cotdistill.store.budget import QueueFull, bytes_of, held_by
 from cotdistill.store.garbage import collect
 from cotdistill.store.records import JobSpec, StudyDraft
 from cotdistill.store.store import Store
-from cotdistill.studies.annotations import set_remark
+from cotdistill.studies.annotations import kept_studies, set_remark
 from cotdistill.studies.spec import StudySpec, checked, spec_from_mapping
 from tests.terminal import check_keys, speaker
 
@@ -56,12 +57,12 @@ def test_only_what_no_job_refers_to_can_go_and_only_when_asked(store):
         aged(store.artifacts.path(digest))
     with store.queue.database.write() as connection:
         connection.execute("UPDATE job SET created = 0")
-    found = collect(store)
+    found = collect(store, kept_studies(store))
     assert [(one.kind, one.path, one.size) for one in found.garbage] == [("artifact", store.artifacts.path(orphan), 8)]
     assert orphan in store.artifacts
-    assert collect(store, delete=True).counts() == {"artifact": (1, 8)}
+    assert collect(store, kept_studies(store), delete=True).counts() == {"artifact": (1, 8)}
     assert orphan not in store.artifacts and mine in store.artifacts and young in store.artifacts
-    assert collect(store, delete=True).garbage == () and not store.verify().problems
+    assert collect(store, kept_studies(store), delete=True).garbage == () and not verify(store).problems
 
 
 def test_what_a_running_job_has_kept_stays_until_it_has_ended(store):
@@ -75,10 +76,10 @@ def test_what_a_running_job_has_kept_stays_until_it_has_ended(store):
     aged(store.artifacts.path(kept), 1.5 / 24)
     # It asks for content that is there already: nothing is written, and still it must stay.
     assert store.artifacts.put_bytes(b"from before", "numbers", "txt") == old
-    assert collect(store, delete=True).garbage == ()
+    assert collect(store, kept_studies(store), delete=True).garbage == ()
     attempt.finish({}, {"weights": kept, "numbers": old}, {})
     attempt.close()
-    assert collect(store, delete=True).garbage == () and not store.verify().problems
+    assert collect(store, kept_studies(store), delete=True).garbage == () and not verify(store).problems
 
 
 def test_folders_of_dead_jobs_old_logs_and_half_written_files_go_but_not_those_of_kept_studies(store):
@@ -100,10 +101,10 @@ def test_folders_of_dead_jobs_old_logs_and_half_written_files_go_but_not_those_o
     (part / ".half").write_bytes(b"123")
     aged(part / ".half")
     set_remark(store, "mine", tags=["keep"])
-    kept = collect(store)
+    kept = collect(store, kept_studies(store))
     assert kept.kept == ("mine",) and kept.counts() == {"part": (1, 3), "job": (1, 5)}
     set_remark(store, "mine", tags=[])
-    assert collect(store, delete=True).counts() == {"part": (1, 3), "job": (1, 5), "log": (1, 4)}
+    assert collect(store, kept_studies(store), delete=True).counts() == {"part": (1, 3), "job": (1, 5), "log": (1, 4)}
     assert last.exists() and not log.exists() and not dead.exists() and not (part / ".half").exists()
 
 
@@ -115,9 +116,9 @@ def test_a_version_of_a_task_goes_when_nobody_names_it(store):
         aged(folder)
     (store.tasks_root / "mine" / "newest").write_text("a" * 12)
     store.queue.submit([JobSpec("train", {"condition": "label_only", "task_digest": "b" * 64})])
-    assert [one.path.name for one in collect(store).garbage] == ["c" * 12]
+    assert [one.path.name for one in collect(store, kept_studies(store)).garbage] == ["c" * 12]
     (store.tasks_root / "mine" / ("c" * 12 + ".sources")).mkdir()
-    assert collect(store).garbage == ()
+    assert collect(store, kept_studies(store)).garbage == ()
 
 
 def test_a_store_without_room_begins_nothing_new_and_says_why(store, say, monkeypatch):
@@ -164,7 +165,7 @@ def test_a_backup_is_a_store_and_says_what_has_changed_in_it(store, tmp_path, sa
     made = back_up(store, tmp_path / "kept")
     assert made.linked == 1 and check(tmp_path / "kept") == []
     copied = Store.open(tmp_path / "kept")
-    assert copied.queue.job(number).produced == {"numbers": digest} and not copied.verify().problems
+    assert copied.queue.job(number).produced == {"numbers": digest} and not verify(copied).problems
     back_up(store, tmp_path / "apart", link=False)
     (tmp_path / "apart" / "annotations" / "t" / "marks.json").write_text("[]")
     (tmp_path / "apart" / "store.sqlite").unlink()

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from cotdistill.errors import CotdistillError
 from cotdistill.store.artifacts import hash_file
 from cotdistill.store.records import identity_of, read_document, seal_of
-
-if TYPE_CHECKING:
-    from cotdistill.store.store import Store
+from cotdistill.store.store import Store
+from cotdistill.studies.spec import spec_from_mapping
+from cotdistill.tasks.added import changed_sources
+from cotdistill.tasks.task import open_folder
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,6 @@ class Verified:
 
 def verify(store: Store) -> Verified:
     """Look at everything; takes as long as reading the store once."""
-    # Imported here: only this needs tables and tokenizers, and the store is opened by processes that should start fast.
-    from cotdistill.tasks.added import changed_sources
-    from cotdistill.tasks.task import open_folder
-
     problems: list[str] = []
     present: set[str] = set()
     for path in store.artifacts.all():
@@ -52,9 +48,6 @@ def verify(store: Store) -> Verified:
 
 def _rows(store: Store, present: set[str]) -> tuple[int, list[str]]:
     """How many jobs there are, and what is wrong in the database. What it says is not read where its pages do not fit together."""
-    # Imported here: a spec is read with the tables of conditions and tasks.
-    from cotdistill.studies.spec import spec_from_mapping
-
     problems: list[str] = []
     with store.queue.database.read() as connection:
         damage = [str(row[0]) for row in connection.execute("PRAGMA integrity_check") if row[0] != "ok"]

@@ -207,7 +207,7 @@ def influence(given: SelectInput) -> Scores:
 )
 def contrastive(given: SelectInput) -> Scores:
     """SCOTT (Wang et al. 2023, arXiv 2305.01879) decodes by this contrast; here it scores what the teacher wrote. Mean over the wrong choices."""
-    from cotdistill.keytokens.contrast import contrasted
+    from cotdistill.saliency.contrast import contrasted
 
     assert given.placement is not None
     return contrasted(given.model(), given.encoder, given.examples, given.passages, given.report)

@@ -25,7 +25,7 @@ SYMBOL = "_"
 
 def ranked(passage: Passage, draw: Draw, selector: str, unit: str) -> tuple[Parts, list[int]] | None:
     """The passage's units and their places from the highest score to the lowest, ties by the earlier position; None where nothing is known."""
-    scores = draw.corpus.selection(selector).of(draw.example.id, passage)
+    scores = draw.corpus.selection(selector).of(draw.example.id, [token.origin for token in passage])
     if scores is None:
         return None
     parts = units(passage, unit)
@@ -131,7 +131,7 @@ def _log_frequency(part: Sequence[Token], draw: Draw) -> float:
     REST,
 )
 def human(passage: Passage, draw: Draw, *, annotations: str, rest: str) -> Passage:
-    scores = draw.corpus.selection(f"human:{annotations}").of(draw.example.id, passage)
+    scores = draw.corpus.selection(f"human:{annotations}").of(draw.example.id, [token.origin for token in passage])
     if scores is None:
         return ()
     parts = units(passage, "token")

@@ -7,17 +7,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from cotdistill.config import stable_seed
 from cotdistill.errors import NotFound
+from cotdistill.rationales.selection import Selection
 from cotdistill.tasks.example import Example
-
-if TYPE_CHECKING:
-    from cotdistill.rationales.selection import Selection
 
 UNITS = ("token", "word", "sentence")
 

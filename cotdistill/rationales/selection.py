@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cotdistill.errors import DataError
-from cotdistill.rationales.passage import Token
 
 
 @dataclass(frozen=True)
@@ -23,12 +22,11 @@ class Selection:
     digest: str = ""
     scores: Mapping[str, Sequence[float]] | None = None
 
-    def of(self, example: str, passage: Sequence[Token]) -> dict[int, float] | None:
-        """Score by place in the intact rationale, of the tokens of a passage; None where the selection has not looked at the example.
+    def of(self, example: str, places: Sequence[int]) -> dict[int, float] | None:
+        """Score by place in the intact rationale; None where the selection has not looked at the example.
 
         DataError where a token comes from elsewhere, or where the selection was made on another text.
         """
-        places = [token.origin for token in passage]
         if any(place < 0 for place in places):
             raise DataError(
                 f"The selection {self.name!r} cannot be used on tokens that are not the example's own (example {example!r}).",

@@ -23,7 +23,7 @@ from cotdistill.statistics.verdicts import (
     superiority_p,
     word,
 )
-from cotdistill.store.planned_runs import Planned, planned_runs
+from cotdistill.store.planned_runs import PlannedRuns, planned_runs
 from cotdistill.store.store import Store
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ class _Ground:
 
     store: Store
     study: int | str
-    planned: Planned
+    planned: PlannedRuns
     runs: pd.DataFrame
     margin: float | None
 

@@ -14,7 +14,7 @@ from cotdistill.results.claims import Compared, Verdict
 from cotdistill.results.extension import extended
 from cotdistill.statistics.intervals import Interval
 from cotdistill.statistics.verdicts import CANNOT, PROVISIONAL, word
-from cotdistill.store.planned_runs import Planned, planned_runs
+from cotdistill.store.planned_runs import PlannedRuns, planned_runs
 from cotdistill.store.records import ANSWERS, Study
 from cotdistill.store.store import Store
 from cotdistill.studies.spec import STUDIES, spec_from_mapping
@@ -107,7 +107,7 @@ def _imported(store: Store, study: Study) -> int:
 
 
 def _claim(
-    store: Store, study: int, verdict: Verdict, summaries: dict[str, results.ConditionSummary], planned: Planned
+    store: Store, study: int, verdict: Verdict, summaries: dict[str, results.ConditionSummary], planned: PlannedRuns
 ) -> dict[str, Any]:
     claim = next(c for c in claims.CLAIMS if c.name == verdict.claim)
     lacking = any(c.status == claims.NOT_RUN for c in verdict.comparisons)
@@ -165,7 +165,7 @@ def label(condition: str) -> str:
 
 
 def _controls(
-    store: Store, study: int, claim: str, summaries: dict[str, results.ConditionSummary], planned: Planned
+    store: Store, study: int, claim: str, summaries: dict[str, results.ConditionSummary], planned: PlannedRuns
 ) -> list[dict[str, Any]]:
     """The conditions of the study that stand beside a claim, each with its accuracy and its difference to label only; exploratory."""
     found = []

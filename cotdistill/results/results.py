@@ -15,7 +15,7 @@ from cotdistill.results.replicates import Layout, run_answers
 from cotdistill.statistics.effects import cohens_h, standardised_difference
 from cotdistill.statistics.intervals import Interval, mean_interval
 from cotdistill.statistics.verdicts import PROVISIONAL, word
-from cotdistill.store.planned_runs import Planned, outcomes, planned_runs
+from cotdistill.store.planned_runs import PlannedRuns, outcomes, planned_runs
 from cotdistill.store.records import Job, read_document
 from cotdistill.store.store import Store
 
@@ -161,7 +161,7 @@ def curves(store: Store, study: int | str) -> pd.DataFrame:
     return pd.concat(filled, ignore_index=True)[columns] if filled else pd.DataFrame(columns=columns)
 
 
-def _answers(store: Store, planned: Planned, condition: str, only: set[int] | None = None) -> Answers | None:
+def _answers(store: Store, planned: PlannedRuns, condition: str, only: set[int] | None = None) -> Answers | None:
     runs = sorted(
         (replicate, run_answers(store.artifacts.path(job.produced["predictions"]), str(job.result["mode"])))
         for name, replicate, job in planned
@@ -223,7 +223,7 @@ def _mean(results: Sequence[Mapping[str, Any]], name: str) -> float | None:
 
 
 def difference(
-    store: Store, study: int | str, condition: str, baseline: str, planned: Planned | None = None
+    store: Store, study: int | str, condition: str, baseline: str, planned: PlannedRuns | None = None
 ) -> tuple[Interval, Answers] | None:
     """The paired difference of two conditions over the replicates that both have finished; None if there are none, or if they did not answer
     the same questions. planned: the study's `planned_runs`, for whoever asks more than once."""
@@ -232,7 +232,7 @@ def difference(
 
 
 def paired(
-    store: Store, study: int | str, condition: str, baseline: str, planned: Planned | None = None
+    store: Store, study: int | str, condition: str, baseline: str, planned: PlannedRuns | None = None
 ) -> Paired | None:
     """The differences that `difference` judges, for other ways to judge them (`statistics.methods`, `statistics.power`); None as there."""
     found = _paired(store, planned if planned is not None else planned_runs(store, study), condition, baseline)
@@ -243,7 +243,7 @@ def _interval(seen: Paired) -> Interval:
     return mean_interval(seen.values, seen.clusters, seen.nested)
 
 
-def _paired(store: Store, planned: Planned, condition: str, baseline: str) -> tuple[Paired, Answers] | None:
+def _paired(store: Store, planned: PlannedRuns, condition: str, baseline: str) -> tuple[Paired, Answers] | None:
     both = [
         {replicate for name, replicate, job in planned if name == wanted and job is not None and _scored(job)}
         for wanted in (condition, baseline)

@@ -13,17 +13,15 @@ import shutil
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from cotdistill.store.disk import disk_errors
 from cotdistill.store.locks import is_held
 from cotdistill.store.store import Store
-from cotdistill.studies.annotations import remarks
 from cotdistill.tasks.importing.writing import ABANDONED
 
-KEEP = "keep"
 YOUNG_SECONDS = 3600.0
 LOG_SECONDS = 30 * 86400.0
 KINDS = {
@@ -65,10 +63,9 @@ class Collected:
         return {kind: (number[kind], size[kind]) for kind in KINDS if number[kind]}
 
 
-def collect(store: Store, *, delete: bool = False) -> Collected:
-    """Find what nothing refers to, and delete it if asked. Deleting holds the write lock, so no job begins or ends meanwhile; running ones wait
+def collect(store: Store, kept: Sequence[int], *, delete: bool = False) -> Collected:
+    """Find what nothing refers to, and delete it if asked. `kept` holds the numbers of studies to keep whole. Deleting holds the write lock, so no job begins or ends meanwhile; running ones wait
     for it with their next beat."""
-    kept = kept_studies(store)
     names = tuple(dict.fromkeys(store.queue.study(number).name for number in kept))
     if not delete:
         with store.queue.database.read() as connection:
@@ -86,12 +83,7 @@ def collect(store: Store, *, delete: bool = False) -> Collected:
     return Collected(tuple(gone), names)
 
 
-def kept_studies(store: Store) -> tuple[int, ...]:
-    """Numbers of the studies that are tagged `keep` or have a pinned baseline."""
-    return tuple(sorted(number for number, said in remarks(store).items() if KEEP in said.tags or said.baseline))
-
-
-def _garbage(store: Store, connection: sqlite3.Connection, kept: tuple[int, ...]) -> Iterator[Garbage]:
+def _garbage(store: Store, connection: sqlite3.Connection, kept: Sequence[int]) -> Iterator[Garbage]:
     since = _since(store, connection)
     linked = {row[0] for row in connection.execute("SELECT digest FROM link")}
     for path in store.artifacts.all():
@@ -141,7 +133,7 @@ def _tasks(store: Store, connection: sqlite3.Connection, since: float) -> Iterat
             yield _one("task", folder)
 
 
-def _jobs(store: Store, connection: sqlite3.Connection, kept: tuple[int, ...]) -> Iterator[Garbage]:
+def _jobs(store: Store, connection: sqlite3.Connection, kept: Sequence[int]) -> Iterator[Garbage]:
     rows = {row["id"]: row for row in connection.execute("SELECT id, identity, state, attempt FROM job")}
     query = "SELECT identity FROM member WHERE study IN (SELECT value FROM json_each(?))"
     stays = {row[0] for row in connection.execute(query, (str(list(kept)),))}

@@ -9,14 +9,14 @@ from cotdistill.errors import UnknownName
 from cotdistill.store.records import Job
 from cotdistill.store.store import Store
 
-Planned = Sequence[tuple[str, int, Job | None]]
+PlannedRuns = Sequence[tuple[str, int, Job | None]]
 
 
 def planned_runs(store: Store, study: int | str) -> list[tuple[str, int, Job | None]]:
     """(condition, replicate, job or None if it was deleted) of every planned run."""
-    found = store.queue.study(study)
-    jobs = {job.id: job for job in store.queue.jobs(study=found.id)}
-    return [(m.condition, m.replicate, jobs.get(m.job_id)) for m in found.members if m.role == "run"]
+    record = store.queue.study(study)
+    jobs = {job.id: job for job in store.queue.jobs(study=record.id)}
+    return [(m.condition, m.replicate, jobs.get(m.job_id)) for m in record.members if m.role == "run"]
 
 
 def outcomes(store: Store, study: int | str | None = None) -> list[tuple[Any, ...]]:

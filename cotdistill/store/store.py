@@ -7,7 +7,6 @@ from pathlib import Path
 
 import cotdistill
 from cotdistill.errors import StoreError
-from cotdistill.exchange.verify import Verified, verify
 from cotdistill.store.artifacts import Artifacts
 from cotdistill.store.budget import refusal
 from cotdistill.store.database import Database
@@ -51,7 +50,3 @@ class Store:
         """Why nothing new begins for want of room, in words; "" if there is room."""
         with self.queue.database.read() as connection:
             return refusal(connection, self.home)
-
-    def verify(self) -> Verified:
-        """Derive every hash again: artefacts, identities of jobs, digests of tasks."""
-        return verify(self)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import platform
 import re
 from pathlib import Path
 from typing import Any
@@ -262,3 +263,12 @@ def forward_flops(model: PreTrainedModel, tokens: int, attended: int, logits: in
 def parameter_count(model: PreTrainedModel, *, trained: bool = False) -> int:
     """All weights, tied ones once; or those that are trained."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad or not trained)
+
+
+def torch_device() -> dict[str, Any]:
+    """name, kind ("cuda" or "cpu"), memory (bytes of the GPU, None on a CPU) and threads of torch."""
+    threads = torch.get_num_threads()
+    if torch.cuda.is_available():
+        gpu = torch.cuda.get_device_properties(0)
+        return {"name": gpu.name, "kind": "cuda", "memory": gpu.total_memory, "threads": threads}
+    return {"name": platform.processor() or platform.machine(), "kind": "cpu", "memory": None, "threads": threads}

@@ -272,7 +272,7 @@ class _Sequences:
         if chosen is None:
             return rows
         scores = self.corpus.selection(str(chosen["selector"])).of(
-            self.corpus.examples[index].id, self.corpus.passages[index]
+            self.corpus.examples[index].id, [token.origin for token in self.corpus.passages[index]]
         )
         if scores is None:
             return rows
@@ -343,7 +343,12 @@ def _selected_facts(corpus: Corpus, condition: Condition, run: RunConfig) -> dic
         if not passage:
             continue
         if step.name == "human":
-            unselected += corpus.selection(f"human:{values['annotations']}").of(corpus.examples[i].id, passage) is None
+            unselected += (
+                corpus.selection(f"human:{values['annotations']}").of(
+                    corpus.examples[i].id, [token.origin for token in passage]
+                )
+                is None
+            )
             continue
         found = ranked(passage, draw, str(values["selector"]), str(values["unit"]))
         if found is None:

@@ -13,6 +13,8 @@ from cotdistill.store.store import Store
 from cotdistill.studies.spec import spec_from_mapping
 
 LONGEST_NOTE, LONGEST_TAG, MOST_TAGS = 10_000, 40, 20
+# The tag that keeps a study, with everything it names, when garbage is collected.
+KEEP = "keep"
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,11 @@ def remarks(store: Store) -> dict[int, Remark]:
         row["study"]: Remark(row["note"], tuple(json.loads(row["tags"])), row["baseline"], row["changed"])
         for row in rows
     }
+
+
+def kept_studies(store: Store) -> tuple[int, ...]:
+    """Numbers of the studies that are tagged `keep` or have a pinned baseline."""
+    return tuple(sorted(number for number, note in remarks(store).items() if KEEP in note.tags or note.baseline))
 
 
 def set_remark(

@@ -94,21 +94,14 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _device(problems: list[str]) -> dict[str, Any]:
-    """What torch finds; the one place of the terminal that imports it in this process."""
+    """The device that torch uses; the one command of the terminal that imports torch in its own process."""
     try:
-        import torch
+        # Imported here: torch takes seconds, and doctor also reports that it is broken.
+        from cotdistill.students.loading import torch_device
     except (ImportError, OSError) as error:
         problems.append(f"torch cannot be imported ({error}): make setup")
         return {"name": "none", "kind": "none", "memory": None, "threads": 0}
-    if torch.cuda.is_available():
-        found = torch.cuda.get_device_properties(0)
-        return {"name": found.name, "kind": "cuda", "memory": found.total_memory, "threads": torch.get_num_threads()}
-    return {
-        "name": platform.processor() or platform.machine(),
-        "kind": "cpu",
-        "memory": None,
-        "threads": torch.get_num_threads(),
-    }
+    return torch_device()
 
 
 def _version(name: str) -> str | None:

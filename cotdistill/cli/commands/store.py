@@ -13,6 +13,7 @@ from cotdistill.store.backup import back_up, check
 from cotdistill.store.budget import budget, bytes_of, held_by
 from cotdistill.store.garbage import KINDS, collect
 from cotdistill.store.store import Store
+from cotdistill.studies.annotations import kept_studies
 from cotdistill.text import plural, size
 
 
@@ -56,7 +57,7 @@ def set_budget(arguments: argparse.Namespace) -> Result:
 
 def gc(arguments: argparse.Namespace) -> Result:
     store = Store.open()
-    found = collect(store, delete=arguments.delete)
+    found = collect(store, kept_studies(store), delete=arguments.delete)
     listed = [
         {"kind": one.kind, "path": str(one.path.relative_to(store.home)), "bytes": one.size} for one in found.garbage
     ]

@@ -6,12 +6,13 @@ import argparse
 
 from cotdistill.cli.command import Command, Noun, Result
 from cotdistill.cli.output import printable
+from cotdistill.exchange.verify import verify as verify_store
 from cotdistill.store.store import Store
 from cotdistill.text import plural
 
 
 def verify(arguments: argparse.Namespace) -> Result:
-    found = Store.open().verify()
+    found = verify_store(Store.open())
     document = {
         "ok": not found.problems,
         "artifacts": found.artifacts,

@@ -10,23 +10,23 @@ import streamlit as st
 
 from cotdistill.config import digest
 from cotdistill.errors import CotdistillError, UsageError
-from cotdistill.planning import (elicitation)
-from cotdistill.store.store import (Store)
-from cotdistill.execution.supervisor import (ensure_supervisor)
-from cotdistill.tasks.importing.files import (source_name)
+from cotdistill.planning import elicitation
+from cotdistill.store.store import Store
+from cotdistill.execution.supervisor import ensure_supervisor
+from cotdistill.tasks.importing.files import source_name
 from cotdistill.tasks.task import SPLITS, Task
 from cotdistill.teachers.asking import Pace
 from cotdistill.teachers.elicitation import PARTS, Contrast, ElicitConfig, Sampling, TeacherConfig, checked, requests
 from cotdistill.teachers.endpoint import address
 from cotdistill.teachers.prompts import MOST_SHOTS, PRESETS, PromptTemplate, Shot, changed, draw_shots
 from cotdistill.teachers.responses import Responses
-from cotdistill.dashboard.widgets import (forms)
-from cotdistill.dashboard import (frame)
-from cotdistill.report import (markup)
-from cotdistill.report.commands import (command)
-from cotdistill.dashboard.data.filter_form import (TAKEN)
-from cotdistill.report.teachers import (estimated)
-from cotdistill.text import (plain_markdown)
+from cotdistill.dashboard.widgets import forms
+from cotdistill.dashboard import frame
+from cotdistill.report import markup
+from cotdistill.report.commands import command
+from cotdistill.dashboard.data.filter_form import TAKEN
+from cotdistill.report.teachers import estimated
+from cotdistill.text import plain_markdown
 
 KEY = "elicit"
 KINDS = {"endpoint": "A server (OpenAI's protocol)", "local": "A model on this machine"}

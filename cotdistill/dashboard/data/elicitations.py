@@ -8,17 +8,17 @@ from typing import Any
 import streamlit as st
 
 from cotdistill.errors import CotdistillError
-from cotdistill.planning import (elicitation)
-from cotdistill.store.records import (Job)
-from cotdistill.store.store import (Store)
-from cotdistill.execution.supervisor import (ensure_supervisor)
+from cotdistill.planning import elicitation
+from cotdistill.store.records import Job
+from cotdistill.store.store import Store
+from cotdistill.execution.supervisor import ensure_supervisor
 from cotdistill.tasks.task import Task
 from cotdistill.teachers.answers import of_rows
 from cotdistill.teachers.responses import Responses
-from cotdistill.dashboard import (frame)
-from cotdistill.dashboard.data import (teacher_cards)
-from cotdistill.report.commands import (command)
-from cotdistill.text import (ago, duration, percent, plain_markdown, plural)
+from cotdistill.dashboard import frame
+from cotdistill.dashboard.data import teacher_cards
+from cotdistill.report.commands import command
+from cotdistill.text import ago, duration, percent, plain_markdown, plural
 
 # Jobs shown, newest first, and answers of one that runs.
 JOBS = 6

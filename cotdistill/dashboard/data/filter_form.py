@@ -6,17 +6,17 @@ from typing import Any
 
 import streamlit as st
 
-from cotdistill.store.records import (Job)
-from cotdistill.store.store import (Store)
+from cotdistill.store.records import Job
+from cotdistill.store.store import Store
 from cotdistill.tasks.task import SPLITS, Task
 from cotdistill.teachers.elicitation import PARTS
 from cotdistill.teachers.filters import FILTERS
 from cotdistill.teachers.sources import PICKS
-from cotdistill.dashboard.widgets import (forms)
-from cotdistill.dashboard import (frame)
-from cotdistill.report import (markup)
-from cotdistill.report.commands import (carried_out, command)
-from cotdistill.text import (plain_markdown, plural)
+from cotdistill.dashboard.widgets import forms
+from cotdistill.dashboard import frame
+from cotdistill.report import markup
+from cotdistill.report.commands import carried_out, command
+from cotdistill.text import plain_markdown, plural
 
 START = ("agrees", "one_answer", "consistent")
 KEY = "filter"

@@ -9,15 +9,15 @@ from typing import Any
 import streamlit as st
 
 from cotdistill.errors import CotdistillError
-from cotdistill.store.store import (Store)
-from cotdistill.tasks.importing.columns import (ColumnMap)
-from cotdistill.tasks.importing.files import (Preview)
-from cotdistill.tasks.importing.hub import (PREFIX, hub_source)
-from cotdistill.tasks.importing.hub_catalog import (HUB)
-from cotdistill.dashboard import (frame)
-from cotdistill.dashboard.data import (import_form)
-from cotdistill.report.commands import (carried_out, command)
-from cotdistill.text import (plain_markdown)
+from cotdistill.store.store import Store
+from cotdistill.tasks.importing.columns import ColumnMap
+from cotdistill.tasks.importing.files import Preview
+from cotdistill.tasks.importing.hub import PREFIX, hub_source
+from cotdistill.tasks.importing.hub_catalog import HUB
+from cotdistill.dashboard import frame
+from cotdistill.dashboard.data import import_form
+from cotdistill.report.commands import carried_out, command
+from cotdistill.text import plain_markdown
 
 LOOKED = "hub.looked"
 

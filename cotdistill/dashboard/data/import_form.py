@@ -11,13 +11,13 @@ import streamlit as st
 
 from cotdistill.config import digest
 from cotdistill.errors import CotdistillError
-from cotdistill.store.store import (Store)
-from cotdistill.tasks.importing.columns import (ColumnMap)
-from cotdistill.tasks.importing.files import (Preview, read_source)
-from cotdistill.dashboard.widgets import (forms)
-from cotdistill.dashboard import (frame)
-from cotdistill.report.commands import (carried_out, command)
-from cotdistill.text import (plain_markdown, plural)
+from cotdistill.store.store import Store
+from cotdistill.tasks.importing.columns import ColumnMap
+from cotdistill.tasks.importing.files import Preview, read_source
+from cotdistill.dashboard.widgets import forms
+from cotdistill.dashboard import frame
+from cotdistill.report.commands import carried_out, command
+from cotdistill.text import plain_markdown, plural
 
 # What a link says of one task only.
 BELONGS = ("source", "example")

@@ -15,11 +15,11 @@ from cotdistill.students.models import PRETRAINED
 from cotdistill.students.tokens import Encoder
 from cotdistill.tasks.task import Task
 from cotdistill.tasks.vocabulary import KINDS
-from cotdistill.dashboard import (frame)
-from cotdistill.report import (markup)
-from cotdistill.report.commands import (command)
-from cotdistill.report.figures.palette import (BAD)
-from cotdistill.text import (plain_markdown)
+from cotdistill.dashboard import frame
+from cotdistill.report import markup
+from cotdistill.report.commands import command
+from cotdistill.report.figures.palette import BAD
+from cotdistill.text import plain_markdown
 
 ROWS = 400
 # All built-in students read as many tokens.

@@ -7,16 +7,16 @@ from typing import Any
 import streamlit as st
 
 from cotdistill.errors import CotdistillError
-from cotdistill.store.store import (Store)
+from cotdistill.store.store import Store
 from cotdistill.tasks.catalog import list_tasks, open_task
 from cotdistill.tasks.task import Task
-from cotdistill.tasks.generated.world import (WorldSettings)
-from cotdistill.dashboard.widgets import (example, forms)
-from cotdistill.dashboard.data import (hub_form, import_form, lint as linted, task_statistics, teachers)
-from cotdistill.dashboard import (frame)
-from cotdistill.dashboard.train import (page)
-from cotdistill.report.commands import (command)
-from cotdistill.text import (capital, percent, plain_markdown)
+from cotdistill.tasks.generated.world import WorldSettings
+from cotdistill.dashboard.widgets import example, forms
+from cotdistill.dashboard.data import hub_form, import_form, lint as linted, task_statistics, teachers
+from cotdistill.dashboard import frame
+from cotdistill.dashboard.widgets import composer_state
+from cotdistill.report.commands import command
+from cotdistill.text import capital, percent, plain_markdown
 
 KEY = "world"
 
@@ -83,7 +83,7 @@ def _numbers(task: Task, settings: dict[str, Any]) -> None:
         st.metric("Chance", percent(task.chance), width="content", help="The mean of one over the number of choices, on test.")
         st.space("stretch")
         if st.button("Train on this task", icon=":material/model_training:"):
-            page.begin(task.name, settings)
+            composer_state.begin(task.name, settings)
             st.switch_page("pages/2_Train.py", query_params={"task": task.name})
     roles = "; ".join(f"{split}: {told}" for split, told in task.roles.items())
     st.caption(plain_markdown(". ".join(part.rstrip(". ") for part in (capital(task.help), roles) if part) + "."))

@@ -9,9 +9,9 @@ import streamlit as st
 
 from cotdistill.tasks.describe import describe
 from cotdistill.tasks.task import Task
-from cotdistill.dashboard import (frame)
-from cotdistill.report import (markup)
-from cotdistill.text import (count, percent, plain_markdown)
+from cotdistill.dashboard import frame
+from cotdistill.report import markup
+from cotdistill.text import count, percent, plain_markdown
 
 
 @st.cache_data(max_entries=16, show_spinner="Counting…")

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from cotdistill.teachers.answers import Answer
 from cotdistill.teachers.mentions import mentions
-from cotdistill.report.markup import (CARD, LABEL_COLOR, QUIET, SMALL, escape, side_by_side)
-from cotdistill.report.figures.palette import (BAD, GOOD, tint)
+from cotdistill.report.markup import CARD, LABEL_COLOR, QUIET, SMALL, escape, side_by_side
+from cotdistill.report.figures.palette import BAD, GOOD, tint
 
 # Why a text states no answer, as a person says it.
 PROBLEMS = {

@@ -7,16 +7,16 @@ from typing import Any
 import streamlit as st
 
 from cotdistill.errors import CotdistillError
-from cotdistill.results.source_quality import (known)
-from cotdistill.store.store import (Store)
-from cotdistill.studies.spec import (StudySpec, checked)
+from cotdistill.results.source_quality import known
+from cotdistill.store.store import Store
+from cotdistill.studies.spec import StudySpec, checked
 from cotdistill.tasks.task import SPLITS, Task
-from cotdistill.dashboard import (frame)
-from cotdistill.report import (markup)
-from cotdistill.dashboard.train import (page)
-from cotdistill.report.commands import (carried_out, command, run_study)
-from cotdistill.report.teachers import (figures)
-from cotdistill.text import (plain_markdown, plural)
+from cotdistill.dashboard import frame
+from cotdistill.report import markup
+from cotdistill.dashboard.widgets import composer_state
+from cotdistill.report.commands import carried_out, command, run_study
+from cotdistill.report.teachers import figures
+from cotdistill.text import plain_markdown, plural
 
 # More columns than this do not stand beside each other.
 MOST = 6
@@ -87,7 +87,7 @@ def _by_students(task: Task) -> None:
         return
     st.caption(plain_markdown(f"{plural(len(spec.conditions) * spec.replicates, 'run')}, on the rows that both sources speak about."))
     if st.button("Set it up on page Train", type="primary", icon=":material/model_training:", key="students.go"):
-        page.begin_with(spec)
+        composer_state.begin_with(spec)
         st.switch_page("pages/2_Train.py", query_params={"task": task.name})
     frame.terminal(run_study(spec))
 

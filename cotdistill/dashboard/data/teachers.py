@@ -5,13 +5,13 @@ from __future__ import annotations
 import streamlit as st
 
 from cotdistill.errors import CotdistillError
-from cotdistill.store.store import (Store)
+from cotdistill.store.store import Store
 from cotdistill.tasks.task import Task
 from cotdistill.teachers.answers import Answer
-from cotdistill.dashboard.data import (elicit_form, elicitations, filter_form, teacher_cards, teacher_quality)
-from cotdistill.dashboard import (frame)
-from cotdistill.report.commands import (command)
-from cotdistill.text import (plural)
+from cotdistill.dashboard.data import elicit_form, elicitations, filter_form, teacher_cards, teacher_quality
+from cotdistill.dashboard import frame
+from cotdistill.report.commands import command
+from cotdistill.text import plural
 
 KEY = "teacher"
 PARTS = {"sides": "Side by side", "figures": "In figures", "filter": "Filter", "ask": "Ask a teacher"}

@@ -11,7 +11,7 @@ import streamlit as st
 from cotdistill.dashboard import frame
 from cotdistill.dashboard.keytokens import selections
 from cotdistill.dashboard.keytokens.selections import Chosen, Ground
-from cotdistill.dashboard.train import page
+from cotdistill.dashboard.widgets import composer_state
 from cotdistill.errors import CotdistillError
 from cotdistill.keytokens.annotations import AnnotationSet
 from cotdistill.keytokens.selectors import SELECTORS, parse_selector
@@ -71,7 +71,7 @@ def draw(ground: Ground, known: Sequence[Chosen], part: str) -> None:
         )
     )
     if st.button("Train on this selection", type="primary", icon=":material/model_training:", key="train.selection"):
-        page.begin_with(spec)
+        composer_state.begin_with(spec)
         st.switch_page("pages/2_Train.py", query_params={"task": spec.task})
     frame.terminal(run_study(spec))
 

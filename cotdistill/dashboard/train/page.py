@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any
 
 import streamlit as st
@@ -12,6 +11,7 @@ from cotdistill.config import Seeds, StudentConfig, TrainingConfig, from_mapping
 from cotdistill.dashboard import frame
 from cotdistill.dashboard.train import axes
 from cotdistill.dashboard.widgets import example, forms, plans, queue
+from cotdistill.dashboard.widgets.composer_state import KEY, NEW, forget
 from cotdistill.errors import CotdistillError
 from cotdistill.planning.plan import Plan
 from cotdistill.report.commands import run_study
@@ -22,9 +22,6 @@ from cotdistill.tasks.catalog import TASKS, list_tasks, open_task
 from cotdistill.tasks.generated.world import WorldSettings
 from cotdistill.tasks.task import Task
 from cotdistill.text import plain_markdown
-
-KEY = "compose"
-NEW = "a new study"
 
 
 def draw(store: Store) -> None:
@@ -57,7 +54,7 @@ def _compose(store: Store) -> StudySpec | None:
         key=f"{KEY}.start",
         persist_state="session",
         format_func=_told_start,
-        on_change=_forget,
+        on_change=forget,
     )
     start = offered[name]
     try:
@@ -84,35 +81,6 @@ def _starts(store: Store) -> dict[str, StudySpec]:
 
 def _told_start(name: str) -> str:
     return f"{name}: {STUDIES.get(name).help}" if name in STUDIES else name
-
-
-def _forget() -> None:
-    """Another start: the form's values go, so that the new start's stand in it."""
-    for key in [k for k in st.session_state if str(k).startswith(f"{KEY}.") and k != f"{KEY}.start"]:
-        del st.session_state[key]
-
-
-def begin(task: str, settings: Mapping[str, Any]) -> None:
-    """Set the form up for a new study of a task; called by page Data, before the form is drawn."""
-    _forget()
-    st.session_state[f"{KEY}.start"] = NEW
-    st.session_state[f"{KEY}.task"] = st.session_state[f"{KEY}.name"] = task
-    forms.reset(WorldSettings, settings, key=f"{KEY}.dials")
-
-
-def begin_with(spec: StudySpec) -> None:
-    """Set the form up with everything a study says, under its name, as a study still to be launched; called by page Key tokens."""
-    begin(spec.task, spec.task_settings)
-    values = {
-        "name": spec.name, "student": spec.student.name, "conditions": list(spec.conditions), "replicates": spec.replicates, "source": spec.source,
-        "budget": spec.budget, "baseline": spec.baseline, "tokenizer": spec.tokenizer, "missing": spec.missing_rationale,
-        "base_steps": spec.base_steps, "fixed": list(spec.fixed_seeds),
-    }  # fmt: skip
-    for name, value in values.items():
-        st.session_state[f"{KEY}.{name}"] = value
-    forms.reset(TrainingConfig, plain(spec.training), key=f"{KEY}.training")
-    forms.reset(StudentConfig, plain(spec.student), key=f"{KEY}.student_settings")
-    st.session_state[f"{KEY}.seeds"] = dict(spec.fixed_seeds)
 
 
 def _task(store: Store, start: StudySpec) -> tuple[Task, dict[str, Any]]:

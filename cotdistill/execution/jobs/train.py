@@ -199,7 +199,7 @@ def _objectives(run: RunConfig, made: _Made) -> Objectives:
 
 
 def accompany(context: JobContext, rank: int, port: int) -> None:
-    """Take a share of every step of a run whose first process reports, scores and keeps; see `studies.companion`."""
+    """Take a share of every step of a run whose first process reports, scores and keeps; see `companion`."""
     run = RunConfig.from_plain(context.config)
     made = _made(context, run)
     with joined(rank, run.training.processes, port, run.training.device) as group:
