@@ -36,12 +36,12 @@ import transformers  # noqa: E402
 
 from cotdistill.config import TrainingConfig  # noqa: E402
 from cotdistill.rationales.conditions import parse  # noqa: E402
-from cotdistill.saliency.probe import Probe  # noqa: E402
+from cotdistill.saliency.probe import StudentQueries  # noqa: E402
 from cotdistill.saliency.targets import Query  # noqa: E402
 from cotdistill.students.batches import Row, Stream, weighted  # noqa: E402
 from cotdistill.students.loading import prepare_torch  # noqa: E402
 from cotdistill.students.memory import Load, estimate, of_config  # noqa: E402
-from cotdistill.students.reader import Reader  # noqa: E402
+from cotdistill.students.reader import Forward  # noqa: E402
 from cotdistill.students.scoring.evaluation import choice_scores  # noqa: E402
 from cotdistill.students.scoring.generation import greedy  # noqa: E402
 from cotdistill.students.tokens import LABEL, RATIONALE, Encoder  # noqa: E402
@@ -267,7 +267,7 @@ def looking(arguments: argparse.Namespace, work: Work, clock: Clock) -> dict[str
     """Rates of scoring, of writing rationales, and of the gradients that attributions are made of."""
     model = student(arguments)
     model.eval()
-    reader = Reader(model)
+    reader = Forward(model)
     number = 64 if arguments.small else len(work.prompts)
     prompts, choices = work.prompts[:number], work.choices[:number]
     choice_scores(reader, prompts[:64], choices[:64], 0)
@@ -275,7 +275,7 @@ def looking(arguments: argparse.Namespace, work: Work, clock: Clock) -> dict[str
     asked = prompts[: min(number, 256)]
     limit = 8 if arguments.small else 40
     writing = clock.of(lambda: greedy(reader, asked, [1, 2, 3, 1, 2], limit=limit, after=1, pad=0, eos=VOCABULARY - 1))
-    probe = Probe(model, 0, memory=(1 << 28) if arguments.small else (4 << 30))
+    probe = StudentQueries(model, 0, memory=(1 << 28) if arguments.small else (4 << 30))
     queries = [query(prompt, options[0]) for prompt, options in zip(prompts, choices, strict=True)]
 
     def gradients() -> None:

@@ -138,7 +138,7 @@ def measure(variant: Variant) -> dict[str, float]:
     from cotdistill.students import lora
     from cotdistill.students.batches import Row, Stream
     from cotdistill.students.loading import DTYPES, prepare_torch
-    from cotdistill.students.reader import Reader
+    from cotdistill.students.reader import Forward
     from cotdistill.students.scoring.evaluation import choice_scores
     from cotdistill.students.scoring.generation import greedy
     from cotdistill.students.training import Hooks, train
@@ -162,7 +162,7 @@ def measure(variant: Variant) -> dict[str, float]:
     def evaluate() -> float:
         prompts = [draw.integers(3, vocabulary, variant.scored).tolist() for _ in range(64)]
         choices = [[[5] * CHOICE_TOKENS] * CHOICES] * 64
-        reader = Reader(model)
+        reader = Forward(model)
         choice_scores(reader, prompts, choices, 0)
         if variant.written:
             prompts = [draw.integers(3, vocabulary, variant.scored).tolist() for _ in range(256)]

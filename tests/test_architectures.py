@@ -18,7 +18,7 @@ from cotdistill.saliency.attribution import attribute
 from cotdistill.saliency.settings import AttributionSettings
 from cotdistill.students.batches import Stream, weighted
 from cotdistill.students.loading import load_student, prepare_torch, read_tensors, save_weights, set_weights
-from cotdistill.students.reader import Reader
+from cotdistill.students.reader import Forward
 from cotdistill.students.scoring.evaluation import choice_scores, score
 from cotdistill.students.tokens import Encoder
 from cotdistill.students.training import Hooks, Log, train
@@ -86,7 +86,7 @@ def test_packed_scores_equal_one_choice_at_a_time(trained: Trained):
     choices = [encoder.targets(e) for e in EXAMPLES[:5]]
     assert any(len(choice) > 1 for choice in choices[0])
     for batch in (1, 5):
-        found = choice_scores(Reader(trained.model), prompts, choices, encoder.specials.pad, batch)
+        found = choice_scores(Forward(trained.model), prompts, choices, encoder.specials.pad, batch)
         for prompt, options, row in zip(prompts, choices, found, strict=True):
             assert row == pytest.approx([alone(trained.model, prompt, option) for option in options], abs=1e-4)
 
@@ -135,7 +135,7 @@ def test_a_student_opened_again_gives_the_same_scores(trained: Trained, tmp_path
 def test_what_sets_architectures_apart_is_found(tmp_path):
     def found(name: str):
         folder = build(tmp_path / name, name, TEXTS)
-        return Reader(load_student(StudentConfig(name=str(folder)), 1, 0))
+        return Forward(load_student(StudentConfig(name=str(folder)), 1, 0))
 
     assert found("llama").abilities.plain_head and found("llama").packs(10_000)
     assert not found("gemma2").abilities.plain_head

@@ -10,7 +10,7 @@ from cotdistill.errors import ConfigError, UnknownName
 from cotdistill.rationales.placement import PLACEMENTS, SEGMENTS
 from cotdistill.saliency.attribution import attribute
 from cotdistill.saliency.methods import METHODS
-from cotdistill.saliency.probe import Probe
+from cotdistill.saliency.probe import StudentQueries
 from cotdistill.saliency.reading import read_example
 from cotdistill.saliency.settings import AttributionSettings
 from cotdistill.saliency.tables import EXAMPLE_COLUMNS, TOKEN_COLUMNS, example_table, token_table
@@ -48,7 +48,7 @@ def linear(model, monkeypatch):
     """A probe whose value is linear in the embeddings, value = sum over tokens and dimensions of w x: every method has a closed form."""
     w = torch.linspace(-1.0, 1.0, 16)
     monkeypatch.setattr(
-        Probe,
+        StudentQueries,
         "values",
         lambda self, embeds, batch, index: (embeds * w).sum(-1).masked_fill(~batch.moves[index], 0.0).sum(1),
     )
@@ -65,7 +65,7 @@ def test_on_a_linear_student_a_token_counts_its_distance_from_the_baseline(
     model, encoder, examples, counts, linear, method, baseline
 ):
     (one,) = run(model, encoder, examples[:1], counts, method=method, baseline=baseline)
-    probe = Probe(model, encoder.specials.pad)
+    probe = StudentQueries(model, encoder.specials.pad)
     table = model.get_input_embeddings().weight
     start = {
         "mean": (table * torch.tensor(counts / counts.sum())[:, None]).sum(0),
@@ -111,7 +111,7 @@ def test_integrated_gradients_of_a_product_share_it_out_evenly(model, encoder, e
     def product(self, embeds, batch, index):
         return (embeds[:, columns[0]] * embeds[:, columns[1]]).sum(-1)
 
-    monkeypatch.setattr(Probe, "values", product)
+    monkeypatch.setattr(StudentQueries, "values", product)
     (one,) = run(model, encoder, examples[:1], counts, baseline="zero", steps=4)
     table = model.get_input_embeddings().weight
     whole = float((table[int(one.reading.ids[2])] * table[int(one.reading.ids[7])]).sum())
@@ -149,7 +149,7 @@ def test_rollout_agrees_between_architectures_with_and_without_packed_choices(mo
 def test_occlusion_equals_one_forward_pass_a_token(model, encoder, examples, counts):
     for one in run(model, encoder, examples[:3], counts, method="occlusion", target="contrast"):
         (query,) = queries(one.reading, parse_target("contrast"), ("question", "choices", "rationale", "label"))
-        probe = Probe(model, encoder.specials.pad)
+        probe = StudentQueries(model, encoder.specials.pad)
         base = probe.baseline("mean", counts)
         whole = probe.values_of([query])[0]
         for column in moved_columns(one):
@@ -165,10 +165,10 @@ def test_occlusion_by_words_takes_all_tokens_of_a_word_and_shares_out_their_effe
     query.words[:] = query.words // 2  # two tokens a word
     found = (
         METHODS.get("occlusion")
-        .compute(Probe(model, 0), [query], AttributionSettings(method="occlusion", unit="word"), counts)[0]
+        .compute(StudentQueries(model, 0), [query], AttributionSettings(method="occlusion", unit="word"), counts)[0]
         .scores
     )
-    probe = Probe(model, 0)
+    probe = StudentQueries(model, 0)
     whole, base = probe.values_of([query])[0], probe.baseline("mean", counts)
     for word in np.unique(query.words[query.moves]):
         members = (query.words == word) & query.moves
@@ -193,7 +193,7 @@ def test_integrated_gradients_equal_captums_layer_version_example_by_example(enc
     ).eval()
     counts = np.append(np.arange(len(words)), 0)
     extra = len(words)
-    probe = Probe(model, 0)
+    probe = StudentQueries(model, 0)
     with torch.no_grad():
         model.get_input_embeddings().weight[extra] = probe.baseline(baseline, counts)
     for one in attribute(
@@ -225,7 +225,7 @@ def test_integrated_gradients_equal_captums_layer_version_example_by_example(enc
 def test_integrated_gradients_add_up_to_what_they_explain(model, encoder, examples, counts):
     for one in run(model, encoder, examples, counts, steps=64, target="contrast"):
         (query,) = queries(one.reading, parse_target("contrast"), ("question", "choices", "rationale", "label"))
-        probe = Probe(model, 0)
+        probe = StudentQueries(model, 0)
         start = probe.values_of([query], [query.moves], probe.baseline("mean", counts))[0]
         assert np.nansum(one.scores) == pytest.approx(one.value - start, rel=0.01)
         assert one.gap < 0.01 and one.converged

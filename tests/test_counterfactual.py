@@ -178,7 +178,7 @@ def test_its_loss_is_the_weighted_sum_of_both_by_hand(encoder, examples):
     rows = argued(examples)
     made = prepared(encoder, rows, f"{TEXT}(alpha=0.25)", rationale_weight=0.5)
     assert made.facts.factual_rows == 1
-    own, other = made.rows_of(0, 0)
+    own, other = made.training_set.rows(0, 0)
     batch = collate([own, other], 0)
     logits = torch.from_numpy(
         np.random.default_rng(0).normal(size=(len(batch.targets), encoder.vocabulary_size)).astype(np.float32)
@@ -190,8 +190,8 @@ def test_its_loss_is_the_weighted_sum_of_both_by_hand(encoder, examples):
     assert list(batch.groups) == [RATIONALE] * 15 + [LABEL] * 2
     assert float(total) == pytest.approx(0.75 * (label.mean() + 0.5 * told.mean()) + 0.25 * wrong.mean(), rel=1e-5)
     # A row that nobody argued against weighs what it always did; without the tag it would be plain pre-CoT.
-    (alone,) = made.rows_of(2, 0)
-    (plain,) = prepared(encoder, rows, "pre_cot", rationale_weight=0.5).rows_of(2, 0)
+    (alone,) = made.training_set.rows(2, 0)
+    (plain,) = prepared(encoder, rows, "pre_cot", rationale_weight=0.5).training_set.rows(2, 0)
     assert alone.weights[3:] == pytest.approx(plain.weights) and list(alone.ids[3:]) == list(plain.ids)
 
 
@@ -205,7 +205,7 @@ def test_a_budget_named_by_it_counts_both_of_its_sequences(tmp_path):
         )
         one = laid_out(made, reads, run, 512)
         steps = [
-            [len(row.ids) for i, epoch in one.stream.step(step) for row in one.rows_of(i, epoch)]
+            [len(row.ids) for i, epoch in one.stream.step(step) for row in one.training_set.rows(i, epoch)]
             for step in range(one.steps)
         ]
         return steps, sum(map(sum, steps))
@@ -244,7 +244,7 @@ def test_shares_by_tag_and_rationale_are_counted_over_replicates():
         ]  # fmt: skip
         frame = pd.DataFrame(rows, columns=list(COLUMNS))
         cells = dict(tuple(frame.groupby(["tag", "rationale"], sort=False)))
-        return following._Run(("q0", "q1", "q2", "q3"), ("q0", "q1", "q2", "q3"), cells)
+        return following._FollowedRun(("q0", "q1", "q2", "q3"), ("q0", "q1", "q2", "q3"), cells)
 
     follows = {
         (tag, told): [0] * 4 if told == "given" else [1] * 4 for tag in following.TAGS for told in following.RATIONALES

@@ -7,7 +7,7 @@ from cotdistill.errors import SequenceTooLong
 from cotdistill.rationales.placement import PLACEMENTS
 from cotdistill.students.loading import new_built_in, prepare_torch
 from cotdistill.students.models import BuiltIn
-from cotdistill.students.reader import Reader
+from cotdistill.students.reader import Forward
 from cotdistill.students.scoring.evaluation import _parsed, accuracy, choice_scores, primary_metric, score
 from cotdistill.students.scoring.generation import greedy
 from tests.conftest import example
@@ -31,7 +31,7 @@ def brute(model, prompt, choice):
 def test_packed_scores_equal_one_choice_at_a_time(model, batch):
     prompts = [[5, 6, 7], [8], [9, 10, 11, 12, 13]]
     choices = [[[20], [21, 22, 23]], [[24, 25], [26], [27, 28]], [[29, 30, 31], [29, 30]]]
-    scores = choice_scores(Reader(model), prompts, choices, pad=0, batch=batch)
+    scores = choice_scores(Forward(model), prompts, choices, pad=0, batch=batch)
     for prompt, options, row in zip(prompts, choices, scores, strict=True):
         assert row == pytest.approx([brute(model, prompt, option) for option in options], abs=1e-5)
 
@@ -39,7 +39,7 @@ def test_packed_scores_equal_one_choice_at_a_time(model, batch):
 def test_written_rationales_equal_one_forward_pass_a_token(model):
     prompts = [[5, 6, 7], [8, 9, 10, 11], [12]]
     for prompt, written in zip(
-        prompts, greedy(Reader(model), prompts, [60, 61], limit=9, after=2, pad=0, eos=1, batch=2), strict=True
+        prompts, greedy(Forward(model), prompts, [60, 61], limit=9, after=2, pad=0, eos=1, batch=2), strict=True
     ):
         ids = list(prompt)
         for _ in written.ids:
@@ -50,9 +50,9 @@ def test_written_rationales_equal_one_forward_pass_a_token(model):
 
 
 def test_writing_ends_at_the_cue_and_goes_on_for_the_answer(model):
-    free = greedy(Reader(model), [[5, 6, 7]], [60, 61], limit=8, after=0, pad=0, eos=1)[0].ids
+    free = greedy(Forward(model), [[5, 6, 7]], [60, 61], limit=8, after=0, pad=0, eos=1)[0].ids
     stop = free[2:4]
-    written = greedy(Reader(model), [[5, 6, 7]], stop, limit=8, after=2, pad=0, eos=1)[0]
+    written = greedy(Forward(model), [[5, 6, 7]], stop, limit=8, after=2, pad=0, eos=1)[0]
     first = next(i for i in range(len(free)) if free[i : i + 2] == stop)
     assert written.terminated and written.ids == free[:first] and written.after == free[first + 2 : first + 4]
 
@@ -89,7 +89,7 @@ def test_per_byte_scores_divide_by_the_length_of_the_text(model, encoder, exampl
 
 def test_a_prompt_longer_than_the_student_reads_is_refused(model):
     with pytest.raises(SequenceTooLong):
-        choice_scores(Reader(model), [[5] * 64], [[[6, 7]]], pad=0)
+        choice_scores(Forward(model), [[5] * 64], [[[6, 7]]], pad=0)
 
 
 def test_a_given_rationale_that_is_too_long_is_cut_where_the_student_reads_no_more(model, encoder):

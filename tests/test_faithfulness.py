@@ -10,7 +10,7 @@ from cotdistill.rationales.placement import PLACEMENTS
 from cotdistill.saliency import faithfulness
 from cotdistill.saliency.attribution import attribute
 from cotdistill.saliency.faithfulness import Judged, judge
-from cotdistill.saliency.probe import Probe
+from cotdistill.saliency.probe import StudentQueries
 from cotdistill.saliency.reading import read_example
 from cotdistill.saliency.settings import SHARES, AttributionSettings, checked_shares
 from cotdistill.students.loading import new_built_in
@@ -48,7 +48,7 @@ def hangs_on_wings(monkeypatch, encoder):
             found.append(np.array([p, *[(1 - p) / 3] * 3]))
         return found
 
-    monkeypatch.setattr(Probe, "choice_probabilities", told)
+    monkeypatch.setattr(StudentQueries, "choice_probabilities", told)
     return wings
 
 

@@ -14,7 +14,7 @@ from cotdistill.planning import cost, memory_fit
 from cotdistill.planning.cost import Costs, Lengths
 from cotdistill.planning.plan import plan
 from cotdistill.store import hardware
-from cotdistill.store.hardware import Gpu, Room
+from cotdistill.store.hardware import Gpu, MachineMemory
 from cotdistill.store.store import Store
 from cotdistill.students.memory import PROCESS_BYTES, of_built_in
 from cotdistill.students.models import PRETRAINED, STUDENTS
@@ -31,7 +31,7 @@ COSTS = Costs(
 
 
 def with_memory(monkeypatch: pytest.MonkeyPatch, total: float, free: float | None = None) -> None:
-    monkeypatch.setattr(hardware, "memory", lambda: Room(total, total if free is None else free))
+    monkeypatch.setattr(hardware, "memory", lambda: MachineMemory(total, total if free is None else free))
 
 
 def peak(training: TrainingConfig) -> float:

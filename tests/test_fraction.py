@@ -82,10 +82,13 @@ def test_a_budget_counts_the_tokens_of_the_condition_it_names_on_that_ones_rows(
     )
     few = prepare(encoder, {"t": examples}, run_of("post_cot@fraction=0.05"), 128)
     wanted = sum(
-        len(row.ids) for step in range(4) for i, epoch in few.stream.step(step) for row in few.rows_of(i, epoch)
+        len(row.ids)
+        for step in range(4)
+        for i, epoch in few.stream.step(step)
+        for row in few.training_set.rows(i, epoch)
     )
     seen = [
-        sum(len(row.ids) for i, epoch in alone.stream.step(step) for row in alone.rows_of(i, epoch))
+        sum(len(row.ids) for i, epoch in alone.stream.step(step) for row in alone.training_set.rows(i, epoch))
         for step in range(alone.steps)
     ]
     assert sum(seen) >= wanted > sum(seen[:-1])

@@ -17,7 +17,7 @@ from cotdistill.students.batches import Row, Stream
 from cotdistill.students.loading import new_built_in, prepare_torch, weights
 from cotdistill.students.memory import Load, estimate, of_config
 from cotdistill.students.models import STUDENTS
-from cotdistill.students.reader import Reader
+from cotdistill.students.reader import Forward
 from cotdistill.students.scoring.evaluation import choice_scores
 from cotdistill.students.training import Hooks, Log, train
 
@@ -124,8 +124,8 @@ def test_scores_on_a_gpu_are_those_of_the_cpu() -> None:
     choices = [[[5], [6, 7], [8, 9, 10]]] * 16
     model = new_built_in(STUDENTS.get("micro"), VOCABULARY, 1)
     model.eval()
-    on_cpu = choice_scores(Reader(model), prompts, choices, 0)
-    on_gpu = choice_scores(Reader(model.to(torch.device("cuda"))), prompts, choices, 0)  # type: ignore[arg-type]
+    on_cpu = choice_scores(Forward(model), prompts, choices, 0)
+    on_gpu = choice_scores(Forward(model.to(torch.device("cuda"))), prompts, choices, 0)  # type: ignore[arg-type]
     assert np.abs(np.array(on_gpu) - np.array(on_cpu)).max() < 1e-3
 
 

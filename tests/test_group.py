@@ -26,7 +26,7 @@ from cotdistill.execution.worker import work
 from cotdistill.planning.plan import launch, plan
 from cotdistill.store.store import Store
 from cotdistill.students.batches import Row
-from cotdistill.students.group import ALONE, Group
+from cotdistill.students.group import ALONE, ProcessGroup
 from cotdistill.students.training import micro_batches
 from cotdistill.studies.spec import study_spec
 
@@ -41,7 +41,11 @@ STUDY = {
 
 def test_each_process_takes_every_other_micro_batch_and_all_are_taken():
     parts = ["a", "b", "c", "d", "e"]
-    assert (Group(0, 2).mine(parts), Group(1, 2).mine(parts), ALONE.mine(parts)) == (["a", "c", "e"], ["b", "d"], parts)
+    assert (ProcessGroup(0, 2).mine(parts), ProcessGroup(1, 2).mine(parts), ALONE.mine(parts)) == (
+        ["a", "c", "e"],
+        ["b", "d"],
+        parts,
+    )
 
 
 def test_a_batch_is_cut_into_as_many_parts_as_there_are_processes():

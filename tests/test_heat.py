@@ -34,7 +34,7 @@ def panel(one, unit="token"):
 
 
 def drawn(one, unit="token", told=""):
-    return heat.cards([heat.Card("pre_cot", "pre-CoT, replicate 0", (), [panel(one, unit)], told)])
+    return heat.cards([heat.StudentCard("pre_cot", "pre-CoT, replicate 0", (), [panel(one, unit)], told)])
 
 
 class Read(HTMLParser):
@@ -205,7 +205,7 @@ def test_numbers_have_three_figures_of_the_scale():
 
 
 def test_the_prediction_ticks_the_right_answer_and_escapes_the_choices():
-    card = heat.Card(
+    card = heat.StudentCard(
         "pre_cot", "pre-CoT", [heat.Bar("<b>cat", 0.7, True, False), heat.Bar("dog", 0.3, False, True)], []
     )
     read = Read(heat.cards([card]))

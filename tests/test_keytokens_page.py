@@ -265,7 +265,9 @@ def test_text_reads_on_every_selectors_shade_and_its_mark_on_the_ground(ground):
 
 def test_markup_in_a_rationale_is_shown_and_never_run():
     evil = "<img src=x onerror=alert(1)> 'so' \u202eright"
-    drawn_ = wordmap.cards(evil, [wordmap.Card("<b>", "#8257B8", [1.0] * len(word_spans(evil)), {0}, {1}, "<i>")])
+    drawn_ = wordmap.cards(
+        evil, [wordmap.WordRanking("<b>", "#8257B8", [1.0] * len(word_spans(evil)), {0}, {1}, "<i>")]
+    )
     assert "<img" not in drawn_ and "<b>" not in drawn_ and "<i>" not in drawn_ and "\u202e" not in drawn_
     assert wordmap.question(example("e", "<script>", "tree", None)).count("<script>") == 0
 

@@ -9,7 +9,7 @@ from transformers import GPT2LMHeadModel, PreTrainedModel
 from cotdistill.students import reader
 from cotdistill.students.loading import new_built_in
 from cotdistill.students.models import BuiltIn
-from cotdistill.students.reader import Reader, abilities
+from cotdistill.students.reader import Forward, abilities
 from cotdistill.students.scoring.last_block import only_at, own_part
 
 
@@ -23,7 +23,7 @@ rows, columns = torch.tensor([0, 1, 1]), torch.tensor([8, 2, 5])
 
 
 def gradients(model: PreTrainedModel) -> list[torch.Tensor]:
-    loss = Reader(model).logits_at(ids, rows, columns).log_softmax(-1)[:, 3].sum()
+    loss = Forward(model).logits_at(ids, rows, columns).log_softmax(-1)[:, 3].sum()
     return [loss.detach(), *torch.autograd.grad(loss, list(model.parameters()))]
 
 

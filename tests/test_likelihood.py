@@ -8,7 +8,7 @@ import torch
 from torch.nn.functional import cross_entropy, log_softmax
 
 from cotdistill.students.scoring import likelihood
-from cotdistill.students.scoring.likelihood import PIECE, Room, log_likelihood, suits
+from cotdistill.students.scoring.likelihood import PIECE, LogitBuffer, log_likelihood, suits
 
 WIDTH = 24
 
@@ -40,7 +40,7 @@ def test_losses_and_gradients_are_those_of_torch(vocabulary: int, places: int, s
     head, rng = head_of(vocabulary), torch.Generator().manual_seed(places)
     states = (spread * torch.randn(places, WIDTH, generator=rng)).requires_grad_()
     tokens, weights = torch.randint(0, vocabulary, (places,), generator=rng), torch.rand(places, generator=rng)
-    losses = -log_likelihood(states, head, torch.arange(places), tokens, Room())
+    losses = -log_likelihood(states, head, torch.arange(places), tokens, LogitBuffer())
     found = [losses.detach(), *torch.autograd.grad((losses * weights).sum(), [states, head.weight])]
     for one, other in zip(found, in_double(states, head, tokens, weights), strict=True):
         assert one.shape == other.shape
@@ -56,7 +56,9 @@ def test_several_tokens_after_one_state_are_told_as_with_a_row_each(places: int)
     tokens = torch.randint(0, 20_000, (5 * places,), generator=rng)
     with torch.no_grad():
         apart = log_softmax(head(states[picks]), -1).gather(1, tokens[:, None])[:, 0]
-        torch.testing.assert_close(log_likelihood(states, head, picks, tokens, Room()), apart, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(
+            log_likelihood(states, head, picks, tokens, LogitBuffer()), apart, rtol=1e-5, atol=1e-5
+        )
 
 
 def test_tokens_that_are_all_but_certain_or_all_but_impossible_keep_their_digits() -> None:
@@ -65,7 +67,7 @@ def test_tokens_that_are_all_but_certain_or_all_but_impossible_keep_their_digits
     with torch.no_grad():
         head.weight.zero_()[PIECE + 5] = 200.0
     states = torch.ones(1, 1, requires_grad=True)
-    found = log_likelihood(states, head, torch.tensor([0, 0]), torch.tensor([PIECE + 5, 7]), Room())
+    found = log_likelihood(states, head, torch.tensor([0, 0]), torch.tensor([PIECE + 5, 7]), LogitBuffer())
     assert found.tolist() == [0.0, -200.0]
     (slope,) = torch.autograd.grad(found[1], states)
     assert slope.item() == pytest.approx(-200.0)
@@ -74,13 +76,13 @@ def test_tokens_that_are_all_but_certain_or_all_but_impossible_keep_their_digits
 def test_gradients_of_tokens_that_share_a_state_add_up() -> None:
     head, states = head_of(11), torch.randn(2, WIDTH, requires_grad=True)
     picks, tokens = torch.tensor([0, 1, 0]), torch.tensor([3, 4, 3])
-    (found,) = torch.autograd.grad(log_likelihood(states, head, picks, tokens, Room()).sum(), states)
+    (found,) = torch.autograd.grad(log_likelihood(states, head, picks, tokens, LogitBuffer()).sum(), states)
     (wanted,) = torch.autograd.grad(log_softmax(head(states), -1)[picks, tokens].sum(), states)
     assert torch.allclose(found, wanted, atol=1e-6)
 
 
 def test_a_backward_pass_whose_room_was_used_again_is_refused() -> None:
-    head, room = head_of(11), Room()
+    head, room = head_of(11), LogitBuffer()
     first = log_likelihood(torch.randn(2, WIDTH), head, torch.arange(2), torch.tensor([1, 2]), room)
     log_likelihood(torch.randn(2, WIDTH), head, torch.arange(2), torch.tensor([1, 2]), room)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):

@@ -175,14 +175,15 @@ def test_a_naive_target_changes_neither_the_order_of_examples_nor_what_another_b
 
     usual, naive = (prepared(text) for text in ("label_only", "label_only@target=naive"))
     assert [naive.stream.step(step) for step in range(16)] == [usual.stream.step(step) for step in range(16)]
-    assert len(naive.rows_of(1, 0)[0].ids) == len(usual.rows_of(1, 0)[0].ids) + 3
+    assert len(naive.training_set.rows(1, 0)[0].ids) == len(usual.training_set.rows(1, 0)[0].ids) + 3
     post = prepared("post_cot")
     seen = [
-        [len(one.ids) for i, epoch in post.stream.step(step) for one in post.rows_of(i, epoch)] for step in range(16)
+        [len(one.ids) for i, epoch in post.stream.step(step) for one in post.training_set.rows(i, epoch)]
+        for step in range(16)
     ]
     budget = prepared("label_only@tokens=post_cot,target=naive")
     steps = [
-        sum(len(one.ids) for i, epoch in budget.stream.step(step) for one in budget.rows_of(i, epoch))
+        sum(len(one.ids) for i, epoch in budget.stream.step(step) for one in budget.training_set.rows(i, epoch))
         for step in range(budget.steps)
     ]
     assert sum(steps) >= sum(map(sum, seen)) > sum(steps[:-1])

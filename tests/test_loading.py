@@ -27,7 +27,7 @@ from cotdistill.students.loading import (
     write_tensors,
 )
 from cotdistill.students.models import STUDENTS, BuiltIn, checked_name
-from cotdistill.students.reader import Reader
+from cotdistill.students.reader import Forward
 
 TINY = BuiltIn("tiny", "for tests", layers=1, width=16, heads=2, positions=64)
 
@@ -199,7 +199,7 @@ def test_logits_are_read_through_the_model_where_it_changes_them_after_the_outpu
         GPT2Config(vocab_size=60, n_positions=32, n_embd=16, n_layer=1, n_head=2, initializer_range=0.5)
     ).eval()
     ids = torch.arange(6)[None]
-    at = Reader(model).logits_at(ids, torch.tensor([0]), torch.tensor([3]))
+    at = Forward(model).logits_at(ids, torch.tensor([0]), torch.tensor([3]))
     assert torch.allclose(at[0], model(ids).logits[0, 3])
 
 

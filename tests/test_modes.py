@@ -19,14 +19,14 @@ from cotdistill.rationales.perturbations import CONTROL, SHARES
 from cotdistill.report import modes as modes_wording
 from cotdistill.report.figures import modes as modes_figures
 from cotdistill.results import modes, results, scorers
-from cotdistill.results.modes import Cell, Curve, Point
+from cotdistill.results.modes import ModeCell, PerturbationCurve, PerturbationPoint
 from cotdistill.statistics.intervals import Interval
 from cotdistill.store.artifacts import parquet
 from cotdistill.store.records import StopRequested
 from cotdistill.store.store import Store
 from cotdistill.students.scoring import rationale_tests
 from cotdistill.students.scoring.evaluation import choice_scores
-from cotdistill.students.scoring.rationale_tests import Saved, Student, every_test
+from cotdistill.students.scoring.rationale_tests import Saved, TestedStudent, every_test
 from cotdistill.studies.modes import EVERYTHING, Wanted, asked, modes_of
 from cotdistill.studies.spec import study_spec
 from cotdistill.tasks.generated.world import reworded, world_of
@@ -283,7 +283,7 @@ def test_what_is_saved_is_taken_up_again_and_nothing_is_scored_twice(store, tmp_
     monkeypatch.setattr(rationale_tests, "choice_scores", counting)
 
     def run(saved, report=None):
-        student = Student(
+        student = TestedStudent(
             opened.model, opened.encoder, examples, opened.condition.spec, metric=opened.metric, limit=20, saved=saved
         )
         return every_test(student, ("truncate", CONTROL, "swap_other"), SHARES, train.unigrams, (), 0, report)
@@ -492,7 +492,7 @@ def cell(mode, mean, trained=True, condition="pre_cot", gain=None, planned=1):
     over = (
         None if gain is None else Interval(gain, gain - 0.1, gain + 0.1, None, None, "", "it speaks of new questions")
     )
-    return Cell(condition, condition, mode, trained, found, over, (mean,) if mean else (), 10, 5, planned)
+    return ModeCell(condition, condition, mode, trained, found, over, (mean,) if mean else (), 10, 5, planned)
 
 
 def test_untrained_cells_are_hollow_and_the_title_says_the_largest_trained_step():
@@ -527,9 +527,10 @@ def curve(test, losses, over, condition="pre_cot", trained=True, graded=True):
         return Interval(mean, mean - half, mean + half, None, None, "", "it speaks of new questions")
 
     points = tuple(
-        Point(s, around(0.9 - loss), around(0.8)) for s, loss in zip((0.0, 0.5, 1.0), (0.0, *losses), strict=True)
+        PerturbationPoint(s, around(0.9 - loss), around(0.8))
+        for s, loss in zip((0.0, 0.5, 1.0), (0.0, *losses), strict=True)
     )
-    return Curve(
+    return PerturbationCurve(
         condition,
         condition,
         "given",

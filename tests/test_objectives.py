@@ -26,8 +26,8 @@ from cotdistill.students.loading import new_built_in
 from cotdistill.students.models import BuiltIn
 from cotdistill.students.objectives import Objectives
 from cotdistill.students.preparation import prepare
-from cotdistill.students.reader import Reader
-from cotdistill.students.self_generated import Memory, proposer
+from cotdistill.students.reader import Forward
+from cotdistill.students.self_generated import RationaleMemory, proposer
 from cotdistill.students.training import Hooks, batch_loss, micro_batches, train
 from cotdistill.studies.spec import STUDIES, study_spec
 from tests.terminal import check_keys, speaker
@@ -231,7 +231,7 @@ def test_what_is_cross_entropy_alone_goes_the_short_way(name, encoder):
     for plain in (True, False):
         objectives.plain = plain
         model.zero_grad()
-        loss, _ = batch_loss(Reader(model), batch, 2.0, objectives)
+        loss, _ = batch_loss(Forward(model), batch, 2.0, objectives)
         loss.backward()
         found.append([loss.detach(), *(p.grad.clone() for p in model.parameters())])
     for one, other in zip(*found, strict=True):
@@ -249,7 +249,7 @@ def test_a_rationale_of_its_own_takes_the_place_of_the_one_before_where_it_leads
     written = {1: {0: [7, 7], 1: None}, 2: {2: None, 3: [8]}, 3: {0: None, 1: [9, 9, 9]}, 4: {2: None, 3: [6]}}
     stream = type("Stream", (), {"step": lambda self, step: [(2 * (1 - step % 2) + k, step) for k in (0, 1)]})()
     teacher, own = lambda i, e: [row(1, 100 + i)], lambda i, e, ids: [row(1, *ids)]
-    memory = Memory(lambda members, step: [written[step][i] for i in members], own, 0.1)
+    memory = RationaleMemory(lambda members, step: [written[step][i] for i in members], own, 0.1)
     steps, values = [], []
     for step in range(5):
         steps.append([list(one.ids[1:]) for one in memory.rows(step, 10, stream, teacher)])
@@ -261,10 +261,10 @@ def test_a_rationale_of_its_own_takes_the_place_of_the_one_before_where_it_leads
         {"acceptance": 0.5, "memory_age": 1.0, "memory_own": 1.0}, {"acceptance": 0.5, "memory_age": 2.0, "memory_own": 0.5},
     ]  # fmt: skip
     assert memory.values(3) == {}
-    again = Memory(lambda members, step: [None] * len(members), own, 0.1)
+    again = RationaleMemory(lambda members, step: [None] * len(members), own, 0.1)
     again.load(memory.state())
     assert [list(one.ids[1:]) for one in again.rows(5, 10, stream, teacher)] == [[7, 7], [9, 9, 9]]
-    empty = Memory(lambda members, step: [None] * len(members), own, 0.1)
+    empty = RationaleMemory(lambda members, step: [None] * len(members), own, 0.1)
     again.load(empty.state())
     assert [list(one.ids[1:]) for one in again.rows(5, 10, stream, teacher)] == [[100], [101]]
     with pytest.raises(StudentError, match="several processes"):
@@ -281,7 +281,7 @@ def test_a_rationale_of_its_own_that_is_longer_than_what_is_trained_on_is_not_ta
         training=TrainingConfig(batch_size=5),
     )
     whole = prepare(encoder, {"teacher": examples}, run, 128)
-    rows = {i: whole.rows_of(i, 0)[0] for i in range(5)}
+    rows = {i: whole.training_set.rows(i, 0)[0] for i in range(5)}
     longest = max(rows, key=lambda i: len(rows[i].ids))
     prepared = prepare(
         encoder, {"teacher": examples}, replace(run, student=StudentConfig(max_length=len(rows[longest].ids))), 128
@@ -289,8 +289,12 @@ def test_a_rationale_of_its_own_that_is_longer_than_what_is_trained_on_is_not_ta
     # As many tokens as the teacher's longest rationale fit, one more does not.
     teacher = len(encoder.read(examples[longest].rationale))
     for more, taken in ((0, True), (1, False)):
-        memory = Memory(lambda members, step, more=more: [[20] * (teacher + more) for _ in members], prepared.told, 0.0)
-        read = memory.rows(1, 4, Stream([2] * 5, 5, 0), prepared.rows_of)
+        memory = RationaleMemory(
+            lambda members, step, more=more: [[20] * (teacher + more) for _ in members],
+            prepared.training_set.rows_with_rationale,
+            0.0,
+        )
+        read = memory.rows(1, 4, Stream([2] * 5, 5, 0), prepared.training_set.rows)
         assert any(list(row.ids) == list(rows[longest].ids) for row in read) != taken
         assert (memory.values(1)["acceptance"] == 1.0) == taken
 
@@ -344,8 +348,10 @@ def test_a_run_that_was_stopped_remembers_what_it_had_written(encoder, examples,
         model, path = new_built_in(TINY, encoder.vocabulary_size, seed=seed), tmp_path / f"{bool(ends)}.safetensors"
         propose = proposer(model, encoder, examples, placement, limit=15, metric="sum", seed=0, temperature=1.0)
         # What the student would not have got right is taken too, or so small a one would remember nothing.
-        memory = Memory(
-            lambda members, step: [ids or [20 + step] for ids in propose(members, step)], prepared.told, 0.0
+        memory = RationaleMemory(
+            lambda members, step: [ids or [20 + step] for ids in propose(members, step)],
+            prepared.training_set.rows_with_rationale,
+            0.0,
         )
 
         def report(log, values):
@@ -353,7 +359,7 @@ def test_a_run_that_was_stopped_remembers_what_it_had_written(encoder, examples,
                 raise Stop
 
         train(
-            model, prepared.rows_of, prepared.stream, config, steps=14, pad=0, hooks=Hooks(report, log=lambda text: None), resume=path,
+            model, prepared.training_set.rows, prepared.stream, config, steps=14, pad=0, hooks=Hooks(report, log=lambda text: None), resume=path,
             objectives=of(run.condition, memory=memory),
         )  # fmt: skip
         ends.append((model.state_dict(), memory.state()))

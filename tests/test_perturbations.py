@@ -7,19 +7,26 @@ import pytest
 
 from cotdistill.errors import UnknownName, UsageError
 from cotdistill.rationales.passage import Token
-from cotdistill.rationales.perturbations import CONTROL, PERTURBATIONS, SHARES, Rows, checked_tests, replaced
+from cotdistill.rationales.perturbations import (
+    CONTROL,
+    PERTURBATIONS,
+    SHARES,
+    PerturbationRows,
+    checked_tests,
+    replaced,
+)
 from tests.conftest import example
 
 
 @pytest.fixture
 def rows(encoder, examples):
     corpus = encoder.corpus(examples)
-    return Rows(corpus, corpus.unigrams, ("bird", "fish"), seed=3)
+    return PerturbationRows(corpus, corpus.unigrams, ("bird", "fish"), seed=3)
 
 
 def rows_of(encoder, *told, types=("bird", "fish")):
     corpus = encoder.corpus(list(told))
-    return Rows(
+    return PerturbationRows(
         corpus, encoder.corpus([example("u", "dog", "pond", "it has fins . a red fish sleeps")]).unigrams, types
     )
 
@@ -68,17 +75,17 @@ def test_exactly_the_share_is_replaced_and_a_larger_share_contains_the_smaller(r
 
 
 def test_a_draw_depends_on_the_example_and_the_seed_alone(encoder, examples, rows):
-    one, other = (Rows(rows.corpus, rows.unigrams, rows.types, seed) for seed in (3, 4))
-    alone = Rows(encoder.corpus(examples[:1]), rows.unigrams, rows.types, seed=3)
+    one, other = (PerturbationRows(rows.corpus, rows.unigrams, rows.types, seed) for seed in (3, 4))
+    alone = PerturbationRows(encoder.corpus(examples[:1]), rows.unigrams, rows.types, seed=3)
     for name in ("shuffle", CONTROL):
         assert ids(apply(one, name).passage) == ids(apply(rows, name).passage) == ids(apply(alone, name).passage)
         assert ids(apply(other, name).passage) != ids(apply(rows, name).passage)
 
 
 def test_a_vocabulary_of_one_word_ends_too(rows):
-    single = Rows(rows.corpus, np.array([rows.passage(0)[0].id] * 5), (), 0)
+    single = PerturbationRows(rows.corpus, np.array([rows.passage(0)[0].id] * 5), (), 0)
     assert len(set(ids(replaced(single, 0, 13)))) == 1
-    assert ids(replaced(Rows(rows.corpus, np.array([], np.int64), (), 0), 0, 0)) == ids(rows.passage(0))
+    assert ids(replaced(PerturbationRows(rows.corpus, np.array([], np.int64), (), 0), 0, 0)) == ids(rows.passage(0))
 
 
 def test_a_mistake_names_a_wrong_choice_where_the_right_one_stood(encoder):
@@ -141,13 +148,13 @@ def test_stripping_takes_every_choice_and_nothing_else(rows, encoder):
 
 def test_a_paraphrase_takes_the_place_of_the_whole_and_is_made_only_where_there_is_one(rows, encoder):
     other = encoder.read("a bird flies to the tree")
-    told = Rows(rows.corpus, rows.unigrams, rows.types, 3, (other, ()))
+    told = PerturbationRows(rows.corpus, rows.unigrams, rows.types, 3, (other, ()))
     assert apply(told, "paraphrase").passage == other and apply(told, "paraphrase").touched == 13
     assert (
         apply(told, "paraphrase", index=1).passage == rows.passage(1)
         and apply(told, "paraphrase", index=1).touched == 0
     )
-    same = Rows(rows.corpus, rows.unigrams, rows.types, 3, rows.corpus.passages)
+    same = PerturbationRows(rows.corpus, rows.unigrams, rows.types, 3, rows.corpus.passages)
     assert apply(same, "paraphrase").passage == rows.passage(0) and apply(same, "paraphrase").touched == 0
     assert apply(rows, "paraphrase").touched == 0 and "paraphrase" not in checked_tests((), generated=True)
     assert checked_tests(("paraphrase",), generated=False) == ("paraphrase",)

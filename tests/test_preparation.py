@@ -32,7 +32,9 @@ def test_label_only_reads_the_same_with_and_without_other_conditions_in_the_stud
     alone = prepare(encoder, {"": examples}, run_of("label_only", ()), 128)
     among = prepare(encoder, {"teacher": examples}, run_of("label_only", ("teacher",)), 128)
     for index in range(5):
-        assert [list(row.ids) for row in alone.rows_of(index, 0)] == [list(row.ids) for row in among.rows_of(index, 0)]
+        assert [list(row.ids) for row in alone.training_set.rows(index, 0)] == [
+            list(row.ids) for row in among.training_set.rows(index, 0)
+        ]
 
 
 def test_the_last_sentence_alone_bears_loss_at_first_then_all_of_them_do(
@@ -42,17 +44,17 @@ def test_the_last_sentence_alone_bears_loss_at_first_then_all_of_them_do(
         prepare(encoder, {"teacher": examples}, run_of(text, ("teacher",)), 128)
         for text in ("pre_cot", "pre_cot+last_to_all")
     )
-    (whole,) = plain.rows_of(0, 0)
+    (whole,) = plain.training_set.rows(0, 0)
     start = len(whole.ids) - 1 - 2 - 13
     # "it has wings ." of 4 tokens, a sentence of 9, the 2 of the cue that ends it, and the label.
     for share, first in ((0.0, 4), (0.5, 4), (0.55, 0), (1.0, 0)):
-        (row,) = growing.last(0, 0, share)
+        (row,) = growing.training_set.tail_loss_rows(0, 0, share)
         bears = 15 - first
         assert list(row.ids) == list(whole.ids) and list(row.groups) == [0] * (start + first) + [RATIONALE] * bears + [
             LABEL
         ]
         assert list(row.weights) == pytest.approx([0.0] * (start + first) + [1 / bears] * bears + [1.0])
-    (single,), (same,) = plain.rows_of(2, 0), growing.last(2, 0, 0.0)
+    (single,), (same,) = plain.training_set.rows(2, 0), growing.training_set.tail_loss_rows(2, 0, 0.0)
     assert list(single.weights) == list(same.weights)
 
 
@@ -60,7 +62,7 @@ def test_of_a_rationale_that_was_cut_at_its_end_the_last_sentence_left_bears_los
     encoder: Encoder, examples: list[Example]
 ) -> None:
     # Of "it has wings . it flies so it lives in the tree ." the second sentence of 9 tokens is cut off whole.
-    whole = prepare(encoder, {"teacher": examples}, run_of("post_cot", ("teacher",)), 128).rows_of(0, 0)[0]
+    whole = prepare(encoder, {"teacher": examples}, run_of("post_cot", ("teacher",)), 128).training_set.rows(0, 0)[0]
     student = StudentConfig(max_length=len(whole.ids) - 9, truncate="rationale")
     run = replace(run_of("post_cot+last_to_all", ("teacher",)), student=student)
     (row,) = prepare(encoder, {"teacher": examples}, run, 128).last(0, 0, 0.0)
@@ -76,8 +78,8 @@ def test_a_lowest_token_that_alone_bears_loss_keeps_its_weight_where_the_floor_i
     run = run_of("post_cot+token_weights(selector=tf_idf,floor=0.0)+last_to_all", ("teacher",))
     prepared = prepare(encoder, {"teacher": rows}, run, 128, scores)
     # "so" and the end share the weight evenly, as without a selection; of the whole, five tokens share 5/6 by rank: 1, .75, .5, .25 and nothing.
-    assert list(prepared.last(0, 0, 0.0)[0].weights[-2:]) == [0.5, 0.5]
-    assert prepared.rows_of(0, 0)[0].weights[-6:] == pytest.approx([1 / 3, 1 / 4, 1 / 6, 1 / 12, 0, 1 / 6])
+    assert list(prepared.training_set.tail_loss_rows(0, 0, 0.0)[0].weights[-2:]) == [0.5, 0.5]
+    assert prepared.training_set.rows(0, 0)[0].weights[-6:] == pytest.approx([1 / 3, 1 / 4, 1 / 6, 1 / 12, 0, 1 / 6])
 
 
 @pytest.mark.parametrize("placement", ["label_only", "post_cot", "pre_cot"])
@@ -88,7 +90,7 @@ def test_margin_puts_each_wrong_choice_where_the_label_stands(
         prepare(encoder, {"teacher": examples}, run_of(placement + more, ("teacher",)), 128) for more in ("", "+margin")
     )
     for index, example in enumerate(examples):
-        (own,), (first, *rivals) = plain.rows_of(index, 0), ranked.rows_of(index, 0)
+        (own,), (first, *rivals) = plain.training_set.rows(index, 0), ranked.training_set.rows(index, 0)
         assert (
             list(first.ids) == list(own.ids)
             and not first.follows

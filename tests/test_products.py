@@ -71,14 +71,14 @@ def passes():
     states.grad = layer.weight.grad = layer.bias.grad = None
     return found
 before, calls = passes(), []
-products.helps = lambda: True
+products.is_faster_here = lambda: True
 products.LARGE = 1_000_000
 real = products.product
 products.product = lambda *given: calls.append([tuple(one.shape) for one in given if one is not None]) or real(*given)
-products.take()
-products.take()
+products.use_onednn_matmul()
+products.use_onednn_matmul()
 after = passes()
-assert products.taken() and len(calls) == 4, calls
+assert products.is_active() and len(calls) == 4, calls
 assert calls[0] == [(570, 300), (300, 500), (500,)], calls
 for one, other in zip(before, after, strict=True):
     torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
@@ -97,10 +97,10 @@ assert calls == [[(200, 200), (200, 200)]], calls
 
 def test_whether_it_helps_rests_on_the_processor_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     def told(maker: str, width: str) -> bool:
-        products.helps.cache_clear()
+        products.is_faster_here.cache_clear()
         monkeypatch.setattr(products, "_maker", lambda: maker)
         monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: width)
-        return products.helps()
+        return products.is_faster_here()
 
     monkeypatch.setattr(products.platform, "machine", lambda: "x86_64")
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
@@ -110,4 +110,4 @@ def test_whether_it_helps_rests_on_the_processor_alone(monkeypatch: pytest.Monke
         monkeypatch.setattr(products.platform, "machine", lambda: "aarch64")
         assert not told("AuthenticAMD", "AVX512")
     finally:
-        products.helps.cache_clear()
+        products.is_faster_here.cache_clear()

@@ -15,7 +15,7 @@ from cotdistill.store.store import Store
 from cotdistill.studies.spec import study_spec
 from cotdistill.tasks.added import reopened
 from cotdistill.tasks.catalog import open_task
-from cotdistill.teachers.answers import Answer
+from cotdistill.teachers.answers import TeacherAnswer
 from cotdistill.teachers.filters import apply, parse_filters
 from tests.conftest import example
 from tests.terminal import check_keys, speaker
@@ -30,7 +30,7 @@ LENIENT = "length(low=1,high=80),bottleneck(least=-1000)"
 
 def test_the_bottleneck_keeps_what_tells_the_writer_enough():
     one = example("e1", "bird", "tree", None)
-    answers = [Answer(one, "it flies .", "A", gain=gain) for gain in (0.7, 0.2, -0.1, None)]
+    answers = [TeacherAnswer(one, "it flies .", "A", gain=gain) for gain in (0.7, 0.2, -0.1, None)]
     left, (counted,) = apply(answers, parse_filters("bottleneck(least=0.2)"))
     assert [a.gain for a in left] == [0.7, 0.2] and [reason for _, reason in counted.examples] == [
         "-0.10 nats",

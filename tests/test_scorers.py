@@ -16,7 +16,7 @@ from cotdistill.statistics.intervals import Interval
 from cotdistill.students.loading import new_built_in
 from cotdistill.students.marginal import Marginal, marginals
 from cotdistill.students.models import BuiltIn
-from cotdistill.students.reader import Reader
+from cotdistill.students.reader import Forward
 from cotdistill.students.scoring.evaluation import asked, score
 from cotdistill.students.scoring.full_text import likelihoods
 from cotdistill.students.scoring.generation import Lots
@@ -49,7 +49,7 @@ def test_every_scorer_is_a_plain_sum_of_log_softmax(encoder, words):
     examples = rows()
     prompts = [encoder.prompt(e, ("question", "choices", "label_cue")) for e in examples]
     told = []
-    found = likelihoods(Reader(model), encoder, examples, prompts, lambda done, total: told.append((done, total)))
+    found = likelihoods(Forward(model), encoder, examples, prompts, lambda done, total: told.append((done, total)))
     assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
     cue = encoder.label_cue
     for example, prompt, one in zip(examples, prompts, found, strict=True):
@@ -82,8 +82,8 @@ def test_letters_are_judged_by_the_letter_and_scored_by_the_text(encoder, words)
         )
         for e in rows()
     ]
-    prompts, _ = asked(Reader(model), lettered, examples, PLACEMENTS.get("label_only"), "direct", 8)
-    found = likelihoods(Reader(model), lettered, examples, prompts)
+    prompts, _ = asked(Forward(model), lettered, examples, PLACEMENTS.get("label_only"), "direct", 8)
+    found = likelihoods(Forward(model), lettered, examples, prompts)
     judged = score(model, lettered, examples, PLACEMENTS.get("label_only"), "direct", metric="sum", limit=8)
     for example, prompt, one, prediction in zip(examples, prompts, found, judged, strict=True):
         assert list(one.label) == prediction.sums
@@ -160,7 +160,7 @@ def test_the_mean_over_many_draws_is_the_sum_over_every_rationale(cached, encode
     with torch.no_grad():
         for weights in model.parameters():
             weights *= 3.0  # so that rationales matter
-    reader, placement, example = Reader(model), PLACEMENTS.get("pre_cot"), rows()[0]
+    reader, placement, example = Forward(model), PLACEMENTS.get("pre_cot"), rows()[0]
     if not cached:
         monkeypatch.setattr(reader, "abilities", replace(reader.abilities, left_padding=False))
     start, cue = encoder.prompt(example, placement.prompt("own")), encoder.label_cue

@@ -18,7 +18,7 @@ from cotdistill.saliency.influence import Aligner
 from cotdistill.saliency.settings import AttributionSettings
 from cotdistill.students.loading import new_built_in
 from cotdistill.students.models import BuiltIn
-from cotdistill.students.reader import Reader
+from cotdistill.students.reader import Forward
 from tests import conftest
 
 TINY = BuiltIn("tiny", "for tests", layers=2, width=16, heads=2, positions=128)
@@ -169,7 +169,7 @@ def test_contrastive_scores_end_where_the_student_reads_no_further(given, monkey
 
     def reading(limit):
         def reader(model):
-            found = Reader(model)
+            found = Forward(model)
             found.positions = limit
             return found
 

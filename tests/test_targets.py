@@ -6,7 +6,7 @@ import torch
 
 from cotdistill.errors import GrammarError, NotReadable, UnknownName, UsageError
 from cotdistill.rationales.placement import PLACEMENTS
-from cotdistill.saliency.probe import Probe
+from cotdistill.saliency.probe import StudentQueries
 from cotdistill.saliency.reading import read_example
 from cotdistill.saliency.targets import parse_target, queries
 from cotdistill.students.loading import new_built_in
@@ -60,7 +60,7 @@ def test_a_target_that_cannot_be_read_says_what_was_expected(text, error):
 def value(model, encoder, example, placement, target, predicted=-1):
     reading = read_example(encoder, example, PLACEMENTS.get(placement))
     (query,) = queries(reading, parse_target(target), MOVED, predicted)
-    return reading, float(Probe(model, 0).values_of([query])[0])
+    return reading, float(StudentQueries(model, 0).values_of([query])[0])
 
 
 def test_label_targets_equal_a_plain_forward_pass_of_each_choice(model, encoder, longer):
@@ -115,4 +115,4 @@ def test_choice_probabilities_follow_the_metric(model, encoder, longer):
             ]
         )
         expected = np.exp(scores) / np.exp(scores).sum()
-        assert Probe(model, 0).choice_probabilities([reading])[0] == pytest.approx(expected, abs=1e-5)
+        assert StudentQueries(model, 0).choice_probabilities([reading])[0] == pytest.approx(expected, abs=1e-5)

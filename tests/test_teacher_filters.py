@@ -11,7 +11,7 @@ from cotdistill.tasks.example import Choice, Example
 from cotdistill.tasks.importing.writing import write_task
 from cotdistill.tasks.task import Rationale
 from cotdistill.tasks.template import Template
-from cotdistill.teachers.answers import Answer, of_rows, of_source
+from cotdistill.teachers.answers import TeacherAnswer, of_rows, of_source
 from cotdistill.teachers.duplicates import near_duplicates, shingles
 from cotdistill.teachers.filters import FILTERS, apply, longest_run, parse_filters
 from cotdistill.teachers.sources import add, pick, rationales
@@ -21,7 +21,7 @@ QUESTION = "Where does a fish that is red live in summer?"
 
 
 def answer(text, *, id="q1", gold="B", **more):
-    return Answer(Example(id, QUESTION, CHOICES, gold, "train"), text, **more)
+    return TeacherAnswer(Example(id, QUESTION, CHOICES, gold, "train"), text, **more)
 
 
 def reasons(filters, *answers):

@@ -16,7 +16,7 @@ from cotdistill.store.store import Store
 from cotdistill.tasks.catalog import open_task
 from cotdistill.tasks.example import Choice, Example
 from cotdistill.tasks.importing.importer import import_task
-from cotdistill.teachers.answers import Answer
+from cotdistill.teachers.answers import TeacherAnswer
 from cotdistill.teachers.asking import Pace
 from cotdistill.teachers.elicitation import ElicitConfig, TeacherConfig
 from tests.protocol_server import serving
@@ -223,8 +223,8 @@ def test_what_was_asked_is_told_with_its_failures_and_can_be_asked_again(home, m
 def test_a_card_marks_the_choices_and_says_what_is_wrong():
     example = Example("q", "?", (Choice("A", "tree"), Choice("B", "<pond>")), "A", "train")
     right, wrong = (
-        Answer(example, "Trees stand. The answer is (A)."),
-        Answer(example, "A <pond> is wet. The answer is (B).", finish="length", given="B"),
+        TeacherAnswer(example, "Trees stand. The answer is (A)."),
+        TeacherAnswer(example, "A <pond> is wet. The answer is (B).", finish="length", given="B"),
     )
     drawn_cards = teacher_cards.cards([teacher_cards.Told("one", right), teacher_cards.Told("<two>", wrong, "below")])
     assert (
@@ -235,10 +235,10 @@ def test_a_card_marks_the_choices_and_says_what_is_wrong():
     )
     assert 'title="choice A">Trees</span>' in drawn_cards
     assert teacher_cards.remarks(wrong) == ["8 words", "B stated by letter", "was shown B", "cut off by the limit"]
-    assert teacher_cards.remarks(Answer(example, "B", label="A")) == [
+    assert teacher_cards.remarks(TeacherAnswer(example, "B", label="A")) == [
         "1 words",
         "B stated by letter",
         "noted with the answer A",
         "a label without a reason",
     ]
-    assert "no answer known" in teacher_cards.verdict(Answer(example, "So."))
+    assert "no answer known" in teacher_cards.verdict(TeacherAnswer(example, "So."))

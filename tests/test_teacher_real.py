@@ -7,7 +7,7 @@ import pytest
 
 from cotdistill.tasks.importing.importer import import_task
 from cotdistill.tasks.task import Task
-from cotdistill.teachers.answers import Answer, of_source
+from cotdistill.teachers.answers import TeacherAnswer, of_source
 from cotdistill.teachers.filters import apply, parse_filters
 from cotdistill.teachers.quality import first_named, lengths, quality
 
@@ -110,7 +110,7 @@ def test_a_teacher_that_predicts_is_read_as_its_authors_read_it(palm):
     assert len(read) > 0.9 * len(labelled)
     assert sum(a.stated.label == a.label for a in read) > 0.99 * len(read)
     some = labelled[::5]
-    closed = [Answer(a.example, f"{a.text} So the answer is ({a.label.lower()}).") for a in some]
+    closed = [TeacherAnswer(a.example, f"{a.text} So the answer is ({a.label.lower()}).") for a in some]
     assert sum(c.stated.label == a.label for a, c in zip(some, closed, strict=True)) == len(some)
     assert sum(c.rationale == a.text for a, c in zip(some, closed, strict=True)) > 0.99 * len(some)
     # A deductive teacher: the answer comes at the end.

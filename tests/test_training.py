@@ -16,7 +16,7 @@ from cotdistill.rationales.conditions import parse
 from cotdistill.students.batches import Row, Stream, collate, weighted
 from cotdistill.students.loading import new_built_in, prepare_torch, weights
 from cotdistill.students.models import BuiltIn
-from cotdistill.students.reader import Reader
+from cotdistill.students.reader import Forward
 from cotdistill.students.tokens import LABEL, RATIONALE
 from cotdistill.students.training import Hooks, batch_loss, checkpoint_shares, learning_rate, train
 
@@ -67,7 +67,7 @@ def test_the_loss_is_the_label_mean_plus_the_rationale_mean_over_examples(encode
     sequences = [encoder.sequences(corpus, i, parse("post_cot"), 0)[0] for i in range(3)]
     rows = [row for s in sequences for row in weighted([s], config)]
     batch = collate(rows, 0)
-    loss, losses = batch_loss(Reader(model), batch, 3.0)
+    loss, losses = batch_loss(Forward(model), batch, 3.0)
     by_hand = 0.0
     for s in sequences:
         ids = torch.tensor(s.ids.astype(np.int64))[None]

@@ -117,7 +117,7 @@ def test_a_shuffled_rationale_is_shown_as_moved_and_a_dropped_one_as_left_out(en
 
 def test_markup_in_a_token_is_text():
     piece = spans.Piece("<script>alert(1)</script>", 7, "question", "", -1, "", 0)
-    card = markup.Card("post_cot", '"><b>label', [[piece]], "<i>told</i>")
+    card = markup.ConditionCard("post_cot", '"><b>label', [[piece]], "<i>told</i>")
     drawn = markup.cards([card])
     assert "<script>" not in drawn and "<b>" not in drawn and "<i>" not in drawn
     assert html.escape("<script>alert(1)</script>") in drawn
@@ -125,7 +125,7 @@ def test_markup_in_a_token_is_text():
 
 def test_a_table_escapes_its_cells_and_strikes_out_what_is_done():
     drawn = markup.table(
-        ("<h>",), [[markup.Cell("<a>", struck=True, title='"x')], [markup.Shares({"<k>": 1, "B": 3})]], "<t>"
+        ("<h>",), [[markup.TableCell("<a>", struck=True, title='"x')], [markup.Shares({"<k>": 1, "B": 3})]], "<t>"
     )
     assert "<a>" not in drawn and "<k>" not in drawn and "<h>" not in drawn and "<s>&lt;a&gt;</s>" in drawn
     assert "75.0 %" in drawn

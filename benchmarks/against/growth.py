@@ -38,7 +38,7 @@ def trained(batch: int, steps: int) -> None:
     made, model, before = prepared(given, settings), student(WIDTH, LAYERS), peak()
     train(
         model,
-        made.rows_of,
+        made.training_set.rows,
         made.stream,
         settings,
         steps=steps,

@@ -40,7 +40,7 @@ def main() -> None:
         began = time.perf_counter()
         log = train(
             model,
-            made.rows_of,
+            made.training_set.rows,
             made.stream,
             config(STEPS),
             steps=STEPS,

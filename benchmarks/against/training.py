@@ -21,7 +21,7 @@ from transformers import DataCollatorForSeq2Seq, GPT2LMHeadModel, PreTrainedMode
 from cotdistill.config import RunConfig, StudentConfig, TrainingConfig
 from cotdistill.students.batches import collate
 from cotdistill.students.preparation import Prepared, prepare
-from cotdistill.students.reader import Reader
+from cotdistill.students.reader import Forward
 from cotdistill.students.training import Hooks, batch_loss, train
 
 BATCH, LR, ROWS = 16, 1e-3, 2_000
@@ -58,7 +58,7 @@ def rows(made: Prepared) -> list[dict[str, list[int]]]:
     """Every training row as Trainer reads it: ids, and labels where the loss is."""
     found = []
     for i in range(ROWS):
-        (row,) = made.rows_of(i, 0)
+        (row,) = made.training_set.rows(i, 0)
         found.append({"input_ids": row.ids.tolist(), "labels": np.where(row.groups != 0, row.ids, -100).tolist()})
     return found
 
@@ -67,7 +67,7 @@ def ours(given: Material, made: Prepared, model: GPT2LMHeadModel, steps: int) ->
     def act() -> float:
         train(
             model,
-            made.rows_of,
+            made.training_set.rows,
             made.stream,
             config(steps),
             steps=steps,
@@ -117,9 +117,9 @@ def sft(given: Material, model: PreTrainedModel, data: Dataset, steps: int) -> C
 
 def gap(given: Material, made: Prepared, model: GPT2LMHeadModel, data: list[dict[str, list[int]]], own: Apart) -> float:
     """How far the losses of both sides lie apart on the same batch with the same weights, relative."""
-    batch = collate([row for i in range(BATCH) for row in made.rows_of(i, 0)], given.encoder.specials.pad)
+    batch = collate([row for i in range(BATCH) for row in made.training_set.rows(i, 0)], given.encoder.specials.pad)
     with torch.no_grad():
-        mine = own(lambda: float(batch_loss(Reader(model), batch, float(len(batch.targets)))[0]))
+        mine = own(lambda: float(batch_loss(Forward(model), batch, float(len(batch.targets)))[0]))
         fed = DataCollatorForSeq2Seq(given.fast, padding=True, label_pad_token_id=-100)([data[i] for i in range(BATCH)])
         theirs = float(model(**fed).loss)
     return abs(mine - theirs) / theirs

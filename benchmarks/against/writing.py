@@ -15,7 +15,7 @@ from paired import Apart, compare, repeats_asked
 from transformers import GPT2LMHeadModel
 
 from cotdistill.rationales.placement import PLACEMENTS
-from cotdistill.students.reader import Reader
+from cotdistill.students.reader import Forward
 from cotdistill.students.scoring.evaluation import score
 from cotdistill.students.scoring.generation import greedy
 from cotdistill.tasks.example import Example
@@ -70,7 +70,7 @@ class Sides:
         self.targets = [given.encoder.targets(example) for example in examples]
 
     def ours_written(self) -> list[list[int]]:
-        reader = Reader(self.model)
+        reader = Forward(self.model)
         told = greedy(
             reader, self.prompts, self.stop, limit=LIMIT, after=1, pad=self.specials.pad, eos=self.specials.eos
         )

@@ -127,9 +127,9 @@ def _latest(store: Store, studies: Sequence[Study]) -> None:
         runs = [states.get(member.identity, "deleted") for member in study.members if member.role == "run"]
         rows.append(
             [
-                markup.Cell(study.name, title=f"{study.spec.get('task', '')}, {study.spec.get('title', '')}"),
-                markup.Cell(f"{runs.count('finished')} of {len(runs)}"),
-                markup.Cell(ago(study.created), quiet=True),
+                markup.TableCell(study.name, title=f"{study.spec.get('task', '')}, {study.spec.get('title', '')}"),
+                markup.TableCell(f"{runs.count('finished')} of {len(runs)}"),
+                markup.TableCell(ago(study.created), quiet=True),
             ]
         )
     st.html(markup.table(("Study", "Finished", "Launched"), rows, "latest studies"))

@@ -65,7 +65,7 @@ class Exported:
 
 
 @dataclass(frozen=True)
-class Member:
+class ArchiveMember:
     """One file of an archive, from memory or from disk."""
 
     name: str
@@ -74,7 +74,7 @@ class Member:
     source: bytes | Path
 
     @classmethod
-    def of(cls, name: str, source: bytes | Path) -> Member:
+    def of(cls, name: str, source: bytes | Path) -> ArchiveMember:
         if isinstance(source, bytes):
             return cls(name, len(source), hashlib.sha256(source).hexdigest(), source)
         return cls(name, source.stat().st_size, hash_file(source), source)
@@ -89,16 +89,16 @@ class Member:
 
 
 @dataclass
-class _Gathered:
+class _Contents:
     """What goes into an archive, as it comes together."""
 
-    members: dict[str, Member] = field(default_factory=dict)
+    members: dict[str, ArchiveMember] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)
     tasks: list[str] = field(default_factory=list)
 
-    def add(self, name: str, source: bytes | Path) -> Member:
+    def add(self, name: str, source: bytes | Path) -> ArchiveMember:
         if name not in self.members:
-            self.members[name] = Member.of(name, source)
+            self.members[name] = ArchiveMember.of(name, source)
         return self.members[name]
 
 
@@ -114,7 +114,7 @@ def export_study(store: Store, which: int | str, out: Path, *, weights: bool = F
         )
     study = store.queue.study(which)
     jobs = _jobs(store, study, texts=texts)
-    gathered = _Gathered()
+    gathered = _Contents()
     records = [_record(store, job, needs, gathered, weights=weights, texts=texts) for job, needs in jobs]
     if texts:
         spoken = {source for job, _ in jobs for source in _sources(job)}
@@ -129,7 +129,7 @@ def export_study(store: Store, which: int | str, out: Path, *, weights: bool = F
     gathered.add(JOBS, canonical_json(sorted(records, key=lambda record: str(record["identity"]))).encode())
     members = [gathered.members[name] for name in sorted(gathered.members)]
     manifest = manifest_of(study, members, weights=weights, texts=texts)
-    _write(out, [Member.of(MANIFEST, canonical_json(manifest).encode()), *members])
+    _write(out, [ArchiveMember.of(MANIFEST, canonical_json(manifest).encode()), *members])
     left_out = tuple(dict.fromkeys(gathered.left_out))
     size = out.stat().st_size
     return Exported(
@@ -137,7 +137,7 @@ def export_study(store: Store, which: int | str, out: Path, *, weights: bool = F
     )
 
 
-def manifest_of(study: Study, members: Sequence[Member], *, weights: bool, texts: bool) -> dict[str, Any]:
+def manifest_of(study: Study, members: Sequence[ArchiveMember], *, weights: bool, texts: bool) -> dict[str, Any]:
     """The manifest of an archive of these members; `digest` is taken over everything else in it."""
     told = {
         "format": FORMAT,
@@ -191,7 +191,7 @@ def _study(store: Store, study: Study) -> dict[str, Any]:
 
 
 def _record(
-    store: Store, job: Job, needs: Sequence[str], gathered: _Gathered, *, weights: bool, texts: bool
+    store: Store, job: Job, needs: Sequence[str], gathered: _Contents, *, weights: bool, texts: bool
 ) -> dict[str, Any]:
     """A job as the archive holds it, its artefacts gathered. What is running or queued here counts as not run."""
     produced = {
@@ -226,7 +226,7 @@ def _record(
 
 
 def _held(
-    store: Store, job: Job, role: str, made: str, gathered: _Gathered, *, weights: bool, texts: bool
+    store: Store, job: Job, role: str, made: str, gathered: _Contents, *, weights: bool, texts: bool
 ) -> dict[str, Any]:
     """One product of a job: made, the digest of what it made; held, that of what the archive holds (None: left out; another: without its texts)."""
     whole = job.left_out.get(role, made)
@@ -235,7 +235,7 @@ def _held(
         gathered.left_out.append("the students' weights: ask for them with --weights")
         return {"made": whole, "held": None, "suffix": ""}
     if role == "predictions" and not texts and (bare := without_texts(path)) is not None:
-        member = Member.of("", bare)
+        member = ArchiveMember.of("", bare)
         gathered.add(f"artifacts/{member.sha256}.parquet", bare)
         return {"made": whole, "held": member.sha256, "suffix": "parquet"}
     member = gathered.add(f"artifacts/{made}{path.suffix}", path)
@@ -267,7 +267,7 @@ def _sources(job: Job) -> set[str]:
     return {str(name) for name in named if name}
 
 
-def _add_task(store: Store, name: str, task_digest: str, spoken: set[str], gathered: _Gathered) -> None:
+def _add_task(store: Store, name: str, task_digest: str, spoken: set[str], gathered: _Contents) -> None:
     task = version_of(store.tasks_root, name, task_digest)
     if task is None:
         gathered.left_out.append(f"the task {name}, which is not here in the version that was trained on")
@@ -294,7 +294,7 @@ def _add_task(store: Store, name: str, task_digest: str, spoken: set[str], gathe
     gathered.tasks.append(name)
 
 
-def _write(out: Path, members: Sequence[Member]) -> None:
+def _write(out: Path, members: Sequence[ArchiveMember]) -> None:
     part = out.with_name(f".{out.name}.{secrets.token_hex(4)}")
     try:
         with open(part, "xb") as file:
@@ -316,7 +316,7 @@ def _write(out: Path, members: Sequence[Member]) -> None:
         part.unlink(missing_ok=True)
 
 
-def _copy(member: Member, target: Any) -> None:
+def _copy(member: ArchiveMember, target: Any) -> None:
     total = hashlib.sha256()
     for block in member.blocks():
         total.update(block)

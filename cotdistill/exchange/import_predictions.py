@@ -14,7 +14,14 @@ from typing import Any
 from cotdistill.config import StudentConfig, TrainingConfig, digest, plain
 from cotdistill.errors import UsageError
 from cotdistill.exchange.insert_imported import IncomingJob, IncomingProduct, IncomingStudy, record, standing
-from cotdistill.exchange.prediction_file import Answer, AnswerColumns, Answers, AnswersConfig, read_answers, renamed
+from cotdistill.exchange.prediction_file import (
+    AnswerColumns,
+    AnswersConfig,
+    PredictionFile,
+    PredictionRow,
+    read_answers,
+    renamed,
+)
 from cotdistill.rationales.conditions import parse
 from cotdistill.store.artifacts import PREDICTION_TYPES, hash_file, parquet
 from cotdistill.store.records import ANSWERS, JobSpec
@@ -103,7 +110,7 @@ def import_answers(
     )
 
 
-def _conditions(answers: Answers, names: Sequence[str]) -> dict[str, str]:
+def _conditions(answers: PredictionFile, names: Sequence[str]) -> dict[str, str]:
     """Canonical condition by the name in the file."""
     given = list(dict.fromkeys(row.condition for row in answers.rows))
     mapped: dict[str, str] = {}
@@ -139,7 +146,7 @@ def _conditions(answers: Answers, names: Sequence[str]) -> dict[str, str]:
 
 
 def _spec(
-    answers: Answers, file: str, study: str, task: Task | None, student: str, title: str, baseline: str, name: str
+    answers: PredictionFile, file: str, study: str, task: Task | None, student: str, title: str, baseline: str, name: str
 ) -> StudySpec:  # fmt: skip
     rows = [row for row in answers.rows if row.split == "test"]
     conditions = tuple(dict.fromkeys(row.condition for row in rows))
@@ -160,7 +167,7 @@ def _spec(
     )
 
 
-def _jobs(answers: Answers, spec: StudySpec, task: Task | None) -> list[tuple[IncomingJob, bytes]]:
+def _jobs(answers: PredictionFile, spec: StudySpec, task: Task | None) -> list[tuple[IncomingJob, bytes]]:
     """A finished job for every condition and replicate, with its predictions as a worker would have left them."""
     dev = answers.runs("dev")
     now = time.time()
@@ -185,7 +192,7 @@ def _jobs(answers: Answers, spec: StudySpec, task: Task | None) -> list[tuple[In
     return found
 
 
-def _table(rows: Sequence[Answer], mode: str) -> bytes:
+def _table(rows: Sequence[PredictionRow], mode: str) -> bytes:
     """The columns of `students.evaluation.Prediction`, one row a question."""
     import pandas as pd
 
@@ -199,7 +206,9 @@ def _table(rows: Sequence[Answer], mode: str) -> bytes:
     return parquet(pd.DataFrame(columns).astype(PREDICTION_TYPES))
 
 
-def _result(rows: Sequence[Answer], dev: Sequence[Answer], mode: str, task: Task | None) -> dict[str, Any]:
+def _result(
+    rows: Sequence[PredictionRow], dev: Sequence[PredictionRow], mode: str, task: Task | None
+) -> dict[str, Any]:
     """What a worker would have recorded, as far as a file of answers can tell it."""
     correct = sum(row.correct for row in rows)
     unread = sum(row.parsed < 0 for row in rows)
@@ -217,19 +226,19 @@ def _result(rows: Sequence[Answer], dev: Sequence[Answer], mode: str, task: Task
     }
 
 
-def _share(rows: Sequence[Answer]) -> float:
+def _share(rows: Sequence[PredictionRow]) -> float:
     return sum(row.correct for row in rows) / len(rows)
 
 
-def _chance(rows: Sequence[Answer]) -> float:
+def _chance(rows: Sequence[PredictionRow]) -> float:
     return math.fsum(1 / len(row.scores) for row in rows) / len(rows)
 
 
-def _content(rows: Sequence[Answer]) -> list[Any]:
+def _content(rows: Sequence[PredictionRow]) -> list[Any]:
     return [[r.item, r.cluster, r.answer, r.predicted, r.parsed, r.probabilities, r.scores, r.tokens] for r in rows]
 
 
-def _told(answers: Answers, task: Task | None, known: bool) -> list[str]:
+def _told(answers: PredictionFile, task: Task | None, known: bool) -> list[str]:
     told = ["The study is here already."] if known else []
     if answers.nested:
         told.append(

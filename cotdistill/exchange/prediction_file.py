@@ -77,7 +77,7 @@ class AnswersConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class PredictionRow:
     """One row. answer, predicted: places of choices; parsed: that of what was said, -1 where nothing could be read. scores: in nats."""
 
     line: int
@@ -104,16 +104,16 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Answers:
+class PredictionFile:
     """A file of answers, all of which can be compared. columns: which were read. nested: each replicate has questions of its own."""
 
-    rows: tuple[Answer, ...]
+    rows: tuple[PredictionRow, ...]
     columns: AnswerColumns
     nested: bool
 
-    def runs(self, split: str = "test") -> dict[tuple[str, int], list[Answer]]:
+    def runs(self, split: str = "test") -> dict[tuple[str, int], list[PredictionRow]]:
         """The rows of each (condition, replicate), by item."""
-        found: dict[tuple[str, int], list[Answer]] = defaultdict(list)
+        found: dict[tuple[str, int], list[PredictionRow]] = defaultdict(list)
         for row in self.rows:
             if row.split == split:
                 found[row.condition, row.replicate].append(row)
@@ -122,7 +122,7 @@ class Answers:
 
 def read_answers(
     path: Path, columns: AnswerColumns | None = None, *, scores: str = "prob", task: Task | None = None
-) -> Answers:
+) -> PredictionFile:
     """The answers in a CSV, Parquet or JSONL file. scores: "prob" for probabilities, "log" for log-likelihoods, of which the softmax is taken.
 
     DataError if a column is not known; BadRows with every row that cannot be used; DataError where rows are missing that others have.
@@ -140,13 +140,13 @@ def read_answers(
             f"{path.name} has no column with the right answer.",
             "Add a column `answer`, or name the imported task (--task).",
         )
-    read = _Reader(
+    read = RowReader(
         chosen,
         labels,
         scores == "log",
         {s: {e.id: e for e in task.examples(s)} for s in ("test", "dev")} if task else {},
     )
-    rows: list[Answer] = []
+    rows: list[PredictionRow] = []
     for record in records:
         try:
             rows.append(read(record))
@@ -163,8 +163,8 @@ def read_answers(
         )
     if not any(row.split == "test" for row in rows):
         raise DataError(f"{path.name} has no row of the test split.", "Rows of dev only fix the margin of 'no worse'.")
-    sets = {frozenset(row.item for row in mine) for mine in Answers(tuple(rows), chosen, False).runs().values()}
-    return Answers(tuple(rows), chosen, len(sets) > 1)
+    sets = {frozenset(row.item for row in mine) for mine in PredictionFile(tuple(rows), chosen, False).runs().values()}
+    return PredictionFile(tuple(rows), chosen, len(sets) > 1)
 
 
 def _columns(given: AnswerColumns | None, header: Sequence[str]) -> AnswerColumns:
@@ -198,7 +198,7 @@ def _separate(header: Sequence[str]) -> dict[str, str]:
     return best
 
 
-class _Reader:
+class RowReader:
     """Reads one row; DataError says what is wrong with it."""
 
     def __init__(
@@ -210,7 +210,7 @@ class _Reader:
     ) -> None:
         self.columns, self.labels, self.log, self.examples = columns, labels, log, examples
 
-    def __call__(self, record: Record) -> Answer:
+    def __call__(self, record: Record) -> PredictionRow:
         row, columns = record.row, self.columns
         item, condition = _text(row, columns.item, "item"), _text(row, columns.condition, "condition")
         replicate = _whole(row.get(columns.replicate), "replicate")
@@ -240,7 +240,7 @@ class _Reader:
             raise DataError(f"tokens are {tokens:g}; expected a number that is not negative")
         cluster = _optional(row, columns.cluster) or (example.cluster if example else "") or item
         predicted = parsed if parsed >= 0 else likeliest
-        return Answer(
+        return PredictionRow(
             record.line,
             item,
             cluster,
@@ -367,12 +367,12 @@ def _whole(value: Any, what: str) -> int:
     return int(number)
 
 
-def _contradictions(file: str, rows: Iterable[Answer]) -> list[RowProblem]:
+def _contradictions(file: str, rows: Iterable[PredictionRow]) -> list[RowProblem]:
     """Rows that do not go with an earlier one: the same answer twice, another right answer, another number of choices, other tokens of one run."""
     found: list[RowProblem] = []
     seen: dict[tuple[str, str, int, str], int] = {}
-    first: dict[tuple[str, str], Answer] = {}
-    run: dict[tuple[str, str, int], Answer] = {}
+    first: dict[tuple[str, str], PredictionRow] = {}
+    run: dict[tuple[str, str, int], PredictionRow] = {}
     for row in rows:
         reasons = []
         if (line := seen.setdefault((row.split, row.condition, row.replicate, row.item), row.line)) != row.line:
@@ -393,7 +393,7 @@ def _contradictions(file: str, rows: Iterable[Answer]) -> list[RowProblem]:
     return found
 
 
-def _gaps(rows: Sequence[Answer]) -> list[str]:
+def _gaps(rows: Sequence[PredictionRow]) -> list[str]:
     """Which questions a condition lacks that others have answered in the same replicate; and replicates that share some questions but not all."""
     found: list[str] = []
     for split in ("test", "dev"):
@@ -421,7 +421,7 @@ def _gaps(rows: Sequence[Answer]) -> list[str]:
     return found
 
 
-def renamed(answers: Answers, names: Callable[[str], str]) -> Answers:
+def renamed(answers: PredictionFile, names: Callable[[str], str]) -> PredictionFile:
     """The same answers under other names of conditions."""
     return dataclasses.replace(
         answers, rows=tuple(dataclasses.replace(row, condition=names(row.condition)) for row in answers.rows)

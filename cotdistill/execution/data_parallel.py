@@ -16,14 +16,14 @@ from collections.abc import Iterator
 from cotdistill.errors import StudentError
 from cotdistill.execution.worker import JobContext
 from cotdistill.students.files import check_processes
-from cotdistill.students.group import ALONE, Group, joined
+from cotdistill.students.group import ALONE, ProcessGroup, joined
 
 # How long a companion has to end by itself once the run is over.
 PATIENCE_SECONDS = 10.0
 
 
 @contextlib.contextmanager
-def group_of(context: JobContext, processes: int, device: str) -> Iterator[Group]:
+def group_of(context: JobContext, processes: int, device: str) -> Iterator[ProcessGroup]:
     """So many processes of a run, this one first; the others are started, and ended when the block ends.
 
     StudentError without accelerate, with too few GPUs, where another process ended with an error, or where the run is not on the store's machine.

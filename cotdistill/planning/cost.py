@@ -16,7 +16,7 @@ from cotdistill.rationales.selection import Selection
 from cotdistill.students import memory
 from cotdistill.students.files import here
 from cotdistill.students.lint import lint
-from cotdistill.students.memory import Adapters, Load, Memory, Shape
+from cotdistill.students.memory import Adapters, Load, RunMemory, Shape
 from cotdistill.students.models import STUDENTS, is_built_in
 from cotdistill.students.preparation import MOST_WITHOUT_PARTNER, training_rows
 from cotdistill.students.sources import tokenizer_of
@@ -113,7 +113,7 @@ class Costs:
             plain=not any(OBJECTIVES.get(one.name).logits for one in condition.objectives),
         )  # fmt: skip
 
-    def memory(self, training: TrainingConfig) -> Memory:
+    def memory(self, training: TrainingConfig) -> RunMemory:
         """Of the run that takes most."""
         return max(
             (memory.estimate(self.shape, self.load(c, training)) for c in self.conditions), key=lambda told: told.peak
@@ -150,7 +150,7 @@ def measured(task: Task, run: RunConfig, spec: StudySpec, checks: list[str]) -> 
     ):
         name = condition.source or run.source
         sample = [by_source[name if run.sources else ""][i] for i in rows[:: max(1, len(rows) // SAMPLE)]]
-        counter = condition.asked("counterfactual") is not None
+        counter = condition.objective_parameters("counterfactual") is not None
         sample = supplied(task, sample, condition, name)
         if counter and (lack := sum(not isinstance(example, Argued) for example in sample)):
             checks.append(

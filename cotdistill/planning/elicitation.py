@@ -12,7 +12,7 @@ from cotdistill.store.records import Job, JobSpec
 from cotdistill.store.store import Store
 from cotdistill.tasks.catalog import open_task
 from cotdistill.tasks.task import Task
-from cotdistill.teachers.answers import Answer, of_rows
+from cotdistill.teachers.answers import TeacherAnswer, of_rows
 from cotdistill.teachers.asking import Pace
 from cotdistill.teachers.elicitation import ElicitConfig, asked_again, checked, label_of, requests
 from cotdistill.teachers.endpoint import address
@@ -132,7 +132,7 @@ def task_of(store: Store, config: ElicitConfig) -> Task:
     )
 
 
-def answers(store: Store, job: Job) -> list[Answer]:
+def answers(store: Store, job: Job) -> list[TeacherAnswer]:
     """What has been answered so far, in whatever state the job is."""
     return of_rows(task_of(store, ElicitConfig.from_plain(job.config)), rows(store, job))
 

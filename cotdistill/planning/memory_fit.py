@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from cotdistill.config import LARGEST_THAT_FITS, TrainingConfig
 from cotdistill.planning.cost import Costs
 from cotdistill.store import hardware
-from cotdistill.students.memory import Memory
+from cotdistill.students.memory import RunMemory
 from cotdistill.students.models import is_built_in
 
 # Of all memory of the machine (or GPU) an automatic micro-batch leaves the rest to others: the system, the dashboard, fragments.
@@ -24,7 +24,7 @@ class Fit:
     """What the largest run of a study takes, where, and what is there. needs: bytes of one process on its device; total, free: bytes of the device
     (of the smallest GPU; free may be None: not known); at_once: runs that share it."""
 
-    memory: Memory
+    memory: RunMemory
     device: str
     needs: float
     total: float
@@ -50,7 +50,7 @@ def fit(costs: Costs, training: TrainingConfig, workers: int) -> Fit:
     )
 
 
-def _needs(told: Memory, device: str) -> float:
+def _needs(told: RunMemory, device: str) -> float:
     return told.process if device == "cpu" else told.peak + CONTEXT_BYTES
 
 

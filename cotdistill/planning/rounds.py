@@ -24,7 +24,7 @@ from cotdistill.studies.modes import MEASURED_PARAMETERS, WRITTEN_PASSES, modes_
 from cotdistill.studies.spec import StudySpec, spec_from_mapping
 from cotdistill.tasks.added import reopened, source_info
 from cotdistill.tasks.task import Task
-from cotdistill.teachers.answers import Answer
+from cotdistill.teachers.answers import TeacherAnswer
 from cotdistill.teachers.filters import Counted, apply, parse_filters
 from cotdistill.teachers.sources import add
 
@@ -122,7 +122,9 @@ def add_round(
     examples = {example.id: example for example in task.examples("train")}
     rows = store.artifacts.table(written.produced["written"]).to_dict("records")
     answers = [
-        Answer(examples[r["id"]], str(r["text"]), str(r["answer"]), finish=str(r["finish"]), gain=float(r["gain"]))
+        TeacherAnswer(
+            examples[r["id"]], str(r["text"]), str(r["answer"]), finish=str(r["finish"]), gain=float(r["gain"])
+        )
         for r in rows
     ]
     chosen = parse_filters(filters)

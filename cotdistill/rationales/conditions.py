@@ -99,16 +99,16 @@ class Condition:
     @property
     def spec(self) -> Placement:
         placement = PLACEMENTS.get(self.placement)
-        if self.asked("counterfactual") is not None:
+        if self.objective_parameters("counterfactual") is not None:
             return replace(
                 placement, sequences=tuple((tag, *s) for tag in (FACTUAL, COUNTERFACTUAL) for s in placement.sequences)
             )
-        if self.asked("stepwise_removal") is not None:
+        if self.objective_parameters("stepwise_removal") is not None:
             # In the end it answers without a rationale, wherever that stood.
             return replace(placement, primary="direct", trained=tuple(dict.fromkeys(("direct", *placement.trained))))
         return placement
 
-    def asked(self, objective: str) -> dict[str, Any] | None:
+    def objective_parameters(self, objective: str) -> dict[str, Any] | None:
         """The parameters of one of its objectives; None where it has no such one."""
         return next((dict(one.parameters) for one in self.objectives if one.name == objective), None)
 

@@ -20,7 +20,7 @@ def supplied(task: Task, examples: Sequence[Example], condition: Condition, sour
     source: whose rationales the condition reads; the rules of a generated task speak in its style. Rows for which a teacher's source has none, or
     none for a wrong choice, have none. NoRationale, UnknownName where there are none at all.
     """
-    asked = condition.asked("counterfactual")
+    asked = condition.objective_parameters("counterfactual")
     if asked is None:
         return list(examples)
     given = str(asked["rationales"])

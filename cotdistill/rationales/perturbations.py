@@ -25,7 +25,7 @@ SHARES = (0.25, 0.5, 0.75, 1.0)
 
 
 @dataclass(frozen=True)
-class Rows:
+class PerturbationRows:
     """The rationales that are perturbed, and what may be drawn on. unigrams: every token of the training rationales; types: words that name the
     latent type (generated tasks, else none); paraphrases: of each rationale, an empty one where nobody wrote it, none at all unless asked for."""
 
@@ -58,7 +58,7 @@ class Perturbation:
 
     name: str
     help: str
-    apply: Callable[[Rows, int, float], Perturbed]
+    apply: Callable[[PerturbationRows, int, float], Perturbed]
     graded: bool = False
     generated: bool = False
     named: bool = False
@@ -69,7 +69,7 @@ PERTURBATIONS: Registry[Perturbation] = Registry("test of a rationale")
 CONTROL = "replace"
 
 
-def truncate(rows: Rows, index: int, share: float) -> Perturbed:
+def truncate(rows: PerturbationRows, index: int, share: float) -> Perturbed:
     passage = rows.passage(index)
     touched = round(share * len(passage))
     kept = (len(passage) - touched) / max(1, len(passage))
@@ -78,19 +78,19 @@ def truncate(rows: Rows, index: int, share: float) -> Perturbed:
     )
 
 
-def shuffle(rows: Rows, index: int, share: float) -> Perturbed:
+def shuffle(rows: PerturbationRows, index: int, share: float) -> Perturbed:
     passage = rows.passage(index)
     return Perturbed(
         transforms.shuffle(passage, _draw(rows, index), unit="token", fraction=share), round(share * len(passage))
     )
 
 
-def replace_share(rows: Rows, index: int, share: float) -> Perturbed:
+def replace_share(rows: PerturbationRows, index: int, share: float) -> Perturbed:
     touched = round(share * len(rows.passage(index)))
     return Perturbed(replaced(rows, index, touched), touched)
 
 
-def replaced(rows: Rows, index: int, number: int) -> Passage:
+def replaced(rows: PerturbationRows, index: int, number: int) -> Passage:
     """`number` tokens replaced by other ones, drawn from the training rationales. Of one example, fewer are a part of more."""
     passage, rng = rows.passage(index), rows.rng("replace", index)
     order = rng.permutation(len(passage))
@@ -108,15 +108,15 @@ def replaced(rows: Rows, index: int, number: int) -> Passage:
     return tuple(found)
 
 
-def mistake(rows: Rows, index: int, share: float) -> Perturbed:
+def mistake(rows: PerturbationRows, index: int, share: float) -> Perturbed:
     return _wrong_choice(rows, index, every=False)
 
 
-def mistakes(rows: Rows, index: int, share: float) -> Perturbed:
+def mistakes(rows: PerturbationRows, index: int, share: float) -> Perturbed:
     return _wrong_choice(rows, index, every=True)
 
 
-def _wrong_choice(rows: Rows, index: int, *, every: bool) -> Perturbed:
+def _wrong_choice(rows: PerturbationRows, index: int, *, every: bool) -> Perturbed:
     """The choice that the rationale names (the right one if it does, else the one named first) becomes another, wrong one."""
     passage, example = rows.passage(index), rows.corpus.examples[index]
     words = units(passage, "word")
@@ -134,7 +134,7 @@ def _wrong_choice(rows: Rows, index: int, *, every: bool) -> Perturbed:
     return _with_text(words, runs if every else runs[:1], rows.corpus.read(text))
 
 
-def wrong_type(rows: Rows, index: int, share: float) -> Perturbed:
+def wrong_type(rows: PerturbationRows, index: int, share: float) -> Perturbed:
     """The latent type that the rationale names first becomes another one, wherever it stands."""
     passage = rows.passage(index)
     words = units(passage, "word")
@@ -146,35 +146,35 @@ def wrong_type(rows: Rows, index: int, share: float) -> Perturbed:
     return _with_text(words, runs, rows.corpus.read(others[int(rows.rng("type", index).integers(len(others)))]))
 
 
-def swap_same(rows: Rows, index: int, share: float) -> Perturbed:
+def swap_same(rows: PerturbationRows, index: int, share: float) -> Perturbed:
     return _swapped(rows, index, "same_label")
 
 
-def swap_other(rows: Rows, index: int, share: float) -> Perturbed:
+def swap_other(rows: PerturbationRows, index: int, share: float) -> Perturbed:
     return _swapped(rows, index, "other_label")
 
 
-def _swapped(rows: Rows, index: int, partner: str) -> Perturbed:
+def _swapped(rows: PerturbationRows, index: int, partner: str) -> Perturbed:
     passage = rows.passage(index)
     other = transforms.swap(passage, _draw(rows, index), partner=partner) if passage else ()
     # Without a partner the rationale stays: an empty one would be another test.
     return Perturbed(other, len(passage)) if other else Perturbed(passage, 0)
 
 
-def strip_labels(rows: Rows, index: int, share: float) -> Perturbed:
+def strip_labels(rows: PerturbationRows, index: int, share: float) -> Perturbed:
     passage = rows.passage(index)
     found = transforms.strip_labels(passage, _draw(rows, index))
     return Perturbed(found, len(passage) - len(found))
 
 
-def paraphrase(rows: Rows, index: int, share: float) -> Perturbed:
+def paraphrase(rows: PerturbationRows, index: int, share: float) -> Perturbed:
     passage, other = rows.passage(index), rows.paraphrases[index] if rows.paraphrases else ()
     # The same words over again are no other ones.
     made = passage and other and [token.id for token in other] != [token.id for token in passage]
     return Perturbed(other, len(passage)) if made else Perturbed(passage, 0)
 
 
-def _draw(rows: Rows, index: int) -> Draw:
+def _draw(rows: PerturbationRows, index: int) -> Draw:
     return Draw.of(rows.corpus, index, rows.seed)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from cotdistill.report.figures.base import AccuracyRow, Curve, DifferenceRow, verdict_color
+from cotdistill.report.figures.base import AccuracyRow, DifferenceRow, LearningCurve, verdict_color
 from cotdistill.results.results import Comparison, ConditionSummary
 from cotdistill.store.records import Study
 from cotdistill.store.store import Store
@@ -94,9 +94,9 @@ def missing_told(summaries: Sequence[ConditionSummary]) -> str:
     return f"Provisional: {plural(left, 'planned run')} still missing ({listed(s.label for s in waiting)})."
 
 
-def curve_rows(frame: pd.DataFrame, labels: Mapping[str, str], name: str, axis: str) -> list[Curve]:
+def curve_rows(frame: pd.DataFrame, labels: Mapping[str, str], name: str, axis: str) -> list[LearningCurve]:
     """Learning curves of one value by condition; replicates are averaged at their k-th record, which is the same step in all of them."""
-    found: list[Curve] = []
+    found: list[LearningCurve] = []
     chosen = frame[(frame["name"] == name) & frame["value"].notna()]
     for condition, label in labels.items():
         own = chosen[chosen["condition"] == condition]
@@ -107,11 +107,11 @@ def curve_rows(frame: pd.DataFrame, labels: Mapping[str, str], name: str, axis: 
         x = [math.fsum(float(line[axis].iloc[k]) for line in lines) / len(lines) for k in range(length)]
         y = [math.fsum(float(line["value"].iloc[k]) for line in lines) / len(lines) for k in range(length)]
         each = tuple((tuple(map(float, line[axis])), tuple(map(float, line["value"]))) for line in lines)
-        found.append(Curve(condition, label, tuple(x), tuple(y), each))
+        found.append(LearningCurve(condition, label, tuple(x), tuple(y), each))
     return found
 
 
-def curve_title(rows: Sequence[Curve], what: str, *, share: bool) -> str:
+def curve_title(rows: Sequence[LearningCurve], what: str, *, share: bool) -> str:
     """Which condition ends where it should: highest for an accuracy, lowest for a loss."""
     ends = [row for row in rows if row.y]
     if not ends:

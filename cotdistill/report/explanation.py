@@ -89,7 +89,7 @@ def _explained(one: Mapping[str, Any], reading: Mapping[str, Any]) -> tuple[int,
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class ScoredUnit:
     """One token, word or sentence of a heat map. state: "" (has a score), "target" (what is explained), "template", "unreadable" or "behind"
     (stands after what is explained, or was not asked for). members: how many tokens it gathers; noted: whether it is pointed out."""
 
@@ -101,7 +101,7 @@ class Mark:
     noted: bool
 
 
-def marks(given: Explanation, unit: str = "token") -> list[Mark]:
+def marks(given: Explanation, unit: str = "token") -> list[ScoredUnit]:
     """The marks of a heat map in reading order. The score of a word or a sentence is the sum of its tokens'."""
     keys = {"token": range(len(given.pieces)), "word": given.words, "sentence": given.sentences}[unit]
     found = []
@@ -109,7 +109,7 @@ def marks(given: Explanation, unit: str = "token") -> list[Mark]:
         inside = list(columns)
         scores = [given.scores[c] for c in inside if not math.isnan(given.scores[c])]
         found.append(
-            Mark(
+            ScoredUnit(
                 text="".join(given.pieces[c] for c in inside),
                 segment=given.segments[inside[0]],
                 score=math.fsum(scores) if scores else math.nan,
@@ -163,7 +163,7 @@ def largest(given: Sequence[Explanation], unit: str) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Matrix:
+class AttributionMatrix:
     """Each rationale token (or word, sentence) explained by itself. rows: what is explained; columns: what it is explained onto, with their spans;
     values: (rows x columns), NaN where nothing can be read; shares: by span, what it bears of the absolute scores, averaged over rows."""
 
@@ -174,10 +174,10 @@ class Matrix:
     shares: Mapping[str, float]
 
 
-def matrix(given: Sequence[Explanation], unit: str = "token") -> Matrix:
+def matrix(given: Sequence[Explanation], unit: str = "token") -> AttributionMatrix:
     """From one explanation a rationale token. Log-probabilities of tokens add up to that of their word, so their scores do as well."""
     if not given:
-        return Matrix((), (), (), (), {})
+        return AttributionMatrix((), (), (), (), {})
     first = given[0]
     keys = {"token": range(len(first.pieces)), "word": first.words, "sentence": first.sentences}[unit]
     scored = [c for c in range(len(first.pieces)) if any(not math.isnan(one.scores[c]) for one in given)]
@@ -198,7 +198,7 @@ def matrix(given: Sequence[Explanation], unit: str = "token") -> Matrix:
         if spread
         else {}
     )
-    return Matrix(
+    return AttributionMatrix(
         ["".join(first.pieces[one.first] for one in row) for row in rows],
         ["".join(first.pieces[c] for c in column) for column in columns],
         names,

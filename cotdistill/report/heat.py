@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from cotdistill.report.explanation import Mark, Mass
+from cotdistill.report.explanation import Mass, ScoredUnit
 from cotdistill.report.figures.palette import tint
 from cotdistill.report.markup import QUIET, escape, sign
 from cotdistill.text import percent, plural
@@ -76,7 +76,7 @@ class Panel:
     """One heat map. told: what stands in small print below it; warned: what must not be overlooked (not converged)."""
 
     title: str
-    marks: Sequence[Mark]
+    marks: Sequence[ScoredUnit]
     scale: Scale
     masses: Sequence[Mass] = ()
     told: str = ""
@@ -84,7 +84,7 @@ class Panel:
 
 
 @dataclass(frozen=True, slots=True)
-class Card:
+class StudentCard:
     """One student on one text: its name and condition, its prediction, its heat maps. told: what holds for all of them, such as why a span is
     not readable; failed: why there are none."""
 
@@ -97,7 +97,7 @@ class Card:
     waiting: bool = False
 
 
-def cards(shown: Sequence[Card], *, wide: bool = False, pairs: bool = False) -> str:
+def cards(shown: Sequence[StudentCard], *, wide: bool = False, pairs: bool = False) -> str:
     """Students side by side, as many a row as there is room for. wide: one a row, its heat maps side by side; pairs: two a row."""
     columns = (
         "minmax(0,1fr)"
@@ -110,7 +110,7 @@ def cards(shown: Sequence[Card], *, wide: bool = False, pairs: bool = False) -> 
     return f'<div style="display:grid;grid-template-columns:{columns};gap:16px">{inside}</div>'
 
 
-def _card(card: Card) -> str:
+def _card(card: StudentCard) -> str:
     name = f'<strong style="font-weight:620">{escape(card.title)}</strong>'
     head = f'<div style="display:flex;gap:8px;align-items:baseline">{sign(card.condition)}{name}</div>'
     body = "".join(_panel(panel) for panel in card.panels)
@@ -162,10 +162,10 @@ def _panel(panel: Panel) -> str:
     )
 
 
-def blocks_of(marks: Sequence[Mark]) -> Iterator[tuple[str, list[Mark]]]:
+def blocks_of(marks: Sequence[ScoredUnit]) -> Iterator[tuple[str, list[ScoredUnit]]]:
     """The spans of the example in order, each with the template text that leads it in or ends it."""
-    held: list[Mark] = []
-    name, inside = "", list[Mark]()
+    held: list[ScoredUnit] = []
+    name, inside = "", list[ScoredUnit]()
     for segment, group in groupby(marks, key=lambda mark: mark.segment):
         members = list(group)
         if segment in _BEFORE:
@@ -180,7 +180,7 @@ def blocks_of(marks: Sequence[Mark]) -> Iterator[tuple[str, list[Mark]]]:
         yield name or "template", [*inside, *held]
 
 
-def _block(panel: Panel, name: str, inside: Sequence[Mark]) -> str:
+def _block(panel: Panel, name: str, inside: Sequence[ScoredUnit]) -> str:
     text = "".join(_mark(mark, panel, first=place == 0) for place, mark in enumerate(inside))
     return (
         f'<div><div style="font-size:0.7rem;letter-spacing:0.05em;text-transform:uppercase;opacity:0.6">{escape(name)}</div>'
@@ -188,7 +188,7 @@ def _block(panel: Panel, name: str, inside: Sequence[Mark]) -> str:
     )
 
 
-def _mark(mark: Mark, panel: Panel, *, first: bool) -> str:
+def _mark(mark: ScoredUnit, panel: Panel, *, first: bool) -> str:
     text = visible(mark.text.lstrip(" ") if first else mark.text)
     if first:
         # A span stands on a line of its own anyway.
@@ -209,7 +209,7 @@ def _mark(mark: Mark, panel: Panel, *, first: bool) -> str:
     return f'{lead}<span style="{";".join(style)}" title="{escape(told)}">{body}</span>'
 
 
-def _told(mark: Mark, panel: Panel) -> str:
+def _told(mark: ScoredUnit, panel: Panel) -> str:
     name = visible(mark.text.strip(), short=True)
     if mark.state == "":
         told = f"{number(mark.score, panel.scale)} {panel.scale.unit}"

@@ -17,7 +17,7 @@ SMALL = "font-size:0.8rem;opacity:0.72;line-height:1.35"
 
 
 @dataclass(frozen=True, slots=True)
-class Card:
+class ConditionCard:
     """One example under one condition: its name, the condition's text, the sequences as pieces, and a line on what changed."""
 
     condition: str
@@ -35,7 +35,7 @@ def sign(condition: str) -> str:
     return image(look(condition))
 
 
-def cards(shown: Iterable[Card]) -> str:
+def cards(shown: Iterable[ConditionCard]) -> str:
     """Conditions side by side, as many a row as there is room for."""
     return side_by_side(_card(card) for card in shown)
 
@@ -45,7 +45,7 @@ def side_by_side(cards: Iterable[str]) -> str:
     return f'<div style="display:grid;grid-template-columns:repeat(auto-fill,minmax(300px,1fr));gap:14px">{"".join(cards)}</div>'
 
 
-def _card(card: Card) -> str:
+def _card(card: ConditionCard) -> str:
     every = [piece for sequence in card.sequences for piece in sequence]
     label, rationale = (sum(p.loss == kind for p in every) for kind in ("label", "rationale"))
     counted = (
@@ -133,7 +133,7 @@ def legend() -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class TableCell:
     """One cell of a table: its text, how it is set, a hover text, and the condition whose mark stands before it."""
 
     text: str
@@ -159,7 +159,7 @@ class Shares:
     counts: Mapping[str, int]
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[Cell | Marks | Shares]], label: str) -> str:
+def table(head: Sequence[str], rows: Iterable[Sequence[TableCell | Marks | Shares]], label: str) -> str:
     """A plain table with thin rules that scrolls sideways when it must; `label` names it for screen readers."""
     rule = f"1px solid {tint(QUIET, 0.3)}"
     first = "".join(
@@ -173,7 +173,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Cell | Marks | Shares]], 
     )
 
 
-def _cell(cell: Cell | Marks | Shares) -> str:
+def _cell(cell: TableCell | Marks | Shares) -> str:
     if isinstance(cell, Shares):
         return _shares(cell)
     if isinstance(cell, Marks):

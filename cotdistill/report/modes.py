@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from cotdistill.rationales.conditions import parse
-from cotdistill.results.modes import Cell, Curve, Read
+from cotdistill.results.modes import ModeCell, PerturbationCurve, Read
 from cotdistill.text import between_points, capital, listed, percent, plural, points
 
 MODE_NAMES = {"direct": "no rationale", "own": "its own rationale", "given": "the teacher's rationale"}
@@ -43,7 +43,7 @@ def untrained_told(condition: str, rationale: str) -> str:
     return f"{parse(condition).label} was not trained to read {RATIONALE_NAMES[rationale]} before it answers"
 
 
-def grid_title(cells: Sequence[Cell]) -> str:
+def grid_title(cells: Sequence[ModeCell]) -> str:
     """The largest step that reading a rationale makes against answering directly."""
     steps = [(c.over_direct.mean, c) for c in cells if c.over_direct is not None]
     if not steps:
@@ -59,7 +59,7 @@ def grid_title(cells: Sequence[Cell]) -> str:
     )
 
 
-def curves_title(curves: Sequence[Curve], measure: str) -> str:
+def curves_title(curves: Sequence[PerturbationCurve], measure: str) -> str:
     """Which condition loses most under which test, and whether as many random tokens cost as much."""
     told = [c for c in curves if c.over_control is not None and c.made] or list(curves)
     if not told:
@@ -109,7 +109,7 @@ def read_told(reads: Mapping[str, Read], rationale: str, artificial: bool) -> st
     return " ".join(told)
 
 
-def n_told(curves: Sequence[Curve]) -> str:
+def n_told(curves: Sequence[PerturbationCurve]) -> str:
     """n, and what the intervals speak of."""
     first = curves[0]
     most = max(c.replicates for c in curves)
@@ -119,12 +119,12 @@ def n_told(curves: Sequence[Curve]) -> str:
     )
 
 
-def loss_told(curve: Curve) -> str:
+def loss_told(curve: PerturbationCurve) -> str:
     """A loss with its interval: "+12.3 (+10.1 to +14.5)"."""
     return f"{points(curve.loss.mean)} ({between_points(curve.loss.low, curve.loss.high)})"
 
 
-def over_told(curve: Curve) -> str:
+def over_told(curve: PerturbationCurve) -> str:
     """The same against as many random tokens; a dash where the test is that control."""
     found = curve.over_control
     return "–" if found is None else f"{points(found.mean)} ({between_points(found.low, found.high)})"

@@ -16,7 +16,7 @@ _SMALL = "font-size:0.78rem;line-height:1.4"
 
 
 @dataclass(frozen=True, slots=True)
-class Card:
+class WordRanking:
     """One way to rank the words of a rationale: its name, its scores (none: words alone), the places of its key words and of the marked ones.
     told: small print below; hue: of the name's dot."""
 
@@ -28,13 +28,13 @@ class Card:
     told: str = ""
 
 
-def cards(rationale: str, shown: Sequence[Card]) -> str:
+def cards(rationale: str, shown: Sequence[WordRanking]) -> str:
     """Side by side, two a row where there is room."""
     inside = "".join(_card(rationale, card) for card in shown)
     return f'<div style="display:grid;grid-template-columns:repeat(auto-fit,minmax(min(380px,100%),1fr));gap:14px">{inside}</div>'
 
 
-def _card(rationale: str, card: Card) -> str:
+def _card(rationale: str, card: WordRanking) -> str:
     limit = max((abs(score) for score in card.scores or ()), default=0.0)
     scale = Scale(limit, "", signed=any(score < 0 for score in card.scores or ()), more=card.hue, less="#D55E00")
     dot = f'<span style="display:inline-block;width:10px;height:10px;border-radius:5px;background:{card.hue}"></span>'
@@ -48,7 +48,7 @@ def _card(rationale: str, card: Card) -> str:
     )
 
 
-def _words(rationale: str, card: Card, scale: Scale) -> str:
+def _words(rationale: str, card: WordRanking, scale: Scale) -> str:
     parts, at = [], 0
     scores = card.scores or ()
     ranks = {
@@ -62,7 +62,7 @@ def _words(rationale: str, card: Card, scale: Scale) -> str:
     return "".join(parts)
 
 
-def _word(text: str, place: int, rank: int | None, card: Card, scale: Scale) -> str:
+def _word(text: str, place: int, rank: int | None, card: WordRanking, scale: Scale) -> str:
     style, told = ["padding:2px 3px", "border-radius:3px"], [visible(text, short=True)]
     if card.scores is not None:
         style.append(f"background:{scale.background(card.scores[place])}")

@@ -152,7 +152,7 @@ def judge(store: Store, study: int | str, margin: float | None = None) -> list[V
 
 
 @dataclass(frozen=True, eq=False)
-class _Ground:
+class _ClaimData:
     """What a study's claims are judged on, read once. margin: of non-inferiority, a share; None where there is none to be had."""
 
     store: Store
@@ -161,16 +161,16 @@ class _Ground:
     runs: pd.DataFrame
     margin: float | None
 
-    def difference(self, first: str, second: str) -> tuple[Interval, results.Answers] | None:
+    def difference(self, first: str, second: str) -> tuple[Interval, results.ConditionAnswers] | None:
         return results.difference(self.store, self.study, first, second, self.planned)
 
 
-def _ground(store: Store, study: int | str, margin: float | None) -> _Ground:
+def _ground(store: Store, study: int | str, margin: float | None) -> _ClaimData:
     runs = results.runs(store, study)
-    return _Ground(store, study, planned_runs(store, study), runs, margin if margin is not None else margin_of(runs))
+    return _ClaimData(store, study, planned_runs(store, study), runs, margin if margin is not None else margin_of(runs))
 
 
-def _asked(ground: _Ground, claim: Claim) -> Verdict:
+def _asked(ground: _ClaimData, claim: Claim) -> Verdict:
     """The claim with its own p, before Holm."""
     runs = ground.runs
     conditions = list(dict.fromkeys(runs["condition"]))
@@ -209,7 +209,7 @@ def _times(replicates: int) -> str:
     return f"{replicates} replicate{'s' if replicates > 1 else ''}"
 
 
-def _compared(ground: _Ground, planned: PlannedComparison, first: str | None, second: str | None) -> Compared:
+def _compared(ground: _ClaimData, planned: PlannedComparison, first: str | None, second: str | None) -> Compared:
     """One comparison of two conditions of the study; None stands for a condition that it does not have."""
     one, other = first or planned.first, second or planned.second
     open_ = Compared(one, other, planned.no_worse, NOT_RUN, "")
@@ -236,7 +236,7 @@ def _compared(ground: _Ground, planned: PlannedComparison, first: str | None, se
     return replace(judged, settled_by=_settling(ground, judged)) if judged.word == OPEN else judged
 
 
-def _settling(ground: _Ground, open_: Compared) -> Settling | None:
+def _settling(ground: _ClaimData, open_: Compared) -> Settling | None:
     """What would settle a comparison that is not distinguishable; None with one replicate, or where what was seen lies beyond the margin."""
     pair = results.paired(ground.store, ground.study, open_.first, open_.second, ground.planned)
     noise = measured([pair.values], pair.clusters, pair.nested) if pair else None
@@ -246,7 +246,7 @@ def _settling(ground: _Ground, open_: Compared) -> Settling | None:
     return settling(effect, open_.replicates, open_.clusters, noise[1], open_.nested)
 
 
-def _no_worse(ground: _Ground, seen: Compared, interval: Interval) -> Compared:
+def _no_worse(ground: _ClaimData, seen: Compared, interval: Interval) -> Compared:
     """The same comparison as non-inferiority; nothing can be kept where intact post-CoT gains nothing."""
     margin = ground.margin
     if margin is None:

@@ -18,7 +18,7 @@ ABSENT = "–"
 
 
 @dataclass(frozen=True)
-class Cell:
+class StudyCell:
     """One condition of one study: an accuracy, or its paired difference to a baseline (both as shares) with its 95 % interval. word: the verdict on
     a difference, "" for an accuracy. finished, planned: replicates."""
 
@@ -38,7 +38,7 @@ class Column:
     study: Study
     spec: StudySpec
     chance: float | None
-    cells: Mapping[str, Cell]
+    cells: Mapping[str, StudyCell]
 
 
 def grid(store: Store, studies: Sequence[Study], baseline: str = "") -> list[Column]:
@@ -49,7 +49,7 @@ def grid(store: Store, studies: Sequence[Study], baseline: str = "") -> list[Col
         chance = results.chance_of(summaries.values())
         if baseline:
             cells = {
-                row.condition: Cell(
+                row.condition: StudyCell(
                     row.difference,
                     row.low,
                     row.high,
@@ -62,7 +62,7 @@ def grid(store: Store, studies: Sequence[Study], baseline: str = "") -> list[Col
             }
         else:
             cells = {
-                s.condition: Cell(s.mean, s.low, s.high, "", s.items, s.finished, s.planned)
+                s.condition: StudyCell(s.mean, s.low, s.high, "", s.items, s.finished, s.planned)
                 for s in summaries.values()
                 if s.mean is not None
             }

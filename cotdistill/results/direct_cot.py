@@ -14,7 +14,7 @@ from cotdistill.results.replicates import Layout, run_answers
 from cotdistill.statistics.exact import mcnemar
 from cotdistill.statistics.intervals import Interval
 from cotdistill.store.store import Store
-from cotdistill.studies.modes import EVERYTHING, Asked, Wanted, modes_of
+from cotdistill.studies.modes import EVERYTHING, ModesRequest, Wanted, modes_of
 
 # (right when it answers directly, right after its own rationale).
 CELLS = ((True, True), (True, False), (False, True), (False, False))
@@ -38,7 +38,7 @@ class Crossed:
     planned: int
 
 
-def direct_by_own(store: Store, found: Sequence[Asked], wanted: Wanted = EVERYTHING) -> list[Crossed]:
+def direct_by_own(store: Store, found: Sequence[ModesRequest], wanted: Wanted = EVERYTHING) -> list[Crossed]:
     """Every condition whose students were asked both ways, in the order planned."""
     crossed = []
     for condition in dict.fromkeys(one.condition for one in found):

@@ -39,21 +39,21 @@ class Following:
 
 
 @dataclass(frozen=True)
-class _Run:
+class _FollowedRun:
     items: tuple[str, ...]
     clusters: tuple[str, ...]
     cells: Mapping[tuple[str, str], pd.DataFrame]
 
 
 @lru_cache(maxsize=64)
-def _run(path: Path) -> _Run:
+def _run(path: Path) -> _FollowedRun:
     """Kept, since an artefact never changes."""
     frame = pd.read_parquet(path).sort_values("example", kind="stable")
     cells = {
         (str(tag), str(rationale)): part for (tag, rationale), part in frame.groupby(["tag", "rationale"], sort=False)
     }
     first = cells[TAGS[0], RATIONALES[0]]
-    return _Run(tuple(first["example"]), tuple(first["cluster"]), cells)
+    return _FollowedRun(tuple(first["example"]), tuple(first["cluster"]), cells)
 
 
 def following(store: Store, study: int | str) -> list[Following]:
@@ -72,7 +72,7 @@ def following(store: Store, study: int | str) -> list[Following]:
     return found
 
 
-def _over(condition: str, runs: list[_Run], planned: int) -> Following:
+def _over(condition: str, runs: list[_FollowedRun], planned: int) -> Following:
     layout = Layout.of(runs)
     assert layout is not None  # a run is scored on one question at least
     share = layout.accuracy

@@ -41,7 +41,7 @@ SEEDS = "seeds."
 
 
 @dataclass(frozen=True)
-class Run:
+class GroupedRun:
     """A planned run with its settings as text by name; a run that was deleted knows its condition only."""
 
     study: str
@@ -52,7 +52,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Group:
+class RunGroup:
     """Runs that agree in the settings grouped by. values: those settings, "–" where a run does not have one. interval: of the accuracy, None before
     the first run has finished."""
 
@@ -64,9 +64,9 @@ class Group:
     interval: Interval | None
 
 
-def runs(store: Store, studies: Sequence[int | str]) -> list[Run]:
+def runs(store: Store, studies: Sequence[int | str]) -> list[GroupedRun]:
     """The planned runs of the studies; a run that two of them share counts once."""
-    found: list[Run] = []
+    found: list[GroupedRun] = []
     seen: set[int] = set()
     for which in studies:
         name = store.queue.study(which).name
@@ -77,7 +77,9 @@ def runs(store: Store, studies: Sequence[int | str]) -> list[Run]:
                 seen.add(job.id)
             config = {k: v for k, v in (job.config if job else {}).items() if k not in HIDDEN}
             settings = _of_condition(parse(condition)) | {"study": name} | flattened(config)
-            found.append(Run(name, condition, replicate, job, {key: told(value) for key, value in settings.items()}))
+            found.append(
+                GroupedRun(name, condition, replicate, job, {key: told(value) for key, value in settings.items()})
+            )
     return found
 
 
@@ -96,7 +98,7 @@ def _of_condition(condition: Condition) -> dict[str, Any]:
     }
 
 
-def varying(found: Sequence[Run]) -> list[str]:
+def varying(found: Sequence[GroupedRun]) -> list[str]:
     """The settings in which the runs differ, those of the condition first, seeds last."""
     names = list(dict.fromkeys([*OF_CONDITION, *(name for run in found for name in run.settings)]))
     differ = [name for name in names if len({run.settings.get(name, told(None)) for run in found}) > 1]
@@ -109,21 +111,21 @@ def all_but_the_seed(names: Iterable[str]) -> list[str]:
     return [name for name in kept if "condition" not in kept or name == "condition" or name not in OF_CONDITION]
 
 
-def grouped(store: Store, found: Sequence[Run], by: Sequence[str]) -> list[Group]:
+def grouped(store: Store, found: Sequence[GroupedRun], by: Sequence[str]) -> list[RunGroup]:
     """The groups, best first, those without a result last. What is displayed of them changes nothing in them. UnknownName for a setting that no
     run has."""
     known = {name for run in found for name in run.settings} | set(OF_CONDITION)
     for name in by:
         if name not in known:
             raise UnknownName("setting", name, sorted(known))
-    members: dict[tuple[str, ...], list[Run]] = {}
+    members: dict[tuple[str, ...], list[GroupedRun]] = {}
     for run in found:
         members.setdefault(tuple(run.settings.get(name, told(None)) for name in by), []).append(run)
     groups = [_group(store, values, mine) for values, mine in members.items()]
     return sorted(groups, key=lambda g: (g.interval is None, -(g.interval.mean if g.interval else 0.0), g.values))
 
 
-def _group(store: Store, values: tuple[str, ...], mine: Sequence[Run]) -> Group:
+def _group(store: Store, values: tuple[str, ...], mine: Sequence[GroupedRun]) -> RunGroup:
     answers: dict[int, list[RunAnswers]] = {}
     for run in mine:
         if run.job is not None and run.job.state == "finished" and run.job.result and "predictions" in run.job.produced:
@@ -132,14 +134,14 @@ def _group(store: Store, values: tuple[str, ...], mine: Sequence[Run]) -> Group:
     finished = sum(map(len, answers.values()))
     layout = Layout.of([answers[index][0] for index in sorted(answers)])
     if layout is None:
-        return Group(values, len(mine), 0, 0, 0, None)
+        return RunGroup(values, len(mine), 0, 0, 0, None)
     if any(run.items != runs[0].items for runs in answers.values() for run in runs):
         share = float(np.mean([run.correct.mean() for index in sorted(answers) for run in answers[index]]))
         reason = "its runs answered different questions, so they have no interval in common"
         interval = Interval(share, None, None, None, None, "none", reason)
-        return Group(values, len(mine), finished, len(answers), 0, interval)
+        return RunGroup(values, len(mine), finished, len(answers), 0, interval)
     right = np.stack([layout.stack([run.correct for run in answers[index]]).mean(0) for index in sorted(answers)])
     # Wilson's interval is for shares of right answers; means of several runs lie between.
     alone = len(answers) == 1 and finished > 1
     interval = layout.mean(right) if alone else layout.accuracy(right)
-    return Group(values, len(mine), finished, len(answers), layout.size, interval)
+    return RunGroup(values, len(mine), finished, len(answers), layout.size, interval)

@@ -21,7 +21,7 @@ from cotdistill.results.replicates import Layout, run_answers
 from cotdistill.statistics.intervals import Interval, Values, one_replicate, within_unit
 from cotdistill.store.records import Job
 from cotdistill.store.store import Store
-from cotdistill.studies.modes import EVERYTHING, Asked, Wanted, modes_of
+from cotdistill.studies.modes import EVERYTHING, ModesRequest, Wanted, modes_of
 
 INTACT = "intact"
 # What is measured of an answer -> how it is called.
@@ -33,7 +33,7 @@ MEASURES = {
 
 
 @dataclass(frozen=True)
-class Cell:
+class ModeCell:
     """A condition asked in one mode: accuracy (a share) over replicates and questions with its 95 % interval, None before it was asked.
 
     over_direct: paired difference to the same students' answers without a rationale, None where there is nothing to pair; trained: whether its
@@ -52,7 +52,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Point:
+class PerturbationPoint:
     """One measure at one share, and the same after as many random tokens (None: the test is that control itself)."""
 
     share: float
@@ -61,7 +61,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Curve:
+class PerturbationCurve:
     """One condition under one test of one rationale, by rising share; the first point is the intact rationale.
 
     loss: the area between the intact line and the curve over the shares, in the unit of the measure (for a test of one point: the drop at it; of
@@ -74,7 +74,7 @@ class Curve:
     test: str
     trained: bool
     graded: bool
-    points: tuple[Point, ...]
+    points: tuple[PerturbationPoint, ...]
     loss: Interval
     control_loss: Interval | None
     over_control: Interval | None
@@ -97,7 +97,7 @@ class Read:
 
 
 @dataclass(frozen=True)
-class _Run:
+class _ModeAnswers:
     """The answers of one job, by item. values: (rationale, test, share) -> measure, "control_" + measure, touched, tokens, each (items,)."""
 
     items: tuple[str, ...]
@@ -109,7 +109,7 @@ _COLUMNS = ("correct", "p_gold", "changed", "control_correct", "control_p_gold",
 
 
 @lru_cache(maxsize=48)
-def _run(path: Path) -> _Run:
+def _run(path: Path) -> _ModeAnswers:
     """Kept, since an artefact never changes."""
     frame = pd.read_parquet(path, columns=["example", "cluster", "rationale", "test", "share", *_COLUMNS]).sort_values(
         "example", kind="stable"
@@ -121,18 +121,18 @@ def _run(path: Path) -> _Run:
         for share, part in own.groupby("share", sort=False):
             values[str(rationale), str(test), float(str(share))] = {name: part[name].to_numpy() for name in _COLUMNS}
     first = frame[(frame["test"] == INTACT) & (frame["rationale"] == "given")]
-    return _Run(tuple(first["example"]), tuple(first["cluster"]), values)
+    return _ModeAnswers(tuple(first["example"]), tuple(first["cluster"]), values)
 
 
 @dataclass(frozen=True)
 class _Over:
     """The runs of one condition side by side."""
 
-    runs: tuple[_Run, ...]
+    runs: tuple[_ModeAnswers, ...]
     layout: Layout
 
     @classmethod
-    def of(cls, store: Store, mine: Sequence[Asked]) -> _Over | None:
+    def of(cls, store: Store, mine: Sequence[ModesRequest]) -> _Over | None:
         jobs = [one.job for one in mine if one.finished and one.job is not None]
         runs = tuple(_run(store.artifacts.path(job.produced["answers"])) for job in jobs)
         layout = Layout.of(runs)
@@ -160,7 +160,7 @@ class _Over:
         return self.layout.accuracy(values) if measure == "correct" else within_unit(self.mean(values))
 
 
-def grid(store: Store, found: Sequence[Asked], wanted: Wanted = EVERYTHING) -> list[Cell]:
+def grid(store: Store, found: Sequence[ModesRequest], wanted: Wanted = EVERYTHING) -> list[ModeCell]:
     """Every condition in every mode. What a training run has scored itself is taken from there; the rest from the jobs that asked."""
     cells = []
     for condition in dict.fromkeys(one.condition for one in found):
@@ -184,7 +184,7 @@ def grid(store: Store, found: Sequence[Asked], wanted: Wanted = EVERYTHING) -> l
                 one, other = (paired.stack([rows[m][r].correct for r in both]) for m in (mode, "direct"))
                 over_direct = paired.mean(one - other)
             cells.append(
-                Cell(
+                ModeCell(
                     condition, parse(condition).label, mode, mode in modes_of(condition),
                     layout.accuracy(correct) if layout else None, over_direct,
                     tuple(float(row.mean()) for row in correct), layout.size if layout else 0,
@@ -194,7 +194,7 @@ def grid(store: Store, found: Sequence[Asked], wanted: Wanted = EVERYTHING) -> l
     return cells
 
 
-def answered_in(store: Store, one: Asked, mode: str, wanted: Wanted) -> Path | None:
+def answered_in(store: Store, one: ModesRequest, mode: str, wanted: Wanted) -> Path | None:
     """The table that holds a run's answers in a mode; None if it was not asked in it."""
     own: Job | None = one.trained
     if (
@@ -208,8 +208,8 @@ def answered_in(store: Store, one: Asked, mode: str, wanted: Wanted) -> Path | N
 
 
 def curves(
-    store: Store, found: Sequence[Asked], rationale: str, measure: str = "correct", tests: Sequence[str] = ()
-) -> list[Curve]:
+    store: Store, found: Sequence[ModesRequest], rationale: str, measure: str = "correct", tests: Sequence[str] = ()
+) -> list[PerturbationCurve]:
     """Every condition that was asked, under every test (some of them), in the order planned; rationale: "given" or "own"."""
     made = []
     for condition in dict.fromkeys(one.condition for one in found):
@@ -221,22 +221,22 @@ def curves(
     return made
 
 
-def _curve(over: _Over, condition: str, rationale: str, test: str, measure: str, *, trained: bool) -> Curve:
+def _curve(over: _Over, condition: str, rationale: str, test: str, measure: str, *, trained: bool) -> PerturbationCurve:
     intact = over.values(rationale, INTACT, 0.0, measure)
     shares = over.shares(rationale, test)
     after = [over.values(rationale, test, share, measure) for share in shares]
     control = [over.values(rationale, test, share, f"control_{measure}") for share in shares]
     controlled = not any(np.isnan(values).any() for values in control)
-    points = [Point(0.0, over.share(intact, measure), over.share(intact, measure) if controlled else None)]
+    points = [PerturbationPoint(0.0, over.share(intact, measure), over.share(intact, measure) if controlled else None)]
     points += [
-        Point(share, over.share(one, measure), over.share(other, measure) if controlled else None)
+        PerturbationPoint(share, over.share(one, measure), over.share(other, measure) if controlled else None)
         for share, one, other in zip(shares, after, control, strict=True)
     ]
     loss = _lost(shares, [intact, *after], measure)
     controls = _lost(shares, [intact, *control], measure) if controlled else None
     touched = over.values(rationale, test, shares[-1], "touched")
     tokens = over.values(rationale, test, shares[-1], "tokens")
-    return Curve(
+    return PerturbationCurve(
         condition, parse(condition).label, rationale, test, trained, PERTURBATIONS.get(test).graded, tuple(points),
         over.mean(loss), over.mean(controls) if controls is not None else None, over.mean(loss - controls) if controls is not None else None,
         float((touched > 0).mean()), float(touched.sum() / max(1.0, tokens.sum())),
@@ -256,7 +256,7 @@ def _lost(shares: Sequence[float], values: Sequence[Values], measure: str) -> Va
     return area
 
 
-def read(found: Sequence[Asked]) -> dict[str, Read]:
+def read(found: Sequence[ModesRequest]) -> dict[str, Read]:
     """By condition, what its finished jobs say of the rationales."""
     told: dict[str, list[Mapping[str, Any]]] = {}
     for one in found:

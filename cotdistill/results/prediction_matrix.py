@@ -31,7 +31,7 @@ RIGHT, GOLD, MARGIN, GAINED, LOST = "right", "gold", "margin", "gained", "lost"
 
 
 @dataclass(frozen=True, eq=False)
-class Matrix:
+class PredictionMatrix:
     """What the finished runs of a study answered. Arrays are (conditions, replicates, items), where a run did not finish, or an item is not asked
     of it (worlds of their own): right -1, the others NaN.
 
@@ -49,7 +49,7 @@ class Matrix:
     margin: npt.NDArray[np.float32]
 
 
-def matrix(store: Store, study: int | str, mode: str = "primary") -> Matrix:
+def matrix(store: Store, study: int | str, mode: str = "primary") -> PredictionMatrix:
     """The matrix of a study. mode: "primary" (the one a condition is judged in), "direct", "own" or "given"; conditions without a finished run in
     that mode are left out. A study of which nothing has run has no items."""
     runs = []
@@ -61,7 +61,7 @@ def matrix(store: Store, study: int | str, mode: str = "primary") -> Matrix:
 
 
 @lru_cache(maxsize=4)
-def _matrix(runs: tuple[tuple[str, int, Path, str], ...]) -> Matrix:
+def _matrix(runs: tuple[tuple[str, int, Path, str], ...]) -> PredictionMatrix:
     """Kept for the last few studies: an artefact never changes."""
     read = [(condition, replicate, _read(path, mode)) for condition, replicate, path, mode in runs]
     read = [(condition, replicate, table) for condition, replicate, table in read if table.num_rows]
@@ -94,7 +94,9 @@ def _matrix(runs: tuple[tuple[str, int, Path, str], ...]) -> Matrix:
         gold[at] = flat[starts + table["answer"].to_numpy()]
         confidence[at] = flat[starts + table["predicted"].to_numpy()]
         margin[at] = table["margin"].to_numpy()
-    return Matrix(items, tuple(named[item] for item in items), conditions, replicates, right, gold, confidence, margin)
+    return PredictionMatrix(
+        items, tuple(named[item] for item in items), conditions, replicates, right, gold, confidence, margin
+    )
 
 
 def _read(path: Path, mode: str) -> Any:
@@ -105,7 +107,7 @@ def _read(path: Path, mode: str) -> Any:
     return table.take(pc.sort_indices(table["id"]))
 
 
-def by_example(found: Matrix, baseline: str = "") -> pd.DataFrame:
+def by_example(found: PredictionMatrix, baseline: str = "") -> pd.DataFrame:
     """One row an example, in the order of the ids: item, cluster, disagreement, undecided, and for each condition
 
     "right CONDITION"   share of its replicates that are right
@@ -135,7 +137,9 @@ def by_example(found: Matrix, baseline: str = "") -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def _named(name: str, found: Matrix, values: npt.NDArray[np.floating[Any]]) -> dict[str, npt.NDArray[np.floating[Any]]]:
+def _named(
+    name: str, found: PredictionMatrix, values: npt.NDArray[np.floating[Any]]
+) -> dict[str, npt.NDArray[np.floating[Any]]]:
     return {f"{name} {condition}": values[i] for i, condition in enumerate(found.conditions)}
 
 
@@ -261,7 +265,7 @@ def _metadata(items: Iterable[str], texts: pd.DataFrame | None) -> list[Mapping[
     return [known.get(item, {}) for item in items]
 
 
-def reliability(found: Matrix, coverages: tuple[float, ...] = (0.5, 0.8)) -> pd.DataFrame:
+def reliability(found: PredictionMatrix, coverages: tuple[float, ...] = (0.5, 0.8)) -> pd.DataFrame:
     """How far confidence can be believed, one row a run: condition, replicate, items, accuracy, calibration_error (expected, over bins of equal
     mass), and "accuracy at 0.5" and so on: accuracy on that share of the questions of which the student is surest."""
     rows: list[dict[str, Any]] = []

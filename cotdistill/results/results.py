@@ -53,7 +53,7 @@ class ConditionSummary:
 
 
 @dataclass(frozen=True)
-class Row:
+class DifferenceRow:
     """A condition against the baseline: the paired difference of accuracies (a share) with its 95 % interval, p and verdict word.
 
     cohens_h, standardised: the difference on other scales (`statistics.effects`), the second over replicates.
@@ -79,12 +79,12 @@ class Comparison:
     """All conditions against one. provisional: planned runs are missing, so no word is a verdict yet."""
 
     baseline: str
-    rows: tuple[Row, ...]
+    rows: tuple[DifferenceRow, ...]
     provisional: bool
 
 
 @dataclass(frozen=True)
-class Answers:
+class ConditionAnswers:
     """The answers of the finished replicates of one condition."""
 
     replicates: tuple[int, ...]  # indices of the replicates
@@ -161,7 +161,7 @@ def curves(store: Store, study: int | str) -> pd.DataFrame:
     return pd.concat(filled, ignore_index=True)[columns] if filled else pd.DataFrame(columns=columns)
 
 
-def _answers(store: Store, planned: PlannedRuns, condition: str, only: set[int] | None = None) -> Answers | None:
+def _answers(store: Store, planned: PlannedRuns, condition: str, only: set[int] | None = None) -> ConditionAnswers | None:
     runs = sorted(
         (replicate, run_answers(store.artifacts.path(job.produced["predictions"]), str(job.result["mode"])))
         for name, replicate, job in planned
@@ -171,7 +171,7 @@ def _answers(store: Store, planned: PlannedRuns, condition: str, only: set[int] 
     if layout is None:
         return None
     correct = layout.stack([run.correct for _, run in runs])
-    return Answers(tuple(replicate for replicate, _ in runs), tuple(run.items for _, run in runs), correct, layout)
+    return ConditionAnswers(tuple(replicate for replicate, _ in runs), tuple(run.items for _, run in runs), correct, layout)
 
 
 def _scored(job: Job) -> bool:
@@ -224,7 +224,7 @@ def _mean(results: Sequence[Mapping[str, Any]], name: str) -> float | None:
 
 def difference(
     store: Store, study: int | str, condition: str, baseline: str, planned: PlannedRuns | None = None
-) -> tuple[Interval, Answers] | None:
+) -> tuple[Interval, ConditionAnswers] | None:
     """The paired difference of two conditions over the replicates that both have finished; None if there are none, or if they did not answer
     the same questions. planned: the study's `planned_runs`, for whoever asks more than once."""
     found = _paired(store, planned if planned is not None else planned_runs(store, study), condition, baseline)
@@ -243,7 +243,9 @@ def _interval(seen: Paired) -> Interval:
     return mean_interval(seen.values, seen.clusters, seen.nested)
 
 
-def _paired(store: Store, planned: PlannedRuns, condition: str, baseline: str) -> tuple[Paired, Answers] | None:
+def _paired(
+    store: Store, planned: PlannedRuns, condition: str, baseline: str
+) -> tuple[Paired, ConditionAnswers] | None:
     both = [
         {replicate for name, replicate, job in planned if name == wanted and job is not None and _scored(job)}
         for wanted in (condition, baseline)
@@ -268,7 +270,7 @@ def comparison(store: Store, study: int | str, baseline: str, *, margin: float |
         seen, answers = found
         interval = _interval(seen)
         rows.append(
-            Row(
+            DifferenceRow(
                 condition=condition,
                 label=parse(condition).label,
                 difference=interval.mean,

@@ -24,7 +24,7 @@ from cotdistill.store.records import Job, JobSpec
 from cotdistill.store.store import Store
 from cotdistill.students.scoring.scorers import LABEL, SCORERS
 from cotdistill.studies.inspection_jobs import PASSES_PER_SECOND, START_SECONDS, source_of, task_of
-from cotdistill.studies.modes import MEASURED_PARAMETERS, WRITTEN_PASSES, Asked, modes_of
+from cotdistill.studies.modes import MEASURED_PARAMETERS, WRITTEN_PASSES, ModesRequest, modes_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -117,7 +117,7 @@ def drawn_before(store: Store, study: int | str) -> tuple[int, int]:
 
 def asked(
     store: Store, study: int | str, examples: int = 0, conditions: Sequence[str] = (), samples: int = 0, seed: int = 0
-) -> list[Asked]:
+) -> list[ModesRequest]:
     """Every planned run of a study (of some of its conditions) with the job that scores it anew; UnknownName for no condition of it."""
     planned = planned_runs(store, study)
     known = list(dict.fromkeys(name for name, _, _ in planned))
@@ -141,12 +141,12 @@ def asked(
             if spec
             else None
         )
-        found.append(Asked(condition, replicate, trained, spec, best))
+        found.append(ModesRequest(condition, replicate, trained, spec, best))
     return found
 
 
 @dataclass(frozen=True)
-class _Run:
+class _ScorerAnswers:
     items: tuple[str, ...]
     clusters: tuple[str, ...]
     correct: Mapping[str, npt.NDArray[np.float64]]
@@ -154,7 +154,7 @@ class _Run:
 
 
 @lru_cache(maxsize=256)
-def _run(path: Path) -> _Run:
+def _run(path: Path) -> _ScorerAnswers:
     """By scorer, by item; kept, since an artefact never changes."""
     import pandas as pd
 
@@ -166,10 +166,10 @@ def _run(path: Path) -> _Run:
     correct, agrees = (
         {name: part[what].to_numpy(np.float64) for name, part in parts.items()} for what in ("correct", "agrees")
     )
-    return _Run(tuple(first["example"]), tuple(first["cluster"]), correct, agrees)
+    return _ScorerAnswers(tuple(first["example"]), tuple(first["cluster"]), correct, agrees)
 
 
-def table(store: Store, found: Sequence[Asked]) -> list[ScorerCell]:
+def table(store: Store, found: Sequence[ModesRequest]) -> list[ScorerCell]:
     """Every condition that was asked, under every scorer, in the order planned."""
     cells = []
     for condition in dict.fromkeys(one.condition for one in found):
@@ -229,7 +229,7 @@ class MarginalCell:
     replicates: int
 
 
-def marginals(store: Store, found: Sequence[Asked]) -> list[MarginalCell]:
+def marginals(store: Store, found: Sequence[ModesRequest]) -> list[MarginalCell]:
     """Every condition whose jobs drew rationales, in the order planned."""
     cells = []
     for condition in dict.fromkeys(one.condition for one in found):
@@ -256,7 +256,7 @@ def marginals(store: Store, found: Sequence[Asked]) -> list[MarginalCell]:
     return cells
 
 
-def items(store: Store, found: Sequence[Asked]) -> pd.DataFrame:
+def items(store: Store, found: Sequence[ModesRequest]) -> pd.DataFrame:
     """Every answer that was scored: condition and replicate beside the columns of look_scorers.COLUMNS."""
     import pandas as pd
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cotdistill.results.prediction_matrix import Matrix
+from cotdistill.results.prediction_matrix import PredictionMatrix
 from cotdistill.statistics.intervals import Interval, accuracy_interval, numbered
 
 # A field with more values than this is an id, not a slice.
@@ -38,7 +38,9 @@ def fields(metadata: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str, ...]]:
     return {name: tuple(sorted(own, key=lambda value: (-own[value], value))) for name, own in kept.items()}
 
 
-def slices(found: Matrix, metadata: Sequence[Mapping[str, Any]], name: str, conditions: Sequence[str]) -> list[Slice]:
+def slices(
+    found: PredictionMatrix, metadata: Sequence[Mapping[str, Any]], name: str, conditions: Sequence[str]
+) -> list[Slice]:
     """Every value of a field under every condition, values in the order of `fields`. metadata: one mapping an item, in the order of the matrix."""
     values = fields(metadata).get(name, ())
     holds = np.array([str(one[name]) if name in one else "" for one in metadata], dtype=object)

@@ -12,8 +12,8 @@ from transformers import PreTrainedModel
 from cotdistill.config import check
 from cotdistill.rationales.placement import Placement
 from cotdistill.saliency.methods import LARGEST_GAP, METHODS, Scored
-from cotdistill.saliency.probe import MEMORY_BYTES, Probe
-from cotdistill.saliency.reading import Reading, read_example
+from cotdistill.saliency.probe import MEMORY_BYTES, StudentQueries
+from cotdistill.saliency.reading import EncodedExample, read_example
 from cotdistill.saliency.settings import SEGMENTS_MOVED, AttributionSettings
 from cotdistill.saliency.targets import BEHIND, Query, Target, parse_target, queries
 from cotdistill.students.tokens import Encoder
@@ -34,7 +34,7 @@ class Attribution:
     methods without completeness); steps: how many were taken for it.
     """
 
-    reading: Reading
+    reading: EncodedExample
     scores: npt.NDArray[np.float64]
     target: str
     target_at: int
@@ -72,7 +72,7 @@ def attribute(
     check(settings)
     target = parse_target(settings.target)
     METHODS.get(settings.method)
-    probe = Probe(model, encoder.specials.pad, memory)
+    probe = StudentQueries(model, encoder.specials.pad, memory)
     found: list[Attribution] = []
     for start in range(0, len(examples), CHUNK):
         if report is not None:
@@ -84,7 +84,7 @@ def attribute(
 
 
 def _chunk(
-    probe: Probe,
+    probe: StudentQueries,
     encoder: Encoder,
     examples: Sequence[Example],
     placement: Placement,
@@ -118,13 +118,13 @@ def _chunk(
     ]  # fmt: skip
 
 
-def _placed(reading: Reading, query: Query, scored: Scored) -> npt.NDArray[np.float64]:
+def _placed(reading: EncodedExample, query: Query, scored: Scored) -> npt.NDArray[np.float64]:
     whole = np.full(len(reading), np.nan)
     whole[: query.length] = np.where(query.moves[: query.length], scored.scores, np.nan)
     return whole
 
 
-def _reason(reading: Reading, target: Target, moved: Sequence[str]) -> str:
+def _reason(reading: EncodedExample, target: Target, moved: Sequence[str]) -> str:
     """Why the rationale bears no scores although it stands there and was asked for."""
     behind = (
         target.of_label

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from cotdistill.errors import NotReadable, StudentError
 from cotdistill.rationales.passage import Token, units
 from cotdistill.rationales.transforms import mentions
-from cotdistill.saliency.reading import Reading
+from cotdistill.saliency.reading import EncodedExample
 from cotdistill.students.loading import input_table
 
 Values = npt.NDArray[np.float64]
@@ -32,7 +32,7 @@ REGIONS = {
 BATCH_TOKENS = 4096
 
 
-def _mentioned(reading: Reading, columns: Sequence[int], text: str) -> list[int]:
+def _mentioned(reading: EncodedExample, columns: Sequence[int], text: str) -> list[int]:
     """Those of some columns in which a text stands: in whole words, whatever their tokens, case and punctuation aside."""
     tokens = [
         Token(int(reading.ids[c]), int(reading.words[c]), 0, reading.word_texts[reading.words[c]], c) for c in columns
@@ -41,7 +41,7 @@ def _mentioned(reading: Reading, columns: Sequence[int], text: str) -> list[int]
     return sorted({token.origin for run in mentions(words, text) for place in run for token in words[place]})
 
 
-def regions(reading: Reading, words: Mapping[str, Sequence[str]]) -> dict[str, Mask]:
+def regions(reading: EncodedExample, words: Mapping[str, Sequence[str]]) -> dict[str, Mask]:
     """(n,) which columns before the answer belong to each region that this sequence has. words: "gold", "latent", "subject" -> the texts that are
     looked for, "gold" in choices and rationale, "latent" in the rationale, "subject" in the question."""
     n = reading.label_at
@@ -65,7 +65,7 @@ def regions(reading: Reading, words: Mapping[str, Sequence[str]]) -> dict[str, M
     return {name: found[name] for name in REGIONS if name in found and found[name].any()}
 
 
-def attention_rows(model: PreTrainedModel, readings: Sequence[Reading], pad: int) -> list[Values]:
+def attention_rows(model: PreTrainedModel, readings: Sequence[EncodedExample], pad: int) -> list[Values]:
     """For each sequence (layers, heads, n) the attention from the last of its n tokens before the answer: where the answer is read.
 
     Only the eager implementation hands out its weights; the student's own is put back. StudentError for an architecture that hands out none.

@@ -11,7 +11,7 @@ from torch.nn.functional import log_softmax
 from transformers import PreTrainedModel
 
 from cotdistill.rationales.passage import Passage
-from cotdistill.students.reader import Reader
+from cotdistill.students.reader import Forward
 from cotdistill.students.tokens import Encoder
 from cotdistill.tasks.example import Example
 
@@ -29,7 +29,7 @@ def contrasted(
     report: Callable[[int, int], None] | None = None,
 ) -> dict[str, tuple[float, ...]]:
     """By example, per rationale token: log p(token | question, right answer, tokens before) minus the mean of the same over the wrong answers."""
-    reader = Reader(model)
+    reader = Forward(model)
     rows: list[tuple[int, bool, list[int], int]] = []
     for i, (example, passage) in enumerate(zip(examples, passages, strict=True)):
         asked = encoder.prompt(example, ("question", "choices", "label_cue"))

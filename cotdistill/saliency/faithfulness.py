@@ -28,7 +28,7 @@ from cotdistill.errors import NotReadable
 from cotdistill.rationales.placement import Placement
 from cotdistill.saliency.attribution import Attribution, attribute
 from cotdistill.saliency.methods import METHODS
-from cotdistill.saliency.probe import Probe
+from cotdistill.saliency.probe import StudentQueries
 from cotdistill.saliency.settings import SHARES, AttributionSettings, checked_shares
 from cotdistill.saliency.stability import spearman
 from cotdistill.saliency.targets import Target, explained_choice, parse_target, queries
@@ -96,7 +96,7 @@ def judge(
             "Faithfulness is judged on one answer, and this target is many.", "Choose a label, a contrast or a span."
         )
     METHODS.get(settings.method)
-    probe = Probe(model, encoder.specials.pad)
+    probe = StudentQueries(model, encoder.specials.pad)
     base = probe.baseline(settings.baseline, counts)
     wanted = checked_shares(shares)
     found: list[Judged] = []
@@ -125,7 +125,7 @@ def _columns(one: Attribution) -> npt.NDArray[np.int64]:
 
 
 def _judged(
-    probe: Probe,
+    probe: StudentQueries,
     ranked: Sequence[Attribution],
     target: Target,
     seed: int,
@@ -169,7 +169,11 @@ def _masks(one: Attribution, seed: int, shares: Sequence[float], orders: int) ->
 
 
 def _probabilities(
-    probe: Probe, ranked: Sequence[Attribution], masks: Sequence[Sequence[Mask]], target: Target, base: torch.Tensor
+    probe: StudentQueries,
+    ranked: Sequence[Attribution],
+    masks: Sequence[Sequence[Mask]],
+    target: Target,
+    base: torch.Tensor,
 ) -> list[Values]:
     """For each example, (masks,) the probability of what is explained with those tokens at the baseline."""
     replaced = [mask for own in masks for mask in own]

@@ -31,8 +31,8 @@ from cotdistill.rationales.placement import SEGMENTS, Placement
 from cotdistill.rationales.words import is_function_word
 from cotdistill.saliency.factored import Trace, layers_of
 from cotdistill.saliency.pools import POOLS, Pools
-from cotdistill.saliency.probe import Batch, Probe
-from cotdistill.saliency.reading import Reading, read_example
+from cotdistill.saliency.probe import QueryBatch, StudentQueries
+from cotdistill.saliency.reading import EncodedExample, read_example
 from cotdistill.saliency.targets import label_query
 from cotdistill.students.batches import Row, collate
 from cotdistill.students.loading import output_matrix
@@ -102,7 +102,7 @@ class Aligner:
             raise UnknownName("set of parameters", parameters, PARAMETERS)
         self.pools = Pools(dev, draw)
         self.model, self.encoder, self.placement, self.metric = model, encoder, placement, metric
-        self.probe = Probe(model, encoder.specials.pad)
+        self.probe = StudentQueries(model, encoder.specials.pad)
         self.memory = memory
         # Of a student with adapters only these were trained, so only they can carry a signal.
         own = [name for name, _ in model.named_parameters() if ".lora_" in name] or [
@@ -181,12 +181,12 @@ class Aligner:
             gold = torch.tensor([readings[i].gold for i in batch.members], device=scores.device)
             yield cross_entropy(scores, gold, reduction="none")
 
-    def _read(self, example: Example) -> Reading:
+    def _read(self, example: Example) -> EncodedExample:
         return read_example(
             self.encoder, example, self.placement, metric=self.metric, limit=self.probe.reader.positions
         )
 
-    def _scores(self, embeds: torch.Tensor, batch: Batch, readings: Sequence[Reading]) -> torch.Tensor:
+    def _scores(self, embeds: torch.Tensor, batch: QueryBatch, readings: Sequence[EncodedExample]) -> torch.Tensor:
         sums = self.probe.sums(embeds, batch, batch.all())
         weights = torch.full(sums.shape, float("-inf"), device=sums.device)
         for row, reading in enumerate(readings):

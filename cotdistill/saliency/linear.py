@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
 from cotdistill.errors import StudentError
-from cotdistill.saliency.reading import Reading
+from cotdistill.saliency.reading import EncodedExample
 from cotdistill.students.loading import input_table
 
 # The last token of each of these spans, and the middle one of the rationale, in the order in which the student reads them.
@@ -25,7 +25,7 @@ MOST_LAYERS = 13
 BATCH_TOKENS = 8192
 
 
-def places(reading: Reading) -> dict[str, int]:
+def places(reading: EncodedExample) -> dict[str, int]:
     """The named places that a sequence has, in reading order, each with its column: the last token of a span, and half of the rationale."""
     found = {name: int(columns[-1]) for name in SPANS if len(columns := reading.columns(name))}
     if len(columns := reading.columns("rationale")):
@@ -43,7 +43,7 @@ def layers_read(layers: int) -> list[int]:
 
 
 def hidden_states(
-    model: PreTrainedModel, readings: Sequence[Reading], names: Sequence[str], pad: int
+    model: PreTrainedModel, readings: Sequence[EncodedExample], names: Sequence[str], pad: int
 ) -> tuple[list[int], npt.NDArray[np.float32]]:
     """Which layers, and (layers, places, readings, width) states of the student at the named places of its sequences.
 

@@ -21,7 +21,7 @@ from cotdistill.saliency.targets import Query
 if TYPE_CHECKING:
     import torch
 
-    from cotdistill.saliency.probe import Batch, Probe
+    from cotdistill.saliency.probe import QueryBatch, StudentQueries
 
 # Integrated gradients have converged when their sum misses the difference they explain by less than this share of it.
 LARGEST_GAP = 0.05
@@ -40,7 +40,7 @@ class Scored:
 
 
 Found = list[Scored]
-Function = Callable[["Probe", Sequence[Query], AttributionSettings, npt.NDArray[np.int64]], Found]
+Function = Callable[["StudentQueries", Sequence[Query], AttributionSettings, npt.NDArray[np.int64]], Found]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ def method(name: str, help: str, *, signed: bool) -> Callable[[Function], Functi
     signed=True,
 )
 def integrated_gradients(
-    probe: Probe, queries: Sequence[Query], settings: AttributionSettings, counts: npt.NDArray[np.int64]
+    probe: StudentQueries, queries: Sequence[Query], settings: AttributionSettings, counts: npt.NDArray[np.int64]
 ) -> Found:
     """Gauss-Legendre steps, doubled for the queries whose completeness gap is still above 5 %."""
     import torch
@@ -116,7 +116,7 @@ def integrated_gradients(
     signed=True,
 )
 def input_x_gradient(
-    probe: Probe, queries: Sequence[Query], settings: AttributionSettings, counts: npt.NDArray[np.int64]
+    probe: StudentQueries, queries: Sequence[Query], settings: AttributionSettings, counts: npt.NDArray[np.int64]
 ) -> Found:
     from captum.attr import InputXGradient
 
@@ -129,7 +129,7 @@ def input_x_gradient(
     signed=False,
 )
 def saliency(
-    probe: Probe, queries: Sequence[Query], settings: AttributionSettings, counts: npt.NDArray[np.int64]
+    probe: StudentQueries, queries: Sequence[Query], settings: AttributionSettings, counts: npt.NDArray[np.int64]
 ) -> Found:
     from captum.attr import Saliency
 
@@ -140,7 +140,7 @@ def saliency(
     "gradient_shap", "gradients towards baselines drawn from the training tokens (Lundberg and Lee 2017)", signed=True
 )
 def gradient_shap(
-    probe: Probe, queries: Sequence[Query], settings: AttributionSettings, counts: npt.NDArray[np.int64]
+    probe: StudentQueries, queries: Sequence[Query], settings: AttributionSettings, counts: npt.NDArray[np.int64]
 ) -> Found:
     """Each query has random generators of its own, so that its scores do not depend on what stands beside it."""
     import torch
@@ -176,7 +176,7 @@ def gradient_shap(
     signed=True,
 )
 def occlusion(
-    probe: Probe, queries: Sequence[Query], settings: AttributionSettings, counts: npt.NDArray[np.int64]
+    probe: StudentQueries, queries: Sequence[Query], settings: AttributionSettings, counts: npt.NDArray[np.int64]
 ) -> Found:
     import torch
     from captum.attr import FeatureAblation
@@ -216,7 +216,7 @@ def occlusion(
     signed=False,
 )
 def attention_rollout(
-    probe: Probe, queries: Sequence[Query], settings: AttributionSettings, counts: npt.NDArray[np.int64]
+    probe: StudentQueries, queries: Sequence[Query], settings: AttributionSettings, counts: npt.NDArray[np.int64]
 ) -> Found:
     """The mean row of the product of (attention averaged over heads + identity) / 2, over the places where the target is read."""
     import torch
@@ -261,7 +261,7 @@ def attention_rollout(
     return [found[i] for i in range(len(queries))]
 
 
-def _moved(probe: Probe, batch: Batch, base: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _moved(probe: StudentQueries, batch: QueryBatch, base: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """(b, n, hidden) the embeddings, and the same with the moving tokens at the baseline."""
     import torch
 
@@ -270,7 +270,10 @@ def _moved(probe: Probe, batch: Batch, base: torch.Tensor) -> tuple[torch.Tensor
 
 
 def _one_pass(
-    probe: Probe, queries: Sequence[Query], aggregation: str, explain: Callable[..., Callable[..., torch.Tensor]]
+    probe: StudentQueries,
+    queries: Sequence[Query],
+    aggregation: str,
+    explain: Callable[..., Callable[..., torch.Tensor]],
 ) -> Found:
     found: dict[int, Scored] = {}
     for batch in probe.batches(queries):
@@ -282,7 +285,7 @@ def _one_pass(
     return [found[i] for i in range(len(queries))]
 
 
-def _reduced(inner: torch.Tensor, batch: Batch, aggregation: str) -> list[npt.NDArray[np.float64]]:
+def _reduced(inner: torch.Tensor, batch: QueryBatch, aggregation: str) -> list[npt.NDArray[np.float64]]:
     """(b, n, hidden) -> one number a token of each query's first part."""
     told = (inner.sum(-1) if aggregation == "sum" else inner.norm(dim=-1)).detach().cpu().numpy().astype(np.float64)
     return [row[: query.length] for row, query in zip(told, batch.queries, strict=True)]

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cotdistill.rationales.words import is_function_word
-from cotdistill.saliency.reading import Reading
+from cotdistill.saliency.reading import EncodedExample
 from cotdistill.saliency.stability import spearman
 
 # Which words are compared: those that every student reads, the rationale's where it stands before the answer, and both.
@@ -45,7 +45,7 @@ class Version:
     predicted: int
 
 
-def units_of(reading: Reading, scores: npt.NDArray[np.float64], *, absolute: bool) -> dict[Unit, float]:
+def units_of(reading: EncodedExample, scores: npt.NDArray[np.float64], *, absolute: bool) -> dict[Unit, float]:
     """The content words of question, choices (what may be answered, no template) and rationale that bear scores; a word's score is the sum of its
     tokens', or the size of that."""
     answers = {word for text in reading.choice_texts for word in re.findall(r"\w+", text.casefold())}

@@ -13,17 +13,17 @@ from torch.nn.functional import log_softmax
 from transformers import PreTrainedModel
 
 from cotdistill.errors import SequenceTooLong
-from cotdistill.saliency.reading import Reading
+from cotdistill.saliency.reading import EncodedExample
 from cotdistill.saliency.targets import Query, label_query
 from cotdistill.students.loading import input_table, output_matrix
-from cotdistill.students.reader import Reader, block_mask
+from cotdistill.students.reader import Forward, block_mask
 
 # What the activations of one forward and backward pass may take.
 MEMORY_BYTES = 512 << 20
 
 
 @dataclass(frozen=True)
-class Batch:
+class QueryBatch:
     """Queries side by side, padded on the right. members: their places in the list they come from. ids, positions, owner (b, n); mask
     (b, 1, n, n), or None where no row is packed or the student takes no mask; places (b, p); picks, tokens, groups (b, m) with
     valid (b, m); weights, against (b, g); moves (b, n)."""
@@ -48,7 +48,7 @@ class Batch:
         return torch.arange(len(self.queries), device=self.ids.device)
 
 
-class Probe:
+class StudentQueries:
     """One student, in evaluation mode. Results do not depend on how queries are batched (to the rounding of the arithmetic)."""
 
     def __init__(self, model: PreTrainedModel, pad: int, memory: int = MEMORY_BYTES) -> None:
@@ -56,7 +56,7 @@ class Probe:
         for parameter in model.parameters():
             parameter.requires_grad_(False)
         self.model = model
-        self.reader = Reader(model)
+        self.reader = Forward(model)
         self.device = self.reader.device
         self.pad = pad
         self.memory = memory
@@ -75,7 +75,7 @@ class Probe:
         )
         return max(1, int(self.memory // (4 * numbers)))
 
-    def batches(self, queries: Sequence[Query], copies: int = 1) -> Iterator[Batch]:
+    def batches(self, queries: Sequence[Query], copies: int = 1) -> Iterator[QueryBatch]:
         """The queries in batches of similar length, each small enough that `copies` of every query fit into the budget."""
         order = sorted(range(len(queries)), key=lambda i: len(queries[i].ids))
         at = 0
@@ -86,7 +86,7 @@ class Probe:
             yield self._batch(members, [queries[i] for i in members])
             at += len(members)
 
-    def _batch(self, members: list[int], queries: list[Query]) -> Batch:
+    def _batch(self, members: list[int], queries: list[Query]) -> QueryBatch:
         b, n = len(queries), max(len(q.ids) for q in queries)
         if n > self.reader.positions:
             raise SequenceTooLong(
@@ -112,7 +112,7 @@ class Probe:
                 out[r, : len(values)] = values
             return torch.from_numpy(out).to(self.device)
 
-        return Batch(
+        return QueryBatch(
             members, queries, torch.from_numpy(ids).to(self.device), at.to(self.device), owners.to(self.device),
             block_mask(self.model, owners, at)["attention_mask"] if packed else None,
             laid("places", max(len(q.places) for q in queries), np.int64), laid("picks", m, np.int64), laid("tokens", m, np.int64),
@@ -120,7 +120,7 @@ class Probe:
             laid("weights", g, np.float32), laid("against", g, bool), torch.from_numpy(moves).to(self.device),
         )  # fmt: skip
 
-    def embed(self, batch: Batch) -> torch.Tensor:
+    def embed(self, batch: QueryBatch) -> torch.Tensor:
         """(b, n, hidden): what the student's embedding module gives for the ids."""
         found: torch.Tensor = self.model.get_input_embeddings()(batch.ids)
         return found.detach()
@@ -140,7 +140,7 @@ class Probe:
         mean: torch.Tensor = (share[:, None] * embeddings(torch.from_numpy(met).to(self.device)).detach()).sum(0)
         return mean
 
-    def sums(self, embeds: torch.Tensor, batch: Batch, index: torch.Tensor) -> torch.Tensor:
+    def sums(self, embeds: torch.Tensor, batch: QueryBatch, index: torch.Tensor) -> torch.Tensor:
         """(k, n, hidden) embeddings of the queries index (k,) -> (k, groups) summed log-probabilities."""
         if batch.mask is None and bool((batch.owner > 0).any()):
             return self._sums_apart(embeds, batch, index)
@@ -158,7 +158,7 @@ class Probe:
         out = torch.zeros(len(index), batch.weights.shape[1], device=self.device)
         return out.index_put((who, batch.groups[index][valid]), told, accumulate=True)
 
-    def _sums_apart(self, embeds: torch.Tensor, batch: Batch, index: torch.Tensor) -> torch.Tensor:
+    def _sums_apart(self, embeds: torch.Tensor, batch: QueryBatch, index: torch.Tensor) -> torch.Tensor:
         """The same for a student that takes no mask of one's own: a forward pass for each choice, its tokens right behind the first part."""
         owner, places, groups = batch.owner[index], batch.places[index], batch.groups[index]
         n = owner.shape[1]
@@ -179,7 +179,7 @@ class Probe:
             out[:, choice] = picked.sum(1)
         return out
 
-    def values(self, embeds: torch.Tensor, batch: Batch, index: torch.Tensor) -> torch.Tensor:
+    def values(self, embeds: torch.Tensor, batch: QueryBatch, index: torch.Tensor) -> torch.Tensor:
         """(k,): the number that each query reads (see Query), differentiable in the embeddings."""
         sums = self.sums(embeds, batch, index)
         value = (batch.weights[index] * sums).sum(1)
@@ -209,7 +209,7 @@ class Probe:
     @torch.no_grad()
     def choice_probabilities(
         self,
-        readings: Sequence[Reading],
+        readings: Sequence[EncodedExample],
         replaced: Sequence[npt.NDArray[np.bool_]] | None = None,
         baseline: torch.Tensor | None = None,
     ) -> list[npt.NDArray[np.float64]]:
@@ -231,7 +231,7 @@ class Probe:
         return found
 
     def _replaced(
-        self, batch: Batch, replaced: Sequence[npt.NDArray[np.bool_]] | None, baseline: torch.Tensor | None
+        self, batch: QueryBatch, replaced: Sequence[npt.NDArray[np.bool_]] | None, baseline: torch.Tensor | None
     ) -> torch.Tensor:
         embeds = self.embed(batch)
         if replaced is None or baseline is None:

@@ -21,7 +21,7 @@ Flat = list[tuple[str, Token]]
 
 
 @dataclass(frozen=True)
-class Reading:
+class EncodedExample:
     """A sequence of n tokens in the order of training, with the intact rationale and the right label.
 
     All arrays are (n,): ids int32; segments int8, index into SEGMENTS; words and sentences int32, rising over the whole sequence; origin int32,
@@ -71,7 +71,7 @@ def read_example(
     metric: str = "sum",
     limit: int = 1_000_000,
     sequence: str = "label",
-) -> Reading:
+) -> EncodedExample:
     """The example as a student of this placement reads it.
 
     sequence: which one of a placement that trains on two (multitask): the one with "label" or with "rationale". limit: the longest sequence
@@ -95,7 +95,7 @@ def read_example(
     kept = rationale[: len(rationale) - over]
     flat = _flat(encoder, example, spans, kept)
     words, sentences, word_texts = _numbered(flat)
-    return Reading(
+    return EncodedExample(
         id=example.id,
         cluster=example.cluster or example.id,
         placement=placement.name,

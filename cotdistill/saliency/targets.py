@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cotdistill.errors import GrammarError, NotReadable, UnknownName, UsageError
-from cotdistill.saliency.reading import Reading
+from cotdistill.saliency.reading import EncodedExample
 
 KINDS = ("gold", "predicted", "label", "contrast", "span", "rationale")
 BEHIND = (
@@ -100,7 +100,7 @@ class Query:
     target_at: int = -1
 
 
-def queries(reading: Reading, target: Target, moved: Sequence[str], predicted: int = -1) -> list[Query]:
+def queries(reading: EncodedExample, target: Target, moved: Sequence[str], predicted: int = -1) -> list[Query]:
     """The queries of a target: one, or one a rationale token. moved: segments that are attributed, as far as they stand before the target.
 
     predicted: the choice that the student prefers, for the target of that name. NotReadable where the sequence lacks what is explained.
@@ -124,7 +124,7 @@ def queries(reading: Reading, target: Target, moved: Sequence[str], predicted: i
     return [_span_query(reading, first, last, moved, -1)]
 
 
-def label_query(reading: Reading, moved: Sequence[str] = (), asked: Sequence[int] | None = None) -> Query:
+def label_query(reading: EncodedExample, moved: Sequence[str] = (), asked: Sequence[int] | None = None) -> Query:
     """The choices (all of them, or those asked for) after what stands before the label, one group each, for their probabilities."""
     prompt = reading.ids[: reading.label_at].astype(np.int64)
     n = len(prompt)
@@ -153,14 +153,14 @@ def label_query(reading: Reading, moved: Sequence[str] = (), asked: Sequence[int
     )  # fmt: skip
 
 
-def explained_choice(reading: Reading, target: Target, predicted: int) -> int:
+def explained_choice(reading: EncodedExample, target: Target, predicted: int) -> int:
     """The choice that a target of the label speaks for: of a contrast, the first. UnknownName for a choice that the example does not have."""
     if target.kind == "label" or target.other:
         return _choice(reading, target.one)
     return predicted if target.kind == "predicted" else reading.gold
 
 
-def _label_query(reading: Reading, target: Target, moved: Sequence[str], predicted: int) -> Query:
+def _label_query(reading: EncodedExample, target: Target, moved: Sequence[str], predicted: int) -> Query:
     count = len(reading.choices)
     weights, against = np.zeros(count), np.zeros(count, bool)
     one = explained_choice(reading, target, predicted)
@@ -179,7 +179,7 @@ def _label_query(reading: Reading, target: Target, moved: Sequence[str], predict
     return dataclasses.replace(base, weights=weights, against=against, name=str(target))
 
 
-def _span_query(reading: Reading, first: int, last: int, moved: Sequence[str], target_at: int) -> Query:
+def _span_query(reading: EncodedExample, first: int, last: int, moved: Sequence[str], target_at: int) -> Query:
     n = last
     count = last - first + 1
     moves = _moves(reading, n, moved)
@@ -192,14 +192,14 @@ def _span_query(reading: Reading, first: int, last: int, moved: Sequence[str], t
     )  # fmt: skip
 
 
-def _moves(reading: Reading, length: int, moved: Sequence[str]) -> npt.NDArray[np.bool_]:
+def _moves(reading: EncodedExample, length: int, moved: Sequence[str]) -> npt.NDArray[np.bool_]:
     moves = np.zeros(length, bool)
     columns = reading.columns(*moved)
     moves[columns[columns < length]] = True
     return moves
 
 
-def _choice(reading: Reading, label: str) -> int:
+def _choice(reading: EncodedExample, label: str) -> int:
     if label not in reading.choice_labels:
         raise UnknownName(f"choice of example {reading.id!r}", label, reading.choice_labels)
     return reading.choice_labels.index(label)

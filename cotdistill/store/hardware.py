@@ -79,14 +79,14 @@ def _driver() -> tuple[Gpu, ...]:
 
 
 @dataclass(frozen=True)
-class Room:
+class MachineMemory:
     """Bytes of memory: in all, and free for new processes (None where the system does not say). A container's own limit counts."""
 
     total: float
     free: float | None
 
 
-def memory() -> Room:
+def memory() -> MachineMemory:
     """The memory of this machine, or of the container that this process runs in."""
     total = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     free: float | None = None
@@ -98,7 +98,7 @@ def memory() -> Room:
     limit, used = _container()
     if limit is not None and limit < total:
         total, free = limit, min(limit - used, limit if free is None else free)
-    return Room(total, free)
+    return MachineMemory(total, free)
 
 
 def _container() -> tuple[float | None, float]:

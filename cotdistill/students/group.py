@@ -33,7 +33,7 @@ _PLACE = (
 
 
 @dataclass(frozen=True)
-class Group:
+class ProcessGroup:
     """The processes of one run. rank: which one this is, 0 for the one that evaluates, keeps weights and writes checkpoints."""
 
     rank: int = 0
@@ -79,11 +79,11 @@ class Group:
         return torch.device("cuda", torch.cuda.current_device()) if there else torch.device("cpu")
 
 
-ALONE = Group()
+ALONE = ProcessGroup()
 
 
 @contextlib.contextmanager
-def joined(rank: int, size: int, port: int, device: str) -> Iterator[Group]:
+def joined(rank: int, size: int, port: int, device: str) -> Iterator[ProcessGroup]:
     """Meet the other processes of this machine at a port; StudentError if they do not come, or if there are too few GPUs."""
     if device == "cuda" and torch.cuda.device_count() < size:
         raise StudentError(
@@ -117,7 +117,7 @@ def joined(rank: int, size: int, port: int, device: str) -> Iterator[Group]:
         # accelerate gives each process its share of the cores; threads belong to a run's identity.
         torch.set_num_threads(threads)
         try:
-            yield Group(state.process_index, state.num_processes)
+            yield ProcessGroup(state.process_index, state.num_processes)
         finally:
             state.destroy_process_group()
             PartialState._reset_state()

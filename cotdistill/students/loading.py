@@ -30,7 +30,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 def prepare_torch(threads: int, deterministic: bool) -> None:
     """Threads and determinism of this process, before any arithmetic. On the CPU results are always the same bits."""
     torch.set_num_threads(threads)
-    products.take()
+    products.use_onednn_matmul()
     keep_freed()
     if deterministic:
         # cuBLAS reads it when it first multiplies; without it, it may sum in another order each time, and torch refuses.

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from cotdistill.config import stable_seed
 from cotdistill.rationales.placement import Placement
-from cotdistill.students.reader import Reader
+from cotdistill.students.reader import Forward
 from cotdistill.students.scoring.evaluation import asked, choice_scores, predicted
 from cotdistill.students.scoring.generation import Lots
 from cotdistill.students.tokens import Encoder
@@ -52,7 +52,7 @@ class Marginal:
 
 
 def marginals(
-    reader: Reader,
+    reader: Forward,
     encoder: Encoder,
     examples: Sequence[Example],
     placement: Placement,

@@ -232,7 +232,7 @@ def adapters(shape: Shape, rank: int, targets: str = "") -> Adapters:
 
 
 @dataclass(frozen=True)
-class Memory:
+class RunMemory:
     """Bytes of a run above the level of its process after import. The parts never stand all at once: activations are gone when the last gradient
     has come. peak: the most at any moment; when: the moment ("forward and backward pass", "update", "scoring", "writing rationales")."""
 
@@ -250,7 +250,7 @@ class Memory:
         return self.peak + PROCESS_BYTES
 
 
-def estimate(shape: Shape, load: Load) -> Memory:
+def estimate(shape: Shape, load: Load) -> RunMemory:
     """The memory of a run. On a GPU its own memory is meant."""
     beside = load.adapters.numbers if load.adapters else 0
     weights = float(load.stream * shape.parameters + FP32 * beside)
@@ -277,7 +277,7 @@ def estimate(shape: Shape, load: Load) -> Memory:
         beside_all = FIRST_STEPS_BYTES + (
             0.0 if load.checkpointing else HELD_OF_KEPT * kept + HELD_OF_GRADIENTS * gradients
         )
-    return Memory(weights, gradients, optimiser, kept, logits, moments[when] + beside_all, when)
+    return RunMemory(weights, gradients, optimiser, kept, logits, moments[when] + beside_all, when)
 
 
 def kept_bytes(shape: Shape, load: Load) -> float:

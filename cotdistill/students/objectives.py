@@ -19,7 +19,7 @@ from cotdistill.errors import StudentError
 from cotdistill.rationales.conditions import Step
 from cotdistill.rationales.objectives import OBJECTIVES
 from cotdistill.students.batches import Batch, Row, Stream
-from cotdistill.students.self_generated import Memory
+from cotdistill.students.self_generated import RationaleMemory
 from cotdistill.students.tokens import LABEL, RIVAL
 
 RowsOf = Callable[[int, int], Sequence[Row]]
@@ -33,7 +33,7 @@ class Objectives:
 
     def __init__(
         self, chosen: Sequence[Step] = (), *, seed: int = 0, symbol: int = 0, left: Partly | None = None, last: Partly | None = None,
-        memory: Memory | None = None,
+        memory: RationaleMemory | None = None,
     ) -> None:  # fmt: skip
         """chosen: those of a condition, none for plain cross-entropy; seed: of the order of examples; symbol: what word dropout puts in a token's
         place; left(example, epoch, share): an example's rows with that share of its rationale; last: with loss on that share of its sentences;

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
@@ -50,17 +50,12 @@ class Facts:
 
 @dataclass(frozen=True)
 class Prepared:
-    """left(example, epoch, share): an example's rows with the last share of its rationale alone; last: with loss on the last share of its sentences
-    alone, at least on one; told(example, epoch, ids): with these ids as its rationale. examples: in the order of the stream."""
+    """A training set, and the order and number of the steps that go through it."""
 
-    rows_of: Callable[[int, int], Sequence[Row]]
+    training_set: TrainingSet
     stream: Stream
     steps: int
     facts: Facts
-    left: Callable[[int, int, float], Sequence[Row]]
-    last: Callable[[int, int, float], Sequence[Row]]
-    told: Callable[[int, int, Sequence[int]], Sequence[Row]]
-    examples: Sequence[Example]
 
 
 def usable_rows(by_source: Mapping[str, list[Example]], policy: str) -> list[int]:
@@ -126,8 +121,8 @@ def prepare(
         own = by_source[name if run.sources else ""]
         return encoder.corpus([own[i] for i in training_rows(train_by_source, run, fraction)], selections)
 
-    def reader_of(one: Condition, by_source: Mapping[str, list[Example]] = train_by_source) -> _Sequences:
-        return _Sequences(
+    def reader_of(one: Condition, by_source: Mapping[str, list[Example]] = train_by_source) -> TrainingSet:
+        return TrainingSet(
             read_by(one.naive), corpus_of(one.source or run.source, one.fraction, by_source), one, run, limit
         )
 
@@ -137,7 +132,7 @@ def prepare(
     def stream_of(fraction: float) -> Stream:
         # Bucketing by the intact sequence of the study's source, with consistent targets: the same batches in every condition.
         corpus = corpus_of(run.source, fraction)
-        intact = _Sequences(read_by(False), corpus, parse("post_cot" if run.sources else "label_only"), run, 1_000_000)
+        intact = TrainingSet(read_by(False), corpus, parse("post_cot" if run.sources else "label_only"), run, 1_000_000)
         return Stream(
             [intact.tokens(i, 0) for i in range(len(corpus.examples))], run.training.batch_size, run.seeds.order
         )
@@ -154,17 +149,18 @@ def prepare(
     total = len(next(iter(train_by_source.values())))
     usable = len(training_rows(train_by_source, run, 1.0))
     facts = _facts(reader, condition, run, total - usable, len(stream.lengths))
-    return Prepared(reader.rows, stream, steps, facts, reader.left, reader.last, reader.told, reader.corpus.examples)
+    return Prepared(reader, stream, steps, facts)
 
 
-class _Sequences:
-    """The sequences of each example under one condition, made once (or once an epoch if they are redrawn)."""
+class TrainingSet:
+    """The rows of each training example under one condition, made once (or once per epoch if they are redrawn)."""
 
     def __init__(self, encoder: Encoder, corpus: Corpus, condition: Condition, run: RunConfig, limit: int) -> None:
         self.encoder, self.corpus, self.condition, self.run, self.limit = encoder, corpus, condition, run, limit
+        self.examples = corpus.examples
         self.truncated: set[int] = set()
         self._rows: dict[tuple[int, int], list[Row]] = {}
-        self._shorter: dict[float, _Sequences] = {}
+        self._shorter: dict[float, TrainingSet] = {}
         self._ends: dict[float, dict[tuple[int, int], list[Row]]] = {}
 
     def sequences(self, index: int, epoch: int) -> list[Encoded]:
@@ -190,11 +186,11 @@ class _Sequences:
                 self._rows = {k: v for k, v in self._rows.items() if k[1] >= epoch - 1}
             sequences = self.sequences(*key)
             self._rows[key] = self._weighed(index, sequences)
-            if self.condition.asked("margin") is not None:
+            if self.condition.objective_parameters("margin") is not None:
                 self._rows[key] += self._rivals(index, sequences[0])
         return self._rows[key]
 
-    def left(self, index: int, epoch: int, share: float) -> list[Row]:
+    def truncated_rows(self, index: int, epoch: int, share: float) -> list[Row]:
         """The rows of an example of whose rationale only the last `share` is left."""
         if share not in self._shorter:
             last = Step(
@@ -202,10 +198,10 @@ class _Sequences:
             )
             shorter = replace(self.condition, steps=(*self.condition.steps, last))
             # Stages follow each other; what is over is not kept.
-            self._shorter = {share: _Sequences(self.encoder, self.corpus, shorter, self.run, self.limit)}
+            self._shorter = {share: TrainingSet(self.encoder, self.corpus, shorter, self.run, self.limit)}
         return self._shorter[share].rows(index, epoch)
 
-    def last(self, index: int, epoch: int, share: float) -> list[Row]:
+    def tail_loss_rows(self, index: int, epoch: int, share: float) -> list[Row]:
         """The rows of an example of whose rationale the last `share` of the sentences bears loss, at least one; the others are read."""
         kept = self._ends.setdefault(share, {})
         if len(self._ends) > 1:
@@ -226,7 +222,7 @@ class _Sequences:
             kept[key] = self._weighed(index, cut)
         return kept[key]
 
-    def told(self, index: int, epoch: int, ids: Sequence[int]) -> list[Row]:
+    def rows_with_rationale(self, index: int, epoch: int, ids: Sequence[int]) -> list[Row]:
         """The rows of an example with these ids as its rationale."""
         corpus = self.encoder.corpus([self.corpus.examples[index]], passages=[self.encoder.passage(ids)])
         return self._weighed(
@@ -258,7 +254,7 @@ class _Sequences:
 
     def _weighed(self, index: int, sequences: list[Encoded]) -> list[Row]:
         """Rows with the weights of their tokens; under token_weights those of the rationale follow a selection, and their sum stays."""
-        asked = self.condition.asked("counterfactual")
+        asked = self.condition.objective_parameters("counterfactual")
         if asked is not None and len(sequences) == 2:
             shares = (1 - float(asked["alpha"]), float(asked["alpha"]))
             rows = [
@@ -268,7 +264,7 @@ class _Sequences:
             ]
         else:
             rows = weighted(sequences, self.run.training)
-        chosen = self.condition.asked("token_weights")
+        chosen = self.condition.objective_parameters("token_weights")
         if chosen is None:
             return rows
         scores = self.corpus.selection(str(chosen["selector"])).of(
@@ -289,7 +285,7 @@ class _Sequences:
         return sum(len(row.ids) for row in self.rows(index, epoch))
 
 
-def _facts(reader: _Sequences, condition: Condition, run: RunConfig, excluded: int, kept: int) -> Facts:
+def _facts(reader: TrainingSet, condition: Condition, run: RunConfig, excluded: int, kept: int) -> Facts:
     corpus, changed, alone = reader.corpus, 0, 0
     longest = max((len(p) for p in corpus.passages), default=0)
     if not condition.spec.sequences:
@@ -307,7 +303,9 @@ def _facts(reader: _Sequences, condition: Condition, run: RunConfig, excluded: i
             "Choose swap(partner=any), or a task whose answers repeat.",
         )
     factual = (
-        sum(not isinstance(e, Argued) for e in corpus.examples) if condition.asked("counterfactual") is not None else 0
+        sum(not isinstance(e, Argued) for e in corpus.examples)
+        if condition.objective_parameters("counterfactual") is not None
+        else 0
     )
     return Facts(
         kept,

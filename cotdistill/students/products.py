@@ -26,7 +26,7 @@ _taken: torch.library.Library | None = None
 
 
 @cache
-def helps() -> bool:
+def is_faster_here() -> bool:
     """Whether MKL leaves half of this processor unused: it has AVX-512 and is not Intel's."""
     if platform.machine() not in ("x86_64", "AMD64") or torch.backends.cpu.get_cpu_capability() != "AVX512":
         return False
@@ -43,11 +43,11 @@ def _maker() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("vendor_id")), "")
 
 
-def take() -> None:
+def use_onednn_matmul() -> None:
     """From now on oneDNN makes the large products of this process, if it helps. Whether it does depends on the processor alone, so that the same run
     gives the same bits in every process of a machine."""
     global _taken
-    if _taken is not None or not helps():
+    if _taken is not None or not is_faster_here():
         return
     # Read when its first program is made.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(PROGRAMS))
@@ -75,7 +75,7 @@ def take() -> None:
         _taken.impl("addmm", addmm, "CPU", with_keyset=True)  # type: ignore[no-untyped-call]
 
 
-def taken() -> bool:
+def is_active() -> bool:
     """Whether oneDNN makes the large products of this process."""
     return _taken is not None
 

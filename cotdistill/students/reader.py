@@ -17,7 +17,7 @@ from transformers import DynamicCache, PreTrainedModel
 from cotdistill.errors import StudentError
 from cotdistill.students.loading import input_table, output_matrix, positions_of
 from cotdistill.students.scoring.last_block import MOST, only_at, own_part
-from cotdistill.students.scoring.likelihood import Room, log_likelihood, suits
+from cotdistill.students.scoring.likelihood import LogitBuffer, log_likelihood, suits
 
 # What a forward pass of an architecture that a probe does not suit may raise.
 UNSUITED = (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError)
@@ -44,7 +44,7 @@ class Abilities:
 _known: WeakKeyDictionary[PreTrainedModel, Abilities] = WeakKeyDictionary()
 
 
-class Reader:
+class Forward:
     """Hidden states and logits of a student. No logits are made where none are asked for.
 
     Architectures that change logits after the output matrix (soft caps, scales) are read through the model; those that take no mask of one's own
@@ -57,7 +57,7 @@ class Reader:
         self.device = input_table(model).device
         self.positions = positions_of(model)
         self.abilities = abilities(model)
-        self.room = Room()
+        self.room = LogitBuffer()
         self._picks_columns = "logits_to_keep" in inspect.signature(model.forward).parameters
         self._base: Callable[..., Any] = model.base_model
         self._whole: Callable[..., Any] = model

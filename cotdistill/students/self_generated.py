@@ -18,7 +18,7 @@ from cotdistill.config import stable_seed
 from cotdistill.errors import SequenceTooLong
 from cotdistill.rationales.placement import Placement
 from cotdistill.students.batches import Row, Stream
-from cotdistill.students.reader import Reader
+from cotdistill.students.reader import Forward
 from cotdistill.students.scoring.evaluation import asked, choice_scores, predicted
 from cotdistill.students.scoring.generation import Lots
 from cotdistill.students.tokens import Encoder
@@ -46,7 +46,7 @@ def proposer(
     def propose(members: Sequence[int], step: int) -> list[list[int] | None]:
         training = model.training
         model.eval()  # type: ignore[no-untyped-call]
-        reader, rows = Reader(model), [examples[i] for i in members]
+        reader, rows = Forward(model), [examples[i] for i in members]
         lots = Lots([np.random.default_rng(stable_seed("self_generated", seed, step, e.id)) for e in rows], temperature)
         prompts, written = asked(reader, encoder, rows, placement, "own", limit, lots)
         sums = choice_scores(reader, prompts, [encoder.targets(e) for e in rows], encoder.specials.pad)
@@ -60,7 +60,7 @@ def proposer(
     return propose
 
 
-class Memory:
+class RationaleMemory:
     """By example, the rationale that it was last given by the student itself, and the step at which; none: still the teacher's, of step 0."""
 
     def __init__(self, propose: Propose, told: Told, begin: float) -> None:

@@ -20,11 +20,11 @@ from transformers import PreTrainedModel
 from cotdistill.config import TrainingConfig
 from cotdistill.errors import CheckpointError, StudentError
 from cotdistill.students.batches import Batch, Row, Stream, collate
-from cotdistill.students.group import ALONE, Group
+from cotdistill.students.group import ALONE, ProcessGroup
 from cotdistill.students.loading import forward_flops, parameter_count, read_tensors, write_tensors
 from cotdistill.students.memory import give_freed_back, trim
 from cotdistill.students.objectives import Objectives
-from cotdistill.students.reader import Reader
+from cotdistill.students.reader import Forward
 from cotdistill.students.tokens import LABEL, RATIONALE, RIVAL
 
 # Seconds between two resume checkpoints; it steers only what a kill can cost, never a result.
@@ -78,7 +78,7 @@ def optimiser(model: PreTrainedModel, config: TrainingConfig) -> torch.optim.Ada
 
 
 def batch_loss(
-    reader: Reader, batch: Batch, divisor: float, objectives: Objectives | None = None
+    reader: Forward, batch: Batch, divisor: float, objectives: Objectives | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The loss of a micro-batch divided by `divisor`, and the (n,) losses of its predicted tokens, without gradient. Waits for no device."""
     rows, columns, targets, weights, ids = (
@@ -110,13 +110,13 @@ def train(
     hooks: Hooks,
     resume: Path | None = None,
     identity: str = "",
-    group: Group = ALONE,
+    group: ProcessGroup = ALONE,
     objectives: Objectives | None = None,
 ) -> Log:
     """Train in place for `steps` steps. rows_of(example, epoch) gives an example's rows; `identity` ties the resume checkpoint to its run; of the
     processes of a `group` the first alone writes it, and all of them have to be given the same. objectives: beyond plain cross-entropy."""
     objectives = objectives or Objectives()
-    log, optim, reader = Log(), optimiser(model, config), Reader(model, compiled=config.compile)
+    log, optim, reader = Log(), optimiser(model, config), Forward(model, compiled=config.compile)
     if config.gradient_checkpointing:
         _recompute(model)
         if reader.device.type == "cpu":
@@ -209,7 +209,7 @@ class Launched:
 
     parts: list[tuple[torch.Tensor, torch.Tensor, npt.NDArray[np.int8]]]
 
-    def values(self, group: Group = ALONE) -> dict[str, float]:
+    def values(self, group: ProcessGroup = ALONE) -> dict[str, float]:
         """The loss of the step and its mean by span, over all processes of the group. Waits for the device, once."""
         sums = {LABEL: 0.0, RATIONALE: 0.0}
         counts = dict.fromkeys(sums, 0)
@@ -252,11 +252,11 @@ def micro_batches(rows: Sequence[Row], config: TrainingConfig, pad: int) -> list
 
 def _launch(
     model: PreTrainedModel,
-    reader: Reader,
+    reader: Forward,
     optim: torch.optim.AdamW,
     batches: Sequence[Batch],
     config: TrainingConfig,
-    group: Group,
+    group: ProcessGroup,
     objectives: Objectives,
 ) -> Launched:
     """Forward, backward and update of one step; of a group, each process its share of the batches."""

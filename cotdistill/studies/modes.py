@@ -58,7 +58,7 @@ EVERYTHING = Wanted()
 
 
 @dataclass(frozen=True)
-class Asked:
+class ModesRequest:
     """A planned run with what is known of it. trained: its training job (None: deleted); spec: the job that asks it (None before it has finished
     training); job: the finished job to read, else the one under way, else the failed one."""
 
@@ -101,7 +101,9 @@ def seconds_for(job: Job, config: ModesConfig, questions: int) -> float:
     return START_SECONDS + (config.examples or questions) * (3 + WRITTEN_PASSES + 2 * points) * size / PASSES_PER_SECOND
 
 
-def asked(store: Store, study: int | str, wanted: Wanted = EVERYTHING, conditions: Sequence[str] = ()) -> list[Asked]:
+def asked(
+    store: Store, study: int | str, wanted: Wanted = EVERYTHING, conditions: Sequence[str] = ()
+) -> list[ModesRequest]:
     """Every planned run of a study (of some of its conditions), in the order planned. A finished job of at least the tests that are wanted does;
     UsageError or UnknownName for tests, a source or conditions that the study does not have."""
     planned = planned_runs(store, study)
@@ -117,7 +119,7 @@ def asked(store: Store, study: int | str, wanted: Wanted = EVERYTHING, condition
         if conditions and condition not in conditions:
             continue
         if trained is None or trained.state != "finished":
-            found.append(Asked(condition, replicate, trained, None, None))
+            found.append(ModesRequest(condition, replicate, trained, None, None))
             continue
         config, questions = _config(store, trained, wanted)
         fitting = [job for job in jobs.get(trained.identity, []) if _serves(ModesConfig.from_plain(job.config), config)]
@@ -126,7 +128,7 @@ def asked(store: Store, study: int | str, wanted: Wanted = EVERYTHING, condition
             key=lambda job: (_WORTH.get(job.state, 0), job.config["tests"] == list(config.tests), job.id),
             default=None,
         )
-        found.append(Asked(condition, replicate, trained, modes_job(trained, config, questions), best))
+        found.append(ModesRequest(condition, replicate, trained, modes_job(trained, config, questions), best))
     return found
 
 
@@ -156,7 +158,7 @@ def _serves(job: ModesConfig, wanted: ModesConfig) -> bool:
     return same and reworded and set(wanted.tests) <= set(job.tests)
 
 
-def told(found: Sequence[Asked]) -> dict[str, int]:
+def told(found: Sequence[ModesRequest]) -> dict[str, int]:
     """How many of the runs are asked ("finished"), under way, failed, missing, or not trained yet."""
     states = Counter(
         "untrained" if one.spec is None else one.job.state if one.job is not None else "missing" for one in found

@@ -14,7 +14,7 @@ from cotdistill.teachers.parse import Stated, parse, visible
 
 
 @dataclass(frozen=True)
-class Answer:
+class TeacherAnswer:
     """What a teacher wrote about one question.
 
     text: all of it. label: the answer that the teacher is known to have given, None where only the text can tell. given: the label that it was
@@ -56,20 +56,20 @@ class Answer:
         return replace(self.example, rationale=self.shown)
 
 
-def of_source(task: Task, source: str, splits: Iterable[str] = SPLITS) -> list[Answer]:
+def of_source(task: Task, source: str, splits: Iterable[str] = SPLITS) -> list[TeacherAnswer]:
     """The rationales of one source of a task, by split and id; rows that it says nothing about are left out. UnknownName for another source."""
     if source not in task.sources:
         raise UnknownName(f"rationale source of {task.name}", source, task.sources)
     labels = task.teacher_labels(source)
     rows = [e for split in splits for e in task.examples(split, source) if e.source == source and e.rationale]
-    return [Answer(e, e.rationale or "", labels.get(e.id)) for e in rows]
+    return [TeacherAnswer(e, e.rationale or "", labels.get(e.id)) for e in rows]
 
 
-def of_rows(task: Task, rows: Sequence[Mapping[str, Any]]) -> list[Answer]:
+def of_rows(task: Task, rows: Sequence[Mapping[str, Any]]) -> list[TeacherAnswer]:
     """Elicited answers from their table (columns id, sample, text, given, finish), in its order; rows of another task's questions are left out."""
     examples = {e.id: e for split in SPLITS for e in task.examples(split)}
     return [
-        Answer(
+        TeacherAnswer(
             examples[r["id"]], str(r["text"]), given=str(r["given"]), finish=str(r["finish"]), sample=int(r["sample"])
         )
         for r in rows

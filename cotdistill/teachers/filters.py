@@ -16,7 +16,7 @@ from cotdistill.errors import ConfigError, GrammarError, UnknownName
 from cotdistill.rationales.transforms import Parameter
 from cotdistill.registry import Registry
 from cotdistill.tasks.leakage import names_key
-from cotdistill.teachers.answers import Answer
+from cotdistill.teachers.answers import TeacherAnswer
 from cotdistill.teachers.duplicates import near_duplicates
 from cotdistill.teachers.mentions import WORD
 
@@ -36,7 +36,7 @@ class Filter:
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class ChosenFilter:
     """A filter with all its parameters; `str()` is canonical."""
 
     entry: Filter
@@ -48,7 +48,7 @@ class Chosen:
         )
         return f"{self.entry.name}({inside})" if inside else self.entry.name
 
-    def judge(self, answers: Sequence[Answer]) -> list[str]:
+    def judge(self, answers: Sequence[TeacherAnswer]) -> list[str]:
         return self.entry.judge(answers, **dict(self.values))
 
 
@@ -61,7 +61,7 @@ class Counted:
     seen: int
     dropped: int
     alone: int
-    examples: tuple[tuple[Answer, str], ...]
+    examples: tuple[tuple[TeacherAnswer, str], ...]
 
 
 FILTERS: Registry[Filter] = Registry("filter")
@@ -95,7 +95,7 @@ def _share(name: str, default: float, help: str, low: float = 0.0) -> Parameter:
         choices=("no", "yes"),
     ),
 )
-def agrees(answers: Sequence[Answer], *, unknown: str, label: str, implied: str) -> list[str]:
+def agrees(answers: Sequence[TeacherAnswer], *, unknown: str, label: str, implied: str) -> list[str]:
     found = []
     for one in answers:
         wanted = one.given if label == "given" and one.given else one.example.answer
@@ -106,13 +106,13 @@ def agrees(answers: Sequence[Answer], *, unknown: str, label: str, implied: str)
 
 
 @filter_("one_answer", "drops refusals, several answers (A or E), none of the above, and texts that are empty")
-def one_answer(answers: Sequence[Answer]) -> list[str]:
+def one_answer(answers: Sequence[TeacherAnswer]) -> list[str]:
     told = {"refusal": "a refusal", "several": "several answers", "none": "no choice fits, it says", "empty": "empty"}
     return [told.get(one.stated.problem, "") for one in answers]
 
 
 @filter_("consistent", "drops those that state two different answers, deny the one they state, or take it back")
-def consistent(answers: Sequence[Answer]) -> list[str]:
+def consistent(answers: Sequence[TeacherAnswer]) -> list[str]:
     told = []
     for one in answers:
         several = f"states {' and '.join(one.stated.named)}" if len(one.stated.named) > 1 else ""
@@ -125,7 +125,7 @@ def consistent(answers: Sequence[Answer]) -> list[str]:
     "drops those that are little more than a label",
     Parameter("words", 3, "fewest words beside the statement", low=1, high=1000),
 )
-def gives_reason(answers: Sequence[Answer], *, words: int) -> list[str]:
+def gives_reason(answers: Sequence[TeacherAnswer], *, words: int) -> list[str]:
     counts = [len(WORD.findall(one.rationale)) for one in answers]
     return ["" if count >= words else f"{count} words of reason" for count in counts]
 
@@ -136,13 +136,13 @@ def gives_reason(answers: Sequence[Answer], *, words: int) -> list[str]:
     Parameter("low", 5, "fewest words", low=0, high=100_000),
     Parameter("high", 80, "most words", low=1, high=100_000),
 )
-def length(answers: Sequence[Answer], *, low: int, high: int) -> list[str]:
+def length(answers: Sequence[TeacherAnswer], *, low: int, high: int) -> list[str]:
     counts = [len(one.shown.split()) for one in answers]
     return ["" if low <= count <= high else f"{count} words" for count in counts]
 
 
 @filter_("names_letter", "drops those that name a choice by its letter")
-def names_letter(answers: Sequence[Answer]) -> list[str]:
+def names_letter(answers: Sequence[TeacherAnswer]) -> list[str]:
     return ["names a letter" if names_key(one.told) else "" for one in answers]
 
 
@@ -152,7 +152,7 @@ def names_letter(answers: Sequence[Answer]) -> list[str]:
     _share("share", 0.6, "share of the question's words that stand in a row in the rationale", 0.05),
     Parameter("words", 6, "fewest words in a row that count", low=1, high=1000),
 )
-def repeats_question(answers: Sequence[Answer], *, share: float, words: int) -> list[str]:
+def repeats_question(answers: Sequence[TeacherAnswer], *, share: float, words: int) -> list[str]:
     found = []
     for one in answers:
         asked = longest_run(one.example.question, one.shown)
@@ -172,7 +172,7 @@ def longest_run(question: str, text: str) -> int:
     "drops those that nearly repeat an earlier one",
     _share("similarity", 0.8, "Jaccard index of word triples from which on", 0.5),
 )
-def near_duplicate(answers: Sequence[Answer], *, similarity: float) -> list[str]:
+def near_duplicate(answers: Sequence[TeacherAnswer], *, similarity: float) -> list[str]:
     first = near_duplicates([one.shown for one in answers], similarity)
     return ["" if place is None else f"nearly the same as that of {answers[place].example.id}" for place in first]
 
@@ -184,7 +184,7 @@ def near_duplicate(answers: Sequence[Answer], *, similarity: float) -> list[str]
         "least", 0.0, "log p(label | question, rationale) less log p(label | question), nats", low=-1000.0, high=1000.0
     ),
 )
-def bottleneck(answers: Sequence[Answer], *, least: float) -> list[str]:
+def bottleneck(answers: Sequence[TeacherAnswer], *, least: float) -> list[str]:
     return [
         "nobody measured what it tells" if one.gain is None else "" if one.gain >= least else f"{one.gain:+.2f} nats"
         for one in answers
@@ -195,7 +195,7 @@ def bottleneck(answers: Sequence[Answer], *, least: float) -> list[str]:
     "truncated",
     "drops those that were cut off: by the limit of tokens, or, where nobody noted why they end, without an end of a sentence",
 )
-def truncated(answers: Sequence[Answer]) -> list[str]:
+def truncated(answers: Sequence[TeacherAnswer]) -> list[str]:
     found = []
     for one in answers:
         open_end = not one.finish and not re.search(r"[.!?…:;)\]}\"'”’]\s*$", one.shown)
@@ -209,9 +209,9 @@ def truncated(answers: Sequence[Answer]) -> list[str]:
     return found
 
 
-def parse_filters(text: str) -> list[Chosen]:
+def parse_filters(text: str) -> list[ChosenFilter]:
     """`agrees,length(low=5,high=60)` as filters with all their parameters; UnknownName or GrammarError says what would be right."""
-    found: list[Chosen] = []
+    found: list[ChosenFilter] = []
     rest = text.strip()
     while rest:
         match = re.match(r"\s*([\w-]+)\s*(?:\(([^()]*)\))?\s*(?:,|$)", rest)
@@ -222,7 +222,7 @@ def parse_filters(text: str) -> list[Chosen]:
         entry = FILTERS.get(match.group(1))
         if any(chosen.entry.name == entry.name for chosen in found):
             raise GrammarError(f"The filter {entry.name} is named twice.", "Name each once.")
-        found.append(Chosen(entry, _values(entry, match.group(2) or "")))
+        found.append(ChosenFilter(entry, _values(entry, match.group(2) or "")))
         rest = rest[match.end() :]
     return found
 
@@ -244,7 +244,9 @@ def _values(entry: Filter, text: str) -> tuple[tuple[str, Any], ...]:
     return tuple(values.items())
 
 
-def apply(answers: Sequence[Answer], filters: Sequence[Chosen]) -> tuple[list[Answer], list[Counted]]:
+def apply(
+    answers: Sequence[TeacherAnswer], filters: Sequence[ChosenFilter]
+) -> tuple[list[TeacherAnswer], list[Counted]]:
     """What stays when the filters act one after the other, each on what the ones before it left; and what each did."""
     left, counted = list(answers), []
     for chosen in filters:

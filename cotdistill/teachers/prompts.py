@@ -67,7 +67,7 @@ class PromptTemplate:
 
 
 @dataclass(frozen=True, slots=True)
-class Preset:
+class PromptPreset:
     """A template that comes with the product."""
 
     name: str
@@ -75,10 +75,10 @@ class Preset:
     template: PromptTemplate
 
 
-PRESETS: Registry[Preset] = Registry("prompt template")
-PRESETS.register(Preset("deductive", "reasons first, the answer last", PromptTemplate()))
+PRESETS: Registry[PromptPreset] = Registry("prompt template")
+PRESETS.register(PromptPreset("deductive", "reasons first, the answer last", PromptTemplate()))
 PRESETS.register(
-    Preset(
+    PromptPreset(
         "answer_first",
         "the answer first, then why",
         PromptTemplate(

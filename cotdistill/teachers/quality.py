@@ -10,7 +10,7 @@ from typing import Any
 
 from cotdistill.rationales.words import is_function_word
 from cotdistill.tasks.leakage import folded_words, holds_answer, names_key
-from cotdistill.teachers.answers import Answer
+from cotdistill.teachers.answers import TeacherAnswer
 from cotdistill.teachers.duplicates import near_duplicates
 from cotdistill.teachers.filters import longest_run
 from cotdistill.teachers.mentions import WORD, Mention, letters, mentions
@@ -27,7 +27,7 @@ _ABOUT = re.compile(
 SEGMENT = 1000
 
 
-def quality(answers: Sequence[Answer], rows: int, *, duplicates: float = 0.8) -> dict[str, Any]:
+def quality(answers: Sequence[TeacherAnswer], rows: int, *, duplicates: float = 0.8) -> dict[str, Any]:
     """The figures of a source. rows: questions that were asked or could be. Shares are of the answers unless a key says otherwise; None where
     there is nothing to take a share of.
 
@@ -81,7 +81,7 @@ def lengths(texts: Sequence[str]) -> dict[str, float]:
     return {"mean": fmean(counts), "p5": cut[0], "median": cut[9], "p95": cut[18], "longest": max(counts)}
 
 
-def first_named(answer: Answer) -> float | None:
+def first_named(answer: TeacherAnswer) -> float | None:
     """Where a rationale first names the teacher's own answer (gold, where that is not known): the share of its words that stand before, 0 for the
     first word; None where it never does."""
     wanted, text = answer.answer or answer.example.answer, answer.shown
@@ -133,7 +133,7 @@ def _style(places: Sequence[float | None]) -> dict[str, Any]:
     return {"place": fmean(named) if named else None, **dict(zip(THIRDS, shares, strict=True))}
 
 
-def _stated(answers: Sequence[Answer]) -> dict[str, float]:
+def _stated(answers: Sequence[TeacherAnswer]) -> dict[str, float]:
     """How answers are stated, as shares; how often a text states for sure another answer than the one noted of its teacher."""
     counted = Counter(one.stated.how or one.stated.problem for one in answers)
     both = [one for one in answers if one.label is not None and one.stated.sure]

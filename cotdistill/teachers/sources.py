@@ -9,21 +9,21 @@ from typing import Any
 from cotdistill.errors import UnknownName
 from cotdistill.tasks.added import add_source
 from cotdistill.tasks.task import Rationale, Task
-from cotdistill.teachers.answers import Answer
+from cotdistill.teachers.answers import TeacherAnswer
 from cotdistill.teachers.elicitation import PARTS
 
 # Which of several answers to one question is taken.
 PICKS = ("first", "shortest", "longest", "majority")
 
 
-def pick(answers: Sequence[Answer], how: str) -> list[Answer]:
+def pick(answers: Sequence[TeacherAnswer], how: str) -> list[TeacherAnswer]:
     """One answer a question, in the order of the questions. majority: the first one whose answer is the commonest (Wang et al. 2203.11171)."""
     if how not in PICKS:
         raise UnknownName("way to pick", how, PICKS)
-    by_id: dict[str, list[Answer]] = {}
+    by_id: dict[str, list[TeacherAnswer]] = {}
     for one in answers:
         by_id.setdefault(one.example.id, []).append(one)
-    best: dict[str, Callable[[list[Answer]], Answer]] = {
+    best: dict[str, Callable[[list[TeacherAnswer]], TeacherAnswer]] = {
         "first": lambda few: few[0],
         "shortest": lambda few: min(few, key=lambda one: len(one.shown)),
         "longest": lambda few: max(few, key=lambda one: len(one.shown)),
@@ -32,13 +32,13 @@ def pick(answers: Sequence[Answer], how: str) -> list[Answer]:
     return [best[how](few) for few in by_id.values()]
 
 
-def _majority(few: list[Answer]) -> Answer:
+def _majority(few: list[TeacherAnswer]) -> TeacherAnswer:
     counted = Counter(one.answer for one in few if one.answer is not None)
     most = counted.most_common(1)[0][0] if counted else None
     return next(one for one in few if one.answer == most)
 
 
-def rationales(answers: Sequence[Answer], part: str) -> list[Rationale]:
+def rationales(answers: Sequence[TeacherAnswer], part: str) -> list[Rationale]:
     """Answers as rows of a source. part: all of the text, or the reason alone, without the sentences that state the answer. The teacher's label is
     its own answer; where that cannot be read, the one that it was shown."""
     if part not in PARTS:
@@ -57,7 +57,7 @@ def rationales(answers: Sequence[Answer], part: str) -> list[Rationale]:
 def add(
     task: Task,
     name: str,
-    answers: Sequence[Answer],
+    answers: Sequence[TeacherAnswer],
     *,
     how: str = "first",
     part: str = "all",

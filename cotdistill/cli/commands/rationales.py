@@ -20,7 +20,7 @@ from cotdistill.results.source_quality import figures as figures_of
 from cotdistill.store.store import Store
 from cotdistill.tasks.catalog import open_task
 from cotdistill.tasks.task import SPLITS, Task
-from cotdistill.teachers.answers import Answer, of_source
+from cotdistill.teachers.answers import TeacherAnswer, of_source
 from cotdistill.teachers.elicitation import PARTS, ElicitConfig
 from cotdistill.teachers.filters import FILTERS, apply, parse_filters
 from cotdistill.teachers.quality import quality
@@ -37,7 +37,7 @@ class Given:
 
     task: Task
     name: str
-    answers: list[Answer]
+    answers: list[TeacherAnswer]
     rows: int
     origin: Mapping[str, Any]
 
@@ -191,7 +191,7 @@ def show(arguments: argparse.Namespace) -> Result:
     for source in task.sources:
         own = task.example(example.id, source)
         if own.source == source and own.rationale:
-            one = Answer(own, own.rationale, task.teacher_labels(source).get(own.id))
+            one = TeacherAnswer(own, own.rationale, task.teacher_labels(source).get(own.id))
             told.append(
                 {
                     "source": source, "text": one.text, "label": one.label, "stated": one.stated.label, "how": one.stated.how or one.stated.problem,

@@ -30,11 +30,11 @@ from cotdistill.report.modes import (
 )
 from cotdistill.results import modes
 from cotdistill.results.direct_cot import Crossed, direct_by_own
-from cotdistill.results.modes import Cell, Curve, Read
+from cotdistill.results.modes import ModeCell, PerturbationCurve, Read
 from cotdistill.statistics.intervals import Interval
 from cotdistill.store.planned_runs import planned_runs
 from cotdistill.store.store import Store
-from cotdistill.studies.modes import Asked, Wanted, asked
+from cotdistill.studies.modes import ModesRequest, Wanted, asked
 from cotdistill.tasks.catalog import TASKS
 from cotdistill.text import about, between, percent, plural, points
 
@@ -90,7 +90,7 @@ def ask(arguments: argparse.Namespace) -> Result:
         "tests": [],
     }
     measures = modes.MEASURES if arguments.json else ("correct",)
-    by_rationale: dict[str, list[Curve]] = {}
+    by_rationale: dict[str, list[PerturbationCurve]] = {}
     for rationale in RATIONALES:
         for measure in measures:
             curves = modes.curves(store, found, rationale, measure, wanted.tests)
@@ -100,7 +100,7 @@ def ask(arguments: argparse.Namespace) -> Result:
     return Result(document, "\n".join(lines), 1 if arguments.wait and states["failed"] else 0)
 
 
-def _state(one: Asked) -> str:
+def _state(one: ModesRequest) -> str:
     return "untrained" if one.spec is None else "missing" if one.job is None else one.job.state
 
 
@@ -130,7 +130,7 @@ def _ends(found: Interval | None, name: str, factor: float = 1.0) -> dict[str, f
     return {key: None if value is None else factor * value for key, value in zip(keys, values, strict=True)}
 
 
-def _cell(cell: Cell) -> dict[str, Any]:
+def _cell(cell: ModeCell) -> dict[str, Any]:
     return {
         "condition": cell.condition,
         "label": cell.label,
@@ -168,7 +168,7 @@ def _crossed(one: Crossed) -> dict[str, Any]:
     }
 
 
-def _curve(curve: Curve, measure: str) -> dict[str, Any]:
+def _curve(curve: PerturbationCurve, measure: str) -> dict[str, Any]:
     return {
         "condition": curve.condition,
         "label": curve.label,
@@ -191,9 +191,9 @@ def _curve(curve: Curve, measure: str) -> dict[str, Any]:
 
 def _text(
     document: dict[str, Any],
-    cells: Sequence[Cell],
+    cells: Sequence[ModeCell],
     crossed: Sequence[Crossed],
-    by_rationale: dict[str, list[Curve]],
+    by_rationale: dict[str, list[PerturbationCurve]],
     read: Mapping[str, Read],
 ) -> list[str]:
     jobs = document["jobs"]
@@ -223,7 +223,7 @@ def _text(
     return lines
 
 
-def _grid_rows(cells: Sequence[Cell]) -> list[list[str | None]]:
+def _grid_rows(cells: Sequence[ModeCell]) -> list[list[str | None]]:
     by: dict[str, list[str | None]] = {}
     for cell in cells:
         found = cell.accuracy
@@ -232,7 +232,7 @@ def _grid_rows(cells: Sequence[Cell]) -> list[list[str | None]]:
     return list(by.values())
 
 
-def _detailed(curves: Sequence[Curve]) -> str:
+def _detailed(curves: Sequence[PerturbationCurve]) -> str:
     rows = [
         [
             c.label + ("" if c.trained else " °"),
@@ -246,7 +246,7 @@ def _detailed(curves: Sequence[Curve]) -> str:
     return table(["condition", "test", "accuracy by share", "lost", "against random tokens"], rows)
 
 
-def _short(curves: Sequence[Curve]) -> str:
+def _short(curves: Sequence[PerturbationCurve]) -> str:
     names = list(dict.fromkeys(c.test for c in curves))
     by: dict[str, dict[str, str]] = {}
     for c in curves:

@@ -91,5 +91,5 @@ def _settings(columns: Sequence[Column]) -> None:
     if not rows:
         st.caption("They are set alike.")
         return
-    cells = [[markup.Cell(name), *(markup.Cell(value) for value in values)] for name, values in rows]
+    cells = [[markup.TableCell(name), *(markup.TableCell(value) for value in values)] for name, values in rows]
     st.html(markup.table(("Setting", *(column.study.name for column in columns)), cells, "settings that differ"))

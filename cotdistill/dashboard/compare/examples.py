@@ -15,7 +15,7 @@ from cotdistill.rationales.conditions import parse
 from cotdistill.report import markup
 from cotdistill.report.figures.palette import BAD, GOOD, tint
 from cotdistill.results import prediction_matrix
-from cotdistill.results.prediction_matrix import Filters, Matrix, Page
+from cotdistill.results.prediction_matrix import Filters, Page, PredictionMatrix
 from cotdistill.results.results import ConditionSummary
 from cotdistill.results.slices import fields, slices
 from cotdistill.store.records import Study
@@ -91,7 +91,7 @@ def _texts(_key: tuple[str, int, int], _store: Store) -> pd.DataFrame:
 
 
 @st.cache_resource(max_entries=8, show_spinner="Reading the answers")
-def _table(key: tuple[str, int, int], baseline: str, _found: Matrix) -> pd.DataFrame:
+def _table(key: tuple[str, int, int], baseline: str, _found: PredictionMatrix) -> pd.DataFrame:
     return prediction_matrix.by_example(_found, baseline)
 
 
@@ -119,7 +119,7 @@ def _place() -> int:
     return max(0, int(given) - 1) if given.isdecimal() and len(given) < 9 else 0
 
 
-def _flips(found: Matrix, baseline: str, this: str) -> None:
+def _flips(found: PredictionMatrix, baseline: str, this: str) -> None:
     """Both conditions over all questions and the replicates that both have, in four numbers."""
     one, other = (found.right[found.conditions.index(c)] for c in (baseline, this))
     both = (one >= 0) & (other >= 0)
@@ -136,7 +136,7 @@ def _flips(found: Matrix, baseline: str, this: str) -> None:
     )
 
 
-def _grid(study: Study, found: Matrix, seen: Page, texts: pd.DataFrame, conditions: Sequence[str]) -> None:
+def _grid(study: Study, found: PredictionMatrix, seen: Page, texts: pd.DataFrame, conditions: Sequence[str]) -> None:
     index = {item: place for place, item in enumerate(found.items)}
     places = [index[item] for item in seen.rows["item"]]
     data: dict[str, list[Any]] = {
@@ -180,7 +180,7 @@ def _grid(study: Study, found: Matrix, seen: Page, texts: pd.DataFrame, conditio
         st.switch_page("pages/4_Saliency.py", query_params=query)
 
 
-def _student(found: Matrix, condition: str, place: int) -> str:
+def _student(found: PredictionMatrix, condition: str, place: int) -> str:
     """How page Saliency names a student of this condition that was asked this question; the first that is wrong, if one is."""
     right = found.right[found.conditions.index(condition)][:, place]
     wrong, asked = np.flatnonzero(right == 0), np.flatnonzero(right >= 0)
@@ -224,14 +224,14 @@ def _go(page: int) -> None:
     st.query_params["rows"] = str(page + 1)
 
 
-def _by_slice(found: Matrix, texts: pd.DataFrame, field: str, conditions: Sequence[str]) -> None:
+def _by_slice(found: PredictionMatrix, texts: pd.DataFrame, field: str, conditions: Sequence[str]) -> None:
     """The two conditions on each value of the field."""
     known = dict(zip(texts.index, texts["metadata"], strict=True))
     rows = slices(found, [known.get(item, {}) for item in found.items], field, conditions)
     cells = [
         [
-            markup.Cell(one.value), markup.Cell(parse(one.condition).label, condition=one.condition), markup.Cell(percent(one.interval.mean)),
-            markup.Cell(between(one.interval.low, one.interval.high), quiet=True), markup.Cell(f"{one.items:,}", quiet=True),
+            markup.TableCell(one.value), markup.TableCell(parse(one.condition).label, condition=one.condition), markup.TableCell(percent(one.interval.mean)),
+            markup.TableCell(between(one.interval.low, one.interval.high), quiet=True), markup.TableCell(f"{one.items:,}", quiet=True),
         ]
         for one in rows
     ]  # fmt: skip

@@ -10,7 +10,7 @@ from cotdistill.rationales.conditions import parse
 from cotdistill.report import captions, markup
 from cotdistill.report.commands import changed, command
 from cotdistill.results import cross_study, grouping
-from cotdistill.results.grouping import OF_CONDITION, SEEDS, Group
+from cotdistill.results.grouping import OF_CONDITION, SEEDS, RunGroup
 from cotdistill.store.records import Study
 from cotdistill.store.store import Store
 from cotdistill.studies.spec import StudySpec, spec_from_mapping
@@ -64,27 +64,27 @@ def _head(name: str) -> str:
     return name if name in OF_CONDITION or not name.startswith(SEEDS) else f"seed: {name.removeprefix(SEEDS)}"
 
 
-def _value(name: str, value: str) -> markup.Cell:
+def _value(name: str, value: str) -> markup.TableCell:
     if name == "condition":
-        return markup.Cell(parse(value).label, condition=value, title=value)
-    return markup.Cell(value, quiet=value == cross_study.ABSENT)
+        return markup.TableCell(parse(value).label, condition=value, title=value)
+    return markup.TableCell(value, quiet=value == cross_study.ABSENT)
 
 
-def _numbers(group: Group) -> list[markup.Cell]:
+def _numbers(group: RunGroup) -> list[markup.TableCell]:
     interval = group.interval
     return [
-        markup.Cell(percent(interval.mean) if interval else "–"),
-        markup.Cell(
+        markup.TableCell(percent(interval.mean) if interval else "–"),
+        markup.TableCell(
             between(interval.low, interval.high) if interval else "–",
             quiet=True,
             title=interval.speaks_of if interval else "",
         ),
-        markup.Cell(f"{group.finished} of {group.planned}", quiet=group.finished == group.planned),
-        markup.Cell(f"{group.items:,}" if group.items else "–", quiet=True),
+        markup.TableCell(f"{group.finished} of {group.planned}", quiet=group.finished == group.planned),
+        markup.TableCell(f"{group.items:,}" if group.items else "–", quiet=True),
     ]
 
 
-def _row(group: Group) -> list[object]:
+def _row(group: RunGroup) -> list[object]:
     interval = group.interval
     numbers = [interval.mean, interval.low, interval.high] if interval else [None, None, None]
     return [*group.values, *numbers, group.finished, group.planned, group.replicates, group.items]

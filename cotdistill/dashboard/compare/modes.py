@@ -30,11 +30,11 @@ from cotdistill.report.modes import (
 from cotdistill.results import modes
 from cotdistill.results.direct_cot import direct_by_own
 from cotdistill.results.following import following
-from cotdistill.results.modes import MEASURES, Cell, Curve
+from cotdistill.results.modes import MEASURES, ModeCell, PerturbationCurve
 from cotdistill.results.results import ConditionSummary, chance_of
 from cotdistill.store.records import Study
 from cotdistill.store.store import Store
-from cotdistill.studies.modes import Asked, Wanted, asked, sizes
+from cotdistill.studies.modes import ModesRequest, Wanted, asked, sizes
 from cotdistill.tasks.catalog import TASKS
 from cotdistill.text import about, capital, percent, plain_markdown, plural
 
@@ -99,9 +99,9 @@ def _following(store: Store, study: Study) -> list[str]:
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], label: str, conditions: Sequence[str] = ()) -> str:
     """conditions: of each row, where its first cell names one."""
-    told: list[list[markup.Cell | markup.Marks | markup.Shares]] = [
+    told: list[list[markup.TableCell | markup.Marks | markup.Shares]] = [
         [
-            markup.Cell(text, condition=conditions[at] if conditions and not place else "")
+            markup.TableCell(text, condition=conditions[at] if conditions and not place else "")
             for place, text in enumerate(row)
         ]
         for at, row in enumerate(rows)
@@ -109,7 +109,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]], label: str, condi
     return markup.table([capital(one) for one in head], told, label)
 
 
-def _grid_caption(cells: Sequence[Cell], chance: float | None) -> str:
+def _grid_caption(cells: Sequence[ModeCell], chance: float | None) -> str:
     known = [cell for cell in cells if cell.accuracy is not None]
     told = [
         "Percent right on test. Filled: trained for this mode. Hollow, with °: not trained for it. – : not asked yet; in brackets: replicates asked, "
@@ -131,7 +131,7 @@ def _grid_caption(cells: Sequence[Cell], chance: float | None) -> str:
     return " ".join(told)
 
 
-def _offer(store: Store, study: Study, found: Sequence[Asked], wanted: Wanted) -> None:
+def _offer(store: Store, study: Study, found: Sequence[ModesRequest], wanted: Wanted) -> None:
     """The button that asks the students not asked yet; while they are, how far it is."""
     missing = [one for one in found if one.missing]
     under_way = [one for one in found if one.job is not None and one.job.state in ("queued", "running")]
@@ -179,7 +179,7 @@ def _offer(store: Store, study: Study, found: Sequence[Asked], wanted: Wanted) -
         )
 
 
-def _tests(store: Store, study: Study, done: Sequence[Asked], chance: float | None) -> None:
+def _tests(store: Store, study: Study, done: Sequence[ModesRequest], chance: float | None) -> None:
     """The tests of one rationale for up to four conditions."""
     frame.section("When the rationale is perturbed")
     labels = {condition.condition: condition.label for condition in modes.grid(store, done)}
@@ -211,18 +211,20 @@ def _tests(store: Store, study: Study, done: Sequence[Asked], chance: float | No
         _numbers(study, found, rationale, measure)
 
 
-def _digest(one: Asked) -> str:
+def _digest(one: ModesRequest) -> str:
     return one.job.produced["answers"] if one.job is not None else ""
 
 
 @st.cache_data(max_entries=32, show_spinner="Reading the answers…")
 def _curves(
-    digests: tuple[str, ...], rationale: str, measure: str, _store: Store, _found: Sequence[Asked]
-) -> list[Curve]:
+    digests: tuple[str, ...], rationale: str, measure: str, _store: Store, _found: Sequence[ModesRequest]
+) -> list[PerturbationCurve]:
     return modes.curves(_store, _found, rationale, measure)
 
 
-def _caption(found: Sequence[Curve], mine: Sequence[Asked], rationale: str, *, artificial: bool) -> str:
+def _caption(
+    found: Sequence[PerturbationCurve], mine: Sequence[ModesRequest], rationale: str, *, artificial: bool
+) -> str:
     told = [
         f"{DIAGNOSTIC} {n_told(found)}",
         read_told(modes.read(mine), rationale, artificial),
@@ -235,7 +237,7 @@ def _caption(found: Sequence[Curve], mine: Sequence[Asked], rationale: str, *, a
     return " ".join(part for part in told if part)
 
 
-def _numbers(study: Study, found: Sequence[Curve], rationale: str, measure: str) -> None:
+def _numbers(study: Study, found: Sequence[PerturbationCurve], rationale: str, measure: str) -> None:
     head = (
         "Student",
         "Test",
@@ -254,10 +256,10 @@ def _numbers(study: Study, found: Sequence[Curve], rationale: str, measure: str)
         for c in found
     ]  # fmt: skip
     with st.expander("The numbers", type="compact"):
-        cells: list[list[markup.Cell | markup.Marks | markup.Shares]] = [
+        cells: list[list[markup.TableCell | markup.Marks | markup.Shares]] = [
             [
-                markup.Cell(row[0], condition=c.condition),
-                *(markup.Cell(text, quiet=place > 4) for place, text in enumerate(row[1:])),
+                markup.TableCell(row[0], condition=c.condition),
+                *(markup.TableCell(text, quiet=place > 4) for place, text in enumerate(row[1:])),
             ]
             for row, c in zip(rows, found, strict=True)
         ]

@@ -100,7 +100,10 @@ def _rounds(store: Store, study: Study) -> None:
     if found := generations(store, study.id):
         frame.section("Rounds", "Students that learnt from what a student of the round before had written.")
         told = [
-            [markup.Cell(text, condition=one.summary.condition if not place else "") for place, text in enumerate(row)]
+            [
+                markup.TableCell(text, condition=one.summary.condition if not place else "")
+                for place, text in enumerate(row)
+            ]
             for one, row in zip(found, rounds.rows(found), strict=True)
         ]
         st.html(markup.table([capital(head) for head in rounds.HEAD], told, "generations of students"))

@@ -12,7 +12,7 @@ from cotdistill.dashboard.widgets import job_requests, queue
 from cotdistill.errors import CotdistillError
 from cotdistill.report import markup
 from cotdistill.report.commands import command
-from cotdistill.report.figures.base import AROUND, GROUND, ROW_HEIGHT, Gathered, safe, titled
+from cotdistill.report.figures.base import AROUND, GROUND, ROW_HEIGHT, FigureItems, safe, titled
 from cotdistill.report.figures.palette import hue, tint
 from cotdistill.report.figures.probe import LESS, MORE
 from cotdistill.report.modes import DIAGNOSTIC
@@ -22,7 +22,7 @@ from cotdistill.results.scorers import ScorerCell
 from cotdistill.store.records import Study
 from cotdistill.store.store import Store
 from cotdistill.students.scoring.scorers import SCORERS
-from cotdistill.studies.modes import Asked
+from cotdistill.studies.modes import ModesRequest
 from cotdistill.text import about, between, between_points, capital, percent, plain_markdown, plural, points
 
 WILL = (
@@ -54,8 +54,8 @@ def draw(store: Store, study: Study) -> None:
         left, right = st.columns([3, 2], gap="large")
         by = scorers.by_scorer(cells)
         with left:
-            told: list[list[markup.Cell | markup.Marks | markup.Shares]] = [
-                [markup.Cell(row[0], title=scorer.help), *(markup.Cell(text) for text in row[1:])]
+            told: list[list[markup.TableCell | markup.Marks | markup.Shares]] = [
+                [markup.TableCell(row[0], title=scorer.help), *(markup.TableCell(text) for text in row[1:])]
                 for row, scorer in zip(rows(by), (SCORERS.get(one.scorer) for one in by), strict=True)
             ]
             st.html(markup.table([capital(head) for head in HEAD], told, "scorers over all conditions"))
@@ -63,7 +63,7 @@ def draw(store: Store, study: Study) -> None:
                 st.html(
                     markup.table(
                         [capital(head) for head in MARGINAL_HEAD],
-                        [[markup.Cell(text) for text in row] for row in drawn],
+                        [[markup.TableCell(text) for text in row] for row in drawn],
                         "marginal likelihood",
                     )
                 )
@@ -87,7 +87,7 @@ def _caption(cells: Sequence[ScorerCell]) -> str:
     )
 
 
-def _offer(store: Store, study: Study, found: Sequence[Asked], *, new: bool) -> None:
+def _offer(store: Store, study: Study, found: Sequence[ModesRequest], *, new: bool) -> None:
     specs = [one.spec for one in found if one.missing and one.spec is not None]
     under_way = [one for one in found if one.job is not None and one.job.state in ("queued", "running")]
     if not specs and not under_way:
@@ -136,7 +136,7 @@ def grid(cells: Sequence[ScorerCell]) -> Any:
         colorscale=[[0.0, tint(LESS, 0.45)], [0.5, tint(GROUND, 0.06)], [1.0, tint(MORE, 0.45)]],
         text=[[_told(at[c, s]) if (c, s) in at else "" for s in names] for c in conditions], hovertemplate="%{text}<extra></extra>",
     )  # fmt: skip
-    drawn = Gathered(figure)
+    drawn = FigureItems(figure)
     for y, condition in enumerate(conditions):
         for x, scorer in enumerate(names):
             if (condition, scorer) not in at:

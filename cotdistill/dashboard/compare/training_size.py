@@ -180,10 +180,10 @@ def _numbers(curves: Sequence[SizeCurve], found: Sequence[Gap]) -> None:
             gap = against.get((curve.condition, one.fraction))
             cells.append(
                 [
-                    markup.Cell(curve.label, condition=curve.condition), markup.Cell(f"{100 * one.fraction:g} %"), markup.Cell(count(one.rows)),
-                    markup.Cell(f"{one.epochs:.1f}", quiet=True), markup.Cell(percent(one.summary.mean)),
-                    markup.Cell(between(one.summary.low, one.summary.high), quiet=True),
-                    markup.Cell(f"{points(gap.difference)} ({between_points(gap.low, gap.high)})" if gap else "–"),
+                    markup.TableCell(curve.label, condition=curve.condition), markup.TableCell(f"{100 * one.fraction:g} %"), markup.TableCell(count(one.rows)),
+                    markup.TableCell(f"{one.epochs:.1f}", quiet=True), markup.TableCell(percent(one.summary.mean)),
+                    markup.TableCell(between(one.summary.low, one.summary.high), quiet=True),
+                    markup.TableCell(f"{points(gap.difference)} ({between_points(gap.low, gap.high)})" if gap else "–"),
                 ]
             )  # fmt: skip
     with st.expander("The numbers", type="compact"):

@@ -194,7 +194,7 @@ def _go(store: Store, task: Task, config: ElicitConfig, pace: Pace) -> None:
     kept = Responses(store.home).path
     changed_at = kept.stat().st_mtime_ns if kept.is_file() else 0
     found = _estimate(digest(config), digest(pace), changed_at, store, task, config, pace)
-    rows = [[markup.Cell(what, quiet=True), markup.Cell(told)] for what, told in estimated(found, pace)]
+    rows = [[markup.TableCell(what, quiet=True), markup.TableCell(told)] for what, told in estimated(found, pace)]
     st.html(markup.table(("What it takes", ""), rows, "estimate"))
     if st.button("Ask the teacher", type="primary", icon=":material/forum:", key=f"{KEY}.go"):
         job = elicitation.submit(store, config, pace)

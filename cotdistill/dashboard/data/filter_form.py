@@ -80,7 +80,7 @@ def _told(store: Store, words: list[str], document: dict[str, Any]) -> None:
         st.error(plain_markdown(f"{error['message']} {error.get('hint', '')}"), icon=":material/error:")
         return
     rows = [
-        [markup.Cell(one["filter"], code=True), markup.Cell(f"{one['seen']:,}"), markup.Cell(f"{one['dropped']:,}"), markup.Cell(f"{one['alone']:,}")]
+        [markup.TableCell(one["filter"], code=True), markup.TableCell(f"{one['seen']:,}"), markup.TableCell(f"{one['dropped']:,}"), markup.TableCell(f"{one['alone']:,}")]
         for one in document["filters"]
     ]
     if rows:

@@ -89,11 +89,11 @@ def _found(_task: Task, digest: str, source: str, path: str, limit: int) -> tupl
     return lint(encoder, rows, limit), len(rows), encoder.vocabulary_size
 
 
-def _row(one: Finding) -> Sequence[markup.Cell]:
+def _row(one: Finding) -> Sequence[markup.TableCell]:
     return (
-        markup.Cell("!" if one.grave else "", color=BAD if one.grave else ""),
-        markup.Cell(HEADS[one.kind.partition(":")[0]]),
-        markup.Cell(f"{one.count:,} of {one.of:,} {one.unit}"),
-        markup.Cell(one.shown[0] if one.shown else "", code=True, title="\n".join(one.shown)),
-        markup.Cell(f"{one.told}. {one.advice}", quiet=True),
+        markup.TableCell("!" if one.grave else "", color=BAD if one.grave else ""),
+        markup.TableCell(HEADS[one.kind.partition(":")[0]]),
+        markup.TableCell(f"{one.count:,} of {one.of:,} {one.unit}"),
+        markup.TableCell(one.shown[0] if one.shown else "", code=True, title="\n".join(one.shown)),
+        markup.TableCell(f"{one.told}. {one.advice}", quiet=True),
     )

@@ -42,16 +42,16 @@ def draw(task: Task) -> None:
 
 def _splits(splits: Mapping[str, Mapping[str, Any]]) -> str:
     """One row a split: its role, its size, how the answers are spread, and how long questions are."""
-    rows: list[list[markup.Cell | markup.Shares]] = []
+    rows: list[list[markup.TableCell | markup.Shares]] = []
     for name, split in splits.items():
         rows.append(
             [
-                markup.Cell(name),
-                markup.Cell(f"{split['rows']:,}"),
-                markup.Cell(f"{split['clusters']:,}"),
+                markup.TableCell(name),
+                markup.TableCell(f"{split['rows']:,}"),
+                markup.TableCell(f"{split['clusters']:,}"),
                 markup.Shares(split["answers"]),
-                markup.Cell(_lengths(split["question_words"])),
-                markup.Cell(str(split["role"]), quiet=True),
+                markup.TableCell(_lengths(split["question_words"])),
+                markup.TableCell(str(split["role"]), quiet=True),
             ]
         )
     return markup.table(("Split", "Rows", "Clusters", "Answers", "Words a question", "What it is"), rows, "splits")
@@ -63,11 +63,11 @@ def _sources(sources: Mapping[str, Mapping[str, Any]], default: str) -> str:
     for name, source in sources.items():
         rows.append(
             [
-                markup.Cell(f"{name} (default)" if name == default else name),
-                markup.Cell(f"{source['with_rationale']:,} ({percent(source['share'])})"),
-                markup.Cell(_lengths(source["words"])),
-                markup.Cell(percent(source["gold_text"])),
-                markup.Cell(percent(source["answer_key"])),
+                markup.TableCell(f"{name} (default)" if name == default else name),
+                markup.TableCell(f"{source['with_rationale']:,} ({percent(source['share'])})"),
+                markup.TableCell(_lengths(source["words"])),
+                markup.TableCell(percent(source["gold_text"])),
+                markup.TableCell(percent(source["answer_key"])),
             ]
         )
     return markup.table(("Rationales by", "Training rows", "Words a rationale", "Gold in text", "Letter in text"), rows, "rationale sources")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from cotdistill.teachers.answers import Answer
+from cotdistill.teachers.answers import TeacherAnswer
 from cotdistill.teachers.mentions import mentions
 from cotdistill.report.markup import CARD, LABEL_COLOR, QUIET, SMALL, escape, side_by_side
 from cotdistill.report.figures.palette import BAD, GOOD, tint
@@ -23,7 +23,7 @@ class Told:
     """One card: whose answer it is, the answer, and a line below it."""
 
     title: str
-    answer: Answer
+    answer: TeacherAnswer
     below: str = ""
 
 
@@ -43,7 +43,7 @@ def _card(told: Told) -> str:
     )  # fmt: skip
 
 
-def verdict(one: Answer) -> str:
+def verdict(one: TeacherAnswer) -> str:
     """The teacher's answer, green with a tick where it is gold, red with a cross where it is not; grey where there is none."""
     if one.answer is None:
         return f'<span style="color:{QUIET};font-size:0.85rem">? no answer known</span>'
@@ -53,7 +53,7 @@ def verdict(one: Answer) -> str:
     return f'<span style="color:{color};font-size:0.85rem">{sign} {escape(one.answer)} {escape(text)}</span>'
 
 
-def marked(one: Answer) -> str:
+def marked(one: TeacherAnswer) -> str:
     """The text with every choice that it names underlaid; the gold one in the colour of labels."""
     text, at, parts = one.shown, 0, []
     for mention in mentions(text, one.example.choices):
@@ -67,7 +67,7 @@ def marked(one: Answer) -> str:
     return "".join([*parts, escape(text[at:])])
 
 
-def remarks(one: Answer) -> list[str]:
+def remarks(one: TeacherAnswer) -> list[str]:
     """What is to be said of an answer, in words."""
     stated = one.stated
     found = [f"{len(one.shown.split())} words"]

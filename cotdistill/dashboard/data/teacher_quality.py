@@ -69,7 +69,7 @@ def _counted(store: Store, task: Task, world: int, names: list[str], splits: lis
 def _table(found: dict[str, Any]) -> str:
     columns = {name: dict(figures(one)) for name, one in found.items()}
     told = list(dict.fromkeys(figure for column in columns.values() for figure in column))
-    rows = [[markup.Cell(figure, quiet=True), *(markup.Cell(column.get(figure, "–")) for column in columns.values())] for figure in told]
+    rows = [[markup.TableCell(figure, quiet=True), *(markup.TableCell(column.get(figure, "–")) for column in columns.values())] for figure in told]
     return markup.table(("", *columns), rows, "figures of the sources")
 
 

@@ -7,7 +7,7 @@ import streamlit as st
 from cotdistill.errors import CotdistillError
 from cotdistill.store.store import Store
 from cotdistill.tasks.task import Task
-from cotdistill.teachers.answers import Answer
+from cotdistill.teachers.answers import TeacherAnswer
 from cotdistill.dashboard.data import elicit_form, elicitations, filter_form, teacher_cards, teacher_quality
 from cotdistill.dashboard import frame
 from cotdistill.report.commands import command
@@ -81,7 +81,7 @@ def _told(task: Task, id: str, source: str) -> teacher_cards.Told | None:
     example = task.example(id, source)
     if example.source != source or not example.rationale:
         return None
-    return teacher_cards.Told(source, Answer(example, example.rationale, _labels(task, task.digest, source).get(id)))
+    return teacher_cards.Told(source, TeacherAnswer(example, example.rationale, _labels(task, task.digest, source).get(id)))
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

@@ -137,7 +137,7 @@ def _rivals(store: Store, name: str) -> None:
     """What each condition accounts for of the gain, in a study that trains with objectives beyond plain cross-entropy."""
     document = rivals(store, name)
     frame.section("Rival explanations", "What else brings the gain about, and how much of it?")
-    rows = [[markup.Cell(text) for text in row] for row in rivals_table.cells(document)]
+    rows = [[markup.TableCell(text) for text in row] for row in rivals_table.cells(document)]
     st.html(markup.table(rivals_table.HEAD, rows, "what each rival accounts for"))
     st.caption(plain_markdown(rivals_table.gain_told(document)))
 
@@ -155,11 +155,13 @@ def _elsewhere(store: Store, name: str) -> None:
     cells = []
     for study, row in zip(studies, rows, strict=True):
         words = [claim["word"] for claim in study["claims"]]
-        told = [markup.Cell(text, color=export.COLORS.get(word, "")) for word, text in zip(words, row[4:], strict=True)]
+        told = [
+            markup.TableCell(text, color=export.COLORS.get(word, "")) for word, text in zip(words, row[4:], strict=True)
+        ]
         cells.append(
             [
-                markup.Cell(f"{row[0]} (in view)" if row[0] == name else row[0]),
-                *(markup.Cell(text, quiet=True) for text in row[1:4]),
+                markup.TableCell(f"{row[0]} (in view)" if row[0] == name else row[0]),
+                *(markup.TableCell(text, quiet=True) for text in row[1:4]),
                 *told,
             ]
         )
@@ -193,8 +195,8 @@ def _asked_by(store: Store, claim: dict[str, Any]) -> None:
         plans.confirm(store, spec)
 
 
-def _cells(table: Table) -> tuple[tuple[str, ...], list[list[markup.Cell]], str]:
-    return table.columns, [[markup.Cell(cell) for cell in row] for row in table.rows], table.caption
+def _cells(table: Table) -> tuple[tuple[str, ...], list[list[markup.TableCell]], str]:
+    return table.columns, [[markup.TableCell(cell) for cell in row] for row in table.rows], table.caption
 
 
 def _downloads(document: dict[str, Any]) -> None:

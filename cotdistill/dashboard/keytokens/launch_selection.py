@@ -10,7 +10,7 @@ import streamlit as st
 
 from cotdistill.dashboard import frame
 from cotdistill.dashboard.keytokens import selections
-from cotdistill.dashboard.keytokens.selections import Chosen, Ground
+from cotdistill.dashboard.keytokens.selections import FinishedSelection, TrainingRationales
 from cotdistill.dashboard.widgets import composer_state
 from cotdistill.errors import CotdistillError
 from cotdistill.keytokens.annotations import AnnotationSet
@@ -23,7 +23,7 @@ from cotdistill.text import plain_markdown, plural
 ANCHORS = ("label_only", "post_cot")
 
 
-def draw(ground: Ground, known: Sequence[Chosen], part: str) -> None:
+def draw(ground: TrainingRationales, known: Sequence[FinishedSelection], part: str) -> None:
     """Which selection, how many words; what that makes; and the way to page Train."""
     frame.section(
         "Train on this selection",
@@ -76,7 +76,7 @@ def draw(ground: Ground, known: Sequence[Chosen], part: str) -> None:
     frame.terminal(run_study(spec))
 
 
-def offered(known: Sequence[Chosen], sets: Sequence[str]) -> list[str]:
+def offered(known: Sequence[FinishedSelection], sets: Sequence[str]) -> list[str]:
     """Selections that are made already, marks of people, and every other selector that needs nothing more than its name."""
     made = [one.selector for one in known if not one.selector.startswith("human:")]
     bare = [entry.name for entry in SELECTORS if not entry.option or entry.option.startswith("[")]
@@ -87,7 +87,7 @@ def _sweep(selector: str, k: int) -> list[str]:
     return [str(parse(f"post_cot/key_tokens(selector={selector},k={one})")) for one in K_GRID if one != k]
 
 
-def study(ground: Ground, selector: str, k: int, *, swept: bool = False) -> StudySpec:
+def study(ground: TrainingRationales, selector: str, k: int, *, swept: bool = False) -> StudySpec:
     """The study of a selection: its words, their complement, words matched to them and words by lot, between the whole rationale and the label alone.
     Of marks, whose number differs by row: the marked words between the two. ConfigError, GrammarError, UnknownName."""
     entry, option = parse_selector(selector)
@@ -117,7 +117,7 @@ def study(ground: Ground, selector: str, k: int, *, swept: bool = False) -> Stud
     )
 
 
-def _few(ground: Ground, name: str) -> None:
+def _few(ground: TrainingRationales, name: str) -> None:
     """Rows without marks train without a rationale: said with their number."""
     marked = {m.example for m in AnnotationSet(ground.store.home, ground.name, name).marks() if not m.skipped} & set(
         ground.by_id

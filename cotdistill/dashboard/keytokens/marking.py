@@ -11,7 +11,7 @@ import streamlit as st
 from cotdistill.config import stable_seed
 from cotdistill.dashboard import frame
 from cotdistill.dashboard.keytokens import marks, selections
-from cotdistill.dashboard.keytokens.selections import Chosen, Ground
+from cotdistill.dashboard.keytokens.selections import FinishedSelection, TrainingRationales
 from cotdistill.dashboard.widgets import target_picker
 from cotdistill.errors import CotdistillError
 from cotdistill.keytokens.annotations import AnnotationSet, Mark, checked_name, text_hash
@@ -31,7 +31,7 @@ KEY = "marking"
 class Desk:
     """Who marks what: the set, the annotator, the examples in the one order that all annotators share, and this annotator's marks that fit."""
 
-    ground: Ground
+    ground: TrainingRationales
     annotations: AnnotationSet
     annotator: str
     order: tuple[str, ...]
@@ -54,7 +54,7 @@ def _order(digest: str, source: str, ids: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(sorted(ids, key=lambda id: stable_seed("marks", id)))
 
 
-def draw(ground: Ground, known: Sequence[Chosen]) -> None:
+def draw(ground: TrainingRationales, known: Sequence[FinishedSelection]) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         name = st.text_input(
             "Annotation set",
@@ -80,7 +80,7 @@ def draw(ground: Ground, known: Sequence[Chosen]) -> None:
     marks.draw(ground, annotations, known)
 
 
-def _example(desk: Desk, known: Sequence[Chosen]) -> None:
+def _example(desk: Desk, known: Sequence[FinishedSelection]) -> None:
     at = desk.at()
     example = desk.ground.by_id[desk.order[at]]
     st.query_params[KEY] = example.id
@@ -118,12 +118,12 @@ def _words(desk: Desk, example: Example, mark: Mark | None) -> None:
     st.pills(RULE, list(range(len(spans))), selection_mode="multi", key=key, wrap=True, format_func=names.__getitem__)
 
 
-def _revealed(desk: Desk, example: Example, mark: Mark, known: Sequence[Chosen]) -> None:
+def _revealed(desk: Desk, example: Example, mark: Mark, known: Sequence[FinishedSelection]) -> None:
     """What was marked, and beside it what the selectors chose: as many words as were marked."""
     text = example.rationale or ""
     mine = touched(word_spans(text), mark.spans)
     shown = [
-        wordmap.Card(
+        wordmap.WordRanking(
             f"Marked by {mark.annotator}",
             wordmap.MARKED,
             None,

@@ -13,7 +13,7 @@ import streamlit as st
 
 from cotdistill.dashboard import frame
 from cotdistill.dashboard.keytokens import selections
-from cotdistill.dashboard.keytokens.selections import Chosen, Ground
+from cotdistill.dashboard.keytokens.selections import FinishedSelection, TrainingRationales
 from cotdistill.errors import CotdistillError, DataError
 from cotdistill.keytokens.agreement import average_precision, cohen_kappa, jaccard, krippendorff_alpha, token_f1
 from cotdistill.keytokens.annotations import (
@@ -66,7 +66,9 @@ def top(row: Sequence[float], k: int) -> set[int]:
     return top_places([("", score) for score in row], k)
 
 
-def card(ground: Ground, one: Chosen, example: Example, mine: set[int]) -> wordmap.Card | None:
+def card(
+    ground: TrainingRationales, one: FinishedSelection, example: Example, mine: set[int]
+) -> wordmap.WordRanking | None:
     """A selection beside the marks, with as many key words as were marked; None where it did not score this rationale."""
     try:
         row = selections.row(ground, one, example)
@@ -76,10 +78,10 @@ def card(ground: Ground, one: Chosen, example: Example, mine: set[int]) -> wordm
         return None
     chosen = top(row, len(mine))
     told = f"token F1 {token_f1(mine, chosen):.2f} · IoU {jaccard(mine, chosen):.2f} · AUPRC {two(average_precision(mine, np.array(row)))}"
-    return wordmap.Card(capital(one.label), one.hue, row, chosen, mine, told)
+    return wordmap.WordRanking(capital(one.label), one.hue, row, chosen, mine, told)
 
 
-def draw(ground: Ground, annotations: AnnotationSet, known: Sequence[Chosen]) -> None:
+def draw(ground: TrainingRationales, annotations: AnnotationSet, known: Sequence[FinishedSelection]) -> None:
     """Below the words: judged, agreed, and in and out."""
     examples = ground.by_id
     hashes = {id: text_hash(e.rationale or "") for id, e in examples.items()}
@@ -95,11 +97,13 @@ def draw(ground: Ground, annotations: AnnotationSet, known: Sequence[Chosen]) ->
     _files(ground, annotations, fitting)
 
 
-def _plausible(ground: Ground, annotations: AnnotationSet, made: Sequence[Mark], known: Sequence[Chosen]) -> None:
+def _plausible(
+    ground: TrainingRationales, annotations: AnnotationSet, made: Sequence[Mark], known: Sequence[FinishedSelection]
+) -> None:
     if not known:
         return
     people = listed(sorted({m.annotator for m in made}))
-    found: list[tuple[Chosen, Plausible]] = []
+    found: list[tuple[FinishedSelection, Plausible]] = []
     # A selection made from marks would be held against itself.
     for one in (c for c in known if not c.selector.startswith("human:")):
         try:
@@ -116,12 +120,12 @@ def _plausible(ground: Ground, annotations: AnnotationSet, made: Sequence[Mark],
     found.sort(key=lambda pair: -pair[1].f1)
     best = found[0]
     frame.section(f"{capital(best[0].label)} comes closest to what people mark: token F1 {best[1].f1:.2f}")
-    rows: list[list[markup.Cell | markup.Marks | markup.Shares]] = [
+    rows: list[list[markup.TableCell | markup.Marks | markup.Shares]] = [
         [
-            markup.Cell(one.label), markup.Cell(f"{p.f1:.2f}"),
-            markup.Cell("–" if p.low is None else f"{p.low:.2f} to {p.high:.2f}", quiet=True),
-            markup.Cell(f"{p.iou:.2f}"), markup.Cell(two(p.precision)), markup.Cell(f"{p.chance:.2f}", quiet=True),
-            markup.Cell(f"{p.marks}", quiet=True),
+            markup.TableCell(one.label), markup.TableCell(f"{p.f1:.2f}"),
+            markup.TableCell("–" if p.low is None else f"{p.low:.2f} to {p.high:.2f}", quiet=True),
+            markup.TableCell(f"{p.iou:.2f}"), markup.TableCell(two(p.precision)), markup.TableCell(f"{p.chance:.2f}", quiet=True),
+            markup.TableCell(f"{p.marks}", quiet=True),
         ]
         for one, p in found
     ]  # fmt: skip
@@ -143,12 +147,12 @@ def _plausible(ground: Ground, annotations: AnnotationSet, made: Sequence[Mark],
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def _judged(
-    home: str, marks: str, digest: str, source: str, _ground: Ground, _made: tuple[Mark, ...], _one: Chosen
+    home: str, marks: str, digest: str, source: str, _ground: TrainingRationales, _made: tuple[Mark, ...], _one: FinishedSelection
 ) -> Plausible | None:  # fmt: skip
     return plausible(_ground, _made, _one)
 
 
-def plausible(ground: Ground, made: Sequence[Mark], one: Chosen) -> Plausible | None:
+def plausible(ground: TrainingRationales, made: Sequence[Mark], one: FinishedSelection) -> Plausible | None:
     """A selection against marks; None where it scored none of these rationales."""
     encoder, examples = selections.encoder_of(ground, one), ground.by_id
     f1, iou, precision, chance, clusters = [], [], [], [], []
@@ -206,7 +210,7 @@ def alpha(judged: Judged, sizes: Mapping[str, int]) -> float | None:
     )
 
 
-def _agreement(ground: Ground, made: Sequence[Mark]) -> None:
+def _agreement(ground: TrainingRationales, made: Sequence[Mark]) -> None:
     judged = judged_words(made, ground.by_id)
     sizes = {
         id: len(word_spans(e.rationale or ""))
@@ -220,13 +224,13 @@ def _agreement(ground: Ground, made: Sequence[Mark]) -> None:
         return
     over = alpha(judged, sizes)
     frame.section(f"Krippendorff's alpha of {plural(len(judged), 'annotator')}: {two(over)}")
-    rows: list[list[markup.Cell | markup.Marks | markup.Shares]] = [
+    rows: list[list[markup.TableCell | markup.Marks | markup.Shares]] = [
         [
-            markup.Cell(p.one),
-            markup.Cell(p.other),
-            markup.Cell(two(p.kappa)),
-            markup.Cell(f"{p.f1:.2f}"),
-            markup.Cell(f"{p.examples}", quiet=True),
+            markup.TableCell(p.one),
+            markup.TableCell(p.other),
+            markup.TableCell(two(p.kappa)),
+            markup.TableCell(f"{p.f1:.2f}"),
+            markup.TableCell(f"{p.examples}", quiet=True),
         ]
         for p in found
     ]
@@ -240,7 +244,7 @@ def _agreement(ground: Ground, made: Sequence[Mark]) -> None:
     )
 
 
-def _files(ground: Ground, annotations: AnnotationSet, fitting: Sequence[Mark]) -> None:
+def _files(ground: TrainingRationales, annotations: AnnotationSet, fitting: Sequence[Mark]) -> None:
     """In and out; the forms are told apart by themselves, and nothing is half-imported."""
     with st.expander("Import and export", icon=":material/swap_vert:", type="compact"):
         if fitting:

@@ -10,7 +10,7 @@ import streamlit as st
 
 from cotdistill.dashboard import frame
 from cotdistill.dashboard.keytokens import selections
-from cotdistill.dashboard.keytokens.selections import Chosen, Ground
+from cotdistill.dashboard.keytokens.selections import FinishedSelection, TrainingRationales
 from cotdistill.errors import CotdistillError
 from cotdistill.keytokens.summary import LEAST, TOP, described, overlap
 from cotdistill.report import markup
@@ -22,7 +22,7 @@ COUNTED = 300
 WORDS = 12
 
 
-def draw(ground: Ground, known: Sequence[Chosen]) -> None:
+def draw(ground: TrainingRationales, known: Sequence[FinishedSelection]) -> None:
     chosen = selections.choose(known)
     try:
         _matrix(ground, chosen)
@@ -35,7 +35,13 @@ def draw(ground: Ground, known: Sequence[Chosen]) -> None:
 
 @st.cache_data(max_entries=256, show_spinner="Comparing the selections…")
 def _overlap(
-    digests: tuple[str, str], source: str, k: int, number: int, _ground: Ground, _one: Chosen, _other: Chosen
+    digests: tuple[str, str],
+    source: str,
+    k: int,
+    number: int,
+    _ground: TrainingRationales,
+    _one: FinishedSelection,
+    _other: FinishedSelection,
 ) -> dict[str, Any]:
     examples = _ground.examples[:: max(1, len(_ground.examples) // number)]
     rows = list(zip(examples, selections.passages(_ground, _one, examples), strict=True))
@@ -48,12 +54,12 @@ def _fitting(rows: Sequence[tuple[Any, Any]], scores: Mapping[str, Sequence[floa
     return {e.id: scores[e.id] for e, passage in rows if e.id in scores and len(scores[e.id]) == len(passage)}
 
 
-def between(ground: Ground, one: Chosen, other: Chosen) -> dict[str, Any]:
+def between(ground: TrainingRationales, one: FinishedSelection, other: FinishedSelection) -> dict[str, Any]:
     """Mean Jaccard of the key words and mean rank correlation of two selections, beside chance; kept by what was compared."""
     return _overlap((one.digest, other.digest), ground.source, TOP, COUNTED, ground, one, other)
 
 
-def _matrix(ground: Ground, chosen: Sequence[Chosen]) -> None:
+def _matrix(ground: TrainingRationales, chosen: Sequence[FinishedSelection]) -> None:
     if len(chosen) < 2:
         st.caption("Overlap needs two: choose another selection.")
         return
@@ -96,14 +102,14 @@ def _matrix(ground: Ground, chosen: Sequence[Chosen]) -> None:
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def _all_words(digest: str, source: str, _ground: Ground, _one: Chosen) -> dict[str, Any]:
+def _all_words(digest: str, source: str, _ground: TrainingRationales, _one: FinishedSelection) -> dict[str, Any]:
     """The same counts for every word of the rationales: what a choice by lot would give."""
     examples = _ground.examples[:: max(1, len(_ground.examples) // COUNTED)]
     rows = list(zip(examples, selections.passages(_ground, _one, examples), strict=True))
     return described(rows, {e.id: [0.0] * len(p) for e, p in rows}, k=10**6)
 
 
-def _classes(ground: Ground, chosen: Sequence[Chosen]) -> None:
+def _classes(ground: TrainingRationales, chosen: Sequence[FinishedSelection]) -> None:
     base = _all_words(ground.task.digest, ground.source, ground, chosen[0])
     results = [(one, one.job.result or {}) for one in chosen]
     leaky = max(results, key=lambda pair: pair[1].get("label_text_share") or 0.0)
@@ -128,7 +134,7 @@ def _classes(ground: Ground, chosen: Sequence[Chosen]) -> None:
     )
 
 
-def _top_words(ground: Ground, chosen: Sequence[Chosen]) -> None:
+def _top_words(ground: TrainingRationales, chosen: Sequence[FinishedSelection]) -> None:
     frame.section(
         "Words chosen most often",
         f"Of the words met at least {LEAST} times: in how many of their places each is a key word.",
@@ -139,9 +145,9 @@ def _top_words(ground: Ground, chosen: Sequence[Chosen]) -> None:
             st.markdown(f"**{plain_markdown(capital(one.label))}**")
             rows: list[list[Any]] = [
                 [
-                    markup.Cell(str(w["word"])),
-                    markup.Cell(f"{100 * w['share']:.0f} %"),
-                    markup.Cell(f"{w['met']:,}", quiet=True),
+                    markup.TableCell(str(w["word"])),
+                    markup.TableCell(f"{100 * w['share']:.0f} %"),
+                    markup.TableCell(f"{w['met']:,}", quiet=True),
                 ]
                 for w in words[:WORDS]
             ]
@@ -151,7 +157,9 @@ def _top_words(ground: Ground, chosen: Sequence[Chosen]) -> None:
                 st.caption(f"No word is met {LEAST} times.")
 
 
-def _replicates(ground: Ground, chosen: Sequence[Chosen], known: Sequence[Chosen]) -> None:
+def _replicates(
+    ground: TrainingRationales, chosen: Sequence[FinishedSelection], known: Sequence[FinishedSelection]
+) -> None:
     """Whether a selection made anew chooses the same words."""
     rows: list[list[Any]] = []
     for selector in dict.fromkeys(one.selector for one in chosen):
@@ -167,8 +175,8 @@ def _replicates(ground: Ground, chosen: Sequence[Chosen], known: Sequence[Chosen
             [f["rank"] for f in fitting if f["rank"] is not None],
         )
         rows.append([
-            markup.Cell(selections.selector_name(selector)), markup.Cell(f"{mean:.2f}"), markup.Cell(f"{fitting[0]['chance']:.2f}", quiet=True),
-            markup.Cell(f"{sum(rank) / len(rank):+.2f}".replace("-", "−") if rank else "–"), markup.Cell(plural(len(mine), "replicate"), quiet=True),
+            markup.TableCell(selections.selector_name(selector)), markup.TableCell(f"{mean:.2f}"), markup.TableCell(f"{fitting[0]['chance']:.2f}", quiet=True),
+            markup.TableCell(f"{sum(rank) / len(rank):+.2f}".replace("-", "−") if rank else "–"), markup.TableCell(plural(len(mine), "replicate"), quiet=True),
         ])  # fmt: skip
     if not rows:
         return

@@ -10,7 +10,7 @@ import streamlit as st
 
 from cotdistill.dashboard import frame
 from cotdistill.dashboard.keytokens import launch_selection, marking, marks, overlaps, selections, sweep
-from cotdistill.dashboard.keytokens.selections import Chosen, Ground
+from cotdistill.dashboard.keytokens.selections import FinishedSelection, TrainingRationales
 from cotdistill.dashboard.widgets import example_finder, pickers, plans, queue
 from cotdistill.errors import CotdistillError
 from cotdistill.keytokens.agreement import jaccard
@@ -96,7 +96,7 @@ def number_of_words(most: int) -> int:
     return int(st.slider("Key words, k", 1, most, key="k", on_change=frame.keep, args=("k",), width=260))
 
 
-def _side_by_side(ground: Ground, known: Sequence[Chosen]) -> None:
+def _side_by_side(ground: TrainingRationales, known: Sequence[FinishedSelection]) -> None:
     chosen = selections.choose(known)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         example = example_finder.search(ground.examples)
@@ -108,7 +108,7 @@ def _side_by_side(ground: Ground, known: Sequence[Chosen]) -> None:
     found, failed = rows_of(ground, chosen, example)
     title, place = st.empty(), st.empty()
     shown = [
-        wordmap.Card(capital(one.label), one.hue, row, marks.top(row, k), (), selections.lineage(ground, one))
+        wordmap.WordRanking(capital(one.label), one.hue, row, marks.top(row, k), (), selections.lineage(ground, one))
         for one, row in found
     ]
     if found:
@@ -126,8 +126,8 @@ def _side_by_side(ground: Ground, known: Sequence[Chosen]) -> None:
 
 
 def rows_of(
-    ground: Ground, chosen: Sequence[Chosen], example: Example
-) -> tuple[list[tuple[Chosen, list[float]]], list[str]]:
+    ground: TrainingRationales, chosen: Sequence[FinishedSelection], example: Example
+) -> tuple[list[tuple[FinishedSelection, list[float]]], list[str]]:
     """Each selection with the scores of the example's words; and why some have none."""
     found, failed = [], []
     for one in chosen:
@@ -145,7 +145,7 @@ def rows_of(
     return found, failed
 
 
-def _headline(rationale: str, found: Sequence[tuple[Chosen, Sequence[float]]], k: int) -> str:
+def _headline(rationale: str, found: Sequence[tuple[FinishedSelection, Sequence[float]]], k: int) -> str:
     """What all name; or which two come closest."""
     words = [rationale[a:b] for a, b in word_spans(rationale)]
     sets = [marks.top(row, k) for _, row in found]
@@ -159,18 +159,18 @@ def _headline(rationale: str, found: Sequence[tuple[Chosen, Sequence[float]]], k
     return f"{capital(found[one][0].label)} and {found[other][0].label} share {shared} of {min(k, len(words))} key words here"
 
 
-def _pairs(found: Sequence[tuple[Chosen, Sequence[float]]], k: int) -> None:
+def _pairs(found: Sequence[tuple[FinishedSelection, Sequence[float]]], k: int) -> None:
     """Every two selections on this example: what they share, and how alike they rank all words."""
     if len(found) < 2:
         return
-    rows: list[list[markup.Cell | markup.Marks | markup.Shares]] = []
+    rows: list[list[markup.TableCell | markup.Marks | markup.Shares]] = []
     for (one, first), (other, second) in combinations(found, 2):
         a, b = marks.top(first, k), marks.top(second, k)
         rank = spearman(np.array(first), np.array(second))
         by_chance = len(a) * len(b) / len(first)
         rows.append([
-            markup.Cell(one.label), markup.Cell(other.label), markup.Cell(f"{len(a & b)} of {len(a)}"),
-            markup.Cell(f"{by_chance:.1f}", quiet=True), markup.Cell(f"{jaccard(a, b):.2f}"), markup.Cell(signed(rank)),
+            markup.TableCell(one.label), markup.TableCell(other.label), markup.TableCell(f"{len(a & b)} of {len(a)}"),
+            markup.TableCell(f"{by_chance:.1f}", quiet=True), markup.TableCell(f"{jaccard(a, b):.2f}"), markup.TableCell(signed(rank)),
         ])  # fmt: skip
     head = ("One", "Other", "Key words shared", "By chance", "Jaccard", "Rank correlation")
     st.html(markup.table(head, rows, "overlap of the selections on this example"))

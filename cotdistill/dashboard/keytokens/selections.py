@@ -38,7 +38,7 @@ BELONGS = ("source", "world", "example", "marking", "selection", "trained", "sea
 
 
 @dataclass(frozen=True)
-class Ground:
+class TrainingRationales:
     """The training rationales of one source of one task. spec: of the study in view, else a new study of the task; examples: those with a
     rationale."""
 
@@ -57,7 +57,7 @@ class Ground:
 
 
 @dataclass(frozen=True)
-class Chosen:
+class FinishedSelection:
     """A finished selection. replicate: of the study in view, None where the selection is the same in all of them or belongs to none."""
 
     selector: str
@@ -105,7 +105,7 @@ def selector_hue(selector: str) -> str:
     return SELECTOR_HUES[names.index(name) % len(SELECTOR_HUES)] if name in names else SELECTOR_HUES[0]
 
 
-def ground(store: Store) -> Ground | None:
+def ground(store: Store) -> TrainingRationales | None:
     """The pickers: a study, or a task that no study stands on yet; whose rationales; in which world. None where there is nothing, told then."""
     studies: dict[str, Study] = {}
     for study in store.queue.studies():
@@ -139,7 +139,7 @@ def ground(store: Store) -> Ground | None:
     if not examples:
         st.info(plain_markdown(f"No training row has a rationale by {source}."), icon=":material/info:")
         return None
-    return Ground(store, task, spec.task, source, world, chosen, spec, examples)
+    return TrainingRationales(store, task, spec.task, source, world, chosen, spec, examples)
 
 
 def _start(studies: Mapping[str, Study], tasks: Sequence[str]) -> str | None:
@@ -180,7 +180,7 @@ def _of_task(store: Store, name: str) -> tuple[Task, StudySpec, int]:
         )
 
 
-def finished(ground: Ground) -> list[Chosen]:
+def finished(ground: TrainingRationales) -> list[FinishedSelection]:
     """The finished selections over these rationales: the study's own in the order planned, then others of the same data."""
     jobs = [
         job
@@ -195,7 +195,7 @@ def finished(ground: Ground) -> list[Chosen]:
     for job in jobs:
         selector, ours = str(job.config["selector"]), job.identity in members
         anew = parse_selector(selector)[0].draws or job.config["reads"]
-        found.append(Chosen(selector, job, members[job.identity] if ours and anew else None, ours))
+        found.append(FinishedSelection(selector, job, members[job.identity] if ours and anew else None, ours))
     return sorted(
         found,
         key=lambda c: (
@@ -207,7 +207,7 @@ def finished(ground: Ground) -> list[Chosen]:
     )
 
 
-def choose(known: Sequence[Chosen]) -> list[Chosen]:
+def choose(known: Sequence[FinishedSelection]) -> list[FinishedSelection]:
     """Up to four of them, at first one a selector; kept in the URL. A selector alone stands for its first selection."""
     by_key = {one.key: one for one in known}
     first = {one.selector: one.key for one in reversed(known)}
@@ -223,12 +223,12 @@ def _selection(_store: Store, digest: str, name: str) -> Selection:
     return read_selection(_store.artifacts.path(digest), name)
 
 
-def selection_of(ground: Ground, one: Chosen) -> Selection:
+def selection_of(ground: TrainingRationales, one: FinishedSelection) -> Selection:
     """The scores; DataError or NotFound if the artefact cannot be read."""
     return _selection(ground.store, one.digest, one.selector)
 
 
-def encoder_of(ground: Ground, one: Chosen) -> Encoder:
+def encoder_of(ground: TrainingRationales, one: FinishedSelection) -> Encoder:
     """How the selection cut the rationales into tokens. StudentError if the tokenizer is gone."""
     config = SelectConfig.from_plain(one.job.config)
     run = RunConfig(
@@ -249,13 +249,15 @@ def _passages(
     return [_encoder.read(e.rationale or "") for e in _examples]
 
 
-def passages(ground: Ground, one: Chosen, examples: Sequence[Example]) -> list[Passage]:
+def passages(ground: TrainingRationales, one: FinishedSelection, examples: Sequence[Example]) -> list[Passage]:
     """The rationales of some examples (always the same ones for their number) as the selection's tokens."""
     encoder = encoder_of(ground, one)
     return _passages(str(encoder.path), ground.task.digest, ground.source, len(examples), encoder, examples)
 
 
-def row(ground: Ground, one: Chosen, example: Example, encoder: Encoder | None = None) -> list[float] | None:
+def row(
+    ground: TrainingRationales, one: FinishedSelection, example: Example, encoder: Encoder | None = None
+) -> list[float] | None:
     """(words,) the score of each word, the sum of its tokens'; None where the selection has not looked at the example or saw another text."""
     scores: Mapping[str, Any] = selection_of(ground, one).scores or {}
     own = scores.get(example.id)
@@ -268,7 +270,7 @@ def row(ground: Ground, one: Chosen, example: Example, encoder: Encoder | None =
     return found
 
 
-def lineage(ground: Ground, one: Chosen) -> str:
+def lineage(ground: TrainingRationales, one: FinishedSelection) -> str:
     """What a selection was read from, and what is trained on it."""
     told = [f"selection {one.job.id}"]
     if one.job.config["reads"]:
@@ -286,7 +288,7 @@ def _reader(store: Store, identity: str) -> str:
     return f"run {job.id}, {parse(str(job.config['condition'])).label}"
 
 
-def _used(ground: Ground) -> list[set[str]]:
+def _used(ground: TrainingRationales) -> list[set[str]]:
     """By run of the study, the identities of the selections that it is trained on."""
     if ground.study is None:
         return []

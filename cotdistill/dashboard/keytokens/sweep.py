@@ -11,14 +11,14 @@ import streamlit as st
 
 from cotdistill.dashboard import frame
 from cotdistill.dashboard.keytokens import selections
-from cotdistill.dashboard.keytokens.selections import Chosen, Ground
+from cotdistill.dashboard.keytokens.selections import FinishedSelection, TrainingRationales
 from cotdistill.dashboard.widgets import queue
 from cotdistill.rationales.conditions import parse
 from cotdistill.rationales.keyed import number
 from cotdistill.rationales.passage import units
 from cotdistill.report import captions, markup
 from cotdistill.report.figures import sweep
-from cotdistill.report.figures.sweep import Level, Line, Point
+from cotdistill.report.figures.sweep import Level, Line, SweepPoint
 from cotdistill.results import results
 from cotdistill.results.results import ConditionSummary
 from cotdistill.text import between, count, percent, plain_markdown, plural
@@ -55,7 +55,7 @@ def swept(
     return sorted(found, key=lambda one: (order.index(one.selector), one.k))
 
 
-def draw(ground: Ground, known: Sequence[Chosen]) -> None:
+def draw(ground: TrainingRationales, known: Sequence[FinishedSelection]) -> None:
     if ground.study is None:
         st.info("A sweep belongs to a study: choose one above, or compose one below.", icon=":material/info:")
         return
@@ -94,7 +94,9 @@ def lines(done: Sequence[Swept]) -> list[Line]:
     found = []
     for selector in dict.fromkeys(one.selector for one in done):
         points = [
-            Point(one.k, one.summary.mean, one.summary.low, one.summary.high, one.summary.points, one.summary.planned)
+            SweepPoint(
+                one.k, one.summary.mean, one.summary.low, one.summary.high, one.summary.points, one.summary.planned
+            )
             for one in done
             if one.selector == selector and one.summary.mean is not None
         ]
@@ -128,7 +130,7 @@ def title(done: Sequence[Swept], levels: Sequence[Level]) -> str:
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def _share(digest: str, source: str, k: float, _ground: Ground, _one: Chosen) -> float | None:
+def _share(digest: str, source: str, k: float, _ground: TrainingRationales, _one: FinishedSelection) -> float | None:
     """The share of rationale tokens that the k highest words hold, over some examples."""
     examples = _ground.examples[:: max(1, len(_ground.examples) // COUNTED)]
     scores = selections.selection_of(_ground, _one).scores or {}
@@ -143,7 +145,7 @@ def _share(digest: str, source: str, k: float, _ground: Ground, _one: Chosen) ->
     return kept / every if every else None
 
 
-def _kept(ground: Ground, known: Sequence[Chosen], done: Sequence[Swept]) -> dict[float, float]:
+def _kept(ground: TrainingRationales, known: Sequence[FinishedSelection], done: Sequence[Swept]) -> dict[float, float]:
     """By k, the share of tokens kept, in the mean of the selectors."""
     first = {one.selector: one for one in reversed(known)}
     found: dict[float, float] = {}
@@ -158,7 +160,7 @@ def _kept(ground: Ground, known: Sequence[Chosen], done: Sequence[Swept]) -> dic
     return found
 
 
-def _caption(ground: Ground, done: Sequence[Swept], levels: Sequence[Level], *, provisional: bool) -> None:
+def _caption(ground: TrainingRationales, done: Sequence[Swept], levels: Sequence[Level], *, provisional: bool) -> None:
     first = done[0].summary
     most = max(one.summary.finished for one in done)
     told = [
@@ -182,9 +184,9 @@ def _numbers(done: Sequence[Swept]) -> None:
     with st.expander("The numbers", type="compact"):
         rows: list[list[Any]] = [
             [
-                markup.Cell(selections.selector_name(one.selector)), markup.Cell(f"{one.k:g}"), markup.Cell(percent(one.summary.mean)),
-                markup.Cell(between(one.summary.low, one.summary.high), quiet=True),
-                markup.Cell(f"{one.summary.finished} of {one.summary.planned}", quiet=True), markup.Cell(count(one.summary.tokens), quiet=True),
+                markup.TableCell(selections.selector_name(one.selector)), markup.TableCell(f"{one.k:g}"), markup.TableCell(percent(one.summary.mean)),
+                markup.TableCell(between(one.summary.low, one.summary.high), quiet=True),
+                markup.TableCell(f"{one.summary.finished} of {one.summary.planned}", quiet=True), markup.TableCell(count(one.summary.tokens), quiet=True),
             ]
             for one in done
         ]  # fmt: skip

@@ -10,7 +10,7 @@ import streamlit as st
 from cotdistill.dashboard import frame
 from cotdistill.dashboard.saliency import attention, attribution_cards, faithfulness, paraphrases, probe
 from cotdistill.dashboard.widgets import job_requests, pickers
-from cotdistill.dashboard.widgets.job_requests import Gathered
+from cotdistill.dashboard.widgets.job_requests import RequestedJob
 from cotdistill.dashboard.widgets.pickers import method_name
 from cotdistill.dashboard.widgets.view_state import Scene
 from cotdistill.rationales.conditions import parse
@@ -75,14 +75,14 @@ def _tokens(_store: Store, digest: str) -> pd.DataFrame:
     return _store.artifacts.table(digest)
 
 
-def tokens_of(scene: Scene, one: Gathered) -> pd.DataFrame:
+def tokens_of(scene: Scene, one: RequestedJob) -> pd.DataFrame:
     """The token table of a finished job."""
     assert one.job is not None
     return _tokens(scene.store, one.job.produced["tokens"])
 
 
 def _dots(
-    scene: Scene, mine: Sequence[Gathered], means: Callable[[pd.DataFrame], Sequence[Mean]]
+    scene: Scene, mine: Sequence[RequestedJob], means: Callable[[pd.DataFrame], Sequence[Mean]]
 ) -> dict[str, list[Dot]]:
     """By name of the mean, one dot a student, in the order of the students."""
     rows: dict[str, list[Dot]] = {}
@@ -94,7 +94,7 @@ def _dots(
     return rows
 
 
-def _told(scene: Scene, mine: Sequence[Gathered], more: str) -> None:
+def _told(scene: Scene, mine: Sequence[RequestedJob], more: str) -> None:
     """What every figure here rests on: method, target, n, clusters, interval."""
     counted = {(int(one.result["examples"]), int(one.result["clusters"])) for one in mine}
     n = " and ".join(
@@ -110,7 +110,7 @@ def _told(scene: Scene, mine: Sequence[Gathered], more: str) -> None:
     )
 
 
-def _span(scene: Scene, mine: Sequence[Gathered]) -> None:
+def _span(scene: Scene, mine: Sequence[RequestedJob]) -> None:
     rows = _dots(scene, mine, aggregates.by_span)
     frame.chart(
         saliency.dots(rows, _span_title(rows), "share of the absolute scores, percent", share=True), "many.span"
@@ -135,7 +135,7 @@ def _span_title(rows: Mapping[str, Sequence[Dot]]) -> str:
     return capital(listed(dict.fromkeys(told)))
 
 
-def _rationale(scene: Scene, mine: Sequence[Gathered]) -> None:
+def _rationale(scene: Scene, mine: Sequence[RequestedJob]) -> None:
     def one(tokens: pd.DataFrame) -> list[Mean]:
         mean = aggregates.question_against_rationale(tokens)
         return [] if mean is None else [mean]
@@ -164,7 +164,7 @@ def _rationale(scene: Scene, mine: Sequence[Gathered]) -> None:
         _told(scene, mine, "Question, choices and rationale are all compared with the baseline; absolute scores.")
 
 
-def _place(scene: Scene, mine: Sequence[Gathered]) -> None:
+def _place(scene: Scene, mine: Sequence[RequestedJob]) -> None:
     rows = _dots(scene, mine, aggregates.by_place)
     segment = "rationale"
     if not rows:
@@ -175,14 +175,14 @@ def _place(scene: Scene, mine: Sequence[Gathered]) -> None:
     _told(scene, mine, f"By tenth of the {segment}, in units of the example's mean token there: 1 is even.")
 
 
-def _class(scene: Scene, mine: Sequence[Gathered]) -> None:
+def _class(scene: Scene, mine: Sequence[RequestedJob]) -> None:
     rows = {SPAN_NAMES.get(name, name): found for name, found in _dots(scene, mine, aggregates.by_class).items()}
     title = "What a content word's token bears, and a function word's"
     frame.chart(saliency.dots(rows, title, "times the mean token of the example", base=1.0), "many.class")
     _told(scene, mine, "Function words: articles, pronouns, prepositions, conjunctions, auxiliaries and punctuation.")
 
 
-def _words(scene: Scene, mine: Sequence[Gathered]) -> None:
+def _words(scene: Scene, mine: Sequence[RequestedJob]) -> None:
     absolute = not attribution_cards.is_signed(scene, mine[0].method)
     for place, one in zip(st.columns(len(mine)), mine, strict=True):
         tokens = tokens_of(scene, one)
@@ -190,10 +190,10 @@ def _words(scene: Scene, mine: Sequence[Gathered]) -> None:
         best = aggregates.top_words(tokens, segment, 10, absolute=absolute)
         rows = [
             [
-                markup.Cell(w.name),
-                markup.Cell(_signed(w.mean)),
-                markup.Cell(_range(w.low, w.high), quiet=True),
-                markup.Cell(f"{w.tokens}", quiet=True),
+                markup.TableCell(w.name),
+                markup.TableCell(_signed(w.mean)),
+                markup.TableCell(_range(w.low, w.high), quiet=True),
+                markup.TableCell(f"{w.tokens}", quiet=True),
             ]
             for w in best
         ]
@@ -208,7 +208,7 @@ def _words(scene: Scene, mine: Sequence[Gathered]) -> None:
     _told(scene, mine, f"The words with the largest mean score, scored at least {aggregates.LEAST} times; nats.")
 
 
-def _stability(scene: Scene, done: Sequence[Gathered]) -> None:
+def _stability(scene: Scene, done: Sequence[RequestedJob]) -> None:
     """Every two of the attributions in view: between students (replicates, conditions) and between methods."""
     if len(done) < 2:
         st.caption("Agreement needs two: choose a second method, or another replicate of the student.")
@@ -228,9 +228,9 @@ def _stability(scene: Scene, done: Sequence[Gathered]) -> None:
         return
     rows = [
         [
-            markup.Cell(pair.one), markup.Cell(pair.other),
-            markup.Cell(_signed(pair.rank)), markup.Cell(_range(pair.rank_low, pair.rank_high), quiet=True),
-            markup.Cell(f"{100 * pair.overlap:.0f} %"), markup.Cell(f"{100 * pair.chance:.0f} %", quiet=True),
+            markup.TableCell(pair.one), markup.TableCell(pair.other),
+            markup.TableCell(_signed(pair.rank)), markup.TableCell(_range(pair.rank_low, pair.rank_high), quiet=True),
+            markup.TableCell(f"{100 * pair.overlap:.0f} %"), markup.TableCell(f"{100 * pair.chance:.0f} %", quiet=True),
         ]
         for pair in found
     ]  # fmt: skip

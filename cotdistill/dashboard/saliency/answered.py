@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import streamlit as st
 
 from cotdistill.dashboard.widgets import asking
-from cotdistill.dashboard.widgets.pickers import Student
+from cotdistill.dashboard.widgets.pickers import PickedStudent
 from cotdistill.store.store import Store
 from cotdistill.studies.inspection_jobs import source_of
 
@@ -15,14 +15,14 @@ from cotdistill.studies.inspection_jobs import source_of
 Answers = Mapping[str, bool]
 
 
-def mode_of(student: Student) -> str:
+def mode_of(student: PickedStudent) -> str:
     """How the panels ask a student: a rationale before the label is the teacher's, since that is the text whose tokens are looked at."""
     spans = student.condition.spec.sequences
     reads = any("rationale" in s and "label" in s and s.index("rationale") < s.index("label") for s in spans)
     return "given" if reads else "direct"
 
 
-def of(store: Store, students: Sequence[Student], split: str, checkpoint: str) -> list[Answers] | None:
+def of(store: Store, students: Sequence[PickedStudent], split: str, checkpoint: str) -> list[Answers] | None:
     """One a student; None if they could not be had, which is told then."""
     known = {s.key: _scored(store, s) if split == "test" and checkpoint == "1" else None for s in students}
     where = {"do": "answers", "checkpoint": checkpoint, "split": split}
@@ -49,7 +49,7 @@ def _right(_store: Store, digest: str, mode: str) -> dict[str, bool] | None:
     return dict(zip(rows["id"].astype(str), rows["correct"].astype(bool), strict=True)) if len(rows) else None
 
 
-def _scored(store: Store, student: Student) -> Answers | None:
+def _scored(store: Store, student: PickedStudent) -> Answers | None:
     return (
         _right(store, student.job.produced["predictions"], mode_of(student))
         if "predictions" in student.job.produced

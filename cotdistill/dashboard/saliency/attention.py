@@ -10,7 +10,7 @@ import streamlit as st
 
 from cotdistill.dashboard import frame
 from cotdistill.dashboard.widgets import job_requests, pickers
-from cotdistill.dashboard.widgets.job_requests import Gathered
+from cotdistill.dashboard.widgets.job_requests import RequestedJob
 from cotdistill.dashboard.widgets.view_state import Scene
 from cotdistill.report.figures import attention
 from cotdistill.report.figures.attention import REGION_NAMES, Attended
@@ -50,7 +50,7 @@ def _heads(_store: Store, digest: str) -> pd.DataFrame:
     return _store.artifacts.table(digest)
 
 
-def _attended(store: Store, one: Gathered, region: str) -> Attended:
+def _attended(store: Store, one: RequestedJob, region: str) -> Attended:
     assert one.job is not None
     heads = _heads(store, one.job.produced["heads"])
     mine = heads[(heads["region"] == region) & (heads["layer"] > 0)].astype(object)

@@ -10,12 +10,12 @@ from typing import Any
 from cotdistill.config import plain
 from cotdistill.dashboard.widgets import asking
 from cotdistill.dashboard.widgets.asking import Question
-from cotdistill.dashboard.widgets.pickers import Student, method_name
+from cotdistill.dashboard.widgets.pickers import PickedStudent, method_name
 from cotdistill.dashboard.widgets.view_state import Scene, example_for, reading_of
 from cotdistill.errors import CotdistillError
 from cotdistill.report import heat
 from cotdistill.report.explanation import Explanation, explanations, largest, marks, masses
-from cotdistill.report.heat import Bar, Card, Panel, Scale
+from cotdistill.report.heat import Bar, Panel, Scale, StudentCard
 from cotdistill.saliency.methods import METHODS
 from cotdistill.tasks.example import Example
 from cotdistill.text import capital, listed, percent
@@ -25,10 +25,10 @@ LENGTHS = {"saliency": "nats per unit of embedding", "attention_rollout": "share
 
 
 @dataclass(frozen=True)
-class Asked:
+class CardRequest:
     """One student on one text: a question a method, or why none could be asked. which: "" (as it stands) or "edited"."""
 
-    student: Student
+    student: PickedStudent
     which: str
     target: str
     questions: Mapping[str, Question] = field(default_factory=dict)
@@ -46,7 +46,7 @@ class Asked:
         return next((found[0] for method in self.questions if (found := self.found(method))), None)
 
 
-def ask(scene: Scene) -> list[Asked]:
+def ask(scene: Scene) -> list[CardRequest]:
     """Send the questions of a view: every student with the text as it stands, and, if it was edited, with the edited one."""
     found = []
     for student in scene.students:
@@ -56,10 +56,10 @@ def ask(scene: Scene) -> list[Asked]:
     return found
 
 
-def _ask(scene: Scene, student: Student, which: str, text: Example) -> Asked:
+def _ask(scene: Scene, student: PickedStudent, which: str, text: Example) -> CardRequest:
     own = example_for(scene.store, student, scene.example)
     if own is None:
-        return Asked(
+        return CardRequest(
             student,
             which,
             "",
@@ -70,13 +70,13 @@ def _ask(scene: Scene, student: Student, which: str, text: Example) -> Asked:
     try:
         target = scene.aim.of(reading_of(scene.store, student, shown))
     except CotdistillError as error:
-        return Asked(student, which, "", refused=asking.told(error))
+        return CardRequest(student, which, "", refused=asking.told(error))
     where: dict[str, Any] = {"do": "attribute", "run": student.job.identity, "checkpoint": scene.checkpoint}
     where |= {"edited": spelled(shown)} if which else {"split": scene.split, "example": scene.example.id}
     questions = {
         m: asking.ask(scene.store, {**where, "settings": plain(scene.settings_of(m, target))}) for m in scene.methods
     }
-    return Asked(student, which, target, questions)
+    return CardRequest(student, which, target, questions)
 
 
 def _with(own: Example, edited: Example, original: Example) -> Example:
@@ -92,7 +92,7 @@ def spelled(example: Example) -> dict[str, Any]:
     return {"question": example.question, "choices": choices, "answer": example.answer, "rationale": example.rationale}
 
 
-def questions_of(asked: Iterable[Asked]) -> list[Question]:
+def questions_of(asked: Iterable[CardRequest]) -> list[Question]:
     return [question for one in asked for question in one.questions.values()]
 
 
@@ -100,7 +100,7 @@ def is_signed(scene: Scene, method: str) -> bool:
     return METHODS.get(method).signed and scene.settings.aggregation == "sum"
 
 
-def scales(scene: Scene, asked: Sequence[Asked]) -> dict[str, Scale]:
+def scales(scene: Scene, asked: Sequence[CardRequest]) -> dict[str, Scale]:
     """By method. Signed methods share one scale, since all count in nats; each of the others has its own."""
     by_method = {m: [e for one in asked for e in one.found(m)[:1]] for m in scene.methods}
     signed = [e for m in scene.methods if is_signed(scene, m) for e in by_method[m]]
@@ -113,30 +113,30 @@ def scales(scene: Scene, asked: Sequence[Asked]) -> dict[str, Scale]:
     }
 
 
-def cards(scene: Scene, asked: Sequence[Asked]) -> list[Card]:
+def cards(scene: Scene, asked: Sequence[CardRequest]) -> list[StudentCard]:
     """The cards, filled as far as there are answers."""
     by_method = scales(scene, asked)
     return [_card(scene, one, by_method, _original(asked, one)) for one in asked]
 
 
-def _original(asked: Sequence[Asked], edited: Asked) -> Explanation | None:
+def _original(asked: Sequence[CardRequest], edited: CardRequest) -> Explanation | None:
     """What the same student said of the text as it stands, to compare an edited one with."""
     return next((one.first for one in asked if edited.which and not one.which and one.student == edited.student), None)
 
 
-def _card(scene: Scene, one: Asked, by_method: Mapping[str, Scale], before: Explanation | None) -> Card:
+def _card(scene: Scene, one: CardRequest, by_method: Mapping[str, Scale], before: Explanation | None) -> StudentCard:
     title = f"{one.student.label}{', edited' if one.which else ''}"
     condition = str(one.student.condition)
     if one.refused:
-        return Card(condition, title, failed=one.refused)
+        return StudentCard(condition, title, failed=one.refused)
     errors = [asking.told(q.error) for q in one.questions.values() if q.error is not None]
     first = one.first
     if first is None:
-        return Card(condition, title, failed=errors[0] if errors else "", waiting=not errors)
+        return StudentCard(condition, title, failed=errors[0] if errors else "", waiting=not errors)
     shown = [
         _panel(scene, method, found[0], by_method[method]) for method in scene.methods if (found := one.found(method))
     ]
-    return Card(condition, title, bars(first, before), shown, _told(first))
+    return StudentCard(condition, title, bars(first, before), shown, _told(first))
 
 
 def _told(given: Explanation) -> str:
@@ -171,7 +171,7 @@ def _nats(value: float) -> str:
     return f"{heat.number(value, heat.signed_scale(max(1.0, abs(value))))} nats"
 
 
-def states(asked: Sequence[Asked]) -> list[str]:
+def states(asked: Sequence[CardRequest]) -> list[str]:
     """Which kinds of marks without a score are in view, for the legend."""
     return list(
         dict.fromkeys(
@@ -185,7 +185,7 @@ def states(asked: Sequence[Asked]) -> list[str]:
     )
 
 
-def headline(scene: Scene, asked: Sequence[Asked]) -> str:
+def headline(scene: Scene, asked: Sequence[CardRequest]) -> str:
     """What the panels show, in a sentence: who rests on what."""
     if scene.edited is not None and (effects := edit_told(asked)):
         return f"Edited: {'; '.join(effects)}"
@@ -202,7 +202,7 @@ def headline(scene: Scene, asked: Sequence[Asked]) -> str:
     return capital(listed(dict.fromkeys(told))) if told else "What the answer rests on"
 
 
-def edit_told(asked: Sequence[Asked]) -> list[str]:
+def edit_told(asked: Sequence[CardRequest]) -> list[str]:
     """What an edit did to each student's answer."""
     found = []
     for one in asked:

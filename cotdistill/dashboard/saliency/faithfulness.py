@@ -9,7 +9,7 @@ import streamlit as st
 
 from cotdistill.dashboard import frame
 from cotdistill.dashboard.widgets import job_requests
-from cotdistill.dashboard.widgets.job_requests import Gathered
+from cotdistill.dashboard.widgets.job_requests import RequestedJob
 from cotdistill.dashboard.widgets.pickers import method_name
 from cotdistill.dashboard.widgets.view_state import Scene
 from cotdistill.report import markup
@@ -56,14 +56,14 @@ def draw(scene: Scene) -> None:
     )
 
 
-def _drop(one: Gathered) -> Drop:
+def _drop(one: RequestedJob) -> Drop:
     curves: dict[str, Sequence[Sequence[Any]]] = {
         name: [(point["mean"], point["low"], point["high"]) for point in one.result["curves"][name]] for name in CURVES
     }
     return Drop(str(one.student.condition), one.student.label, one.result["shares"], **curves)
 
 
-def _title(mine: Sequence[Gathered]) -> str:
+def _title(mine: Sequence[RequestedJob]) -> str:
     one = mine[0]
     over = one.result["comprehensiveness_over_random"]
     what = f"the tokens that {method_name(one.method)} ranks highest"
@@ -76,13 +76,13 @@ def _title(mine: Sequence[Gathered]) -> str:
     )
 
 
-def _row(one: Gathered) -> list[markup.Cell]:
+def _row(one: RequestedJob) -> list[markup.TableCell]:
     return [
-        markup.Cell(one.student.label, condition=str(one.student.condition)),
-        markup.Cell(method_name(one.method)),
-        markup.Cell(_told(one.result["comprehensiveness_over_random"])),
-        markup.Cell(_told(one.result["sufficiency_over_random"])),
-        markup.Cell(_rank(one.result["leave_one_out"])),
+        markup.TableCell(one.student.label, condition=str(one.student.condition)),
+        markup.TableCell(method_name(one.method)),
+        markup.TableCell(_told(one.result["comprehensiveness_over_random"])),
+        markup.TableCell(_told(one.result["sufficiency_over_random"])),
+        markup.TableCell(_rank(one.result["leave_one_out"])),
     ]
 
 

@@ -12,15 +12,15 @@ import streamlit as st
 from cotdistill.dashboard import frame
 from cotdistill.dashboard.widgets import asking, job_requests, pickers
 from cotdistill.dashboard.widgets.asking import Question
-from cotdistill.dashboard.widgets.job_requests import Gathered
-from cotdistill.dashboard.widgets.pickers import Student
+from cotdistill.dashboard.widgets.job_requests import RequestedJob
+from cotdistill.dashboard.widgets.pickers import PickedStudent
 from cotdistill.dashboard.widgets.view_state import Scene, example_for
 from cotdistill.report import heat
 from cotdistill.report.commands import command
-from cotdistill.report.explanation import Explanation, Mark, largest, marks
+from cotdistill.report.explanation import Explanation, ScoredUnit, largest, marks
 from cotdistill.report.figures import saliency
 from cotdistill.report.figures.saliency import Dot
-from cotdistill.report.heat import Card, Panel, Scale
+from cotdistill.report.heat import Panel, Scale, StudentCard
 from cotdistill.studies.inspection_jobs import checkpoints
 from cotdistill.text import listed, plain_markdown, plural
 
@@ -66,13 +66,13 @@ def _to_training() -> None:
 
 
 @dataclass(frozen=True)
-class _Asked:
-    student: Student
+class _InfluenceRequest:
+    student: PickedStudent
     checkpoint: str
     question: Question
 
 
-def _single(scene: Scene, taught: Sequence[Student]) -> None:
+def _single(scene: Scene, taught: Sequence[PickedStudent]) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         place = st.container(width="content")
         every = st.toggle("Every checkpoint", key="every", bind="query-params")
@@ -98,7 +98,7 @@ def _single(scene: Scene, taught: Sequence[Student]) -> None:
                 "split": scene.split,
                 "example": scene.example.id,
             }
-            asked.append(_Asked(student, share, asking.ask(scene.store, where)))
+            asked.append(_InfluenceRequest(student, share, asking.ask(scene.store, where)))
     title, panels = st.empty(), st.empty()
 
     def drawn() -> None:
@@ -159,8 +159,10 @@ def aligned(answer: Mapping[str, Any], pool: str) -> Explanation:
     )  # fmt: skip
 
 
-def _cards(asked: Sequence[_Asked], found: Sequence[tuple[_Asked, Explanation]], scale: Scale) -> list[Card]:
-    by_student: dict[str, list[_Asked]] = {}
+def _cards(
+    asked: Sequence[_InfluenceRequest], found: Sequence[tuple[_InfluenceRequest, Explanation]], scale: Scale
+) -> list[StudentCard]:
+    by_student: dict[str, list[_InfluenceRequest]] = {}
     for one in asked:
         by_student.setdefault(one.student.key, []).append(one)
     answers = {(one.student.key, one.checkpoint): explained for one, explained in found}
@@ -176,7 +178,7 @@ def _cards(asked: Sequence[_Asked], found: Sequence[tuple[_Asked, Explanation]],
         empty = bool(shown) and all(mark.state for panel in shown for mark in panel.marks)
         told = "Not readable: no other dev question shares the cluster or the answer of this example." if empty else ""
         cards.append(
-            Card(
+            StudentCard(
                 str(student.condition),
                 student.label,
                 panels=shown,
@@ -188,7 +190,7 @@ def _cards(asked: Sequence[_Asked], found: Sequence[tuple[_Asked, Explanation]],
     return cards
 
 
-def _rationale(given: Explanation) -> list[Mark]:
+def _rationale(given: Explanation) -> list[ScoredUnit]:
     """Only the rationale has scores here, so only it is shown."""
     return [mark for mark in marks(given) if mark.segment in ("rationale_cue", "rationale")]
 
@@ -197,7 +199,7 @@ def _percent(share: str) -> str:
     return f"{100 * float(share):g} %"
 
 
-def _headline(found: Sequence[tuple[_Asked, Explanation]]) -> str:
+def _headline(found: Sequence[tuple[_InfluenceRequest, Explanation]]) -> str:
     """The token whose signal helps most, by student at its last checkpoint in view."""
     last = {one.student.key: (one, e) for one, e in found}
     told = []
@@ -262,11 +264,11 @@ GROUPS = {
 }
 
 
-def _at(one: Gathered, checkpoint: str) -> Mapping[str, Any] | None:
+def _at(one: RequestedJob, checkpoint: str) -> Mapping[str, Any] | None:
     return next((c for c in one.result.get("checkpoints", ()) if c["checkpoint"] == checkpoint), None)
 
 
-def _title(done: Sequence[Gathered], summaries: Mapping[str, Mapping[str, Any] | None]) -> str:
+def _title(done: Sequence[RequestedJob], summaries: Mapping[str, Mapping[str, Any] | None]) -> str:
     """Whether the words that name the latent group stand out, where a task has such words; else no more than what is shown."""
     told = [
         f"{100 * found['auc']:.0f} % for {one.student.condition.label}"
@@ -280,7 +282,7 @@ def _title(done: Sequence[Gathered], summaries: Mapping[str, Mapping[str, Any] |
     )
 
 
-def _pairs(done: Sequence[Gathered], summaries: Mapping[str, Mapping[str, Any] | None]) -> str:
+def _pairs(done: Sequence[RequestedJob], summaries: Mapping[str, Mapping[str, Any] | None]) -> str:
     """The intervals of what the title says."""
     told = []
     for one in done:
@@ -291,7 +293,7 @@ def _pairs(done: Sequence[Gathered], summaries: Mapping[str, Mapping[str, Any] |
     return f" Pairs within one rationale, 95 % interval: {listed(told)}." if told else ""
 
 
-def _agreement(done: Sequence[Gathered], summaries: Mapping[str, Mapping[str, Any] | None]) -> str:
+def _agreement(done: Sequence[RequestedJob], summaries: Mapping[str, Mapping[str, Any] | None]) -> str:
     """How well the alignment foretells real steps, where they were tried."""
     told = []
     for one in done:

@@ -9,13 +9,13 @@ import streamlit as st
 from cotdistill.dashboard import frame
 from cotdistill.dashboard.saliency import aggregate_view, answered, attribution_cards, influence, tokenwise
 from cotdistill.dashboard.widgets import asking, editing, example_finder, pickers, queue, target_picker
-from cotdistill.dashboard.widgets.pickers import Student
+from cotdistill.dashboard.widgets.pickers import PickedStudent
 from cotdistill.dashboard.widgets.view_state import Scene, commands, example_for, reading_of, task_of_student
 from cotdistill.execution.live import client
 from cotdistill.report import heat
 from cotdistill.report.explanation import UNITS
 from cotdistill.saliency.methods import METHODS
-from cotdistill.saliency.reading import Reading
+from cotdistill.saliency.reading import EncodedExample
 from cotdistill.saliency.settings import BASELINES, MOVES, AttributionSettings
 from cotdistill.store.records import Study
 from cotdistill.store.store import Store
@@ -65,7 +65,7 @@ def draw(store: Store) -> None:
         section.draw(scene)
 
 
-def _scene(store: Store, study: Study, students: Sequence[Student], methods: Sequence[str]) -> Scene | None:
+def _scene(store: Store, study: Study, students: Sequence[PickedStudent], methods: Sequence[str]) -> Scene | None:
     """The pickers of example, target and view; None where there is nothing to show, which has been told then."""
     first = students[0]
     task = task_of_student(store, first)
@@ -86,7 +86,7 @@ def _scene(store: Store, study: Study, students: Sequence[Student], methods: Seq
     return Scene(store, study, tuple(students), tuple(methods), split, example, edited, aim, unit, checkpoint, settings)
 
 
-def _with_rationale(store: Store, students: Sequence[Student], example: Example) -> Reading | None:
+def _with_rationale(store: Store, students: Sequence[PickedStudent], example: Example) -> EncodedExample | None:
     """The sequence of the first student in view that reads or writes a rationale."""
     for student in students:
         own = example_for(store, student, example)
@@ -95,7 +95,7 @@ def _with_rationale(store: Store, students: Sequence[Student], example: Example)
     return None
 
 
-def _shares(students: Sequence[Student]) -> tuple[list[str], str]:
+def _shares(students: Sequence[PickedStudent]) -> tuple[list[str], str]:
     """The checkpoints that all students in view have, and the one that the URL names, else the last."""
     shared = [share for share in checkpoints(students[0].job) if all(share in checkpoints(s.job) for s in students)]
     given = st.query_params.get("checkpoint", "1")
@@ -103,7 +103,7 @@ def _shares(students: Sequence[Student]) -> tuple[list[str], str]:
 
 
 def _view(
-    students: Sequence[Student], methods: Sequence[str], example: Example
+    students: Sequence[PickedStudent], methods: Sequence[str], example: Example
 ) -> tuple[str, str, AttributionSettings, bool]:
     """Token, word or sentence; how far the training had come; the settings that few people touch; and whether the text is being edited."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -157,7 +157,7 @@ def _look(scene: Scene) -> None:
     frame.terminal(*commands(scene, {one.student.key: one.target for one in asked if not one.which}))
 
 
-def _legend(scene: Scene, asked: Sequence[attribution_cards.Asked]) -> str:
+def _legend(scene: Scene, asked: Sequence[attribution_cards.CardRequest]) -> str:
     """One legend for all signed methods, one for each of the others."""
     found = []
     by_method = attribution_cards.scales(scene, asked)

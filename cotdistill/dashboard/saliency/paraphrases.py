@@ -9,7 +9,7 @@ import streamlit as st
 
 from cotdistill.dashboard import frame
 from cotdistill.dashboard.widgets import job_requests
-from cotdistill.dashboard.widgets.job_requests import Gathered
+from cotdistill.dashboard.widgets.job_requests import RequestedJob
 from cotdistill.dashboard.widgets.pickers import method_name
 from cotdistill.dashboard.widgets.view_state import Scene
 from cotdistill.report.figures import saliency
@@ -53,7 +53,7 @@ def draw(scene: Scene) -> None:
     )
 
 
-def _rows(mine: Sequence[Gathered]) -> dict[str, list[Dot]]:
+def _rows(mine: Sequence[RequestedJob]) -> dict[str, list[Dot]]:
     rows: dict[str, list[Dot]] = {}
     for scope in ("question", "rationale"):
         for key, name in (("rank", SCOPE_NAMES[scope]), ("control", CONTROL)):

@@ -10,7 +10,7 @@ import streamlit as st
 
 from cotdistill.dashboard import frame
 from cotdistill.dashboard.widgets import job_requests
-from cotdistill.dashboard.widgets.job_requests import Gathered
+from cotdistill.dashboard.widgets.job_requests import RequestedJob
 from cotdistill.dashboard.widgets.view_state import Scene, task_of_student
 from cotdistill.report.figures import probe
 from cotdistill.report.figures.probe import PLACES, Probed
@@ -53,14 +53,14 @@ def _cells(_store: Store, digest: str) -> pd.DataFrame:
     return _store.artifacts.table(digest)
 
 
-def _probed(store: Store, one: Gathered) -> Probed:
+def _probed(store: Store, one: RequestedJob) -> Probed:
     assert one.job is not None
     cells = _cells(store, one.job.produced["cells"]).astype(object)
     rows: list[dict[Any, Any]] = cells.where(cells.notna(), None).to_dict("records")
     return Probed(str(one.student.condition), one.student.label, one.result["layers"], one.result["places"], rows)
 
 
-def _title(done: Sequence[Gathered], what: str) -> str:
+def _title(done: Sequence[RequestedJob], what: str) -> str:
     one = max(done, key=lambda one: float(one.result["best"]["over"]))
     best = one.result["best"]
     layer = f"layer {best['layer']}" if best["layer"] else "the embeddings"

@@ -12,7 +12,7 @@ from cotdistill.dashboard.widgets import asking
 from cotdistill.dashboard.widgets.pickers import method_name
 from cotdistill.dashboard.widgets.view_state import Scene, commands
 from cotdistill.report import heat
-from cotdistill.report.explanation import Matrix, matrix
+from cotdistill.report.explanation import AttributionMatrix, matrix
 from cotdistill.report.figures import saliency
 from cotdistill.report.heat import Scale
 from cotdistill.text import capital, listed, plain_markdown
@@ -76,7 +76,7 @@ def _says(scale: Scale) -> str:
     )
 
 
-def _shares(given: Matrix) -> str:
+def _shares(given: AttributionMatrix) -> str:
     ordered = sorted(given.shares.items(), key=lambda pair: -pair[1])
     return (
         ", ".join(f"{100 * share:.0f} % {SPANS.get(span, span)}" for span, share in ordered if share >= 0.005)
@@ -84,7 +84,7 @@ def _shares(given: Matrix) -> str:
     )
 
 
-def _headline(found: list[tuple[str, Matrix]]) -> str:
+def _headline(found: list[tuple[str, AttributionMatrix]]) -> str:
     """Which span the rationale rests on most, by student."""
     tops = [(name, max(m.shares, key=lambda s: m.shares[s]), m) for name, m in found if m.shares]
     if tops and {span for _, span, _ in tops} == {"rationale"}:

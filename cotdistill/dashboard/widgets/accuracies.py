@@ -98,8 +98,8 @@ def _every_interval(store: Store, study: Study, compared: results.Comparison) ->
         row = next(r for r in compared.rows if r.condition == chosen)
         cells = [
             [
-                markup.Cell(one.method), markup.Cell(points(one.mean)), markup.Cell(between_points(one.low, one.high)), markup.Cell(p_value(one.p)),
-                markup.Cell(one.speaks_of, quiet=True),
+                markup.TableCell(one.method), markup.TableCell(points(one.mean)), markup.TableCell(between_points(one.low, one.high)), markup.TableCell(p_value(one.p)),
+                markup.TableCell(one.speaks_of, quiet=True),
             ]
             for one in every_interval(pair.values, pair.clusters, pair.nested)
         ]  # fmt: skip
@@ -156,7 +156,7 @@ def _table(
             icon=":material/download:",
         )
         exact = captions.csv_text(
-            [f.name for f in dataclasses.fields(results.Row)], [dataclasses.astuple(r) for r in compared.rows]
+            [f.name for f in dataclasses.fields(results.DifferenceRow)], [dataclasses.astuple(r) for r in compared.rows]
         )
         st.download_button(
             "Every difference as CSV", exact, f"{study.name}-differences.csv", "text/csv", icon=":material/download:"

@@ -196,20 +196,24 @@ def _add(condition: str, field: str) -> None:
     st.session_state[field] = [*chosen, condition] if condition not in chosen else chosen
 
 
-def _card(task: Task, source: str, split: str, example: Example, condition: Condition, seed: int) -> markup.Card:
+def _card(
+    task: Task, source: str, split: str, example: Example, condition: Condition, seed: int
+) -> markup.ConditionCard:
     try:
         encoder, corpus = _read(task, task.digest, source, condition.source or source, split)
         index = next((i for i, other in enumerate(corpus.examples) if other.id == example.id), None)
         if index is None:
-            return markup.Card(str(condition), condition.label, (), f"{condition.source} has no rationale for this row")
-        if condition.asked("counterfactual") is not None:
+            return markup.ConditionCard(
+                str(condition), condition.label, (), f"{condition.source} has no rationale for this row"
+            )
+        if condition.objective_parameters("counterfactual") is not None:
             corpus, index = (
                 encoder.corpus(supplied(task, [corpus.examples[index]], condition, condition.source or source)),
                 0,
             )
         encoded = encoder.sequences(corpus, index, condition, seed)
     except CotdistillError as error:
-        return markup.Card(str(condition), condition.label, (), f"{error.message} {error.hint}")
+        return markup.ConditionCard(str(condition), condition.label, (), f"{error.message} {error.hint}")
     shown = [pieces(sequence, encoder.pieces(sequence)) for sequence in encoded]
     told = (
         difference(shown, len(corpus.passages[index])).told()
@@ -220,4 +224,4 @@ def _card(task: Task, source: str, split: str, example: Example, condition: Cond
         told += f"; a student is trained on {100 * condition.fraction:g} % of the rows, drawn by hash"
     if condition.tokens:
         told += f"; trained until it has seen the tokens of {parse(condition.tokens).label}"
-    return markup.Card(str(condition), condition.label, shown, told)
+    return markup.ConditionCard(str(condition), condition.label, shown, told)

@@ -12,7 +12,7 @@ import streamlit as st
 from cotdistill.config import plain
 from cotdistill.dashboard import frame
 from cotdistill.dashboard.widgets import queue
-from cotdistill.dashboard.widgets.pickers import Student
+from cotdistill.dashboard.widgets.pickers import PickedStudent
 from cotdistill.dashboard.widgets.view_state import Scene, options, task_of_student
 from cotdistill.errors import CotdistillError
 from cotdistill.execution.supervisor import ensure_supervisor
@@ -44,11 +44,11 @@ START_ALIGNED = 60
 
 
 @dataclass(frozen=True)
-class Gathered:
+class RequestedJob:
     """The best job for one student (and method) in view, in whatever state it is; None without one. spec: the job over the first N examples of
     the split; words: the same in the terminal."""
 
-    student: Student
+    student: PickedStudent
     method: str
     job: Job | None
     spec: Callable[[int], JobSpec]
@@ -77,10 +77,10 @@ def answer_of(scene: Scene) -> str:
     return "contrast" if target_of(scene) == "rationale" else target_of(scene)
 
 
-def attributions(scene: Scene) -> list[Gathered]:
+def attributions(scene: Scene) -> list[RequestedJob]:
     """One entry a student and method in view, for this split, checkpoint, target and baseline."""
 
-    def config(student: Student, method: str, ids: tuple[str, ...]) -> AttributeConfig:
+    def config(student: PickedStudent, method: str, ids: tuple[str, ...]) -> AttributeConfig:
         return AttributeConfig(
             student.job.identity, scene.split, ids, scene.checkpoint, "", scene.settings_of(method, target_of(scene))
         )
@@ -97,10 +97,10 @@ def attributions(scene: Scene) -> list[Gathered]:
     ]  # fmt: skip
 
 
-def judgements(scene: Scene) -> list[Gathered]:
+def judgements(scene: Scene) -> list[RequestedJob]:
     """The faithfulness of every method in view, by student."""
 
-    def config(student: Student, method: str, ids: tuple[str, ...]) -> FaithfulnessConfig:
+    def config(student: PickedStudent, method: str, ids: tuple[str, ...]) -> FaithfulnessConfig:
         settings = scene.settings_of(method, answer_of(scene))
         return FaithfulnessConfig(student.job.identity, scene.split, ids, scene.checkpoint, settings=settings)
 
@@ -116,10 +116,10 @@ def judgements(scene: Scene) -> list[Gathered]:
     ]  # fmt: skip
 
 
-def alignments(scene: Scene) -> list[Gathered]:
+def alignments(scene: Scene) -> list[RequestedJob]:
     """Training-signal alignment of every student in view that learns from rationales, at all its checkpoints."""
 
-    def config(student: Student, ids: tuple[str, ...]) -> InfluenceConfig:
+    def config(student: PickedStudent, ids: tuple[str, ...]) -> InfluenceConfig:
         return InfluenceConfig(student.job.identity, "train", ids, tuple(checkpoints(student.job)))
 
     known = scene.store.queue.jobs(kind="influence", limit=LOOKED)
@@ -134,10 +134,10 @@ def alignments(scene: Scene) -> list[Gathered]:
     ]  # fmt: skip
 
 
-def probes(scene: Scene, what: str) -> list[Gathered]:
+def probes(scene: Scene, what: str) -> list[RequestedJob]:
     """The linear probes of every student in view, for one class."""
 
-    def config(student: Student, ids: tuple[str, ...]) -> ProbeConfig:
+    def config(student: PickedStudent, ids: tuple[str, ...]) -> ProbeConfig:
         return ProbeConfig(student.job.identity, scene.split, ids, scene.checkpoint, what=what)
 
     known = scene.store.queue.jobs(kind="probe", limit=LOOKED)
@@ -153,10 +153,10 @@ def probes(scene: Scene, what: str) -> list[Gathered]:
     ]  # fmt: skip
 
 
-def concentrations(scene: Scene) -> list[Gathered]:
+def concentrations(scene: Scene) -> list[RequestedJob]:
     """The attention of every student in view."""
 
-    def config(student: Student, ids: tuple[str, ...]) -> ConcentrationConfig:
+    def config(student: PickedStudent, ids: tuple[str, ...]) -> ConcentrationConfig:
         return ConcentrationConfig(student.job.identity, scene.split, ids, scene.checkpoint)
 
     known = scene.store.queue.jobs(kind="concentration", limit=LOOKED)
@@ -172,10 +172,10 @@ def concentrations(scene: Scene) -> list[Gathered]:
     ]  # fmt: skip
 
 
-def paraphrases(scene: Scene) -> list[Gathered]:
+def paraphrases(scene: Scene) -> list[RequestedJob]:
     """How far the attributions of every student and method in view agree between wordings, for an answer."""
 
-    def config(student: Student, method: str, ids: tuple[str, ...]) -> ParaphrasesConfig:
+    def config(student: PickedStudent, method: str, ids: tuple[str, ...]) -> ParaphrasesConfig:
         settings = scene.settings_of(method, answer_of(scene))
         return ParaphrasesConfig(student.job.identity, scene.split, ids, scene.checkpoint, settings=settings)
 
@@ -197,7 +197,7 @@ def _spec(
     return job_of(job, config(ids))
 
 
-def _each(scene: Scene) -> Iterator[tuple[Student, str]]:
+def _each(scene: Scene) -> Iterator[tuple[PickedStudent, str]]:
     return ((student, method) for student in scene.students for method in scene.methods)
 
 
@@ -205,13 +205,13 @@ def _gathered(
     scene: Scene,
     known: Sequence[Job],
     kind: str,
-    student: Student,
+    student: PickedStudent,
     method: str,
     split: str,
     config: Any,
     spec: Callable[[tuple[str, ...]], JobSpec],
     words: list[str],
-) -> Gathered:
+) -> RequestedJob:
     """Any job that differs from what is wanted in nothing but its examples will do; finished ones first, then those with most examples."""
     wanted = {name: value for name, value in plain(config).items() if name != "examples"}
     fitting = [
@@ -225,7 +225,7 @@ def _gathered(
         examples = pick_examples(task_of_student(scene.store, student), split, str(number), source_of(student.job))
         return spec(ids_of(examples))
 
-    return Gathered(
+    return RequestedJob(
         student, method, max(fitting, key=_worth, default=None), over,
         lambda number: [kind, str(student.job.id), "--examples", str(number), *words],
     )  # fmt: skip
@@ -235,7 +235,7 @@ def _worth(job: Job) -> tuple[bool, bool, int]:
     return job.state == "finished", job.state in ("queued", "running"), len(job.config["examples"])
 
 
-def offer(scene: Scene, found: Sequence[Gathered], what: str, verb: str, split: str, start: int = START) -> None:
+def offer(scene: Scene, found: Sequence[RequestedJob], what: str, verb: str, split: str, start: int = START) -> None:
     """What will stand here, and the button that brings it; while jobs run, how far they are."""
     missing = [one for one in found if not one.finished]
     if not missing:

@@ -21,7 +21,7 @@ FIRST = ("pre_cot", "post_cot")
 
 
 @dataclass(frozen=True)
-class Student:
+class PickedStudent:
     """A finished run to look into: its condition and replicate, and the job that trained it. place: the condition's place in the study."""
 
     condition: Condition
@@ -47,11 +47,11 @@ class Student:
         return self.condition.source or self.run.source
 
 
-def finished(store: Store, study: Study) -> list[Student]:
+def finished(store: Store, study: Study) -> list[PickedStudent]:
     """The study's students that can be looked into, by condition and replicate, in the order planned."""
     jobs = {job.id: job for job in store.queue.jobs(state="finished", kind="train", study=study.id)}
     found = [
-        Student(parse(m.condition), m.replicate, jobs[m.job_id])
+        PickedStudent(parse(m.condition), m.replicate, jobs[m.job_id])
         for m in study.members
         if m.role == "run" and m.job_id in jobs
     ]
@@ -59,7 +59,7 @@ def finished(store: Store, study: Study) -> list[Student]:
     return sorted(found, key=lambda s: (order.index(str(s.condition)), s.replicate))
 
 
-def students(known: Sequence[Student]) -> list[Student]:
+def students(known: Sequence[PickedStudent]) -> list[PickedStudent]:
     """Up to four of them. A condition alone (a link from Compare) stands for its first replicate."""
     by_key = {student.key: student for student in known}
     first = {str(student.condition): student.key for student in reversed(known)}

@@ -133,7 +133,7 @@ def told(planned: plan.Plan) -> str:
 
 def table(planned: plan.Plan) -> str:
     """One row a condition, one mark a replicate; what is done already is struck out."""
-    rows: list[list[markup.Cell | markup.Marks]] = []
+    rows: list[list[markup.TableCell | markup.Marks]] = []
     if planned.bases:
         states = [run.state for run in planned.bases]
         told = f"shared base, {plural(len(states), 'world')}" if len(states) > 1 else "shared base"
@@ -146,7 +146,7 @@ def table(planned: plan.Plan) -> str:
     return markup.table(("Condition", "Written as", "Replicates", "State", "Computing"), rows, "runs of the plan")
 
 
-def _row(condition: str, label: str, states: list[str], seconds: float) -> list[markup.Cell | markup.Marks]:
+def _row(condition: str, label: str, states: list[str], seconds: float) -> list[markup.TableCell | markup.Marks]:
     done = all(state == "finished" for state in states)
     counted = {state: states.count(state) for state in dict.fromkeys(states)}
     shown = (
@@ -155,11 +155,11 @@ def _row(condition: str, label: str, states: list[str], seconds: float) -> list[
         else ", ".join(f"{number} {state}" if len(counted) > 1 else state for state, number in counted.items())
     )
     return [
-        markup.Cell(label, struck=done, condition=condition, title=condition),
-        markup.Cell(condition, code=bool(condition), quiet=True),
+        markup.TableCell(label, struck=done, condition=condition, title=condition),
+        markup.TableCell(condition, code=bool(condition), quiet=True),
         markup.Marks(tuple(states)),
-        markup.Cell(shown, quiet=True),
-        markup.Cell(duration(seconds), struck=done, quiet=True),
+        markup.TableCell(shown, quiet=True),
+        markup.TableCell(duration(seconds), struck=done, quiet=True),
     ]
 
 

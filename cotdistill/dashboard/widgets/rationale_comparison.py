@@ -43,9 +43,9 @@ def table(found: list[dict[str, Any]]) -> str:
         )
         rows.append(
             [
-                markup.Cell(one["source"]), markup.Cell(one["rationale"] or "none", quiet=one["rationale"] is None),
-                markup.Cell(str(one["words"]) if one["rationale"] else "–", quiet=True), markup.Cell(" and ".join(given) or "–", quiet=True),
-                markup.Cell(answered, color=BAD if one["right"] is False else ""),
+                markup.TableCell(one["source"]), markup.TableCell(one["rationale"] or "none", quiet=one["rationale"] is None),
+                markup.TableCell(str(one["words"]) if one["rationale"] else "–", quiet=True), markup.TableCell(" and ".join(given) or "–", quiet=True),
+                markup.TableCell(answered, color=BAD if one["right"] is False else ""),
             ]
         )  # fmt: skip
     return markup.table(

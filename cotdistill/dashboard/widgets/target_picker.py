@@ -16,7 +16,7 @@ import streamlit as st
 from cotdistill.dashboard import frame
 from cotdistill.errors import CotdistillError, NotReadable
 from cotdistill.report import heat
-from cotdistill.saliency.reading import Reading
+from cotdistill.saliency.reading import EncodedExample
 from cotdistill.saliency.targets import parse_target
 from cotdistill.tasks.example import Example
 from cotdistill.text import plain_markdown
@@ -50,7 +50,7 @@ class Aim:
         head = self.text.partition(":")[0]
         return head if head in ("words", "rationale", "contrast") else "label"
 
-    def of(self, reading: Reading) -> str:
+    def of(self, reading: EncodedExample) -> str:
         """The target for one student's sequence. NotReadable where the sequence has no such place."""
         if self.kind == "rationale" and len(reading.columns("rationale")) > MOST_EACH:
             raise NotReadable(
@@ -103,7 +103,7 @@ def read_aim(text: str, example: Example) -> Aim | None:
     return Aim(text)
 
 
-def draw(example: Example, reading: Reading | None) -> Aim:
+def draw(example: Example, reading: EncodedExample | None) -> Aim:
     """The picker. reading: the sequence of a student in view that holds the rationale; None if none does."""
     given = st.query_params.get("target", START)
     aim = read_aim(given, example)
@@ -182,7 +182,7 @@ def _contrast(answer: str) -> None:
         st.query_params["target"] = f"contrast:{one}-{answer if other in (OTHERS, one) else other}"
 
 
-def _words(aim: Aim, reading: Reading | None) -> Aim:
+def _words(aim: Aim, reading: EncodedExample | None) -> Aim:
     """Pills, one a word of the rationale; the span runs from the first to the last that is pressed."""
     if reading is None:
         return aim
@@ -217,7 +217,7 @@ class Word:
     last: int
 
 
-def rationale_words(reading: Reading) -> list[Word]:
+def rationale_words(reading: EncodedExample) -> list[Word]:
     found: dict[int, Word] = {}
     for column in reading.columns("rationale"):
         number, place = int(reading.words[column]), int(reading.origin[column])

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from cotdistill.dashboard.widgets.pickers import Student
+from cotdistill.dashboard.widgets.pickers import PickedStudent
 from cotdistill.dashboard.widgets.target_picker import Aim
 from cotdistill.errors import CotdistillError
 from cotdistill.report.commands import command
-from cotdistill.saliency.reading import Reading, read_example
+from cotdistill.saliency.reading import EncodedExample, read_example
 from cotdistill.saliency.settings import AttributionSettings
 from cotdistill.store.records import Study
 from cotdistill.store.store import Store
@@ -27,7 +27,7 @@ class Scene:
 
     store: Store
     study: Study
-    students: tuple[Student, ...]
+    students: tuple[PickedStudent, ...]
     methods: tuple[str, ...]
     split: str
     example: Example
@@ -41,12 +41,12 @@ class Scene:
         return dataclasses.replace(self.settings, method=method, target=target)
 
 
-def task_of_student(store: Store, student: Student) -> Task:
+def task_of_student(store: Store, student: PickedStudent) -> Task:
     """The task that a student was trained on, in that version; CotdistillError if it is gone."""
     return task_of(store, student.job)
 
 
-def example_for(store: Store, student: Student, example: Example) -> Example | None:
+def example_for(store: Store, student: PickedStudent, example: Example) -> Example | None:
     """The example with the rationale that this student learnt from; None where its world has no such question."""
     task = task_of_student(store, student)
     try:
@@ -56,7 +56,7 @@ def example_for(store: Store, student: Student, example: Example) -> Example | N
     return own if own.question == example.question and own.choices == example.choices else None
 
 
-def reading_of(store: Store, student: Student, example: Example) -> Reading:
+def reading_of(store: Store, student: PickedStudent, example: Example) -> EncodedExample:
     """The example as the student reads it. SequenceTooLong, StudentError."""
     task = task_of_student(store, student)
     encoder = Encoder(tokenizer_of(task, student.run), task.template, naive=student.condition.naive)

@@ -14,7 +14,7 @@ from cotdistill.planning.elicitation import pace_of
 from cotdistill.store.artifacts import parquet
 from cotdistill.tasks.task import Task
 from cotdistill.teachers import sources
-from cotdistill.teachers.answers import Answer, of_rows
+from cotdistill.teachers.answers import TeacherAnswer, of_rows
 from cotdistill.teachers.asking import Pace, ask_all
 from cotdistill.teachers.elicitation import ElicitConfig, Request, requests
 from cotdistill.teachers.endpoint import Endpoint, address, body_of
@@ -142,7 +142,7 @@ def _ask(config: ElicitConfig, todo: list[Request], pace: Pace, tally: Tally) ->
     ask_all(lambda request: endpoint.ask(body_of(config, request), request.key), todo, pace, tally.arrived, tally.tick)
 
 
-def _summary(tally: Tally, answers: list[Answer]) -> dict[str, Any]:
+def _summary(tally: Tally, answers: list[TeacherAnswer]) -> dict[str, Any]:
     known = [a for a in answers if a.answer is not None]
     return {
         "requests": tally.total,
@@ -159,7 +159,7 @@ def _summary(tally: Tally, answers: list[Answer]) -> dict[str, Any]:
     }
 
 
-def _source(task: Task, config: ElicitConfig, answers: list[Answer], context: JobContext) -> str | None:
+def _source(task: Task, config: ElicitConfig, answers: list[TeacherAnswer], context: JobContext) -> str | None:
     """The answers as a source of the task; None where they speak about no training row."""
     origin = {"job": context.identity, "model": config.teacher.model, "given": config.given}
     try:

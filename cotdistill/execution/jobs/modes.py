@@ -18,8 +18,15 @@ from cotdistill.rationales.passage import Passage
 from cotdistill.store.artifacts import parquet
 from cotdistill.store.records import StopRequested
 from cotdistill.students.scoring.evaluation import Prediction, accuracy
-from cotdistill.students.scoring.generation import Written
-from cotdistill.students.scoring.rationale_tests import Answer, Intact, Saved, Student, every_test, leakage
+from cotdistill.students.scoring.generation import WrittenText
+from cotdistill.students.scoring.rationale_tests import (
+    Intact,
+    PerturbedAnswer,
+    Saved,
+    TestedStudent,
+    every_test,
+    leakage,
+)
 from cotdistill.studies.modes import ModesConfig, modes_of
 from cotdistill.tasks.example import Example
 from cotdistill.tasks.generated.world import STYLES, reworded, world_of
@@ -58,7 +65,7 @@ def job(context: JobContext) -> Outcome:
     train = opened.encoder.corpus(opened.task.examples("train", config.source or None))
     types = [word for word, role in word_roles(opened.task).items() if role == "type" and train.word_counts[word]]
     saved = read_saved(context.resume_file)
-    student = Student(
+    student = TestedStudent(
         opened.model,
         opened.encoder,
         examples,
@@ -121,7 +128,7 @@ def longest_written(opened: Opened, examples: Sequence[Example]) -> int:
     return longest + len(opened.encoder.label_cue)
 
 
-def table(answers: Sequence[Answer]) -> pd.DataFrame:
+def table(answers: Sequence[PerturbedAnswer]) -> pd.DataFrame:
     """One row an answer; see COLUMNS."""
     intact = {(a.rationale, a.prediction.id): a.prediction.predicted for a in answers if not a.share}
     rows = []
@@ -157,7 +164,7 @@ def summary(
     examples: Sequence[Example],
     modes: dict[str, list[Prediction]],
     read: dict[str, Intact],
-    answers: Sequence[Answer],
+    answers: Sequence[PerturbedAnswer],
 ) -> dict[str, Any]:
     """Modes with their accuracy and whether they were trained; whose rationales were given (source -> rows); leakage: the share of rationales that
     name the right answer; empty: rows without one; unterminated: own ones that did not end with the answer cue; made: on how many rows each test
@@ -202,7 +209,7 @@ def read_saved(path: Path) -> Saved:
         own = (
             None
             if kept["own"] is None
-            else [Written(list(ids), bool(ended), list(after)) for ids, ended, after in kept["own"]]
+            else [WrittenText(list(ids), bool(ended), list(after)) for ids, ended, after in kept["own"]]
         )
         return Saved(own, {str(key): [float(v) for v in values] for key, values in kept["sums"].items()})
     except (OSError, ValueError, KeyError, TypeError):

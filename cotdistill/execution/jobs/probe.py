@@ -14,7 +14,7 @@ from cotdistill.errors import NotReadable
 from cotdistill.execution.open_student import Opened, open_run, training_corpus
 from cotdistill.execution.worker import JobContext, Outcome
 from cotdistill.saliency.linear import control_classes, fit, hidden_states, hits, places
-from cotdistill.saliency.reading import Reading, read_example
+from cotdistill.saliency.reading import EncodedExample, read_example
 from cotdistill.statistics.intervals import numbered, one_replicate
 from cotdistill.store.artifacts import parquet
 from cotdistill.store.store import Store
@@ -38,11 +38,11 @@ COLUMNS = {
 
 
 @dataclass(frozen=True)
-class _Rows:
+class _ProbedSequences:
     """Sequences with their examples; those that lack a place are not among them."""
 
     examples: list[Example]
-    readings: list[Reading]
+    readings: list[EncodedExample]
 
 
 def job(context: JobContext) -> Outcome:
@@ -68,28 +68,28 @@ def probed(
     return cells, told, {"weights": opened.job.produced[f"weights@{opened.checkpoint}"], "task": opened.task.digest}
 
 
-def _read(opened: Opened, examples: Sequence[Example]) -> list[Reading]:
+def _read(opened: Opened, examples: Sequence[Example]) -> list[EncodedExample]:
     return [
         read_example(opened.encoder, e, opened.condition.spec, metric=opened.metric, limit=opened.limit)
         for e in examples
     ]
 
 
-def _longest(readings: Sequence[Reading]) -> Reading:
+def _longest(readings: Sequence[EncodedExample]) -> EncodedExample:
     return max(readings, key=lambda reading: len(places(reading)))
 
 
-def _with(names: Sequence[str], examples: Sequence[Example], readings: Sequence[Reading]) -> _Rows:
+def _with(names: Sequence[str], examples: Sequence[Example], readings: Sequence[EncodedExample]) -> _ProbedSequences:
     pairs = [(e, r) for e, r in zip(examples, readings, strict=True) if set(names) <= set(places(r))]
-    return _Rows([e for e, _ in pairs], [r for _, r in pairs])
+    return _ProbedSequences([e for e, _ in pairs], [r for _, r in pairs])
 
 
 def _cells(
     opened: Opened,
     config: ProbeConfig,
     names: Sequence[str],
-    train: _Rows,
-    test: _Rows,
+    train: _ProbedSequences,
+    test: _ProbedSequences,
     report: Callable[[int, int], None] | None,
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     own = [class_of(e, config.what) for e in train.examples]

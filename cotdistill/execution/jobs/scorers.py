@@ -17,7 +17,7 @@ from cotdistill.execution.worker import JobContext, Outcome
 from cotdistill.results.scorers import ScorersConfig
 from cotdistill.store.artifacts import parquet
 from cotdistill.students.marginal import Marginal, marginals
-from cotdistill.students.reader import Reader
+from cotdistill.students.reader import Forward
 from cotdistill.students.scoring.evaluation import asked
 from cotdistill.students.scoring.full_text import likelihoods
 from cotdistill.students.scoring.scorers import LABEL, SCORERS, Likelihoods, scores
@@ -52,7 +52,7 @@ def job(context: JobContext) -> Outcome:
     if config.examples:
         examples = sorted(examples, key=lambda e: e.id)[: config.examples]
     mode = str((opened.job.result or {})["mode"])
-    reader = Reader(opened.model)
+    reader = Forward(opened.model)
     prompts, _ = asked(reader, opened.encoder, examples, opened.condition.spec, mode, longest_written(opened, examples))
     steps = 0
 

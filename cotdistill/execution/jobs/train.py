@@ -26,7 +26,7 @@ from cotdistill.store.artifacts import PREDICTION_TYPES, parquet
 from cotdistill.students import base as bases
 from cotdistill.students.batches import Stream
 from cotdistill.students.files import fingerprint
-from cotdistill.students.group import Group, joined
+from cotdistill.students.group import ProcessGroup, joined
 from cotdistill.students.loading import (
     load_student,
     parameter_count,
@@ -40,7 +40,7 @@ from cotdistill.students.objectives import Objectives
 from cotdistill.students.preparation import Prepared, prepare
 from cotdistill.students.scoring.evaluation import Prediction, accuracy, primary_metric, score
 from cotdistill.students.scoring.following import followed
-from cotdistill.students.self_generated import Memory, proposer
+from cotdistill.students.self_generated import RationaleMemory, proposer
 from cotdistill.students.sources import tokenizer_of
 from cotdistill.students.tokens import Encoder
 from cotdistill.students.training import Hooks, Log
@@ -171,10 +171,10 @@ def laid_out(
     )
 
 
-def _trained(context: JobContext, run: RunConfig, made: _Made, group: Group, hooks: Hooks) -> Log:
+def _trained(context: JobContext, run: RunConfig, made: _Made, group: ProcessGroup, hooks: Hooks) -> Log:
     made.model.to(_device(run.training.device, group.rank))  # type: ignore[arg-type]
     return train_student(
-        made.model, made.prepared.rows_of, made.prepared.stream, run.training,
+        made.model, made.prepared.training_set.rows, made.prepared.stream, run.training,
         steps=made.prepared.steps, pad=made.encoder.specials.pad, hooks=hooks, resume=context.resume_file,
         # Adapters would go on beside other weights if the student's folder had changed meanwhile.
         identity=context.identity + made.known, group=group, objectives=_objectives(run, made),
@@ -183,18 +183,23 @@ def _trained(context: JobContext, run: RunConfig, made: _Made, group: Group, hoo
 
 def _objectives(run: RunConfig, made: _Made) -> Objectives:
     condition = parse(run.condition)
-    dropout = condition.asked("word_dropout")
+    dropout = condition.objective_parameters("word_dropout")
     symbol = made.encoder.symbol_id(str(dropout["symbol"])) if dropout else 0
     prepared = made.prepared
     memory = None
-    if (own := condition.asked("self_generated")) is not None:
+    if (own := condition.objective_parameters("self_generated")) is not None:
         propose = proposer(
-            made.model, made.encoder, prepared.examples, condition.spec, limit=prepared.facts.longest_rationale + len(made.encoder.label_cue),
-            metric=primary_metric(made.encoder, prepared.examples), seed=run.seeds.order, temperature=float(own["temperature"]),
+            made.model, made.encoder, prepared.training_set.examples, condition.spec, limit=prepared.facts.longest_rationale + len(made.encoder.label_cue),
+            metric=primary_metric(made.encoder, prepared.training_set.examples), seed=run.seeds.order, temperature=float(own["temperature"]),
         )  # fmt: skip
-        memory = Memory(propose, prepared.told, float(own["begin"]))
+        memory = RationaleMemory(propose, prepared.training_set.rows_with_rationale, float(own["begin"]))
     return Objectives(
-        condition.objectives, seed=run.seeds.order, symbol=symbol, left=prepared.left, last=prepared.last, memory=memory
+        condition.objectives,
+        seed=run.seeds.order,
+        symbol=symbol,
+        left=prepared.training_set.truncated_rows,
+        last=prepared.training_set.tail_loss_rows,
+        memory=memory,
     )
 
 
@@ -214,7 +219,7 @@ def train(context: JobContext) -> Outcome:
         return _train(context, run, group)
 
 
-def _train(context: JobContext, run: RunConfig, group: Group) -> Outcome:
+def _train(context: JobContext, run: RunConfig, group: ProcessGroup) -> Outcome:
     made = _made(context, run)
     task, encoder, model, prepared = made.task, made.encoder, made.model, made.prepared
     condition = parse(run.condition)
@@ -281,7 +286,7 @@ def _follows(
     """Under the counterfactual objective: every tag with every rationale, as the product "followed", and the share of answers that are right by tag
     and rationale. Nothing for other objectives, and where nobody argues for a wrong choice of a test question."""
     condition = parse(run.condition)
-    if condition.asked("counterfactual") is None:
+    if condition.objective_parameters("counterfactual") is None:
         return {}
     try:
         argued = [

@@ -9,7 +9,7 @@ from cotdistill.execution.open_student import open_run
 from cotdistill.execution.worker import JobContext, Outcome
 from cotdistill.planning.rounds import WriteConfig
 from cotdistill.store.artifacts import parquet
-from cotdistill.students.reader import Reader
+from cotdistill.students.reader import Forward
 from cotdistill.students.scoring.evaluation import asked, choice_scores, predicted
 from cotdistill.studies.inspection_jobs import source_of
 
@@ -27,7 +27,7 @@ def job(context: JobContext) -> Outcome:
     config = WriteConfig.from_plain(context.config)
     opened = open_run(context.store, config.run)
     examples = opened.task.examples("train", source_of(opened.job) or None)
-    reader, encoder, placement = Reader(opened.model), opened.encoder, opened.condition.spec
+    reader, encoder, placement = Forward(opened.model), opened.encoder, opened.condition.spec
     targets, pad = [encoder.targets(example) for example in examples], encoder.specials.pad
     prompts, written = asked(reader, encoder, examples, placement, "own", longest_written(opened, examples))
     context.report(1, 3)

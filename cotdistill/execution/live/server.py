@@ -137,7 +137,7 @@ def attribute(store: Store, request: Mapping[str, Any]) -> dict[str, Any]:
 def answers(store: Store, request: Mapping[str, Any]) -> dict[str, Any]:
     """Which examples of a split are answered rightly, each with the rationale at hand where the label reads one."""
     from cotdistill.execution.open_student import open_run
-    from cotdistill.saliency.probe import Probe
+    from cotdistill.saliency.probe import StudentQueries
     from cotdistill.saliency.reading import read_example
     from cotdistill.studies.inspection_jobs import source_of
 
@@ -149,7 +149,7 @@ def answers(store: Store, request: Mapping[str, Any]) -> dict[str, Any]:
             f"The {split} split has {len(examples):,} rows; at most {MOST_ANSWERS:,} are answered at once.",
             "Choose another split.",
         )
-    probe = Probe(opened.model, opened.encoder.specials.pad)
+    probe = StudentQueries(opened.model, opened.encoder.specials.pad)
     readings = [
         read_example(opened.encoder, e, opened.condition.spec, metric=opened.metric, limit=probe.reader.positions)
         for e in examples

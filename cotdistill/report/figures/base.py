@@ -43,7 +43,7 @@ class DifferenceRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Curve:
+class LearningCurve:
     """One condition's learning curve: x and y averaged over its replicates, and each replicate's own (x, y)."""
 
     condition: str
@@ -106,7 +106,7 @@ def titled(title: str, rows: int | None = None, height: int | None = None) -> An
 
 
 @dataclass
-class Gathered:
+class FigureItems:
     """Texts and shapes for a figure, in plotly's own words, added all at once: plotly checks every one that is there anew for each added alone."""
 
     figure: Any
@@ -128,7 +128,7 @@ def accuracy(rows: Sequence[AccuracyRow], chance: float | None, title: str) -> A
     """Accuracy by condition, best on top: every replicate a point, the mean, its interval, and the chance line."""
     ordered = sorted(rows, key=lambda row: row.mean)
     figure = titled(title, len(ordered))
-    beside = Gathered(figure)
+    beside = FigureItems(figure)
     for place, row in enumerate(ordered):
         seen = look(row.condition)
         if row.low is not None and row.high is not None:
@@ -189,7 +189,7 @@ def forest(rows: Sequence[DifferenceRow], baseline: str, title: str) -> Any:
     """Differences to the baseline in points, largest on top, each with its interval and its verdict in a word."""
     ordered = sorted(rows, key=lambda row: row.difference)
     figure = titled(title, len(ordered))
-    beside = Gathered(figure)
+    beside = FigureItems(figure)
     figure.add_vline(x=0, line={"width": 1.4, "color": GROUND})
     for place, row in enumerate(ordered):
         seen = look(row.condition)
@@ -212,11 +212,11 @@ def forest(rows: Sequence[DifferenceRow], baseline: str, title: str) -> Any:
     return figure
 
 
-def curves(shown: Sequence[Curve], x_title: str, y_title: str, title: str, *, share: bool) -> Any:
+def curves(shown: Sequence[LearningCurve], x_title: str, y_title: str, title: str, *, share: bool) -> Any:
     """Learning curves by condition: the mean strong, each replicate faint, the name at the end of its line. share: y is a share, drawn in percent."""
     factor = 100.0 if share else 1.0
     figure = titled(title, height=440)
-    ends: list[tuple[float, Curve]] = []
+    ends: list[tuple[float, LearningCurve]] = []
     for curve in shown:
         seen = look(curve.condition)
         for x, y in curve.replicates if len(curve.replicates) > 1 else ():
@@ -265,7 +265,7 @@ def bars(counts: Mapping[str, int], title: str, x_title: str) -> Any:
     return figure
 
 
-def _name_ends(figure: Any, ends: list[tuple[float, Curve]]) -> None:
+def _name_ends(figure: Any, ends: list[tuple[float, LearningCurve]]) -> None:
     """Names beside the last points, pushed apart so that none covers another."""
     if not ends:
         return
@@ -274,7 +274,7 @@ def _name_ends(figure: Any, ends: list[tuple[float, Curve]]) -> None:
     gap = (max(every) - min(every) or 1.0) * 0.056
     previous = float("-inf")
     middle = sum(values) / len(values)
-    placed: list[tuple[float, float, Curve]] = []
+    placed: list[tuple[float, float, LearningCurve]] = []
     for value, curve in sorted(ends, key=lambda pair: pair[0]):
         at = max(value, previous + gap)
         previous = at

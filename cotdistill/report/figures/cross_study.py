@@ -8,7 +8,7 @@ from typing import Any
 from cotdistill.rationales.conditions import parse
 from cotdistill.report.figures.base import AROUND, GROUND, safe, titled
 from cotdistill.report.figures.palette import hue, tint
-from cotdistill.results.cross_study import Cell, Column
+from cotdistill.results.cross_study import Column, StudyCell
 from cotdistill.text import between, between_points, percent, plural, points
 
 BETTER, WORSE = "#1B7FC2", "#D55E00"
@@ -54,14 +54,14 @@ def heat(
     return figure
 
 
-def _text(cell: Cell | None, *, difference: bool) -> str:
+def _text(cell: StudyCell | None, *, difference: bool) -> str:
     if cell is None:
         return ""
     missing = f" ({cell.finished} of {cell.planned})" if cell.finished < cell.planned else ""
     return (points(cell.value) if difference else f"{100 * cell.value:.1f}") + missing
 
 
-def _hover(condition: str, study: str, cell: Cell | None, *, difference: bool) -> str:
+def _hover(condition: str, study: str, cell: StudyCell | None, *, difference: bool) -> str:
     name = safe(f"{parse(condition).label}, {study}")
     if cell is None:
         return f"{name}: no result"

@@ -7,12 +7,12 @@ from typing import Any
 
 from cotdistill.rationales.perturbations import CONTROL
 from cotdistill.rationales.placement import MODES
-from cotdistill.report.figures.base import AROUND, GROUND, ROW_HEIGHT, Gathered, bar, safe, titled
+from cotdistill.report.figures.base import AROUND, GROUND, ROW_HEIGHT, FigureItems, bar, safe, titled
 from cotdistill.report.figures.palette import hue, look, tint
 from cotdistill.report.figures.saliency import band
 from cotdistill.report.figures.sweep import name_ends
 from cotdistill.report.modes import MODE_NAMES, TEST_NAMES, loss_told, over_told
-from cotdistill.results.modes import Cell, Curve
+from cotdistill.results.modes import ModeCell, PerturbationCurve
 from cotdistill.text import between, between_points, capital, percent, plural
 from cotdistill.text import points as signed
 
@@ -25,13 +25,13 @@ MEASURE_AXES = {
 HALF_WIDTH, HALF_HEIGHT = 0.46, 0.4
 
 
-def grid(cells: Sequence[Cell], chance: float | None, title: str) -> Any:
+def grid(cells: Sequence[ModeCell], chance: float | None, title: str) -> Any:
     """Conditions by modes, each cell its accuracy: full in the condition's colour where its students were trained for the mode, else hollow."""
     conditions = list(dict.fromkeys(cell.condition for cell in cells))
     figure = titled(title, height=AROUND - 26 + ROW_HEIGHT * len(conditions))
     told = [cell.accuracy.mean for cell in cells if cell.accuracy is not None]
     low, high = min([*told, chance or 1.0], default=0.0), max(told, default=1.0)
-    drawn = Gathered(figure)
+    drawn = FigureItems(figure)
     places, hovers = [], []
     for cell in cells:
         x, y, seen = MODES.index(cell.mode), conditions.index(cell.condition), look(cell.condition)
@@ -79,7 +79,7 @@ def grid(cells: Sequence[Cell], chance: float | None, title: str) -> Any:
     return figure
 
 
-def _cell_told(cell: Cell) -> str:
+def _cell_told(cell: ModeCell) -> str:
     told = f"{safe(cell.label)}, {MODE_NAMES[cell.mode]}: "
     if cell.accuracy is None:
         return told + "not asked yet"
@@ -92,7 +92,7 @@ def _cell_told(cell: Cell) -> str:
     return told + ("" if cell.trained else "<br>not trained for this mode")
 
 
-def curves(found: Sequence[Curve], chance: float | None, measure: str, title: str) -> Any:
+def curves(found: Sequence[PerturbationCurve], chance: float | None, measure: str, title: str) -> Any:
     """One panel a graded test: each condition's curve from the intact rationale on, its intact line, and as many random tokens (dotted)."""
     from plotly.subplots import make_subplots
 
@@ -141,7 +141,7 @@ def _panel_title(test: str) -> str:
     return f"{capital(TEST_NAMES[test])}<br><span style='font-size:11px'>{second}</span>"
 
 
-def _line(figure: Any, c: Curve, column: int) -> None:
+def _line(figure: Any, c: PerturbationCurve, column: int) -> None:
     seen, where = look(c.condition), {"row": 1, "col": column}
     x = [100 * p.share for p in c.points]
     y = [100 * p.value.mean for p in c.points]
@@ -177,7 +177,7 @@ def _line(figure: Any, c: Curve, column: int) -> None:
     )  # fmt: skip
 
 
-def points(found: Sequence[Curve], measure: str, title: str) -> Any:
+def points(found: Sequence[PerturbationCurve], measure: str, title: str) -> Any:
     """Tests made at one point: a row a test and condition, its value with the interval, as many random tokens (small cross), the intact line."""
     tests = list(dict.fromkeys(c.test for c in found))
     figure = titled(title, height=96 + 25 * len(found) + 12 * len(tests))
@@ -198,7 +198,7 @@ def points(found: Sequence[Curve], measure: str, title: str) -> Any:
     return figure
 
 
-def _row(figure: Any, c: Curve, at: float) -> None:
+def _row(figure: Any, c: PerturbationCurve, at: float) -> None:
     seen, value, intact, control = look(c.condition), c.points[-1].value, c.points[0].value, c.points[-1].control
     name = f"<span style='color:{hue(c.condition)}'>{safe(c.label)}{'' if c.trained else ' °'}</span>"
     if not c.made:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cotdistill.report.explanation import Matrix
+from cotdistill.report.explanation import AttributionMatrix
 from cotdistill.report.figures.base import GROUND, bar, safe, titled
 from cotdistill.report.figures.palette import hue, look, tint
 from cotdistill.report.heat import Scale, number, visible
@@ -15,7 +15,7 @@ from cotdistill.report.heat import Scale, number, visible
 MOST_ROWS = 120
 
 
-def matrix(given: Matrix, scale: Scale, title: str) -> Any:
+def matrix(given: AttributionMatrix, scale: Scale, title: str) -> Any:
     """Rationale tokens by row, what each is explained onto by column, in reading order from the top left; spans are divided by thin lines."""
     rows = [visible(text.strip(), short=True) for text in given.rows[:MOST_ROWS]]
     columns = [visible(text.strip(), short=True) for text in given.columns]

@@ -12,7 +12,7 @@ from cotdistill.text import between, percent
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class SweepPoint:
     """Accuracy (a share) at k words with its interval (None: not to be had), each replicate's own, and how many were planned."""
 
     k: float
@@ -29,7 +29,7 @@ class Line:
 
     name: str
     color: str
-    points: Sequence[Point]
+    points: Sequence[SweepPoint]
     control: bool = False
 
 
@@ -123,7 +123,7 @@ def _told(k: float) -> str:
     return f"{100 * k:g} %" if k < 1 else f"{k:g}"
 
 
-def _hover(line: Line, point: Point) -> str:
+def _hover(line: Line, point: SweepPoint) -> str:
     missing = (
         f", {len(point.replicates)} of {point.planned} replicates" if len(point.replicates) < point.planned else ""
     )

@@ -11,8 +11,8 @@ from transformers import PreTrainedModel
 
 from cotdistill.errors import SequenceTooLong
 from cotdistill.rationales.placement import Placement
-from cotdistill.students.reader import Reader, block_mask
-from cotdistill.students.scoring.generation import Lots, Written, greedy
+from cotdistill.students.reader import Forward, block_mask
+from cotdistill.students.scoring.generation import Lots, WrittenText, greedy
 from cotdistill.students.tokens import Encoder
 from cotdistill.tasks.example import Example
 
@@ -52,7 +52,7 @@ def primary_metric(encoder: Encoder, examples: Sequence[Example]) -> str:
 
 @torch.no_grad()
 def choice_scores(
-    reader: Reader,
+    reader: Forward,
     prompts: Sequence[Sequence[int]],
     choices: Sequence[Sequence[Sequence[int]]],
     pad: int,
@@ -74,7 +74,7 @@ def choice_scores(
 
 
 def _apart(
-    reader: Reader, prompts: Sequence[Sequence[int]], choices: Sequence[Sequence[Sequence[int]]], pad: int, batch: int
+    reader: Forward, prompts: Sequence[Sequence[int]], choices: Sequence[Sequence[Sequence[int]]], pad: int, batch: int
 ) -> list[list[float]]:
     """The same with one choice a row, for students that take no mask of one's own."""
     members = [(i, choice) for i, options in enumerate(choices) for choice in options]
@@ -86,7 +86,7 @@ def _apart(
 
 
 def _packed(
-    reader: Reader, prompts: list[Sequence[int]], choices: list[Sequence[Sequence[int]]], pad: int
+    reader: Forward, prompts: list[Sequence[int]], choices: list[Sequence[Sequence[int]]], pad: int
 ) -> list[list[float]]:
     width = max(len(p) + sum(len(c) - 1 for c in cs) for p, cs in zip(prompts, choices, strict=True))
     longest = max(len(p) + max(len(c) for c in cs) - 1 for p, cs in zip(prompts, choices, strict=True))
@@ -146,26 +146,26 @@ def score(
     """Predictions of a student over examples in one mode: "direct", "own" (its own greedy rationale of at most `limit` tokens first)
     or "given" (the teacher's, cut at its end where the student reads no more; examples without one are asked directly)."""
     model.eval()  # type: ignore[no-untyped-call]
-    reader = Reader(model)
+    reader = Forward(model)
     prompts, written = asked(reader, encoder, examples, placement, mode, limit)
     sums = choice_scores(
         reader, prompts, [encoder.targets(example) for example in examples], encoder.specials.pad, batch
     )
-    told: Sequence[Written | None] = written or [None] * len(examples)
+    told: Sequence[WrittenText | None] = written or [None] * len(examples)
     return [
         predicted(encoder, e, s, mode, metric=metric, written=w) for e, s, w in zip(examples, sums, told, strict=True)
     ]
 
 
 def asked(
-    reader: Reader,
+    reader: Forward,
     encoder: Encoder,
     examples: Sequence[Example],
     placement: Placement,
     mode: str,
     limit: int,
     lots: Lots | None = None,
-) -> tuple[list[list[int]], list[Written] | None]:
+) -> tuple[list[list[int]], list[WrittenText] | None]:
     """The prompts of a mode as `score` asks them; for "own" also what the student has written, greedily or as `lots` have it."""
     if mode == "given":
         rationales = [[token.id for token in encoder.read(example.rationale or "")] for example in examples]
@@ -198,7 +198,13 @@ def rationale_prompt(
 
 
 def predicted(
-    encoder: Encoder, example: Example, sums: Sequence[float], mode: str, *, metric: str, written: Written | None = None
+    encoder: Encoder,
+    example: Example,
+    sums: Sequence[float],
+    mode: str,
+    *,
+    metric: str,
+    written: WrittenText | None = None,
 ) -> Prediction:
     """The prediction from the summed log-likelihood of each choice. written: the rationale in the prompt, if the student wrote it itself."""
     values = np.array(sums)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from transformers import PreTrainedModel
 
 from cotdistill.rationales.placement import COUNTERFACTUAL, FACTUAL, Placement
-from cotdistill.students.reader import Reader
+from cotdistill.students.reader import Forward
 from cotdistill.students.scoring.evaluation import choice_scores, predicted, rationale_prompt
 from cotdistill.students.tokens import Encoder
 from cotdistill.tasks.example import Argued
@@ -39,7 +39,7 @@ def followed(
     import pandas as pd
 
     model.eval()  # type: ignore[no-untyped-call]
-    reader = Reader(model)
+    reader = Forward(model)
     targets = [encoder.targets(example) for example in examples]
     texts = {
         "given": [e.rationale or "" for e in examples],

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from cotdistill.students.reader import Reader
+from cotdistill.students.reader import Forward
 from cotdistill.students.scoring.evaluation import choice_scores
 from cotdistill.students.scoring.scorers import Likelihoods
 from cotdistill.students.tokens import Encoder
@@ -17,7 +17,7 @@ ROWS = 512
 
 
 def likelihoods(
-    reader: Reader,
+    reader: Forward,
     encoder: Encoder,
     examples: Sequence[Example],
     prompts: Sequence[Sequence[int]],

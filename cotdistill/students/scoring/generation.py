@@ -12,11 +12,11 @@ from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
 from cotdistill.students.loading import input_table, output_matrix
-from cotdistill.students.reader import Reader
+from cotdistill.students.reader import Forward
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class WrittenText:
     """What a student wrote after a prompt: ids before the stop sequence, whether the stop came, and the ids that followed it."""
 
     ids: list[int]
@@ -45,14 +45,14 @@ class Lots:
 
 @torch.no_grad()
 def greedy(
-    reader: Reader, prompts: Sequence[Sequence[int]], stop: Sequence[int], *, limit: int, after: int, pad: int, eos: int, batch: int = 256,
+    reader: Forward, prompts: Sequence[Sequence[int]], stop: Sequence[int], *, limit: int, after: int, pad: int, eos: int, batch: int = 256,
     lots: Lots | None = None,
-) -> list[Written]:  # fmt: skip
+) -> list[WrittenText]:  # fmt: skip
     """Greedy continuations, at most `limit` tokens each; generation goes on for `after` tokens past the stop sequence. lots: drawn at random instead.
 
     The end token also ends a row, without counting as terminated. Rows that have ended leave the batch.
     """
-    found: list[Written | None] = [None] * len(prompts)
+    found: list[WrittenText | None] = [None] * len(prompts)
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     for start in range(0, len(order), batch):
         members = order[start : start + batch]
@@ -77,7 +77,7 @@ def _batch(
     pad: int,
     eos: int,
     lots: Lots | None,
-) -> list[Written]:
+) -> list[WrittenText]:
     device = input_table(model).device
     width = max(map(len, prompts))
     ids = torch.full((len(prompts), width), pad, device=device)
@@ -168,7 +168,7 @@ def _cache(model: PreTrainedModel, room: int) -> DynamicCache:
 
 
 def _uncached(
-    reader: Reader,
+    reader: Forward,
     prompts: list[Sequence[int]],
     stop: list[int],
     limit: int,
@@ -176,7 +176,7 @@ def _uncached(
     pad: int,
     eos: int,
     lots: Lots | None,
-) -> list[Written]:
+) -> list[WrittenText]:
     """The same by reading every row anew for each token, padded on the right: for architectures whose state cannot be padded on the left."""
     rows = [list(prompt) for prompt in prompts]
     stopped_at: list[int | None] = [None] * len(rows)
@@ -209,7 +209,7 @@ def _next(model: PreTrainedModel, states: torch.Tensor) -> torch.Tensor:
     return picked
 
 
-def _written(ids: list[int], ended: int | None, stop: int, limit: int, eos: int) -> Written:
+def _written(ids: list[int], ended: int | None, stop: int, limit: int, eos: int) -> WrittenText:
     if ended is None:
-        return Written([id for id in ids[:limit] if id != eos], False, [])
-    return Written(ids[: ended - stop], True, ids[ended:])
+        return WrittenText([id for id in ids[:limit] if id != eos], False, [])
+    return WrittenText(ids[: ended - stop], True, ids[ended:])

@@ -15,7 +15,7 @@ from cotdistill.students import products
 PIECE, LOGITS = 2048, 1 << 21
 
 
-class Room:
+class LogitBuffer:
     """Memory for one (rows, vocabulary) tensor, kept between uses: fresh memory of that size costs as much as what is computed in it.
 
     What was laid in it before is gone with the next use; a backward pass that still needed it is refused by autograd.
@@ -55,7 +55,12 @@ class _LogLikelihood(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, states: torch.Tensor, matrix: torch.Tensor, picks: torch.Tensor, tokens: torch.Tensor, room: Room
+        ctx: Any,
+        states: torch.Tensor,
+        matrix: torch.Tensor,
+        picks: torch.Tensor,
+        tokens: torch.Tensor,
+        room: LogitBuffer,
     ) -> torch.Tensor:
         held = room.of(len(states) * len(matrix))
         found, highest, total = _gone_over(states, matrix, picks, tokens, held)
@@ -84,11 +89,11 @@ class _LogLikelihood(torch.autograd.Function):
 
 
 def log_likelihood(
-    states: torch.Tensor, head: torch.nn.Linear, picks: torch.Tensor, tokens: torch.Tensor, room: Room
+    states: torch.Tensor, head: torch.nn.Linear, picks: torch.Tensor, tokens: torch.Tensor, room: LogitBuffer
 ) -> torch.Tensor:
     """(places, hidden) states and (n,) tokens -> (n,) the log-probability of each token after the state picks[n]. States and head have to suit."""
     matrix = head.weight
-    if products.taken():
+    if products.is_active():
         states = products.longer(states, products.rounded(len(states)))
     if torch.is_grad_enabled() and (states.requires_grad or matrix.requires_grad):
         found: torch.Tensor = _LogLikelihood.apply(states, matrix, picks, tokens, room)  # type: ignore[no-untyped-call]

@@ -15,12 +15,12 @@ import numpy.typing as npt
 from transformers import PreTrainedModel
 
 from cotdistill.rationales.passage import Passage, units
-from cotdistill.rationales.perturbations import CONTROL, PERTURBATIONS, Rows, replaced
+from cotdistill.rationales.perturbations import CONTROL, PERTURBATIONS, PerturbationRows, replaced
 from cotdistill.rationales.placement import Placement
 from cotdistill.rationales.transforms import mentions
-from cotdistill.students.reader import Reader
+from cotdistill.students.reader import Forward
 from cotdistill.students.scoring.evaluation import Prediction, asked, choice_scores, predicted, rationale_prompt
-from cotdistill.students.scoring.generation import Written
+from cotdistill.students.scoring.generation import WrittenText
 from cotdistill.students.tokens import Encoder
 from cotdistill.tasks.example import Example
 
@@ -31,7 +31,7 @@ Known = dict[str, list[float]]
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class PerturbedAnswer:
     """One example after one test at one share: what the student answered, and what after as many random tokens (None: no control, it is the
     control itself or the intact rationale). tokens: in the intact rationale; touched: see `perturbations.Perturbed`."""
 
@@ -48,7 +48,7 @@ class Answer:
 class Saved:
     """What is worth keeping while a student is asked: its own rationales, and every prompt's answer. Plain values, for a resume file."""
 
-    own: list[Written] | None = None
+    own: list[WrittenText] | None = None
     sums: Known = field(default_factory=dict)
 
 
@@ -61,7 +61,7 @@ class Intact:
     predictions: list[Prediction]
 
 
-class Student:
+class TestedStudent:
     """A trained student that answers some examples, in any mode and after any test. limit: the most tokens of a rationale of its own."""
 
     def __init__(
@@ -84,7 +84,7 @@ class Student:
             metric,
             limit,
         )
-        self.reader = Reader(model)
+        self.reader = Forward(model)
         self.saved = saved
         self._targets = [encoder.targets(example) for example in self.examples]
 
@@ -113,7 +113,7 @@ class Student:
         return Intact(passages, prompts, self._mode(prompts, "own", self.saved.own))
 
     def _mode(
-        self, prompts: Sequence[Sequence[int]], mode: str, written: Sequence[Written] | None = None
+        self, prompts: Sequence[Sequence[int]], mode: str, written: Sequence[WrittenText] | None = None
     ) -> list[Prediction]:
         """A mode is scored whole, as a run scores it: other neighbours in a batch could change the last bit."""
         keys = [f"{mode} {_key(i, prompt)}" for i, prompt in enumerate(prompts)]
@@ -122,7 +122,7 @@ class Student:
             self.saved.sums |= dict(zip(keys, sums, strict=True))
         for i, prompt in enumerate(prompts):
             self.saved.sums.setdefault(_key(i, prompt), self.saved.sums[keys[i]])
-        told: Sequence[Written | None] = written or [None] * len(prompts)
+        told: Sequence[WrittenText | None] = written or [None] * len(prompts)
         return [
             predicted(self.encoder, e, self.saved.sums[key], mode, metric=self.metric, written=w)
             for e, key, w in zip(self.examples, keys, told, strict=True)
@@ -148,17 +148,19 @@ class Student:
         types: Sequence[str],
         seed: int,
         paraphrases: Sequence[Passage] = (),
-    ) -> Rows:
+    ) -> PerturbationRows:
         """The rationales of a mode as what is perturbed; partners of a swap are drawn among them."""
         examples = [
             replace(e, rationale=" ".join(t.text for t in p) or None)
             for e, p in zip(self.examples, intact.passages, strict=True)
         ]
-        return Rows(
+        return PerturbationRows(
             self.encoder.corpus(examples, passages=intact.passages), unigrams, tuple(types), seed, tuple(paraphrases)
         )
 
-    def test(self, intact: Intact, rows: Rows, name: str, share: float, rationale: str) -> list[Answer]:
+    def test(
+        self, intact: Intact, rows: PerturbationRows, name: str, share: float, rationale: str
+    ) -> list[PerturbedAnswer]:
         """Every example after a test at a share of its rationale, beside as many random tokens. What a test leaves as it is keeps its answer."""
         entry = PERTURBATIONS.get(name)
         found = [entry.apply(rows, i, share) for i in range(len(self.examples))]
@@ -169,7 +171,7 @@ class Student:
                 [self._prompt(intact, i, replaced(rows, i, p.touched)) for i, p in enumerate(found)], rationale
             )
         return [
-            Answer(rationale, name, share, len(intact.passages[i]), p.touched, predictions[i], controls[i]) for i, p in enumerate(found)
+            PerturbedAnswer(rationale, name, share, len(intact.passages[i]), p.touched, predictions[i], controls[i]) for i, p in enumerate(found)
         ]  # fmt: skip
 
     def _prompt(self, intact: Intact, index: int, passage: Passage) -> list[int]:
@@ -179,10 +181,10 @@ class Student:
         return rationale_prompt(self.encoder, self.examples[index], self.placement, ids, self.reader.positions)
 
 
-def unperturbed(intact: Intact, rationale: str) -> list[Answer]:
+def unperturbed(intact: Intact, rationale: str) -> list[PerturbedAnswer]:
     """What every curve begins with."""
     return [
-        Answer(rationale, INTACT, 0.0, len(p), 0, prediction, None)
+        PerturbedAnswer(rationale, INTACT, 0.0, len(p), 0, prediction, None)
         for p, prediction in zip(intact.passages, intact.predictions, strict=True)
     ]
 
@@ -194,7 +196,7 @@ def leakage(intact: Intact, examples: Sequence[Example]) -> float:
 
 
 def every_test(
-    student: Student,
+    student: TestedStudent,
     tests: Sequence[str],
     shares: Sequence[float],
     unigrams: npt.NDArray[np.int64],
@@ -202,7 +204,7 @@ def every_test(
     seed: int,
     report: Callable[[int, int], None] | None = None,
     paraphrases: Sequence[Passage] = (),
-) -> tuple[dict[str, list[Prediction]], dict[str, Intact], list[Answer]]:
+) -> tuple[dict[str, list[Prediction]], dict[str, Intact], list[PerturbedAnswer]]:
     """The three modes' predictions, what the student read in them, and every answer. report(done, total) after each point of a curve.
     paraphrases: of the given rationales; of their own, nobody has any."""
     points = [(name, share) for name in tests for share in (shares if PERTURBATIONS.get(name).graded else (1.0,))]
@@ -218,7 +220,7 @@ def every_test(
     modes = {"direct": student.direct()}
     tell(1)
     read: dict[str, Intact] = {}
-    answers: list[Answer] = []
+    answers: list[PerturbedAnswer] = []
     for rationale in RATIONALES:
         intact = read[rationale] = student.given() if rationale == "given" else student.own()
         modes[rationale] = intact.predictions

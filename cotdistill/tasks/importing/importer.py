@@ -63,7 +63,7 @@ class _Found:
 
 
 @dataclass
-class _Rows:
+class _ImportedRows:
     """What was read so far; `refused` holds the ids of rows that cannot be used, whose further rationales are no news."""
 
     examples: list[Example] = field(default_factory=list)
@@ -191,15 +191,15 @@ def _columns(given: ColumnMap | None, cluster: str | None, rows: Sequence[Row]) 
     return chosen
 
 
-def _usual(rows: _Rows) -> str:
+def _usual(rows: _ImportedRows) -> str:
     """The source that the training rows' own column names most often; "" if they have none."""
     train = {e.id for e in rows.examples if e.split in ("train", "")}
     counts = Counter(r.source for r in rows.rationales if r.id in train)
     return counts.most_common(1)[0][0] if counts else ""
 
 
-def _read(found: _Found, columns: ColumnMap) -> _Rows:
-    rows = _Rows()
+def _read(found: _Found, columns: ColumnMap) -> _ImportedRows:
+    rows = _ImportedRows()
     for _, problems in found.by_split.values():
         rows.problems += problems
     placed = _placed(found, columns, rows)
@@ -225,7 +225,7 @@ def _read(found: _Found, columns: ColumnMap) -> _Rows:
     return rows
 
 
-def _placed(found: _Found, columns: ColumnMap, rows: _Rows) -> list[tuple[Record, str]]:
+def _placed(found: _Found, columns: ColumnMap, rows: _ImportedRows) -> list[tuple[Record, str]]:
     """Every row with its official split ("" where there is none). A test or dev split without a single answer is left out whole, and said so;
     DataError for such a test split that was asked for by name."""
     placed: list[tuple[Record, str]] = []
@@ -266,7 +266,7 @@ def _empty(value: Any) -> bool:
     return value in (None, "", -1, "-1") or (isinstance(value, float) and math.isnan(value))
 
 
-def _refuse(rows: _Rows, record: Record, columns: ColumnMap, error: DataError) -> None:
+def _refuse(rows: _ImportedRows, record: Record, columns: ColumnMap, error: DataError) -> None:
     rows.problems.append(RowProblem(record.file, record.line, error.message))
     rows.refused.add(_id(record, columns))
 
@@ -281,7 +281,7 @@ def _id(record: Record, columns: ColumnMap) -> str:
 
 
 def _keep(
-    rows: _Rows,
+    rows: _ImportedRows,
     seen: dict[str, str],
     record: Record,
     split: str,
@@ -333,7 +333,7 @@ def _is_plain(value: Any) -> bool:
     return isinstance(value, int) and value.bit_length() < 64
 
 
-def _add_side(rows: _Rows, side: SideFile) -> None:
+def _add_side(rows: _ImportedRows, side: SideFile) -> None:
     """More rationales by one source, joined by id; ids that no row has are told. The main file's rationale by the same source stays."""
     known = {example.id for example in rows.examples}
     have = {(r.id, r.source): place for place, r in enumerate(rows.rationales)}
