@@ -161,7 +161,9 @@ def curves(store: Store, study: int | str) -> pd.DataFrame:
     return pd.concat(filled, ignore_index=True)[columns] if filled else pd.DataFrame(columns=columns)
 
 
-def _answers(store: Store, planned: PlannedRuns, condition: str, only: set[int] | None = None) -> ConditionAnswers | None:
+def _answers(
+    store: Store, planned: PlannedRuns, condition: str, only: set[int] | None = None
+) -> ConditionAnswers | None:
     runs = sorted(
         (replicate, run_answers(store.artifacts.path(job.produced["predictions"]), str(job.result["mode"])))
         for name, replicate, job in planned
@@ -171,7 +173,9 @@ def _answers(store: Store, planned: PlannedRuns, condition: str, only: set[int] 
     if layout is None:
         return None
     correct = layout.stack([run.correct for _, run in runs])
-    return ConditionAnswers(tuple(replicate for replicate, _ in runs), tuple(run.items for _, run in runs), correct, layout)
+    return ConditionAnswers(
+        tuple(replicate for replicate, _ in runs), tuple(run.items for _, run in runs), correct, layout
+    )
 
 
 def _scored(job: Job) -> bool:
