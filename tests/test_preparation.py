@@ -65,7 +65,7 @@ def test_of_a_rationale_that_was_cut_at_its_end_the_last_sentence_left_bears_los
     whole = prepare(encoder, {"teacher": examples}, run_of("post_cot", ("teacher",)), 128).training_set.rows(0, 0)[0]
     student = StudentConfig(max_length=len(whole.ids) - 9, truncate="rationale")
     run = replace(run_of("post_cot+last_to_all", ("teacher",)), student=student)
-    (row,) = prepare(encoder, {"teacher": examples}, run, 128).last(0, 0, 0.0)
+    (row,) = prepare(encoder, {"teacher": examples}, run, 128).training_set.tail_loss_rows(0, 0, 0.0)
     assert "".join(encoder.piece(int(id)) for id in row.ids[row.groups == RATIONALE]) == " it has wings . <eos>"
     assert row.weights[row.groups == RATIONALE] == pytest.approx([0.2] * 5)
 

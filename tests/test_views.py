@@ -147,7 +147,7 @@ def accuracy(condition, mean, low, high):
 
 
 def difference(condition, value, word):
-    return base.DifferenceRow(condition, parse(condition).label, value, value - 0.02, value + 0.02, word)
+    return base.ForestRow(condition, parse(condition).label, value, value - 0.02, value + 0.02, word)
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,7 @@ class ArchiveMember:
 
 
 @dataclass
-class _Contents:
+class _ArchiveContents:
     """What goes into an archive, as it comes together."""
 
     members: dict[str, ArchiveMember] = field(default_factory=dict)
@@ -114,7 +114,7 @@ def export_study(store: Store, which: int | str, out: Path, *, weights: bool = F
         )
     study = store.queue.study(which)
     jobs = _jobs(store, study, texts=texts)
-    gathered = _Contents()
+    gathered = _ArchiveContents()
     records = [_record(store, job, needs, gathered, weights=weights, texts=texts) for job, needs in jobs]
     if texts:
         spoken = {source for job, _ in jobs for source in _sources(job)}
@@ -191,7 +191,7 @@ def _study(store: Store, study: Study) -> dict[str, Any]:
 
 
 def _record(
-    store: Store, job: Job, needs: Sequence[str], gathered: _Contents, *, weights: bool, texts: bool
+    store: Store, job: Job, needs: Sequence[str], gathered: _ArchiveContents, *, weights: bool, texts: bool
 ) -> dict[str, Any]:
     """A job as the archive holds it, its artefacts gathered. What is running or queued here counts as not run."""
     produced = {
@@ -226,7 +226,7 @@ def _record(
 
 
 def _held(
-    store: Store, job: Job, role: str, made: str, gathered: _Contents, *, weights: bool, texts: bool
+    store: Store, job: Job, role: str, made: str, gathered: _ArchiveContents, *, weights: bool, texts: bool
 ) -> dict[str, Any]:
     """One product of a job: made, the digest of what it made; held, that of what the archive holds (None: left out; another: without its texts)."""
     whole = job.left_out.get(role, made)
@@ -267,7 +267,7 @@ def _sources(job: Job) -> set[str]:
     return {str(name) for name in named if name}
 
 
-def _add_task(store: Store, name: str, task_digest: str, spoken: set[str], gathered: _Contents) -> None:
+def _add_task(store: Store, name: str, task_digest: str, spoken: set[str], gathered: _ArchiveContents) -> None:
     task = version_of(store.tasks_root, name, task_digest)
     if task is None:
         gathered.left_out.append(f"the task {name}, which is not here in the version that was trained on")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from cotdistill.report.figures.base import AccuracyRow, DifferenceRow, LearningCurve, verdict_color
+from cotdistill.report.figures.base import AccuracyRow, ForestRow, LearningCurve, verdict_color
 from cotdistill.results.results import Comparison, ConditionSummary
 from cotdistill.store.records import Study
 from cotdistill.store.store import Store
@@ -43,14 +43,14 @@ def accuracy_title(rows: Sequence[AccuracyRow], chance: float | None) -> str:
     return f"{capital(best.label)} is highest with {percent(best.mean)}"
 
 
-def difference_rows(comparison: Comparison) -> list[DifferenceRow]:
+def difference_rows(comparison: Comparison) -> list[ForestRow]:
     return [
-        DifferenceRow(r.condition, r.label, r.difference, r.low, r.high, r.word, verdict_color(r.word))
+        ForestRow(r.condition, r.label, r.difference, r.low, r.high, r.word, verdict_color(r.word))
         for r in comparison.rows
     ]
 
 
-def difference_title(rows: Sequence[DifferenceRow], baseline: str, lead: str = "post_cot") -> str:
+def difference_title(rows: Sequence[ForestRow], baseline: str, lead: str = "post_cot") -> str:
     """The difference that matters most: post-CoT's if it is there, else the largest; never more than the verdict allows."""
     if not rows:
         return f"Nothing to compare with {baseline} yet"

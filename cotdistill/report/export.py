@@ -182,7 +182,7 @@ def claim_figure(document: dict[str, Any], claim: dict[str, Any]) -> Any:
             low, high = (None if v is None else v / 100 for v in (c["low"], c["high"]))
             said = str(c["word"] or "")
             rows.append(
-                base.DifferenceRow(
+                base.ForestRow(
                     c["second"],
                     f"against {c['second_label']}",
                     c["points"] / 100,

@@ -228,8 +228,8 @@ def _compared(ground: _ClaimData, planned: PlannedComparison, first: str | None,
     interval, answers = found
     seen = replace(
         open_, status=WAITING if left else DONE, difference=interval.mean, low=interval.low, high=interval.high, p=superiority_p(interval),
-        word=PROVISIONAL if left else word(interval), items=answers.correct.shape[1], clusters=len(set(answers.clusters)),
-        replicates=len(answers.replicates), method=interval.method, speaks_of=interval.speaks_of, nested=answers.nested,
+        word=PROVISIONAL if left else word(interval), items=answers.correct.shape[1], clusters=answers.layout.cluster_count,
+        replicates=len(answers.replicates), method=interval.method, speaks_of=interval.speaks_of, nested=answers.layout.nested,
         told=f"{_points(interval)} against {_said(other)}",
     )  # fmt: skip
     judged = seen if not planned.no_worse else _no_worse(ground, seen, interval)

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from cotdistill.rationales.conditions import parse
-from cotdistill.results.modes import answered_in, side_by_side
-from cotdistill.results.results import right_answers
+from cotdistill.results.modes import answered_in
+from cotdistill.results.replicates import Layout, run_answers
 from cotdistill.statistics.exact import mcnemar
-from cotdistill.statistics.intervals import Interval, accuracy_interval, mean_interval, numbered
+from cotdistill.statistics.intervals import Interval
 from cotdistill.store.store import Store
 from cotdistill.studies.modes import EVERYTHING, ModesRequest, Wanted, modes_of
 
@@ -44,20 +44,19 @@ def direct_by_own(store: Store, found: Sequence[ModesRequest], wanted: Wanted = 
     for condition in dict.fromkeys(one.condition for one in found):
         mine = [one for one in found if one.condition == condition]
         paths = [(answered_in(store, one, "direct", wanted), answered_in(store, one, "own", wanted)) for one in mine]
-        both = [(right_answers(one, "direct"), right_answers(other, "own")) for one, other in paths if one and other]
-        directly, clusters, nested = side_by_side([one for one, _ in both])
-        own, _, _ = side_by_side([other for _, other in both])
-        if not clusters:
+        both = [(run_answers(one, "direct"), run_answers(other, "own")) for one, other in paths if one and other]
+        layout = Layout.of([direct for direct, _ in both])
+        if layout is None:
             continue
+        directly, own = (layout.stack([pair[which].correct for pair in both]) for which in (0, 1))
         masks = [(directly == one) & (own == other) for one, other in CELLS]
         counts = tuple(tuple(int(mask[replicate].sum()) for mask in masks) for replicate in range(len(directly)))
-        groups = numbered(clusters)
         crossed.append(
             Crossed(
                 condition, parse(condition).label, {"direct", "own"} <= set(modes_of(condition)),
-                tuple(accuracy_interval(mask.astype(np.float64), groups, nested) for mask in masks), counts,
-                tuple(mcnemar(only_direct, only_own) for _, only_direct, only_own, _ in counts), mean_interval(own - directly, groups, nested),
-                len(clusters), len(set(clusters)), len(mine),
+                tuple(layout.accuracy(mask.astype(np.float64)) for mask in masks), counts,
+                tuple(mcnemar(only_direct, only_own) for _, only_direct, only_own, _ in counts), layout.mean(own - directly),
+                layout.size, layout.cluster_count, len(mine),
             )
         )  # fmt: skip
     return crossed

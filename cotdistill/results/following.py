@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from cotdistill.rationales.conditions import parse
-from cotdistill.statistics.intervals import Interval, Values, accuracy_interval, numbered
+from cotdistill.results.replicates import Layout
+from cotdistill.statistics.intervals import Interval, Values
 from cotdistill.store.planned_runs import planned_runs
 from cotdistill.store.store import Store
 
@@ -72,14 +73,12 @@ def following(store: Store, study: int | str) -> list[Following]:
 
 
 def _over(condition: str, runs: list[_FollowedRun], planned: int) -> Following:
-    shortest = min(len(run.items) for run in runs)
-    clusters, nested = numbered(list(runs[0].clusters[:shortest])), len({run.items for run in runs}) > 1
-
-    def share(values: Values) -> Interval:
-        return accuracy_interval(values, clusters, nested)
+    layout = Layout.of(runs)
+    assert layout is not None  # a run is scored on one question at least
+    share = layout.accuracy
 
     def column(name: str, tag: str, rationale: str) -> Values:
-        return np.stack([run.cells[tag, rationale][name].to_numpy(np.float64)[:shortest] for run in runs])
+        return layout.stack([run.cells[tag, rationale][name].to_numpy(np.float64) for run in runs])
 
     cells = [(tag, rationale) for tag in TAGS for rationale in RATIONALES]
     answers = {cell: column("predicted", *cell) for cell in cells}
@@ -89,5 +88,5 @@ def _over(condition: str, runs: list[_FollowedRun], planned: int) -> Following:
         {cell: share(column("right", *cell)) for cell in cells}, {cell: share(column("argued", *cell)) for cell in cells},
         {r: share((answers[one, r] != answers[other, r]).astype(np.float64)) for r in RATIONALES},
         {t: share((answers[t, "given"] != answers[t, "wrong"]).astype(np.float64)) for t in TAGS},
-        shortest, int(clusters.max()) + 1, len(runs), planned,
+        layout.size, layout.cluster_count, len(runs), planned,
     )  # fmt: skip

@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from cotdistill.errors import UnknownName
 from cotdistill.rationales.conditions import Condition, parse
-from cotdistill.results import results
 from cotdistill.results.cross_study import flattened, told
-from cotdistill.statistics.intervals import Interval, accuracy_interval, mean_interval, numbered
+from cotdistill.results.replicates import Layout, RunAnswers, run_answers
+from cotdistill.statistics.intervals import Interval
 from cotdistill.store.planned_runs import planned_runs
 from cotdistill.store.records import Job
 from cotdistill.store.store import Store
@@ -127,33 +126,22 @@ def grouped(store: Store, found: Sequence[GroupedRun], by: Sequence[str]) -> lis
 
 
 def _group(store: Store, values: tuple[str, ...], mine: Sequence[GroupedRun]) -> RunGroup:
-    answers: dict[int, list[tuple[tuple[str, ...], tuple[str, ...], npt.NDArray[np.float64]]]] = {}
+    answers: dict[int, list[RunAnswers]] = {}
     for run in mine:
         if run.job is not None and run.job.state == "finished" and run.job.result and "predictions" in run.job.produced:
             path = store.artifacts.path(run.job.produced["predictions"])
-            answers.setdefault(run.replicate, []).append(results.right_answers(path, str(run.job.result["mode"])))
+            answers.setdefault(run.replicate, []).append(run_answers(path, str(run.job.result["mode"])))
     finished = sum(map(len, answers.values()))
-    if not finished:
+    layout = Layout.of([answers[index][0] for index in sorted(answers)])
+    if layout is None:
         return RunGroup(values, len(mine), 0, 0, 0, None)
-    every = [one for place in sorted(answers) for one in answers[place]]
-    first = [answers[place][0] for place in sorted(answers)]
-    if any(one[0] != answers[place][0][0] for place in answers for one in answers[place]):
-        share = float(np.mean([one[2].mean() for one in every]))
-        interval = Interval(
-            share,
-            None,
-            None,
-            None,
-            None,
-            "none",
-            "its runs answered different questions, so they have no interval in common",
-        )
+    if any(run.items != runs[0].items for runs in answers.values() for run in runs):
+        share = float(np.mean([run.correct.mean() for index in sorted(answers) for run in answers[index]]))
+        reason = "its runs answered different questions, so they have no interval in common"
+        interval = Interval(share, None, None, None, None, "none", reason)
         return RunGroup(values, len(mine), finished, len(answers), 0, interval)
-    shortest = min(len(one[2]) for one in first)
-    right = np.stack([np.mean([one[2][:shortest] for one in answers[place]], axis=0) for place in sorted(answers)])
-    nested = len({one[0] for one in first}) > 1
-    clusters = numbered(list(first[0][1][:shortest]))
+    right = np.stack([layout.stack([run.correct for run in answers[index]]).mean(0) for index in sorted(answers)])
     # Wilson's interval is for shares of right answers; means of several runs lie between.
     alone = len(answers) == 1 and finished > 1
-    interval = mean_interval(right, clusters, nested) if alone else accuracy_interval(right, clusters, nested)
-    return RunGroup(values, len(mine), finished, len(answers), right.shape[1], interval)
+    interval = layout.mean(right) if alone else layout.accuracy(right)
+    return RunGroup(values, len(mine), finished, len(answers), layout.size, interval)

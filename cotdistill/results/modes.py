@@ -17,16 +17,8 @@ import pandas as pd
 from cotdistill.rationales.conditions import parse
 from cotdistill.rationales.perturbations import PERTURBATIONS
 from cotdistill.rationales.placement import MODES
-from cotdistill.results.results import right_answers
-from cotdistill.statistics.intervals import (
-    Interval,
-    Values,
-    accuracy_interval,
-    mean_interval,
-    numbered,
-    one_replicate,
-    within_unit,
-)
+from cotdistill.results.replicates import Layout, run_answers
+from cotdistill.statistics.intervals import Interval, Values, one_replicate, within_unit
 from cotdistill.store.records import Job
 from cotdistill.store.store import Store
 from cotdistill.studies.modes import EVERYTHING, ModesRequest, Wanted, modes_of
@@ -134,23 +126,17 @@ def _run(path: Path) -> _ModeAnswers:
 
 @dataclass(frozen=True)
 class _Over:
-    """The runs of one condition side by side. nested: the questions differ between replicates."""
+    """The runs of one condition side by side."""
 
     runs: tuple[_ModeAnswers, ...]
-    clusters: npt.NDArray[np.int64]
-    nested: bool
+    layout: Layout
 
     @classmethod
     def of(cls, store: Store, mine: Sequence[ModesRequest]) -> _Over | None:
-        runs = tuple(
-            _run(store.artifacts.path(one.job.produced["answers"]))
-            for one in mine
-            if one.finished and one.job is not None
-        )
-        if not runs:
-            return None
-        shortest = min(len(run.items) for run in runs)
-        return cls(runs, numbered(list(runs[0].clusters[:shortest])), len({run.items for run in runs}) > 1)
+        jobs = [one.job for one in mine if one.finished and one.job is not None]
+        runs = tuple(_run(store.artifacts.path(job.produced["answers"])) for job in jobs)
+        layout = Layout.of(runs)
+        return cls(runs, layout) if layout else None
 
     def has(self, rationale: str, test: str) -> bool:
         return all((rationale, test, 1.0) in run.values for run in self.runs)
@@ -161,22 +147,17 @@ class _Over:
 
     def values(self, rationale: str, test: str, share: float, name: str) -> Values:
         """(replicates, items)."""
-        n = len(self.clusters)
-        return np.stack([run.values[rationale, test, share][name][:n] for run in self.runs]).astype(np.float64)
+        return self.layout.stack([run.values[rationale, test, share][name] for run in self.runs])
 
     def mean(self, values: Values) -> Interval:
-        if len(values) == 1 and int(self.clusters.max()) > 0:
-            # Without the exact p of `mean_interval`, which costs more than all the rest and which no diagnostic is judged by.
-            return one_replicate(values[0], self.clusters)
-        return mean_interval(values, self.clusters, self.nested)
+        if len(values) == 1 and self.layout.cluster_count > 1:
+            # Without the exact p of `mean_interval`, which costs more than the rest and which no diagnostic needs.
+            return one_replicate(values[0], self.layout.clusters)
+        return self.layout.mean(values)
 
     def share(self, values: Values, measure: str) -> Interval:
         """The mean of a measure that lies between 0 and 1, and so does its interval."""
-        return (
-            accuracy_interval(values, self.clusters, self.nested)
-            if measure == "correct"
-            else within_unit(self.mean(values))
-        )
+        return self.layout.accuracy(values) if measure == "correct" else within_unit(self.mean(values))
 
 
 def grid(store: Store, found: Sequence[ModesRequest], wanted: Wanted = EVERYTHING) -> list[ModeCell]:
@@ -186,40 +167,31 @@ def grid(store: Store, found: Sequence[ModesRequest], wanted: Wanted = EVERYTHIN
         mine = [one for one in found if one.condition == condition]
         rows = {
             mode: {
-                one.replicate: right_answers(path, mode)
+                one.replicate: run_answers(path, mode)
                 for one in mine
                 if (path := answered_in(store, one, mode, wanted))
             }
             for mode in MODES
         }
         for mode in MODES:
-            correct, clusters, nested = side_by_side(list(rows[mode].values()))
-            both = [replicate for replicate in rows[mode] if replicate in rows["direct"]] if mode != "direct" else []
-            one, paired, apart = side_by_side([rows[mode][replicate] for replicate in both])
-            other, _, _ = side_by_side([rows["direct"][replicate] for replicate in both])
+            answers = rows[mode]
+            layout = Layout.of(list(answers.values()))
+            correct = layout.stack([run.correct for run in answers.values()]) if layout else np.zeros((0, 0))
+            both = [replicate for replicate in answers if replicate in rows["direct"]] if mode != "direct" else []
+            paired = Layout.of([answers[replicate] for replicate in both])
+            over_direct = None
+            if paired is not None:
+                one, other = (paired.stack([rows[m][r].correct for r in both]) for m in (mode, "direct"))
+                over_direct = paired.mean(one - other)
             cells.append(
                 ModeCell(
                     condition, parse(condition).label, mode, mode in modes_of(condition),
-                    accuracy_interval(correct, numbered(clusters), nested) if clusters else None,
-                    mean_interval(one - other, numbered(paired), apart) if paired else None,
-                    tuple(float(row.mean()) for row in correct), len(clusters), len(set(clusters)), len(mine),
+                    layout.accuracy(correct) if layout else None, over_direct,
+                    tuple(float(row.mean()) for row in correct), layout.size if layout else 0,
+                    layout.cluster_count if layout else 0, len(mine),
                 )
             )  # fmt: skip
     return cells
-
-
-def side_by_side(
-    rows: Sequence[tuple[Sequence[str], Sequence[str], npt.NDArray[np.float64]]],
-) -> tuple[Values, list[str], bool]:
-    """(replicates, items) right answers with the clusters of the items, and whether the items differ; cut to the smallest replicate."""
-    shortest = min((len(items) for items, _, _ in rows), default=0)
-    if not shortest:
-        return np.zeros((0, 0)), [], False
-    return (
-        np.stack([right[:shortest] for _, _, right in rows]),
-        list(rows[0][1][:shortest]),
-        len({tuple(items) for items, _, _ in rows}) > 1,
-    )
 
 
 def answered_in(store: Store, one: ModesRequest, mode: str, wanted: Wanted) -> Path | None:
@@ -268,7 +240,7 @@ def _curve(over: _Over, condition: str, rationale: str, test: str, measure: str,
         condition, parse(condition).label, rationale, test, trained, PERTURBATIONS.get(test).graded, tuple(points),
         over.mean(loss), over.mean(controls) if controls is not None else None, over.mean(loss - controls) if controls is not None else None,
         float((touched > 0).mean()), float(touched.sum() / max(1.0, tokens.sum())),
-        len(over.clusters), len(set(over.clusters.tolist())), len(over.runs),
+        over.layout.size, over.layout.cluster_count, len(over.runs),
     )  # fmt: skip
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from cotdistill.rationales.conditions import parse
+from cotdistill.results.replicates import Layout, run_answers
 from cotdistill.statistics.effects import cohens_h, standardised_difference
-from cotdistill.statistics.intervals import Interval, accuracy_interval, mean_interval, numbered
+from cotdistill.statistics.intervals import Interval, mean_interval
 from cotdistill.statistics.verdicts import PROVISIONAL, word
 from cotdistill.store.planned_runs import PlannedRuns, outcomes, planned_runs
 from cotdistill.store.records import Job, read_document
@@ -86,16 +85,12 @@ class Comparison:
 
 @dataclass(frozen=True)
 class ConditionAnswers:
-    """What the finished replicates of one condition answered, by replicate index: which items, and (replicates, items) right or wrong.
+    """The answers of the finished replicates of one condition."""
 
-    nested: the items differ between replicates. Then `correct` is cut to the smallest replicate, and `clusters` are the first's.
-    """
-
-    replicates: tuple[int, ...]
-    items: tuple[tuple[str, ...], ...]
-    correct: npt.NDArray[np.float64]
-    clusters: tuple[str, ...]
-    nested: bool
+    replicates: tuple[int, ...]  # indices of the replicates
+    items: tuple[tuple[str, ...], ...]  # the questions that each of them answered
+    correct: npt.NDArray[np.float64]  # (replicates, items) 1 for a right answer
+    layout: Layout  # clusters of the questions, and whether replicates have questions of their own
 
 
 @dataclass(frozen=True)
@@ -166,46 +161,20 @@ def curves(store: Store, study: int | str) -> pd.DataFrame:
     return pd.concat(filled, ignore_index=True)[columns] if filled else pd.DataFrame(columns=columns)
 
 
-@lru_cache(maxsize=4096)
-def right_answers(path: Path, mode: str) -> tuple[tuple[str, ...], tuple[str, ...], npt.NDArray[np.float64]]:
-    """Items, clusters and right answers of one run in one mode, by item; kept, since an artefact never changes."""
-    # Without pandas: a grid over studies reads a thousand small files, for which a data frame takes three times as long.
-    import pyarrow.compute as compute
-    from pyarrow.parquet import ParquetFile
-
-    table = ParquetFile(path).read(columns=["id", "cluster", "mode", "correct"])
-    table = table.filter(compute.equal(table["mode"], mode)).sort_by("id")
-    return (
-        tuple(table["id"].to_numpy()),
-        tuple(table["cluster"].to_numpy()),
-        table["correct"].to_numpy().astype(np.float64),
-    )
-
-
 def _answers(
     store: Store, planned: PlannedRuns, condition: str, only: set[int] | None = None
 ) -> ConditionAnswers | None:
-    rows = []
-    for name, replicate, job in planned:
-        if (
-            name == condition
-            and job is not None
-            and _scored(job)
-            and job.result
-            and (only is None or replicate in only)
-        ):
-            rows.append(
-                (replicate, *right_answers(store.artifacts.path(job.produced["predictions"]), str(job.result["mode"])))
-            )
-    if not rows:
+    runs = sorted(
+        (replicate, run_answers(store.artifacts.path(job.produced["predictions"]), str(job.result["mode"])))
+        for name, replicate, job in planned
+        if name == condition and job is not None and job.result and _scored(job) and (only is None or replicate in only)
+    )
+    layout = Layout.of([run for _, run in runs])
+    if layout is None:
         return None
-    rows.sort(key=lambda row: row[0])
-    nested = len({row[1] for row in rows}) > 1
-    shortest = min(len(row[3]) for row in rows)
-    # Worlds of different sizes would need weights; generated worlds are of one size, so nothing is cut in practice.
-    correct = np.stack([r[3][:shortest] for r in rows])
+    correct = layout.stack([run.correct for _, run in runs])
     return ConditionAnswers(
-        tuple(r[0] for r in rows), tuple(r[1] for r in rows), correct, rows[0][2][:shortest], nested
+        tuple(replicate for replicate, _ in runs), tuple(run.items for _, run in runs), correct, layout
     )
 
 
@@ -221,9 +190,7 @@ def summary(store: Store, study: int | str) -> list[ConditionSummary]:
         mine = [job for name, _, job in planned if name == condition]
         results = [job.result for job in mine if job is not None and job.state == "finished" and job.result]
         answers = _answers(store, planned, condition)
-        interval = (
-            accuracy_interval(answers.correct, numbered(list(answers.clusters)), answers.nested) if answers else None
-        )
+        interval = answers.layout.accuracy(answers.correct) if answers else None
         chance = float(results[0]["chance"]) if results else None
         low, high = (interval.low, interval.high) if interval else (None, None)
         found.append(
@@ -238,7 +205,7 @@ def summary(store: Store, study: int | str) -> list[ConditionSummary]:
                 speaks_of=interval.speaks_of if interval else "",
                 points=tuple(float(row.mean()) for row in answers.correct) if answers else (),
                 items=answers.correct.shape[1] if answers else 0,
-                clusters=len(set(answers.clusters)) if answers else 0,
+                clusters=answers.layout.cluster_count if answers else 0,
                 chance=chance,
                 at_chance=chance is not None and low is not None and high is not None and low <= chance <= high,
                 tokens=_mean(results, "tokens"),
@@ -292,7 +259,7 @@ def _paired(
     if one is None or other is None or one.items != other.items:
         return None
     accuracies = float(one.correct.mean()), float(other.correct.mean())
-    return Paired(one.correct - other.correct, numbered(list(one.clusters)), one.nested, accuracies), one
+    return Paired(one.correct - other.correct, one.layout.clusters, one.layout.nested, accuracies), one
 
 
 def comparison(store: Store, study: int | str, baseline: str, *, margin: float | None = None) -> Comparison:
@@ -317,7 +284,7 @@ def comparison(store: Store, study: int | str, baseline: str, *, margin: float |
                 word=PROVISIONAL if provisional else word(interval, margin),
                 kind=f"{interval.method}: {interval.speaks_of}",
                 items=answers.correct.shape[1],
-                clusters=len(set(answers.clusters)),
+                clusters=answers.layout.cluster_count,
                 replicates=len(answers.replicates),
                 cohens_h=cohens_h(*seen.accuracies),
                 standardised=standardised_difference(seen.values.mean(1)),

@@ -16,8 +16,9 @@ import numpy.typing as npt
 from cotdistill.config import plain
 from cotdistill.errors import UnknownName, UsageError
 from cotdistill.rationales.conditions import parse
+from cotdistill.results.replicates import Items, Layout
 from cotdistill.statistics.distributions import chi2_quantile
-from cotdistill.statistics.intervals import Interval, Values, accuracy_interval, mean_interval, numbered
+from cotdistill.statistics.intervals import Interval
 from cotdistill.store.planned_runs import planned_runs
 from cotdistill.store.records import Job, JobSpec
 from cotdistill.store.store import Store
@@ -177,26 +178,21 @@ def table(store: Store, found: Sequence[ModesRequest]) -> list[ScorerCell]:
         if not jobs:
             continue
         runs = [_run(store.artifacts.path(job.produced["scored"])) for job in jobs]
-        shortest = min(len(run.items) for run in runs)
-        clusters = numbered(list(runs[0].clusters[:shortest]))
-        nested = len({run.items for run in runs}) > 1
-        by_label = _stacked([run.correct[LABEL] for run in runs], shortest)
+        layout = Layout.of(runs)
+        assert layout is not None  # a job that scores has one question at least
+        by_label = layout.stack([run.correct[LABEL] for run in runs])
         for scorer in (name for name in SCORERS.names() if all(name in run.correct for run in runs)):
-            right = _stacked([run.correct[scorer] for run in runs], shortest)
-            same = _stacked([run.agrees[scorer] for run in runs], shortest)
+            right = layout.stack([run.correct[scorer] for run in runs])
+            same = layout.stack([run.agrees[scorer] for run in runs])
             points = tuple(float(row.mean()) for row in right)
             cells.append(
                 ScorerCell(
-                    condition, parse(condition).label, scorer, str((jobs[0].result or {})["mode"]), accuracy_interval(right, clusters, nested),
-                    None if scorer == LABEL else mean_interval(right - by_label, clusters, nested), accuracy_interval(same, clusters, nested),
-                    points, float(np.std(points, ddof=1)) if len(points) > 1 else None, shortest, int(clusters.max()) + 1, len(mine),
+                    condition, parse(condition).label, scorer, str((jobs[0].result or {})["mode"]), layout.accuracy(right),
+                    None if scorer == LABEL else layout.mean(right - by_label), layout.accuracy(same),
+                    points, float(np.std(points, ddof=1)) if len(points) > 1 else None, layout.size, layout.cluster_count, len(mine),
                 )
             )  # fmt: skip
     return cells
-
-
-def _stacked(rows: Sequence[npt.NDArray[np.float64]], n: int) -> Values:
-    return np.stack([row[:n] for row in rows])
 
 
 def by_scorer(cells: Sequence[ScorerCell]) -> list[ScorerRow]:
@@ -245,15 +241,15 @@ def marginals(store: Store, found: Sequence[ModesRequest]) -> list[MarginalCell]
         if not jobs:
             continue
         tables = [store.artifacts.table(job.produced["marginal"]).sort_values("example", kind="stable") for job in jobs]
-        n = min(map(len, tables))
-        values = np.stack([table["log_likelihood"].to_numpy(np.float64)[:n] for table in tables])
+        layout = Layout.of([Items(tuple(table["example"]), tuple(table["cluster"])) for table in tables])
+        assert layout is not None  # as above
+        values = layout.stack([table["log_likelihood"].to_numpy(np.float64) for table in tables])
         told = [(job.result or {})["marginal"] for job in jobs]
         errors = [one["standard_error"] for one in told if one["standard_error"] is not None]
-        nested = len({tuple(table["example"]) for table in tables}) > 1
         cells.append(
             MarginalCell(
                 condition, parse(condition).label, int(told[0]["samples"]), int(told[0]["seed"]),
-                mean_interval(values, numbered(list(tables[0]["cluster"])[:n]), nested),
+                layout.mean(values),
                 math.sqrt(sum(error**2 for error in errors)) / len(errors) if errors else None, len(jobs),
             )
         )  # fmt: skip

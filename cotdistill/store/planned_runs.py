@@ -1,4 +1,4 @@
-"""What became of planned runs, in as few words as a table of 10,000 needs: no job is built, and no document read but by whoever asked."""
+"""The planned runs of a study: as jobs, or as plain rows where a table of 10,000 of them builds no job and parses no document."""
 
 from __future__ import annotations
 

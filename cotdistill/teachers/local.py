@@ -21,7 +21,7 @@ from cotdistill.teachers.responses import Failure, Response
 
 
 @dataclass(frozen=True)
-class Generated:
+class Completion:
     """What was written after a prompt: the text, why it ended ("stop" or "length"), and how many tokens it has."""
 
     text: str
@@ -85,7 +85,7 @@ class LocalTeacher:
     @torch.no_grad()
     def write(
         self, prompts: Sequence[Sequence[int]], sampling: Sampling, seeds: Sequence[int], stops: Sequence[str]
-    ) -> list[Generated]:
+    ) -> list[Completion]:
         """Continue every prompt. Each row draws from a generator of its own, so what it says does not depend on who else is in the batch (but for
         the last digits of arithmetic)."""
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
@@ -106,7 +106,7 @@ class LocalTeacher:
         contrast: Contrast,
         limit: int,
         stops: Sequence[str],
-    ) -> list[Generated]:
+    ) -> list[Completion]:
         """Continue every prompt by the tokens that its other prompt makes less likely (see `contrasted`)."""
 
         def choose(logits: list[torch.Tensor], rows: Sequence[int]) -> list[int]:
@@ -123,13 +123,13 @@ class LocalTeacher:
         choose: Callable[[list[torch.Tensor], Sequence[int]], list[int]],
         limit: int,
         stops: Sequence[str],
-    ) -> list[Generated]:
+    ) -> list[Completion]:
         """Write token by token after every prompt of the first side; the other sides read the same tokens after prompts of their own. Rows that
         have ended leave the batch."""
         reading = [_Side(self.model, prompts, self.tokenizer.pad_token_id or 0, self._last) for prompts in sides]
         rows = list(range(len(sides[0])))
         grown: list[list[int]] = [[] for _ in rows]
-        done: dict[int, Generated] = {}
+        done: dict[int, Completion] = {}
         while True:
             self.breathe()
             chosen = choose([side.logits for side in reading], rows)
@@ -146,18 +146,18 @@ class LocalTeacher:
             for side in reading:
                 side.read([chosen[at] for at in alive], alive)
 
-    def _ended(self, ids: list[int], chosen: int, limit: int, stops: Sequence[str]) -> Generated | None:
+    def _ended(self, ids: list[int], chosen: int, limit: int, stops: Sequence[str]) -> Completion | None:
         """Take a token to a row; what it has written if that ends it."""
         if chosen in self.ends:
-            return Generated(self._text(ids), "stop", len(ids) + 1)
+            return Completion(self._text(ids), "stop", len(ids) + 1)
         ids.append(chosen)
         if stops:
             # The end alone is decoded: a stop is short, and this happens at every token.
             tail = self._text(ids[-(8 + 2 * max(map(len, stops))) :])
             if any(stop in tail for stop in stops):
                 text = self._text(ids)
-                return Generated(text[: min(text.find(stop) for stop in stops if stop in text)], "stop", len(ids))
-        return Generated(self._text(ids), "length", len(ids)) if len(ids) >= limit else None
+                return Completion(text[: min(text.find(stop) for stop in stops if stop in text)], "stop", len(ids))
+        return Completion(self._text(ids), "length", len(ids)) if len(ids) >= limit else None
 
     def _text(self, ids: Sequence[int]) -> str:
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))

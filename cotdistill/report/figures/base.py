@@ -30,7 +30,7 @@ class AccuracyRow:
 
 
 @dataclass(frozen=True, slots=True)
-class DifferenceRow:
+class ForestRow:
     """One condition against the baseline: difference, interval, verdict word; color is one of palette's GOOD, BAD, OPEN."""
 
     condition: str
@@ -185,7 +185,7 @@ def accuracy(rows: Sequence[AccuracyRow], chance: float | None, title: str) -> A
     return figure
 
 
-def forest(rows: Sequence[DifferenceRow], baseline: str, title: str) -> Any:
+def forest(rows: Sequence[ForestRow], baseline: str, title: str) -> Any:
     """Differences to the baseline in points, largest on top, each with its interval and its verdict in a word."""
     ordered = sorted(rows, key=lambda row: row.difference)
     figure = titled(title, len(ordered))
@@ -304,7 +304,7 @@ def bar(figure: Any, low: float, high: float, place: float, color: str, told: st
     )
 
 
-def _rows_axis(figure: Any, rows: Sequence[AccuracyRow | DifferenceRow]) -> None:
+def _rows_axis(figure: Any, rows: Sequence[AccuracyRow | ForestRow]) -> None:
     """One row a condition, its name in the condition's own colour."""
     names = [f"<span style='color:{hue(row.condition)}'>{safe(row.label)}</span>" for row in rows]
     figure.update_yaxes(

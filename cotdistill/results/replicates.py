@@ -1,0 +1,89 @@
+"""The answers of several runs side by side: the one reader of stored predictions, and the one place that stacks
+replicates into arrays. Every interval and every claim rests on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from cotdistill.statistics.intervals import Interval, Values, accuracy_interval, mean_interval, numbered
+
+
+class AnsweredItems(Protocol):
+    """The questions that a run answered, sorted by id, and the cluster of each."""
+
+    @property
+    def items(self) -> tuple[str, ...]: ...
+
+    @property
+    def clusters(self) -> tuple[str, ...]: ...
+
+
+@dataclass(frozen=True)
+class Items:
+    """The questions of a table that has one row per question."""
+
+    items: tuple[str, ...]  # ids of the questions
+    clusters: tuple[str, ...]  # the cluster of each question
+
+
+@dataclass(frozen=True, eq=False)
+class RunAnswers:
+    """The answers of one run in one mode, sorted by item."""
+
+    items: tuple[str, ...]  # ids of the questions
+    clusters: tuple[str, ...]  # the cluster of each question
+    correct: npt.NDArray[np.float64]  # (items,) 1 for a right answer, 0 for a wrong one
+
+
+@lru_cache(maxsize=4096)
+def run_answers(path: Path, mode: str) -> RunAnswers:
+    """The answers in a predictions artefact, in one mode. Cached, since an artefact never changes."""
+    # Without pandas: a grid over studies reads a thousand small files, for which a data frame takes three times as long.
+    import pyarrow.compute as compute
+    from pyarrow.parquet import ParquetFile
+
+    table = ParquetFile(path).read(columns=["id", "cluster", "mode", "correct"])
+    table = table.filter(compute.equal(table["mode"], mode)).sort_by("id")
+    items, clusters = (tuple(table[name].to_numpy()) for name in ("id", "cluster"))
+    return RunAnswers(items, clusters, table["correct"].to_numpy().astype(np.float64))
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """Which questions several runs answered. Generated worlds are of one size; should runs differ in size, all are cut
+    to the smallest."""
+
+    size: int  # questions per run
+    clusters: npt.NDArray[np.int64]  # (size,) cluster of each question of the first run, numbered from 0
+    nested: bool  # whether the questions differ between replicates
+
+    @classmethod
+    def of(cls, runs: Sequence[AnsweredItems]) -> Layout | None:
+        """The layout of runs; None where there is no run, or one of them has no question."""
+        size = min((len(run.items) for run in runs), default=0)
+        if not size:
+            return None
+        return cls(size, numbered(list(runs[0].clusters[:size])), len({run.items for run in runs}) > 1)
+
+    @property
+    def cluster_count(self) -> int:
+        return int(self.clusters.max()) + 1
+
+    def stack(self, rows: Sequence[npt.NDArray[np.generic]]) -> Values:
+        """One (items,) array per run -> (runs, size)."""
+        return np.stack([row[: self.size] for row in rows]).astype(np.float64)
+
+    def mean(self, values: Values) -> Interval:
+        """The interval of the mean of (runs, size) values."""
+        return mean_interval(values, self.clusters, self.nested)
+
+    def accuracy(self, correct: Values) -> Interval:
+        """The interval of an accuracy, or another share, from (runs, size) zeros and ones."""
+        return accuracy_interval(correct, self.clusters, self.nested)
