@@ -312,6 +312,19 @@ def test_overrides_make_a_variant_under_the_same_name(say: Say) -> None:
     assert variant["spec"]["conditions"] == ["label_only", "post_cot/shuffle(unit=token,fraction=1.0)"]
 
 
+def test_conditions_without_the_baseline_of_the_study_are_compared_to_the_first_and_that_is_said(say: Say) -> None:
+    said = say("study plan starter --conditions pre_cot,post_cot --json")
+    assert said.code == 0 and said.document["baseline"] == "pre_cot"
+    assert (
+        "label_only, the baseline of starter, is not among these conditions: differences are taken to pre_cot."
+        in said.err
+    )
+    named = say("study plan starter --conditions pre_cot,post_cot --baseline post_cot --json")
+    assert named.document["baseline"] == "post_cot" and "not among" not in named.err
+    kept = say("study plan starter --conditions label_only,post_cot --json")
+    assert kept.document["baseline"] == "label_only" and "not among" not in kept.err
+
+
 def test_a_study_without_a_name_starts_from_its_task(say: Say) -> None:
     document = say(
         "study plan --task field_guide --student nano --conditions label_only,post_cot --seeds 2 --json"

@@ -23,7 +23,8 @@ def compare(arguments: argparse.Namespace) -> Result:
         return Result(document, "\n".join([str(found["title"] or found["name"]), setting(found), *claims_lines(found)]))
     compared = report(store, arguments.study, baseline=arguments.baseline, margin=arguments.margin)
     document = {**found, **compared}
-    return Result(document, "\n".join([report_text(compared), *claims_lines(found)]))
+    title, _, *rows = report_text(compared).split("\n")
+    return Result(document, "\n".join([title, setting(found), *rows, *claims_lines(found)]))
 
 
 def claims_lines(found: dict[str, Any]) -> list[str]:
