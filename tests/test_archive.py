@@ -474,7 +474,11 @@ def test_half_a_study_stays_provisional_and_its_failures_are_told_without_where_
     assert "4 of its jobs had not finished" in done.told[-1]
     # What became of its jobs is each store's own.
     here, there = (
-        {key: value for key, value in said(each, "compare shared --json", capsys, monkeypatch).items() if key not in JOBS}
+        {
+            key: value
+            for key, value in said(each, "compare shared --json", capsys, monkeypatch).items()
+            if key not in JOBS
+        }
         for each in (store, other)
     )
     assert here == there

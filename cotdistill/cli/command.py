@@ -17,6 +17,14 @@ class Result:
     code: int = 0  # exit code; 1 where the work failed
 
 
+@dataclass(frozen=True)
+class StudyReference:
+    """A study as documents name it."""
+
+    id: int  # its number
+    name: str  # its name
+
+
 Arguments = Callable[[argparse.ArgumentParser], None]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import dataclasses
-import functools
 import inspect
 import textwrap
 import types
@@ -13,7 +12,6 @@ from collections.abc import Mapping
 from typing import Any
 
 
-@functools.cache
 def keys_of(cls: type[Any]) -> Mapping[str, str]:
     """What each key of a dataclass as JSON is: {"jobs": ..., "jobs[].id": ...}; a dot goes one level down, [] stands for the items of a list.
 
