@@ -54,10 +54,13 @@ dev: .venv/.installed-dev
 	touch $@
 
 app: setup
-	exec $(VENV) -m cotdistill app start $(if $(PORT),--port $(PORT))
+	exec .venv/bin/cotdistill app start $(if $(PORT),--port $(PORT))
 
 stop:
-	if [ -x $(VENV) ]; then $(VENV) -m cotdistill app stop; else echo "Nothing runs from here: there is no .venv yet."; fi
+	if [ -x .venv/bin/cotdistill ]; then .venv/bin/cotdistill app stop; else echo "Nothing runs from here: there is no .venv yet."; fi
+
+# Another process may hold the package manager, as unattended upgrades do: wait for it, at most five minutes.
+APT_WAIT := -o DPkg::Lock::Timeout=300
 
 # The pages are tested in a real browser: $$CHROME, else one that is there, else Debian's (as root).
 browser:
@@ -73,7 +76,7 @@ browser:
 	  fi; \
 	elif [ -z "$$found" ]; then \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
-	    && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >&2; then exit 0; fi; \
+	    && apt-get $(APT_WAIT) update -qq && DEBIAN_FRONTEND=noninteractive apt-get $(APT_WAIT) install -y -qq chromium >&2; then exit 0; fi; \
 	  echo "The browser tests need Chromium. Install it: sudo apt-get update && sudo apt-get install -y chromium" >&2; \
 	  echo "Or name one: CHROME=/path/to/chrome make test. Without the browser tests: NO_BROWSER=1 make test" >&2; \
 	  exit 1; \
