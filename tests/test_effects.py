@@ -81,7 +81,7 @@ def test_calibration_refuses_what_does_not_fit_together_with_the_numbers_that_we
         expected_calibration_error(CONFIDENCE, RIGHT[:3], bins=2)
     with pytest.raises(ValueError, match="got 4, 4, 0 bins"):
         expected_calibration_error(CONFIDENCE, RIGHT, bins=0)
-    with pytest.raises(ValueError, match="got 4, 3, coverage 0.5"):
+    with pytest.raises(ValueError, match=r"got 4, 3, coverage 0\.5"):
         selective_accuracy(CONFIDENCE, RIGHT[:3], 0.5)
     with pytest.raises(ValueError, match="coverage 0"):
         selective_accuracy(CONFIDENCE, RIGHT, 0)
