@@ -6,11 +6,17 @@ import argparse
 
 from cotdistill.cli.command import Command, Noun, Result
 from cotdistill.cli.study_text import CLAIM_KEYS, REPORT_KEYS, claims_document, claims_text, report
+from cotdistill.errors import UsageError
 from cotdistill.store.store import Store
 
 
 def compare(arguments: argparse.Namespace) -> Result:
     store = Store.open()
+    if len({member.condition for member in store.queue.study(arguments.study).members if member.role == "run"}) < 2:
+        raise UsageError(
+            f"The study {arguments.study!r} has one condition, so there is nothing to compare.",
+            "Run it with a baseline beside it: --conditions label_only,post_cot; study show STUDY shows its accuracy.",
+        )
     found = report(store, arguments.study, baseline=arguments.baseline, margin=arguments.margin)
     return Result(
         {**found, "claims": claims_document(store, found["id"], arguments.margin)},
