@@ -194,7 +194,7 @@ def hurt(path: Path, draw: random.Random) -> str:
 
 
 def vouched(path: Path) -> list[list[tuple[object, ...]]]:
-    """What `verify` vouches for in a database. Labels, times, attempts and the order of the queue it does not."""
+    """What `store verify` vouches for in a database. Labels, times, attempts and the order of the queue it does not."""
     asked = (
         "SELECT id, identity, kind, recipe, config, result FROM job", "SELECT job, role, digest FROM link WHERE direction = 'produced'",
         "SELECT spec, plan_hash FROM study",
@@ -235,7 +235,7 @@ def hurt_database(store: Store, draw: random.Random, number: int) -> list[str]:
 
 
 def told_of_damage(store: Store, draw: random.Random, number: int) -> list[str]:
-    """Damage artefacts, a task's files, the database and a row in it, one after another: does `verify` name each and nothing else?"""
+    """Damage artefacts, a task's files, the database and a row in it, one after another: does `store verify` name each and nothing else?"""
     wrong: list[str] = []
 
     def named(path: Path, mark: str) -> None:

@@ -6,7 +6,7 @@ Jobs that count with a random generator (and, with --train, small students on th
 the supervisor, the dashboard, imports and all of them at once are ended by SIGKILL at random moments. Between the kills workers are frozen for good
 or wake up late, checkpoints are damaged, the disk is full, slow or read-only, clocks jump by hours and another program locks the database
 (faults.py). Somebody looks at the dashboard all the time, which is what brings a dead supervisor back. After every kill no run may be lost, doubled
-or changed; in the end every job must have finished, once, with the result of an undisturbed run, and `verify` must name every file
+or changed; in the end every job must have finished, once, with the result of an undisturbed run, and `store verify` must name every file
 that is then damaged on purpose, and nothing else. Prints one line; the exit code is 1 if anything is wrong.
 """
 

@@ -78,7 +78,7 @@ def check_keys(words: str, document: Any) -> None:
     """Every key of a document is documented, and every documented key of the first level is there. Where a key's value is free (an open
     mapping such as a result or a spec), the keys inside are not listed."""
     noun, _, verb = words.partition(" ")
-    (command,) = [c for c in NOUNS[noun].commands if c.verb == verb]
+    (command,) = [c for c in NOUNS[noun] if c.verb == verb]
     documents = document if command.listed else [document]
     top = {key for key in command.keys if "." not in key}
     detailed = {key.rpartition(".")[0].removesuffix("[]") for key in command.keys if "." in key}

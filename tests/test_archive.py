@@ -157,7 +157,7 @@ def is_untouched(store: Store) -> bool:
 def test_another_store_tells_the_same_to_the_last_digit(source, archive, store, capsys, monkeypatch):
     done = import_study(store, archive)
     assert (done.study, done.name, done.completed, done.reused) == (1, "shared", 0, 0)
-    for words in ("findings shared --margin 3 --json", "compare shared --baseline pre_cot --json"):
+    for words in ("compare shared --margin 3 --json", "compare shared --baseline pre_cot --json"):
         assert said(store, words, capsys, monkeypatch) == said(source, words, capsys, monkeypatch)
     pd.testing.assert_frame_equal(results.predictions(store, 1), results.predictions(source, "shared"))
     pd.testing.assert_frame_equal(results.curves(store, 1), results.curves(source, "shared"))
@@ -192,8 +192,8 @@ def test_imported_runs_are_marked_with_the_archive_and_keep_their_lineage(source
         "runs list"
     ).out
     assert (
-        say("findings shared --json").document["imported_runs"] == 8
-        and f"8 runs imported ({done.digest[:16]})" in say("findings shared").out
+        say("compare shared --json").document["imported_runs"] == 8
+        and f"8 runs imported ({done.digest[:16]})" in say("compare shared").out
     )
     assert "stayed where it ran" in say("runs log 2 --json").error["hint"]
     shown = say("runs show 2 --json").document
@@ -269,8 +269,8 @@ def test_without_texts_no_word_of_the_task_is_in_the_file_and_the_numbers_stay(
     for words in (question, "what the student wrote", "a word of the task"):
         assert words.encode() not in out.read_bytes()
     import_study(store, out)
-    assert said(store, "findings shared --json", capsys, monkeypatch) == said(
-        source, "findings shared --json", capsys, monkeypatch
+    assert said(store, "compare shared --json", capsys, monkeypatch) == said(
+        source, "compare shared --json", capsys, monkeypatch
     )
     assert verify(store).problems == () and not (store.home / "tasks" / "field_guide").exists()
 
@@ -471,8 +471,8 @@ def test_half_a_study_stays_provisional_and_its_failures_are_told_without_where_
     assert [job.state for job in sorted(store.queue.jobs(), key=lambda job: job.id)].count("failed") == 1
     assert {job.state for job in store.queue.jobs()} == {"failed", "stopped"} and store.queue.backlog().total == 0
     assert "4 of its jobs had not finished" in done.told[-1]
-    assert said(store, "findings shared --json", capsys, monkeypatch) == said(
-        other, "findings shared --json", capsys, monkeypatch
+    assert said(store, "compare shared --json", capsys, monkeypatch) == said(
+        other, "compare shared --json", capsys, monkeypatch
     )
     failed = store.queue.jobs(state="failed")[0]
     assert failed.error == {"kind": "student", "message": "It did not fit.", "hint": "Take a smaller one."}

@@ -85,8 +85,11 @@ def test_the_terminal_shows_them_too(
 ) -> None:
     monkeypatch.setenv("COTDISTILL_HOME", str(store.home))
     say = speaker(capsys)
-    assert [one["source"] for one in say("tasks rationales parity q1 --json").document] == ["people", "model"]
-    assert "answered A, not the label" in say("tasks rationales parity q1").out
+    assert [one["source"] for one in say("teacher show --task parity --example q1 --json").document["rationales"]] == [
+        "people",
+        "model",
+    ]
+    assert "answers A, not the label" in say("teacher show --task parity --example q1").out
 
 
 def test_sources_are_an_axis_of_one_study_on_rows_that_all_of_them_have(store: Store) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from cotdistill.cli import NOUNS, contents
 from cotdistill.cli.reference import PAGES
+from cotdistill.cli.renamed import RENAMED
 from cotdistill.store.store import Store
 from tests.terminal import Say, check_keys, speaker
 
@@ -62,18 +63,16 @@ def test_a_command_loads_nothing_slow_that_it_does_not_need(line: str, slow: tup
 def test_help_lists_every_command_without_loading_one(say: Say) -> None:
     told = say("--help").out
     for noun in NOUNS.values():
-        for command in noun.commands:
+        for command in noun:
             assert re.search(rf"^  {command.words} +{re.escape(command.help)}$", told, re.M)
-        assert not noun.verbs or all(
-            f"  {command.words} " in say(f"{noun.name} --help").out for command in noun.commands
-        )
+        assert not noun.verbs or all(f"  {command.words} " in say(f"{noun.name} --help").out for command in noun)
 
 
 def test_what_help_lists_is_what_there_is() -> None:
     assert contents.PATH.read_text(encoding="utf-8") == contents.written(), "make docs writes it again"
 
 
-@pytest.mark.parametrize("words", [c.words for noun in NOUNS.values() for c in noun.commands])
+@pytest.mark.parametrize("words", [c.words for noun in NOUNS.values() for c in noun])
 def test_every_command_has_help_and_a_json_option(words: str, say: Say) -> None:
     said = say(f"{words} --help")
     assert said.code == 0
@@ -355,6 +354,26 @@ def test_the_command_that_a_page_shows_gives_the_study_of_the_page(say: Say) -> 
     ):
         spec = study_spec(name, values)
         words = shlex.split(run_study(spec, "plan"))
-        assert words[:3] == ["python", "-m", "cotdistill"]
-        told = say("", *words[3:], "--json").document["spec"]
+        assert words[0] == "cotdistill"
+        told = say("", *words[1:], "--json").document["spec"]
         assert told == plain(spec)
+
+
+# --- commands under another name -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("old", RENAMED)
+def test_an_old_spelling_answers_with_the_new_one_and_exit_code_2(old: str, say: Say) -> None:
+    said = say(f"{old} 3 --json")
+    assert said.code == 2 and said.error["kind"] == "usage"
+    words = RENAMED[old].split()
+    assert said.error["hint"].startswith(
+        f"Use: cotdistill {' '.join(words[: words.index('{}')] if '{}' in words else words)}"
+    )
+    named = [words[0], " ".join(words[:2])]
+    assert any(command.words in named for command in NOUNS[words[0]])
+
+
+def test_the_arguments_of_an_old_spelling_are_kept(say: Say) -> None:
+    assert "cotdistill inspect probe 7 --split 'a b'" in say("probe 7 --split 'a b'").err
+    assert "cotdistill study show starter --by rival" in say("rivals starter").err

@@ -124,13 +124,13 @@ def test_a_study_is_trained_for_real_and_then_verified(tmp_path: Path) -> None:
     assert all(0 <= c["accuracy"] <= 1 for c in said.document["report"]["conditions"])
     again = process(*shlex.split(words), home=home)
     assert (again.document["new"], len(again.document["reused"])) == ([], 2)
-    verified = process("verify", "--json", home=home)
+    verified = process("store", "verify", "--json", home=home)
     assert verified.code == 0, verified
-    check_keys("verify", verified.document)
+    check_keys("store verify", verified.document)
     artefact = next(path for path in (home / "artifacts").rglob("*.parquet"))
     artefact.chmod(0o600)
     artefact.write_bytes(b"other bytes")
-    damaged = process("verify", "--json", home=home)
+    damaged = process("store", "verify", "--json", home=home)
     assert (damaged.code, damaged.document["ok"]) == (1, False)
     assert any(artefact.name[:12] in problem for problem in damaged.document["problems"])
 

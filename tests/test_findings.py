@@ -58,9 +58,9 @@ def say(capsys, store):
 
 
 def test_the_document_holds_every_comparison_its_controls_and_what_would_change_it(say):
-    said = say("findings found --json")
+    said = say("compare found --json")
     assert said.code == 0
-    check_keys("findings", said.document)
+    check_keys("compare", said.document)
     first, second, third = said.document["claims"]
     assert said.document["status"] == "done" and said.document["artificial"] and said.document["worlds"] == 1
     assert [(c["first"], c["second"], c["status"]) for c in first["comparisons"]] == [
@@ -79,10 +79,10 @@ def test_the_document_holds_every_comparison_its_controls_and_what_would_change_
 
 
 def test_a_study_that_nobody_has_launched_answers_with_what_it_would_compare(say):
-    said = say("findings keytokens --json")
+    said = say("compare keytokens --json")
     assert said.code == 0 and said.document["status"] == "not_run" and said.document["id"] is None
     assert all(c["status"] == "not_run" for claim in said.document["claims"] for c in claim["comparisons"])
-    assert say("findings nothing --json").error["kind"] == "unknown_name"
+    assert say("compare nothing --json").error["kind"] == "unknown_name"
 
 
 def test_a_margin_that_was_chosen_beforehand_reaches_the_comparison(store):
@@ -151,8 +151,8 @@ def test_markdown_and_latex_hold_every_claim(store):
 
 
 def test_the_claims_of_every_study_stand_in_one_table(say, store):
-    said = say("verdicts --json")
-    check_keys("verdicts", said.document)
+    said = say("study list --claims --json")
+    check_keys("study list", said.document)
     (one,) = said.document
     document = findings(store, "found")
     assert [c["word"] for c in one["claims"]] == [c["word"] for c in document["claims"]]
@@ -161,7 +161,7 @@ def test_the_claims_of_every_study_stand_in_one_table(say, store):
         name: first[name] for name in ("points", "low", "high")
     }
     assert (one["status"], one["finished"], one["planned"], one["student"]) == ("done", 14, 14, "nano")
-    assert "on label only" in say("verdicts").out
+    assert "on label only" in say("study list --claims").out
 
 
 def test_replicates_that_are_added_after_results_were_seen_are_said_to_be_so(store, tmp_path):

@@ -107,7 +107,7 @@ def test_a_task_is_looked_at_without_a_study_and_taken_along_as_a_task(made, mon
 def test_an_empty_store_offers_the_study_and_can_be_marked_at_once(tmp_path, monkeypatch):
     app = drawn(PAGE, tmp_path / "empty", monkeypatch)
     assert app.button(key="keytokens").label == "Run the study keytokens"
-    assert "python -m cotdistill study run keytokens --wait" in texts(app)
+    assert "cotdistill study run keytokens --wait" in texts(app)
 
 
 def test_marking_is_blind_until_it_is_saved_and_then_held_against_the_selectors(home, monkeypatch):

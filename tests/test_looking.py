@@ -118,21 +118,21 @@ def test_examples_are_picked_by_number_by_id_and_from_a_file(store, tmp_path):
 
 def test_a_few_examples_are_answered_at_once(say, store):
     run = run_of(store, "pre_cot").id
-    said = say(f"attribute {run} --examples 2 --json")
+    said = say(f"inspect attribute {run} --examples 2 --json")
     assert said.code == 0
-    check_keys("attribute", said.document)
+    check_keys("inspect attribute", said.document)
     assert said.document["job"] is None and said.document["explanations"] == 2
     first = said.document["results"][0]
     scored = [t for t in first["tokens"] if t["score"] is not None]
     assert {t["segment"] for t in scored} == {"question", "choices", "rationale"} and first["converged"] is True
-    told = say(f"attribute {run} --examples 1")
+    told = say(f"inspect attribute {run} --examples 1")
     assert first["id"] in told.out and "integrated gradients of gold" in told.out
 
 
 def test_many_examples_become_a_job_that_is_found_again(say, store, tmp_path):
     run = run_of(store, "pre_cot").id
     out = tmp_path / "tokens.parquet"
-    words = f"attribute {run} --examples 5 --method input_x_gradient --target contrast --job --json"
+    words = f"inspect attribute {run} --examples 5 --method input_x_gradient --target contrast --job --json"
     first, again = say(words, "--out", str(out)), say(words)
     assert first.code == again.code == 0 and first.document["job"] == again.document["job"] is not None
     job = store.queue.job(first.document["job"])
@@ -143,7 +143,7 @@ def test_many_examples_become_a_job_that_is_found_again(say, store, tmp_path):
     assert "tokens" not in first.document["results"][0] and "tokens" in again.document["results"][0]
     assert not verify(store).problems
     # The same numbers as at once.
-    at_once = say(f"attribute {run} --examples 1 --method input_x_gradient --target contrast --json").document[
+    at_once = say(f"inspect attribute {run} --examples 1 --method input_x_gradient --target contrast --json").document[
         "results"
     ][0]["tokens"]
     assert [t["score"] for t in at_once] == pytest.approx(
@@ -152,20 +152,20 @@ def test_many_examples_become_a_job_that_is_found_again(say, store, tmp_path):
 
 
 def test_a_label_that_does_not_read_the_rationale_says_not_readable(say, store):
-    said = say(f"attribute {run_of(store, 'post_cot').id} --json")
+    said = say(f"inspect attribute {run_of(store, 'post_cot').id} --json")
     assert said.code == 0 and "not readable" in said.document["not_readable"]
     tokens = said.document["results"][0]["tokens"]
     assert all(t["score"] is None for t in tokens if t["segment"] == "rationale")
     assert any(t["score"] is not None for t in tokens if t["segment"] == "question")
-    assert "not readable" in say(f"attribute {run_of(store, 'post_cot').id}").out
+    assert "not readable" in say(f"inspect attribute {run_of(store, 'post_cot').id}").out
 
 
 def test_each_rationale_token_of_a_post_cot_student_is_explained(say, store):
-    said = say(f"attribute {run_of(store, 'post_cot').id} --target rationale --method saliency --json")
+    said = say(f"inspect attribute {run_of(store, 'post_cot').id} --target rationale --method saliency --json")
     results = said.document["results"]
     assert len(results) > 5 and [r["target_at"] for r in results] == sorted(r["target_at"] for r in results)
     assert said.document["not_readable"] is None
-    said = say(f"attribute {run_of(store, 'label_only').id} --target rationale --json")
+    said = say(f"inspect attribute {run_of(store, 'label_only').id} --target rationale --json")
     assert said.code == 1 and said.error["kind"] == "not_readable"
 
 
@@ -175,7 +175,7 @@ def test_each_rationale_token_of_a_post_cot_student_is_explained(say, store):
     ("--out tokens.csv", "usage"), ("--out /nowhere/t.parquet", "usage"), ("--baseline blank", "usage"), ("--split all", "usage"),
 ])  # fmt: skip
 def test_wrong_words_answer_with_what_was_expected(say, store, words, kind):
-    said = say(f"attribute {run_of(store, 'pre_cot').id} {words} --json")
+    said = say(f"inspect attribute {run_of(store, 'pre_cot').id} {words} --json")
     assert said.code == 2 and said.error["kind"] == kind
 
 
@@ -199,9 +199,9 @@ def test_a_config_reads_back_from_its_plain_form(store):
 
 def test_the_alignment_of_rationale_tokens_is_told_by_checkpoint(say, store, tmp_path):
     run = run_of(store, "post_cot").id
-    said = say(f"influence {run} --examples 6 --steps 4 --json")
+    said = say(f"inspect influence {run} --examples 6 --steps 4 --json")
     assert said.code == 0
-    check_keys("influence", said.document)
+    check_keys("inspect influence", said.document)
     assert [at["checkpoint"] for at in said.document["checkpoints"]] == ["0", "0.5", "1"] and said.document[
         "job"
     ] is None
@@ -219,12 +219,12 @@ def test_the_alignment_of_rationale_tokens_is_told_by_checkpoint(say, store, tmp
     assert groups["all but the label's text"]["positive"] == pytest.approx(np.mean(rest))
     assert all(-1 <= last["adam_step"][name] <= 1 for name in ("raw", "adam", "raw_small", "adam_small"))
     out = tmp_path / "a.parquet"
-    again = say(f"influence {run} --examples 6 --checkpoints 1 --steps 0 --job --json", "--out", str(out))
+    again = say(f"inspect influence {run} --examples 6 --checkpoints 1 --steps 0 --job --json", "--out", str(out))
     assert again.document["job"] is not None and set(pd.read_parquet(out)) == set(COLUMNS)
     assert [r["own"] for r in again.document["results"]] == pytest.approx(
         [r["own"] for r in said.document["results"] if r["checkpoint"] == "1"], rel=1e-4, abs=1e-5
     )
-    assert "AUC" in say(f"influence {run} --examples 6 --checkpoint 1").out
+    assert "AUC" in say(f"inspect influence {run} --examples 6 --checkpoint 1").out
 
 
 @pytest.mark.parametrize(("condition", "words", "code", "kind"), [
@@ -232,16 +232,18 @@ def test_the_alignment_of_rationale_tokens_is_told_by_checkpoint(say, store, tmp
     ("post_cot", "--source nobody", 2, "usage"), ("post_cot", "--steps -1", 2, "usage"), ("post_cot", "--parameters few", 2, "usage"),
 ])  # fmt: skip
 def test_what_cannot_be_aligned_says_why(say, store, condition, words, code, kind):
-    said = say(f"influence {run_of(store, condition).id} {words} --json")
+    said = say(f"inspect influence {run_of(store, condition).id} {words} --json")
     assert said.code == code and said.error["kind"] == kind and said.error["hint"]
 
 
 def test_methods_are_judged_against_random_tokens(say, store, tmp_path):
     run = run_of(store, "pre_cot").id
     out = tmp_path / "curves.parquet"
-    said = say(f"faithfulness {run} --examples 4 --methods saliency,occlusion --random 3 --json", "--out", str(out))
+    said = say(
+        f"inspect faithfulness {run} --examples 4 --methods saliency,occlusion --random 3 --json", "--out", str(out)
+    )
     assert said.code == 0
-    check_keys("faithfulness", said.document)
+    check_keys("inspect faithfulness", said.document)
     assert [m["id"] for m in said.document["methods"]] == ["saliency", "occlusion"] and said.document[
         "target"
     ] == "predicted"
@@ -250,7 +252,9 @@ def test_methods_are_judged_against_random_tokens(say, store, tmp_path):
         assert one["comprehensiveness"]["mean"] == pytest.approx(np.mean([point["mean"] for point in curve[1:-1]]))
         assert one["shares"][0] == 0 and curve[0]["mean"] == pytest.approx(0, abs=1e-6)
     assert len(pd.read_parquet(out)) == 2 * 4 * 8
-    kept = say(f"faithfulness {run} --examples 4 --methods saliency --random 3 --job --json").document["methods"][0]
+    kept = say(f"inspect faithfulness {run} --examples 4 --methods saliency --random 3 --job --json").document[
+        "methods"
+    ][0]
     assert kept["job"] is not None and kept["left_out"] == 0 and kept["not_readable"] is None
     rows = store.artifacts.table(store.queue.job(kept["job"]).produced["examples"])
     assert list(rows.columns) == list(faithfulness.EXAMPLE_COLUMNS)
@@ -258,19 +262,22 @@ def test_methods_are_judged_against_random_tokens(say, store, tmp_path):
     assert kept["comprehensiveness"]["mean"] == pytest.approx(
         said.document["methods"][0]["comprehensiveness"]["mean"], abs=1e-5
     )
-    assert "Comprehensiveness" in say(f"faithfulness {run} --examples 4 --methods saliency --random 3").out
-    other = say(f"faithfulness {run} --examples 4 --methods saliency --random 3 --shares 0.5,0.25 --json").document[
-        "methods"
-    ][0]
+    assert "Comprehensiveness" in say(f"inspect faithfulness {run} --examples 4 --methods saliency --random 3").out
+    other = say(
+        f"inspect faithfulness {run} --examples 4 --methods saliency --random 3 --shares 0.5,0.25 --json"
+    ).document["methods"][0]
     assert other["shares"] == [0.25, 0.5] and len(other["curves"]["without"]) == 2
 
 
 def test_a_post_cot_student_is_judged_on_its_question_and_never_on_its_rationale(say, store):
     run = run_of(store, "post_cot").id
-    told = say(f"faithfulness {run} --examples 4 --methods saliency --random 2 --json").document["methods"][0]
+    told = say(f"inspect faithfulness {run} --examples 4 --methods saliency --random 2 --json").document["methods"][0]
     assert "stands before the rationale" in told["not_readable"] and told["examples"] == 4
-    assert "the rationale is not ranked" in say(f"faithfulness {run} --examples 4 --methods saliency --random 2").out
-    refused = say(f"faithfulness {run} --examples 4 --methods saliency --moves rationale --json")
+    assert (
+        "the rationale is not ranked"
+        in say(f"inspect faithfulness {run} --examples 4 --methods saliency --random 2").out
+    )
+    refused = say(f"inspect faithfulness {run} --examples 4 --methods saliency --moves rationale --json")
     assert (
         refused.code == 1
         and refused.error["kind"] == "not_readable"
@@ -280,24 +287,26 @@ def test_a_post_cot_student_is_judged_on_its_question_and_never_on_its_rationale
 
 def test_agreement_between_methods_and_checkpoints_is_told(say, store):
     run = run_of(store, "pre_cot").id
-    said = say(f"stability {run} --examples 4 --methods saliency,input_x_gradient --checkpoints 0.5,1 -k 3 --json")
+    said = say(
+        f"inspect stability {run} --examples 4 --methods saliency,input_x_gradient --checkpoints 0.5,1 -k 3 --json"
+    )
     assert said.code == 0
-    check_keys("stability", said.document)
+    check_keys("inspect stability", said.document)
     assert len(said.document["pairs"]) == 6 and all(p["examples"] == 4 and p["k"] == 3 for p in said.document["pairs"])
     assert all(p["absolute"] for p in said.document["pairs"] if "saliency" in p["one"] + p["other"])
     assert [p["absolute"] for p in said.document["pairs"] if "saliency" not in p["one"] + p["other"]] == [False]
-    assert "by chance" in say(f"stability {run} --examples 4 --methods saliency,input_x_gradient").out
+    assert "by chance" in say(f"inspect stability {run} --examples 4 --methods saliency,input_x_gradient").out
     sizes = say(
-        f"stability {run} --examples 4 --methods input_x_gradient --checkpoints 0.5,1 --by size --json"
+        f"inspect stability {run} --examples 4 --methods input_x_gradient --checkpoints 0.5,1 --by size --json"
     ).document
     assert sizes["by"] == "size" and [p["absolute"] for p in sizes["pairs"]] == [True]
     # The question is the same in students of other placements, columns are not.
     both = f"{run},{run_of(store, 'post_cot').id}"
-    (pair,) = say(f"stability {both} --examples 4 --methods saliency --json").document["pairs"]
+    (pair,) = say(f"inspect stability {both} --examples 4 --methods saliency --json").document["pairs"]
     assert (pair["examples"], pair["explanations"]) == (4, 4)
-    span = say(f"stability {both} --examples 4 --methods saliency --target span:3-4 --json")
+    span = say(f"inspect stability {both} --examples 4 --methods saliency --target span:3-4 --json")
     assert span.code == 2 and "several placements" in span.error["message"]
-    one = say(f"stability {run} --examples 4 --methods saliency --json")
+    one = say(f"inspect stability {run} --examples 4 --methods saliency --json")
     assert one.code == 2 and "nothing to compare" in one.error["message"]
 
 
@@ -305,16 +314,18 @@ def test_agreement_between_methods_and_checkpoints_is_told(say, store):
     "words", ["--methods magic", "--methods ,", "--random 0", "--target rationale", "--checkpoint 3", "--shares 0,1"]
 )
 def test_wrong_words_about_judging_are_told(say, store, words):
-    said = say(f"faithfulness {run_of(store, 'post_cot').id} {words} --json")
+    said = say(f"inspect faithfulness {run_of(store, 'post_cot').id} {words} --json")
     assert said.code in (1, 2) and said.error["message"] and said.error["hint"]
 
 
 def test_wordings_of_a_question_are_held_against_each_other(say, store, tmp_path):
     pre, post = run_of(store, "pre_cot"), run_of(store, "post_cot")
     out = tmp_path / "agreed.parquet"
-    said = say(f"paraphrases {pre.id},{post.id} --examples 6 --method input_x_gradient --json", "--out", str(out))
+    said = say(
+        f"inspect paraphrases {pre.id},{post.id} --examples 6 --method input_x_gradient --json", "--out", str(out)
+    )
     assert said.code == 0
-    check_keys("paraphrases", said.document)
+    check_keys("inspect paraphrases", said.document)
     scopes = [{scope["scope"] for scope in one["scopes"]} for one in said.document["runs"]]
     assert scopes == [{"question", "rationale", "all"}, {"question", "all"}]
     agreed = pd.read_parquet(out)
@@ -325,8 +336,8 @@ def test_wordings_of_a_question_are_held_against_each_other(say, store, tmp_path
     assert by["rank"]["mean"] == pytest.approx(mine["rank"].mean()) and by["replicates"] == pytest.approx(
         [mine["rank"].mean()]
     )
-    assert "another question's" in say(f"paraphrases {pre.id} --examples 6 --method input_x_gradient").out
-    wrong = say(f"paraphrases {pre.id} --examples 6 --target span:1-2 --json")
+    assert "another question's" in say(f"inspect paraphrases {pre.id} --examples 6 --method input_x_gradient").out
+    wrong = say(f"inspect paraphrases {pre.id} --examples 6 --target span:1-2 --json")
     assert wrong.code == 1 and "speaks for the answer" in wrong.error["message"]
     config = ParaphrasesConfig(pre.identity, "dev", ("x",))
     with pytest.raises(NotReadable, match="other wordings"):
@@ -335,9 +346,9 @@ def test_wordings_of_a_question_are_held_against_each_other(say, store, tmp_path
 
 def test_attention_is_told_by_region_layer_and_head_and_by_condition(say, store, tmp_path):
     run, other = run_of(store, "pre_cot").id, run_of(store, "post_cot").id
-    said = say(f"attention {run},{other} --examples 12 --json", "--out", str(tmp_path / "heads.parquet"))
+    said = say(f"inspect attention {run},{other} --examples 12 --json", "--out", str(tmp_path / "heads.parquet"))
     assert said.code == 0
-    check_keys("attention", said.document)
+    check_keys("inspect attention", said.document)
     first, second = said.document["runs"]
     heads = pd.read_parquet(tmp_path / "heads.parquet")
     assert list(heads) == [*attention.COLUMNS, "run"] and first["job"] is None
@@ -356,17 +367,17 @@ def test_attention_is_told_by_region_layer_and_head_and_by_condition(say, store,
     (by,) = (c for c in said.document["conditions"] if (c["condition"], c["region"]) == ("pre_cot", "rationale"))
     assert by["share"] == pytest.approx(mean) and by["replicates"] == pytest.approx([mean]) and by["items"] == 12
     # The same student twice is no second replicate.
-    twice = say(f"attention {run},{run} --examples 12").out
+    twice = say(f"inspect attention {run},{run} --examples 12").out
     assert twice.count("attention in run") == 1 and "replicates" not in twice
-    assert say("attention , --json").code == 2
+    assert say("inspect attention , --json").code == 2
 
 
 def test_probes_are_fitted_at_every_layer_and_place_and_kept_as_a_job(say, store, tmp_path):
     run = run_of(store, "post_cot").id
     out = tmp_path / "cells.parquet"
-    said = say(f"probe {run} --what group --examples 30 --rows 40 --job --json", "--out", str(out))
+    said = say(f"inspect probe {run} --what group --examples 30 --rows 40 --job --json", "--out", str(out))
     assert said.code == 0
-    check_keys("probe", said.document)
+    check_keys("inspect probe", said.document)
     cells = pd.read_parquet(out)
     assert list(cells) == list(probe.COLUMNS) and len(cells) == len(said.document["layers"]) * len(
         said.document["places"]
@@ -379,6 +390,6 @@ def test_probes_are_fitted_at_every_layer_and_place_and_kept_as_a_job(say, store
     # The embedding of a cue is the same in every example, so a probe there can do no better than one guess for all of them.
     first = next(row for row in said.document["results"] if row["layer"] == 0 and row["place"] == "label_cue")
     assert first["accuracy"] <= 0.35
-    assert "answer cue" in say(f"probe {run} --what group --examples 30 --rows 40").out
-    wrong = say(f"probe {run} --what colour --json")
+    assert "answer cue" in say(f"inspect probe {run} --what group --examples 30 --rows 40").out
+    wrong = say(f"inspect probe {run} --what colour --json")
     assert wrong.code == 2 and "group" in wrong.error["hint"]

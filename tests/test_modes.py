@@ -324,17 +324,17 @@ def test_the_same_question_is_asked_once_and_fewer_tests_are_read_from_more(stor
 
 
 def test_the_terminal_asks_waits_and_tells(say, store):
-    shown = say("modes read --show --examples 9 --json")
+    shown = say("inspect modes read --show --examples 9 --json")
     assert shown.code == 0 and shown.document["jobs"] == {**dict.fromkeys(shown.document["jobs"], 0), "missing": 6}
     assert shown.document["tests"] == shown.document["read"] == []
-    check_keys("modes", shown.document)
-    said = say("modes read --condition label_only,pre_cot --tests truncate,mistake --examples 9 --wait --json")
+    check_keys("inspect modes", shown.document)
+    said = say("inspect modes read --condition label_only,pre_cot --tests truncate,mistake --examples 9 --wait --json")
     assert (
         said.code == 0
         and said.document["jobs"]["finished"] == 4
         and [r["names_answer_given"] for r in said.document["read"]] == [1.0, 1.0]
     )
-    check_keys("modes", said.document)
+    check_keys("inspect modes", said.document)
     cells = {(c["condition"], c["mode"]): c for c in said.document["modes"]}
     assert cells["label_only", "own"]["trained"] is False and cells["label_only", "own"]["items"] == 9
     kinds = {(t["condition"], t["rationale"], t["test"], t["measure"]) for t in said.document["tests"]}
@@ -346,13 +346,13 @@ def test_the_terminal_asks_waits_and_tells(say, store):
     )
     ids = sorted(e.id for e in open_run(store, job.config["run"]).task.examples("test"))[:9]
     assert sorted(set(store.artifacts.table(job.produced["answers"])["example"])) == ids
-    text = say("modes read --condition label_only,pre_cot --tests truncate,mistake --examples 9").out
+    text = say("inspect modes read --condition label_only,pre_cot --tests truncate,mistake --examples 9").out
     assert "not trained for this mode" in text and "never part of a claim" in text and "cut from the end" in text
-    assert "students asked: 2 finished, 4 missing" in say("modes read --show").out
+    assert "students asked: 2 finished, 4 missing" in say("inspect modes read --show").out
 
 
 def test_the_teachers_rationale_said_in_other_words_keeps_its_facts_and_older_jobs_their_identity(say, store):
-    said = say("modes read --condition pre_cot --tests paraphrase --examples 20 --show --json")
+    said = say("inspect modes read --condition pre_cot --tests paraphrase --examples 20 --show --json")
     given, own = (t for t in said.document["tests"] if t["test"] == "paraphrase" and t["measure"] == "correct")
     assert said.code == 0 and given["made"] == 1.0 and own["made"] == 0.0 and own["loss"] == 0.0
     jobs = store.queue.jobs(kind="modes")
@@ -368,25 +368,25 @@ def test_the_teachers_rationale_said_in_other_words_keeps_its_facts_and_older_jo
             and example.metadata["teacher_believes"] in other
             and example.answer_text in other
         )
-    assert say("modes read --tests paraphrase --paraphrases nobody --show").code == 2
+    assert say("inspect modes read --tests paraphrase --paraphrases nobody --show").code == 2
 
 
 @pytest.mark.parametrize(
     "words", ["--tests shufle", "--condition multitask", "--source nobody", "--examples -1", "--tests wrong_typ"]
 )
 def test_wrong_words_are_told_with_what_was_expected(say, words):
-    said = say(f"modes read {words} --show --json")
+    said = say(f"inspect modes read {words} --show --json")
     assert said.code == 2 and said.error["hint"]
 
 
 def test_students_are_scored_anew_in_the_mode_they_are_judged_in(store, say, tmp_path):
-    words = f"scorers read --condition {','.join(SCORED_CONDITIONS)} --examples {SCORED} --samples {SAMPLES}"
-    none = say("scorers read --condition post_cot --show --json").document
-    check_keys("scorers", none)
+    words = f"inspect scorers read --condition {','.join(SCORED_CONDITIONS)} --examples {SCORED} --samples {SAMPLES}"
+    none = say("inspect scorers read --condition post_cot --show --json").document
+    check_keys("inspect scorers", none)
     assert none["jobs"]["missing"] == 2 and none["scorers"] == []
     said = say(f"{words} --wait --json", "--out", str(tmp_path / "every.parquet"))
     assert said.code == 0 and said.document["jobs"]["finished"] == 4
-    check_keys("scorers", said.document)
+    check_keys("inspect scorers", said.document)
     found = scorers.asked(store, "read", SCORED, SCORED_CONDITIONS, SAMPLES)
     for one in found:
         # The scorer that runs are judged by answers what the run has recorded.
@@ -424,7 +424,7 @@ def test_students_are_scored_anew_in_the_mode_they_are_judged_in(store, say, tmp
     )
     shown = say(f"{words.removesuffix(' --samples 2')} --show").out
     assert "spread over restarts" in shown and "error of the draws" in shown and "own rationales drawn" in shown
-    wrong = say("scorers read --condition swap --show --json")
+    wrong = say("inspect scorers read --condition swap --show --json")
     assert wrong.code in (1, 2) and wrong.error["hint"]
     cells = scorers.table(store, found)
     figure = scorers_view.grid(cells)
@@ -465,7 +465,7 @@ def test_the_view_draws_what_there_is_and_offers_the_rest(home, store, monkeypat
     monkeypatch.setattr("cotdistill.dashboard.widgets.job_requests.ensure_supervisor", lambda store: None)
     monkeypatch.setattr("cotdistill.dashboard.widgets.queue.ensure_supervisor", lambda store: None)
     app = drawn(home)
-    assert "never part of a claim" in told(app) and "python -m cotdistill modes read --wait" in told(app)
+    assert "never part of a claim" in told(app) and "cotdistill inspect modes read --wait" in told(app)
     assert [b.label for b in app.button if b.key in ("modes.go", "scorers.go")] == [
         "Ask 4 students",
         "Score 6 students anew",

@@ -447,22 +447,22 @@ def test_the_study_neighbours_ends_with_one_table_of_what_each_rival_accounts_fo
     planned = [str(parse(one)) for one in STUDIES.get("neighbours").make().conditions]
     assert {str(parse(one)) for one in FEW} <= set(planned) and all(rivals.why(parse(one)) for one in planned[3:])
     monkeypatch.setenv("COTDISTILL_HOME", str(neighbours.home))
-    told = speaker(capsys)("rivals neighbours").out
+    told = speaker(capsys)("study show neighbours --by rival").out
     assert "label only, label smoothing" in told and "share of the gain" in told
 
 
 def test_what_the_tag_decides_and_what_both_orders_answer_are_told_in_the_terminal(neighbours, monkeypatch, capsys):
     monkeypatch.setenv("COTDISTILL_HOME", str(neighbours.home))
     say = speaker(capsys)
-    followed = say("follows neighbours --json")
-    check_keys("follows", followed.document)
+    followed = say("inspect follows neighbours --json")
+    check_keys("inspect follows", followed.document)
     (one,) = followed.document
     run = next(job for job in neighbours.queue.jobs(kind="train") if job.config["condition"] == one["condition"])
     assert {f"{c['tag']}, {c['rationale']}": c["right"] for c in one["cells"]} == pytest.approx(run.result["follows"])
     # Asked under its own tag after the teacher's rationale, it is the mode that the run itself recorded.
     assert run.result["follows"]["factual, given"] == pytest.approx(run.result["modes"]["given"]["accuracy"])
-    assert "the other tag changes" in say("follows neighbours").out
-    modes = say("modes neighbours --show --json").document
+    assert "the other tag changes" in say("inspect follows neighbours").out
+    modes = say("inspect modes neighbours --show --json").document
     crossed = {c["condition"]: c for c in modes["crossed"]}
     assert (
         {"mixed", one["condition"]} <= set(crossed)
@@ -482,7 +482,7 @@ def test_what_the_tag_decides_and_what_both_orders_answer_are_told_in_the_termin
     assert crossed["mixed"]["both"] + crossed["mixed"]["only_direct"] + crossed["mixed"]["only_own"] + crossed["mixed"][
         "neither"
     ] == pytest.approx(1)
-    assert "only after its own rationale" in say("modes neighbours --show").out
+    assert "only after its own rationale" in say("inspect modes neighbours --show").out
 
 
 def test_the_page_shows_both(neighbours):

@@ -288,7 +288,7 @@ def test_a_plan_strikes_out_what_is_done_and_launches_the_rest(finished, monkeyp
     app.selectbox(key="compose.start").select("small").run()
     assert "Everything is done" in [button.label for button in sound(app).button]
     assert "<s>label only</s>" in texts(app)
-    assert "python -m cotdistill study run --task field_guide" in texts(app)
+    assert "cotdistill study run --task field_guide" in texts(app)
 
 
 def test_a_launch_shows_at_once_in_the_plan(partial, tmp_path, monkeypatch):

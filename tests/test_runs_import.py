@@ -233,7 +233,7 @@ def test_a_study_of_answers_says_so_and_nobody_trains_it(store, tmp_path, capsys
     )
     said = say("runs import --study lab --student gemma --json", str(path))
     assert said.document["study"] == {"id": 1, "name": "lab"} and said.document["digest"] == tried.document["digest"]
-    shown = say("findings lab --json").document
+    shown = say("compare lab --json").document
     assert (shown["answers"], shown["steps"], shown["student"], shown["imported_runs"]) == (
         "lab <1>.csv",
         None,
@@ -242,7 +242,7 @@ def test_a_study_of_answers_says_so_and_nobody_trains_it(store, tmp_path, capsys
     )
     assert shown["origin"] == said.document["digest"]
     assert (
-        "answers of other code (lab <1>.csv)" in say("findings lab").out
+        "answers of other code (lab <1>.csv)" in say("compare lab").out
         and "answers of other code" in say("compare lab").out
     )
     run = say("runs list --kind answers --json").document[0]

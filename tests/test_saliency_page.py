@@ -52,7 +52,7 @@ def test_students_stand_side_by_side_with_their_predictions(home, monkeypatch):
     assert list(shown) == ["pre-CoT, replicate 0", "post-CoT, replicate 0"]
     assert all("✓" in text and "completeness gap" in text for text in shown.values())
     assert "not readable" in shown["post-CoT, replicate 0"] and "not readable" not in shown["pre-CoT, replicate 0"]
-    assert "python -m cotdistill attribute" in texts(app)
+    assert "cotdistill inspect attribute" in texts(app)
 
 
 def test_a_link_restores_the_view(home, monkeypatch):
@@ -135,7 +135,7 @@ def test_a_training_example_shows_what_its_rationale_teaches(home, monkeypatch):
     app = page(home, monkeypatch, split="train", student=["post_cot", "label_only"])
     assert "What the rationale teaches" in texts(app)
     assert "after 100 % of training" in "".join(cards(app).values())
-    assert "python -m cotdistill influence" in texts(app)
+    assert "cotdistill inspect influence" in texts(app)
 
 
 def test_examples_are_filtered_by_what_the_students_answer(home, monkeypatch):

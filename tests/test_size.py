@@ -119,7 +119,7 @@ def test_the_terminal_tells_the_curve_and_crosses_conditions(
 ) -> None:
     (store, planned), say = ran, speaker(capsys)
     monkeypatch.setenv("COTDISTILL_HOME", str(store.home))
-    told = say("study sizes sized --json").document
+    told = say("study show sized --by size --json").document["by_size"]
     assert [(row["condition"], row["fraction"], row["rows"]) for row in told][1] == (
         "label_only",
         1.0,

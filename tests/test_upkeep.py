@@ -170,7 +170,7 @@ def test_a_backup_is_a_store_and_says_what_has_changed_in_it(store, tmp_path, sa
     (tmp_path / "apart" / "annotations" / "t" / "marks.json").write_text("[]")
     (tmp_path / "apart" / "store.sqlite").unlink()
     assert check(tmp_path / "apart") == ["store.sqlite is missing", "annotations/t/marks.json has changed"]
-    assert say(f"store check {tmp_path / 'apart'} --json").code == 1
+    assert say(f"store verify {tmp_path / 'apart'} --json").code == 1
     with pytest.raises(UsageError, match="there already"):
         back_up(store, tmp_path / "kept")
     with pytest.raises(UsageError, match="lies in the store"):
@@ -192,7 +192,7 @@ def test_the_commands_say_what_they_document(store, tmp_path, say):
         connection.execute("UPDATE job SET created = 0")
     for words, line in (
         ("store size", "store size"), ("store gc", "store gc"), ("store backup", f"store backup --out {tmp_path / 'b'}"),
-        ("store check", f"store check {tmp_path / 'b'}"),
+        ("store verify", f"store verify {tmp_path / 'b'}"),
     ):  # fmt: skip
         check_keys(words, say(f"{line} --json").document)
     assert held_by(store.home)["artifacts"] == say("store size --json").document["parts"]["artifacts"] == 5

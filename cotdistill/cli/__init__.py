@@ -1,7 +1,7 @@
-"""The terminal: `python -m cotdistill NOUN VERB ...`, everything the pages do.
+"""The terminal: `cotdistill NOUN VERB ...` does everything that the pages do.
 
 With --json a command prints exactly one JSON document on stdout, errors as {"error": {"kind", "message", "hint"}}; progress and logs
-go to stderr. Exit codes: 0, 1 (the work failed), 2 (the words were wrong), 130 (interrupted).
+go to stderr. Exit codes: 0, 1 (the work failed), 2 (usage error), 130 (interrupted).
 """
 
 from __future__ import annotations
@@ -20,17 +20,30 @@ from cotdistill.cli.command import Command, Result
 from cotdistill.cli.contents import Contents, listed
 from cotdistill.cli.nouns import NOUNS
 from cotdistill.cli.output import note, printable
+from cotdistill.cli.renamed import refuse_old_spelling
 from cotdistill.config import plain
 from cotdistill.errors import BadRows, CotdistillError, UnknownName, UsageError
 
-PROGRAM = "python -m cotdistill"
+PROGRAM = "cotdistill"
+# What --help shows first: the way from a fresh clone to a report.
+FIRST = ("app start", "tasks import", "preview", "study plan", "study run", "compare", "inspect", "report")
+# Options that may stand anywhere.
+GLOBAL = ("-h", "--help", "--json", "--version")
+# The rest of --help: the nouns under each heading.
+HEADINGS = {
+    "Tasks and students": ("tasks", "lint", "students", "conditions"),
+    "Rationales": ("teacher", "keytokens", "rounds"),
+    "Studies and runs": ("study", "runs", "queue"),
+    "Look inside": ("inspect",),
+    "Store and services": ("store", "mirrors", "worker", "doctor", "app"),
+}
 
 
 class Parser(argparse.ArgumentParser):
     """An argparse parser that raises instead of printing, so that --json can answer for errors too."""
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message[:1].upper()}{message[1:]}.", f"{self.prog} --help shows what fits.")
+        raise UsageError(f"{message[:1].upper()}{message[1:]}.", f"{self.prog} --help lists the options.")
 
 
 class _Help(argparse.RawDescriptionHelpFormatter):
@@ -61,20 +74,26 @@ def parser_of(command: Command) -> Parser:
 
 
 def overview() -> str:
-    """The help of the whole program, for which no command is loaded."""
+    """The help of the whole program, for which no command is imported: eight commands first, the rest under headings."""
+    known = listed()
+    helps = {
+        f"{name} {verb}".strip(): help for name, contents in known.items() for verb, help in contents.commands.items()
+    }
+    first = {words: helps.get(words) or known[words].help for words in FIRST}
+    width = max(map(len, helps))
     lines = [
-        f"usage: {PROGRAM} NOUN [VERB] [options]",
+        f"usage: {PROGRAM} COMMAND [options]",
         "",
-        "Train small students with rationales under ablations, compare, look inside.",
+        "Train small students with rationales under ablations, compare them, look inside.",
         "",
     ]
-    known = listed().values()
-    width = max(noun.width for noun in known)
-    lines += [line for noun in known for line in noun.lines(width)]
+    lines += [f"  {words.ljust(width)}  {help}" for words, help in first.items()]
+    for heading, nouns in HEADINGS.items():
+        lines += ["", f"{heading}:", *(line for noun in nouns for line in known[noun].lines(width, FIRST))]
     lines += [
         "",
-        "  --help after a command shows its options; --json makes any command print one JSON document.",
-        "  --version prints the version. COTDISTILL_HOME is the folder where everything is kept.",
+        "  COMMAND --help shows its options; --json makes any command print one JSON document (docs/json.md).",
+        "  --version prints the version. COTDISTILL_HOME is the folder that holds the store.",
     ]
     return "\n".join(lines)
 
@@ -88,22 +107,23 @@ def _find(argv: Sequence[str]) -> tuple[Command, list[str]] | str:
             return __version__
         if asks:
             return overview()
-        raise UsageError("No command was given.", f"{PROGRAM} --help lists them all.")
+        raise UsageError("No command was given.", f"See {PROGRAM} --help.")
+    refuse_old_spelling(PROGRAM, [word for word in argv if word not in GLOBAL])
     if words[0] not in NOUNS:
-        # A value is no command: what the option before it is meant for stands behind the command, or is the folder of the store.
-        early = next(
-            (word for word in argv[: argv.index(words[0])] if word not in ("-h", "--help", "--json", "--version")), None
-        )
+        # A value is no command: the option before it belongs behind the command, or stands for the folder of the store.
+        early = next((word for word in argv[: argv.index(words[0])] if word not in GLOBAL), None)
         if early is not None:
             raise UsageError(
                 f"{early.split('=')[0]} stands before the command.",
-                f"Options stand after it. The folder where everything is kept is named outside: COTDISTILL_HOME=FOLDER {PROGRAM} ...",
+                f"Options come after it. The folder of the store is set outside: COTDISTILL_HOME=FOLDER {PROGRAM} ...",
             )
         raise UnknownName("command", words[0], NOUNS)
     known = listed()[words[0]]
     rest = list(argv)
     rest.remove(known.noun)
-    if known.verbs and len(words) < 2:
+    if not known.verbs:
+        return NOUNS[known.noun].command(""), rest
+    if len(words) < 2:
         if asks:
             return _noun_help(known)
         raise UsageError(
@@ -111,13 +131,10 @@ def _find(argv: Sequence[str]) -> tuple[Command, list[str]] | str:
             f"For example: {PROGRAM} {known.noun} {known.verbs[0]}",
         )
     noun = NOUNS[known.noun]
-    if not noun.verbs:
-        return noun.commands[0], rest
-    for command in noun.commands:
-        if command.verb == words[1]:
-            rest.remove(command.verb)
-            return command, rest
-    raise UnknownName(f"verb of {noun.name}", words[1], noun.verbs)
+    if words[1] not in noun.verbs:
+        raise UnknownName(f"verb of {noun.name}", words[1], noun.verbs)
+    rest.remove(words[1])
+    return noun.command(words[1]), rest
 
 
 def _noun_help(known: Contents) -> str:
@@ -141,9 +158,8 @@ def _parse(command: Command, words: list[str]) -> argparse.Namespace:
                 option for action in parser._actions for option in action.option_strings if option.startswith("--")
             ]
             raise UnknownName(f"option of {command.words}", unknown[0].split("=")[0], known)
-        raise UsageError(
-            f"{command.words}: {' '.join(unknown)!r} is too much.", f"{parser.prog} --help shows what fits."
-        )
+        noun = "argument" if len(unknown) == 1 else "arguments"
+        raise UsageError(f"{command.words}: unexpected {noun} {' '.join(unknown)!r}.", f"See {parser.prog} --help.")
     return arguments
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,11 +40,11 @@ class Command:
 
     @property
     def words(self) -> str:
-        """What is typed, without `python -m cotdistill`."""
+        """What is typed after `cotdistill`."""
         return f"{self.noun} {self.verb}".strip()
 
 
-@dataclass(frozen=True)
+@dataclass
 class Noun:
     """A noun with its verbs; a noun of a single command has one with an empty verb."""
 
@@ -55,6 +55,13 @@ class Noun:
     @property
     def verbs(self) -> list[str]:
         return [command.verb for command in self.commands if command.verb]
+
+    def __iter__(self) -> Iterator[Command]:
+        return iter(self.commands)
+
+    def command(self, verb: str) -> Command:
+        """The command of a verb; KeyError without one."""
+        return {command.verb: command for command in self.commands}[verb]
 
 
 def parsed_pairs(text: str) -> dict[str, str]:

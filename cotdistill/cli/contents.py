@@ -1,8 +1,9 @@
-"""What there is in the terminal, a line for each command, known without loading any: contents.json, which `make docs` writes from the commands."""
+"""What `--help` lists, a line per command, without importing any: contents.json, which `make docs` writes from the commands."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,9 +31,10 @@ class Contents:
         """Letters of the longest command."""
         return max(len(f"{self.noun} {verb}".strip()) for verb in self.commands)
 
-    def lines(self, width: int) -> list[str]:
-        """A line for each command, whose words take that many letters."""
-        return [f"  {f'{self.noun} {verb}'.strip().ljust(width)}  {help}" for verb, help in self.commands.items()]
+    def lines(self, width: int, leave: Container[str] = ()) -> list[str]:
+        """A line for each command but those of `leave`, with its words in `width` columns."""
+        named = {f"{self.noun} {verb}".strip(): help for verb, help in self.commands.items()}
+        return [f"  {words.ljust(width)}  {help}" for words, help in named.items() if words not in leave]
 
 
 def written() -> str:
@@ -47,4 +49,4 @@ def listed() -> dict[str, Contents]:
 
 
 def _entry(noun: Noun) -> dict[str, Any]:
-    return {"help": noun.help, "commands": {command.verb: command.help for command in noun.commands}}
+    return {"help": noun.help, "commands": {command.verb: command.help for command in noun}}

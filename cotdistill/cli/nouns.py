@@ -1,24 +1,81 @@
-"""The nouns of the terminal, each loaded when it is first asked for: what one command needs, another does not wait for."""
+"""The nouns of the terminal. Each module is imported when one of its commands is asked for, so that no command waits for another's imports."""
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator, MutableMapping
 
-from cotdistill.cli.command import Noun
+from cotdistill.cli.command import Command, Noun
 
-# In the order of the help. A noun stands in the module of its name under NOUN, unless another place is named.
+# Noun -> where it is defined, in the order of the help.
 PLACES = {
-    "tasks": "", "students": "", "conditions": "", "preview": "", "lint": "", "study": "", "runs": "", "queue": "", "compare": "",
-    "findings": "commands.findings.FINDINGS", "verdicts": "commands.findings.VERDICTS", "report": "commands.findings.REPORT", "rivals": "", "attribute": "inspect.attribute.NOUN", "influence": "inspect.influence.NOUN",
-    "probe": "inspect.probe.NOUN", "attention": "inspect.attention.NOUN", "paraphrases": "inspect.paraphrases.NOUN",
-    "faithfulness": "inspect.faithfulness.NOUN", "stability": "inspect.faithfulness.STABILITY", "modes": "inspect.modes.NOUN", "scorers": "inspect.scorers.NOUN", "follows": "inspect.follows.NOUN", "rounds": "", "keytokens": "",
-    "teacher": "", "mirrors": "", "worker": "", "store": "", "verify": "", "doctor": "", "app": "",
-}  # fmt: skip
+    "app": "commands.app.NOUN",
+    "tasks": "commands.tasks.NOUN",
+    "preview": "commands.preview.NOUN",
+    "study": "commands.study.NOUN",
+    "compare": "commands.compare.NOUN",
+    "inspect": "nouns.INSPECT",
+    "report": "commands.report.NOUN",
+    "lint": "commands.lint.NOUN",
+    "students": "commands.students.NOUN",
+    "conditions": "commands.conditions.NOUN",
+    "teacher": "commands.teacher.NOUN",
+    "keytokens": "commands.keytokens.NOUN",
+    "rounds": "commands.rounds.NOUN",
+    "runs": "commands.runs.NOUN",
+    "queue": "commands.queue.NOUN",
+    "store": "commands.store.NOUN",
+    "mirrors": "commands.mirrors.NOUN",
+    "worker": "commands.worker.NOUN",
+    "doctor": "commands.doctor.NOUN",
+}
+
+# The analyses: `inspect VERB` -> where the command is defined.
+ANALYSES = {
+    "attribute": "inspect.attribute.COMMAND",
+    "influence": "inspect.influence.COMMAND",
+    "probe": "inspect.probe.COMMAND",
+    "attention": "inspect.attention.COMMAND",
+    "faithfulness": "inspect.faithfulness.COMMAND",
+    "stability": "inspect.faithfulness.STABILITY",
+    "paraphrases": "inspect.paraphrases.COMMAND",
+    "modes": "inspect.modes.COMMAND",
+    "scorers": "inspect.scorers.COMMAND",
+    "follows": "inspect.follows.COMMAND",
+}
+
+
+def _load(place: str) -> object:
+    """The object at a place such as commands.tasks.NOUN, below cotdistill.cli."""
+    module, _, name = place.rpartition(".")
+    return getattr(importlib.import_module(f"cotdistill.cli.{module}"), name)
+
+
+class Analyses(Noun):
+    """The noun `inspect`, whose commands are imported one by one."""
+
+    def __init__(self, places: dict[str, str]) -> None:
+        super().__init__("inspect", "look inside a trained student (RUN) or all students of a study (STUDY)", ())
+        self._places = dict(places)
+
+    @property
+    def verbs(self) -> list[str]:
+        return list(self._places)
+
+    def __iter__(self) -> Iterator[Command]:
+        return (self.command(verb) for verb in self._places)
+
+    def command(self, verb: str) -> Command:
+        loaded = _load(self._places[verb])
+        assert isinstance(loaded, Command) and loaded.words == f"inspect {verb}", f"{self._places[verb]}: wrong name"
+        return loaded
+
+
+INSPECT = Analyses(ANALYSES)
 
 
 class Nouns(MutableMapping[str, Noun]):
-    """Every noun by its name. Asking for one loads its module alone; asking which there are loads none."""
+    """Every noun by its name. A look-up imports the noun's module; iterating over the names imports nothing."""
 
     def __init__(self, places: dict[str, str]) -> None:
         self._places = dict(places)
@@ -26,12 +83,9 @@ class Nouns(MutableMapping[str, Noun]):
 
     def __getitem__(self, name: str) -> Noun:
         if name not in self._loaded:
-            module, _, attribute = (self._places[name] or f"commands.{name}.NOUN").rpartition(".")
-            found = getattr(importlib.import_module(f"cotdistill.cli.{module}"), attribute)
-            assert isinstance(found, Noun) and found.name == name, (
-                f"cotdistill.cli.{module}.{attribute} is not the noun {name}"
-            )
-            self._loaded[name] = found
+            noun = _load(self._places[name])
+            assert isinstance(noun, Noun) and noun.name == name, f"{self._places[name]} is not the noun {name}"
+            self._loaded[name] = noun
         return self._loaded[name]
 
     def __setitem__(self, name: str, noun: Noun) -> None:

@@ -12,7 +12,7 @@ from cotdistill.cli.nouns import NOUNS
 
 _HEAD = f"""# The terminal
 
-Written by `make docs`; do not edit. Every command is `{PROGRAM} NOUN VERB`, here without its first three words.
+Written by `make docs`; do not edit. Every command is `{PROGRAM} NOUN VERB`.
 
 - `--json` on any command: exactly one JSON document on stdout, progress and logs on stderr. Lists are arrays of objects with an `id`.
 - An error is `{{"error": {{"kind", "message", "hint"}}}}`. Where rows of a file cannot be read, `problems` beside it lists all of them
@@ -41,7 +41,7 @@ def terminal_page() -> str:
     parts = [_HEAD]
     for noun in NOUNS.values():
         parts.append(f"## {noun.name}\n\n{noun.help[:1].upper()}{noun.help[1:]}.\n")
-        parts += [_command(command) for command in noun.commands]
+        parts += [_command(command) for command in noun]
     return "\n".join(parts)
 
 

@@ -143,20 +143,12 @@ def report_text(document: dict[str, Any]) -> str:
     return "\n".join([*head, shown, *tail])
 
 
-def claims_document(store: Store, study: int, margin: float | None = None) -> list[dict[str, Any]]:
-    """The planned claims as the study stands. margin: in points."""
-    titles = {claim.name: claim.title for claim in claims.CLAIMS}
-    return [
-        {"id": v.claim, "title": titles[v.claim], "word": v.word, "told": v.told, "p": v.p}
-        for v in claims.judge(store, study, None if margin is None else margin / 100)
-    ]
-
-
 def claims_text(store: Store, document: dict[str, Any], margin: float | None = None) -> str:
     """The table and the planned claims, for a person."""
+    titles = {claim.name: claim.title for claim in claims.CLAIMS}
     lines = [report_text(document), "", "The planned claims:"]
-    for claim in claims_document(store, document["id"], margin):
-        lines += [f"  {claim['id']}. {claim['title']}: {claim['word']}", f"     {claim['told']}"]
+    for verdict in claims.judge(store, document["id"], None if margin is None else margin / 100):
+        lines += [f"  {verdict.claim}. {titles[verdict.claim]}: {verdict.word}", f"     {verdict.told}"]
     return "\n".join(lines)
 
 
@@ -263,13 +255,4 @@ REPORT_KEYS = {
     "conditions[].difference.kind": "how the interval was made, and what it speaks of",
     "conditions[].difference.cohens_h": "Cohen's h of the two accuracies",
     "conditions[].difference.standardised": "over its standard deviation between replicates, with Hedges' correction; null below three replicates",
-}
-
-CLAIM_KEYS = {
-    "claims": "the planned claims",
-    "claims[].id": "its number",
-    "claims[].title": "what it says",
-    "claims[].word": "holds, fails, not shown (each with 'demonstration' below five replicates), this seed only, provisional, or cannot be asked here",
-    "claims[].told": "the numbers, or what is missing",
-    "claims[].p": "largest p of its comparisons, adjusted after Holm, or null",
 }

@@ -19,7 +19,7 @@ ENDED = ("finished", "failed", "stopped")
 def wait(store: Store, study_id: int) -> None:
     """Return when every job of the study has ended. Ctrl-C leaves the training running, says how to come back, and is passed on."""
     name = store.queue.study(study_id).name
-    wait_for(store, lambda: store.queue.jobs(study=study_id), f"python -m cotdistill study show {name}")
+    wait_for(store, lambda: store.queue.jobs(study=study_id), f"cotdistill study show {name}")
 
 
 def wait_for(store: Store, of: Callable[[], list[Job]], come_back: str) -> None:
@@ -39,9 +39,7 @@ def wait_for(store: Store, of: Callable[[], list[Job]], come_back: str) -> None:
             for job in jobs:
                 if job.state == "failed" and job.id not in failed_told:
                     failed_told.add(job.id)
-                    note(
-                        f"failed: {job.label}: {(job.error or {}).get('message', '')} (python -m cotdistill runs log {job.id})"
-                    )
+                    note(f"failed: {job.label}: {(job.error or {}).get('message', '')} (cotdistill runs log {job.id})")
             # A job whose input failed cannot start before a person does something: waiting for it would never end.
             if all(job.waits for job in waiting):
                 for job in waiting:
@@ -49,7 +47,7 @@ def wait_for(store: Store, of: Callable[[], list[Job]], come_back: str) -> None:
                 return
             if not held_told and (store.queue.paused or all(job.held or job.waits for job in waiting)):
                 held_told = True
-                note("Paused: nothing starts until it goes on (python -m cotdistill queue resume, or runs resume).")
+                note("Paused: nothing starts until it goes on (cotdistill queue resume, or runs resume).")
             if not full_told and (full := store.refusal):
                 full_told = True
                 note(full)
@@ -59,7 +57,7 @@ def wait_for(store: Store, of: Callable[[], list[Job]], come_back: str) -> None:
                 raise reason
             time.sleep(POLL_SECONDS)
     except KeyboardInterrupt:
-        note(f"\nThe work goes on. Come back: {come_back}    Begin nothing more: python -m cotdistill queue pause")
+        note(f"\nThe work goes on. Come back: {come_back}    Begin nothing more: cotdistill queue pause")
         raise
     finally:
         progress.close()

@@ -35,7 +35,7 @@ def admitted() -> bool:
             "The dashboard can be reached from other machines, and nothing protects it.", icon=":material/lock_open:"
         )
         st.caption(
-            f"What to do: start it with {PASSWORD} in the environment, or on this machine alone: python -m cotdistill app start"
+            f"What to do: start it with {PASSWORD} in the environment, or on this machine alone: cotdistill app start"
         )
         return False
     if st.session_state.get(_ADMITTED) == _digest(password):

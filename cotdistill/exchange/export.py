@@ -242,7 +242,7 @@ def _held(
     if member.sha256 != made:
         raise StoreError(
             f"The artefact {made[:12]} of run {job.id} is damaged: it hashes to {member.sha256[:12]}.",
-            "See: python -m cotdistill verify",
+            "See: cotdistill store verify",
         )
     return {"made": whole, "held": made, "suffix": path.suffix.lstrip(".")}
 
@@ -286,7 +286,7 @@ def _add_task(store: Store, name: str, task_digest: str, spoken: set[str], gathe
         }
     if (size := sum(path.stat().st_size for path in files.values())) > LARGEST_TASK:
         gathered.left_out.append(
-            f"the task {name}, whose files are {size >> 20} MiB: hand it on by itself (python -m cotdistill tasks export {name})"
+            f"the task {name}, whose files are {size >> 20} MiB: hand it on by itself (cotdistill tasks export {name})"
         )
         return
     for file, path in files.items():

@@ -135,7 +135,7 @@ def _conditions(answers: PredictionFile, names: Sequence[str]) -> dict[str, str]
         example = f"--map {strange[0]!r}=post_cot" if " " in strange[0] else f"--map {strange[0]}=post_cot"
         raise UsageError(
             f"{len(strange)} conditions of the file are not called as conditions are here: {', '.join(name[:60] for name in strange)}.",
-            f"Say what each is, for example {example}; python -m cotdistill conditions list shows what there is.",
+            f"Say what each is, for example {example}; cotdistill conditions list shows what there is.",
         )
     for name, condition in found.items():
         if twin := next((other for other in found if other != name and found[other] == condition), None):

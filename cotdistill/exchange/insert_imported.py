@@ -106,7 +106,7 @@ def standing(store: Store, study: IncomingStudy, table: Callable[[str], pd.DataF
         raise UsageError(
             f"Runs of this study have finished here with other answers: {_listed(other)}. Another machine or library may have made them; the study "
             "would not show the numbers of the archive.",
-            "Import it into a store of its own: COTDISTILL_HOME=FOLDER python -m cotdistill study import FILE",
+            "Import it into a store of its own: COTDISTILL_HOME=FOLDER cotdistill study import FILE",
         )
     return Standing(
         new=tuple(job.identity for job in study.jobs if job.identity not in here),

@@ -45,7 +45,7 @@ class ArchiveFile:
         if MANIFEST not in self._infos:
             raise BadArchive(
                 f"{path.name} has no {MANIFEST}, so it is no archive of a study.",
-                f"Expected a file made by: python -m cotdistill study export NAME --out NAME{SUFFIX}",
+                f"Expected a file made by: cotdistill study export NAME --out NAME{SUFFIX}",
             )
         self.manifest = self._manifest()
         self.digest = str(self.manifest["digest"])

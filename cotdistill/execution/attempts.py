@@ -282,6 +282,6 @@ def _told(queue: Queue, dead: Running, step: int, times: int, cause: str) -> dic
     return {
         "kind": "died",
         "message": f"The process of this run died {times} times in a row {where}: {cause}.{said}",
-        "hint": f"Read the log (python -m cotdistill runs log {dead.job}), mend the cause, then retry.",
+        "hint": f"Read the log (cotdistill runs log {dead.job}), mend the cause, then retry.",
         "traceback": "\n".join(lines[-200:]),
     }

@@ -181,7 +181,7 @@ class Supervisor:
             {
                 "kind": "died",
                 "message": message,
-                "hint": "python -m cotdistill doctor tells what is missing.",
+                "hint": "cotdistill doctor tells what is missing.",
                 "traceback": last,
             }
         )
@@ -371,7 +371,7 @@ def no_supervisor(store: Store) -> StoreError | None:
     said = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
     return StoreError(
         f"No run begins: the supervisor of {store.home} ended {fallen} times as soon as it was started. It said last: {said[-1] if said else '-'}",
-        f"{log} has all of it. The runs stay in the queue and begin when it can start: python -m cotdistill doctor",
+        f"{log} has all of it. The runs stay in the queue and begin when it can start: cotdistill doctor",
     )
 
 

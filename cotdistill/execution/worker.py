@@ -161,7 +161,7 @@ class JobContext:
         job = self.store.queue.job(identity)
         if role not in job.produced:
             told = "was imported without its" if job.origin else "has made no"
-            raise NotFound(f"Run {job.id} {told} {role!r}.", f"Retry it: python -m cotdistill runs retry {job.id}")
+            raise NotFound(f"Run {job.id} {told} {role!r}.", f"Retry it: cotdistill runs retry {job.id}")
         return self.store.artifacts.path(job.produced[role])
 
     def report(self, step: int, total: int, **values: float | int | str | None) -> None:
@@ -279,7 +279,7 @@ def failure(error: Exception, job: Job, home: Path) -> dict[str, str]:
     elif memory_shortage.is_shortage(error):
         told = memory_shortage.told(job, str(error).partition("\n")[0] or type(error).__name__)
     else:
-        hint = f"The log tells where: python -m cotdistill runs log {job.id}"
+        hint = f"The log tells where: cotdistill runs log {job.id}"
         told = {"kind": "unexpected", "message": f"{type(error).__name__}: {error}", "hint": hint}
     told |= {"traceback": "".join(traceback.format_exception(error))}
     return {name: redacted(value) for name, value in told.items()}

@@ -117,7 +117,7 @@ def elicited(store: Store, given: int | str) -> Job:
     if job.kind != "elicit":
         raise UsageError(
             f"Job {job.id} asks no teacher: it is a job of kind {job.kind}.",
-            "See them: python -m cotdistill teacher list",
+            "See them: cotdistill teacher list",
         )
     return job
 

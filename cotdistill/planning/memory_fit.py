@@ -112,9 +112,7 @@ def _advice(costs: Costs, training: TrainingConfig, found: Fit) -> str:
     """What would make it fit, the mildest first."""
     free = found.free or 0.0
     if found.at_once > 1 and found.needs <= free:
-        return (
-            f"use {int(free // found.needs)} worker(s) (python -m cotdistill queue workers {int(free // found.needs)})"
-        )
+        return f"use {int(free // found.needs)} worker(s) (cotdistill queue workers {int(free // found.needs)})"
     size = (training.micro_batch or training.batch_size) // 2
     while size >= 1:
         smaller = dataclasses.replace(training, micro_batch=size)
@@ -128,7 +126,7 @@ def _advice(costs: Costs, training: TrainingConfig, found: Fit) -> str:
     if costs.adapters is None and not is_built_in(costs.student.name):
         return "train adapters instead of all weights (student.lora_rank 16), and choose a smaller student if that is not enough"
     if found.at_once > 1:
-        return "use one worker (python -m cotdistill queue workers 1), and a smaller student if that is not enough"
+        return "use one worker (cotdistill queue workers 1), and a smaller student if that is not enough"
     return "no micro-batch helps; choose a smaller student, a shorter student.max_length, or a machine with more memory"
 
 

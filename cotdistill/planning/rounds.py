@@ -97,9 +97,7 @@ def writer(store: Store, study: int | str, condition: str) -> Job:
         if name == condition and job and job.state == "finished"
     ]
     if not runs:
-        raise NotFound(
-            f"No run of {condition} has finished in this study.", "Wait for it: python -m cotdistill runs list"
-        )
+        raise NotFound(f"No run of {condition} has finished in this study.", "Wait for it: cotdistill runs list")
     return min(runs, key=lambda run: run[0])[1]
 
 
@@ -196,7 +194,7 @@ def last_round(store: Store, name: str) -> Study:
         default=None,
     )
     if found is None:
-        raise NotFound(f"The study {name!r} has had no round yet.", f"Begin: python -m cotdistill rounds run {name}")
+        raise NotFound(f"The study {name!r} has had no round yet.", f"Begin: cotdistill rounds run {name}")
     return found
 
 

@@ -91,7 +91,7 @@ class Corpus:
         if name not in self._selections:
             raise NotFound(
                 f"There is no selection {name!r} here yet.",
-                "It is made when a study with this condition runs, or by: python -m cotdistill keytokens select",
+                "It is made when a study with this condition runs, or by: cotdistill keytokens select",
             )
         return self._selections[name]
 

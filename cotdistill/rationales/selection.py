@@ -65,7 +65,7 @@ def read_selection(path: Path, name: str) -> Selection:
         frame = pd.read_parquet(path, columns=["example", "scores"])
     except (OSError, ValueError, KeyError) as error:
         raise DataError(
-            f"The selection at {path} cannot be read: {error}", "Select again: python -m cotdistill keytokens select"
+            f"The selection at {path} cannot be read: {error}", "Select again: cotdistill keytokens select"
         ) from error
     return Selection(
         name, path.stem, {str(e): tuple(s) for e, s in zip(frame["example"], frame["scores"], strict=True)}

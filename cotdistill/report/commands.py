@@ -14,7 +14,7 @@ from cotdistill.config import plain
 from cotdistill.store.store import Store
 from cotdistill.studies.spec import STUDIES, StudySpec
 
-PROGRAM = "python -m cotdistill"
+PROGRAM = "cotdistill"
 # What a page waits for at most.
 LONGEST_SECONDS = 600
 

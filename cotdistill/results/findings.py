@@ -1,6 +1,6 @@
 """What a study has found, as one document: the claims with every comparison, their controls, and what would change each verdict.
 
-Page Findings, its export and `findings --json` all read this one, so they agree to the last digit.
+Page Findings, its export and `compare --json` all read this one, so they agree to the last digit.
 """
 
 from __future__ import annotations

@@ -96,7 +96,7 @@ class StudyFrames:
         return prediction_matrix.reliability(prediction_matrix.matrix(self._store, self.id, mode))
 
     def findings(self, margin: float | None = None) -> dict[str, Any]:
-        """The claims with every comparison, as `findings --json` prints them. margin: in points."""
+        """The claims with every comparison, as `compare --json` prints them. margin: in points."""
         return findings(self._store, self.id, margin)
 
 

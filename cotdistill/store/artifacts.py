@@ -75,7 +75,7 @@ class Artifacts:
         if found is None:
             raise NotFound(
                 f"The store has no artefact {digest[:12]}.",
-                "It was deleted, or the store is damaged: python -m cotdistill verify",
+                "It was deleted, or the store is damaged: cotdistill store verify",
             )
         return found
 

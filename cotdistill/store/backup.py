@@ -60,7 +60,7 @@ def back_up(store: Store, folder: Path, *, link: bool = True) -> Backup:
                 if name.startswith("artifacts/") and digest != listed[name]["sha256"]:
                     raise StoreError(
                         f"The artefact {digest[:12]} is damaged.",
-                        "python -m cotdistill verify tells more; nothing was written.",
+                        "cotdistill store verify tells more; nothing was written.",
                     )
             told = {"cotdistill": cotdistill.__version__, "made": time.time(), "files": listed}
             (part / MANIFEST).write_text(json.dumps(told, indent=1, sort_keys=True) + "\n", encoding="utf-8")

@@ -56,12 +56,12 @@ def refusal(connection: sqlite3.Connection, home: Path) -> str:
     if free < found.floor:
         return (
             f"No new job begins: {_size(free)} are free on the disk of the store, and {_size(found.floor)} are to stay free. "
-            "Free some room (python -m cotdistill store gc), or change it: python -m cotdistill store budget --free SIZE"
+            "Free some room (cotdistill store gc), or change it: cotdistill store budget --free SIZE"
         )
     if found.most is not None and (used := _used(home)) >= found.most:
         return (
             f"No new job begins: the store holds {_size(used)} of the {_size(found.most)} that it may. "
-            "Make room (python -m cotdistill store gc, runs delete), or raise it: python -m cotdistill store budget --max SIZE"
+            "Make room (cotdistill store gc, runs delete), or raise it: cotdistill store budget --max SIZE"
         )
     return ""
 
@@ -73,7 +73,7 @@ def check_queued(connection: sqlite3.Connection, home: Path) -> None:
     if waiting > most:
         raise QueueFull(
             f"{waiting:,} jobs would wait; at most {most:,} may. Nothing was queued.",
-            "Wait for some to end, ask for fewer, or raise the limit: python -m cotdistill store budget --queued N",
+            "Wait for some to end, ask for fewer, or raise the limit: cotdistill store budget --queued N",
         )
 
 

@@ -250,4 +250,4 @@ def translated(error: sqlite3.Error | UnicodeDecodeError, path: Path) -> StoreEr
             f"The store {path} was busy for {BUSY_SECONDS:.0f} s.",
             "Try again; something may hold it open (a backup, a database browser).",
         )
-    return StoreError(f"The store {path} failed: {told}.", "Check the disk; `python -m cotdistill doctor` tells more.")
+    return StoreError(f"The store {path} failed: {told}.", "Check the disk; `cotdistill doctor` tells more.")

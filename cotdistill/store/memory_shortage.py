@@ -36,11 +36,11 @@ def is_shortage(error: BaseException) -> bool:
 def told(job: Job, cause: str) -> dict[str, str]:
     """The failure of a job for want of memory, with what to do. cause: what was said, or seen."""
     if (half := half_of(job)) is not None:
-        command = f"python -m cotdistill runs retry {job.id} --half-micro-batch"
+        command = f"cotdistill runs retry {job.id} --half-micro-batch"
         first = f"Retry at half the micro-batch, {half} sequences, with steps as large as before: {command}"
     else:
         first = "Choose a smaller student or a shorter student.max_length."
-    rest = f"Fewer workers (python -m cotdistill queue workers 1) leave more to each; the plan tells what a run takes ({_size(job)})."
+    rest = f"Fewer workers (cotdistill queue workers 1) leave more to each; the plan tells what a run takes ({_size(job)})."
     return {"kind": KIND, "message": f"There was not enough memory: {cause}", "hint": f"{first} {rest}"}
 
 

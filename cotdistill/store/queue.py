@@ -155,7 +155,7 @@ class Queue:
             if not found and isinstance(given, str) and len(text) >= 4 and set(text) <= set("0123456789abcdef"):
                 found = _read(connection, "identity >= ? AND identity < ? LIMIT 5", [text, text + "g"])
         if not found:
-            raise NotFound(f"There is no run {text!r}.", "See them: python -m cotdistill runs list --kind all")
+            raise NotFound(f"There is no run {text!r}.", "See them: cotdistill runs list --kind all")
         if len(found) > 1:
             raise UsageError(
                 f"{text!r} is the start of several identities.",
@@ -309,7 +309,7 @@ class Queue:
         with self.database.write() as connection:
             row = _row(connection, job)
             if row["state"] == "running":
-                raise UsageError(f"Run {job} is running.", f"Stop it first: python -m cotdistill runs stop {job}")
+                raise UsageError(f"Run {job} is running.", f"Stop it first: cotdistill runs stop {job}")
             needed = connection.execute(
                 "SELECT need.job FROM need WHERE need.identity = ? ORDER BY need.job", (row["identity"],)
             ).fetchall()
@@ -370,7 +370,7 @@ _TOLD = {
 def _row(connection: sqlite3.Connection, job: int) -> sqlite3.Row:
     row: sqlite3.Row | None = connection.execute("SELECT * FROM job WHERE id = ?", (job,)).fetchone()
     if row is None:
-        raise NotFound(f"There is no run {job}.", "See them: python -m cotdistill runs list --kind all")
+        raise NotFound(f"There is no run {job}.", "See them: cotdistill runs list --kind all")
     return row
 
 

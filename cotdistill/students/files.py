@@ -83,7 +83,7 @@ def check_folder(folder: Path, name: str) -> None:
         then = "" if mine else ", then name FOLDER as the student"
         raise StudentError(
             f"{name} has its weights as pickle ({pickled[0]}), which can run code when it is opened: refused.",
-            f"Convert them once, without running anything: {first}python -m cotdistill students convert "
+            f"Convert them once, without running anything: {first}cotdistill students convert "
             f"{shlex.quote(str(folder)) if mine else 'FOLDER'}{then}.",
         )
     raise StudentError(f"{folder} has no weights (*.safetensors).", "Name the folder that save_pretrained wrote.")

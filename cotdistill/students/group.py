@@ -88,7 +88,7 @@ def joined(rank: int, size: int, port: int, device: str) -> Iterator[ProcessGrou
     if device == "cuda" and torch.cuda.device_count() < size:
         raise StudentError(
             f"training.processes is {size}, and this worker sees {torch.cuda.device_count()} GPU(s).",
-            "Give a worker several GPUs (python -m cotdistill queue gpus 0+1), or set training.processes to 1.",
+            "Give a worker several GPUs (cotdistill queue gpus 0+1), or set training.processes to 1.",
         )
     from accelerate import PartialState
 

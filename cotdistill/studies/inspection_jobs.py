@@ -76,11 +76,11 @@ def trained(store: Store, run: int | str) -> Job:
     if job.kind != "train":
         raise UsageError(
             f"Run {job.id} trains no student: it is a job of kind {job.kind}.",
-            "See them: python -m cotdistill runs list",
+            "See them: cotdistill runs list",
         )
     if job.state != "finished":
         hint = (
-            f"python -m cotdistill runs log {job.id}"
+            f"cotdistill runs log {job.id}"
             if job.state == "failed"
             else "Wait until it has finished, or choose another one."
         )
@@ -99,7 +99,7 @@ def checked_checkpoint(job: Job, share: str) -> str:
     if not known and job.origin:
         raise NotFound(
             f"Run {job.id} was imported without its weights, so nobody can look inside it here.",
-            f"Ask for an archive with weights (study export --weights), or train it here: python -m cotdistill runs retry {job.id}",
+            f"Ask for an archive with weights (study export --weights), or train it here: cotdistill runs retry {job.id}",
         )
     with contextlib.suppress(ValueError):
         share = f"{float(share):g}"
@@ -115,7 +115,7 @@ def task_of(store: Store, job: Job) -> Task:
     if job.kind == ANSWERS:
         raise NotFound(
             f"The task of run {job.id} is not in this store in the version that was answered.",
-            "Import it: python -m cotdistill tasks import",
+            "Import it: cotdistill tasks import",
         )
     run = RunConfig.from_plain(job.config)
     task = open_task(store.tasks_root, run.task, world=run.seeds.world, settings=run.task_settings or None)

@@ -172,7 +172,7 @@ def _rationales(folder: Path, added: str) -> Path:
 
 
 def open_folder(folder: Path) -> Task:
-    """The task in a folder that `write_task` made; DataError if it cannot be read. The digest is the one noted beside it; `verify` re-derives it."""
+    """The task in a folder that `write_task` made; DataError if it cannot be read. The digest is the one noted beside it; `store verify` re-derives it."""
     try:
         info = json.loads((folder / "task.json").read_text(encoding="utf-8"))
         later = sorted(

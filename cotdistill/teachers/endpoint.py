@@ -89,7 +89,7 @@ def address() -> Address:
     raise UsageError(
         "No teacher's address is set in this process.",
         "Set COTDISTILL_TEACHER_URL (http://localhost:8000/v1 for vLLM, :11434/v1 for Ollama) and, where one is needed, COTDISTILL_TEACHER_KEY; "
-        "or OPENAI_API_KEY. If workers run already, end them first so that they take it up: python -m cotdistill app stop",
+        "or OPENAI_API_KEY. If workers run already, end them first so that they take it up: cotdistill app stop",
     )
 
 

@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> Result:
     lines += [table(["in the file", "condition", "replicates", "each"], rows, right=("replicates",)), ""]
     lines += [printable(text) for text in done.told]
     if done.study is not None:
-        lines.append(f"See it: python -m cotdistill findings {done.name}")
+        lines.append(f"See it: cotdistill compare {done.name}")
     return Result(document, "\n".join(lines))
 
 

@@ -82,7 +82,7 @@ def start(arguments: argparse.Namespace) -> Result:
     _await(process, f"{url}/_stcore/health", log)
     return Result(
         {"url": url, "port": port, "pid": process.pid, "log": str(log)},
-        f"cotdistill is at {url}   (python -m cotdistill app stop ends it)",
+        f"cotdistill is at {url}   (cotdistill app stop ends it)",
     )
 
 

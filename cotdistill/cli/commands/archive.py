@@ -38,7 +38,7 @@ def export(arguments: argparse.Namespace) -> Result:
     ]
     lines += [f"Its digest: {made.digest}"]
     lines += [f"  left out: {printable(text)}" for text in made.left_out]
-    lines += ["Others import it: python -m cotdistill study import FILE"]
+    lines += ["Others import it: cotdistill study import FILE"]
     return Result(document, "\n".join(lines))
 
 
@@ -72,7 +72,7 @@ def import_(arguments: argparse.Namespace) -> Result:
     jobs = f"{plural(done.new, 'job')} new here, {done.completed} completed, {done.reused} here already"
     lines = [f"{head}: {jobs}.", f"Its digest: {done.digest}", *(f"  {printable(text)}" for text in done.told)]
     if done.study is not None:
-        lines.append(f"See it: python -m cotdistill findings {done.name}")
+        lines.append(f"See it: cotdistill compare {done.name}")
     return Result(document, "\n".join(lines))
 
 

@@ -1,41 +1,135 @@
-"""compare: every condition of a study against one of them, and what the study says about the planned claims."""
+"""compare: every condition of a study against one of them, and the planned claims with every comparison behind them."""
 
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from cotdistill.cli.command import Command, Noun, Result
-from cotdistill.cli.study_text import CLAIM_KEYS, REPORT_KEYS, claims_document, claims_text, report
+from cotdistill.cli.output import table
+from cotdistill.cli.study_text import REPORT_KEYS, report, report_text
 from cotdistill.errors import UsageError
+from cotdistill.report.export import extended_told, setting, tables
+from cotdistill.results.findings import findings
 from cotdistill.store.store import Store
+from cotdistill.text import plural
 
 
 def compare(arguments: argparse.Namespace) -> Result:
     store = Store.open()
-    if len({member.condition for member in store.queue.study(arguments.study).members if member.role == "run"}) < 2:
+    found = findings(store, arguments.study, arguments.margin)
+    if found["id"] is None:
+        # A built-in study that was never launched: every comparison is there, without numbers.
+        document = {**{key: None for key in REPORT_KEYS if "." not in key}, "runs": 0, "failures": [], **found}
+        return Result(document, "\n".join([str(found["title"] or found["name"]), setting(found), *claims_lines(found)]))
+    if len(found["conditions"]) < 2:
         raise UsageError(
             f"The study {arguments.study!r} has one condition, so there is nothing to compare.",
             "Run it with a baseline beside it: --conditions label_only,post_cot; study show STUDY shows its accuracy.",
         )
-    found = report(store, arguments.study, baseline=arguments.baseline, margin=arguments.margin)
-    return Result(
-        {**found, "claims": claims_document(store, found["id"], arguments.margin)},
-        claims_text(store, found, arguments.margin),
-    )
+    compared = report(store, arguments.study, baseline=arguments.baseline, margin=arguments.margin)
+    document = {**found, **compared}
+    return Result(document, "\n".join([report_text(compared), *claims_lines(found)]))
+
+
+def claims_lines(found: dict[str, Any]) -> list[str]:
+    """The planned claims for a person: verdict, what equal tokens do to it, what would change it, and its comparisons."""
+    lines = []
+    if found["missing_runs"]:
+        lines.append(f"! Provisional: {plural(found['missing_runs'], 'planned run')} still missing.")
+    if extended := extended_told(found):
+        lines.append(f"! {extended}")
+    for claim, part in zip(found["claims"], tables(found), strict=False):
+        lines += ["", f"{claim['id']}. {claim['title']}: {claim['word']}"]
+        lines += [f"   {text}" for text in (claim["told"], claim["budget"], claim["change"]) if text]
+        lines += ["", table(list(part.columns), [list(row) for row in part.rows], right=part.right)]
+    return lines
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("study", metavar="STUDY", help="its name (the latest of that name) or number")
     parser.add_argument(
-        "--baseline", metavar="CONDITION", help="what differences are taken to; default: the study's own"
+        "study",
+        metavar="STUDY",
+        help="its name (the latest of that name) or number; a built-in one may not have run yet",
+    )
+    parser.add_argument(
+        "--baseline", metavar="CONDITION", help="reference condition for differences; default: the study's own"
     )
     parser.add_argument(
         "--margin",
         type=float,
         metavar="POINTS",
-        help="also judge 'no worse' by this margin in points, chosen beforehand",
+        help="non-inferiority margin ('no worse') in points, chosen beforehand; default: from the gain on dev",
     )
 
+
+def _comparison_keys(name: str, help: str) -> dict[str, str]:
+    keys = {
+        "first": "the condition",
+        "second": "what it is held against",
+        "first_label": "its name for people",
+        "second_label": "its name for people",
+        "kind": "better, or no worse",
+        "status": "done, provisional, not_run, or cannot (nothing to judge by)",
+        "points": "difference in points, or null",
+        "low": "lower end of the 95 % interval, or null",
+        "high": "upper end, or null",
+        "p": "p in the direction of the claim, or null",
+        "word": "verdict word, or null",
+        "margin": "of non-inferiority in points, or null",
+        "kept": "share of intact post-CoT's gain that is kept, with its interval; or null",
+        "items": "test questions",
+        "clusters": "independent groups of them",
+        "replicates": "replicates of both",
+        "method": "how the interval was made, or null",
+        "speaks_of": "what it generalises to, or null",
+        "settled_by": "what would show the difference seen, were it true, in four of five studies: replicates, or items; null unless it is open",
+        "told": "the numbers in a line, or what is missing",
+    }
+    return {f"claims[].{name}": help, **{f"claims[].{name}[].{key}": text for key, text in keys.items()}}
+
+
+_KEYS = {
+    **REPORT_KEYS,
+    "status": "done, provisional (runs are missing), or not_run",
+    "replicates": "replicates planned",
+    "chance": "accuracy of guessing, or null",
+    "plan_hash": "hash of the plan, frozen at launch",
+    "created": "unix time of the launch, or null",
+    "origin": "digest of the file that the study was imported from; null for one of this store",
+    "imported_runs": "planned runs that were not run in this store",
+    "missing_runs": "planned runs without a result",
+    "extended": "the earlier study whose ended runs this one shares in another composition, so that they could be seen when it was planned, or null",
+    "extended.id": "its number; null if it is in the store that the study was imported from",
+    "extended.name": "its name, or null",
+    "extended.replicates": "its replicates",
+    "extended.runs": "how many runs of this study had ended by then, or null",
+    "extended.of": "runs of this study",
+    "margin": "of 'no worse' in points if it was given, else null",
+    "claims": "one entry a claim",
+    "claims[].id": "its number",
+    "claims[].title": "what it says",
+    "claims[].word": "holds, fails, not shown (each with 'demonstration' below five replicates), this seed only, provisional, or cannot be asked here",
+    "claims[].status": "done, provisional, not_run, or cannot",
+    "claims[].p": "largest p of its comparisons, adjusted after Holm, or null",
+    "claims[].told": "the numbers, or what is missing",
+    "claims[].budget": "what equal training tokens do to it",
+    "claims[].change": "what would change the verdict",
+    "claims[].asked_by": "the built-in study that asks it, if this one cannot; else null",
+    **_comparison_keys("comparisons", "at equal steps: the verdict rests on these"),
+    **_comparison_keys("at_tokens", "at equal training tokens: exploratory"),
+    "claims[].controls": "conditions that stand beside it, each against label only; exploratory",
+    "claims[].controls[].id": "canonical form",
+    "claims[].controls[].label": "its name for people",
+    "claims[].controls[].why": "why it is there",
+    "claims[].controls[].accuracy": "mean over replicates",
+    "claims[].controls[].low": "lower end of the 95 % interval, or null",
+    "claims[].controls[].high": "upper end, or null",
+    "claims[].controls[].points": "difference to label only in points, or null",
+    "claims[].controls[].points_low": "lower end, or null",
+    "claims[].controls[].points_high": "upper end, or null",
+    "claims[].controls[].word": "verdict word, or null",
+}
 
 NOUN = Noun(
     "compare",
@@ -44,12 +138,9 @@ NOUN = Noun(
         Command(
             "compare",
             "",
-            "every condition of a study against one of them, with intervals and words, and the planned claims",
+            "every condition of a study against one of them, with intervals, and the planned claims with their comparisons",
             compare,
-            {
-                **REPORT_KEYS,
-                **CLAIM_KEYS,
-            },
+            _KEYS,
             _arguments,
         ),
     ),

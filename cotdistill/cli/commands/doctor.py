@@ -60,7 +60,7 @@ def doctor(arguments: argparse.Namespace) -> Result:
         )
     if memory["available"] is not None and memory["available"] < LEAST_MEMORY:
         problems.append(
-            f"Only {size(memory['available'])} of memory are free: use fewer workers (python -m cotdistill queue workers 1)."
+            f"Only {size(memory['available'])} of memory are free: use fewer workers (cotdistill queue workers 1)."
         )
     device = _device(problems)
     document = {

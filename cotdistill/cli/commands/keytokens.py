@@ -81,9 +81,7 @@ def opened(store: Store, given: str) -> tuple[Job, Selection, Encoder, list[Exam
     """A selection by the number or identity of its job, with the reader and the rows it was made on."""
     job = store.queue.job(given)
     if job.kind != "select" or "selection" not in job.produced:
-        raise UsageError(
-            f"Job {job.id} has made no selection.", "See them: python -m cotdistill runs list --kind select"
-        )
+        raise UsageError(f"Job {job.id} has made no selection.", "See them: cotdistill runs list --kind select")
     config = SelectConfig.from_plain(job.config)
     task = (
         task_of(store, store.queue.job(config.reads)) if config.reads else

@@ -37,7 +37,7 @@ def add(arguments: argparse.Namespace) -> Result:
     made = settings.add(store, arguments.kind, arguments.to, name=arguments.name, python=arguments.python)
     text = [
         f"{printable(made.name)}: runs are mirrored to {printable(made.to)} while they are trained.",
-        f"What has ended already: python -m cotdistill mirrors sync {made.name}",
+        f"What has ended already: cotdistill mirrors sync {made.name}",
     ]
     return Result(_document(store, made), "\n".join(text))
 
@@ -48,7 +48,7 @@ def list_(arguments: argparse.Namespace) -> Result:
     text = "\n".join(_line(store, mirror) for mirror in found)
     return Result(
         [_document(store, mirror) for mirror in found],
-        text or "No mirror. For example: python -m cotdistill mirrors add tensorboard --to FOLDER",
+        text or "No mirror. For example: cotdistill mirrors add tensorboard --to FOLDER",
     )
 
 

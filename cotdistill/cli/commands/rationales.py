@@ -19,6 +19,7 @@ from cotdistill.report.teachers import figures
 from cotdistill.results.source_quality import figures as figures_of
 from cotdistill.store.store import Store
 from cotdistill.tasks.catalog import open_task
+from cotdistill.tasks.describe import told_of
 from cotdistill.tasks.task import SPLITS, Task
 from cotdistill.teachers.answers import TeacherAnswer, of_source
 from cotdistill.teachers.elicitation import PARTS, ElicitConfig
@@ -188,6 +189,7 @@ def show(arguments: argparse.Namespace) -> Result:
     task = open_task(store.tasks_root, arguments.task, world=arguments.world)
     example = task.example(arguments.example)
     told: list[dict[str, Any]] = []
+    facts = {entry["source"]: entry for entry in told_of(task, example.id)}
     for source in task.sources:
         own = task.example(example.id, source)
         if own.source == source and own.rationale:
@@ -196,6 +198,7 @@ def show(arguments: argparse.Namespace) -> Result:
                 {
                     "source": source, "text": one.text, "label": one.label, "stated": one.stated.label, "how": one.stated.how or one.stated.problem,
                     "reason": one.rationale, "contradicts": one.stated.contradicts, "words": len(one.shown.split()),
+                    **{key: facts[source][key] for key in ("right", "gold_text", "answer_key")},
                 }
             )  # fmt: skip
     document = {
@@ -209,6 +212,7 @@ def show(arguments: argparse.Namespace) -> Result:
     ]
     for row in told:
         answer = f"answers {row['label']}" if row["label"] else f"{row['how']} {row['stated'] or ''}".strip()
+        answer += ", not the label" if row["right"] is False else ""
         lines += ["", f"{row['source']} ({row['words']} words; {answer})", f"  {printable(row['text'])}"]
     return Result(document, "\n".join(lines if told else [*lines, "", "No source says anything about this row."]))
 

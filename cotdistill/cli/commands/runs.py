@@ -70,9 +70,9 @@ def list_(arguments: argparse.Namespace) -> Result:
         ["run", "what", "state", "progress", "accuracy", "time", "queued"], rows, right=("run", "accuracy", "time")
     )
     if not document:
-        text = "No runs here. Start some: python -m cotdistill study run starter"
+        text = "No runs here. Start some: cotdistill study run starter"
     if store.queue.paused:
-        text += "\n\nThe queue is paused: python -m cotdistill queue resume"
+        text += "\n\nThe queue is paused: cotdistill queue resume"
     if full := store.refusal:
         text += f"\n\n{full}"
     return Result(document, text)

@@ -1,4 +1,4 @@
-"""store size, budget, gc, backup, check: the folder where everything is kept."""
+"""store size, budget, gc, backup, verify: the folder where everything is kept."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from cotdistill.cli.command import Command, Noun, Result, whole_number
 from cotdistill.cli.output import printable, table
+from cotdistill.exchange.verify import verify as verify_store
 from cotdistill.store.backup import back_up, check
 from cotdistill.store.budget import budget, bytes_of, held_by
 from cotdistill.store.garbage import KINDS, collect
@@ -82,14 +83,26 @@ def backup(arguments: argparse.Namespace) -> Result:
     told = f"{plural(made.files, 'file')} ({size(made.bytes)}) in {printable(str(made.folder))}{shared}."
     return Result(
         document,
-        f"{told}\nIt is a store itself: COTDISTILL_HOME={printable(str(made.folder))} opens it. Check it: store check FOLDER",
+        f"{told}\nIt is a store itself: COTDISTILL_HOME={printable(str(made.folder))} opens it. Check it: cotdistill store verify FOLDER",
     )
 
 
-def check_backup(arguments: argparse.Namespace) -> Result:
-    problems = check(Path(arguments.folder).expanduser())
-    text = "\n".join(map(printable, problems)) or "Every file is as its manifest says."
-    return Result({"ok": not problems, "problems": problems}, text, 1 if problems else 0)
+def verify(arguments: argparse.Namespace) -> Result:
+    """The hashes of this store, or the files of a backup against its manifest."""
+    if arguments.folder:
+        problems = check(Path(arguments.folder).expanduser())
+        counts, text = dict.fromkeys(("artifacts", "jobs", "tasks")), "Every file matches the manifest of the backup."
+    else:
+        checked = verify_store(Store.open())
+        problems = list(checked.problems)
+        counts = {"artifacts": checked.artifacts, "jobs": checked.jobs, "tasks": checked.tasks}
+        text = (
+            f"{plural(checked.artifacts, 'artefact')}, {plural(checked.jobs, 'job')}, {plural(checked.tasks, 'task')} "
+            "checked: every hash matches its record."
+        )
+    if problems:
+        text = "\n".join([f"{plural(len(problems), 'problem')}:", *(f"! {printable(problem)}" for problem in problems)])
+    return Result({"ok": not problems, **counts, "problems": problems}, text, 1 if problems else 0)
 
 
 def _budget_arguments(parser: argparse.ArgumentParser) -> None:
@@ -111,8 +124,13 @@ def _backup_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--copy", action="store_true", help="copy artefacts even where they could be linked")
 
 
-def _check_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", metavar="FOLDER", help="what `store backup` has made, before it was used as a store")
+def _verify_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "folder",
+        nargs="?",
+        metavar="FOLDER",
+        help="a backup that `store backup` wrote, before it is used as a store; default: the hashes of this store",
+    )
 
 
 NOUN = Noun(
@@ -152,8 +170,12 @@ NOUN = Noun(
             notes="For another disk, name a folder there: nothing can be linked across disks, so all is copied.",
         ),
         Command(
-            "store", "check", "whether a backup is as its manifest says; exit code 1 if not", check_backup,
-            {"ok": "whether every file is", "problems": "what is not"}, _check_arguments,
+            "store", "verify", "recompute every hash of the store, or check a backup against its manifest; exit code 1 on a mismatch", verify,
+            {
+                "ok": "whether everything matches", "artifacts": "files checked; null for a backup", "jobs": "jobs checked; null for a backup",
+                "tasks": "tasks checked; null for a backup", "problems": "what differs",
+            },
+            _verify_arguments,
         ),
     ),
 )  # fmt: skip

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from cotdistill.cli.command import Command, Noun, Result, whole_number
-from cotdistill.cli.commands import archive, sizes
-from cotdistill.cli.commands.rivals import text_of as rivals_text
+from cotdistill.cli.commands import archive
+from cotdistill.cli.commands.study_by import BY_KEYS, rivals_text, sizes
 from cotdistill.cli.output import note, printable, table
 from cotdistill.cli.overrides import add_overrides, spec_of
 from cotdistill.cli.study_text import REPORT_KEYS, claims_text, report, report_text
@@ -61,8 +61,8 @@ def run(arguments: argparse.Namespace) -> Result:
             f"Study {study.name} (number {study.id}): {plural(len(submission.new), 'job')} queued, {len(submission.reused)} already there"
             + (f", {len(submission.requeued)} queued again" if submission.requeued else "")
             + ".",
-            f"Training goes on in the background. See it:   python -m cotdistill study show {study.name}",
-            "                                   The queue: python -m cotdistill runs list",
+            f"Training goes on in the background. See it:   cotdistill study show {study.name}",
+            "                                   The queue: cotdistill runs list",
         ]
         return Result({**started, "report": None}, "\n".join(text))
     wait(store, study.id)
@@ -80,6 +80,8 @@ def list_(arguments: argparse.Namespace) -> Result:
     document = [_listed(study, states, said.get(study.id, Remark())) for study in store.queue.studies()]
     if arguments.tag:
         document = [study for study in document if set(arguments.tag) <= set(study["tags"])]
+    if arguments.claims:
+        return _claims_of(store, document)
     rows = [
         [
             s["id"],
@@ -97,11 +99,24 @@ def list_(arguments: argparse.Namespace) -> Result:
         ["study", "name", "task", "student", "finished", "failed", "launched", "tags"], rows, right=("study", "failed")
     )
     none = (
-        "No study has these tags."
-        if arguments.tag
-        else "No study yet. The first: python -m cotdistill study run starter --wait"
+        "No study has these tags." if arguments.tag else "No study yet. The first: cotdistill study run starter --wait"
     )
     return Result(document, text if document else none)
+
+
+def _claims_of(store: Store, listed: list[dict[str, Any]]) -> Result:
+    """The verdicts on the planned claims: of those listed, the latest study of every name that has a finished run."""
+    # Imported here: the other lists need no statistics.
+    from cotdistill.report.export import verdict_rows
+    from cotdistill.results.overview import overview
+
+    judged = {entry["id"]: entry for entry in overview(store) if entry["id"] in {study["id"] for study in listed}}
+    head, rows = verdict_rows(list(judged.values()))
+    document = [{**study, **judged[study["id"]]} for study in listed if study["id"] in judged]
+    return Result(
+        document,
+        table(head, rows) if rows else "No study has a finished run. The first: cotdistill study run starter --wait",
+    )
 
 
 def _listed(study: Study, states: dict[int, str], said: Remark) -> dict[str, Any]:
@@ -117,6 +132,7 @@ def _listed(study: Study, states: dict[int, str], said: Remark) -> dict[str, Any
         "origin": study.origin or None,
         "runs": len(runs),
         **{state: runs.count(state) for state in ("finished", "failed", "stopped", "running", "queued")},
+        **{key: None for key in CLAIM_KEYS if "." not in key},
     }
 
 
@@ -126,8 +142,13 @@ def _launched(study: Mapping[str, Any]) -> str:
 
 def show(arguments: argparse.Namespace) -> Result:
     store = Store.open()
-    found = report(store, arguments.study, baseline=arguments.baseline, margin=arguments.margin)
-    return Result(found, report_text(found))
+    shown = report(store, arguments.study, baseline=arguments.baseline, margin=arguments.margin)
+    by_rival = rivals(store, shown["id"]) if arguments.by == "rival" else None
+    by_size, sizes_text = (
+        sizes(store, shown["id"], arguments.baseline or "label_only") if arguments.by == "size" else (None, "")
+    )
+    text = rivals_text(by_rival) if by_rival else sizes_text if by_size is not None else report_text(shown)
+    return Result({**shown, "by_rival": by_rival, "by_size": by_size}, text)
 
 
 def say(arguments: argparse.Namespace) -> Result:
@@ -304,6 +325,12 @@ def _show_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--margin", type=float, metavar="POINTS", help="also judge 'no worse' by this margin, chosen beforehand"
     )
+    parser.add_argument(
+        "--by",
+        choices=("rival", "size"),
+        help="rival: what every other condition accounts for of post-CoT's gain over label only; "
+        "size: accuracy against the number of training examples, against label only unless --baseline is given",
+    )
 
 
 def _list_arguments(parser: argparse.ArgumentParser) -> None:
@@ -313,6 +340,9 @@ def _list_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="TAG",
         help="only studies with this tag; may be given more than once",
+    )
+    parser.add_argument(
+        "--claims", action="store_true", help="the verdicts on the planned claims, for the latest study of every name"
     )
 
 
@@ -337,6 +367,24 @@ _PLANNED = {
     "seconds": "estimated compute",
 }
 
+# What --claims adds to a listed study; null without it.
+CLAIM_KEYS = {
+    "artificial": "with --claims: whether the task is made by code",
+    "source": "with --claims: whose rationales; null: the task's default",
+    "replicates": "with --claims: replicates planned",
+    "steps": "with --claims: optimiser steps of a run",
+    "status": "with --claims: done, or provisional (runs are missing)",
+    "planned": "with --claims: runs planned",
+    "claims": "with --claims: one entry per claim",
+    "claims[].id": "its number",
+    "claims[].word": "holds, fails, not shown, provisional, or cannot be asked here",
+    "claims[].first": "its first comparison: the condition",
+    "claims[].second": "what it is held against",
+    "claims[].points": "their difference in points, or null",
+    "claims[].low": "lower end of the 95 % interval, or null",
+    "claims[].high": "upper end, or null",
+}
+
 _NOTES = (
     "NAME is a built-in study (starter, starter-worlds), a study of the store, or a YAML file with the same keys as --set.\n"
     "Options laid over a named study make a variant under the same name; a name means its latest study.\n"
@@ -345,7 +393,7 @@ _NOTES = (
 
 NOUN = Noun(
     "study",
-    "conditions x replicates of a task and a student",
+    "conditions x replicates of one task and one student",
     (
         Command(
             "study",
@@ -407,7 +455,7 @@ NOUN = Noun(
         Command(
             "study",
             "run",
-            "queue what is new of it; with --wait, until the table stands",
+            "queue the runs that do not exist yet; --wait blocks until all have finished",
             run,
             {
                 "study": "the study that was launched",
@@ -438,6 +486,7 @@ NOUN = Noun(
                 "origin": "digest of the file that it was imported from; null for one of this store",
                 "runs": "planned runs",
                 **{state: f"runs that are {state}" for state in ("finished", "failed", "stopped", "running", "queued")},
+                **CLAIM_KEYS,
             },
             _list_arguments,
             listed=True,
@@ -457,9 +506,13 @@ NOUN = Noun(
             _say_arguments,
         ),
         Command(
-            "study", "show", "accuracies, intervals and differences of a study", show, REPORT_KEYS, _show_arguments
+            "study",
+            "show",
+            "accuracies, intervals and differences of a study; --by rival or size for another view of it",
+            show,
+            {**REPORT_KEYS, **BY_KEYS},
+            _show_arguments,
         ),
-        sizes.COMMAND,
         *archive.COMMANDS,
     ),
 )

@@ -14,7 +14,7 @@ from cotdistill.config import from_mapping, plain
 from cotdistill.errors import UsageError
 from cotdistill.store.store import Store
 from cotdistill.tasks.catalog import list_tasks, open_task
-from cotdistill.tasks.describe import describe, export_task, told_of
+from cotdistill.tasks.describe import describe, export_task
 from cotdistill.tasks.importing.columns import ColumnMap
 from cotdistill.tasks.importing.files import read_source
 from cotdistill.tasks.importing.hub import PREFIX, HubSource, hub_source, look_at_hub
@@ -74,26 +74,6 @@ def _outline(value: dict[str, Any], depth: int = 0) -> list[str]:
             )
             lines.append(f"{name}: {printable(str(shown)) if shown not in (None, '', {}) else '-'}")
     return lines
-
-
-def rationales(arguments: argparse.Namespace) -> Result:
-    task = _task(arguments)
-    example = task.example(arguments.example)
-    document = told_of(task, example.id)
-    lines = [
-        printable(example.question),
-        "  ".join(f"({c.label}) {printable(c.text)}" for c in example.choices) + f"   answer {example.answer}",
-        "",
-    ]
-    for one in document:
-        label = (
-            ""
-            if one["teacher_label"] is None
-            else f", answered {one['teacher_label']}" + ("" if one["right"] else ", not the label")
-        )
-        lines += [f"{one['source']} ({one['words']} words{label})" if one["rationale"] else f"{one['source']} (none)"]
-        lines += [f"  {printable(one['rationale'])}"] if one["rationale"] else []
-    return Result(document, "\n".join(lines))
 
 
 def _source(arguments: argparse.Namespace) -> Path | HubSource:
@@ -166,7 +146,7 @@ def hub_list(arguments: argparse.Namespace) -> Result:
     rows = [[f"{PREFIX}{one.name}", one.dataset, one.config, one.revision[:12], one.help] for one in HUB]
     text = table(["name", "data set", "config", "revision", ""], rows)
     text += "\n\n" + "\n".join(f"{one.name}: licence {one.licence}. {one.note}" for one in HUB)
-    told = "Import one: python -m cotdistill tasks import hub:openbookqa\nAny other:  python -m cotdistill tasks look hub:OWNER/NAME"
+    told = "Import one: cotdistill tasks import hub:openbookqa\nAny other:  cotdistill tasks look hub:OWNER/NAME"
     return Result(document, f"{text}\n\n{told}")
 
 
@@ -217,7 +197,7 @@ def import_(arguments: argparse.Namespace) -> Result:
     if document["problems"]:
         lines.append(f"  {len(document['problems'])} rows were left out; each is listed above with its reason.")
     lines.append(
-        f"Next: python -m cotdistill study run --task {document['task']} --conditions label_only,post_cot --seeds 3 --wait"
+        f"Next: cotdistill study run --task {document['task']} --conditions label_only,post_cot --seeds 3 --wait"
     )
     return Result(document, "\n".join(lines))
 
@@ -356,23 +336,6 @@ NOUN = Noun(
                 "hub": "dataset, config, revision, commit, splits and licence of a data set of the hub, else null",
             },
             _one,
-        ),
-        Command(
-            "tasks",
-            "rationales",
-            "what every source says of one example, side by side",
-            rationales,
-            {
-                "source": "whose",
-                "rationale": "the text, or null",
-                "words": "its words",
-                "teacher_label": "the answer that its teacher gave, or null",
-                "right": "whether that is the label, or null",
-                "gold_text": "whether it holds the right choice's text",
-                "answer_key": "whether it names a choice's letter",
-            },
-            _example_arguments,
-            listed=True,
         ),
         Command(
             "tasks",

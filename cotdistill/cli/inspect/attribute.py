@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from cotdistill.cli.command import Command, Noun, Result
+from cotdistill.cli.command import Command, Result
 from cotdistill.cli.inspect.shared import add_settings, add_where, at_once_or_job, settings_of, write_table
 from cotdistill.cli.output import printable, table
 from cotdistill.saliency.methods import METHODS
@@ -165,43 +165,36 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     add_settings(parser)
 
 
-NOUN = Noun(
+COMMAND = Command(
+    "inspect",
     "attribute",
-    "what each token counts for an answer",
-    (
-        Command(
-            "attribute",
-            "",
-            "what each token counts for a student's answer; a label that does not read a rationale says so",
-            attribute,
-            {
-                "run": "number of the training run",
-                "condition": "its condition",
-                "checkpoint": "share of its steps",
-                "split": "train, dev or test",
-                "method": "how",
-                "signed": "whether a score says for or against",
-                "target": "what is explained",
-                "job": "number of the job; null if it was done at once",
-                "out": "file that was written, or null",
-                "explanations": "how many",
-                "examples": "of how many examples",
-                "clusters": "in how many clusters",
-                "accuracy": "share of them that the student answers right",
-                "median_gap": "share of the explained difference that the scores miss, median; null without completeness",
-                "not_converged": "explanations whose gap stays above 5 %",
-                "cut_short": "examples whose rationale was cut at what the student reads",
-                "not_readable": "why the rationale bears no scores, or null",
-                "results": "one entry an explanation",
-                **{f"results[].{'id' if name == 'example' else name}": help for name, help in EXAMPLE_COLUMNS.items()},
-                "results[].tokens": "left out with --out",
-                **{
-                    f"results[].tokens[].{name}": TOKEN_COLUMNS[name]
-                    for name in ("column", "text", "segment", "word", "score")
-                },
-            },
-            _arguments,
-            notes="Methods:\n" + "\n".join(f"  {entry.name.ljust(22)}{entry.help}" for entry in METHODS),
-        ),
-    ),
+    "what each token counts for a student's answer; a label that does not read a rationale says so",
+    attribute,
+    {
+        "run": "number of the training run",
+        "condition": "its condition",
+        "checkpoint": "share of its steps",
+        "split": "train, dev or test",
+        "method": "how",
+        "signed": "whether a score says for or against",
+        "target": "what is explained",
+        "job": "number of the job; null if it was done at once",
+        "out": "file that was written, or null",
+        "explanations": "how many",
+        "examples": "of how many examples",
+        "clusters": "in how many clusters",
+        "accuracy": "share of them that the student answers right",
+        "median_gap": "share of the explained difference that the scores miss, median; null without completeness",
+        "not_converged": "explanations whose gap stays above 5 %",
+        "cut_short": "examples whose rationale was cut at what the student reads",
+        "not_readable": "why the rationale bears no scores, or null",
+        "results": "one entry an explanation",
+        **{f"results[].{'id' if name == 'example' else name}": help for name, help in EXAMPLE_COLUMNS.items()},
+        "results[].tokens": "left out with --out",
+        **{
+            f"results[].tokens[].{name}": TOKEN_COLUMNS[name] for name in ("column", "text", "segment", "word", "score")
+        },
+    },
+    _arguments,
+    notes="Methods:\n" + "\n".join(f"  {entry.name.ljust(22)}{entry.help}" for entry in METHODS),
 )

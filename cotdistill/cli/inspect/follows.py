@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from cotdistill.cli.command import Command, Noun, Result
+from cotdistill.cli.command import Command, Result
 from cotdistill.cli.output import table
 from cotdistill.report.following import HEAD, caption, rows, title
 from cotdistill.report.modes import DIAGNOSTIC
@@ -62,42 +62,34 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("study", metavar="STUDY", help="its name (the latest of that name) or number")
 
 
-NOUN = Noun(
+COMMAND = Command(
+    "inspect",
     "follows",
-    "whether answers follow the rationale or the tag",
-    (
-        Command(
-            "follows",
-            "",
-            "students trained on counterfactual rationales under either tag with either rationale and with none (SCOTT, arXiv 2305.01879)",
-            follows,
-            {
-                "condition": "canonical form",
-                "label": "its name for people",
-                "cells": "one entry a tag and rationale: shares of the answers",
-                "cells[].tag": "what stood before the question: factual or counterfactual",
-                "cells[].rationale": "what stood before the answer: given (the teacher's), wrong (one for a wrong choice), none",
-                **{f"cells[].{key}": text for key, text in _told("right", "that are right").items()},
-                **{
-                    f"cells[].{key}": text
-                    for key, text in _told(
-                        "argued", "that are the wrong choice which the wrong rationale argues for"
-                    ).items()
-                },
-                "by_tag": "one entry a rationale: answers that the other tag changes",
-                "by_tag[].rationale": "as above",
-                **{f"by_tag[].{key}": text for key, text in _told("changed", "their share").items()},
-                "by_rationale": "one entry a tag: answers that the wrong rationale changes where the teacher's stood",
-                "by_rationale[].tag": "as above",
-                **{f"by_rationale[].{key}": text for key, text in _told("changed", "their share").items()},
-                "items": "test questions",
-                "clusters": "independent groups of them",
-                "replicates": "replicates scored",
-                "planned": "replicates planned",
-                "speaks_of": "what the intervals generalise to",
-            },
-            _arguments,
-            listed=True,
-        ),
-    ),
+    "students trained on counterfactual rationales under either tag with either rationale and with none (SCOTT, arXiv 2305.01879)",
+    follows,
+    {
+        "condition": "canonical form",
+        "label": "its name for people",
+        "cells": "one entry a tag and rationale: shares of the answers",
+        "cells[].tag": "what stood before the question: factual or counterfactual",
+        "cells[].rationale": "what stood before the answer: given (the teacher's), wrong (one for a wrong choice), none",
+        **{f"cells[].{key}": text for key, text in _told("right", "that are right").items()},
+        **{
+            f"cells[].{key}": text
+            for key, text in _told("argued", "that are the wrong choice which the wrong rationale argues for").items()
+        },
+        "by_tag": "one entry a rationale: answers that the other tag changes",
+        "by_tag[].rationale": "as above",
+        **{f"by_tag[].{key}": text for key, text in _told("changed", "their share").items()},
+        "by_rationale": "one entry a tag: answers that the wrong rationale changes where the teacher's stood",
+        "by_rationale[].tag": "as above",
+        **{f"by_rationale[].{key}": text for key, text in _told("changed", "their share").items()},
+        "items": "test questions",
+        "clusters": "independent groups of them",
+        "replicates": "replicates scored",
+        "planned": "replicates planned",
+        "speaks_of": "what the intervals generalise to",
+    },
+    _arguments,
+    listed=True,
 )

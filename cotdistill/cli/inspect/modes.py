@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cotdistill.cli.command import Command, Noun, Result, whole_number
+from cotdistill.cli.command import Command, Result, whole_number
 from cotdistill.cli.output import note, table
 from cotdistill.cli.waiting import wait_for
 from cotdistill.execution.supervisor import ensure_supervisor
@@ -294,109 +294,94 @@ _CROSSED = {
     "gain": "right after its own rationale less right directly, paired, in points",
 }  # fmt: skip
 
-NOUN = Noun(
+COMMAND = Command(
+    "inspect",
     "modes",
-    "what students answer without, after their own and after the teacher's rationale",
-    (
-        Command(
-            "modes",
-            "",
-            "ask every student of a study without a rationale, after its own and after the teacher's, and when that rationale is perturbed",
-            ask,
-            {
-                "id": "number of the study",
-                "name": "its name",
-                "task": "task",
-                "artificial": "whether the task is made by code",
-                "diagnostic": "what these numbers may not be used for",
-                "jobs": "students by state of the job that asks them; untrained: not trained yet",
-                **{
-                    f"jobs.{name}": "how many"
-                    for name in ("finished", "running", "queued", "failed", "stopped", "missing", "untrained")
-                },
-                "chance": "accuracy of guessing, or null",
-                "read": "what stood before the answers, one entry a condition that was asked",
-                "read[].condition": "canonical form",
-                "read[].sources": "test rows by source of the given rationale",
-                "read[].names_answer_given": "share of the teacher's rationales that name the right answer's text",
-                "read[].names_answer_own": "the same of the students' own",
-                "read[].unterminated": "share of own rationales that did not end with the answer cue",
-                "read[].empty_given": "share of the rows without a teacher's rationale",
-                "read[].empty_own": "share of the rows for which nothing was written",
-                "modes": "one entry a condition and mode",
-                "modes[].condition": "canonical form",
-                "modes[].label": "its name for people",
-                "modes[].mode": "direct (no rationale), own, or given (the teacher's)",
-                "modes[].trained": "whether its students were trained for it",
-                **{
-                    f"modes[].{key}": text
-                    for key, text in _with_ends("accuracy", "mean over replicates, or null before it was asked").items()
-                },
-                **{
-                    f"modes[].{k}": t
-                    for k, t in _with_ends("over_direct", "paired difference to direct in points, or null").items()
-                },
-                "modes[].replicates": "accuracy of each replicate asked",
-                "modes[].planned": "replicates planned",
-                "modes[].items": "test questions",
-                "modes[].clusters": "independent groups of them",
-                "modes[].speaks_of": "what the interval generalises to, or null",
-                "crossed": "one entry a condition whose students were asked directly and after their own rationale: shares of the questions",
-                "crossed[].condition": "canonical form",
-                "crossed[].label": "its name for people",
-                "crossed[].trained": "whether its students were trained for both",
-                **{
-                    f"crossed[].{key}": text
-                    for name, told in _CROSSED.items()
-                    for key, text in _with_ends(name, told).items()
-                },
-                "crossed[].replicates": "one entry a replicate asked",
-                **{
-                    f"crossed[].replicates[].{name}": "questions"
-                    for name in ("both", "only_direct", "only_own", "neither")
-                },
-                "crossed[].replicates[].mcnemar_p": "of only_direct against only_own, exact, questions taken as independent",
-                "crossed[].planned": "replicates planned",
-                "crossed[].items": "test questions",
-                "crossed[].clusters": "independent groups of them",
-                "crossed[].speaks_of": "what the intervals generalise to",
-                "tests": "one entry a condition, rationale, test and measure",
-                "tests[].condition": "canonical form",
-                "tests[].label": "its name for people",
-                "tests[].rationale": "given (the teacher's) or own",
-                "tests[].test": "what is done to it",
-                "tests[].measure": "; ".join(f"{name}: {help}" for name, help in modes.MEASURES.items()),
-                "tests[].trained": "whether its students were trained to read this rationale",
-                "tests[].points": "by rising share; share 0 is the intact rationale",
-                "tests[].points[].share": "share of the tokens that the test asks for",
-                **{
-                    f"tests[].points[].{key}": text for key, text in _with_ends("value", "the measure, a share").items()
-                },
-                **{
-                    f"tests[].points[].{key}": t
-                    for key, t in _with_ends("control", "the same after as many random tokens, or null").items()
-                },
-                **{
-                    f"tests[].{k}": t
-                    for k, t in _with_ends("loss", "in points: area between intact line and curve, or the drop").items()
-                },
-                **{
-                    f"tests[].{k}": t
-                    for k, t in _with_ends("control_loss", "the same of as many random tokens, or null").items()
-                },
-                **{
-                    f"tests[].{k}": t
-                    for k, t in _with_ends("over_control", "their paired difference in points, or null").items()
-                },
-                "tests[].made": "share of the rows on which the test could be made",
-                "tests[].touched": "share of the tokens that it touched at the largest share",
-                "tests[].items": "test questions",
-                "tests[].clusters": "independent groups of them",
-                "tests[].replicates": "replicates asked",
-                "tests[].speaks_of": "what the intervals generalise to",
-            },
-            _arguments,
-            notes="Tests:\n" + "\n".join(f"  {entry.name.ljust(14)}{entry.help}" for entry in PERTURBATIONS),
-        ),
-    ),
+    "ask every student of a study without a rationale, after its own and after the teacher's, and when that rationale is perturbed",
+    ask,
+    {
+        "id": "number of the study",
+        "name": "its name",
+        "task": "task",
+        "artificial": "whether the task is made by code",
+        "diagnostic": "what these numbers may not be used for",
+        "jobs": "students by state of the job that asks them; untrained: not trained yet",
+        **{
+            f"jobs.{name}": "how many"
+            for name in ("finished", "running", "queued", "failed", "stopped", "missing", "untrained")
+        },
+        "chance": "accuracy of guessing, or null",
+        "read": "what stood before the answers, one entry a condition that was asked",
+        "read[].condition": "canonical form",
+        "read[].sources": "test rows by source of the given rationale",
+        "read[].names_answer_given": "share of the teacher's rationales that name the right answer's text",
+        "read[].names_answer_own": "the same of the students' own",
+        "read[].unterminated": "share of own rationales that did not end with the answer cue",
+        "read[].empty_given": "share of the rows without a teacher's rationale",
+        "read[].empty_own": "share of the rows for which nothing was written",
+        "modes": "one entry a condition and mode",
+        "modes[].condition": "canonical form",
+        "modes[].label": "its name for people",
+        "modes[].mode": "direct (no rationale), own, or given (the teacher's)",
+        "modes[].trained": "whether its students were trained for it",
+        **{
+            f"modes[].{key}": text
+            for key, text in _with_ends("accuracy", "mean over replicates, or null before it was asked").items()
+        },
+        **{
+            f"modes[].{k}": t
+            for k, t in _with_ends("over_direct", "paired difference to direct in points, or null").items()
+        },
+        "modes[].replicates": "accuracy of each replicate asked",
+        "modes[].planned": "replicates planned",
+        "modes[].items": "test questions",
+        "modes[].clusters": "independent groups of them",
+        "modes[].speaks_of": "what the interval generalises to, or null",
+        "crossed": "one entry a condition whose students were asked directly and after their own rationale: shares of the questions",
+        "crossed[].condition": "canonical form",
+        "crossed[].label": "its name for people",
+        "crossed[].trained": "whether its students were trained for both",
+        **{f"crossed[].{key}": text for name, told in _CROSSED.items() for key, text in _with_ends(name, told).items()},
+        "crossed[].replicates": "one entry a replicate asked",
+        **{f"crossed[].replicates[].{name}": "questions" for name in ("both", "only_direct", "only_own", "neither")},
+        "crossed[].replicates[].mcnemar_p": "of only_direct against only_own, exact, questions taken as independent",
+        "crossed[].planned": "replicates planned",
+        "crossed[].items": "test questions",
+        "crossed[].clusters": "independent groups of them",
+        "crossed[].speaks_of": "what the intervals generalise to",
+        "tests": "one entry a condition, rationale, test and measure",
+        "tests[].condition": "canonical form",
+        "tests[].label": "its name for people",
+        "tests[].rationale": "given (the teacher's) or own",
+        "tests[].test": "what is done to it",
+        "tests[].measure": "; ".join(f"{name}: {help}" for name, help in modes.MEASURES.items()),
+        "tests[].trained": "whether its students were trained to read this rationale",
+        "tests[].points": "by rising share; share 0 is the intact rationale",
+        "tests[].points[].share": "share of the tokens that the test asks for",
+        **{f"tests[].points[].{key}": text for key, text in _with_ends("value", "the measure, a share").items()},
+        **{
+            f"tests[].points[].{key}": t
+            for key, t in _with_ends("control", "the same after as many random tokens, or null").items()
+        },
+        **{
+            f"tests[].{k}": t
+            for k, t in _with_ends("loss", "in points: area between intact line and curve, or the drop").items()
+        },
+        **{
+            f"tests[].{k}": t
+            for k, t in _with_ends("control_loss", "the same of as many random tokens, or null").items()
+        },
+        **{
+            f"tests[].{k}": t
+            for k, t in _with_ends("over_control", "their paired difference in points, or null").items()
+        },
+        "tests[].made": "share of the rows on which the test could be made",
+        "tests[].touched": "share of the tokens that it touched at the largest share",
+        "tests[].items": "test questions",
+        "tests[].clusters": "independent groups of them",
+        "tests[].replicates": "replicates asked",
+        "tests[].speaks_of": "what the intervals generalise to",
+    },
+    _arguments,
+    notes="Tests:\n" + "\n".join(f"  {entry.name.ljust(14)}{entry.help}" for entry in PERTURBATIONS),
 )

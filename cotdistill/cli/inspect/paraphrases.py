@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from cotdistill.cli.command import Command, Noun, Result
+from cotdistill.cli.command import Command, Result
 from cotdistill.cli.inspect.shared import add_settings, add_where, at_once_or_job, runs_of, settings_of, write_table
 from cotdistill.cli.output import printable, table
 from cotdistill.rationales.conditions import parse
@@ -164,60 +164,54 @@ _MEAN = {
     "high": "upper end, or null",
 }
 
-NOUN = Noun(
+COMMAND = Command(
+    "inspect",
     "paraphrases",
-    "attributions between wordings",
-    (
-        Command(
-            "paraphrases",
-            "",
-            "how far attributions agree between wordings of the same question, in the generated task (arXiv 2307.13339)",
-            paraphrases,
-            {
-                "split": "train, dev or test",
-                "method": "how was attributed",
-                "target": "what",
-                "out": "file that was written, or null",
-                "runs": "one entry a run",
-                "runs[].run": "number of the training run",
-                "runs[].condition": "its condition",
-                "runs[].checkpoint": "share of its steps",
-                "runs[].job": "number of the job; null if it was done at once",
-                "runs[].examples": "questions",
-                "runs[].clusters": "in how many clusters",
-                "runs[].versions": "wordings of a question, mean",
-                "runs[].answers": "share of the questions with the same answer in every wording",
-                **{f"runs[].answers.{key}": text for key, text in _MEAN.items()},
-                "runs[].scopes": "one entry a scope that the student reads before its answer",
-                "runs[].scopes[].scope": "which words: question (with choices), rationale, all",
-                "runs[].scopes[].rank": "rank correlation over the content words that both wordings have, mean over every two wordings",
-                **{f"runs[].scopes[].rank.{key}": text for key, text in _MEAN.items()},
-                "runs[].scopes[].control": "the same with another question at the same places, or null where none has as many words",
-                **{f"runs[].scopes[].control.{key}": text for key, text in _MEAN.items()},
-                "runs[].scopes[].units": "words compared, mean",
-                "runs[].scopes[].examples": "questions with three words to rank",
-                "runs[].scopes[].clusters": "in how many clusters",
-                "conditions": "one entry a condition and scope, over the runs that were named",
-                "conditions[].condition": "canonical form",
-                "conditions[].label": "its name for people",
-                "conditions[].scope": "which words",
-                "conditions[].rank": "rank correlation",
-                **{
-                    f"conditions[].rank.{key}": text.replace("clusters", "replicates and clusters")
-                    for key, text in _MEAN.items()
-                },
-                "conditions[].control": "the same with another question at the same places, or null",
-                **{
-                    f"conditions[].control.{key}": text.replace("clusters", "replicates and clusters")
-                    for key, text in _MEAN.items()
-                },
-                "conditions[].replicates": "rank correlation in each run",
-                "conditions[].items": "questions that all of them have",
-                "conditions[].clusters": "in how many clusters",
-                "conditions[].speaks_of": "what the intervals generalise to",
-            },
-            _arguments,
-            notes="RUN may be a list, for the replicates of one or several conditions: 3,14,25.",
-        ),
-    ),
+    "how far attributions agree between wordings of the same question, in the generated task (arXiv 2307.13339)",
+    paraphrases,
+    {
+        "split": "train, dev or test",
+        "method": "how was attributed",
+        "target": "what",
+        "out": "file that was written, or null",
+        "runs": "one entry a run",
+        "runs[].run": "number of the training run",
+        "runs[].condition": "its condition",
+        "runs[].checkpoint": "share of its steps",
+        "runs[].job": "number of the job; null if it was done at once",
+        "runs[].examples": "questions",
+        "runs[].clusters": "in how many clusters",
+        "runs[].versions": "wordings of a question, mean",
+        "runs[].answers": "share of the questions with the same answer in every wording",
+        **{f"runs[].answers.{key}": text for key, text in _MEAN.items()},
+        "runs[].scopes": "one entry a scope that the student reads before its answer",
+        "runs[].scopes[].scope": "which words: question (with choices), rationale, all",
+        "runs[].scopes[].rank": "rank correlation over the content words that both wordings have, mean over every two wordings",
+        **{f"runs[].scopes[].rank.{key}": text for key, text in _MEAN.items()},
+        "runs[].scopes[].control": "the same with another question at the same places, or null where none has as many words",
+        **{f"runs[].scopes[].control.{key}": text for key, text in _MEAN.items()},
+        "runs[].scopes[].units": "words compared, mean",
+        "runs[].scopes[].examples": "questions with three words to rank",
+        "runs[].scopes[].clusters": "in how many clusters",
+        "conditions": "one entry a condition and scope, over the runs that were named",
+        "conditions[].condition": "canonical form",
+        "conditions[].label": "its name for people",
+        "conditions[].scope": "which words",
+        "conditions[].rank": "rank correlation",
+        **{
+            f"conditions[].rank.{key}": text.replace("clusters", "replicates and clusters")
+            for key, text in _MEAN.items()
+        },
+        "conditions[].control": "the same with another question at the same places, or null",
+        **{
+            f"conditions[].control.{key}": text.replace("clusters", "replicates and clusters")
+            for key, text in _MEAN.items()
+        },
+        "conditions[].replicates": "rank correlation in each run",
+        "conditions[].items": "questions that all of them have",
+        "conditions[].clusters": "in how many clusters",
+        "conditions[].speaks_of": "what the intervals generalise to",
+    },
+    _arguments,
+    notes="RUN may be a list, for the replicates of one or several conditions: 3,14,25.",
 )

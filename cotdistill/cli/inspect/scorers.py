@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from cotdistill.cli.command import Command, Noun, Result, whole_number
+from cotdistill.cli.command import Command, Result, whole_number
 from cotdistill.cli.inspect.shared import write_table
 from cotdistill.cli.output import note, table
 from cotdistill.cli.waiting import wait_for
@@ -162,61 +162,55 @@ _HELP = {
     "agreement": "share of the questions answered as under the scorer label",
 }
 
-NOUN = Noun(
+COMMAND = Command(
+    "inspect",
     "scorers",
-    "what students would answer under another scorer",
-    (
-        Command(
-            "scorers",
-            "",
-            "how students of a study would answer if their choices were scored by full text, by length, by PMI or backwards (arXiv 2004.14074)",
-            ask,
-            {
-                "id": "number of the study",
-                "name": "its name",
-                "diagnostic": "what these numbers may not be used for",
-                "jobs": "students by state of the job that scores them; untrained: not trained yet",
-                **{
-                    f"jobs.{name}": "how many"
-                    for name in ("finished", "running", "queued", "failed", "stopped", "missing", "untrained")
-                },
-                "out": "file that was written, or null",
-                "conditions": "one entry a condition that was asked, and scorer",
-                "conditions[].condition": "canonical form",
-                "conditions[].label": "its name for people",
-                "conditions[].scorer": "; ".join(f"{scorer.name}: {scorer.help}" for scorer in SCORERS),
-                "conditions[].mode": "what stood before the answer: direct (no rationale) or own",
-                **{f"conditions[].{name}": text for name, text in _HELP.items()},
-                **{f"conditions[].{name}_low": "lower end of its 95 % interval, or null" for name in _ENDS},
-                **{f"conditions[].{name}_high": "upper end, or null" for name in _ENDS},
-                "conditions[].replicates": "accuracy of each replicate",
-                "conditions[].spread": "standard deviation of them, a share, or null below two",
-                "conditions[].items": "test questions",
-                "conditions[].clusters": "independent groups of them",
-                "conditions[].planned": "replicates planned",
-                "conditions[].speaks_of": "what the intervals generalise to",
-                "marginal": "one entry a condition whose students drew rationales: the likelihood of the right label over them",
-                "marginal[].condition": "canonical form",
-                "marginal[].label": "its name for people",
-                "marginal[].samples": "rationales a question",
-                "marginal[].seed": "of the draws",
-                "marginal[].log_likelihood": "log mean over draws of p(right label | question, rationale), nats: mean over questions and replicates",
-                "marginal[].log_likelihood_low": "lower end of its 95 % interval, or null",
-                "marginal[].log_likelihood_high": "upper end, or null",
-                "marginal[].standard_error": "of that mean, from the draws alone, or null",
-                "marginal[].replicates": "replicates scored",
-                "scorers": "one entry a scorer, over the conditions asked",
-                "scorers[].scorer": "its name",
-                "scorers[].conditions": "how many were asked",
-                "scorers[].accuracy": "mean over them",
-                "scorers[].agreement": "mean share of the questions answered as under label",
-                "scorers[].spread": "standard deviation over restarts, pooled over conditions, a share, or null",
-                "scorers[].spread_low": "lower end of its 95 % interval (chi-squared), or null",
-                "scorers[].spread_high": "upper end, or null",
-                "scorers[].freedom": "degrees of freedom of the spread",
-            },
-            _arguments,
-            notes="Scorers:\n" + "\n".join(f"  {scorer.name.ljust(11)}{scorer.help}" for scorer in SCORERS),
-        ),
-    ),
+    "how students of a study would answer if their choices were scored by full text, by length, by PMI or backwards (arXiv 2004.14074)",
+    ask,
+    {
+        "id": "number of the study",
+        "name": "its name",
+        "diagnostic": "what these numbers may not be used for",
+        "jobs": "students by state of the job that scores them; untrained: not trained yet",
+        **{
+            f"jobs.{name}": "how many"
+            for name in ("finished", "running", "queued", "failed", "stopped", "missing", "untrained")
+        },
+        "out": "file that was written, or null",
+        "conditions": "one entry a condition that was asked, and scorer",
+        "conditions[].condition": "canonical form",
+        "conditions[].label": "its name for people",
+        "conditions[].scorer": "; ".join(f"{scorer.name}: {scorer.help}" for scorer in SCORERS),
+        "conditions[].mode": "what stood before the answer: direct (no rationale) or own",
+        **{f"conditions[].{name}": text for name, text in _HELP.items()},
+        **{f"conditions[].{name}_low": "lower end of its 95 % interval, or null" for name in _ENDS},
+        **{f"conditions[].{name}_high": "upper end, or null" for name in _ENDS},
+        "conditions[].replicates": "accuracy of each replicate",
+        "conditions[].spread": "standard deviation of them, a share, or null below two",
+        "conditions[].items": "test questions",
+        "conditions[].clusters": "independent groups of them",
+        "conditions[].planned": "replicates planned",
+        "conditions[].speaks_of": "what the intervals generalise to",
+        "marginal": "one entry a condition whose students drew rationales: the likelihood of the right label over them",
+        "marginal[].condition": "canonical form",
+        "marginal[].label": "its name for people",
+        "marginal[].samples": "rationales a question",
+        "marginal[].seed": "of the draws",
+        "marginal[].log_likelihood": "log mean over draws of p(right label | question, rationale), nats: mean over questions and replicates",
+        "marginal[].log_likelihood_low": "lower end of its 95 % interval, or null",
+        "marginal[].log_likelihood_high": "upper end, or null",
+        "marginal[].standard_error": "of that mean, from the draws alone, or null",
+        "marginal[].replicates": "replicates scored",
+        "scorers": "one entry a scorer, over the conditions asked",
+        "scorers[].scorer": "its name",
+        "scorers[].conditions": "how many were asked",
+        "scorers[].accuracy": "mean over them",
+        "scorers[].agreement": "mean share of the questions answered as under label",
+        "scorers[].spread": "standard deviation over restarts, pooled over conditions, a share, or null",
+        "scorers[].spread_low": "lower end of its 95 % interval (chi-squared), or null",
+        "scorers[].spread_high": "upper end, or null",
+        "scorers[].freedom": "degrees of freedom of the spread",
+    },
+    _arguments,
+    notes="Scorers:\n" + "\n".join(f"  {scorer.name.ljust(11)}{scorer.help}" for scorer in SCORERS),
 )

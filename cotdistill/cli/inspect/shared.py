@@ -100,18 +100,18 @@ def waited(store: Store, number: int) -> Job:
                 error = job.error or {}
                 raise _Failed(
                     str(error.get("message", "The job failed.")),
-                    str(error.get("hint") or f"python -m cotdistill runs log {number}"),
+                    str(error.get("hint") or f"cotdistill runs log {number}"),
                 )
             if job.state == "stopped" or job.held or job.waits:
                 why = job.waits or ("is paused" if job.held else "was stopped")
-                raise UsageError(f"The job {number} {why}.", f"Let it go on: python -m cotdistill runs resume {number}")
+                raise UsageError(f"The job {number} {why}.", f"Let it go on: cotdistill runs resume {number}")
             total = job.progress.get("total") or 0
             share = job.progress.get("step", 0) / total if total else 0.0
             progress.show(share, f"job {number} {job.state}, {time.monotonic() - begun:.0f} s")
             ensure_supervisor(store)
             time.sleep(POLL_SECONDS)
     except KeyboardInterrupt:
-        note(f"\nThe job goes on. The same command finds it again; or: python -m cotdistill runs show {number}")
+        note(f"\nThe job goes on. The same command finds it again; or: cotdistill runs show {number}")
         raise
     finally:
         progress.close()

@@ -82,7 +82,11 @@ def draw(store: Store, study: Study, summaries: Sequence[ConditionSummary]) -> N
     done = [one for one in found if one.finished]
     if done:
         _tests(store, study, done, chance)
-    frame.terminal(command("modes", study.name, "--wait"), command("modes", study.name, "--show", "--json"), *followed)
+    frame.terminal(
+        command("inspect", "modes", study.name, "--wait"),
+        command("inspect", "modes", study.name, "--show", "--json"),
+        *followed,
+    )
     scorers.draw(store, study)
 
 
@@ -94,7 +98,7 @@ def _following(store: Store, study: Study) -> list[str]:
         st.html(_table(views_following.HEAD, views_following.rows(one), f"{one.label}: every tag with every rationale"))
     if found:
         st.caption(plain_markdown(views_following.caption(found)))
-    return [command("follows", study.name)] if found else []
+    return [command("inspect", "follows", study.name)] if found else []
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], label: str, conditions: Sequence[str] = ()) -> str:
@@ -173,7 +177,7 @@ def _offer(store: Store, study: Study, found: Sequence[ModesRequest], wanted: Wa
             )
         )
         st.code(
-            command("modes", study.name, *(["--examples", str(number)] if number else []), "--wait"),
+            command("inspect", "modes", study.name, *(["--examples", str(number)] if number else []), "--wait"),
             language="bash",
             wrap_lines=True,
         )

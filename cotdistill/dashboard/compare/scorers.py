@@ -73,7 +73,10 @@ def draw(store: Store, study: Study) -> None:
         with right:
             st.caption(plain_markdown(_caption(cells)))
     words = ["--samples", str(int(samples))] if samples else []
-    frame.terminal(command("scorers", study.name, *words, "--wait"), command("scorers", study.name, "--show", "--json"))
+    frame.terminal(
+        command("inspect", "scorers", study.name, *words, "--wait"),
+        command("inspect", "scorers", study.name, "--show", "--json"),
+    )
 
 
 def _caption(cells: Sequence[ScorerCell]) -> str:

@@ -53,7 +53,7 @@ def draw_size(store: Store, study: Study) -> None:
             "Paired on questions and replicates: both students were trained on the same rows. Bar: 95 % interval of the difference. Exploratory.",
         )
     _numbers(curves, found)
-    frame.terminal(command("study", "sizes", study.name))
+    frame.terminal(command("study", "show", study.name, "--by", "size"))
 
 
 def title(curves: Sequence[SizeCurve]) -> str:

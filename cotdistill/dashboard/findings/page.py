@@ -73,9 +73,12 @@ def draw(store: Store) -> None:
     if any(parse(one["id"]).objectives for one in document["conditions"]):
         _rivals(store, name)
     _elsewhere(store, name)
-    words = ["findings", name, *(["--margin", f"{margin:g}"] if margin is not None else [])]
+    words = ["compare", name, *(["--margin", f"{margin:g}"] if margin is not None else [])]
     frame.terminal(
-        command(*words), command("rivals", name), command("report", name, "--out", f"{name}.html"), command("verdicts")
+        command(*words),
+        command("study", "show", name, "--by", "rival"),
+        command("report", name, "--out", f"{name}.html"),
+        command("study", "list", "--claims"),
     )
 
 

@@ -131,6 +131,7 @@ def _single(scene: Scene, taught: Sequence[PickedStudent]) -> None:
     )
     lines = [
         [
+            "inspect",
             "influence",
             str(s.job.id),
             "--examples",

@@ -227,7 +227,7 @@ def _gathered(
 
     return RequestedJob(
         student, method, max(fitting, key=_worth, default=None), over,
-        lambda number: [kind, str(student.job.id), "--examples", str(number), *words],
+        lambda number: ["inspect", kind, str(student.job.id), "--examples", str(number), *words],
     )  # fmt: skip
 
 

@@ -191,4 +191,4 @@ def confirm(store: Store, spec: StudySpec) -> None:
         launch(store, planned)
         st.rerun()
     st.caption("The same in the terminal:")
-    st.code(f"python -m cotdistill study run {spec.name} --wait", language="bash")
+    st.code(f"cotdistill study run {spec.name} --wait", language="bash")

@@ -28,7 +28,7 @@ def draw(task: Task, example: Example) -> None:
             "Gives away: the rationale holds the right choice's text, or names a letter. A teacher that was not shown the label may argue for "
             "another answer. In a study: the source is an axis, on page Train under Sizes and sources, or as @source=NAME in a condition."
         )
-        frame.terminal(command("tasks", "rationales", task.name, example.id))
+        frame.terminal(command("teacher", "show", "--task", task.name, "--example", example.id))
 
 
 def table(found: list[dict[str, Any]]) -> str:

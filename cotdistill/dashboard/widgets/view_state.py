@@ -78,6 +78,7 @@ def commands(scene: Scene, targets: dict[str, str]) -> list[str]:
     for student in scene.students:
         for method in scene.methods:
             words = [
+                "inspect",
                 "attribute",
                 str(student.job.id),
                 "--examples",

@@ -63,7 +63,7 @@ def _device(name: str, rank: int) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise StudentError(
             f"training.device is cuda, and this torch ({torch.__version__}) sees no GPU.",
-            "Set training.device to cpu, or install a CUDA build of torch and the driver: python -m cotdistill doctor",
+            "Set training.device to cpu, or install a CUDA build of torch and the driver: cotdistill doctor",
         )
     return torch.device(name, rank) if name == "cuda" else torch.device(name)
 

@@ -258,7 +258,7 @@ def alone(store: Store) -> Iterator[None]:
             if time.monotonic() > deadline:
                 raise UsageError(
                     "The mirrors are told right now, since runs are trained.",
-                    "See them: python -m cotdistill mirrors list",
+                    "See them: cotdistill mirrors list",
                 ) from None
             time.sleep(0.2)
     try:

@@ -83,7 +83,7 @@ def mirror(store: Store, name: str) -> Mirror:
     known = ", ".join(one.name for one in mirrors(store)) or "none"
     raise NotFound(
         f"There is no mirror {name!r}.",
-        f"Mirrors of this store: {known}. Add one: python -m cotdistill mirrors add tensorboard --to FOLDER",
+        f"Mirrors of this store: {known}. Add one: cotdistill mirrors add tensorboard --to FOLDER",
     )
 
 
@@ -96,7 +96,7 @@ def add(store: Store, kind: str, to: str, *, name: str = "", python: str = "") -
     if any(one.name == name for one in mirrors(store)):
         raise UsageError(
             f"There is a mirror {name!r} already.",
-            f"Remove it first (python -m cotdistill mirrors remove {name}), or give another --name.",
+            f"Remove it first (cotdistill mirrors remove {name}), or give another --name.",
         )
     if "://" not in to:
         place = Path(to).expanduser().absolute()
