@@ -21,6 +21,7 @@ def word_color(said: str) -> str:
     """The colour of a claim's word: that of its verdict, also for a demonstration; no verdict's for what holds in one seed only."""
     return COLORS.get(said.removesuffix(" (demonstration)"), OPEN)
 
+
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1f2328; --ground: #ffffff; --quiet: #5b6168; --rule: #d5d9dd; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6e8ea; --ground: #14171a; --quiet: #a3a9af; --rule: #3a3f45; } }

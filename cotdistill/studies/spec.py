@@ -48,9 +48,7 @@ class StudySpec:
         default_factory=dict, metadata={"help": "seeds that are the same in every replicate"}
     )
     baseline: str = param("", "the condition that differences are taken to; empty: label_only, or the first")
-    primary: str = param(
-        "", "of several key-token conditions, the one that claim 3 is judged by; named before launch"
-    )
+    primary: str = param("", "of several key-token conditions, the one that claim 3 is judged by; named before launch")
     missing_rationale: str = param("exclude", "training rows without a rationale", choices=MISSING)
     budget: str = param(
         "steps", "steps: the same in every condition; tokens: each sees as many tokens as the longest", choices=BUDGETS
@@ -94,7 +92,11 @@ def plan_hash_of(values: Mapping[str, Any]) -> str:
         for key, value in values.items()
     }
     return digest(
-        {key: value for key, value in told.items() if key not in ("name", "title") and (key not in ("answers", "primary") or value)}
+        {
+            key: value
+            for key, value in told.items()
+            if key not in ("name", "title") and (key not in ("answers", "primary") or value)
+        }
     )
 
 

@@ -26,7 +26,11 @@ from cotdistill.text import plain_markdown, plural
 
 # Studies side by side; the terminal lists all of them.
 MOST = 8
-BADGES: dict[str, Literal["green", "red", "gray", "blue"]] = {"holds": "green", "fails": "red", "this seed only": "blue"}
+BADGES: dict[str, Literal["green", "red", "gray", "blue"]] = {
+    "holds": "green",
+    "fails": "red",
+    "this seed only": "blue",
+}
 
 
 def draw(store: Store) -> None:
@@ -158,7 +162,8 @@ def _elsewhere(store: Store, name: str) -> None:
     for study, row in zip(studies, rows, strict=True):
         words = [claim["word"] for claim in study["claims"]]
         told = [
-            markup.TableCell(text, color=export.COLORS.get(word.removesuffix(" (demonstration)"), "")) for word, text in zip(words, row[4:], strict=True)
+            markup.TableCell(text, color=export.COLORS.get(word.removesuffix(" (demonstration)"), ""))
+            for word, text in zip(words, row[4:], strict=True)
         ]
         cells.append(
             [
