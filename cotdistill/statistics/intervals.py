@@ -72,24 +72,23 @@ def _widened(interval: Interval, values: Values, clusters: npt.NDArray[np.int64]
     Values that are no differences of right answers are left as they are.
     """
     count = int(clusters.max()) + 1
-    no_spread = interval.low is None
-    if not no_spread and differing_clusters(values, clusters) >= FEWEST_CLUSTERS:
+    if interval.low is not None and differing_clusters(values, clusters) >= FEWEST_CLUSTERS:
         return interval
     if count < 2 or not np.isin(values, (-1.0, 0.0, 1.0)).all():
         return interval
     gained, lost = (float((values == sign).mean()) * count for sign in (1.0, -1.0))
-    (low,), (high,) = tango(gained, lost, count)
-    if not no_spread and interval.low is not None and interval.high is not None:
-        low, high = min(float(low), interval.low), max(float(high), interval.high)
+    low, high = (float(end[0]) for end in tango(gained, lost, count))
+    if interval.low is not None and interval.high is not None:
+        low, high = min(low, interval.low), max(high, interval.high)
     method = f"{interval.method}, with Tango's score interval where few answers differ"
     df = interval.df if interval.df is not None else count - 1.0
     p = interval.p
     if low <= 0 <= high:
         # The p must not deny what the interval says: the t tail that has its nearer end as the 2.5 % quantile.
-        end = float(low if interval.mean > 0 else high)
+        end = low if interval.mean > 0 else high
         reach = abs(interval.mean - end) / t_quantile(0.975, df)
         p = max(p or 0.0, 2 * t_above(abs(interval.mean) / reach, df)) if interval.mean else 1.0
-    return Interval(interval.mean, float(low), float(high), min(1.0, p), df, method, interval.speaks_of)
+    return Interval(interval.mean, low, high, None if p is None else min(1.0, p), df, method, interval.speaks_of)
 
 
 def mean_squares(totals: Values) -> tuple[float, float, float]:
