@@ -368,11 +368,15 @@ def test_what_a_condition_lacks_is_named(tmp_path):
         read_answers(write_csv(tmp_path / "a.csv", [{**row, "split": "dev"} for row in rows_of()]))
 
 
-def test_a_condition_may_have_fewer_replicates(store, tmp_path):
+def test_a_condition_with_fewer_replicates_is_named_and_no_verdict_stands(store, tmp_path):
     rows = [row for row in rows_of(replicates=(3, 7, 11)) if row["condition"] != "post_cot" or row["replicate"] != 7]
-    import_answers(store, write_csv(tmp_path / "a.csv", rows), "lab")
+    done = import_answers(store, write_csv(tmp_path / "a.csv", rows), "lab")
+    assert any("post_cot lacks replicate 7" in text for text in done.told)
     compared = results.comparison(store, "lab", "label_only")
-    assert not compared.provisional and [(row.condition, row.replicates) for row in compared.rows] == [("post_cot", 2)]
+    assert compared.provisional
+    assert [(row.condition, row.replicates, row.word) for row in compared.rows] == [("post_cot", 2, "provisional")]
+    assert [(s.planned, s.finished) for s in results.summary(store, "lab")] == [(3, 3), (3, 2)]
+    assert findings(store, "lab")["missing_runs"] == 1
 
 
 def test_replicates_with_questions_of_their_own_are_nested_and_half_of_them_is_refused(store, tmp_path):

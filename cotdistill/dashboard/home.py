@@ -113,7 +113,8 @@ def _claims(store: Store | None, study: Study | None) -> None:
 def _card(claim: claims.Claim, verdict: claims.Verdict | None) -> None:
     with st.container(border=True, height="stretch"):
         st.badge(
-            verdict.word if verdict else "not asked yet", color=BADGES.get(verdict.word, "gray") if verdict else "gray"
+            verdict.word if verdict else "not asked yet",
+            color=BADGES.get(verdict.word.removesuffix(" (demonstration)"), "gray") if verdict else "gray",
         )
         st.markdown(f"**{plain_markdown(claim.title)}**")
         st.caption(plain_markdown(verdict.told if verdict else claim.help))

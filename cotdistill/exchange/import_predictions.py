@@ -82,6 +82,7 @@ def import_answers(
     members = tuple(
         (job.identity, str(job.config["condition"]), int(job.config["replicate"]), "run") for job, _ in jobs
     )
+    members += tuple(_missing(answers, spec))
     whole = IncomingStudy(
         spec.name, spec, plain(spec), spec.plan_hash, time.time(), members, tuple(job for job, _ in jobs)
     )
@@ -192,6 +193,18 @@ def _jobs(answers: PredictionFile, spec: StudySpec, task: Task | None) -> list[t
     return jobs
 
 
+def _missing(answers: PredictionFile, spec: StudySpec) -> list[tuple[str, str, int, str]]:
+    """Members for the cells of conditions x replicates that the file lacks: planned runs without a result, so that no verdict stands."""
+    runs = answers.runs()
+    planned = [(condition, replicate) for condition in spec.conditions for replicate in sorted({r for _, r in runs})]
+    missing = []
+    for condition, replicate in planned:
+        if (condition, replicate) not in runs:
+            config = AnswersConfig(spec.task, "", spec.student.name, condition, replicate, "missing")
+            missing.append((JobSpec(ANSWERS, plain(config)).identity, condition, replicate, "run"))
+    return missing
+
+
 def _table(rows: Sequence[PredictionRow], mode: str) -> bytes:
     """The columns of `students.evaluation.Prediction`, one row a question."""
     import pandas as pd
@@ -240,6 +253,14 @@ def _content(rows: Sequence[PredictionRow]) -> list[Any]:
 
 def _notes(answers: PredictionFile, task: Task | None, known: bool) -> list[str]:
     notes = ["The study is here already."] if known else []
+    runs = answers.runs()
+    replicates = sorted({replicate for _, replicate in runs})
+    for condition in dict.fromkeys(condition for condition, _ in runs):
+        if lacking := [str(r) for r in replicates if (condition, r) not in runs]:
+            notes.append(
+                f"{condition} lacks replicate{'s' if len(lacking) > 1 else ''} {', '.join(lacking)}, which other conditions have: "
+                "the study is incomplete, and there is no verdict."
+            )
     if answers.nested:
         notes.append(
             "Each replicate has questions of its own: the replicate is the unit, and intervals speak of new ones."

@@ -10,10 +10,17 @@ from cotdistill.report.figures import base
 from cotdistill.report.figures.palette import BAD, GOOD, OPEN
 from cotdistill.report.markup import escape
 from cotdistill.report.tables import Table, as_csv, as_html, as_markdown, latex_document, markdown
+from cotdistill.statistics.verdicts import BETTER_HERE, NO_WORSE_HERE, WORSE_HERE
 from cotdistill.text import between, between_points, capital, p_value, percent, plural, points
 
 FORMS = ("html", "md", "tex", "csv")
 COLORS = {"holds": GOOD, "fails": BAD}
+
+
+def word_color(said: str) -> str:
+    """The colour of a claim's word: that of its verdict, also for a demonstration; no verdict's for what holds in one seed only."""
+    return COLORS.get(said.removesuffix(" (demonstration)"), OPEN)
+
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1f2328; --ground: #ffffff; --quiet: #5b6168; --rule: #d5d9dd; }
@@ -62,9 +69,15 @@ def extended_told(document: dict[str, Any]) -> str:
     """That replicates were added once results had been seen; empty if not."""
     if not document["extended"]:
         return ""
-    before = plural(document["extended"]["replicates"], "replicate")
+    before = document["extended"]
+    if before["runs"] is None:
+        return (
+            f"Extended after looking: {plural(before['replicates'], 'replicate')} had been run, and could be seen, "
+            f"when {document['replicates']} were planned."
+        )
     return (
-        f"Extended after looking: {before} had been run, and could be seen, when {document['replicates']} were planned."
+        f"Extended after looking: {before['runs']} of its {plural(before['of'], 'run')} had ended in study {before['name']} "
+        f"(number {before['id']}), and could be seen, when this one was planned."
     )
 
 
@@ -212,6 +225,9 @@ def claim_title(claim: dict[str, Any]) -> str:
                 "better": f"beats {other} by {size}",
                 "worse": f"falls {size} short of {other}",
                 "no worse": f"is no worse than {other}",
+                BETTER_HERE: f"beats {other} by {size} in this seed",
+                WORSE_HERE: f"falls {size} short of {other} in this seed",
+                NO_WORSE_HERE: f"is no worse than {other} in this seed",
                 "not distinguishable": f"is not distinguishable from {other}",
             }.get(str(c["word"]), f"stands {points(c['points'] / 100)} from {other}")
         )
@@ -234,7 +250,7 @@ def html_page(document: dict[str, Any]) -> str:
         parts.append(f"<p><strong>{escape(extended)}</strong></p>")
     drawn = 0
     for claim, one in zip(document["claims"], every, strict=False):
-        color = COLORS.get(claim["word"], OPEN)
+        color = word_color(claim["word"])
         parts.append(
             f'<h2>{escape(claim["id"])}. {escape(claim["title"])}: <span class="word" style="color:{color}">{escape(claim["word"])}</span></h2>'
         )

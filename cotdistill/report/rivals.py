@@ -54,5 +54,6 @@ def gain_told(document: dict[str, Any]) -> str:
     )
     return (
         f"Post-CoT's gain on label only: {_ends(document['gain'])} points, {document['replicates']} x {document['items']:,} questions{margin}."
-        f"{state} p is adjusted after Holm over the rivals."
+        f"{state} p and words are adjusted after Holm over the rivals; the share of the gain has an interval for new seeds "
+        "on these questions."
     )

@@ -13,7 +13,7 @@ from cotdistill.results import claims, results
 from cotdistill.results.claims import Compared, Verdict
 from cotdistill.results.extension import extended
 from cotdistill.statistics.intervals import Interval
-from cotdistill.statistics.verdicts import CANNOT, PROVISIONAL, word
+from cotdistill.statistics.verdicts import CANNOT, PROVISIONAL, checked_margin, word
 from cotdistill.store.planned_runs import PlannedRuns, planned_runs
 from cotdistill.store.records import ANSWERS, Study
 from cotdistill.store.store import Store
@@ -57,7 +57,7 @@ def findings(store: Store, which: int | str, margin: float | None = None) -> dic
     spec = spec_from_mapping(study.spec)
     summaries = {s.condition: s for s in results.summary(store, study.id)}
     planned = planned_runs(store, study.id)
-    verdicts = claims.judge(store, study.id, None if margin is None else margin / 100)
+    verdicts = claims.judge(store, study.id, checked_margin(margin, results.chance_of(summaries.values())))
     kind = ANSWERS if spec.answers else "train"
     result = (
         next(
@@ -94,6 +94,7 @@ def findings(store: Store, which: int | str, margin: float | None = None) -> dic
             {
                 "id": s.condition, "label": s.label, "accuracy": s.mean, "low": s.low, "high": s.high, "finished": s.finished, "planned": s.planned,
                 "items": s.items, "clusters": s.clusters, "replicates": list(s.points), "speaks_of": s.speaks_of, "tokens": s.tokens,
+                "warnings": list(s.warnings),
             }
             for s in summaries.values()
         ],
@@ -123,7 +124,7 @@ def _claim(
         "asked_by": ASKS[verdict.claim] if lacking else None,
         "comparisons": [_compared(c) for c in verdict.comparisons],
         "at_tokens": [_compared(c) for c in verdict.at_tokens],
-        "controls": _controls(store, study, verdict.claim, summaries, planned),
+        "controls": _controls(store, study, verdict.claim, summaries, planned, verdict.comparisons[0].first),
     }
 
 
@@ -164,14 +165,31 @@ def label(condition: str) -> str:
     return parse(condition).label
 
 
+def selection_of(condition: str) -> tuple[Any, ...] | None:
+    """Selector, number and unit of the selection of key tokens in a condition; None for one without."""
+    if "*" in condition:
+        return None
+    values = {name: value for step in parse(condition).steps for name, value in step.parameters}
+    return tuple(values.get(name) for name in ("selector", "k", "unit")) if "selector" in values else None
+
+
 def _controls(
-    store: Store, study: int, claim: str, summaries: dict[str, results.ConditionSummary], planned: PlannedRuns
+    store: Store,
+    study: int,
+    claim: str,
+    summaries: dict[str, results.ConditionSummary],
+    planned: PlannedRuns,
+    primary: str,
 ) -> list[dict[str, Any]]:
-    """The conditions of the study that stand beside a claim, each with its accuracy and its difference to label only; exploratory."""
+    """The conditions of the study that stand beside a claim, each with its accuracy and its difference to label only; exploratory.
+    primary: the first condition of the claim; controls that keep or drop a selection are those of its selection."""
     found = []
+    selection = selection_of(primary)
     for start, why in CONTROLS[claim]:
         for name, summary in summaries.items():
             fits = name == start if "@" in start else name.startswith(start) and "@" not in name
+            if "selector=" in name and selection_of(name) != selection:
+                continue
             if not fits or summary.mean is None:
                 continue
             difference = results.difference(store, study, name, "label_only", planned) if name != "label_only" else None

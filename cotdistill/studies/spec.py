@@ -48,6 +48,7 @@ class StudySpec:
         default_factory=dict, metadata={"help": "seeds that are the same in every replicate"}
     )
     baseline: str = param("", "the condition that differences are taken to; empty: label_only, or the first")
+    primary: str = param("", "of several key-token conditions, the one that claim 3 is judged by; named before launch")
     missing_rationale: str = param("exclude", "training rows without a rationale", choices=MISSING)
     budget: str = param(
         "steps", "steps: the same in every condition; tokens: each sees as many tokens as the longest", choices=BUDGETS
@@ -91,7 +92,11 @@ def plan_hash_of(values: Mapping[str, Any]) -> str:
         for key, value in values.items()
     }
     return digest(
-        {key: value for key, value in document.items() if key not in ("name", "title") and (key != "answers" or value)}
+        {
+            key: value
+            for key, value in document.items()
+            if key not in ("name", "title") and (key not in ("answers", "primary") or value)
+        }
     )
 
 
@@ -103,7 +108,7 @@ def checked(spec: StudySpec) -> StudySpec:
             check(part)
         except ConfigError as error:
             problems += [p for p in error.problems if not p.startswith(("student.", "training."))]
-    if not isinstance(spec.name, str) or not isinstance(spec.baseline, str):
+    if not all(isinstance(text, str) for text in (spec.name, spec.baseline, spec.primary)):
         # What follows reads them as text.
         raise ConfigError(problems)
     conditions: list[str] = []
@@ -121,6 +126,12 @@ def checked(spec: StudySpec) -> StudySpec:
                 problems.append(f"baseline {spec.baseline!r} is none of the conditions")
         except UsageError as error:
             problems.append(error.message)
+    if spec.primary and not problems:
+        try:
+            if str(parse(spec.primary)) not in conditions:
+                problems.append(f"primary {spec.primary!r} is none of the conditions")
+        except UsageError as error:
+            problems.append(error.message)
     try:
         spec.seeds(0)
     except UnknownName as error:
@@ -129,9 +140,8 @@ def checked(spec: StudySpec) -> StudySpec:
         problems.append(f"name is {spec.name!r}; expected 1 to 80 characters without /")
     if problems:
         raise ConfigError(problems)
-    return dataclasses.replace(
-        spec, conditions=tuple(conditions), baseline=str(parse(spec.baseline)) if spec.baseline else ""
-    )
+    baseline, primary = (str(parse(text)) if text else "" for text in (spec.baseline, spec.primary))
+    return dataclasses.replace(spec, conditions=tuple(conditions), baseline=baseline, primary=primary)
 
 
 def spec_from_mapping(values: Mapping[str, Any], base: StudySpec | None = None) -> StudySpec:

@@ -15,7 +15,6 @@ from cotdistill.rationales.conditions import parse
 from cotdistill.report import export, markup
 from cotdistill.report import rivals as rivals_table
 from cotdistill.report.commands import command
-from cotdistill.report.figures.palette import OPEN
 from cotdistill.report.markup import escape
 from cotdistill.report.tables import Table
 from cotdistill.results.findings import findings
@@ -27,7 +26,11 @@ from cotdistill.text import plain_markdown, plural
 
 # Studies side by side; the terminal lists all of them.
 MOST = 8
-BADGES: dict[str, Literal["green", "red", "gray"]] = {"holds": "green", "fails": "red"}
+BADGES: dict[str, Literal["green", "red", "gray", "blue"]] = {
+    "holds": "green",
+    "fails": "red",
+    "this seed only": "blue",
+}
 
 
 def draw(store: Store) -> None:
@@ -112,7 +115,7 @@ def _claim(store: Store, document: dict[str, Any], claim: dict[str, Any]) -> Non
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="center"):
             st.subheader(plain_markdown(f"{claim['id']}. {claim['title']}"), anchor=False)
-            st.badge(claim["word"], color=BADGES.get(claim["word"], "gray"))
+            st.badge(claim["word"], color=BADGES.get(claim["word"].removesuffix(" (demonstration)"), "gray"))
         if claim["status"] == "not_run":
             st.markdown(plain_markdown(claim["told"]))
             _asked_by(store, claim)
@@ -159,7 +162,8 @@ def _elsewhere(store: Store, name: str) -> None:
     for study, row in zip(studies, rows, strict=True):
         words = [claim["word"] for claim in study["claims"]]
         told = [
-            markup.TableCell(text, color=export.COLORS.get(word, "")) for word, text in zip(words, row[4:], strict=True)
+            markup.TableCell(text, color=export.COLORS.get(word.removesuffix(" (demonstration)"), ""))
+            for word, text in zip(words, row[4:], strict=True)
         ]
         cells.append(
             [
@@ -170,7 +174,7 @@ def _elsewhere(store: Store, name: str) -> None:
         )
     st.html(markup.table(head, cells, "the claims in several studies"))
     st.caption(
-        "Verdicts are Holm-adjusted within a study, over its three claims. Studies that share runs are not independent of each other."
+        "Verdicts are Holm-adjusted within a study, over the claims that it planned. Studies that share runs are not independent of each other."
     )
     st.page_link(
         "pages/3_Compare.py",
@@ -237,7 +241,7 @@ def _presented(document: dict[str, Any]) -> None:
     given = st.query_params.get("present", "1")
     at = min(max(int(given), 1), len(screens)) if given.isdecimal() else 1
     claim = screens[at - 1]
-    color = export.COLORS.get(claim["word"], OPEN)
+    color = export.word_color(claim["word"])
     st.html(
         f'<div style="font-size:1.15rem;opacity:0.65">{escape(document["title"])}</div>'
         f'<div style="font-size:2.6rem;font-weight:650;line-height:1.2;margin-top:0.6rem">{escape(claim["title"])}</div>'

@@ -57,7 +57,7 @@ def effect_told(planned: plan.Plan) -> str:
     """The smallest true difference the study would find in four of five tries: "2.1 to 4.0 points"."""
     low, high = (planned.effect.get(f"points_{end}") for end in ("low", "high"))
     if not isinstance(low, (int, float)) or not isinstance(high, (int, float)) or low != low or high != high:
-        return "needs two replicates"
+        return "none: too few questions" if planned.spec.replicates > 1 else "needs two replicates"
     return f"{low:.1f} to {high:.1f} points"
 
 
