@@ -105,14 +105,14 @@ def check(config: Any) -> None:
 
 
 def _problems(config: Any) -> list[str]:
-    found: list[str] = []
+    problems: list[str] = []
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if dataclasses.is_dataclass(value):
-            found += [f"{field.name}.{problem}" for problem in _problems(value)]
+            problems += [f"{field.name}.{problem}" for problem in _problems(value)]
         elif problem := value_problem(field, value):
-            found.append(problem)
-    return found
+            problems.append(problem)
+    return problems
 
 
 def from_mapping(cls: type[C], values: Mapping[str, Any]) -> C:

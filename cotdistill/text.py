@@ -100,9 +100,9 @@ def ago(then: float | None, now: float | None = None) -> str:
     return "1 min ago"
 
 
-def plural(number: int, one: str, many: str = "") -> str:
+def plural(number: int, singular: str, many: str = "") -> str:
     """1 run, 2 runs."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
+    return f"{number:,} {singular if number == 1 else many or singular + 's'}"
 
 
 def listed(items: Iterable[str], most: int = 4) -> str:

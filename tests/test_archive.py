@@ -470,7 +470,7 @@ def test_half_a_study_stays_provisional_and_its_failures_are_told_without_where_
     done = import_study(store, tmp_path / "half.zip")
     assert [job.state for job in sorted(store.queue.jobs(), key=lambda job: job.id)].count("failed") == 1
     assert {job.state for job in store.queue.jobs()} == {"failed", "stopped"} and store.queue.backlog().total == 0
-    assert "4 of its jobs had not finished" in done.told[-1]
+    assert "4 of its jobs had not finished" in done.notes[-1]
     assert said(store, "compare shared --json", capsys, monkeypatch) == said(
         other, "compare shared --json", capsys, monkeypatch
     )

@@ -258,7 +258,7 @@ def test_a_study_of_answers_says_so_and_nobody_trains_it(store, tmp_path, capsys
 def test_the_same_file_is_the_same_study_and_a_corrected_one_its_latest(store, tmp_path, ours):
     path = write_csv(tmp_path / "a.csv", rows_of())
     first, again = import_answers(store, path, "lab"), import_answers(store, path, "lab")
-    assert first.study == again.study == 1 and "here already" in again.told[0] and len(store.queue.jobs()) == 4
+    assert first.study == again.study == 1 and "here already" in again.notes[0] and len(store.queue.jobs()) == 4
     rows = rows_of()
     rows[0]["p"] = [0.9, 0.1]
     corrected = import_answers(store, write_csv(tmp_path / "a.csv", rows), "lab")
@@ -382,7 +382,7 @@ def test_a_condition_with_fewer_replicates_is_named_and_no_verdict_stands(store,
 def test_replicates_with_questions_of_their_own_are_nested_and_half_of_them_is_refused(store, tmp_path):
     own = [{**row, "item": f"{row['replicate']}-{row['item']}"} for row in rows_of()]
     done = import_answers(store, write_csv(tmp_path / "a.csv", own), "lab")
-    assert done.nested and "questions of its own" in done.told[0]
+    assert done.nested and "questions of its own" in done.notes[0]
     assert "new worlds" in results.comparison(store, "lab", "label_only").rows[0].kind
     half = [row if row["item"] != "q0" else {**row, "item": f"{row['replicate']}-q0"} for row in rows_of()]
     fewer = [row for row in own if row["item"] != "1-q5"]
@@ -427,7 +427,7 @@ def test_right_answers_clusters_and_texts_come_from_the_task(task, tmp_path):
     # Even questions: the right choice is number 0, and even items give .8 to number 1; odd ones .7 to number 0, and number 1 is right.
     assert not own["correct"].any() and own.loc["q3", "answer"] == 1
     some = import_answers(task, write_csv(tmp_path / "b.csv", rows_of(items=2)[1::2]), "some", task="even")
-    assert "1 of the task's 40 test questions" in " ".join(some.told)
+    assert "1 of the task's 40 test questions" in " ".join(some.notes)
     assert findings(task, "lab")["test_is"]
 
 

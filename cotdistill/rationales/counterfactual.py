@@ -23,8 +23,8 @@ def supplied(task: Task, examples: Sequence[Example], condition: Condition, sour
     asked = condition.objective_parameters("counterfactual")
     if asked is None:
         return list(examples)
-    given = str(asked["rationales"])
-    if given == RULES:
+    origin = str(asked["rationales"])
+    if origin == RULES:
         world = world_of(task)
         if world is None:
             raise NoRationale(
@@ -33,22 +33,22 @@ def supplied(task: Task, examples: Sequence[Example], condition: Condition, sour
             )
         style = source if source in STYLES else task.default_source
         return [Argued.of(example, counterfactual(world, example, style)) for example in examples]
-    if given not in task.sources:
-        raise UnknownName(f"rationale source of {task.name}", given, [RULES, *task.sources])
-    labels = task.teacher_labels(given)
+    if origin not in task.sources:
+        raise UnknownName(f"rationale source of {task.name}", origin, [RULES, *task.sources])
+    labels = task.teacher_labels(origin)
     texts = {
         e.id: e.rationale
         for split in {e.split for e in examples}
-        for e in task.examples(split, given)
-        if e.source == given
+        for e in task.examples(split, origin)
+        if e.source == origin
     }
-    found = [_argued(example, labels.get(example.id), texts.get(example.id)) for example in examples]
-    if not any(isinstance(example, Argued) for example in found):
+    pairs = [_argued(example, labels.get(example.id), texts.get(example.id)) for example in examples]
+    if not any(isinstance(example, Argued) for example in pairs):
         raise NoRationale(
-            f"The source {given!r} of {task.name!r} argues for no wrong choice of these rows.",
+            f"The source {origin!r} of {task.name!r} argues for no wrong choice of these rows.",
             "Ask a teacher for them: teacher elicit --given wrong",
         )
-    return found
+    return pairs
 
 
 def _argued(example: Example, label: str | None, text: str | None) -> Example:

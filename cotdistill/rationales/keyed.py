@@ -60,10 +60,10 @@ def _kept(parts: Parts, chosen: Sequence[int], draw: Draw, rest: str, order: str
 
 @transform("key_tokens", "keeps the k units that a selector scores highest (claim 3)", SELECTOR, K, WORDS, ORDER, REST)
 def key_tokens(passage: Passage, draw: Draw, *, selector: str, k: float, unit: str, order: str, rest: str) -> Passage:
-    found = ranked(passage, draw, selector, unit)
-    if found is None:
+    ranking = ranked(passage, draw, selector, unit)
+    if ranking is None:
         return ()
-    parts, places = found
+    parts, places = ranking
     return _kept(parts, places[: number(k, len(parts))], draw, rest, order)
 
 
@@ -71,19 +71,19 @@ def key_tokens(passage: Passage, draw: Draw, *, selector: str, k: float, unit: s
     "drop_key_tokens", "removes exactly those units: are they necessary?", SELECTOR, K, WORDS, REST, control=True
 )
 def drop_key_tokens(passage: Passage, draw: Draw, *, selector: str, k: float, unit: str, rest: str) -> Passage:
-    found = ranked(passage, draw, selector, unit)
-    if found is None:
+    ranking = ranked(passage, draw, selector, unit)
+    if ranking is None:
         return ()
-    parts, places = found
+    parts, places = ranking
     return _kept(parts, places[number(k, len(parts)) :], draw, rest)
 
 
 @transform("bottom_k", "keeps the k units that a selector scores lowest", SELECTOR, K, WORDS, REST, control=True)
 def bottom_k(passage: Passage, draw: Draw, *, selector: str, k: float, unit: str, rest: str) -> Passage:
-    found = ranked(passage, draw, selector, unit)
-    if found is None:
+    ranking = ranked(passage, draw, selector, unit)
+    if ranking is None:
         return ()
-    parts, places = found
+    parts, places = ranking
     return _kept(parts, places[len(places) - number(k, len(parts)) :], draw, rest)
 
 
@@ -94,10 +94,10 @@ def bottom_k(passage: Passage, draw: Draw, *, selector: str, k: float, unit: str
     control=True,
 )  # fmt: skip
 def matched_random_k(passage: Passage, draw: Draw, *, selector: str, k: float, unit: str, rest: str) -> Passage:
-    found = ranked(passage, draw, selector, unit)
-    if found is None:
+    ranking = ranked(passage, draw, selector, unit)
+    if ranking is None:
         return ()
-    parts, places = found
+    parts, places = ranking
     return _kept(parts, [match for _, match, _ in matches(parts, places[: number(k, len(parts))], draw)], draw, rest)
 
 
@@ -108,14 +108,14 @@ def matches(parts: Parts, selected: Sequence[int], draw: Draw) -> list[tuple[int
     spare = [spare[int(i)] for i in draw.rng.permutation(len(spare))]
     rarity = [_log_frequency(part, draw) for part in parts]
     function = [all(is_function_word(token.text) for token in part) for part in parts]
-    found: list[tuple[int, int, float]] = []
+    pairs: list[tuple[int, int, float]] = []
     for unit in selected:
         if not spare:
             break
         match = min(spare, key=lambda i: (function[i] != function[unit], abs(rarity[i] - rarity[unit])))
         spare.remove(match)
-        found.append((unit, match, abs(rarity[match] - rarity[unit])))
-    return found
+        pairs.append((unit, match, abs(rarity[match] - rarity[unit])))
+    return pairs
 
 
 def _log_frequency(part: Sequence[Token], draw: Draw) -> float:

@@ -95,17 +95,17 @@ def replaced(rows: PerturbationRows, index: int, number: int) -> Passage:
     passage, rng = rows.passage(index), rows.rng("replace", index)
     order = rng.permutation(len(passage))
     drawn = rng.choice(rows.unigrams, size=len(passage)) if len(rows.unigrams) else np.zeros(len(passage), np.int64)
-    own = np.array([token.id for token in passage], np.int64)
+    ids = np.array([token.id for token in passage], np.int64)
     # A token that is drawn for itself is drawn again, so that the number is exact; a vocabulary of one word must end too.
     for _ in range(100):
-        same = np.flatnonzero(drawn == own)
+        same = np.flatnonzero(drawn == ids)
         if not len(same) or not len(rows.unigrams):
             break
         drawn[same] = rng.choice(rows.unigrams, size=len(same))
-    found = list(passage)
+    tokens = list(passage)
     for place in order[:number]:
-        found[place] = Token(int(drawn[place]), passage[place].word, passage[place].sentence, "", -1)
-    return tuple(found)
+        tokens[place] = Token(int(drawn[place]), passage[place].word, passage[place].sentence, "", -1)
+    return tuple(tokens)
 
 
 def mistake(rows: PerturbationRows, index: int, share: float) -> Perturbed:
@@ -163,15 +163,15 @@ def _swapped(rows: PerturbationRows, index: int, partner: str) -> Perturbed:
 
 def strip_labels(rows: PerturbationRows, index: int, share: float) -> Perturbed:
     passage = rows.passage(index)
-    found = transforms.strip_labels(passage, _draw(rows, index))
-    return Perturbed(found, len(passage) - len(found))
+    stripped = transforms.strip_labels(passage, _draw(rows, index))
+    return Perturbed(stripped, len(passage) - len(stripped))
 
 
 def paraphrase(rows: PerturbationRows, index: int, share: float) -> Perturbed:
     passage, other = rows.passage(index), rows.paraphrases[index] if rows.paraphrases else ()
     # The same words over again are no other ones.
-    made = passage and other and [token.id for token in other] != [token.id for token in passage]
-    return Perturbed(other, len(passage)) if made else Perturbed(passage, 0)
+    changed = passage and other and [token.id for token in other] != [token.id for token in passage]
+    return Perturbed(other, len(passage)) if changed else Perturbed(passage, 0)
 
 
 def _draw(rows: PerturbationRows, index: int) -> Draw:

@@ -36,14 +36,14 @@ class Selection:
             return dict.fromkeys(places, 0.0)
         if example not in self.scores:
             return None
-        own = self.scores[example]
-        if places and max(places) >= len(own):
+        scores = self.scores[example]
+        if places and max(places) >= len(scores):
             raise DataError(
-                f"The selection {self.name!r} was made on another rationale of example {example!r}: it scores {len(own)} tokens, "
+                f"The selection {self.name!r} was made on another rationale of example {example!r}: it scores {len(scores)} tokens, "
                 f"the rationale has {max(places) + 1} or more.",
                 "Select anew on this task, source and tokenizer.",
             )
-        return {place: float(own[place]) for place in places}
+        return {place: float(scores[place]) for place in places}
 
 
 def selection_bytes(scores: Mapping[str, Sequence[float]]) -> bytes:

@@ -256,12 +256,12 @@ class Parametrised(Protocol):
     def parameters(self) -> tuple[Parameter, ...]: ...
 
 
-def check_parameters(entry: Parametrised, given: Sequence[tuple[str, str]]) -> tuple[tuple[str, Any], ...]:
+def check_parameters(entry: Parametrised, pairs: Sequence[tuple[str, str]]) -> tuple[tuple[str, Any], ...]:
     """All parameters of an entry in registry order, the given ones read and checked, the rest at their default."""
     known = {p.name: p for p in entry.parameters}
     values = {p.name: p.default for p in entry.parameters}
     seen: set[str] = set()
-    for name, text in given:
+    for name, text in pairs:
         if name in seen:
             raise ConfigError([f"{entry.name}: {name} is given twice"])
         seen.add(name)

@@ -21,7 +21,7 @@ def rows(found: Sequence[Generation]) -> list[list[str]]:
     """One row a generation, under HEAD."""
     told = []
     for one in found:
-        made, over, summary = one.made, one.over_teacher, one.summary
+        made, over, summary = one.round, one.over_teacher, one.summary
         whose = ["the teacher", "", "", ""]
         if made is not None:
             nats = f"{made.gain:+.2f}".replace("-", "−")

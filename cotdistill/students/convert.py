@@ -86,8 +86,8 @@ def _tokenizer(folder: Path) -> bool:
     from transformers import AutoTokenizer
 
     try:
-        made = AutoTokenizer.from_pretrained(folder, use_fast=True, trust_remote_code=False)
-        made.backend_tokenizer.save(str(folder / ".tokenizer.part"))
+        tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, trust_remote_code=False)
+        tokenizer.backend_tokenizer.save(str(folder / ".tokenizer.part"))
     except Exception as error:  # each tokenizer fails in its own way
         raise StudentError(
             f"{folder} has no tokenizer.json, and none can be made: {(str(error).splitlines() or [type(error).__name__])[0]}",

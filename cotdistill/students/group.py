@@ -39,7 +39,7 @@ class ProcessGroup:
     rank: int = 0
     size: int = 1
 
-    def mine(self, parts: Sequence[T]) -> list[T]:
+    def share(self, parts: Sequence[T]) -> list[T]:
         """This process's share of a step's micro-batches."""
         return list(parts[self.rank :: self.size])
 

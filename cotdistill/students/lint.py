@@ -42,24 +42,24 @@ class Finding:
     count: int
     of: int
     unit: str
-    told: str
+    message: str
     advice: str
     shown: tuple[str, ...]
 
     def line(self) -> str:
         """In one sentence or two, with the first case."""
         case = f", e.g. {self.shown[0]}" if self.shown else ""
-        return f"{self.told} ({self.count:,} of {self.of:,} {self.unit}{case}). {self.advice}"
+        return f"{self.message} ({self.count:,} of {self.of:,} {self.unit}{case}). {self.advice}"
 
 
 def lint(encoder: Encoder, examples: Sequence[Example], limit: int = 0) -> list[Finding]:
     """What is worth knowing of some rows, grave things first; empty where every check passes. limit: tokens that the student reads, 0: unknown."""
     texts = list(dict.fromkeys(text for example in examples for text in encoder.template.target_texts(example)))
-    found = [
+    findings = [
         *_between_choices(encoder, examples), *_boundaries(encoder, examples), *_unknown(encoder, examples), *_long(encoder, examples, limit),
         *_answers(encoder, texts), *_listed(encoder, examples), *_cues(encoder),
     ]  # fmt: skip
-    return sorted(found, key=lambda one: not one.grave)
+    return sorted(findings, key=lambda finding: not finding.grave)
 
 
 def limit_of(student: StudentConfig) -> int:
@@ -74,11 +74,13 @@ def limit_of(student: StudentConfig) -> int:
 
 
 def _finding(
-    kind: str, cases: Iterable[str], of: int, unit: str, told: str, advice: str, *, grave: bool = False
+    kind: str, cases: Iterable[str], of: int, unit: str, message: str, advice: str, *, grave: bool = False
 ) -> list[Finding]:
     every = list(cases)
     return (
-        [Finding(kind, grave, len(every), of, unit, told, advice, tuple(dict.fromkeys(every))[:SHOWN])] if every else []
+        [Finding(kind, grave, len(every), of, unit, message, advice, tuple(dict.fromkeys(every))[:SHOWN])]
+        if every
+        else []
     )
 
 
@@ -100,14 +102,14 @@ def _between_choices(encoder: Encoder, examples: Sequence[Example]) -> list[Find
     for example in examples:
         texts = encoder.template.target_texts(example)
         pairs = [(a, b, _ids(encoder, a), _ids(encoder, b)) for i, a in enumerate(texts) for b in texts[i + 1 :]]
-        told = {
+        messages = {
             "same": next((f"{a!r} and {b!r}" for a, b, x, y in pairs if x == y), ""),
             "prefix": next((f"{a!r} and {b!r}" for a, b, x, y in pairs if x != y and x[: len(y)] == y[: len(x)]), ""),
             "first": next(
                 (f"{shown(encoder, x)} and {shown(encoder, y)}" for _, _, x, y in pairs if x[0] == y[0] and x != y), ""
             ),
         }
-        for kind, case in told.items():
+        for kind, case in messages.items():
             cases[kind] += [case] if case else []
     n, letters = len(examples), encoder.template.target == "letter"
     return [
@@ -146,15 +148,15 @@ def _boundaries(encoder: Encoder, examples: Sequence[Example]) -> list[Finding]:
                 )
             if known[key]:
                 cases.setdefault((a, b), []).append(known[key])
-    found = []
+    findings = []
     for (a, b), every in cases.items():
-        told = f"Between {NAMES[a]} and {NAMES[b]} the tokens change when both are read as one text"
+        message = f"Between {NAMES[a]} and {NAMES[b]} the tokens change when both are read as one text"
         advice = (
             "Here each span is tokenised on its own, in training and scoring alike; a server that reads the whole text would read other tokens. "
             f"Let {NAMES[b]} begin with a line break, or end {NAMES[a]} without a space, in the template."
         )
-        found += _finding(f"boundary:{a}|{b}", every, counted[a, b], "rows", told, advice, grave=b == "label")
-    return found
+        findings += _finding(f"boundary:{a}|{b}", every, counted[a, b], "rows", message, advice, grave=b == "label")
+    return findings
 
 
 def _spans(encoder: Encoder, example: Example) -> dict[str, str]:
@@ -176,13 +178,13 @@ def _merged(encoder: Encoder, before: str, after: str, read: Callable[[str], Seq
         return list(encoder.tokenizer.encode(text, add_special_tokens=False).ids)
 
     # What stands before the boundary is read from its start in both, so a space that the tokenizer puts in front is in both.
-    one, joint = plain(before), plain(before + after)
-    own = [token.id for token in read(after)]
-    if joint == [*one, *own]:
+    separate, joint = plain(before), plain(before + after)
+    ids = [token.id for token in read(after)]
+    if joint == [*separate, *ids]:
         return ""
-    at = next((i for i, (x, y) in enumerate(zip(joint, [*one, *own], strict=False)) if x != y), len(one))
+    at = next((i for i, (x, y) in enumerate(zip(joint, [*separate, *ids], strict=False)) if x != y), len(separate))
     around = slice(max(0, at - 1), at + 2)
-    return f"{shown(encoder, joint[around])} instead of {shown(encoder, [*one, *own][around])}"
+    return f"{shown(encoder, joint[around])} instead of {shown(encoder, [*separate, *ids][around])}"
 
 
 def _unknown(encoder: Encoder, examples: Sequence[Example]) -> list[Finding]:

@@ -94,15 +94,15 @@ def _from_pretrained(config: StudentConfig) -> PreTrainedModel:
     folder = checked_folder(config)
     more = {} if config.attention == "auto" else {"attn_implementation": config.attention}
     try:
-        found: Any = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder or config.name, revision=config.revision or None, use_safetensors=True, trust_remote_code=config.trust_remote_code,
             dtype=DTYPES[config.dtype], output_loading_info=True, **more,
         )  # fmt: skip
     except (OSError, ValueError, RuntimeError, ImportError, safetensors.SafetensorError) as error:
         raise _not_loaded(config, error) from error
-    model, told = found
-    if told["missing_keys"]:
-        names = sorted(told["missing_keys"])
+    model, info = loaded
+    if info["missing_keys"]:
+        names = sorted(info["missing_keys"])
         raise StudentError(
             f"The weights of {config.name!r} lack {len(names)} that a {type(model).__name__} has, for example {names[0]}.",
             "They are another architecture's, or a part of a checkpoint: name the folder that save_pretrained wrote.",
@@ -113,16 +113,18 @@ def _from_pretrained(config: StudentConfig) -> PreTrainedModel:
 
 def _not_loaded(config: StudentConfig, error: Exception) -> StudentError:
     lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    told = f"The student {config.name!r} cannot be loaded: {lines[0]}"
+    message = f"The student {config.name!r} cannot be loaded: {lines[0]}"
     if "trust_remote_code" in str(error):
         return StudentError(
-            told,
+            message,
             "It brings Python code of its own, which is not run unless student.trust_remote_code is set: read that code first, for it runs with all "
             "your rights.",
         )
     if Path(config.name).is_dir():
-        return StudentError(told, "Expected a causal LM with safetensors weights: a folder written by save_pretrained.")
-    return StudentError(told, f"{missing(config).hint} A private or gated one wants HF_TOKEN in the environment.")
+        return StudentError(
+            message, "Expected a causal LM with safetensors weights: a folder written by save_pretrained."
+        )
+    return StudentError(message, f"{missing(config).hint} A private or gated one wants HF_TOKEN in the environment.")
 
 
 def _resize(model: PreTrainedModel, vocabulary: int) -> None:
@@ -155,8 +157,8 @@ def output_matrix(model: PreTrainedModel) -> torch.nn.Linear:
 
 def positions_of(model: PreTrainedModel) -> int:
     """The longest sequence in tokens that the student can read."""
-    told = (getattr(model.config, name, None) for name in ("max_position_embeddings", "max_seq_len"))
-    return next((int(length) for length in told if length), 1_000_000)
+    limits = (getattr(model.config, name, None) for name in ("max_position_embeddings", "max_seq_len"))
+    return next((int(length) for length in limits if length), 1_000_000)
 
 
 def weights(model: PreTrainedModel) -> Weights:
@@ -193,8 +195,8 @@ def write_tensors(tensors: Weights, path: Path, metadata: dict[str, str] | None 
     try:
         safetensors.torch.save_file(tensors, path, metadata)
     except safetensors.SafetensorError as error:
-        if told := re.search(r"os error (\d+)", str(error)):
-            raise OSError(int(told.group(1)), os.strerror(int(told.group(1))), str(path)) from error
+        if code := re.search(r"os error (\d+)", str(error)):
+            raise OSError(int(code.group(1)), os.strerror(int(code.group(1))), str(path)) from error
         raise
 
 
@@ -230,11 +232,11 @@ def reopen(config: StudentConfig, vocabulary: int, seed: int, path: Path) -> Pre
     """A trained student from its weights artefact, in evaluation mode; CheckpointError if it does not fit, or if the base that adapters were
     trained beside has changed since."""
     model = load_student(config, vocabulary, seed)
-    state, told = read_tensors(path)
-    now = fingerprint(config) if told.get("fingerprint") else ""
-    if now != told.get("fingerprint", ""):
+    state, metadata = read_tensors(path)
+    now = fingerprint(config) if metadata.get("fingerprint") else ""
+    if now != metadata.get("fingerprint", ""):
         raise CheckpointError(
-            f"The adapters were trained beside {told['base']} as it was then ({told['fingerprint'][:12]}); now it is {now[:12] or 'gone'}.",
+            f"The adapters were trained beside {metadata['base']} as it was then ({metadata['fingerprint'][:12]}); now it is {now[:12] or 'gone'}.",
             "Bring the old weights back, or train again.",
         )
     set_weights(model, state)

@@ -60,7 +60,7 @@ class Pretrained:
     gated: bool = False
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
-    def told(self) -> str:
+    def settings_text(self) -> str:
         """The defaults in words: "training.lr 5e-05, ..."."""
         return ", ".join(
             f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"

@@ -118,12 +118,16 @@ def prepare(
 
     def corpus_of(name: str, fraction: float, by_source: Mapping[str, list[Example]] = train_by_source) -> Corpus:
         # A study in which no condition reads a rationale names no source; its tokenizer may still be that of one.
-        own = by_source[name if run.sources else ""]
-        return encoder.corpus([own[i] for i in training_rows(train_by_source, run, fraction)], selections)
+        examples = by_source[name if run.sources else ""]
+        return encoder.corpus([examples[i] for i in training_rows(train_by_source, run, fraction)], selections)
 
-    def reader_of(one: Condition, by_source: Mapping[str, list[Example]] = train_by_source) -> TrainingSet:
+    def reader_of(chosen: Condition, by_source: Mapping[str, list[Example]] = train_by_source) -> TrainingSet:
         return TrainingSet(
-            read_by(one.naive), corpus_of(one.source or run.source, one.fraction, by_source), one, run, limit
+            read_by(chosen.naive),
+            corpus_of(chosen.source or run.source, chosen.fraction, by_source),
+            chosen,
+            run,
+            limit,
         )
 
     def read_by(naive: bool) -> Encoder:
@@ -211,13 +215,13 @@ class TrainingSet:
             sentence = np.array([token.sentence for token in self.corpus.passages[index]], np.int64)
             cut = []
             for encoded in self.sequences(*key):
-                told = encoded.origin >= 0
+                from_rationale = encoded.origin >= 0
                 # Of those that are read: a rationale may have been cut at its end.
-                kinds = np.unique(sentence[encoded.origin[told]])
+                kinds = np.unique(sentence[encoded.origin[from_rationale]])
                 # A share is a sum of stages: what is a whole number of sentences but for rounding is that number.
                 first = kinds[-max(1, math.ceil(share * len(kinds) - 1e-9))] if len(kinds) else 0
                 early = np.zeros(len(encoded), bool)
-                early[told] = sentence[encoded.origin[told]] < first
+                early[from_rationale] = sentence[encoded.origin[from_rationale]] < first
                 cut.append(replace(encoded, loss=np.where(early, NO_LOSS, encoded.loss).astype(np.int8)))
             kept[key] = self._weighed(index, cut)
         return kept[key]
@@ -237,7 +241,7 @@ class TrainingSet:
         gold = self.corpus.examples[index].gold
         start = int(np.flatnonzero(encoded.loss == LABEL)[0])
         segment = encoded.segments[start]
-        found = []
+        rows = []
         for place, ids in enumerate(self.encoder.targets(self.corpus.examples[index])):
             if place == gold:
                 continue
@@ -249,8 +253,8 @@ class TrainingSet:
                 np.concatenate([encoded.origin[:start], np.full(count, -1, np.int32)]),
             )
             rival = shortened(whole, self.limit, self.run.student.truncate)
-            found.append(Row(rival.ids, np.zeros(len(rival), np.float32), rival.loss, follows=True))
-        return found
+            rows.append(Row(rival.ids, np.zeros(len(rival), np.float32), rival.loss, follows=True))
+        return rows
 
     def _weighed(self, index: int, sequences: list[Encoded]) -> list[Row]:
         """Rows with the weights of their tokens; under token_weights those of the rationale follow a selection, and their sum stays."""
@@ -274,11 +278,11 @@ class TrainingSet:
             return rows
         ranks = ranked_weights([scores[place] for place in sorted(scores)], float(chosen["floor"]))
         for encoded, row in zip(sequences, rows, strict=True):
-            told = (encoded.loss == RATIONALE) & (encoded.origin >= 0)
-            own = ranks[encoded.origin[told]]
+            from_rationale = (encoded.loss == RATIONALE) & (encoded.origin >= 0)
+            weights = ranks[encoded.origin[from_rationale]]
             # Where the lowest token alone is left to bear loss, a floor of 0 gives it no weight to share out: it keeps what it had.
-            if own.any():
-                row.weights[told] *= own * (told.sum() / own.sum())
+            if weights.any():
+                row.weights[from_rationale] *= weights * (from_rationale.sum() / weights.sum())
         return rows
 
     def tokens(self, index: int, epoch: int) -> int:
@@ -348,11 +352,11 @@ def _selected_facts(corpus: Corpus, condition: Condition, run: RunConfig) -> dic
                 is None
             )
             continue
-        found = ranked(passage, draw, str(values["selector"]), str(values["unit"]))
-        if found is None:
+        ranking = ranked(passage, draw, str(values["selector"]), str(values["unit"]))
+        if ranking is None:
             unselected += 1
             continue
-        parts, places = found
+        parts, places = ranking
         short += len(parts) < values["k"]
         if step.name == "matched_random_k":
             chosen = places[: number(values["k"], len(parts))]

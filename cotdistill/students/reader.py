@@ -188,11 +188,11 @@ def _ids(model: PreTrainedModel, *rows: list[int]) -> torch.Tensor:
     return torch.tensor(rows, device=table.device) % table.shape[0]
 
 
-def _close(one: torch.Tensor, other: torch.Tensor) -> bool:
+def _close(first: torch.Tensor, second: torch.Tensor) -> bool:
     """Equal but for the rounding of another order of sums, in the student's own precision."""
-    slack = 1e-4 if one.dtype == torch.float32 else 0.05
-    return one.shape == other.shape and bool(
-        ((one - other).abs().max() <= slack * other.abs().max().clamp(min=1e-3)).item()
+    slack = 1e-4 if first.dtype == torch.float32 else 0.05
+    return first.shape == second.shape and bool(
+        ((first - second).abs().max() <= slack * second.abs().max().clamp(min=1e-3)).item()
     )
 
 
@@ -217,23 +217,24 @@ def _nothing_after_the_head(model: PreTrainedModel) -> bool:
 
     hook = output_matrix(model).register_forward_hook(spread)
     try:
-        told = model(input_ids=_ids(model, [1, 2, 3, 4]), use_cache=False).logits
+        logits = model(input_ids=_ids(model, [1, 2, 3, 4]), use_cache=False).logits
     finally:
         hook.remove()
     return _close(
-        told, torch.linspace(-200.0, 200.0, told.shape[-1], device=told.device, dtype=told.dtype).expand_as(told)
+        logits,
+        torch.linspace(-200.0, 200.0, logits.shape[-1], device=logits.device, dtype=logits.dtype).expand_as(logits),
     )
 
 
 def _block_masks(model: PreTrainedModel) -> bool:
     """Two continuations side by side behind one prompt have the states that each has alone."""
-    prompt, one, other = [1, 2, 3, 4, 5, 6], [7, 8, 9], [10, 11, 12]
+    prompt, first, second = [1, 2, 3, 4, 5, 6], [7, 8, 9], [10, 11, 12]
     n = len(prompt)
-    owner = torch.tensor([0] * n + [1] * len(one) + [2] * len(other))
-    at = torch.tensor([*range(n), *range(n, n + len(one)), *range(n, n + len(other))])
-    packed = _states(model, _ids(model, prompt + one + other), **block_mask(model, owner[None], at[None]))
-    apart = [_states(model, _ids(model, prompt + tail)) for tail in (one, other)]
-    return _close(packed[:, : n + len(one)], apart[0]) and _close(packed[:, n + len(one) :], apart[1][:, n:])
+    owner = torch.tensor([0] * n + [1] * len(first) + [2] * len(second))
+    at = torch.tensor([*range(n), *range(n, n + len(first)), *range(n, n + len(second))])
+    packed = _states(model, _ids(model, prompt + first + second), **block_mask(model, owner[None], at[None]))
+    apart = [_states(model, _ids(model, prompt + tail)) for tail in (first, second)]
+    return _close(packed[:, : n + len(first)], apart[0]) and _close(packed[:, n + len(first) :], apart[1][:, n:])
 
 
 def block_mask(model: PreTrainedModel, owner: torch.Tensor, positions: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -255,8 +256,8 @@ def block_mask(model: PreTrainedModel, owner: torch.Tensor, positions: torch.Ten
 def _window(model: PreTrainedModel) -> int | None:
     """Over how many tokens attention reaches back, where some layer limits it."""
     config = model.config
-    found = [getattr(config, name, None) for name in ("sliding_window", "window_size", "attention_chunk_size")]
-    sizes = [size for size in found if isinstance(size, int) and size > 0]
+    windows = [getattr(config, name, None) for name in ("sliding_window", "window_size", "attention_chunk_size")]
+    sizes = [size for size in windows if isinstance(size, int) and size > 0]
     return min(sizes, default=None)
 
 

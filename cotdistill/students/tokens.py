@@ -405,9 +405,9 @@ def _specials(path: Path, tokenizer: Tokenizer) -> Specials:
                 if isinstance(value, list) and value
                 else value
             )
-            found = tokenizer.token_to_id(value) if isinstance(value, str) else value
+            token = tokenizer.token_to_id(value) if isinstance(value, str) else value
             # Some configs write -1 for none, or name an id that the tokenizer does not have.
-            ids[role] = found if isinstance(found, int) and 0 <= found < size else ids[role]
+            ids[role] = token if isinstance(token, int) and 0 <= token < size else ids[role]
     # A start token is used only where the tokenizer itself puts one in front.
     front = tokenizer.encode("a", add_special_tokens=True).ids
     bos = front[0] if ids["bos"] is not None and front and front[0] == ids["bos"] else None

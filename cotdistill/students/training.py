@@ -218,12 +218,12 @@ class Launched:
         numbers = torch.cat(told_apart).cpu().numpy() if told_apart else np.empty(0)
         for _, losses, groups in self.parts:
             total += float(numbers[at])
-            told = numbers[at + 1 : at + 1 + len(losses)]
+            losses_by_token = numbers[at + 1 : at + 1 + len(losses)]
             at += 1 + len(losses)
             for span in sums:
-                mine = groups == span
-                sums[span] += float(told[mine].sum())
-                counts[span] += int(mine.sum())
+                in_span = groups == span
+                sums[span] += float(losses_by_token[in_span].sum())
+                counts[span] += int(in_span.sum())
         if group.size > 1:
             every = group.add_up(
                 torch.tensor([total, *sums.values(), *counts.values()], dtype=torch.float64, device=group.device())
@@ -268,7 +268,7 @@ def _launch(
     )
     optim.zero_grad(set_to_none=True)
     parts = []
-    for batch in group.mine(batches):
+    for batch in group.share(batches):
         with torch.autocast(reader.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
             loss, losses = batch_loss(reader, batch, divisor, objectives)
         loss.backward()  # type: ignore[no-untyped-call]

@@ -87,14 +87,14 @@ class StudySpec:
 def plan_hash_of(values: Mapping[str, Any]) -> str:
     """SHA-256 (hex) of a spec's plain form without name and title. What was added later and is not used is left out: old plans keep their hash."""
     nested: dict[str, type] = {"student": StudentConfig, "training": TrainingConfig}
-    told = {
+    document = {
         key: hashed(nested[key], value) if key in nested and isinstance(value, Mapping) else value
         for key, value in values.items()
     }
     return digest(
         {
             key: value
-            for key, value in told.items()
+            for key, value in document.items()
             if key not in ("name", "title") and (key not in ("answers", "primary") or value)
         }
     )

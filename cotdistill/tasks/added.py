@@ -89,8 +89,8 @@ def _write(
     minimum = 1 if task.artificial else 2
     train_tokenizers(part, examples, rows, task.template, task.base_documents(), minimum, lambda stage: None)
     rationale_rows(rows).to_parquet(part / "rationales.parquet", index=False, compression="zstd")
-    told = {"name": full, "rows": len(rows), "origin": dict(origin), "files": folder_digest(part)}
-    (part / "source.json").write_text(canonical_json(told), encoding="utf-8")
+    note = {"name": full, "rows": len(rows), "origin": dict(origin), "files": folder_digest(part)}
+    (part / "source.json").write_text(canonical_json(note), encoding="utf-8")
     _place(home, part, full)
 
 
@@ -124,19 +124,19 @@ def source_info(task: Task, source: str) -> dict[str, Any]:
 
 def changed_sources(task: Task) -> list[str]:
     """Added sources whose files do not agree with what was noted of them; empty if all is well."""
-    found = []
+    problems = []
     for source in task.added:
         folder = added_folder(task.folder, source)
         try:
             noted = source_info(task, source)["files"]
-            found += (
+            problems += (
                 []
                 if folder_digest(folder, leave_out="source.json") == noted
                 else [f"source {source} of {task.name}: changed ({folder})"]
             )
         except (OSError, KeyError, DataError) as error:
-            found.append(f"source {source} of {task.name}: {error}")
-    return found
+            problems.append(f"source {source} of {task.name}: {error}")
+    return problems
 
 
 def reopened(task: Task) -> Task:

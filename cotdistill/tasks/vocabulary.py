@@ -26,15 +26,15 @@ LARGEST_BPE = 4_096
 
 def training_text(examples: Sequence[Example], template: Template) -> list[str]:
     """Everything a student may read of some examples: prompts, answers, rationales."""
-    found = []
+    texts = []
     for example in examples:
-        found += [
+        texts += [
             template.question_text(example),
             template.choices_text(example),
             *template.target_texts(example),
             example.rationale or "",
         ]
-    return found
+    return texts
 
 
 def literal_text(template: Template) -> list[str]:

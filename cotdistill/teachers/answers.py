@@ -51,7 +51,7 @@ class TeacherAnswer:
         return self.stated.reason
 
     @property
-    def told(self) -> Example:
+    def as_example(self) -> Example:
         """The example with this text as its rationale, for what looks at examples."""
         return replace(self.example, rationale=self.shown)
 

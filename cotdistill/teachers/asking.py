@@ -103,16 +103,16 @@ def ask_all(
         thread.start()
     try:
         while left:
-            found = _drained(back, POLL_SECONDS)
-            open_answers += [one for one in found if isinstance(one, Response)]
-            failures = [one for one in found if isinstance(one, Failure)]
+            answers = _drained(back, POLL_SECONDS)
+            open_answers += [one for one in answers if isinstance(one, Response)]
+            failures = [one for one in answers if isinstance(one, Failure)]
             answered = len(open_answers)
             arrived(open_answers, failures)
             open_answers = []
             left -= answered + len(failures)
             in_a_row = 0 if answered else in_a_row + len(failures)
             causes.update(f"{one.cause}: {one.detail}" for one in failures)
-            for one in found:
+            for one in answers:
                 if isinstance(one, TeacherError):
                     raise one
             if in_a_row >= max(IN_A_ROW, pace.concurrency) and left:
@@ -140,13 +140,13 @@ def _drained(
     back: queue.SimpleQueue[Response | Failure | TeacherError], seconds: float
 ) -> list[Response | Failure | TeacherError]:
     """Everything that has come back, after waiting so long for the first."""
-    found = []
+    items = []
     try:
-        found.append(back.get(timeout=seconds) if seconds else back.get_nowait())
+        items.append(back.get(timeout=seconds) if seconds else back.get_nowait())
         while True:
-            found.append(back.get_nowait())
+            items.append(back.get_nowait())
     except queue.Empty:
-        return found
+        return items
 
 
 def _worker(

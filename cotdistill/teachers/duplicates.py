@@ -41,29 +41,29 @@ def near_duplicates(texts: Sequence[str], similarity: float = 0.8) -> list[int |
     signatures = _signatures(ids, starts)
     number = PERMUTATIONS // rows
     bands = signatures[:, : number * rows].reshape(len(texts), number, rows)
-    found: list[int | None] = []
+    originals: list[int | None] = []
     kept: dict[tuple[int, bytes], list[int]] = defaultdict(list)
     sets: dict[int, frozenset[int]] = {}
     for place in range(len(texts)):
-        own = frozenset(ids[starts[place] : starts[place + 1]].tolist())
-        if not own:
-            found.append(None)
+        row_shingles = frozenset(ids[starts[place] : starts[place + 1]].tolist())
+        if not row_shingles:
+            originals.append(None)
             continue
         keys = [(band, bands[place, band].tobytes()) for band in range(number)]
         candidates = np.array(sorted({other for key in keys for other in kept.get(key, ())}), dtype=np.intp)
         # The share of equal minima estimates the index with a deviation of at most .045: what lies four of them below is not looked at.
         likely = candidates[(signatures[candidates] == signatures[place]).mean(1) >= similarity - 0.18]
-        match = next((other for other in likely.tolist() if _jaccard(own, sets[other]) >= similarity), None)
-        found.append(match)
+        match = next((other for other in likely.tolist() if _jaccard(row_shingles, sets[other]) >= similarity), None)
+        originals.append(match)
         if match is None:
-            sets[place] = own
+            sets[place] = row_shingles
             for key in keys:
                 kept[key].append(place)
-    return found
+    return originals
 
 
-def _jaccard(one: frozenset[int], other: frozenset[int]) -> float:
-    return len(one & other) / len(one | other)
+def _jaccard(first: frozenset[int], second: frozenset[int]) -> float:
+    return len(first & second) / len(first | second)
 
 
 def _hashed(sets: Sequence[Sequence[str]]) -> tuple[Ids, npt.NDArray[np.int64]]:
@@ -80,7 +80,7 @@ def _signatures(ids: Ids, starts: npt.NDArray[np.int64]) -> Ids:
     odd = generator.integers(0, 1 << 63, PERMUTATIONS, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
     shift = generator.integers(0, 1 << 63, PERMUTATIONS, dtype=np.uint64)
     count = len(starts) - 1
-    found = np.full((count, PERMUTATIONS), np.iinfo(np.uint64).max, dtype=np.uint64)
+    signatures = np.full((count, PERMUTATIONS), np.iinfo(np.uint64).max, dtype=np.uint64)
     begin = 0
     while begin < count:
         end = max(begin + 1, int(np.searchsorted(starts, starts[begin] + _BLOCK, side="right")) - 1)
@@ -88,11 +88,11 @@ def _signatures(ids: Ids, starts: npt.NDArray[np.int64]) -> Ids:
         filled = np.flatnonzero(np.diff(starts[begin : end + 1])) + begin
         if len(block):
             for p in range(PERMUTATIONS):
-                found[filled, p] = np.minimum.reduceat(
+                signatures[filled, p] = np.minimum.reduceat(
                     _mixed(block * odd[p] + shift[p]), (starts[filled] - starts[begin]).astype(np.intp)
                 )
         begin = end
-    return found
+    return signatures
 
 
 def _mixed(values: Ids) -> Ids:

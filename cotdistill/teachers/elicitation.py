@@ -201,20 +201,20 @@ def rows_of(task: Task, config: ElicitConfig) -> list[Example]:
 
 def requests(task: Task, config: ElicitConfig) -> list[Request]:
     """Every request, question by question. UsageError if nothing would be asked, or a row lacks the wrong label that was named."""
-    found: list[Request] = []
+    pending: list[Request] = []
     for example in rows_of(task, config):
-        given = {"nothing": "", "gold": example.answer, "wrong": _wrong(config, example)}[config.given]
-        turns = messages(config.template, config.shots, config.shown_shots, example, given)
-        against = _against(config, example, given)
+        hint = {"nothing": "", "gold": example.answer, "wrong": _wrong(config, example)}[config.given]
+        turns = messages(config.template, config.shots, config.shown_shots, example, hint)
+        against = _against(config, example, hint)
         for sample in range(config.sampling.samples):
-            found.append(
-                Request(len(found), example, sample, given, turns, against, _key(config, turns, against, sample))
+            pending.append(
+                Request(len(pending), example, sample, hint, turns, against, _key(config, turns, against, sample))
             )
-    if not found:
+    if not pending:
         raise UsageError(
             f"The {config.split} split of {task.name!r} has no rows to ask about.", "Choose another split."
         )
-    return found
+    return pending
 
 
 def _wrong(config: ElicitConfig, example: Example) -> str:
@@ -230,11 +230,11 @@ def _wrong(config: ElicitConfig, example: Example) -> str:
     return others[stable_seed("wrong", config.sampling.seed, example.id) % len(others)]
 
 
-def _against(config: ElicitConfig, example: Example, given: str) -> list[Message] | None:
+def _against(config: ElicitConfig, example: Example, hint: str) -> list[Message] | None:
     if config.contrast.against == "nothing":
         return None
     # Held against a rationale for a wrong answer stands the right one.
-    other = _wrong(config, example) if given == example.answer else example.answer
+    other = _wrong(config, example) if hint == example.answer else example.answer
     return messages(
         config.template, config.shots, config.shown_shots, example, "" if config.contrast.against == "empty" else other
     )

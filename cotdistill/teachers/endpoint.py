@@ -173,19 +173,19 @@ class Endpoint:
     def _refusal(self, status: int, headers: Mapping[str, str], content: bytes) -> Refused:
         wait = retry_after(headers.get("Retry-After"))
         said = self._said(content)
-        told = f"the server answers {status}" + (f": {said}" if said else "")
+        message = f"the server answers {status}" + (f": {said}" if said else "")
         if status in (401, 403):
             # What a server says of a key may hold a part of it.
             return Refused("denied", f"the server answers {status}: the key is missing or not accepted")
         if status in (402, 404, 405, 501) or (status == 429 and "insufficient_quota" in said):
-            return Refused("denied", told)
+            return Refused("denied", message)
         if status == 429:
-            return Refused("busy", told, wait)
+            return Refused("busy", message, wait)
         if status in (408, 425) or status >= 500:
-            return Refused("server", told, wait)
+            return Refused("server", message, wait)
         if 300 <= status < 400:
             return Refused("denied", f"the server answers {status}, which leads elsewhere; it is not followed")
-        return Refused("request", told)
+        return Refused("request", message)
 
     def _said(self, content: bytes) -> str:
         """The server's own words about an error, on one line, without address and key."""

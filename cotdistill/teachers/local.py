@@ -35,11 +35,11 @@ class LocalTeacher:
 
     def __init__(self, config: TeacherConfig) -> None:
         self.name = config.model
-        given: dict[str, Any] = {"revision": config.revision or None, "trust_remote_code": False}
+        options: dict[str, Any] = {"revision": config.revision or None, "trust_remote_code": False}
         try:
-            self.tokenizer: Any = AutoTokenizer.from_pretrained(config.model, **given)
+            self.tokenizer: Any = AutoTokenizer.from_pretrained(config.model, **options)
             model = AutoModelForCausalLM.from_pretrained(
-                config.model, use_safetensors=True, dtype=torch.float32 if config.device == "cpu" else "auto", **given
+                config.model, use_safetensors=True, dtype=torch.float32 if config.device == "cpu" else "auto", **options
             )
         except (OSError, ValueError, safetensors.SafetensorError) as error:
             raise TeacherError(
@@ -59,8 +59,8 @@ class LocalTeacher:
         # Called at every token: long work must notice that it is to stop.
         self.breathe: Callable[[], None] = lambda: None
         self.positions = int(getattr(self.model.config, "max_position_embeddings", 0) or 1_000_000)
-        own = getattr(self.model.generation_config, "eos_token_id", None)
-        ends = own if isinstance(own, list) else [own]
+        eos = getattr(self.model.generation_config, "eos_token_id", None)
+        ends = eos if isinstance(eos, list) else [eos]
         self.ends = frozenset(id for id in (*ends, self.tokenizer.eos_token_id) if id is not None)
         # Prompts' logits are not needed but for their last place; at a large vocabulary they would take gigabytes.
         self._last: dict[str, Any] = (
@@ -70,10 +70,10 @@ class LocalTeacher:
     def ids(self, config: ElicitConfig, turns: Sequence[Message]) -> list[int]:
         """A conversation as the teacher reads it."""
         if self.chat:
-            found = self.tokenizer.apply_chat_template(
+            encoded = self.tokenizer.apply_chat_template(
                 _joined_system(self.tokenizer, turns), add_generation_prompt=True, return_dict=True
             )
-            return [int(id) for id in found["input_ids"]]
+            return [int(id) for id in encoded["input_ids"]]
         return [int(id) for id in self.tokenizer(plain_prompt(config.template, turns))["input_ids"]]
 
     def stops(self, config: ElicitConfig) -> tuple[str, ...]:
@@ -194,7 +194,7 @@ class _Side:
         self.logits = self._forward(torch.tensor(list(tokens), device=device)[:, None], self._place)
 
     def _forward(self, ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        found = self._model(
+        output = self._model(
             input_ids=ids,
             attention_mask=self._mask,
             position_ids=positions,
@@ -202,7 +202,7 @@ class _Side:
             use_cache=True,
             **self._last,
         )
-        logits: torch.Tensor = found.logits[:, -1].float()
+        logits: torch.Tensor = output.logits[:, -1].float()
         return logits
 
 
@@ -212,12 +212,12 @@ def contrasted(shown: torch.Tensor, other: torch.Tensor, weight: float, plausibl
     The best token by these scores is that of SCOTT (2305.01879): with weight 1/2 it is the best by log p + log (p / p'). Tokens less likely under
     the answer shown than `plausible` times the likeliest are left out (Li et al. 2210.15097), for a rare token can win by its ratio alone.
     """
-    own, rival = torch.log_softmax(shown.float(), -1), torch.log_softmax(other.float(), -1)
-    scores = own - weight * rival
+    chosen, rival = torch.log_softmax(shown.float(), -1), torch.log_softmax(other.float(), -1)
+    scores = chosen - weight * rival
     if plausible > 0:
         # The logarithm of the share; a share of 1 leaves the likeliest alone.
-        least = own.max(-1, keepdim=True).values + torch.log(torch.tensor(plausible))
-        scores = scores.masked_fill(own < least, float("-inf"))
+        least = chosen.max(-1, keepdim=True).values + torch.log(torch.tensor(plausible))
+        scores = scores.masked_fill(chosen < least, float("-inf"))
     return scores
 
 
@@ -257,14 +257,16 @@ def ask_local(
         (r, teacher.ids(config, r.turns), teacher.ids(config, r.against) if r.against is not None else [])
         for r in requests
     ]
-    fitting = [one for one in prepared if max(len(one[1]), len(one[2])) + limit <= teacher.positions]
-    long = [one for one in prepared if max(len(one[1]), len(one[2])) + limit > teacher.positions]
-    told = f"with {limit} tokens of answer the prompt is longer than the {teacher.positions} that the teacher can read"
+    fitting = [pending for pending in prepared if max(len(pending[1]), len(pending[2])) + limit <= teacher.positions]
+    long = [pending for pending in prepared if max(len(pending[1]), len(pending[2])) + limit > teacher.positions]
+    message = (
+        f"with {limit} tokens of answer the prompt is longer than the {teacher.positions} that the teacher can read"
+    )
     arrived(
-        [], [Failure(r.place, "request", f"{told}: {max(len(ids), len(other))} tokens", 1) for r, ids, other in long]
+        [], [Failure(r.place, "request", f"{message}: {max(len(ids), len(other))} tokens", 1) for r, ids, other in long]
     )
     # The longest first: if the batch is too large for the memory, that shows at once.
-    fitting.sort(key=lambda one: -len(one[1]))
+    fitting.sort(key=lambda pending: -len(pending[1]))
     for start in range(0, len(fitting), pace.concurrency):
         batch = fitting[start : start + pace.concurrency]
         begun = time.monotonic()

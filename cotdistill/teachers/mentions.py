@@ -28,14 +28,14 @@ class Mention:
 
 def sentences(text: str) -> list[tuple[int, int]]:
     """(start, end) in characters of the sentences and lines of a text, spaces around them left out."""
-    found, start = [], 0
+    ranges, start = [], 0
     for cut in [*SENTENCE_END.finditer(text), None]:
         end = len(text) if cut is None else cut.start()
         piece = text[start:end]
         if piece.strip():
-            found.append((start + len(piece) - len(piece.lstrip()), start + len(piece.rstrip())))
+            ranges.append((start + len(piece) - len(piece.lstrip()), start + len(piece.rstrip())))
         start = end if cut is None else cut.end()
-    return found
+    return ranges
 
 
 @lru_cache(maxsize=65_536)
@@ -80,13 +80,13 @@ def _mentions(text: str, choices: tuple[Choice, ...]) -> tuple[Mention, ...]:
             for place in where[first]
             if stems[place : place + len(wanted)] == inflected
         ]
-    found = [m for m in letters(text, choices) if m.how == "letter"]
+    by_letter = [m for m in letters(text, choices) if m.how == "letter"]
     taken: set[int] = set()
     for length, _, _, place, label in sorted(claims, reverse=True):
         if not taken.intersection(range(place, place + length)):
             taken.update(range(place, place + length))
-            found.append(Mention(spans[place][0], spans[place + length - 1][1], label, "text"))
-    return tuple(sorted(found, key=lambda m: (m.start, -m.end)))
+            by_letter.append(Mention(spans[place][0], spans[place + length - 1][1], label, "text"))
+    return tuple(sorted(by_letter, key=lambda m: (m.start, -m.end)))
 
 
 @lru_cache(maxsize=65_536)
@@ -101,13 +101,13 @@ def words_of(text: str) -> tuple[str, ...]:
 def letters(text: str, choices: Sequence[Choice]) -> list[Mention]:
     """Every place where a label stands: in brackets or with one behind it ("(b)", "B)"), or bare."""
     known = {c.label.casefold(): c.label for c in choices}
-    found = []
+    mentions = []
     for match in _letter_pattern(tuple(known)).finditer(text):
         bracketed, behind, bare = match.groups()
         label = known[(bracketed or behind or bare).casefold()]
         # A lower-case letter alone is a letter only where something says so; "a" almost never is.
-        found.append(Mention(match.start(), match.end(), label, "bare" if bare else "letter"))
-    return found
+        mentions.append(Mention(match.start(), match.end(), label, "bare" if bare else "letter"))
+    return mentions
 
 
 @lru_cache(maxsize=256)

@@ -41,7 +41,7 @@ def quality(answers: Sequence[TeacherAnswer], rows: int, *, duplicates: float = 
     if not answers:
         return {"rows": rows, "answers": 0}
     count = len(answers)
-    told = [one.told for one in answers]
+    examples = [one.as_example for one in answers]
     texts = [one.shown for one in answers]
     noted = [one for one in answers if one.label is not None]
     known = [one for one in answers if one.answer is not None]
@@ -57,8 +57,8 @@ def quality(answers: Sequence[TeacherAnswer], rows: int, *, duplicates: float = 
         "agrees": right / len(known) if known else None,
         "agrees_all": right / count if known else None,
         "words": lengths(texts),
-        "leak_text": sum(map(holds_answer, told)) / count,
-        "leak_letter": sum(map(names_key, told)) / count,
+        "leak_text": sum(map(holds_answer, examples)) / count,
+        "leak_letter": sum(map(names_key, examples)) / count,
         "overlap": _mean([_covered(text, one.example.question) for one, text in zip(answers, texts, strict=True)]),
         "recall": _mean([_covered(one.example.question, text) for one, text in zip(answers, texts, strict=True)]),
         "run": fmean(longest_run(one.example.question, text) for one, text in zip(answers, texts, strict=True)),

@@ -89,7 +89,7 @@ class Responses:
     def _connection(self, *, write: bool = False) -> Iterator[sqlite3.Connection]:
         try:
             connection = sqlite3.connect(
-                self._made() if write else self.path, timeout=BUSY_SECONDS, isolation_level=None
+                self._create() if write else self.path, timeout=BUSY_SECONDS, isolation_level=None
             )
             try:
                 connection.row_factory = sqlite3.Row
@@ -104,13 +104,13 @@ class Responses:
                 connection.close()
         except (sqlite3.Error, UnicodeDecodeError) as error:
             # The second where SQLite quotes a damaged name that is no UTF-8 any more.
-            told = error.object.decode(errors="replace") if isinstance(error, UnicodeDecodeError) else error
+            reason = error.object.decode(errors="replace") if isinstance(error, UnicodeDecodeError) else error
             raise StoreError(
-                f"The responses of teachers ({self.path}) cannot be used: {told}.",
+                f"The responses of teachers ({self.path}) cannot be used: {reason}.",
                 "Check the disk; the file may be damaged.",
             ) from error
 
-    def _made(self) -> Path:
+    def _create(self) -> Path:
         """The file, with its tables. One process makes it at a time: switching to WAL does not wait for others as transactions do."""
         if str(self.path) in _MADE and self.path.is_file():
             return self.path
@@ -149,8 +149,8 @@ class Responses:
                 "INSERT INTO asked VALUES (?, ?, ?, ?, ?, ?)",
                 [(job, r.place, r.example.id, r.sample, r.given, r.key) for r in requests],
             )
-            found = connection.execute("SELECT DISTINCT key FROM asked JOIN response USING (key) WHERE job = ?", (job,))
-            return {row["key"] for row in found}
+            known = connection.execute("SELECT DISTINCT key FROM asked JOIN response USING (key) WHERE job = ?", (job,))
+            return {row["key"] for row in known}
 
     def known(self, keys: Sequence[str]) -> set[str]:
         """Those of some keys that are answered."""
@@ -178,14 +178,14 @@ class Responses:
         failed = self._rows("SELECT count(*) AS failed FROM failure WHERE job = ?", (job,))
         if not row:
             return Count(0, 0, 0, 0, 0, 0.0)
-        one = row[0]
+        key = row[0]
         return Count(
-            one["asked"],
-            one["answered"],
+            key["asked"],
+            key["answered"],
             failed[0]["failed"],
-            int(one["tokens_in"]),
-            int(one["tokens_out"]),
-            float(one["seconds"]),
+            int(key["tokens_in"]),
+            int(key["tokens_out"]),
+            float(key["seconds"]),
         )
 
     def answers(self, job: str, newest: int | None = None) -> list[dict[str, Any]]:

@@ -21,12 +21,12 @@ def pick(answers: Sequence[TeacherAnswer], how: str) -> list[TeacherAnswer]:
     if how not in PICKS:
         raise UnknownName("way to pick", how, PICKS)
     by_id: dict[str, list[TeacherAnswer]] = {}
-    for one in answers:
-        by_id.setdefault(one.example.id, []).append(one)
+    for answer in answers:
+        by_id.setdefault(answer.example.id, []).append(answer)
     best: dict[str, Callable[[list[TeacherAnswer]], TeacherAnswer]] = {
         "first": lambda few: few[0],
-        "shortest": lambda few: min(few, key=lambda one: len(one.shown)),
-        "longest": lambda few: max(few, key=lambda one: len(one.shown)),
+        "shortest": lambda few: min(few, key=lambda answer: len(answer.shown)),
+        "longest": lambda few: max(few, key=lambda answer: len(answer.shown)),
         "majority": _majority,
     }
     return [best[how](few) for few in by_id.values()]

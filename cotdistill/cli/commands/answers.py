@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> Result:
         "nested": done.nested,
         "dev_items": done.dev_items,
         "chance": done.chance,
-        "told": list(done.told),
+        "told": list(done.notes),
     }
     rows = [
         [c["name"], c["id"], len(c["replicates"]), " ".join(percent(a) for a in c["accuracies"])]
@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace) -> Result:
         "",
     ]
     lines += [table(["in the file", "condition", "replicates", "each"], rows, right=("replicates",)), ""]
-    lines += [printable(text) for text in done.told]
+    lines += [printable(text) for text in done.notes]
     if done.study is not None:
         lines.append(f"See it: cotdistill compare {done.name}")
     return Result(document, "\n".join(lines))

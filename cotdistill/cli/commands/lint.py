@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> Result:
 
 def _told(one: Finding) -> str:
     cases = "".join(f"\n    {printable(case)}" for case in one.shown)
-    return f"\n{'!' if one.grave else '·'} {one.told}: {one.count:,} of {one.of:,} {one.unit}{cases}\n  {one.advice}"
+    return f"\n{'!' if one.grave else '·'} {one.message}: {one.count:,} of {one.of:,} {one.unit}{cases}\n  {one.advice}"
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -107,7 +107,7 @@ NOUN = Noun(
                 "findings[].count": "how many show it",
                 "findings[].of": "of how many",
                 "findings[].unit": "answers, questions or rows",
-                "findings[].told": "what it means",
+                "findings[].message": "what it means",
                 "findings[].advice": "what to do",
                 "findings[].shown": "the first few cases; bars stand between tokens",
             },

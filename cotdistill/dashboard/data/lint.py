@@ -95,5 +95,5 @@ def _row(one: Finding) -> Sequence[markup.TableCell]:
         markup.TableCell(HEADS[one.kind.partition(":")[0]]),
         markup.TableCell(f"{one.count:,} of {one.of:,} {one.unit}"),
         markup.TableCell(one.shown[0] if one.shown else "", code=True, title="\n".join(one.shown)),
-        markup.TableCell(f"{one.told}. {one.advice}", quiet=True),
+        markup.TableCell(f"{one.message}. {one.advice}", quiet=True),
     )

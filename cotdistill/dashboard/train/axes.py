@@ -56,7 +56,7 @@ def cross(conditions: Sequence[Condition], shares: str, sources: Sequence[str], 
         conditions,
         sources=sources,
         fractions=[read_fraction(part.strip()) for part in shares.split(",") if part.strip()],
-        own=own,
+        default_source=own,
     )
 
 

@@ -138,7 +138,7 @@ def _fields(task: Task, start: StudySpec) -> dict[str, Any]:
         args=(start,),
     )
     if (entry := entry_of(student)) is not None:
-        told = f"Settings that suit {entry.name} are in the form: {entry.told()}."
+        told = f"Settings that suit {entry.name} are in the form: {entry.settings_text()}."
         st.caption(plain_markdown(f"{told} They are ours; the paper's are not known to us."))
     chosen = st.session_state[f"{KEY}.conditions"]
     conditions = st.multiselect(

@@ -63,14 +63,14 @@ def choice_scores(
     size = [len(prompts[i]) + sum(len(c) - 1 for c in choices[i]) for i in range(len(prompts))]
     if not reader.packs(max(size, default=0)) and any(len(cs) > 1 and any(len(c) > 1 for c in cs) for cs in choices):
         return _apart(reader, prompts, choices, pad, batch)
-    found: list[list[float]] = [[] for _ in prompts]
+    results: list[list[float]] = [[] for _ in prompts]
     order = sorted(range(len(prompts)), key=lambda i: size[i])
     for start in range(0, len(order), batch):
         members = order[start : start + batch]
         scores = _packed(reader, [prompts[i] for i in members], [choices[i] for i in members], pad)
         for i, row in zip(members, scores, strict=True):
-            found[i] = row
-    return found
+            results[i] = row
+    return results
 
 
 def _apart(
@@ -79,10 +79,10 @@ def _apart(
     """The same with one choice a row, for students that take no mask of one's own."""
     members = [(i, choice) for i, options in enumerate(choices) for choice in options]
     rows = choice_scores(reader, [prompts[i] for i, _ in members], [[choice] for _, choice in members], pad, batch)
-    found: list[list[float]] = [[] for _ in prompts]
+    scores: list[list[float]] = [[] for _ in prompts]
     for (i, _), (value,) in zip(members, rows, strict=True):
-        found[i].append(value)
-    return found
+        scores[i].append(value)
+    return scores
 
 
 def _packed(
@@ -126,10 +126,10 @@ def _packed(
     device = reader.device
     laid = (torch.tensor(given, device=device) for given in (rows, columns, picks, targets))
     likelihood = reader.likelihood_at(torch.from_numpy(ids).to(device), *laid, **more).cpu().numpy()
-    found = [[0.0] * len(cs) for cs in choices]
+    scores = [[0.0] * len(cs) for cs in choices]
     for (r, c), value in zip(belongs, likelihood, strict=True):
-        found[r][c] += float(value)
-    return found
+        scores[r][c] += float(value)
+    return scores
 
 
 def score(
@@ -151,9 +151,9 @@ def score(
     sums = choice_scores(
         reader, prompts, [encoder.targets(example) for example in examples], encoder.specials.pad, batch
     )
-    told: Sequence[WrittenText | None] = written or [None] * len(examples)
+    texts: Sequence[WrittenText | None] = written or [None] * len(examples)
     return [
-        predicted(encoder, e, s, mode, metric=metric, written=w) for e, s, w in zip(examples, sums, told, strict=True)
+        predicted(encoder, e, s, mode, metric=metric, written=w) for e, s, w in zip(examples, sums, texts, strict=True)
     ]
 
 

@@ -64,10 +64,10 @@ def likelihoods(
             for row in choice_scores(reader, [before for before, _ in part], [[question] for _, question in part], pad)
         ]
         one_done()
-    found, at = [], 0
+    scores, at = [], 0
     for example, label, text, ids in zip(examples, by_label, by_text, texts, strict=True):
         n = len(ids)
-        found.append(
+        scores.append(
             Likelihoods(
                 np.array(label), np.array(text), np.array([alone[tuple(one)] for one in ids]), np.array(asked[at : at + n]),
                 np.array([len(one) for one in ids], float), _sizes([choice.text for choice in example.choices]),
@@ -75,7 +75,7 @@ def likelihoods(
             )
         )  # fmt: skip
         at += n
-    return found
+    return scores
 
 
 def _backwards(encoder: Encoder, example: Example, choice: int) -> tuple[list[int], list[int]]:

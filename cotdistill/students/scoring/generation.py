@@ -52,20 +52,20 @@ def greedy(
 
     The end token also ends a row, without counting as terminated. Rows that have ended leave the batch.
     """
-    found: list[WrittenText | None] = [None] * len(prompts)
+    results: list[WrittenText | None] = [None] * len(prompts)
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     for start in range(0, len(order), batch):
         members = order[start : start + batch]
         asked = [prompts[i] for i in members]
-        mine = lots.of(members) if lots is not None else None
+        draws = lots.of(members) if lots is not None else None
         # What is drawn needs the logits themselves, which a plain head alone gives from the states of a cache.
-        if reader.abilities.left_padding and (mine is None or reader.abilities.plain_head):
-            told = _batch(reader.model, asked, list(stop), limit, after, pad, eos, mine)
+        if reader.abilities.left_padding and (draws is None or reader.abilities.plain_head):
+            texts = _batch(reader.model, asked, list(stop), limit, after, pad, eos, draws)
         else:
-            told = _uncached(reader, asked, list(stop), limit, after, pad, eos, mine)
-        for i, written in zip(members, told, strict=True):
-            found[i] = written
-    return [written for written in found if written is not None]
+            texts = _uncached(reader, asked, list(stop), limit, after, pad, eos, draws)
+        for i, written in zip(members, texts, strict=True):
+            results[i] = written
+    return [written for written in results if written is not None]
 
 
 def _batch(

@@ -63,13 +63,13 @@ class _LogLikelihood(torch.autograd.Function):
         room: LogitBuffer,
     ) -> torch.Tensor:
         held = room.of(len(states) * len(matrix))
-        found, highest, total = _gone_over(states, matrix, picks, tokens, held)
+        picked, highest, total = _gone_over(states, matrix, picks, tokens, held)
         ctx.save_for_backward(held, states, matrix, picks, tokens, (highest - total[:, None]).exp_())
-        return found
+        return picked
 
     @staticmethod
-    def backward(ctx: Any, *given: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        (outer,) = given
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        (outer,) = gradients
         held, states, matrix, picks, tokens, factors = ctx.saved_tensors
         # Of each row's softmax so much is taken away, and so much stands where its tokens are.
         factors = factors * -outer.new_zeros(len(states)).index_add_(0, picks, outer)[:, None]
@@ -96,8 +96,8 @@ def log_likelihood(
     if products.is_active():
         states = products.longer(states, products.rounded(len(states)))
     if torch.is_grad_enabled() and (states.requires_grad or matrix.requires_grad):
-        found: torch.Tensor = _LogLikelihood.apply(states, matrix, picks, tokens, room)  # type: ignore[no-untyped-call]
-        return found
+        values: torch.Tensor = _LogLikelihood.apply(states, matrix, picks, tokens, room)  # type: ignore[no-untyped-call]
+        return values
     return _gone_over(states, matrix, picks, tokens, None)[0]
 
 
@@ -107,12 +107,12 @@ def _gone_over(
     """(n,) log-probabilities; (rows, pieces) the highest logit of each piece; (rows,) the logarithm of each row's sum. The exponentials of what each
     logit lies below its piece's highest are laid into `held`."""
     pieces = _pieces(states, matrix)
-    found = torch.empty(len(tokens))
+    picked = torch.empty(len(tokens))
     highest, sums = torch.empty(len(states), len(pieces)), torch.empty(len(states), len(pieces))
     for number, (start, end) in enumerate(pieces):
         logits = torch.mm(states, matrix[start:end].t())
-        mine = ((tokens >= start) & (tokens < end)).nonzero()[:, 0]
-        found[mine] = logits[picks[mine], tokens[mine] - start]
+        in_piece = ((tokens >= start) & (tokens < end)).nonzero()[:, 0]
+        picked[in_piece] = logits[picks[in_piece], tokens[in_piece] - start]
         top = torch.amax(logits, 1, out=highest[:, number])
         logits -= top[:, None]
         torch.sum(
@@ -121,7 +121,7 @@ def _gone_over(
             out=sums[:, number],
         )
     total = (sums.log_() + highest).logsumexp(1)
-    return found - total[picks], highest, total
+    return picked - total[picks], highest, total
 
 
 def _pieces(states: torch.Tensor, matrix: torch.Tensor) -> list[tuple[int, int]]:

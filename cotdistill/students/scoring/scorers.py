@@ -64,17 +64,17 @@ class Likelihoods:
     marginal: Values | None = None
 
 
-def scores(found: Likelihoods, scorer: str, metric: str) -> Values:
+def scores(likelihoods: Likelihoods, scorer: str, metric: str) -> Values:
     """(choices,) what a scorer makes of the likelihoods; metric: how the run scored its labels, "sum" or "per_byte". UnknownName for no scorer."""
     SCORERS.get(scorer)
-    made: dict[str, Values] = {
-        LABEL: found.label if metric == "sum" else found.label / found.label_size,
-        "text": found.text,
-        "per_token": found.text / found.tokens,
-        "per_byte": found.text / found.size,
-        "pmi": found.text - found.neutral,
-        "question": found.question,
+    by_scorer: dict[str, Values] = {
+        LABEL: likelihoods.label if metric == "sum" else likelihoods.label / likelihoods.label_size,
+        "text": likelihoods.text,
+        "per_token": likelihoods.text / likelihoods.tokens,
+        "per_byte": likelihoods.text / likelihoods.size,
+        "pmi": likelihoods.text - likelihoods.neutral,
+        "question": likelihoods.question,
     }
-    if found.marginal is not None:
-        made["marginal"] = found.marginal
-    return made[scorer]
+    if likelihoods.marginal is not None:
+        by_scorer["marginal"] = likelihoods.marginal
+    return by_scorer[scorer]

@@ -159,7 +159,7 @@ def _question(relation: str, wording: int, subject: str, rng: random.Random) -> 
 
 def examples(world: World) -> list[Example]:
     """All questions: each trained pair in several wordings, each held-out pair once, in dev or test by creature."""
-    found = []
+    built = []
     for name, group in world.group_of.items():
         for relation in RELATIONS:
             trains = relation in world.trained[name]
@@ -167,7 +167,7 @@ def examples(world: World) -> list[Example]:
             order = rng.sample(range(3), 3)
             for wording in range(world.settings.wordings if trains else 1):
                 choices, answer = _choices(world, relation, world.table[group, relation], rng)
-                found.append(
+                built.append(
                     Example(
                         id=f"w{world.seed}-{name}-{relation}-{wording}",
                         question=_question(relation, order[wording % 3], name, rng),
@@ -184,7 +184,7 @@ def examples(world: World) -> list[Example]:
                         },
                     )
                 )
-    return found
+    return built
 
 
 def rationale(world: World, example: Example, style: str) -> str:
@@ -305,11 +305,11 @@ def _documents(world: World) -> Iterator[str]:
                     )
                 )
             )
-        told = " ".join(said)
+        joined = " ".join(said)
         yield {
             1: f"{prompt}{TEMPLATE.label_cue} {value}",
-            2: f"{prompt}{TEMPLATE.label_cue} {value}{TEMPLATE.rationale_cue} {told}",
-            3: f"{prompt}{TEMPLATE.rationale_cue} {told}{TEMPLATE.label_cue} {value}",
+            2: f"{prompt}{TEMPLATE.label_cue} {value}{TEMPLATE.rationale_cue} {joined}",
+            3: f"{prompt}{TEMPLATE.rationale_cue} {joined}{TEMPLATE.label_cue} {value}",
         }[number % 4]
 
 
@@ -318,13 +318,13 @@ def materialise(root: Path, name: str, seed: int, settings: Mapping[str, Any]) -
     checked = from_mapping(WorldSettings, settings)
     world = make_world(seed, checked)
     rows: Sequence[Example] = examples(world)
-    told = [Rationale(e.id, style, rationale(world, e, style)) for style in STYLES for e in rows]
+    rationales = [Rationale(e.id, style, rationale(world, e, style)) for style in STYLES for e in rows]
     held = len(RELATIONS) - checked.trained_relations
     return write_task(
         root,
         name,
         examples=rows,
-        rationales=told,
+        rationales=rationales,
         template=TEMPLATE,
         roles={
             "train": f"{checked.trained_relations} relations a creature, {checked.wordings} wordings each",

@@ -73,12 +73,12 @@ def kind_of(path: Path) -> str | None:
 def find_files(path: Path) -> SourceFiles:
     """The files of a folder or the one file; DataError if there is nothing to import."""
     try:
-        return _found(path)
+        return _locate(path)
     except OSError as error:
         raise DataError(f"{str(path)[:200]} cannot be read: {error.strerror or error}", EXPECTED) from error
 
 
-def _found(path: Path) -> SourceFiles:
+def _locate(path: Path) -> SourceFiles:
     if path.is_file():
         if kind_of(path) is None:
             raise DataError(

@@ -34,13 +34,13 @@ LARGEST_TABLE = 2 << 30
 
 def files_of(folder: Path, known: re.Pattern[str] = FILE) -> dict[str, Path]:
     """The files of a task's folder by their names in it; DataError where there are others than a task has."""
-    found = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
-    if strange := [name for name in found if not known.fullmatch(name)]:
+    files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    if strange := [name for name in files if not known.fullmatch(name)]:
         raise DataError(
             f"The folder of the task {folder} holds {strange[0][:80]!r}, which is no file of a task.",
             "Import the task again.",
         )
-    return found
+    return files
 
 
 def checked(folder: Path, name: str, digest: str) -> Task:
@@ -72,8 +72,8 @@ def checked(folder: Path, name: str, digest: str) -> Task:
 def _checked(folder: Path, name: str, digest: str) -> Task:
     if not any(file.startswith("tokenizers/") for file in files_of(folder)):
         raise DataError("it has no tokenizer")
-    if (found := folder_digest(folder)) != digest:
-        raise DataError(f"its files hash to {found[:12]}, expected {digest[:12]}")
+    if (actual := folder_digest(folder)) != digest:
+        raise DataError(f"its files hash to {actual[:12]}, expected {digest[:12]}")
     info: dict[str, Any] = json.loads((folder / "task.json").read_text(encoding="utf-8"))
     if info["name"] != name:
         raise DataError(f"it calls itself {str(info['name'])[:80]!r}")

@@ -60,7 +60,7 @@ def write_task(
         if documents:
             (part / "documents.txt").write_text("\n".join(documents) + "\n", encoding="utf-8")
         test = [e for e in examples if e.split == "test"]
-        told = {
+        manifest = {
             **(dict(info) if info else {}),
             "name": name,
             "title": title,
@@ -74,7 +74,7 @@ def write_task(
             "rows": {split: sum(e.split == split for e in examples) for split in SPLITS},
             "tokenizer_kind": tokenizer_kind,
         }
-        (part / "task.json").write_text(canonical_json(told), encoding="utf-8")
+        (part / "task.json").write_text(canonical_json(manifest), encoding="utf-8")
         folder = _put(part, home)
         write_note(home / "newest", folder.name)
     return open_folder(folder)
@@ -190,10 +190,10 @@ def train_tokenizers(
     train = sorted((e for e in examples if e.split == "train"), key=lambda e: e.id)
     by_source: dict[str, dict[str, str]] = {}
     for rationale in rationales:
-        told = by_source.setdefault(rationale.source, {})
+        source_texts = by_source.setdefault(rationale.source, {})
         if rationale.text:
-            told[rationale.id] = rationale.text
-    sources = [source for source, told in by_source.items() if any(e.id in told for e in train)]
+            source_texts[rationale.id] = rationale.text
+    sources = [source for source, source_texts in by_source.items() if any(e.id in source_texts for e in train)]
     always = literal_text(template)
     for source in sources or [""]:
         progress(f"training tokenizers {source}".strip())
