@@ -1,6 +1,6 @@
-from dataclasses import replace
-
 """Configs: plain values in, every problem told at once, one text for one value."""
+
+from dataclasses import replace
 
 import pytest
 

@@ -273,7 +273,7 @@ def starter_worlds() -> StudySpec:
         starter(),
         name="starter-worlds",
         title="Starter study over five worlds: does it hold beyond one of them?",
-        conditions=(*_STARTER, "pre_cot@source=answer_first_long"),
+        conditions=(*starter().conditions, "pre_cot@source=answer_first_long"),
         fixed_seeds={},
     )
 
