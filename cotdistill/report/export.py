@@ -88,7 +88,9 @@ def other_loss_told(claim: dict[str, Any]) -> str:
         return ""
     if other["study"] is None:
         return f"Not asked under the {other['loss'].replace('_', '-')} loss: cotdistill {other['command']}"
-    return f"Under the {other['loss'].replace('_', '-')} loss (study {other['study']}): {other['word']}. {other['told']}"
+    return (
+        f"Under the {other['loss'].replace('_', '-')} loss (study {other['study']}): {other['word']}. {other['told']}"
+    )
 
 
 def verdict_rows(studies: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
@@ -264,7 +266,11 @@ def html_page(document: dict[str, Any]) -> str:
         parts.append(
             f'<h2>{escape(claim["id"])}. {escape(claim["title"])}: <span class="word" style="color:{color}">{escape(claim["word"])}</span></h2>'
         )
-        parts += [f"<p>{escape(text)}</p>" for text in (claim["told"], claim["budget"], claim["change"], other_loss_told(claim)) if text]
+        parts += [
+            f"<p>{escape(text)}</p>"
+            for text in (claim["told"], claim["budget"], claim["change"], other_loss_told(claim))
+            if text
+        ]
         figure = claim_figure(document, claim)
         if figure is not None:
             parts.append(f'<div class="figure">{_drawn(figure, first=drawn == 0, bar=True)}</div>')

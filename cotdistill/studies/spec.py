@@ -362,12 +362,16 @@ STUDIES.register(
 
 STUDIES.register(
     BuiltInStudy(
-        "starter-token-mean", "the starter study under the token-mean loss: claim 2's other half", lambda: token_mean(starter)
+        "starter-token-mean",
+        "the starter study under the token-mean loss: claim 2's other half",
+        lambda: token_mean(starter),
     )
 )
 STUDIES.register(
     BuiltInStudy(
-        "keytokens-token-mean", "the study keytokens under the token-mean loss: claim 3's other half", lambda: token_mean(keytokens)
+        "keytokens-token-mean",
+        "the study keytokens under the token-mean loss: claim 3's other half",
+        lambda: token_mean(keytokens),
     )
 )
 

@@ -41,7 +41,9 @@ def claims_lines(found: dict[str, Any]) -> list[str]:
         lines.append(f"! {extended}")
     for claim, part in zip(found["claims"], tables(found), strict=False):
         lines += ["", f"{claim['id']}. {claim['title']}: {claim['word']}"]
-        lines += [f"   {text}" for text in (claim["told"], claim["budget"], claim["change"], other_loss_told(claim)) if text]
+        lines += [
+            f"   {text}" for text in (claim["told"], claim["budget"], claim["change"], other_loss_told(claim)) if text
+        ]
         lines += ["", table(list(part.columns), [list(row) for row in part.rows], right=part.right)]
     return lines
 
