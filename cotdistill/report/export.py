@@ -81,6 +81,18 @@ def extended_told(document: dict[str, Any]) -> str:
     )
 
 
+def other_loss_told(claim: dict[str, Any]) -> str:
+    """What the claim comes to under the other loss, or how to ask; empty where it has no twin to be asked in."""
+    other = claim["other_loss"]
+    if not other or claim["status"] == "not_run":
+        return ""
+    if other["study"] is None:
+        return f"Not asked under the {other['loss'].replace('_', '-')} loss: cotdistill {other['command']}"
+    return (
+        f"Under the {other['loss'].replace('_', '-')} loss (study {other['study']}): {other['word']}. {other['told']}"
+    )
+
+
 def verdict_rows(studies: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
     """The claims in every study, one row a study: head and cells."""
     head = ["study", "task", "student", "runs", *(f"claim {number}" for number in "123")]
@@ -184,7 +196,7 @@ def _markdown(document: dict[str, Any], every: list[Table]) -> str:
             markdown(claim["told"]),
             "",
         ]
-        lines += [markdown(text) + "\n" for text in (claim["budget"], claim["change"]) if text]
+        lines += [markdown(text) + "\n" for text in (claim["budget"], claim["change"], other_loss_told(claim)) if text]
         lines += [as_markdown(one)]
     return "\n".join([*lines, "## Every condition", "", as_markdown(every[-1])])
 
@@ -256,7 +268,11 @@ def html_page(document: dict[str, Any]) -> str:
         parts.append(
             f'<h2>{escape(claim["id"])}. {escape(claim["title"])}: <span class="word" style="color:{color}">{escape(claim["word"])}</span></h2>'
         )
-        parts += [f"<p>{escape(text)}</p>" for text in (claim["told"], claim["budget"], claim["change"]) if text]
+        parts += [
+            f"<p>{escape(text)}</p>"
+            for text in (claim["told"], claim["budget"], claim["change"], other_loss_told(claim))
+            if text
+        ]
         figure = claim_figure(document, claim)
         if figure is not None:
             parts.append(f'<div class="figure">{_drawn(figure, first=drawn == 0, bar=True)}</div>')

@@ -5,6 +5,7 @@ Page Findings, its export and `compare --json` all read this one, so they agree 
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from cotdistill.errors import UnknownName
@@ -17,7 +18,7 @@ from cotdistill.statistics.verdicts import CANNOT, PROVISIONAL, checked_margin, 
 from cotdistill.store.planned_runs import PlannedRuns, planned_runs
 from cotdistill.store.records import ANSWERS, Study
 from cotdistill.store.store import Store
-from cotdistill.studies.spec import STUDIES, spec_from_mapping
+from cotdistill.studies.spec import STUDIES, StudySpec, spec_from_mapping
 from cotdistill.tasks.catalog import TASKS
 
 # Conditions that stand beside each claim: (what it must begin with, why it is there).
@@ -45,6 +46,10 @@ CONTROLS = {
 ASKS = {"1": "starter", "2": "starter", "3": "keytokens"}
 
 
+# Claims that depend on how much a rationale's token weighs, and so are shown under both losses.
+BY_LOSS = ("2", "3")
+
+
 def findings(store: Store, which: int | str, margin: float | None = None) -> dict[str, Any]:
     """The findings of a study. margin: of non-inferiority, in points, chosen beforehand. A study that is not launched yet answers with "not_run"
     for every comparison if it is a built-in one; UnknownName otherwise."""
@@ -58,6 +63,7 @@ def findings(store: Store, which: int | str, margin: float | None = None) -> dic
     summaries = {s.condition: s for s in results.summary(store, study.id)}
     planned = planned_runs(store, study.id)
     verdicts = claims.judge(store, study.id, checked_margin(margin, results.chance_of(summaries.values())))
+    other = {} if spec.answers else _other_loss(store, study, spec)
     kind = ANSWERS if spec.answers else "train"
     result = (
         next(
@@ -89,7 +95,10 @@ def findings(store: Store, which: int | str, margin: float | None = None) -> dic
         "missing_runs": missing,
         "extended": extended(store, study),
         "margin": margin,
-        "claims": [_claim(store, study.id, verdict, summaries, planned) for verdict in verdicts],
+        "claims": [
+            _claim(store, study.id, verdict, summaries, planned) | {"other_loss": other.get(verdict.claim)}
+            for verdict in verdicts
+        ],
         "conditions": [
             {
                 "id": s.condition, "label": s.label, "accuracy": s.mean, "low": s.low, "high": s.high, "finished": s.finished, "planned": s.planned,
@@ -99,6 +108,29 @@ def findings(store: Store, which: int | str, margin: float | None = None) -> dic
             for s in summaries.values()
         ],
     }  # fmt: skip
+
+
+def _other_loss(store: Store, study: Study, spec: StudySpec) -> dict[str, dict[str, Any]]:
+    """What the study's twin under the other loss says, by claim: the newest study that differs from it in the loss alone. study None: nobody
+    has run it; command: how to."""
+    loss = "token_mean" if spec.training.loss == "span" else "span"
+    twin = dataclasses.replace(spec, training=dataclasses.replace(spec.training, loss=loss))
+    same = [one for one in store.queue.studies() if one.plan_hash == twin.plan_hash]
+    if not same:
+        built_in = f"{study.name}-token-mean"
+        options = (
+            ""
+            if built_in in STUDIES
+            else f"{study.name} --name {study.name}-{loss.replace('_', '-')} --set training.loss={loss}"
+        )
+        command = f"study run {options or built_in}"
+        return {claim: {"loss": loss, "study": None, "word": None, "told": "", "command": command} for claim in BY_LOSS}
+    found = max(same, key=lambda one: one.id)
+    return {
+        verdict.claim: {"loss": loss, "study": found.name, "word": verdict.word, "told": verdict.told, "command": None}
+        for verdict in claims.judge(store, found.id)
+        if verdict.claim in BY_LOSS
+    }
 
 
 def _imported(store: Store, study: Study) -> int:
@@ -228,7 +260,7 @@ def _not_run(name: str) -> dict[str, Any]:
             "budget": "",
         }
         change = {"change": f"Run the study {ASKS[claim.name]}.", "asked_by": ASKS[claim.name]}
-        asked.append({**one, **change, "comparisons": compared, "at_tokens": [], "controls": []})
+        asked.append({**one, **change, "comparisons": compared, "at_tokens": [], "controls": [], "other_loss": None})
     return {
         "id": None,
         "name": name,

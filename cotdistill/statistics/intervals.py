@@ -83,12 +83,12 @@ def _widened(interval: Interval, values: Values, clusters: npt.NDArray[np.int64]
     method = f"{interval.method}, with Tango's score interval where few answers differ"
     df = interval.df if interval.df is not None else count - 1.0
     p = interval.p
-    if low <= 0 <= high:
+    if p is None or low <= 0 <= high:
         # The p must not deny what the interval says: the t tail that has its nearer end as the 2.5 % quantile.
         end = low if interval.mean > 0 else high
         reach = abs(interval.mean - end) / t_quantile(0.975, df)
         p = max(p or 0.0, 2 * t_above(abs(interval.mean) / reach, df)) if interval.mean else 1.0
-    return Interval(interval.mean, low, high, None if p is None else min(1.0, p), df, method, interval.speaks_of)
+    return Interval(interval.mean, low, high, min(1.0, p), df, method, interval.speaks_of)
 
 
 def mean_squares(totals: Values) -> tuple[float, float, float]:

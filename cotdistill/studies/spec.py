@@ -239,7 +239,6 @@ _STARTER = (
     "post_cot/random_tokens",
     "post_cot/swap(partner=other_label)",
     "label_only@tokens=post_cot",
-    "pre_cot@source=answer_first_long",
     "post_cot@source=answer_first_long",
 )
 
@@ -261,7 +260,7 @@ def starter() -> StudySpec:
             training=TrainingConfig(steps=_from_environment("STEPS", 600)),
             base_steps=_from_environment("BASE_STEPS", 1500),
             conditions=_STARTER,
-            replicates=_from_environment("REPLICATES", 3),
+            replicates=_from_environment("REPLICATES", 5),
             fixed_seeds={"world": 0, "base": 0, "split": 0},
             baseline="label_only",
         )
@@ -274,8 +273,19 @@ def starter_worlds() -> StudySpec:
         starter(),
         name="starter-worlds",
         title="Starter study over five worlds: does it hold beyond one of them?",
-        replicates=_from_environment("REPLICATES", 5),
+        conditions=(*starter().conditions, "pre_cot@source=answer_first_long"),
         fixed_seeds={},
+    )
+
+
+def token_mean(make: Callable[[], StudySpec]) -> StudySpec:
+    """The twin of a study under the other loss, one mean over all target tokens: there a word of the rationale weighs the same in every condition."""
+    spec = make()
+    return dataclasses.replace(
+        spec,
+        name=f"{spec.name}-token-mean",
+        title=f"{spec.title.split(':')[0]} under the token-mean loss",
+        training=dataclasses.replace(spec.training, loss="token_mean"),
     )
 
 
@@ -346,6 +356,22 @@ STUDIES.register(
 STUDIES.register(
     BuiltInStudy(
         "neighbours", "rival explanations from related work, and how much of the gain each accounts for", neighbours
+    )
+)
+
+
+STUDIES.register(
+    BuiltInStudy(
+        "starter-token-mean",
+        "the starter study under the token-mean loss: claim 2's other half",
+        lambda: token_mean(starter),
+    )
+)
+STUDIES.register(
+    BuiltInStudy(
+        "keytokens-token-mean",
+        "the study keytokens under the token-mean loss: claim 3's other half",
+        lambda: token_mean(keytokens),
     )
 )
 

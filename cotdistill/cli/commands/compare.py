@@ -9,7 +9,7 @@ from cotdistill.cli.command import Command, Noun, Result
 from cotdistill.cli.output import table
 from cotdistill.cli.study_text import REPORT_KEYS, report, report_text
 from cotdistill.errors import UsageError
-from cotdistill.report.export import extended_told, setting, tables
+from cotdistill.report.export import extended_told, other_loss_told, setting, tables
 from cotdistill.results.findings import findings
 from cotdistill.store.store import Store
 from cotdistill.text import plural
@@ -41,7 +41,9 @@ def claims_lines(found: dict[str, Any]) -> list[str]:
         lines.append(f"! {extended}")
     for claim, part in zip(found["claims"], tables(found), strict=False):
         lines += ["", f"{claim['id']}. {claim['title']}: {claim['word']}"]
-        lines += [f"   {text}" for text in (claim["told"], claim["budget"], claim["change"]) if text]
+        lines += [
+            f"   {text}" for text in (claim["told"], claim["budget"], claim["change"], other_loss_told(claim)) if text
+        ]
         lines += ["", table(list(part.columns), [list(row) for row in part.rows], right=part.right)]
     return lines
 
@@ -118,6 +120,12 @@ _KEYS = {
     "claims[].asked_by": "the built-in study that asks it, if this one cannot; else null",
     **_comparison_keys("comparisons", "at equal steps: the verdict rests on these"),
     **_comparison_keys("at_tokens", "at equal training tokens: exploratory"),
+    "claims[].other_loss": "claims 2 and 3: the same study under the other loss; null elsewhere",
+    "claims[].other_loss.loss": "token_mean or span",
+    "claims[].other_loss.study": "its name, or null where nobody has run it",
+    "claims[].other_loss.word": "its word, or null",
+    "claims[].other_loss.told": "its numbers",
+    "claims[].other_loss.command": "how to run it, or null",
     "claims[].controls": "conditions that stand beside it, each against label only; exploratory",
     "claims[].controls[].id": "canonical form",
     "claims[].controls[].label": "its name for people",

@@ -125,7 +125,12 @@ def _claim(store: Store, document: dict[str, Any], claim: dict[str, Any]) -> Non
             frame.chart(figure, f"claim{claim['id']}", claim["told"])
         else:
             st.caption(plain_markdown(claim["told"]))
-        for icon, text in ((":material/balance:", claim["budget"]), (":material/rule:", claim["change"])):
+        lines = (
+            (":material/balance:", claim["budget"]),
+            (":material/rule:", claim["change"]),
+            (":material/compare_arrows:", export.other_loss_told(claim)),
+        )
+        for icon, text in lines:
             if text:
                 st.markdown(f"{icon} {plain_markdown(text)}")
         every = export.tables({**document, "claims": [claim]})[0]
