@@ -33,7 +33,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-# What lets this process in elsewhere. Such values are read from the environment by the libraries that need them and are never written down.
+# What lets this process in elsewhere. Such values are read from the environment by the libraries that need them and are
+# never written down.
 SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 
 

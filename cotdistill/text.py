@@ -123,8 +123,9 @@ _ADDRESS = re.compile(r"(https?:|www\.|\w@(?=\w))", re.IGNORECASE)
 
 
 def plain_markdown(text: str) -> str:
-    """Text from data, made safe where Streamlit reads Markdown (labels, captions): every sign that means something is escaped, and what looks like an
-    address is taken apart by a sign of no width, for the page would make a link of it whatever is escaped."""
+    """Text from data, made safe where Streamlit reads Markdown (labels, captions): every sign that means something is
+    escaped, and what looks like an address is taken apart by a sign of no width, for the page would make a link of it
+    whatever is escaped."""
     text = _ADDRESS.sub("\\1\u2060", text)
     escaped = "".join(f"\\{char}" if char in "\\`*_{}[]()#+-.!|<>~$:&^" else char for char in text)
     return " ".join(escaped.split())

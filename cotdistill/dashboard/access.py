@@ -1,4 +1,6 @@
-"""Who may see the pages when they are served beyond this machine: a password, or a login that Streamlit is set up for."""
+"""Who may see the pages when they are served beyond this machine: a password, or a login that Streamlit is set up
+for.
+"""
 
 from __future__ import annotations
 
@@ -70,14 +72,16 @@ def _logged_in() -> bool:
         return False
     st.error("You are logged in, but not among those who may enter.", icon=":material/lock:")
     st.caption(
-        f"What to do: log in as somebody else, or ask whoever runs this dashboard to add your confirmed address to {ALLOWED}."
+        "What to do: log in as somebody else, or ask whoever runs this dashboard to add your confirmed address to"
+        f" {ALLOWED}."
     )
     st.button("Log out", on_click=st.logout)
     return False
 
 
 def is_allowed(user: Mapping[str, object], allowed: str) -> bool:
-    """Whether what the provider says of a user is on the list: addresses and @domains between commas, in any case; everybody if it is empty.
+    """Whether what the provider says of a user is on the list: addresses and @domains between commas, in any case;
+    everybody if it is empty.
 
     An address that the provider says is not confirmed could be anybody's, and is not on the list.
     """
@@ -104,7 +108,9 @@ def has_login() -> bool:
 
 
 def tried(entered: str, password: str, now: float | None = None) -> float:
-    """0 if it is the password, else the seconds until the next try is looked at. Tries before that are not compared at all."""
+    """0 if it is the password, else the seconds until the next try is looked at. Tries before that are not compared at
+    all.
+    """
     global _wrong, _open_at
     now = time.monotonic() if now is None else now
     with _lock:

@@ -1,4 +1,6 @@
-"""What every page has in common: page set-up, sidebar, the store, errors in words, and the state that lives in the URL."""
+"""What every page has in common: page set-up, sidebar, the store, errors in words, and the state that lives in the
+URL.
+"""
 
 from __future__ import annotations
 
@@ -32,8 +34,9 @@ PAGES = (
 
 # Two marks with their intervals. Drawn here: a named icon would be fetched from a font service on every visit.
 ICON = (
-    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24"><path d="M3 8h18M3 16h12" stroke="#1B7FC2" stroke-width="2"/>'
-    '<circle cx="14" cy="8" r="4" fill="#1B7FC2"/><circle cx="8" cy="16" r="4" fill="#D55E00"/></svg>'
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24"><path d="M3 8h18M3 16h12" stroke="#1B7FC2"'
+    ' stroke-width="2"/><circle cx="14" cy="8" r="4" fill="#1B7FC2"/><circle cx="8" cy="16" r="4"'
+    ' fill="#D55E00"/></svg>'
 )
 
 # What a link between pages takes along: the study and the task a person is looking at.
@@ -58,7 +61,9 @@ def page(title: str, draw: Callable[[Store], None]) -> None:
 
 @contextmanager
 def told_errors() -> Iterator[None]:
-    """Whatever goes wrong inside is told on the page. What nobody foresaw is written to the dashboard's own log, with its trace."""
+    """Whatever goes wrong inside is told on the page. What nobody foresaw is written to the dashboard's own log, with
+    its trace.
+    """
     try:
         yield
     except CotdistillError as error:
@@ -70,7 +75,8 @@ def told_errors() -> Iterator[None]:
             icon=":material/error:",
         )
         st.caption(
-            "What to do: reload the page. Training is not touched by this. The full trace is in the terminal where the dashboard was started."
+            "What to do: reload the page. Training is not touched by this. The full trace is in the terminal where the"
+            " dashboard was started."
         )
 
 
@@ -80,7 +86,9 @@ def presenting() -> bool:
 
 
 def page_setup(title: str) -> None:
-    """The first call of every page: browser title, wide layout, and the sidebar with links that keep study and task (none while presenting)."""
+    """The first call of every page: browser title, wide layout, and the sidebar with links that keep study and task
+    (none while presenting).
+    """
     state: Literal["collapsed", "expanded"] = "collapsed" if presenting() else "expanded"
     st.set_page_config(page_title=f"{title} · cotdistill", page_icon=ICON, layout="wide", initial_sidebar_state=state)
     if presenting():
@@ -147,7 +155,9 @@ def section(text: str, caption: str = "") -> None:
 
 
 def chart(figure: Any, key: str, caption: str = "") -> None:
-    """A Plotly figure with the tools that help and without those that do not, and its caption: n, replicates, kind of interval."""
+    """A Plotly figure with the tools that help and without those that do not, and its caption: n, replicates, kind of
+    interval.
+    """
     form = st.session_state.get("figure_form", FORMS[0])
     save = {"format": form, "filename": f"cotdistill-{key}", "scale": 1 if form == "svg" else 3}
     hidden = ["lasso2d", "select2d", "autoScale2d"]
@@ -193,10 +203,11 @@ def choose(
     moving: bool = False,
     **more: Any,
 ) -> str:
-    """A choice that lives in the URL under `key`, by its own value and not by the name shown for it. A value in the URL that is none of the
-    options is said to be so, and the start is taken. drops: what leaves the URL with another choice, since it belongs to this one. moving: the
-    start changes by what else is done on the page. Each start then has a widget of its own: a browser that has not drawn the new start yet sends
-    the old one with the next click, which would be taken for a choice."""
+    """A choice that lives in the URL under `key`, by its own value and not by the name shown for it. A value in the URL
+    that is none of the options is said to be so, and the start is taken. drops: what leaves the URL with another
+    choice, since it belongs to this one. moving: the start changes by what else is done on the page. Each start then
+    has a widget of its own: a browser that has not drawn the new start yet sends the old one with the next click, which
+    would be taken for a choice."""
     wanted = st.query_params.get(key)
     if wanted is not None and wanted not in options:
         lost(key, wanted)

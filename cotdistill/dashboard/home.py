@@ -31,7 +31,8 @@ def draw(store: Store) -> None:
         "Why do rationales help a small student?",
         "A student learns from questions, answers and a teacher's rationales. Here you take the rationales apart "
         "(before or after the answer, shuffled, masked, swapped, "
-        "replaced by noise), train a student under each condition, and see which difference stands up to its own noise.",
+        "replaced by noise), train a student under each condition, and see which difference stands up to its own"
+        " noise.",
     )
     spec = STUDIES.get("starter").make()
     studies = store.queue.studies()
@@ -49,11 +50,15 @@ def draw(store: Store) -> None:
 
 def _start_here(store: Store, spec: StudySpec) -> None:
     """The one button: everything generated, nothing to download or set up."""
-    students = f"{len(spec.conditions)} conditions × {plural(spec.replicates, 'replicate')} = {len(spec.conditions) * spec.replicates} students"
+    students = (
+        f"{len(spec.conditions)} conditions × {plural(spec.replicates, 'replicate')} ="
+        f" {len(spec.conditions) * spec.replicates} students"
+    )
     with st.container(border=True, horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         with st.container():
             st.markdown(
-                "**Start here.** A generated task, a small student, the conditions with their controls. Nothing to download, nothing to configure."
+                "**Start here.** A generated task, a small student, the conditions with their controls. Nothing to"
+                " download, nothing to configure."
             )
             st.caption(f"{students}. Time and detectable effect are stated before anything starts.")
         _button(store, spec, "primary")

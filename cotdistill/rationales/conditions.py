@@ -76,8 +76,9 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """placement x transforms x objectives, with the rationale source and the token budget if they are not the study's, and the share of the
-    training rows that it sees. naive: the label is tokenised apart from the text before it. `str()` is canonical."""
+    """placement x transforms x objectives, with the rationale source and the token budget if they are not the study's,
+    and the share of the training rows that it sees. naive: the label is tokenised apart from the text before it.
+    `str()` is canonical."""
 
     placement: str
     steps: tuple[Step, ...] = ()
@@ -255,9 +256,14 @@ def parse(text: str) -> Condition:
             f"{stripped!r}: target={values['target']} is unknown.", f"Expected one of {', '.join(TARGETS)}."
         )
     condition = Condition(
-        placement, tuple(steps), values["source"], values["tokens"], fraction, tuple(_objective(part, placement) for part in added),
+        placement,
+        tuple(steps),
+        values["source"],
+        values["tokens"],
+        fraction,
+        tuple(_objective(part, placement) for part in added),
         values["target"] == "naive",
-    )  # fmt: skip
+    )
     _check_objectives(stripped, condition)
     if fraction != 1 and not condition.spec.sequences:
         raise GrammarError(
@@ -312,12 +318,14 @@ def _check_budget(written: str, condition: Condition, reference: Condition) -> N
         (one.name for one in (*condition.objectives, *reference.objectives) if one.objective.varying), None
     ):
         raise GrammarError(
-            f"{written!r}: under {varying} a rationale's length changes as training goes on, so tokens= cannot count what is read.",
+            f"{written!r}: under {varying} a rationale's length changes as training goes on, so tokens= cannot count"
+            " what is read.",
             "Compare at equal steps: leave tokens= out, and a study's budget at steps.",
         )
     if reference.selectors and reference.fraction != condition.fraction:
         raise GrammarError(
-            f"{written!r}: the condition named by tokens= keeps key tokens, which are selected on the rows that a condition sees.",
+            f"{written!r}: the condition named by tokens= keeps key tokens, which are selected on the rows that a"
+            " condition sees.",
             "Give both the same fraction=.",
         )
 
@@ -329,9 +337,11 @@ def crossed(
     fractions: Sequence[float] = (),
     default_source: str = "",
 ) -> list[Condition]:
-    """Each condition at each share of the training rows and, where it reads rationales, with each source; every result once, in that order.
+    """Each condition at each share of the training rows and, where it reads rationales, with each source; every result
+    once, in that order.
 
-    own: the study's source, which a condition need not name. Left as they are: what a condition says itself, and a student that is not trained.
+    own: the study's source, which a condition need not name. Left as they are: what a condition says itself, and a
+    student that is not trained.
     """
     product: list[Condition] = []
     for condition in conditions:

@@ -1,4 +1,6 @@
-"""What a student under the counterfactual objective reads beside each example: a rationale for a wrong choice (SCOTT, arXiv 2305.01879)."""
+"""What a student under the counterfactual objective reads beside each example: a rationale for a wrong choice (SCOTT,
+arXiv 2305.01879).
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,9 @@ RULES = "rules"
 def supplied(task: Task, examples: Sequence[Example], condition: Condition, source: str) -> list[Example]:
     """The examples of a condition with their counterfactual rationales, as they are under any other objective.
 
-    source: whose rationales the condition reads; the rules of a generated task speak in its style. Rows for which a teacher's source has none, or
-    none for a wrong choice, have none. NoRationale, UnknownName where there are none at all.
+    source: whose rationales the condition reads; the rules of a generated task speak in its style. Rows for which a
+    teacher's source has none, or none for a wrong choice, have none. NoRationale, UnknownName where there are none at
+    all.
     """
     asked = condition.objective_parameters("counterfactual")
     if asked is None:
@@ -29,7 +32,8 @@ def supplied(task: Task, examples: Sequence[Example], condition: Condition, sour
         if world is None:
             raise NoRationale(
                 f"The task {task.name!r} was not made by rules, so no rule gives a rationale for a wrong choice.",
-                "Ask a teacher for them (teacher elicit --given wrong), and name that source: +counterfactual(rationales=NAME)",
+                "Ask a teacher for them (teacher elicit --given wrong), and name that source:"
+                " +counterfactual(rationales=NAME)",
             )
         style = source if source in STYLES else task.default_source
         return [Argued.of(example, counterfactual(world, example, style)) for example in examples]

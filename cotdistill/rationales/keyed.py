@@ -24,7 +24,9 @@ SYMBOL = "_"
 
 
 def ranked(passage: Passage, draw: Draw, selector: str, unit: str) -> tuple[Parts, list[int]] | None:
-    """The passage's units and their places from the highest score to the lowest, ties by the earlier position; None where nothing is known."""
+    """The passage's units and their places from the highest score to the lowest, ties by the earlier position; None
+    where nothing is known.
+    """
     scores = draw.corpus.selection(selector).of(draw.example.id, [token.origin for token in passage])
     if scores is None:
         return None
@@ -39,7 +41,9 @@ def number(k: float, count: int) -> int:
 
 
 def ranked_weights(scores: Sequence[float], floor: float) -> npt.NDArray[np.float64]:
-    """(n,) weights from `floor` for the lowest score to 1 for the highest, evenly by rank; of equal ones the earlier ranks higher."""
+    """(n,) weights from `floor` for the lowest score to 1 for the highest, evenly by rank; of equal ones the earlier
+    ranks higher.
+    """
     order = sorted(range(len(scores)), key=lambda i: (-scores[i], i))
     weights = np.ones(len(scores))
     for rank, place in enumerate(order):
@@ -102,8 +106,9 @@ def matched_random_k(passage: Passage, draw: Draw, *, selector: str, k: float, u
 
 
 def matches(parts: Parts, selected: Sequence[int], draw: Draw) -> list[tuple[int, int, float]]:
-    """(selected unit, its match, gap in log training frequency): each unit once, the same class (content or function) as long as it lasts, the
-    nearest frequency, ties by lot. Fewer than were selected where the rationale has no more units."""
+    """(selected unit, its match, gap in log training frequency): each unit once, the same class (content or function)
+    as long as it lasts, the nearest frequency, ties by lot. Fewer than were selected where the rationale has no more
+    units."""
     spare = [i for i in range(len(parts)) if i not in set(selected)]
     spare = [spare[int(i)] for i in draw.rng.permutation(len(spare))]
     rarity = [_log_frequency(part, draw) for part in parts]

@@ -20,6 +20,8 @@ FUNCTION_WORDS = frozenset(
 
 
 def is_function_word(text: str) -> bool:
-    """Whether a word carries grammar rather than content; punctuation counts as function, so the two classes share out a text."""
+    """Whether a word carries grammar rather than content; punctuation counts as function, so the two classes share out
+    a text.
+    """
     word = text.strip().casefold()
     return word in FUNCTION_WORDS or not re.search(r"\w", word)

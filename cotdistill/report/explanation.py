@@ -1,4 +1,5 @@
-"""One explanation as the page shows it: tokens with scores, gathered into words or sentences, and what share of the mass each span bears.
+"""One explanation as the page shows it: tokens with scores, gathered into words or sentences, and what share of the
+mass each span bears.
 
 Plain data, no HTML. A score of NaN means that nothing can be read there, which is never the same as 0.
 """
@@ -20,10 +21,10 @@ OF_EXAMPLE = ("question", "choices", "rationale", "label")
 class Explanation:
     """One explanation of one example, column by column.
 
-    pieces: text of each token; segments: the span it stands in; words, sentences: numbers rising over the sequence; scores:
-    NaN where nothing can be read. first, last: the columns of what is explained (-1: it has none).
-    probabilities: over the choices. gap, steps, converged: None for methods without completeness. left_out: rationale tokens cut off. noted: columns
-    that are pointed out.
+    pieces: text of each token; segments: the span it stands in; words, sentences: numbers rising over the sequence;
+    scores: NaN where nothing can be read. first, last: the columns of what is explained (-1: it has none).
+    probabilities: over the choices. gap, steps, converged: None for methods without completeness. left_out: rationale
+    tokens cut off. noted: columns that are pointed out.
     """
 
     pieces: Sequence[str]
@@ -90,8 +91,9 @@ def _explained(row: Mapping[str, Any], reading: Mapping[str, Any]) -> tuple[int,
 
 @dataclass(frozen=True, slots=True)
 class ScoredUnit:
-    """One token, word or sentence of a heat map. state: "" (has a score), "target" (what is explained), "template", "unreadable" or "behind"
-    (stands after what is explained, or was not asked for). members: how many tokens it gathers; noted: whether it is pointed out."""
+    """One token, word or sentence of a heat map. state: "" (has a score), "target" (what is explained), "template",
+    "unreadable" or "behind" (stands after what is explained, or was not asked for). members: how many tokens it
+    gathers; noted: whether it is pointed out."""
 
     text: str
     segment: str
@@ -135,7 +137,9 @@ def _state(explanation: Explanation, column: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Mass:
-    """What one span bears: the sum of the absolute scores of its tokens, its share of all of them, and the mean per token."""
+    """What one span bears: the sum of the absolute scores of its tokens, its share of all of them, and the mean per
+    token.
+    """
 
     segment: str
     total: float
@@ -166,8 +170,9 @@ def largest(explained: Sequence[Explanation], unit: str) -> float:
 
 @dataclass(frozen=True, slots=True)
 class AttributionMatrix:
-    """Each rationale token (or word, sentence) explained by itself. rows: what is explained; columns: what it is explained onto, with their spans;
-    values: (rows x columns), NaN where nothing can be read; shares: by span, what it bears of the absolute scores, averaged over rows."""
+    """Each rationale token (or word, sentence) explained by itself. rows: what is explained; columns: what it is
+    explained onto, with their spans; values: (rows x columns), NaN where nothing can be read; shares: by span, what it
+    bears of the absolute scores, averaged over rows."""
 
     rows: Sequence[str]
     columns: Sequence[str]
@@ -177,7 +182,9 @@ class AttributionMatrix:
 
 
 def matrix(explained: Sequence[Explanation], unit: str = "token") -> AttributionMatrix:
-    """From one explanation a rationale token. Log-probabilities of tokens add up to that of their word, so their scores do as well."""
+    """From one explanation a rationale token. Log-probabilities of tokens add up to that of their word, so their scores
+    do as well.
+    """
     if not explained:
         return AttributionMatrix((), (), (), (), {})
     first = explained[0]

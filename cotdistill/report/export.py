@@ -1,4 +1,6 @@
-"""A study's findings as files for others: one HTML page that opens offline, Markdown, LaTeX, CSV. All from the document of studies.findings."""
+"""A study's findings as files for others: one HTML page that opens offline, Markdown, LaTeX, CSV. All from the document
+of studies.findings.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ COLORS = {"holds": GOOD, "fails": BAD}
 
 
 def word_color(said: str) -> str:
-    """The colour of a claim's word: that of its verdict, also for a demonstration; no verdict's for what holds in one seed only."""
+    """The colour of a claim's word: that of its verdict, also for a demonstration; no verdict's for what holds in one
+    seed only.
+    """
     return COLORS.get(said.removesuffix(" (demonstration)"), OPEN)
 
 
@@ -60,7 +64,8 @@ def setting(document: dict[str, Any]) -> str:
         parts.append(f"test: {document['test_is']}")
     if document["imported_runs"]:
         parts.append(
-            f"{plural(document['imported_runs'], 'run')} imported ({str(document['origin'] or 'by another study')[:16]})"
+            f"{plural(document['imported_runs'], 'run')} imported"
+            f" ({str(document['origin'] or 'by another study')[:16]})"
         )
     return "; ".join(parts)
 
@@ -76,8 +81,8 @@ def extended_told(document: dict[str, Any]) -> str:
             f"when {document['replicates']} were planned."
         )
     return (
-        f"Extended after looking: {before['runs']} of its {plural(before['of'], 'run')} had ended in study {before['name']} "
-        f"(number {before['id']}), and could be seen, when this one was planned."
+        f"Extended after looking: {before['runs']} of its {plural(before['of'], 'run')} had ended in study"
+        f" {before['name']} (number {before['id']}), and could be seen, when this one was planned."
     )
 
 
@@ -117,7 +122,8 @@ def figures_page(drawn: list[tuple[Any, str]], title: str) -> str:
     parts = [f"<h1>{escape(title)}</h1>", f'<p class="quiet">cotdistill {escape(__version__)}</p>']
     for place, (figure, caption) in enumerate(drawn):
         parts.append(
-            f'<div class="figure">{_drawn(figure, first=place == 0, bar=True)}</div><p class="quiet">{escape(caption)}</p>'
+            f'<div class="figure">{_drawn(figure, first=place == 0, bar=True)}</div><p'
+            f' class="quiet">{escape(caption)}</p>'
         )
     return _page(title, "".join(parts))
 
@@ -183,7 +189,10 @@ def _n(comparisons: list[dict[str, Any]]) -> str:
     if not done:
         return ""
     c = done[0]
-    return f"{c['items']:,} questions, {c['clusters']:,} clusters, {plural(c['replicates'], 'replicate')}; {c['method']}, {c['speaks_of']}."
+    return (
+        f"{c['items']:,} questions, {c['clusters']:,} clusters, {plural(c['replicates'], 'replicate')}; {c['method']},"
+        f" {c['speaks_of']}."
+    )
 
 
 def _markdown(document: dict[str, Any], every: list[Table]) -> str:
@@ -254,11 +263,15 @@ def html_page(document: dict[str, Any]) -> str:
     every = tables(document)
     parts = [
         f"<h1>{escape(document['title'] or document['name'])}</h1>",
-        f'<p class="quiet">{escape(setting(document))}. Plan {escape(str(document["plan_hash"])[:12])}, cotdistill {escape(__version__)}.</p>',
+        (
+            f'<p class="quiet">{escape(setting(document))}. Plan {escape(str(document["plan_hash"])[:12])}, cotdistill'
+            f" {escape(__version__)}.</p>"
+        ),
     ]
     if document["missing_runs"]:
         parts.append(
-            f"<p><strong>Provisional:</strong> {escape(plural(document['missing_runs'], 'planned run'))} still missing.</p>"
+            f"<p><strong>Provisional:</strong> {escape(plural(document['missing_runs'], 'planned run'))} still"
+            " missing.</p>"
         )
     if extended := extended_told(document):
         parts.append(f"<p><strong>{escape(extended)}</strong></p>")
@@ -266,7 +279,8 @@ def html_page(document: dict[str, Any]) -> str:
     for claim, one in zip(document["claims"], every, strict=False):
         color = word_color(claim["word"])
         parts.append(
-            f'<h2>{escape(claim["id"])}. {escape(claim["title"])}: <span class="word" style="color:{color}">{escape(claim["word"])}</span></h2>'
+            f'<h2>{escape(claim["id"])}. {escape(claim["title"])}: <span class="word"'
+            f' style="color:{color}">{escape(claim["word"])}</span></h2>'
         )
         parts += [
             f"<p>{escape(text)}</p>"
@@ -289,8 +303,9 @@ def html_page(document: dict[str, Any]) -> str:
 
 def _page(title: str, body: str) -> str:
     return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{_STYLE}</style></head>\n<body>{body}</body></html>\n"
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport"'
+        ' content="width=device-width,'
+        f' initial-scale=1"><title>{escape(title)}</title><style>{_STYLE}</style></head>\n<body>{body}</body></html>\n'
     )
 
 
@@ -319,7 +334,9 @@ def controls_table(claim: dict[str, Any]) -> Table:
 
 
 def _drawn(figure: Any, *, first: bool, bar: bool = False) -> str:
-    """A figure as a piece of HTML; the library comes with the first one, inside the page. bar: with the menu that saves it."""
+    """A figure as a piece of HTML; the library comes with the first one, inside the page. bar: with the menu that saves
+    it.
+    """
     ink = "#7a8087"
     figure.update_layout(font_color=ink, title_font_color=ink)
     config = {

@@ -12,13 +12,18 @@ from cotdistill.report.spans import Piece
 
 LABEL_COLOR, RATIONALE_COLOR, FOREIGN_COLOR, QUIET = "#009E73", OTHER_HUE, BAD, "#8A8F94"
 
-CARD = f"border:1px solid {tint(QUIET, 0.35)};border-radius:6px;padding:12px 14px 10px;display:flex;flex-direction:column;gap:8px"
+CARD = (
+    f"border:1px solid {tint(QUIET, 0.35)};border-radius:6px;padding:12px 14px"
+    " 10px;display:flex;flex-direction:column;gap:8px"
+)
 SMALL = "font-size:0.8rem;opacity:0.72;line-height:1.35"
 
 
 @dataclass(frozen=True, slots=True)
 class ConditionCard:
-    """One example under one condition: its name, the condition's text, the sequences as pieces, and a line on what changed."""
+    """One example under one condition: its name, the condition's text, the sequences as pieces, and a line on what
+    changed.
+    """
 
     condition: str
     label: str
@@ -42,7 +47,10 @@ def cards(shown: Iterable[ConditionCard]) -> str:
 
 def side_by_side(cards: Iterable[str]) -> str:
     """Cards (markup that is escaped already), as many a row as there is room for."""
-    return f'<div style="display:grid;grid-template-columns:repeat(auto-fill,minmax(300px,1fr));gap:14px">{"".join(cards)}</div>'
+    return (
+        "<div"
+        f' style="display:grid;grid-template-columns:repeat(auto-fill,minmax(300px,1fr));gap:14px">{"".join(cards)}</div>'
+    )
 
 
 def _card(card: ConditionCard) -> str:
@@ -124,7 +132,8 @@ def legend() -> str:
         swatch(f"background:{tint(RATIONALE_COLOR, 0.14)}", "no line: read, never predicted"),
         swatch(f"background:{tint(RATIONALE_COLOR, 0.14)};border-top:2px dotted {RATIONALE_COLOR}", "moved"),
         swatch(
-            f"background:repeating-linear-gradient(135deg,{tint(FOREIGN_COLOR, 0.28)} 0 3px,{tint(FOREIGN_COLOR, 0.1)} 3px 6px)",
+            f"background:repeating-linear-gradient(135deg,{tint(FOREIGN_COLOR, 0.28)} 0 3px,{tint(FOREIGN_COLOR, 0.1)}"
+            " 3px 6px)",
             "from elsewhere",
         ),
         f'<span style="white-space:nowrap"><span style="color:{FOREIGN_COLOR}">⁁3</span> three tokens left out</span>',
@@ -168,7 +177,8 @@ def table(head: Sequence[str], rows: Iterable[Sequence[TableCell | Marks | Share
     )
     body = "".join(f'<tr style="border-top:{rule}">{"".join(_cell(cell) for cell in row)}</tr>' for row in rows)
     return (
-        f'<div style="overflow-x:auto"><table aria-label="{escape(label)}" style="border-collapse:collapse;width:100%;font-size:0.88rem;'
+        f'<div style="overflow-x:auto"><table aria-label="{escape(label)}"'
+        ' style="border-collapse:collapse;width:100%;font-size:0.88rem;'
         f'font-variant-numeric:tabular-nums"><thead><tr>{first}</tr></thead><tbody>{body}</tbody></table></div>'
     )
 
@@ -178,7 +188,8 @@ def _cell(cell: TableCell | Marks | Shares) -> str:
         return _shares(cell)
     if isinstance(cell, Marks):
         drawn = (
-            f'<span style="color:{STATES.get(s, STATES["new"])[1]}" title="{escape(s)}">{STATES.get(s, STATES["new"])[0]}</span>'
+            f'<span style="color:{STATES.get(s, STATES["new"])[1]}"'
+            f' title="{escape(s)}">{STATES.get(s, STATES["new"])[0]}</span>'
             for s in cell.states
         )
         return f'<td style="padding:5px 12px 5px 0;vertical-align:baseline;letter-spacing:2px">{"".join(drawn)}</td>'
@@ -206,5 +217,8 @@ def _shares(cell: Shares) -> str:
         text = f"{name}: {number:,} ({100 * share:.1f} %)"
         style = f"flex:{max(share, 0.001):.4f};background:{tint(QUIET, 0.34 if place % 2 else 0.2)};text-align:center;overflow:hidden"
         parts.append(f'<span style="{style}" title="{escape(text)}">{shown}</span>')
-    inside = f'<div style="display:flex;width:150px;font-size:0.76rem;border-radius:3px;overflow:hidden">{"".join(parts)}</div>'
+    inside = (
+        "<div"
+        f' style="display:flex;width:150px;font-size:0.76rem;border-radius:3px;overflow:hidden">{"".join(parts)}</div>'
+    )
     return f'<td style="padding:5px 12px 5px 0;vertical-align:baseline">{inside}</td>'

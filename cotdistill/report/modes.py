@@ -1,4 +1,6 @@
-"""Modes and tests of the rationale in words: names, titles and captions, for page and terminal. No Streamlit, no Plotly."""
+"""Modes and tests of the rationale in words: names, titles and captions, for page and terminal. No Streamlit, no
+Plotly.
+"""
 
 from __future__ import annotations
 
@@ -54,8 +56,8 @@ def grid_title(cells: Sequence[ModeCell]) -> str:
     )
     accuracy = best.accuracy.mean if best.accuracy is not None else 0.0
     return (
-        f"{capital(best.label)} answers {percent(accuracy)} after {MODE_NAMES[best.mode]}, {percent(accuracy - gain)} without one"
-        + ("" if best.trained else " (not trained for it)")
+        f"{capital(best.label)} answers {percent(accuracy)} after {MODE_NAMES[best.mode]}, {percent(accuracy - gain)}"
+        " without one" + ("" if best.trained else " (not trained for it)")
     )
 
 
@@ -83,12 +85,15 @@ def curves_title(curves: Sequence[PerturbationCurve], measure: str) -> str:
 
 
 def read_told(reads: Mapping[str, Read], rationale: str, artificial: bool) -> str:
-    """Whose rationales were read, and how much of the answer they hold. reads: by condition, all of the same questions."""
+    """Whose rationales were read, and how much of the answer they hold. reads: by condition, all of the same
+    questions.
+    """
     first = next(iter(reads.values()))
     if rationale == "given":
         whose = listed((f"{source} ({rows:,})" for source, rows in first.sources.items()), most=3)
         parts = [
-            f"Teacher's rationales: {whose} questions, the same for every student; {percent(first.leakage['given'])} name the right answer's text."
+            f"Teacher's rationales: {whose} questions, the same for every student; {percent(first.leakage['given'])}"
+            " name the right answer's text."
         ]
     else:
         named = (f"{parse(condition).label} {percent(read.leakage['own'])}" for condition, read in reads.items())

@@ -11,7 +11,9 @@ SCOPE_NAMES = {"question": "question and choices", "rationale": "rationale", "al
 
 
 def title(results: Mapping[str, Mapping[str, Any]]) -> str:
-    """Which student's attributions agree most between wordings. found: by the student's name, the summary of its job."""
+    """Which student's attributions agree most between wordings. found: by the student's name, the summary of its
+    job.
+    """
     ranks = {
         name: float(one["scopes"]["question"]["rank"]["mean"])
         for name, one in results.items()

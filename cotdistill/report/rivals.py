@@ -1,4 +1,6 @@
-"""Rival explanations as a table: what each one accounts for of post-CoT's gain. The same cells in the terminal and on page Findings. No Streamlit."""
+"""Rival explanations as a table: what each one accounts for of post-CoT's gain. The same cells in the terminal and on
+page Findings. No Streamlit.
+"""
 
 from __future__ import annotations
 
@@ -37,11 +39,17 @@ def cells(document: dict[str, Any]) -> list[list[str]]:
     """One row a rival, under HEAD."""
     return [
         [
-            one["label"], one["why"], percent(one["accuracy"]), _ends(one["gain"]), _share(one["kept"]), _ends(one["short"]),
-            "–" if one["p"] is None else f"{one['p']:.3f}".lstrip("0"), one["word"],
+            one["label"],
+            one["why"],
+            percent(one["accuracy"]),
+            _ends(one["gain"]),
+            _share(one["kept"]),
+            _ends(one["short"]),
+            "–" if one["p"] is None else f"{one['p']:.3f}".lstrip("0"),
+            one["word"],
         ]
         for one in document["rivals"]
-    ]  # fmt: skip
+    ]
 
 
 def gain_told(document: dict[str, Any]) -> str:
@@ -53,7 +61,7 @@ def gain_told(document: dict[str, Any]) -> str:
         document["word"], " No gain is shown, so there is nothing to account for."
     )
     return (
-        f"Post-CoT's gain on label only: {_ends(document['gain'])} points, {document['replicates']} x {document['items']:,} questions{margin}."
-        f"{state} p and words are adjusted after Holm over the rivals; the share of the gain has an interval for new seeds "
-        "on these questions."
+        f"Post-CoT's gain on label only: {_ends(document['gain'])} points, {document['replicates']} x"
+        f" {document['items']:,} questions{margin}.{state} p and words are adjusted after Holm over the rivals; the"
+        " share of the gain has an interval for new seeds on these questions."
     )

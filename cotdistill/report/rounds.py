@@ -42,6 +42,7 @@ def caption(generations: Sequence[Generation]) -> str:
     """n, and who wrote."""
     first = generations[0].summary
     return (
-        f"{first.items:,} test questions, {plural(first.finished, 'replicate')}; {first.speaks_of}. One student writes for all: the first replicate "
-        "of the round before. Filters and lineage of each source: rounds show, with --json."
+        f"{first.items:,} test questions, {plural(first.finished, 'replicate')}; {first.speaks_of}. One student writes"
+        " for all: the first replicate of the round before. Filters and lineage of each source: rounds show, with"
+        " --json."
     )

@@ -38,9 +38,15 @@ def title(cells: Sequence[ScorerCell]) -> str:
         if mean > 0 and cell.over_label is not None and (cell.over_label.low or 0.0) > 0
     ]
     if not seen:
-        return f"no other scorer is seen to do better; most is lost under {NAMES[most.scorer]}: {most.label}, {points(gain)} points"
+        return (
+            f"no other scorer is seen to do better; most is lost under {NAMES[most.scorer]}: {most.label},"
+            f" {points(gain)} points"
+        )
     more, best = max(seen, key=lambda step: step[0])
-    return f"{capital(best.label)} answers {percent(best.accuracy.mean)} under {NAMES[best.scorer]}, {points(more)} points on as judged"
+    return (
+        f"{capital(best.label)} answers {percent(best.accuracy.mean)} under {NAMES[best.scorer]}, {points(more)} points"
+        " on as judged"
+    )
 
 
 def rows(scored: Sequence[ScorerRow]) -> list[tuple[str, str, str, str]]:
@@ -52,11 +58,14 @@ def marginal_rows(cells: Sequence[MarginalCell]) -> list[tuple[str, ...]]:
     """One row a condition whose students drew rationales, under MARGINAL_HEAD."""
     return [
         (
-            one.label, _nats(one.log_likelihood), "–" if one.standard_error is None else f"{one.standard_error:.4f}", str(one.samples),
+            one.label,
+            _nats(one.log_likelihood),
+            "–" if one.standard_error is None else f"{one.standard_error:.4f}",
+            str(one.samples),
             str(one.replicates),
         )
         for one in cells
-    ]  # fmt: skip
+    ]
 
 
 def _nats(interval: Interval) -> str:

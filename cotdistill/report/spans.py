@@ -14,7 +14,9 @@ _RATIONALE = SEGMENTS.index("rationale")
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """One token as it is shown. change: "" (untouched), "moved" or "foreign"; gap: tokens of the intact rationale left out before it."""
+    """One token as it is shown. change: "" (untouched), "moved" or "foreign"; gap: tokens of the intact rationale left
+    out before it.
+    """
 
     text: str
     id: int

@@ -10,10 +10,32 @@ from cotdistill.report.captions import csv_text
 from cotdistill.report.markup import escape
 
 _LATEX = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "−": "$-$", "–": "--", "—": "---", "×": r"$\times$",
-    "“": "``", "”": "''", "‘": "`", "’": "'", "…": r"\ldots{}", "·": r"$\cdot$", "±": r"$\pm$", "\"": r"\textquotedbl{}",
-}  # fmt: skip
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "−": "$-$",
+    "–": "--",
+    "—": "---",
+    "×": r"$\times$",
+    "“": "``",
+    "”": "''",
+    "‘": "`",
+    "’": "'",
+    "…": r"\ldots{}",
+    "·": r"$\cdot$",
+    "±": r"$\pm$",
+    '"': r"\textquotedbl{}",
+}
 # What Markdown reads as markup anywhere in a line.
 _MARKDOWN = "\\`*_{}[]()<>#+!|~$"
 
@@ -54,7 +76,8 @@ def as_latex(table: Table) -> str:
     head = " & ".join(latex(name) for name in table.columns)
     body = "\n".join(f"{' & '.join(latex(cell) for cell in row)} \\\\" for row in table.rows)
     return (
-        f"\\begin{{table}}\n\\centering\n\\small\n\\begin{{tabular}}{{{columns}}}\n\\toprule\n{head} \\\\\n\\midrule\n{body}\n\\bottomrule\n"
+        f"\\begin{{table}}\n\\centering\n\\small\n\\begin{{tabular}}{{{columns}}}\n\\toprule\n{head}"
+        f" \\\\\n\\midrule\n{body}\n\\bottomrule\n"
         f"\\end{{tabular}}\n\\caption{{{latex(table.caption)}}}\n\\end{{table}}\n"
     )
 
@@ -69,7 +92,9 @@ def latex_document(tables: Sequence[Table], title: str) -> str:
 
 
 def latex(text: str) -> str:
-    """Text with every special of LaTeX escaped, on one line; signs that pdflatex does not know are told by their code point."""
+    """Text with every special of LaTeX escaped, on one line; signs that pdflatex does not know are told by their code
+    point.
+    """
     return "".join(_sign(char) for char in " ".join(text.split()))
 
 

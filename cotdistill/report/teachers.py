@@ -1,4 +1,6 @@
-"""What is known of teachers in words, for tables: the figures of a source, what an elicitation would take. No Streamlit."""
+"""What is known of teachers in words, for tables: the figures of a source, what an elicitation would take. No
+Streamlit.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ from cotdistill.text import about, count, percent
 
 
 def figures(quality: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """(what it is, its value) of what `teachers.quality.quality` gives; only the number of rationales for a source that has none."""
+    """(what it is, its value) of what `teachers.quality.quality` gives; only the number of rationales for a source that
+    has none.
+    """
     if not quality.get("answers"):
         return [("rationales", "0")]
     q, words, style = quality, quality["words"], quality["style"]

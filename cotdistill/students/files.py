@@ -1,7 +1,9 @@
-"""Where a student's files lie on this machine, whether it could be trained as asked, and what to say of it before it is. No torch here.
+"""Where a student's files lie on this machine, whether it could be trained as asked, and what to say of it before it
+is. No torch here.
 
-A hub student whose files are here is taken as it is here, without asking the hub; HF_HOME, HF_HUB_CACHE and HF_HUB_OFFLINE mean what they mean to
-`hf download`. HF_TOKEN is read by huggingface_hub from the environment, and by nothing here.
+A hub student whose files are here is taken as it is here, without asking the hub; HF_HOME, HF_HUB_CACHE and
+HF_HUB_OFFLINE mean what they mean to `hf download`. HF_TOKEN is read by huggingface_hub from the environment, and by
+nothing here.
 """
 
 from __future__ import annotations
@@ -28,8 +30,8 @@ PICKLED = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 def checked_student(config: StudentConfig) -> StudentConfig:
     """The config with its name resolved (see `checked_name`), if the student could be loaded and trained as asked.
 
-    StudentError otherwise: weights that are pickled or missing, LoRA without peft or on a student from scratch, a hub student that is not here
-    while the hub must not be asked.
+    StudentError otherwise: weights that are pickled or missing, LoRA without peft or on a student from scratch, a hub
+    student that is not here while the hub must not be asked.
     """
     config = dataclasses.replace(config, name=checked_name(config))
     if config.lora_rank:
@@ -73,7 +75,9 @@ def check_processes(number: int) -> None:
 
 
 def check_folder(folder: Path, name: str) -> None:
-    """StudentError if a folder has no weights that are read here: safetensors only, for a pickle can run code when it is opened."""
+    """StudentError if a folder has no weights that are read here: safetensors only, for a pickle can run code when it
+    is opened.
+    """
     if any(folder.glob("*.safetensors")):
         return
     pickled = sorted(path.name for pattern in PICKLED for path in folder.glob(pattern))
@@ -95,13 +99,17 @@ def offline() -> bool:
 
 
 def here(config: StudentConfig) -> Path | None:
-    """The folder of a pretrained student's files on this machine: its own, or the hub's cache of it; None while it has to be downloaded."""
+    """The folder of a pretrained student's files on this machine: its own, or the hub's cache of it; None while it has
+    to be downloaded.
+    """
     folder = Path(config.name)
     return folder if folder.is_dir() else snapshot(config)
 
 
 def checked_folder(config: StudentConfig) -> Path | None:
-    """The same, if its weights are such as are read here; StudentError otherwise, and where they would have to be downloaded and must not be."""
+    """The same, if its weights are such as are read here; StudentError otherwise, and where they would have to be
+    downloaded and must not be.
+    """
     folder = here(config)
     if folder is not None:
         check_folder(folder, config.name)
@@ -111,7 +119,9 @@ def checked_folder(config: StudentConfig) -> Path | None:
 
 
 def snapshot(config: StudentConfig) -> Path | None:
-    """The folder in the hub's cache that holds a hub student's files, if it is complete; None if it has to be downloaded. Nothing is fetched."""
+    """The folder in the hub's cache that holds a hub student's files, if it is complete; None if it has to be
+    downloaded. Nothing is fetched.
+    """
     folder = cache() / f"models--{config.name.replace('/', '--')}"
     ref = folder / "refs" / (config.revision or "main")
     commit = ref.read_text(encoding="ascii").strip() if ref.is_file() else config.revision
@@ -159,8 +169,8 @@ def remarks(config: StudentConfig) -> list[str]:
             else " Pin the revision that you have read with student.revision."
         )
         notes.append(
-            f"trust_remote_code: Python code from {config.name} will run on this machine with all your rights: it can read and delete your files and "
-            f"use your network. Switch it on only for code that you have read.{pinned}"
+            f"trust_remote_code: Python code from {config.name} will run on this machine with all your rights: it can"
+            f" read and delete your files and use your network. Switch it on only for code that you have read.{pinned}"
         )
     if not Path(config.name).is_dir():
         kept = snapshot(config)
@@ -171,18 +181,20 @@ def remarks(config: StudentConfig) -> list[str]:
             )
         elif not config.revision:
             notes.append(
-                f"{config.name} is taken as it is on this machine, revision {kept.name[:12]}; to pin it, set student.revision={kept.name}."
+                f"{config.name} is taken as it is on this machine, revision {kept.name[:12]}; to pin it, set"
+                f" student.revision={kept.name}."
             )
     if config.dtype == "bf16":
         notes.append(
-            "Weights in bf16 have three digits, and scores round to them; training.precision=bf16 alone computes faster without that."
+            "Weights in bf16 have three digits, and scores round to them; training.precision=bf16 alone computes faster"
+            " without that."
         )
     return notes
 
 
 def fingerprint(config: StudentConfig) -> str:
-    """What a student's weights were, for the record: "" for a built-in one (its seed says it), SHA-256 of the files of a folder, the commit of a hub
-    student that is here, "" of one that is not."""
+    """What a student's weights were, for the record: "" for a built-in one (its seed says it), SHA-256 of the files of
+    a folder, the commit of a hub student that is here, "" of one that is not."""
     if is_built_in(config.name):
         return ""
     folder = Path(config.name)

@@ -1,4 +1,6 @@
-"""LoRA: small matrices beside frozen ones are trained instead of all weights (Hu et al. 2022, arXiv 2106.09685), by peft, an optional extra."""
+"""LoRA: small matrices beside frozen ones are trained instead of all weights (Hu et al. 2022, arXiv 2106.09685), by
+peft, an optional extra.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ _PREFIX, _ADAPTER = "base_model.model.", "default"
 
 
 def adapt(model: PreTrainedModel, config: StudentConfig, seed: int) -> None:
-    """Put adapters beside the matrices that the config names, in place, drawn from `seed`; everything else is frozen. At first they change nothing.
+    """Put adapters beside the matrices that the config names, in place, drawn from `seed`; everything else is frozen.
+    At first they change nothing.
 
     StudentError without peft, or where no matrix has one of the names.
     """
@@ -43,7 +46,8 @@ def adapt(model: PreTrainedModel, config: StudentConfig, seed: int) -> None:
             }
         )
         raise StudentError(
-            f"LoRA cannot adapt {config.lora_targets or 'all matrices'} of {type(model).__name__}: {str(error).splitlines()[0]}",
+            f"LoRA cannot adapt {config.lora_targets or 'all matrices'} of {type(model).__name__}:"
+            f" {str(error).splitlines()[0]}",
             f"Name others in student.lora_targets; there are {', '.join(names)}.",
         ) from error
     for name, parameter in model.named_parameters():

@@ -1,7 +1,7 @@
 """What the objectives of a condition make of a training step: which rows it holds, what is read, and what the loss is.
 
-Everything follows from (order seed, step) alone but for the memory of self-distillation and of self-generated rationales, which the resume checkpoint
-holds; so a run resumes to the bit.
+Everything follows from (order seed, step) alone but for the memory of self-distillation and of self-generated
+rationales, which the resume checkpoint holds; so a run resumes to the bit.
 """
 
 from __future__ import annotations
@@ -29,15 +29,24 @@ STAGES = 20
 
 
 class Objectives:
-    """The objectives of one run. They are asked in the order of a step: `rows`, `batch` for each micro-batch, `loss` for each, `done`."""
+    """The objectives of one run. They are asked in the order of a step: `rows`, `batch` for each micro-batch, `loss`
+    for each, `done`.
+    """
 
     def __init__(
-        self, chosen: Sequence[Step] = (), *, seed: int = 0, symbol: int = 0, left: Partly | None = None, last: Partly | None = None,
+        self,
+        chosen: Sequence[Step] = (),
+        *,
+        seed: int = 0,
+        symbol: int = 0,
+        left: Partly | None = None,
+        last: Partly | None = None,
         memory: RationaleMemory | None = None,
-    ) -> None:  # fmt: skip
-        """chosen: those of a condition, none for plain cross-entropy; seed: of the order of examples; symbol: what word dropout puts in a token's
-        place; left(example, epoch, share): an example's rows with that share of its rationale; last: with loss on that share of its sentences;
-        memory: of rationales that the student writes itself."""
+    ) -> None:
+        """chosen: those of a condition, none for plain cross-entropy; seed: of the order of examples; symbol: what word
+        dropout puts in a token's place; left(example, epoch, share): an example's rows with that share of its
+        rationale; last: with loss on that share of its sentences; memory: of rationales that the student writes
+        itself."""
         parameters = {one.name: dict(one.parameters) for one in chosen}
         self._seed, self._symbol, self._left, self._last, self._memory = seed, symbol, left, last, memory
         self.smoothing = float(parameters.get("label_smoothing", {}).get("epsilon", 0.0))
@@ -46,9 +55,11 @@ class Objectives:
         self.growing = parameters.get("last_to_all")
         self.distilled = parameters.get("self_distillation")
         self.margin = parameters.get("margin")
-        # Whether the loss is the weighted cross-entropy alone: all others steer what is read and what it weighs, not what is made of it.
+        # Whether the loss is the weighted cross-entropy alone: all others steer what is read and what it weighs, not
+        # what is made of it.
         self.plain = not any(OBJECTIVES.get(name).logits for name in parameters)
-        # Logits of what comes back in the next step, and of what came back in this one; the rows that came back, and those gone through.
+        # Logits of what comes back in the next step, and of what came back in this one; the rows that came back, and
+        # those gone through.
         self._kept: list[torch.Tensor] = []
         self._before = torch.empty(0)
         self._returned = self._row = self._token = 0
@@ -60,7 +71,9 @@ class Objectives:
         return 1 - _between(self.removal, step, steps)
 
     def share_told(self, step: int, steps: int) -> float:
-        """Of a rationale's sentences, under last_to_all: those from the end that bear loss; 0 stands for the last one."""
+        """Of a rationale's sentences, under last_to_all: those from the end that bear loss; 0 stands for the last
+        one.
+        """
         return _between(self.growing, step, steps) if self.growing else 1.0
 
     def values(self, step: int, steps: int) -> dict[str, float]:
@@ -112,7 +125,9 @@ class Objectives:
         return total, losses
 
     def _hinge(self, losses: torch.Tensor, batch: Batch) -> torch.Tensor:
-        """max(0, margin - log p(label) + log p(wrong choice)), the mean over an example's wrong choices, summed over examples. losses: (n,)."""
+        """max(0, margin - log p(label) + log p(wrong choice)), the mean over an example's wrong choices, summed over
+        examples. losses: (n,).
+        """
         assert self.margin is not None
         rival = np.unique(batch.rows[batch.groups == RIVAL])
         if not len(rival):
@@ -174,7 +189,9 @@ class Objectives:
 
 
 def _between(schedule: Mapping[str, Any], step: int, steps: int) -> float:
-    """How far a step is from `begin` to `end`, shares of all steps: 0 to 1, in so many stages; all at once where both are the same."""
+    """How far a step is from `begin` to `end`, shares of all steps: 0 to 1, in so many stages; all at once where both
+    are the same.
+    """
     begin, end = float(schedule["begin"]) * steps, float(schedule["end"]) * steps
     return round((1.0 if step >= end else (step - begin) / (end - begin) if step > begin else 0.0) * STAGES) / STAGES
 

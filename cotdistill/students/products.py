@@ -1,8 +1,8 @@
 """Large matrix products by the library that suits the processor.
 
-torch hands products in full precision to MKL, which on processors of other makers than Intel leaves half of the width of their registers unused.
-oneDNN, which torch brings along, uses all of it. There it takes the large products of this process, forward and backward, whatever the architecture;
-the small ones stay where they were.
+torch hands products in full precision to MKL, which on processors of other makers than Intel leaves half of the width
+of their registers unused. oneDNN, which torch brings along, uses all of it. There it takes the large products of this
+process, forward and backward, whatever the architecture; the small ones stay where they were.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from typing import Any
 import torch
 from torch.nn.functional import pad
 
-# Multiplications from which on a product is a large one: what is saved outweighs that oneDNN writes a program for every new shape.
+# Multiplications from which on a product is a large one: what is saved outweighs that oneDNN writes a program for every
+# new shape.
 LARGE = 1 << 26
 # It keeps so many of these programs, about a megabyte each.
 PROGRAMS = 192
@@ -44,8 +45,8 @@ def _maker() -> str:
 
 
 def use_onednn_matmul() -> None:
-    """From now on oneDNN makes the large products of this process, if it helps. Whether it does depends on the processor alone, so that the same run
-    gives the same bits in every process of a machine."""
+    """From now on oneDNN makes the large products of this process, if it helps. Whether it does depends on the
+    processor alone, so that the same run gives the same bits in every process of a machine."""
     global _taken
     if _taken is not None or not is_faster_here():
         return
@@ -83,7 +84,9 @@ def is_active() -> bool:
 
 
 def rounded(rows: int) -> int:
-    """So many rows that few shapes occur, at most an eighth more: batches differ in length, and each shape takes a program."""
+    """So many rows that few shapes occur, at most an eighth more: batches differ in length, and each shape takes a
+    program.
+    """
     step = max(16, 1 << rows.bit_length() >> 4)
     return -(-rows // step) * step
 

@@ -1,4 +1,6 @@
-"""A student's hidden states and logits, reached the same way for every architecture, and what its architecture can do."""
+"""A student's hidden states and logits, reached the same way for every architecture, and what its architecture can
+do.
+"""
 
 from __future__ import annotations
 
@@ -27,10 +29,11 @@ UNSUITED = (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeEr
 class Abilities:
     """What an architecture can do, found by asking the student itself.
 
-    plain_head: its logits are its output matrix times its last hidden state, nothing more. block_masks: it takes positions and a
-    (batch, 1, seq, seq) mask, so that several continuations can stand behind one prompt. window: the most tokens that such a row may have, where
-    attention reaches back a fixed number of them; a mask of one's own would overrule that. left_padding: its key-value cache continues
-    left-padded rows. own_part: what of its last block works for the tokens that are read alone.
+    plain_head: its logits are its output matrix times its last hidden state, nothing more. block_masks: it takes
+    positions and a (batch, 1, seq, seq) mask, so that several continuations can stand behind one prompt. window: the
+    most tokens that such a row may have, where attention reaches back a fixed number of them; a mask of one's own would
+    overrule that. left_padding: its key-value cache continues left-padded rows. own_part: what of its last block works
+    for the tokens that are read alone.
     """
 
     plain_head: bool
@@ -47,12 +50,15 @@ _known: WeakKeyDictionary[PreTrainedModel, Abilities] = WeakKeyDictionary()
 class Forward:
     """Hidden states and logits of a student. No logits are made where none are asked for.
 
-    Architectures that change logits after the output matrix (soft caps, scales) are read through the model; those that take no mask of one's own
-    (position biases by distance, recurrence, a window shorter than the row) are given one continuation a row.
+    Architectures that change logits after the output matrix (soft caps, scales) are read through the model; those that
+    take no mask of one's own (position biases by distance, recurrence, a window shorter than the row) are given one
+    continuation a row.
     """
 
     def __init__(self, model: PreTrainedModel, *, compiled: bool = False) -> None:
-        """compiled: by torch.compile, for the many passes of training. StudentError where there is nothing to compile with."""
+        """compiled: by torch.compile, for the many passes of training. StudentError where there is nothing to compile
+        with.
+        """
         self.model = model
         self.device = input_table(model).device
         self.positions = positions_of(model)
@@ -93,8 +99,8 @@ class Forward:
         tokens: torch.Tensor,
         **more: Any,
     ) -> torch.Tensor:
-        """(n,) log-probabilities of the (n,) tokens, each after the place picks[n] of (places,) rows and columns: those of `logits_at` to
-        the rounding, in less time and a third of the memory."""
+        """(n,) log-probabilities of the (n,) tokens, each after the place picks[n] of (places,) rows and columns: those
+        of `logits_at` to the rounding, in less time and a third of the memory."""
         return self._likelihood(rows, columns, picks, tokens, input_ids=ids, **more)
 
     def likelihood_from(
@@ -135,8 +141,9 @@ class Forward:
         return picked.float()
 
     def _passed(self, through: Callable[..., Any], rows: torch.Tensor, columns: torch.Tensor, **inputs: Any) -> Any:
-        """What a forward pass gives of which only these places are read; it leaves out what no state there needs. Not on a GPU, which would have to
-        be waited for, nor where the pass is made again later, or by a compiled program."""
+        """What a forward pass gives of which only these places are read; it leaves out what no state there needs. Not
+        on a GPU, which would have to be waited for, nor where the pass is made again later, or by a compiled
+        program."""
         part = self.abilities.own_part
         again = self.model.training and bool(getattr(self.model, "is_activation_checkpointing", False))
         batch, length = inputs["input_ids" if "input_ids" in inputs else "inputs_embeds"].shape[:2]
@@ -207,8 +214,8 @@ def _plain_head(model: PreTrainedModel) -> bool:
 
 
 def _nothing_after_the_head(model: PreTrainedModel) -> bool:
-    """Large numbers given out by the output matrix come out as they are. A soft cap leaves the small logits of a fresh student alone, and is
-    found all the same."""
+    """Large numbers given out by the output matrix come out as they are. A soft cap leaves the small logits of a fresh
+    student alone, and is found all the same."""
 
     def spread(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
         return torch.linspace(-200.0, 200.0, output.shape[-1], device=output.device, dtype=output.dtype).expand_as(
@@ -238,9 +245,9 @@ def _block_masks(model: PreTrainedModel) -> bool:
 
 
 def block_mask(model: PreTrainedModel, owner: torch.Tensor, positions: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Mask and positions of rows with several continuations: a token sees what is at or before its position, in the prompt or in its own
-    continuation. owner (batch, seq): 0 prompt, 1... continuations, -1 padding; positions (batch, seq). The mask is additive,
-    (batch, 1, seq, seq)."""
+    """Mask and positions of rows with several continuations: a token sees what is at or before its position, in the
+    prompt or in its own continuation. owner (batch, seq): 0 prompt, 1... continuations, -1 padding; positions (batch,
+    seq). The mask is additive, (batch, 1, seq, seq)."""
     table = input_table(model)
     before = positions[:, None, :] <= positions[:, :, None]
     seen = before & ((owner[:, None, :] == 0) | (owner[:, None, :] == owner[:, :, None]))

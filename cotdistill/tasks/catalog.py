@@ -33,7 +33,8 @@ TASKS.register(
 
 
 def open_task(root: Path, name: str, *, world: int = 0, settings: Mapping[str, Any] | None = None) -> Task:
-    """A task by name (`name@digest` for an older version of an imported one). A generated one is made on first use, in seconds.
+    """A task by name (`name@digest` for an older version of an imported one). A generated one is made on first use, in
+    seconds.
 
     `world` and `settings` matter to generated tasks only. UnknownName with near matches if there is no such task.
     """
@@ -90,8 +91,9 @@ def _note(root: Path, entry: Generated, world: int, settings: dict[str, Any]) ->
 
 
 def list_tasks(root: Path) -> list[dict[str, Any]]:
-    """Every task: id, title, help, artificial, rows per split, sources, chance, digest. Generated ones are not made by listing them: what is told
-    is their first world, if it was made. One that cannot be read says so in its help, and hides none of the others."""
+    """Every task: id, title, help, artificial, rows per split, sources, chance, digest. Generated ones are not made by
+    listing them: what is told is their first world, if it was made. One that cannot be read says so in its help, and
+    hides none of the others."""
     rows = [_listed(entry.name, entry.help, _open_generated(root, entry, 0, {}), artificial=True) for entry in TASKS]
     for name in imported_names(root):
         try:

@@ -21,7 +21,9 @@ from cotdistill.tasks.task import SPLITS, Task
 
 
 def describe(task: Task) -> dict[str, Any]:
-    """Counts, label balance, lengths in words, rationales by source with their leakage, roles of the splits, checks made at import."""
+    """Counts, label balance, lengths in words, rationales by source with their leakage, roles of the splits, checks
+    made at import.
+    """
     splits = {}
     for split in SPLITS:
         rows = task.examples(split)
@@ -50,8 +52,9 @@ def describe(task: Task) -> dict[str, Any]:
 
 
 def _source(task: Task, source: str) -> dict[str, Any]:
-    """The training rationales of one source, as shares, and the counts behind them split by split. Leakage: rationales that hold the gold
-    choice's text as whole words, or name an answer key. teacher_right: among those whose teacher's own answer is known (None if of none)."""
+    """The training rationales of one source, as shares, and the counts behind them split by split. Leakage: rationales
+    that hold the gold choice's text as whole words, or name an answer key. teacher_right: among those whose teacher's
+    own answer is known (None if of none)."""
     labels = task.teacher_labels(source)
     explained = {
         split: [e for e in task.examples(split, source) if e.rationale and e.source == source] for split in SPLITS
@@ -80,9 +83,9 @@ def _counts(explained: Sequence[Example], labels: Mapping[str, str]) -> dict[str
 
 
 def told_of(task: Task, id: str) -> list[dict[str, Any]]:
-    """What every source says of one example, in the order of the sources: source, rationale (None where it has none), words, teacher_label (the
-    answer its teacher gave, None where that is not known), right (whether that is the label), gold_text and answer_key (whether the rationale gives
-    the answer away). NotFound for an id that the task lacks."""
+    """What every source says of one example, in the order of the sources: source, rationale (None where it has none),
+    words, teacher_label (the answer its teacher gave, None where that is not known), right (whether that is the label),
+    gold_text and answer_key (whether the rationale gives the answer away). NotFound for an id that the task lacks."""
     cells = []
     for source in task.sources or ("",):
         example = task.example(id, source or None)
@@ -91,11 +94,15 @@ def told_of(task: Task, id: str) -> list[dict[str, Any]]:
         if source:
             cells.append(
                 {
-                    "source": source, "rationale": annotated.rationale if annotated else None, "words": len((annotated.rationale or "").split()) if annotated else 0,
-                    "teacher_label": label, "right": label == example.answer if label is not None else None,
-                    "gold_text": annotated is not None and holds_answer(annotated), "answer_key": annotated is not None and names_key(annotated),
+                    "source": source,
+                    "rationale": annotated.rationale if annotated else None,
+                    "words": len((annotated.rationale or "").split()) if annotated else 0,
+                    "teacher_label": label,
+                    "right": label == example.answer if label is not None else None,
+                    "gold_text": annotated is not None and holds_answer(annotated),
+                    "answer_key": annotated is not None and names_key(annotated),
                 }
-            )  # fmt: skip
+            )
     return cells
 
 
@@ -108,8 +115,9 @@ def _lengths(texts: Sequence[str]) -> dict[str, float]:
 
 
 def export_task(task: Task, target: Path) -> list[Path]:
-    """Write the rows as {train,dev,test}.jsonl, every source's rationales as rationales/SPLIT.SOURCE.jsonl and the template as template.json:
-    a folder that can be imported. UsageError if it holds something already; StoreError or DiskFull if it cannot be written."""
+    """Write the rows as {train,dev,test}.jsonl, every source's rationales as rationales/SPLIT.SOURCE.jsonl and the
+    template as template.json: a folder that can be imported. UsageError if it holds something already; StoreError or
+    DiskFull if it cannot be written."""
     with disk_in_words(target):
         if target.exists() and (not target.is_dir() or any(target.iterdir())):
             raise UsageError(f"{target} is there already, and not an empty folder.", "Name a new folder.")

@@ -34,10 +34,11 @@ class Rationale:
 
 @dataclass(frozen=True)
 class Task:
-    """A materialised task, read lazily. `digest` is the SHA-256 of its files; `info` holds provenance, counts, checks and settings.
+    """A materialised task, read lazily. `digest` is the SHA-256 of its files; `info` holds provenance, counts, checks
+    and settings.
 
-    `added` are the rationale sources that came later (see `tasks.added`), each named by its content; the task's own files and digest stay as
-    they are.
+    `added` are the rationale sources that came later (see `tasks.added`), each named by its content; the task's own
+    files and digest stay as they are.
     """
 
     folder: Path
@@ -85,8 +86,9 @@ class Task:
         return str(self.info["tokenizer_kind"])
 
     def examples(self, split: str, source: str | None = None) -> list[Example]:
-        """The rows of a split by id, with the rationale of `source` (default: the task's). On dev and test a row that this source has not
-        covered carries the rationale of the split's own source; `Example.source` says whose it is."""
+        """The rows of a split by id, with the rationale of `source` (default: the task's). On dev and test a row that
+        this source has not covered carries the rationale of the split's own source; `Example.source` says whose it
+        is."""
         if split not in SPLITS:
             raise UnknownName("split", split, SPLITS)
         wanted = self.default_source if source is None else source
@@ -172,7 +174,9 @@ def _rationales(folder: Path, added: str) -> Path:
 
 
 def open_folder(folder: Path) -> Task:
-    """The task in a folder that `write_task` made; DataError if it cannot be read. The digest is the one noted beside it; `store verify` re-derives it."""
+    """The task in a folder that `write_task` made; DataError if it cannot be read. The digest is the one noted beside
+    it; `store verify` re-derives it.
+    """
     try:
         info = json.loads((folder / "task.json").read_text(encoding="utf-8"))
         later = sorted(

@@ -12,7 +12,9 @@ from cotdistill.tasks.example import Example
 
 @dataclass(frozen=True)
 class Template:
-    """The parts of a prompt. Every part is its own named span, tokenised on its own, so a label has the same ids wherever it stands."""
+    """The parts of a prompt. Every part is its own named span, tokenised on its own, so a label has the same ids
+    wherever it stands.
+    """
 
     question: str = param("Question: {question}", "the question; {question} is filled in")
     choices: str = param("\nChoices: {choices}", "the choices; {choices} is filled in; empty leaves them out")

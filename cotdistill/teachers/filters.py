@@ -1,7 +1,8 @@
-"""What may be asked of a rationale before a student learns from it: one function and one decorator each; terminal, page and docs follow from it.
+"""What may be asked of a rationale before a student learns from it: one function and one decorator each; terminal, page
+and docs follow from it.
 
-A filter looks at all answers that are left and says of each why it would go, "" for one that stays. Nothing is deleted: what stays becomes a
-source of its own, and the rest is counted and shown.
+A filter looks at all answers that are left and says of each why it would go, "" for one that stays. Nothing is deleted:
+what stays becomes a source of its own, and the rest is counted and shown.
 """
 
 from __future__ import annotations
@@ -54,8 +55,8 @@ class ChosenFilter:
 
 @dataclass(frozen=True)
 class Counted:
-    """What one filter did. seen: answers that it looked at; dropped: those that went; alone: those that it would take away by itself, from all;
-    examples: (answer, reason) of the first few that went."""
+    """What one filter did. seen: answers that it looked at; dropped: those that went; alone: those that it would take
+    away by itself, from all; examples: (answer, reason) of the first few that went."""
 
     filter: str
     seen: int
@@ -198,7 +199,8 @@ def bottleneck(answers: Sequence[TeacherAnswer], *, least: float) -> list[str]:
 
 @filter_(
     "truncated",
-    "drops those that were cut off: by the limit of tokens, or, where nobody noted why they end, without an end of a sentence",
+    "drops those that were cut off: by the limit of tokens, or, where nobody noted why they end, without an end of a"
+    " sentence",
 )
 def truncated(answers: Sequence[TeacherAnswer]) -> list[str]:
     reasons = []
@@ -215,7 +217,9 @@ def truncated(answers: Sequence[TeacherAnswer]) -> list[str]:
 
 
 def parse_filters(text: str) -> list[ChosenFilter]:
-    """`agrees,length(low=5,high=60)` as filters with all their parameters; UnknownName or GrammarError says what would be right."""
+    """`agrees,length(low=5,high=60)` as filters with all their parameters; UnknownName or GrammarError says what would
+    be right.
+    """
     filters_read: list[ChosenFilter] = []
     rest = text.strip()
     while rest:

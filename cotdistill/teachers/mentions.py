@@ -17,8 +17,8 @@ ARTICLES = frozenset({"a", "an", "the", "to"})
 
 @dataclass(frozen=True, slots=True)
 class Mention:
-    """One place (start, end in characters) where a choice is named. how: "text", "letter" in brackets or before one, "bare" for a letter alone,
-    which may as well be an article or a number."""
+    """One place (start, end in characters) where a choice is named. how: "text", "letter" in brackets or before one,
+    "bare" for a letter alone, which may as well be an article or a number."""
 
     start: int
     end: int
@@ -40,7 +40,9 @@ def sentences(text: str) -> list[tuple[int, int]]:
 
 @lru_cache(maxsize=65_536)
 def stem(word: str) -> str:
-    """A word without case and its commonest English endings ("getting wet happens", "banks have"): enough to meet a choice that was inflected."""
+    """A word without case and its commonest English endings ("getting wet happens", "banks have"): enough to meet a
+    choice that was inflected.
+    """
     low = word.casefold().replace("’", "'").removesuffix("'s")
     for endings in (("ies", "es", "s"), ("ing", "ed"), ("y", "e")):
         for ending in endings:
@@ -52,13 +54,14 @@ def stem(word: str) -> str:
 
 
 def mentions(text: str, choices: Sequence[Choice]) -> tuple[Mention, ...]:
-    """Every place where a choice is named, in order. Of choices that contain each other ("bank", "river bank") the longest counts, of choices with
-    one stem ("act", "acting") the one that stands there word for word. A choice that is all function words ("no") is left out: it would be met
-    everywhere. Bare letters are left out too (see `letters`)."""
+    """Every place where a choice is named, in order. Of choices that contain each other ("bank", "river bank") the
+    longest counts, of choices with one stem ("act", "acting") the one that stands there word for word. A choice that is
+    all function words ("no") is left out: it would be met everywhere. Bare letters are left out too (see `letters`)."""
     return _mentions(text, tuple(choices))
 
 
-# A text is asked for its mentions some three times in a row: for its statements, its conclusion, and where its answer is first named.
+# A text is asked for its mentions some three times in a row: for its statements, its conclusion, and where its answer
+# is first named.
 @lru_cache(maxsize=1024)
 def _mentions(text: str, choices: tuple[Choice, ...]) -> tuple[Mention, ...]:
     spans = [(m.start(), m.end()) for m in WORD.finditer(text)]
@@ -117,7 +120,9 @@ def _letter_pattern(labels: tuple[str, ...]) -> re.Pattern[str]:
 
 
 def exact(text: str, choice: Choice, start: int) -> int | None:
-    """The end of a choice's text if it stands right at `start`, quotes and articles before it aside, case ignored; None if it does not."""
+    """The end of a choice's text if it stands right at `start`, quotes and articles before it aside, case ignored; None
+    if it does not.
+    """
     wanted = words_of(choice.text)
     at = past(_OPENS, text, start)
     for place, word in enumerate(wanted):

@@ -1,7 +1,8 @@
 """What a teacher says the answer is, read from what it wrote; and what is left of its text when that is taken away.
 
-A statement is found by its cue ("the answer is", "I choose", "... is the right option", a letter on a line of its own); only where there is none,
-the answer is taken from what the choices are weighed by ("of the choices, only a bank ...") or from the only choice that the conclusion names.
+A statement is found by its cue ("the answer is", "I choose", "... is the right option", a letter on a line of its own);
+only where there is none, the answer is taken from what the choices are weighed by ("of the choices, only a bank ...")
+or from the only choice that the conclusion names.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ _OR = re.compile(
     re.IGNORECASE,
 )
 _GOES_ON = re.compile(r"\s+(?:is|are|was|were|would|can|do|does|has|have)\b", re.IGNORECASE)
-# What may follow an answer that ends there; before any other word it was the start of something longer ("a place that needs").
+# What may follow an answer that ends there; before any other word it was the start of something longer ("a place that
+# needs").
 _ENDS = re.compile(
     r"[\"'”’})\]]*(?:\s*(?:$|[.,;!?\n(\[/&)]|:(?=\s|$))|\s+[–—-]"
     r"|\s+(?:because|since|as|for|due|given|and|or|which|not|but|rather|so)\b)",
@@ -108,10 +110,10 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class Stated:
-    """What a text says. label: the one answer, None without (then `problem` says why). how: letter, text, weighed or implied. named: every
-    label that is stated, in order. contradicts: it states two different answers at different places, denies the one it states, or takes it back
-    ("No, wait"). reason: the
-    text without the statement; bare: there are fewer than three words of it."""
+    """What a text says. label: the one answer, None without (then `problem` says why). how: letter, text, weighed or
+    implied. named: every label that is stated, in order. contradicts: it states two different answers at different
+    places, denies the one it states, or takes it back ("No, wait"). reason: the text without the statement; bare: there
+    are fewer than three words of it."""
 
     label: str | None
     how: str
@@ -122,7 +124,9 @@ class Stated:
 
     @property
     def sure(self) -> str | None:
-        """The label, unless it is only implied: measured on labelled rationales, the sure ones are right in 99 of 100, the implied in 95."""
+        """The label, unless it is only implied: measured on labelled rationales, the sure ones are right in 99 of 100,
+        the implied in 95.
+        """
         return None if self.how == "implied" else self.label
 
     @property
@@ -163,8 +167,8 @@ def parse(text: str, choices: Sequence[Choice]) -> Stated:
 
 
 def statements(text: str, choices: Sequence[Choice]) -> tuple[list[Statement], set[str]]:
-    """The answers that a text states, in order, and the labels that it denies. What the choices are weighed by counts after all others, and so
-    only stands last where nothing else is stated behind it."""
+    """The answers that a text states, in order, and the labels that it denies. What the choices are weighed by counts
+    after all others, and so only stands last where nothing else is stated behind it."""
     matches: list[Statement] = []
     denied: set[str] = set()
     for cue in _FORWARD.finditer(text):
@@ -240,7 +244,8 @@ def _with_others(text: str, start: int, first: Mention, choices: Sequence[Choice
 
 
 def _standing_alone(text: str, choices: Sequence[Choice], earlier: Sequence[Statement]) -> list[Statement]:
-    """A choice on a line of its own, or a letter that opens or closes the text: "B", "(B) bank", "B. It is quiet there.", "Yes, because ...".
+    """A choice on a line of its own, or a letter that opens or closes the text: "B", "(B) bank", "B. It is quiet
+    there.", "Yes, because ...".
 
     Where the choices are gone through one by one ("A: Nails ... B: Teeth ..."), nothing but the last line is an answer.
     """
@@ -275,7 +280,9 @@ _OPENING_LETTER = re.compile(rf"{_OPENING.pattern}|\s*:|(?<=[)\]])\s+[A-Z]")
 
 
 def _weighed(text: str, named: Sequence[Mention]) -> list[Statement]:
-    """Sentences that weigh the choices and name one of them behind it: "Of the above choices, only a bank needs security."."""
+    """Sentences that weigh the choices and name one of them behind it: "Of the above choices, only a bank needs
+    security.".
+    """
     weighed = []
     for start, end in sentences(text):
         cue = _WEIGHED.search(text, start, end)
@@ -300,7 +307,9 @@ def _implied(text: str, named: Sequence[Mention]) -> str | None:
 
 
 def without(text: str, stated: Sequence[Statement]) -> str:
-    """The text without the sentences that do nothing but state the answer; of "The answer is B because birds fly." the reason stays."""
+    """The text without the sentences that do nothing but state the answer; of "The answer is B because birds fly." the
+    reason stays.
+    """
     if not any(one.end > one.start for one in stated):
         return text
     kept = []

@@ -1,4 +1,6 @@
-"""How a teacher is asked: a template is data, the shots are data, and what is sent follows from both. Every part may be seen and edited."""
+"""How a teacher is asked: a template is data, the shots are data, and what is sent follows from both. Every part may be
+seen and edited.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ Message = dict[str, str]
 
 @dataclass(frozen=True)
 class PromptTemplate:
-    """The parts of what a teacher reads. In a plain prompt (a model without a chat template) the turns stand one after the other."""
+    """The parts of what a teacher reads. In a plain prompt (a model without a chat template) the turns stand one after
+    the other.
+    """
 
     system: str = param(
         "You explain the answers to multiple-choice questions, in plain words and without repeating the question.",
@@ -106,7 +110,9 @@ class Shot:
 
 
 def template_of(text: str) -> PromptTemplate:
-    """A template by the name of a preset, or from the JSON text of parts laid over the first one; ConfigError with every problem at once."""
+    """A template by the name of a preset, or from the JSON text of parts laid over the first one; ConfigError with
+    every problem at once.
+    """
     if text.lstrip().startswith("{"):
         try:
             values = json.loads(text)
@@ -128,8 +134,8 @@ def checked(template: PromptTemplate) -> PromptTemplate:
 
 
 def draw_shots(task: Task, source: str, number: int, seed: int) -> tuple[Shot, ...]:
-    """Shots from the training rows of a source, `number` and one to spare: a row that is asked about is never its own shot. Rows whose teacher
-    is known to have answered otherwise are left out. NoRationale if there are too few."""
+    """Shots from the training rows of a source, `number` and one to spare: a row that is asked about is never its own
+    shot. Rows whose teacher is known to have answered otherwise are left out. NoRationale if there are too few."""
     if not number:
         return ()
     if number > MOST_SHOTS:
@@ -146,7 +152,9 @@ def draw_shots(task: Task, source: str, number: int, seed: int) -> tuple[Shot, .
 
 
 def read_shots(text: str) -> tuple[Shot, ...]:
-    """Shots that a person wrote, one JSON object a line: question, choices (label to text, or a list), answer, rationale. DataError with the line."""
+    """Shots that a person wrote, one JSON object a line: question, choices (label to text, or a list), answer,
+    rationale. DataError with the line.
+    """
     shots = []
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
@@ -190,8 +198,8 @@ def asked(template: PromptTemplate, example: Example, hint: str) -> str:
 def messages(
     template: PromptTemplate, shots: Sequence[Shot], number: int, example: Example, hint: str
 ) -> list[Message]:
-    """The whole conversation: who the teacher is, `number` shots as turns, the question. given: the label that it is shown, "" for none; the
-    shots are then shown with their own."""
+    """The whole conversation: who the teacher is, `number` shots as turns, the question. given: the label that it is
+    shown, "" for none; the shots are then shown with their own."""
     turns: list[Message] = [{"role": "system", "content": template.system}] if template.system.strip() else []
     for shot in [shot for shot in shots if not shot.id or shot.id != example.id][:number]:
         text = next(c.text for c in shot.choices if c.label == shot.answer)

@@ -1,8 +1,8 @@
 """Everything that a teacher ever answered, by the content of the request: nothing is asked, or paid, twice.
 
-One SQLite file in WAL mode, where every commit is on the disk before it counts (synchronous = FULL): a process that is killed, or a machine that
-loses power, loses what was not committed and nothing else; a torn end of the log is left out when the file is next opened. Many processes may
-write at once. No address and no key ever come here.
+One SQLite file in WAL mode, where every commit is on the disk before it counts (synchronous = FULL): a process that is
+killed, or a machine that loses power, loses what was not committed and nothing else; a torn end of the log is left out
+when the file is next opened. Many processes may write at once. No address and no key ever come here.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ _SCHEMA = """
 
 @dataclass(frozen=True)
 class Response:
-    """One answer as it came. finish: "stop", "length" or what else the server says. Tokens are None where the server did not count them.
-    seconds: from the request to its end."""
+    """One answer as it came. finish: "stop", "length" or what else the server says. Tokens are None where the server
+    did not count them. seconds: from the request to its end."""
 
     key: str
     model: str
@@ -69,7 +69,9 @@ class Failure:
 
 @dataclass(frozen=True)
 class Count:
-    """How far a job is. tokens_in, tokens_out and seconds are of all its answered requests, also of those that were answered before it began."""
+    """How far a job is. tokens_in, tokens_out and seconds are of all its answered requests, also of those that were
+    answered before it began.
+    """
 
     asked: int
     answered: int
@@ -80,7 +82,9 @@ class Count:
 
 
 class Responses:
-    """The file of responses of one store. Holds no connection, so it may be shared by threads. StoreError or DiskFull if it cannot be used."""
+    """The file of responses of one store. Holds no connection, so it may be shared by threads. StoreError or DiskFull
+    if it cannot be used.
+    """
 
     def __init__(self, home: Path) -> None:
         self.path = home / "teachers" / "responses.sqlite"
@@ -111,7 +115,9 @@ class Responses:
             ) from error
 
     def _create(self) -> Path:
-        """The file, with its tables. One process makes it at a time: switching to WAL does not wait for others as transactions do."""
+        """The file, with its tables. One process makes it at a time: switching to WAL does not wait for others as
+        transactions do.
+        """
         if str(self.path) in _MADE and self.path.is_file():
             return self.path
         with disk_in_words(self.path.parent):
@@ -131,7 +137,9 @@ class Responses:
         return self.path
 
     def put(self, responses: Sequence[Response]) -> None:
-        """Keep some responses; they are on the disk when this returns. The first response to a request is the one that counts."""
+        """Keep some responses; they are on the disk when this returns. The first response to a request is the one that
+        counts.
+        """
         now = time.time()
         rows = [
             (r.key, r.model, r.text, r.finish, r.prompt_tokens, r.completion_tokens, r.seconds, now) for r in responses
@@ -189,8 +197,8 @@ class Responses:
         )
 
     def answers(self, job: str, newest: int | None = None) -> list[dict[str, Any]]:
-        """The answered requests of a job in the order in which they were asked, or the newest few, newest first: question, sample, given, text,
-        finish, prompt_tokens, completion_tokens, seconds, received, key."""
+        """The answered requests of a job in the order in which they were asked, or the newest few, newest first:
+        question, sample, given, text, finish, prompt_tokens, completion_tokens, seconds, received, key."""
         order = "received DESC, place" if newest else "place"
         query = f"""
             SELECT place, question AS id, sample, given, text, finish, prompt_tokens, completion_tokens, seconds, received, key
@@ -206,7 +214,9 @@ class Responses:
         return [dict(row) for row in self._rows(query, (job,))]
 
     def usual(self, model: str) -> dict[str, float] | None:
-        """Means over the last thousand responses of a model: prompt_tokens, completion_tokens, seconds, characters; None before the first."""
+        """Means over the last thousand responses of a model: prompt_tokens, completion_tokens, seconds, characters;
+        None before the first.
+        """
         query = """
             SELECT count(*) AS n, avg(prompt_tokens) AS prompt_tokens, avg(completion_tokens) AS completion_tokens, avg(seconds) AS seconds,
             avg(length(text)) AS characters FROM (SELECT * FROM response WHERE model = ? ORDER BY received DESC LIMIT 1000)

@@ -168,9 +168,14 @@ def _grid(study: Study, answers: PredictionMatrix, seen: Page, texts: pd.DataFra
     # A key of its own for each page of rows: what was selected on one must not be taken for a cell of the next.
     rows = f"{study.id} {' '.join(seen.rows['item'])}"
     event = st.dataframe(
-        styled, height="content", column_config=config, on_select="rerun", selection_mode="single-cell", key=f"grid {hash(rows)}",
+        styled,
+        height="content",
+        column_config=config,
+        on_select="rerun",
+        selection_mode="single-cell",
+        key=f"grid {hash(rows)}",
         alt="Answers by question",
-    )  # fmt: skip
+    )
     st.caption(
         "A dot a replicate: ● right, ○ wrong, – not asked; then the mean probability of the right choice in percent. "
         "Click on a cell to open that student on that question on page Saliency."
@@ -190,7 +195,9 @@ def _grid(study: Study, answers: PredictionMatrix, seen: Page, texts: pd.DataFra
 
 
 def _student(answers: PredictionMatrix, condition: str, place: int) -> str:
-    """How page Saliency names a student of this condition that was asked this question; the first that is wrong, if one is."""
+    """How page Saliency names a student of this condition that was asked this question; the first that is wrong, if one
+    is.
+    """
     right = answers.right[answers.conditions.index(condition)][:, place]
     wrong, asked = np.flatnonzero(right == 0), np.flatnonzero(right >= 0)
     return f"{condition}~{answers.replicates[int((wrong if len(wrong) else asked)[0])]}"
@@ -239,11 +246,14 @@ def _by_slice(answers: PredictionMatrix, texts: pd.DataFrame, field: str, condit
     rows = slices(answers, [known.get(item, {}) for item in answers.items], field, conditions)
     cells = [
         [
-            markup.TableCell(one.value), markup.TableCell(parse(one.condition).label, condition=one.condition), markup.TableCell(percent(one.interval.mean)),
-            markup.TableCell(between(one.interval.low, one.interval.high), quiet=True), markup.TableCell(f"{one.items:,}", quiet=True),
+            markup.TableCell(one.value),
+            markup.TableCell(parse(one.condition).label, condition=one.condition),
+            markup.TableCell(percent(one.interval.mean)),
+            markup.TableCell(between(one.interval.low, one.interval.high), quiet=True),
+            markup.TableCell(f"{one.items:,}", quiet=True),
         ]
         for one in rows
-    ]  # fmt: skip
+    ]
     with st.expander(plain_markdown(f"Accuracy by {field}"), expanded=True):
         st.html(
             markup.table((field, "Condition", "Accuracy", "95 % interval", "Questions"), cells, f"accuracy by {field}")

@@ -35,7 +35,8 @@ def draw(store: Store, study: Study, summaries: Sequence[ConditionSummary]) -> N
     names = [name for name in CURVES if name in set(table["name"])]
     if not names:
         st.info(
-            "No finished run of this study has recorded a curve: its students were scored once, or brought from elsewhere."
+            "No finished run of this study has recorded a curve: its students were scored once, or brought from"
+            " elsewhere."
         )
         return
     left, right, _ = st.columns([2, 2, 3])
@@ -50,7 +51,10 @@ def draw(store: Store, study: Study, summaries: Sequence[ConditionSummary]) -> N
     }
     rows = captions.curve_rows(table, labels, name, axis)
     lone = [row.label for row in rows if len(row.replicates) == 1]
-    caption = "Strong line: mean over replicates; faint lines: each of them. Dotted: controls; dashed: transformed rationales. "
+    caption = (
+        "Strong line: mean over replicates; faint lines: each of them. Dotted: controls; dashed: transformed"
+        " rationales. "
+    )
     on_dev = name == "dev_accuracy"
     caption += (
         f"Dev questions, so no verdict rests on it. {captions.missing_told(summaries)}"

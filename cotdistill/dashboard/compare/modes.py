@@ -1,4 +1,6 @@
-"""What a student answers without, after its own and after the teacher's rationale, and when that rationale is perturbed: a part of page Compare."""
+"""What a student answers without, after its own and after the teacher's rationale, and when that rationale is
+perturbed: a part of page Compare.
+"""
 
 from __future__ import annotations
 
@@ -39,9 +41,9 @@ from cotdistill.tasks.catalog import TASKS
 from cotdistill.text import about, capital, percent, plain_markdown, plural
 
 WILL = (
-    "Here will stand what each student answers after a rationale of its own and after the teacher's, also where it was not trained for it, and what "
-    "becomes of its answers when that rationale is cut short, shuffled, swapped, given mistakes or stripped of the choices: curves with intervals, "
-    "always beside as many random tokens."
+    "Here will stand what each student answers after a rationale of its own and after the teacher's, also where it was"
+    " not trained for it, and what becomes of its answers when that rationale is cut short, shuffled, swapped, given"
+    " mistakes or stripped of the choices: curves with intervals, always beside as many random tokens."
 )
 # Shown at first, if they were asked: the three that the first claim is about.
 FIRST = ("pre_cot", "post_cot", "label_only")
@@ -91,7 +93,9 @@ def draw(store: Store, study: Study, summaries: Sequence[ConditionSummary]) -> N
 
 
 def _following(store: Store, study: Study) -> list[str]:
-    """Where students were trained on counterfactual rationales: whether answers follow the rationale or the tag. Gives the command that says so."""
+    """Where students were trained on counterfactual rationales: whether answers follow the rationale or the tag. Gives
+    the command that says so.
+    """
     rows = following(store, study.id)
     for one in rows:
         frame.section(views_following.title(one), DIAGNOSTIC)
@@ -116,15 +120,16 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]], label: str, condi
 def _grid_caption(cells: Sequence[ModeCell], chance: float | None) -> str:
     known = [cell for cell in cells if cell.accuracy is not None]
     parts = [
-        "Percent right on test. Filled: trained for this mode. Hollow, with °: not trained for it. – : not asked yet; in brackets: replicates asked, "
-        "where some are missing."
+        "Percent right on test. Filled: trained for this mode. Hollow, with °: not trained for it. – : not asked yet;"
+        " in brackets: replicates asked, where some are missing."
     ]
     if known:
         first = known[0]
         most = max(len(cell.points) for cell in known)
         speaks = first.accuracy.speaks_of if first.accuracy else ""
         parts.append(
-            f"{first.items:,} test questions in {plural(first.clusters, 'cluster')}, up to {plural(most, 'replicate')} a cell."
+            f"{first.items:,} test questions in {plural(first.clusters, 'cluster')}, up to {plural(most, 'replicate')}"
+            " a cell."
         )
         parts.append(f"95 % interval on hover; {speaks}.")
     parts += [f"Chance {percent(chance)}."] if chance is not None else []
@@ -168,12 +173,18 @@ def _offer(store: Store, study: Study, requests: Sequence[ModesRequest], wanted:
         ]
         seconds = sum(spec.seconds for spec in specs) / max(1, store.queue.workers())
         st.button(
-            f"Ask {plural(len(specs), 'student')}", type="primary", icon=":material/playlist_add:", key="modes.go", on_click=job_requests.submit,
-            args=(store, specs), disabled=not specs,
-        )  # fmt: skip
+            f"Ask {plural(len(specs), 'student')}",
+            type="primary",
+            icon=":material/playlist_add:",
+            key="modes.go",
+            on_click=job_requests.submit,
+            args=(store, specs),
+            disabled=not specs,
+        )
         st.caption(
             plain_markdown(
-                f"{plural(len(specs), 'job')}, {about(seconds / 2, seconds * 2)} of computing. The tab may be closed meanwhile."
+                f"{plural(len(specs), 'job')}, {about(seconds / 2, seconds * 2)} of computing. The tab may be closed"
+                " meanwhile."
             )
         )
         st.code(
@@ -234,11 +245,15 @@ def _caption(
     parts = [
         f"{DIAGNOSTIC} {n_told(curves)}",
         read_told(modes.read(requests), rationale, artificial),
-        "Left end, and dashed: the intact rationale. Bands and bars: 95 % intervals. Dotted, and grey crosses: as many tokens replaced by random "
-        "ones of the training rationales.",
-        "Hollow, with °: not trained to read a rationale before the answer."
-        if any(not c.trained for c in curves)
-        else "",
+        (
+            "Left end, and dashed: the intact rationale. Bands and bars: 95 % intervals. Dotted, and grey crosses: as"
+            " many tokens replaced by random ones of the training rationales."
+        ),
+        (
+            "Hollow, with °: not trained to read a rationale before the answer."
+            if any(not c.trained for c in curves)
+            else ""
+        ),
     ]
     return " ".join(part for part in parts if part)
 
@@ -256,11 +271,17 @@ def _numbers(study: Study, curves: Sequence[PerturbationCurve], rationale: str, 
     )
     rows = [
         (
-            c.label + ("" if c.trained else " °"), TEST_NAMES[c.test], percent(c.points[0].value.mean), percent(c.points[-1].value.mean),
-            loss_told(c) if c.made else "cannot be made", over_told(c) if c.made else "–", percent(c.made), percent(c.touched),
+            c.label + ("" if c.trained else " °"),
+            TEST_NAMES[c.test],
+            percent(c.points[0].value.mean),
+            percent(c.points[-1].value.mean),
+            loss_told(c) if c.made else "cannot be made",
+            over_told(c) if c.made else "–",
+            percent(c.made),
+            percent(c.touched),
         )
         for c in curves
-    ]  # fmt: skip
+    ]
     with st.expander("The numbers", type="compact"):
         cells: list[list[markup.TableCell | markup.Marks | markup.Shares]] = [
             [
@@ -272,8 +293,9 @@ def _numbers(study: Study, curves: Sequence[PerturbationCurve], rationale: str, 
         st.html(markup.table(head, cells, "tests of the rationale"))
         st.caption(
             plain_markdown(
-                f"Lost, of {MEASURES[measure]}: for a test of several shares the area between the intact line and the curve (the mean loss over the "
-                "shares), else the drop. Rows: on how many the test could be made; the others keep their answer. Tokens: touched at the end."
+                f"Lost, of {MEASURES[measure]}: for a test of several shares the area between the intact line and the"
+                " curve (the mean loss over the shares), else the drop. Rows: on how many the test could be made; the"
+                " others keep their answer. Tokens: touched at the end."
             )
         )
         text = captions.csv_text(list(head), rows)

@@ -58,7 +58,8 @@ def draw(store: Store) -> None:
     spec = spec_from_mapping(study.spec)
     summaries = results.summary(store, study.id)
     with right:
-        # Under a token budget the conditions that were trained carry it, so they are read from the results, not from the spec.
+        # Under a token budget the conditions that were trained carry it, so they are read from the results, not from
+        # the spec.
         planned = [s.condition for s in summaries]
         baseline = frame.choose(
             "Baseline", planned, key="baseline", start=pinned(store, study), label_of=lambda c: parse(c).label

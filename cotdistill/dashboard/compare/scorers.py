@@ -26,8 +26,9 @@ from cotdistill.studies.modes import ModesRequest
 from cotdistill.text import about, between, between_points, capital, percent, plain_markdown, plural, points
 
 WILL = (
-    "Here will stand how every finished student would answer if its choices were scored by their full text, by its length, against how likely they "
-    "are without the question, or by how well they foretell the question; and by how much restarts differ under each."
+    "Here will stand how every finished student would answer if its choices were scored by their full text, by its"
+    " length, against how likely they are without the question, or by how well they foretell the question; and by how"
+    " much restarts differ under each."
 )
 
 # Points at which the colour is full.
@@ -40,9 +41,17 @@ def draw(store: Store, study: Study) -> None:
     try:
         before, seed = scorers.drawn_before(store, study.id)
         samples = st.number_input(
-            "Rationales drawn for each question", min_value=0, max_value=64, value=before, key="scorers.samples", width=240,
-            help="By students that were trained to write one first: the probability of each choice is the mean over them. 0: none are drawn.",
-        )  # fmt: skip
+            "Rationales drawn for each question",
+            min_value=0,
+            max_value=64,
+            value=before,
+            key="scorers.samples",
+            width=240,
+            help=(
+                "By students that were trained to write one first: the probability of each choice is the mean over"
+                " them. 0: none are drawn."
+            ),
+        )
         requests = scorers.asked(store, study.id, 0, (), int(samples), seed)
     except CotdistillError as error:
         frame.problem(error)
@@ -68,7 +77,8 @@ def draw(store: Store, study: Study) -> None:
                     )
                 )
                 st.caption(
-                    "Log of the mean, over rationales that the student draws itself, of the probability of the right label (arXiv 2312.02179)."
+                    "Log of the mean, over rationales that the student draws itself, of the probability of the right"
+                    " label (arXiv 2312.02179)."
                 )
         with right:
             st.caption(plain_markdown(_caption(cells)))
@@ -83,10 +93,11 @@ def _caption(cells: Sequence[ScorerCell]) -> str:
     first = cells[0]
     most = max(len(cell.points) for cell in cells)
     return (
-        f"Percent right on test; colour: against as judged, blue above it. {first.items:,} questions in {plural(first.clusters, 'cluster')}, up to "
-        f"{plural(most, 'replicate')} a cell, each student in the mode that it is judged in. 95 % interval on hover; {first.accuracy.speaks_of}. "
-        "Spread: standard deviation over restarts, pooled over conditions, with its 95 % interval. Full text and question given choice: arXiv "
-        "2004.14074; PMI: 2104.08315."
+        f"Percent right on test; colour: against as judged, blue above it. {first.items:,} questions in"
+        f" {plural(first.clusters, 'cluster')}, up to {plural(most, 'replicate')} a cell, each student in the mode that"
+        f" it is judged in. 95 % interval on hover; {first.accuracy.speaks_of}. Spread: standard deviation over"
+        " restarts, pooled over conditions, with its 95 % interval. Full text and question given choice: arXiv"
+        " 2004.14074; PMI: 2104.08315."
     )
 
 
@@ -112,18 +123,25 @@ def _offer(store: Store, study: Study, requests: Sequence[ModesRequest], *, new:
             st.caption(f":material/error: {plain_markdown(cause)}")
         seconds = sum(spec.seconds for spec in specs) / max(1, store.queue.workers())
         st.button(
-            f"Score {plural(len(specs), 'student')} anew", type="primary" if new else "secondary", icon=":material/playlist_add:", key="scorers.go",
-            on_click=job_requests.submit, args=(store, specs),
-        )  # fmt: skip
+            f"Score {plural(len(specs), 'student')} anew",
+            type="primary" if new else "secondary",
+            icon=":material/playlist_add:",
+            key="scorers.go",
+            on_click=job_requests.submit,
+            args=(store, specs),
+        )
         st.caption(
             plain_markdown(
-                f"{plural(len(specs), 'job')}, {about(seconds / 2, seconds * 2)} of computing. The tab may be closed meanwhile."
+                f"{plural(len(specs), 'job')}, {about(seconds / 2, seconds * 2)} of computing. The tab may be closed"
+                " meanwhile."
             )
         )
 
 
 def grid(cells: Sequence[ScorerCell]) -> Any:
-    """Conditions by scorers: the number is accuracy, the colour its paired difference to the scorer that runs are judged by."""
+    """Conditions by scorers: the number is accuracy, the colour its paired difference to the scorer that runs are
+    judged by.
+    """
     conditions = list(dict.fromkeys(cell.condition for cell in cells))
     names = [name for name in NAMES if any(cell.scorer == name for cell in cells)]
     figure = titled(capital(title(cells)), height=AROUND - 26 + ROW_HEIGHT * len(conditions))
@@ -135,10 +153,18 @@ def grid(cells: Sequence[ScorerCell]) -> Any:
     # One scorer that is all wrong would leave no colour to the others.
     top = min(FULL_COLOUR, max(abs(value) for row in differences for value in row if value is not None)) or 1.0
     figure.add_heatmap(
-        z=differences, x=list(range(len(names))), y=list(range(len(conditions))), zmin=-top, zmax=top, xgap=3, ygap=3, showscale=False,
+        z=differences,
+        x=list(range(len(names))),
+        y=list(range(len(conditions))),
+        zmin=-top,
+        zmax=top,
+        xgap=3,
+        ygap=3,
+        showscale=False,
         colorscale=[[0.0, tint(LESS, 0.45)], [0.5, tint(GROUND, 0.06)], [1.0, tint(MORE, 0.45)]],
-        text=[[_hover(at[c, s]) if (c, s) in at else "" for s in names] for c in conditions], hovertemplate="%{text}<extra></extra>",
-    )  # fmt: skip
+        text=[[_hover(at[c, s]) if (c, s) in at else "" for s in names] for c in conditions],
+        hovertemplate="%{text}<extra></extra>",
+    )
     drawn = FigureItems(figure)
     for y, condition in enumerate(conditions):
         for x, scorer in enumerate(names):
@@ -175,7 +201,10 @@ def grid(cells: Sequence[ScorerCell]) -> Any:
 
 
 def _hover(cell: ScorerCell) -> str:
-    text = f"{safe(cell.label)}, {NAMES[cell.scorer]}: {percent(cell.accuracy.mean)}, {between(cell.accuracy.low, cell.accuracy.high)}"
+    text = (
+        f"{safe(cell.label)}, {NAMES[cell.scorer]}: {percent(cell.accuracy.mean)},"
+        f" {between(cell.accuracy.low, cell.accuracy.high)}"
+    )
     if cell.over_label is not None:
         over = cell.over_label
         text += f"<br>against as judged: {points(over.mean)} points ({between_points(over.low, over.high)})"

@@ -26,8 +26,9 @@ def draw(store: Store, study: Study, summaries: Sequence[ConditionSummary]) -> N
     if len({round(one.predicted, 2) for one in doses}) < 2:
         st.info(
             plain_markdown(
-                "The finished conditions of this study train on equally many tokens. Compose some that keep a part of the rationale on page Train, "
-                "for example post_cot/drop(fraction=0.5) or post_cot/key_tokens(selector=tf_idf,k=5)."
+                "The finished conditions of this study train on equally many tokens. Compose some that keep a part of"
+                " the rationale on page Train, for example post_cot/drop(fraction=0.5) or"
+                " post_cot/key_tokens(selector=tf_idf,k=5)."
             ),
             icon=":material/info:",
         )
@@ -36,9 +37,10 @@ def draw(store: Store, study: Study, summaries: Sequence[ConditionSummary]) -> N
     frame.chart(
         figure(doses, title(doses)),
         "dose",
-        f"Each mark a condition at equal steps: mean over its replicates, {first.items:,} test questions in {plural(first.clusters, 'cluster')}. "
-        f"Bar: 95 % interval; {first.speaks_of}. Lines join conditions that differ in the dose alone. Masked tokens without loss do not count. "
-        f"Exploratory: verdicts stand under Accuracy. {captions.missing_told(summaries)}",
+        f"Each mark a condition at equal steps: mean over its replicates, {first.items:,} test questions in"
+        f" {plural(first.clusters, 'cluster')}. Bar: 95 % interval; {first.speaks_of}. Lines join conditions that"
+        " differ in the dose alone. Masked tokens without loss do not count. Exploratory: verdicts stand under"
+        f" Accuracy. {captions.missing_told(summaries)}",
     )
 
 
@@ -49,8 +51,14 @@ def title(doses: Sequence[Dose]) -> str:
     near = [dose for dose, mean in rated if mean >= top - 0.01]
     least = min(near, key=lambda dose: dose.predicted)
     if least is best:
-        return f"{capital(best.summary.label)} is highest, with {plural(round(best.predicted), 'predicted token')} an example"
-    return f"{capital(least.summary.label)} is within a point of the highest, with {least.predicted:.0f} of {best.predicted:.0f} predicted tokens"
+        return (
+            f"{capital(best.summary.label)} is highest, with {plural(round(best.predicted), 'predicted token')} an"
+            " example"
+        )
+    return (
+        f"{capital(least.summary.label)} is within a point of the highest, with {least.predicted:.0f} of"
+        f" {best.predicted:.0f} predicted tokens"
+    )
 
 
 def figure(doses: Sequence[Dose], said: str) -> Any:
@@ -61,9 +69,12 @@ def figure(doses: Sequence[Dose], said: str) -> Any:
         if len(family_doses) > 1:
             color = look(family_doses[0].summary.condition).color
             drawn.add_scatter(
-                x=[one.predicted for one in family_doses], y=[100 * (one.summary.mean or 0) for one in family_doses], mode="lines",
-                line={"color": tint(color, 0.6), "width": 2}, hoverinfo="skip",
-            )  # fmt: skip
+                x=[one.predicted for one in family_doses],
+                y=[100 * (one.summary.mean or 0) for one in family_doses],
+                mode="lines",
+                line={"color": tint(color, 0.6), "width": 2},
+                hoverinfo="skip",
+            )
     for one in doses:
         _mark(drawn, one)
     _names(drawn, doses)
@@ -80,7 +91,10 @@ def _mark(drawn: Any, dose: Dose) -> None:
             x=[dose.predicted] * 2, y=[100 * summary.low, 100 * summary.high], mode="lines", hoverinfo="skip",
             line={"color": tint(seen.color, 0.35), "width": 4},
         )  # fmt: skip
-    text = f"{summary.label}: {percent(summary.mean)}, interval {between(summary.low, summary.high)}, {dose.predicted:.1f} predicted tokens, "
+    text = (
+        f"{summary.label}: {percent(summary.mean)}, interval {between(summary.low, summary.high)}, {dose.predicted:.1f}"
+        " predicted tokens, "
+    )
     text += f"{summary.finished} of {summary.planned} replicates"
     drawn.add_scatter(
         x=[dose.predicted], y=[100 * (summary.mean or 0)], mode="markers", hovertemplate=f"{safe(text)}<extra></extra>",
@@ -89,12 +103,20 @@ def _mark(drawn: Any, dose: Dose) -> None:
 
 
 def _names(drawn: Any, doses: Sequence[Dose]) -> None:
-    """The whole name of a condition without a dose at the right edge, in the order of the accuracies; a dose beside its own mark."""
+    """The whole name of a condition without a dose at the right edge, in the order of the accuracies; a dose beside its
+    own mark.
+    """
     for one in doses:
         if one.family:
             drawn.add_annotation(
-                x=one.predicted, y=100 * (one.summary.mean or 0), text=safe(one.dose), showarrow=False, xanchor="left", xshift=8, yshift=9,
+                x=one.predicted,
+                y=100 * (one.summary.mean or 0),
+                text=safe(one.dose),
+                showarrow=False,
+                xanchor="left",
+                xshift=8,
+                yshift=9,
                 font={"size": 11, "color": hue(one.summary.condition)},
-            )  # fmt: skip
+            )
     last = {one.family or one.summary.condition: one for one in doses}
     name_ends(drawn, [(100 * (one.summary.mean or 0), one.name, hue(one.summary.condition)) for one in last.values()])

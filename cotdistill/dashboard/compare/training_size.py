@@ -1,4 +1,6 @@
-"""Compare: accuracy against the number of training examples, by condition, and the distance to the baseline at each number."""
+"""Compare: accuracy against the number of training examples, by condition, and the distance to the baseline at each
+number.
+"""
 
 from __future__ import annotations
 
@@ -25,13 +27,16 @@ BASELINE = "label_only"
 
 
 def draw_size(store: Store, study: Study) -> None:
-    """The figures of a study in which conditions were trained on shares of the rows; what to compose where there are none yet."""
+    """The figures of a study in which conditions were trained on shares of the rows; what to compose where there are
+    none yet.
+    """
     curves = training_size.size_curves(store, study.id)
     if not curves:
         st.info(
             plain_markdown(
-                "No condition of this study has finished runs at two sizes of the training set. On page Train, cross the conditions with shares of "
-                "the rows, such as 0.1, 0.25, 0.5 and 1; in the terminal: study run --fractions 0.1,0.25,0.5,1"
+                "No condition of this study has finished runs at two sizes of the training set. On page Train, cross"
+                " the conditions with shares of the rows, such as 0.1, 0.25, 0.5 and 1; in the terminal: study run"
+                " --fractions 0.1,0.25,0.5,1"
             ),
             icon=":material/info:",
         )
@@ -42,15 +47,17 @@ def draw_size(store: Store, study: Study) -> None:
     frame.chart(
         figure(curves, levels(summaries), title(curves)),
         "size",
-        f"Each mark a condition at one number of training examples: mean over its replicates, {first.items:,} test questions in "
-        f"{plural(first.clusters, 'cluster')}. Bar: 95 % interval; {first.speaks_of}. At equal steps a smaller set is seen more often. "
-        f"A smaller set lies within each larger one. Exploratory: no verdict rests on it. {captions.missing_told(summaries)}",
+        f"Each mark a condition at one number of training examples: mean over its replicates, {first.items:,} test"
+        f" questions in {plural(first.clusters, 'cluster')}. Bar: 95 % interval; {first.speaks_of}. At equal steps a"
+        " smaller set is seen more often. A smaller set lies within each larger one. Exploratory: no verdict rests on"
+        f" it. {captions.missing_told(summaries)}",
     )
     if gaps:
         frame.chart(
             gap_figure(gaps, gap_title(gaps)),
             "size-gaps",
-            "Paired on questions and replicates: both students were trained on the same rows. Bar: 95 % interval of the difference. Exploratory.",
+            "Paired on questions and replicates: both students were trained on the same rows. Bar: 95 % interval of the"
+            " difference. Exploratory.",
         )
     _numbers(curves, gaps)
     frame.terminal(command("study", "show", study.name, "--by", "size"))
@@ -74,8 +81,8 @@ def gap_title(gaps: Sequence[Gap]) -> str:
     lead = max((gap for gap in gaps if gap.fraction == smallest), key=lambda gap: gap.difference)
     last = max((gap for gap in gaps if gap.condition == lead.condition), key=lambda gap: gap.fraction)
     return (
-        f"{capital(lead.label)} stands {points(lead.difference)} points from label only on {count(lead.rows)} examples, "
-        f"{points(last.difference)} on {count(last.rows)}"
+        f"{capital(lead.label)} stands {points(lead.difference)} points from label only on {count(lead.rows)} examples,"
+        f" {points(last.difference)} on {count(last.rows)}"
     )
 
 
@@ -91,7 +98,9 @@ def levels(summaries: Sequence[ConditionSummary]) -> list[tuple[str, str, float]
 
 
 def figure(curves: Sequence[SizeCurve], across: Sequence[tuple[str, str, float]], said: str) -> Any:
-    """Accuracy by training examples (logarithmic), every replicate faint, the mean and its interval strong, names at the ends."""
+    """Accuracy by training examples (logarithmic), every replicate faint, the mean and its interval strong, names at
+    the ends.
+    """
     drawn = base.titled(said, height=520)
     for _, color, share in across:
         drawn.add_hline(y=100 * share, line={"dash": "dot", "width": 1.4, "color": color})
@@ -100,18 +109,26 @@ def figure(curves: Sequence[SizeCurve], across: Sequence[tuple[str, str, float]]
         texts = []
         for one in curve.sizes:
             texts.append(
-                f"{safe(curve.label)}, {count(one.rows)} examples ({one.epochs:.1f} epochs): {percent(one.summary.mean)}, interval "
-                f"{between(one.summary.low, one.summary.high)}, {one.summary.finished} of {one.summary.planned} replicates<extra></extra>"
+                f"{safe(curve.label)}, {count(one.rows)} examples ({one.epochs:.1f} epochs):"
+                f" {percent(one.summary.mean)}, interval {between(one.summary.low, one.summary.high)},"
+                f" {one.summary.finished} of {one.summary.planned} replicates<extra></extra>"
             )
             _bar(drawn, one.rows, one.summary.low, one.summary.high, seen.color)
             drawn.add_scatter(
-                x=[one.rows] * len(one.summary.points), y=[100 * v for v in one.summary.points], mode="markers", hoverinfo="skip",
+                x=[one.rows] * len(one.summary.points),
+                y=[100 * v for v in one.summary.points],
+                mode="markers",
+                hoverinfo="skip",
                 marker={"symbol": "line-ew", "size": 9, "line": {"width": 1.4, "color": tint(seen.color, 0.7)}},
-            )  # fmt: skip
+            )
         drawn.add_scatter(
-            x=[one.rows for one in curve.sizes], y=[100 * (one.summary.mean or 0) for one in curve.sizes], mode="lines+markers", hovertemplate=texts,
-            line={"color": seen.color, "width": 2.2, "dash": seen.dash}, marker={"symbol": seen.mark, "size": 10, "color": seen.color},
-        )  # fmt: skip
+            x=[one.rows for one in curve.sizes],
+            y=[100 * (one.summary.mean or 0) for one in curve.sizes],
+            mode="lines+markers",
+            hovertemplate=texts,
+            line={"color": seen.color, "width": 2.2, "dash": seen.dash},
+            marker={"symbol": seen.mark, "size": 10, "color": seen.color},
+        )
     ends = [(100 * (curve.sizes[-1].summary.mean or 0), curve.label, hue(curve.condition)) for curve in curves]
     ends += [(100 * share, name, color) for name, color, share in across]
     _finish(drawn, curves_rows(curves), ends, "accuracy on test, percent")
@@ -129,13 +146,18 @@ def gap_figure(gaps: Sequence[Gap], said: str) -> Any:
         for one in condition_gaps:
             against = f"{safe(one.label)} against label only, {count(one.rows)} examples"
             texts.append(
-                f"{against}: {points(one.difference)} points, {between_points(one.low, one.high)}, {one.word}<extra></extra>"
+                f"{against}: {points(one.difference)} points, {between_points(one.low, one.high)},"
+                f" {one.word}<extra></extra>"
             )
             _bar(drawn, one.rows, one.low, one.high, seen.color)
         drawn.add_scatter(
-            x=[one.rows for one in condition_gaps], y=[100 * one.difference for one in condition_gaps], mode="lines+markers", hovertemplate=texts,
-            line={"color": seen.color, "width": 2.2, "dash": seen.dash}, marker={"symbol": seen.mark, "size": 10, "color": seen.color},
-        )  # fmt: skip
+            x=[one.rows for one in condition_gaps],
+            y=[100 * one.difference for one in condition_gaps],
+            mode="lines+markers",
+            hovertemplate=texts,
+            line={"color": seen.color, "width": 2.2, "dash": seen.dash},
+            marker={"symbol": seen.mark, "size": 10, "color": seen.color},
+        )
         ends.append((100 * condition_gaps[-1].difference, condition_gaps[-1].label, hue(condition)))
     _finish(drawn, sorted({one.rows for one in gaps}), ends, "points of accuracy against label only")
     return drawn
@@ -180,12 +202,15 @@ def _numbers(curves: Sequence[SizeCurve], gaps: Sequence[Gap]) -> None:
             gap = against.get((curve.condition, one.fraction))
             cells.append(
                 [
-                    markup.TableCell(curve.label, condition=curve.condition), markup.TableCell(f"{100 * one.fraction:g} %"), markup.TableCell(count(one.rows)),
-                    markup.TableCell(f"{one.epochs:.1f}", quiet=True), markup.TableCell(percent(one.summary.mean)),
+                    markup.TableCell(curve.label, condition=curve.condition),
+                    markup.TableCell(f"{100 * one.fraction:g} %"),
+                    markup.TableCell(count(one.rows)),
+                    markup.TableCell(f"{one.epochs:.1f}", quiet=True),
+                    markup.TableCell(percent(one.summary.mean)),
                     markup.TableCell(between(one.summary.low, one.summary.high), quiet=True),
                     markup.TableCell(f"{points(gap.difference)} ({between_points(gap.low, gap.high)})" if gap else "–"),
                 ]
-            )  # fmt: skip
+            )
     with st.expander("The numbers", type="compact"):
         heads = ("Condition", "Share", "Examples", "Epochs", "Accuracy", "95 % interval", "Against label only")
         st.html(markup.table(heads, cells, "accuracy by training examples"))

@@ -1,4 +1,6 @@
-"""The form that asks a teacher: which one, how it is asked, what that looks like, what it would take. The asking itself is a job."""
+"""The form that asks a teacher: which one, how it is asked, what that looks like, what it would take. The asking itself
+is a job.
+"""
 
 from __future__ import annotations
 
@@ -77,7 +79,7 @@ def _composed(task: Task, world: int) -> tuple[ElicitConfig, list[str]]:
     config = ElicitConfig(
         task=task.name, task_digest=task.digest, name=name, teacher=teacher, template=template, shots=shots, shown_shots=shown, given=hint,
         sampling=sampling, contrast=contrast, split=split, part=part, rows=rows, world=world,
-    )  # fmt: skip
+    )
     words = ["teacher", "elicit", "--task", task.name, *(["--world", str(world)] if world else []), "--name", config.name, "--rows", str(rows)]
     words += [f"--split={split}"] if split != "train" else []
     words += [f"--given={hint}"] if hint != "gold" else []
@@ -163,7 +165,7 @@ def _shots(task: Task) -> tuple[tuple[Shot, ...], int, list[str]]:
         edited = st.data_editor(
             table, key=f"{KEY}.shots.{source}.{seed}.{number}", hide_index=True, disabled=("row", "question", "answer"),
             column_config={"rationale": st.column_config.TextColumn("rationale (may be edited)", width="large", required=True)},
-        )  # fmt: skip
+        )
         st.caption(f"{number} are shown; the last one stands in where a row would be its own shot.")
     shots = tuple(dataclasses.replace(shot, rationale=str(row["rationale"])) for shot, row in zip(drawn, edited, strict=True))
     words = ["--shots", str(number), "--shots-source", source, "--shots-seed", str(seed)]

@@ -1,4 +1,6 @@
-"""What has been asked of teachers: progress, answers as they come, what got no answer and why; and what can be done next."""
+"""What has been asked of teachers: progress, answers as they come, what got no answer and why; and what can be done
+next.
+"""
 
 from __future__ import annotations
 

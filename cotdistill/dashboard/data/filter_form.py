@@ -1,4 +1,6 @@
-"""Filters of rationales: what each would take away, with examples; and a source made of what stays. Nothing is deleted."""
+"""Filters of rationales: what each would take away, with examples; and a source made of what stays. Nothing is
+deleted.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,7 @@ START = ("agrees", "one_answer", "consistent")
 KEY = "filter"
 PICKED = {
     "first": "the first", "shortest": "the shortest", "longest": "the longest", "majority": "the first whose answer is the commonest",
-}  # fmt: skip
+}
 TAKEN = {"all": "all of its text", "reason": "its reason, without the sentences that state the answer"}
 
 

@@ -1,5 +1,5 @@
-"""Import of a data set of the hub: one that is known, or any by its name and a column map. The terminal's own commands do the work, each in a
-process of its own, so the page never loads the hub's library."""
+"""Import of a data set of the hub: one that is known, or any by its name and a column map. The terminal's own commands
+do the work, each in a process of its own, so the page never loads the hub's library."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ LOOKED = "hub.looked"
 
 
 def draw(store: Store) -> None:
-    """The form: which data set, config, revision and splits; a look at its columns; then the import with its bad rows."""
+    """The form: which data set, config, revision and splits; a look at its columns; then the import with its bad
+    rows.
+    """
     st.caption("Through the library `datasets`, at a pinned commit. Without a network its cache is used. Code of a data set is never run.")
     names = list(dict.fromkeys([*HUB.names(), st.session_state.get("hub.name") or HUB.names()[0]]))
     name = st.selectbox("Data set: a known one, or type OWNER/NAME", names, key="hub.name", accept_new_options=True, format_func=_told_name)

@@ -1,4 +1,6 @@
-"""Import of a task: a folder or file by path, or a dropped file. The work is done by the terminal's own command in a process of its own."""
+"""Import of a task: a folder or file by path, or a dropped file. The work is done by the terminal's own command in a
+process of its own.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ BELONGS = ("source", "example")
 
 
 def draw(store: Store) -> None:
-    """The form: where from, what it holds, which column is what; then the import with its bad rows. The imported task becomes the one shown."""
+    """The form: where from, what it holds, which column is what; then the import with its bad rows. The imported task
+    becomes the one shown.
+    """
     st.caption("A folder with {train,dev,test}.{jsonl,csv,parquet}[.gz], and rationales/SPLIT.SOURCE.jsonl if there are more; or one file.")
     typed = st.text_input("Folder or file on this machine", key="import.path", placeholder="/data/commonsenseqa")
     dropped = st.file_uploader("or drop one file", type=["jsonl", "csv", "parquet", "gz"], key="import.file")

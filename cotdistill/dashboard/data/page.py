@@ -56,7 +56,9 @@ def _row_label(row: dict[str, Any]) -> str:
 
 
 def _dials() -> tuple[dict[str, Any] | None, int]:
-    """The dials of the generated task; None where all stand at their defaults, so that the usual world is named as everywhere."""
+    """The dials of the generated task; None where all stand at their defaults, so that the usual world is named as
+    everywhere.
+    """
     with st.expander("Dials of the generated task", icon=":material/tune:"):
         world = st.number_input(
             "World",

@@ -1,4 +1,6 @@
-"""What teachers wrote, as cards beside each other: the text with the choices that it names, its answer, and what may be wrong with it."""
+"""What teachers wrote, as cards beside each other: the text with the choices that it names, its answer, and what may be
+wrong with it.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ from cotdistill.report.figures.palette import BAD, GOOD, tint
 PROBLEMS = {
     "empty": "nothing is written", "refusal": "it refuses", "several": "it names several answers", "none": "it says that none fits",
     "silent": "it states no answer",
-}  # fmt: skip
+}
 HOWS = {"letter": "stated by letter", "text": "stated in words", "weighed": "by weighing the choices", "implied": "only implied"}
 
 
@@ -40,11 +42,13 @@ def _card(side: Told) -> str:
         f'{escape(side.title)}</strong>{verdict(answer)}</div>'
         f'<div style="white-space:pre-wrap;overflow-wrap:anywhere;line-height:1.6">{marked(answer)}</div>'
         f'<div style="{SMALL}">{escape(" · ".join(remarks(answer)))}</div>{below}</div>'
-    )  # fmt: skip
+    )
 
 
 def verdict(answer: TeacherAnswer) -> str:
-    """The teacher's answer, green with a tick where it is gold, red with a cross where it is not; grey where there is none."""
+    """The teacher's answer, green with a tick where it is gold, red with a cross where it is not; grey where there is
+    none.
+    """
     if answer.answer is None:
         return f'<span style="color:{QUIET};font-size:0.85rem">? no answer known</span>'
     right = answer.answer == answer.example.answer

@@ -50,7 +50,9 @@ def _where(task: Task, world: int) -> list[str]:
 
 
 def _counted(store: Store, task: Task, world: int, names: list[str], splits: list[str]) -> dict[str, Any]:
-    """The figures by source. What has not been counted yet is counted in a process of its own, one source after the other."""
+    """The figures by source. What has not been counted yet is counted in a process of its own, one source after the
+    other.
+    """
     kept = {name: known(store, task, name, splits) for name in names}
     missing = [name for name in names if kept[name] is None]
     if missing:

@@ -1,4 +1,6 @@
-"""Page Data, part Teachers: what every source says of one question, its figures, filters that make a source, and asking a teacher for more."""
+"""Page Data, part Teachers: what every source says of one question, its figures, filters that make a source, and asking
+a teacher for more.
+"""
 
 from __future__ import annotations
 

@@ -79,7 +79,8 @@ def _archive_bytes(store: Store, study: str, *, weights: bool, texts: bool) -> b
 def _bring(store: Store) -> None:
     st.markdown("**Bring one in**")
     st.caption(
-        "An archive, or answers that other code made: one row a question, condition and replicate, with the choices' probabilities."
+        "An archive, or answers that other code made: one row a question, condition and replicate, with the choices'"
+        " probabilities."
     )
     dropped = st.file_uploader(
         "Archive (.zip) or answers (.csv, .parquet, .jsonl)", type=["zip", *ROWS], key="archive.file"

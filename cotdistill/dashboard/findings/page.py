@@ -1,4 +1,6 @@
-"""Page Findings: the claims with their comparisons, figure, controls and what would change the verdict; presenter mode; export."""
+"""Page Findings: the claims with their comparisons, figure, controls and what would change the verdict; presenter mode;
+export.
+"""
 
 from __future__ import annotations
 
@@ -53,9 +55,20 @@ def draw(store: Store) -> None:
         name = frame.choose("Study", names, key="study", width=320)
         document = findings(store, name, margin)
         st.number_input(
-            "Margin of “no worse”, points", 0.0, 20.0, margin, 0.5, key="margin_points", placeholder="from dev", width=220, on_change=_keep_margin,
-            help="Chosen before the scores are seen. Empty: the smaller of 2 points and half of what intact post-CoT gains on dev.",
-        )  # fmt: skip
+            "Margin of “no worse”, points",
+            0.0,
+            20.0,
+            margin,
+            0.5,
+            key="margin_points",
+            placeholder="from dev",
+            width=220,
+            on_change=_keep_margin,
+            help=(
+                "Chosen before the scores are seen. Empty: the smaller of 2 points and half of what intact post-CoT"
+                " gains on dev."
+            ),
+        )
         st.button("Present", icon=":material/slideshow:", on_click=_present, args=(True,))
         _downloads(document)
         archive.draw(store, name)
@@ -145,7 +158,9 @@ def _claim(store: Store, document: dict[str, Any], claim: dict[str, Any]) -> Non
 
 
 def _rivals(store: Store, name: str) -> None:
-    """What each condition accounts for of the gain, in a study that trains with objectives beyond plain cross-entropy."""
+    """What each condition accounts for of the gain, in a study that trains with objectives beyond plain
+    cross-entropy.
+    """
     document = rivals(store, name)
     frame.section("Rival explanations", "What else brings the gain about, and how much of it?")
     rows = [[markup.TableCell(text) for text in row] for row in rivals_table.cells(document)]
@@ -179,7 +194,8 @@ def _elsewhere(store: Store, name: str) -> None:
         )
     st.html(markup.table(head, cells, "the claims in several studies"))
     st.caption(
-        "Verdicts are Holm-adjusted within a study, over the claims that it planned. Studies that share runs are not independent of each other."
+        "Verdicts are Holm-adjusted within a study, over the claims that it planned. Studies that share runs are not"
+        " independent of each other."
     )
     st.page_link(
         "pages/3_Compare.py",
@@ -248,9 +264,9 @@ def _presented(document: dict[str, Any]) -> None:
     claim = screens[at - 1]
     color = export.word_color(claim["word"])
     st.html(
-        f'<div style="font-size:1.15rem;opacity:0.65">{escape(document["title"])}</div>'
-        f'<div style="font-size:2.6rem;font-weight:650;line-height:1.2;margin-top:0.6rem">{escape(claim["title"])}</div>'
-        f'<div style="font-size:2.2rem;font-weight:650;color:{color};margin:0.4rem 0 0.8rem">{escape(claim["word"])}</div>'
+        f'<div style="font-size:1.15rem;opacity:0.65">{escape(document["title"])}</div><div'
+        f' style="font-size:2.6rem;font-weight:650;line-height:1.2;margin-top:0.6rem">{escape(claim["title"])}</div><div'
+        f' style="font-size:2.2rem;font-weight:650;color:{color};margin:0.4rem 0 0.8rem">{escape(claim["word"])}</div>'
     )
     figure = export.claim_figure(document, claim)
     if figure is not None:
@@ -266,8 +282,8 @@ def _presented(document: dict[str, Any]) -> None:
     )
     n = export.tables({**document, "claims": [claim]})[0].caption.partition("Verdict:")[2].partition(". ")[2]
     st.html(
-        f'<div style="font-size:1.25rem;max-width:70rem">{escape(summary)}</div>'
-        f'<div style="font-size:1rem;opacity:0.65;margin-top:0.8rem">{escape(n)} {escape(export.setting(document))}.</div>'
+        f'<div style="font-size:1.25rem;max-width:70rem">{escape(summary)}</div><div'
+        f' style="font-size:1rem;opacity:0.65;margin-top:0.8rem">{escape(n)} {escape(export.setting(document))}.</div>'
     )
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button(

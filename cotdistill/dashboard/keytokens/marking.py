@@ -1,4 +1,6 @@
-"""Marks that people make, blind: the words alone, and only after the choice what the selectors say of the same rationale."""
+"""Marks that people make, blind: the words alone, and only after the choice what the selectors say of the same
+rationale.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,10 @@ from cotdistill.report import wordmap
 from cotdistill.tasks.example import Example
 from cotdistill.text import plain_markdown, plural
 
-RULE = "Press the words that a person needs to get from the question to the answer. No selector is shown until you have saved."
+RULE = (
+    "Press the words that a person needs to get from the question to the answer. No selector is shown until you have"
+    " saved."
+)
 # An example that was saved is shown with the selectors until a person goes on; to mark it anew says so here.
 AGAIN = "mark.again"
 # The example in the URL: another one than that of the other views, where its selections have been seen.
@@ -29,7 +34,9 @@ KEY = "marking"
 
 @dataclass(frozen=True)
 class Desk:
-    """Who marks what: the set, the annotator, the examples in the one order that all annotators share, and this annotator's marks that fit."""
+    """Who marks what: the set, the annotator, the examples in the one order that all annotators share, and this
+    annotator's marks that fit.
+    """
 
     ground: TrainingRationales
     annotations: AnnotationSet
@@ -43,7 +50,9 @@ class Desk:
         return self.order.index(wanted) if wanted in self.order else self.unseen(-1)
 
     def unseen(self, after: int) -> int:
-        """The next example without a mark or a skip of this annotator, going round once; the same one if all are done."""
+        """The next example without a mark or a skip of this annotator, going round once; the same one if all are
+        done.
+        """
         places = [*range(after + 1, len(self.order)), *range(max(after, 0))]
         return next((place for place in places if self.order[place] not in self.marks), max(after, 0))
 
@@ -179,9 +188,14 @@ def _buttons(desk: Desk, at: int, revealed: bool) -> None:
                 disabled=not ready,
             )
             st.button(
-                "Skip", icon=":material/skip_next:", key="mark.skip", on_click=_act_and_report, args=(_skip, desk, example), disabled=not named,
+                "Skip",
+                icon=":material/skip_next:",
+                key="mark.skip",
+                on_click=_act_and_report,
+                args=(_skip, desk, example),
+                disabled=not named,
                 help="Kept as looked at and left unmarked.",
-            )  # fmt: skip
+            )
             st.button(
                 "Next",
                 icon=":material/arrow_forward:",
@@ -207,7 +221,10 @@ def _progress(desk: Desk, example: Example) -> str:
     text = f"{done} marked of {seen} shown"
     skipped = len(desk.marks) - done
     text += f", {skipped} skipped" if skipped else ""
-    return f"{text}; {len(desk.order) - len(desk.marks):,} to go. Example {example.id}. Everybody marks in the same order, so annotators meet."
+    return (
+        f"{text}; {len(desk.order) - len(desk.marks):,} to go. Example {example.id}. Everybody marks in the same order,"
+        " so annotators meet."
+    )
 
 
 def _go(id: str) -> None:

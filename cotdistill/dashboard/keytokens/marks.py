@@ -1,4 +1,6 @@
-"""What the marks of a set say: how plausible each selection is to people, how far people agree, and marks in and out as files."""
+"""What the marks of a set say: how plausible each selection is to people, how far people agree, and marks in and out as
+files.
+"""
 
 from __future__ import annotations
 
@@ -38,8 +40,8 @@ Judged = Mapping[str, Mapping[str, set[int]]]
 
 @dataclass(frozen=True)
 class Plausible:
-    """A selection against marks: means over marked rationales. precision: AUPRC; chance: the share of words that is marked; low, high: 95 % interval
-    of F1 over clusters of questions, None below two."""
+    """A selection against marks: means over marked rationales. precision: AUPRC; chance: the share of words that is
+    marked; low, high: 95 % interval of F1 over clusters of questions, None below two."""
 
     marks: int
     f1: float
@@ -69,7 +71,9 @@ def top(row: Sequence[float], k: int) -> set[int]:
 def card(
     ground: TrainingRationales, selection: FinishedSelection, example: Example, marked_words: set[int]
 ) -> wordmap.WordRanking | None:
-    """A selection beside the marks, with as many key words as were marked; None where it did not score this rationale."""
+    """A selection beside the marks, with as many key words as were marked; None where it did not score this
+    rationale.
+    """
     try:
         row = selections.row(ground, selection, example)
     except CotdistillError:
@@ -77,7 +81,10 @@ def card(
     if row is None:
         return None
     chosen = top(row, len(marked_words))
-    text = f"token F1 {token_f1(marked_words, chosen):.2f} · IoU {jaccard(marked_words, chosen):.2f} · AUPRC {two(average_precision(marked_words, np.array(row)))}"
+    text = (
+        f"token F1 {token_f1(marked_words, chosen):.2f} · IoU {jaccard(marked_words, chosen):.2f} · AUPRC"
+        f" {two(average_precision(marked_words, np.array(row)))}"
+    )
     return wordmap.WordRanking(capital(selection.label), selection.hue, row, chosen, marked_words, text)
 
 
@@ -122,13 +129,16 @@ def _plausible(
     frame.section(f"{capital(best[0].label)} comes closest to what people mark: token F1 {best[1].f1:.2f}")
     rows: list[list[markup.TableCell | markup.Marks | markup.Shares]] = [
         [
-            markup.TableCell(one.label), markup.TableCell(f"{p.f1:.2f}"),
+            markup.TableCell(one.label),
+            markup.TableCell(f"{p.f1:.2f}"),
             markup.TableCell("–" if p.low is None else f"{p.low:.2f} to {p.high:.2f}", quiet=True),
-            markup.TableCell(f"{p.iou:.2f}"), markup.TableCell(two(p.precision)), markup.TableCell(f"{p.chance:.2f}", quiet=True),
+            markup.TableCell(f"{p.iou:.2f}"),
+            markup.TableCell(two(p.precision)),
+            markup.TableCell(f"{p.chance:.2f}", quiet=True),
             markup.TableCell(f"{p.marks}", quiet=True),
         ]
         for one, p in plausibility
-    ]  # fmt: skip
+    ]
     st.html(
         markup.table(
             ("Selection", "Token F1", "95 % interval", "IoU", "AUPRC", "By chance", "Marked rationales"),
@@ -138,17 +148,24 @@ def _plausible(
     )
     st.caption(
         plain_markdown(
-            f"Against the marks of {people} in the set {annotations.name}; each selection with as many key words as were marked. AUPRC needs no "
-            "number of words; random scores would give the share of words that is marked. Interval over clusters of questions. Plausible is what "
-            "people would choose; it is not yet what teaches a student."
+            f"Against the marks of {people} in the set {annotations.name}; each selection with as many key words as"
+            " were marked. AUPRC needs no number of words; random scores would give the share of words that is marked."
+            " Interval over clusters of questions. Plausible is what people would choose; it is not yet what teaches a"
+            " student."
         )
     )
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def _judged(
-    home: str, marks: str, digest: str, source: str, _ground: TrainingRationales, _made: tuple[Mark, ...], _one: FinishedSelection
-) -> Plausible | None:  # fmt: skip
+    home: str,
+    marks: str,
+    digest: str,
+    source: str,
+    _ground: TrainingRationales,
+    _made: tuple[Mark, ...],
+    _one: FinishedSelection,
+) -> Plausible | None:
     return plausible(_ground, _made, _one)
 
 
@@ -174,9 +191,14 @@ def plausible(ground: TrainingRationales, marks: Sequence[Mark], selection: Fini
     interval = one_replicate(np.array(f1), numbered(clusters)) if len(set(clusters)) > 1 else None
     low, high = (interval.low, interval.high) if interval else (None, None)
     return Plausible(
-        len(f1), fmean(f1), None if low is None else max(0.0, low), None if high is None else min(1.0, high), fmean(iou),
-        fmean(precision) if precision else None, fmean(chance),
-    )  # fmt: skip
+        len(f1),
+        fmean(f1),
+        None if low is None else max(0.0, low),
+        None if high is None else min(1.0, high),
+        fmean(iou),
+        fmean(precision) if precision else None,
+        fmean(chance),
+    )
 
 
 def judged_words(marks: Sequence[Mark], examples: Mapping[str, Example]) -> dict[str, dict[str, set[int]]]:
@@ -240,7 +262,8 @@ def _agreement(ground: TrainingRationales, marks: Sequence[Mark]) -> None:
         )
     )
     st.caption(
-        "Each word is a unit: marked or not. Kappa and alpha are 0 by chance and 1 in full agreement; a dash where nothing varies."
+        "Each word is a unit: marked or not. Kappa and alpha are 0 by chance and 1 in full agreement; a dash where"
+        " nothing varies."
     )
 
 
@@ -290,7 +313,9 @@ def _files(ground: TrainingRationales, annotations: AnnotationSet, fitting: Sequ
 
 
 def imported(data: bytes, examples: Mapping[str, Example], file: str) -> list[Mark]:
-    """The marks in a file, under names that can be kept (an address's @ becomes a dot); BadRows, DataError, UsageError."""
+    """The marks in a file, under names that can be kept (an address's @ becomes a dot); BadRows, DataError,
+    UsageError.
+    """
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

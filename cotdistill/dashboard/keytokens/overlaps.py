@@ -1,4 +1,6 @@
-"""What selections are like over a task: how far they overlap, what share of their key words is content or the answer's own text, their top words."""
+"""What selections are like over a task: how far they overlap, what share of their key words is content or the answer's
+own text, their top words.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ from cotdistill.report import markup
 from cotdistill.report.figures import overlap as overlap_figure
 from cotdistill.text import capital, percent, plain_markdown, plural
 
-# Rationales that an overlap is counted on, evenly over the training rows; every pair of selections takes about a tenth of a second.
+# Rationales that an overlap is counted on, evenly over the training rows; every pair of selections takes about a tenth
+# of a second.
 COUNTED = 300
 WORDS = 12
 
@@ -55,7 +58,9 @@ def _fitting(rows: Sequence[tuple[Any, Any]], scores: Mapping[str, Sequence[floa
 
 
 def between(ground: TrainingRationales, first: FinishedSelection, second: FinishedSelection) -> dict[str, Any]:
-    """Mean Jaccard of the key words and mean rank correlation of two selections, beside chance; kept by what was compared."""
+    """Mean Jaccard of the key words and mean rank correlation of two selections, beside chance; kept by what was
+    compared.
+    """
     return _overlap((first.digest, second.digest), ground.source, TOP, COUNTED, ground, first, second)
 
 
@@ -97,8 +102,9 @@ def _matrix(ground: TrainingRationales, chosen: Sequence[FinishedSelection]) -> 
         frame.chart(overlap_figure.matrix(names, cells["rank"], "Rank correlation of all words", 0.0), "overlap.rank")
     st.caption(
         plain_markdown(
-            f"{best['examples']:,} of {len(ground.examples):,} training rationales by {ground.source}, evenly taken. Jaccard: words that both choose "
-            f"over words that either chooses; two choices by lot give {best['chance']:.2f}. Rank correlation: Spearman's, by lot 0."
+            f"{best['examples']:,} of {len(ground.examples):,} training rationales by {ground.source}, evenly taken."
+            " Jaccard: words that both choose over words that either chooses; two choices by lot give"
+            f" {best['chance']:.2f}. Rank correlation: Spearman's, by lot 0."
         )
     )
 
@@ -130,8 +136,9 @@ def _classes(ground: TrainingRationales, chosen: Sequence[FinishedSelection]) ->
     counted = max(int(result.get("rows") or 0) for _, result in results)
     st.caption(
         plain_markdown(
-            f"{counted:,} training rationales. Dotted line: the same share among all words, what a choice by lot would give. A selection rich "
-            "in the answer's text hands the student the label twice; the condition strip_labels takes it away."
+            f"{counted:,} training rationales. Dotted line: the same share among all words, what a choice by lot would"
+            " give. A selection rich in the answer's text hands the student the label twice; the condition"
+            " strip_labels takes it away."
         )
     )
 
@@ -176,10 +183,15 @@ def _replicates(
             sum(f["jaccard"] for f in fitting) / len(fitting),
             [f["rank"] for f in fitting if f["rank"] is not None],
         )
-        rows.append([
-            markup.TableCell(selections.selector_name(selector)), markup.TableCell(f"{mean:.2f}"), markup.TableCell(f"{fitting[0]['chance']:.2f}", quiet=True),
-            markup.TableCell(f"{sum(rank) / len(rank):+.2f}".replace("-", "−") if rank else "–"), markup.TableCell(plural(len(selections_shown), "replicate"), quiet=True),
-        ])  # fmt: skip
+        rows.append(
+            [
+                markup.TableCell(selections.selector_name(selector)),
+                markup.TableCell(f"{mean:.2f}"),
+                markup.TableCell(f"{fitting[0]['chance']:.2f}", quiet=True),
+                markup.TableCell(f"{sum(rank) / len(rank):+.2f}".replace("-", "−") if rank else "–"),
+                markup.TableCell(plural(len(selections_shown), "replicate"), quiet=True),
+            ]
+        )
     if not rows:
         return
     frame.section("Made anew for each replicate, how far a selection stays the same")
@@ -187,5 +199,6 @@ def _replicates(
         markup.table(("Selector", "Jaccard", "By chance", "Rank correlation", "Of"), rows, "stability over replicates")
     )
     st.caption(
-        "Every two replicates, averaged; each reads a student of its own, or draws anew. What is not listed is the same in all of them."
+        "Every two replicates, averaged; each reads a student of its own, or draws anew. What is not listed is the same"
+        " in all of them."
     )

@@ -1,4 +1,6 @@
-"""Page Key tokens: selectors side by side on one example, marks made by people, what selections are like over a task, the sweep of their number."""
+"""Page Key tokens: selectors side by side on one example, marks made by people, what selections are like over a task,
+the sweep of their number.
+"""
 
 from __future__ import annotations
 
@@ -66,8 +68,9 @@ def wanting(store: Store, more: str = "") -> None:
         )
         st.markdown(
             plain_markdown(
-                "Every rationale word shaded by its score, the key words framed; overlap between selectors, top words, word classes; accuracy "
-                f"against the number of words kept, beside the whole rationale and the label alone.{more}"
+                "Every rationale word shaded by its score, the key words framed; overlap between selectors, top words,"
+                " word classes; accuracy against the number of words kept, beside the whole rationale and the label"
+                f" alone.{more}"
             )
         )
         launched = any(study.plan_hash == spec.plan_hash for study in store.queue.studies())
@@ -80,8 +83,9 @@ def wanting(store: Store, more: str = "") -> None:
             ):
                 plans.confirm(store, spec)
             st.caption(
-                f"{len(spec.conditions)} conditions × {plural(spec.replicates, 'replicate')} = {runs} students on the generated task; nothing to "
-                "download. Time and detectable effect are stated before anything starts. You can mark words yourself meanwhile."
+                f"{len(spec.conditions)} conditions × {plural(spec.replicates, 'replicate')} = {runs} students on the"
+                " generated task; nothing to download. Time and detectable effect are stated before anything starts."
+                " You can mark words yourself meanwhile."
             )
         if launched:
             queue.live(store, short=True)
@@ -119,8 +123,8 @@ def _side_by_side(ground: TrainingRationales, known: Sequence[FinishedSelection]
         st.warning(plain_markdown(told), icon=":material/rule:")
     st.caption(
         plain_markdown(
-            f"Training example {example.id}, rationale by {ground.source}. A word bears the sum of its tokens. Scores of different selectors count "
-            "in different units, so only their order is compared."
+            f"Training example {example.id}, rationale by {ground.source}. A word bears the sum of its tokens. Scores"
+            " of different selectors count in different units, so only their order is compared."
         )
     )
 
@@ -138,7 +142,8 @@ def rows_of(
             continue
         if row is None:
             failed.append(
-                f"{capital(one.label)} has not scored this rationale: it was left out of the selection, or the text was another."
+                f"{capital(one.label)} has not scored this rationale: it was left out of the selection, or the text was"
+                " another."
             )
         else:
             rows.append((one, row))
@@ -156,7 +161,10 @@ def _headline(rationale: str, rows: Sequence[tuple[FinishedSelection, Sequence[f
         return f"All {len(rows)} choose {listed((f'“{words[i]}”' for i in common), most=6)}"
     first, second = max(combinations(range(len(rows)), 2), key=lambda pair: jaccard(sets[pair[0]], sets[pair[1]]))
     shared = len(sets[first] & sets[second])
-    return f"{capital(rows[first][0].label)} and {rows[second][0].label} share {shared} of {min(k, len(words))} key words here"
+    return (
+        f"{capital(rows[first][0].label)} and {rows[second][0].label} share {shared} of {min(k, len(words))} key words"
+        " here"
+    )
 
 
 def _pairs(ranked: Sequence[tuple[FinishedSelection, Sequence[float]]], k: int) -> None:
@@ -168,10 +176,16 @@ def _pairs(ranked: Sequence[tuple[FinishedSelection, Sequence[float]]], k: int) 
         a, b = marks.top(first, k), marks.top(second, k)
         rank = spearman(np.array(first), np.array(second))
         by_chance = len(a) * len(b) / len(first)
-        rows.append([
-            markup.TableCell(one.label), markup.TableCell(other.label), markup.TableCell(f"{len(a & b)} of {len(a)}"),
-            markup.TableCell(f"{by_chance:.1f}", quiet=True), markup.TableCell(f"{jaccard(a, b):.2f}"), markup.TableCell(signed(rank)),
-        ])  # fmt: skip
+        rows.append(
+            [
+                markup.TableCell(one.label),
+                markup.TableCell(other.label),
+                markup.TableCell(f"{len(a & b)} of {len(a)}"),
+                markup.TableCell(f"{by_chance:.1f}", quiet=True),
+                markup.TableCell(f"{jaccard(a, b):.2f}"),
+                markup.TableCell(signed(rank)),
+            ]
+        )
     head = ("One", "Other", "Key words shared", "By chance", "Jaccard", "Rank correlation")
     st.html(markup.table(head, rows, "overlap of the selections on this example"))
 

@@ -1,4 +1,6 @@
-"""Which rationales are looked at on page Key tokens, and the finished selections over them: read once, kept by the digest of what was read."""
+"""Which rationales are looked at on page Key tokens, and the finished selections over them: read once, kept by the
+digest of what was read.
+"""
 
 from __future__ import annotations
 
@@ -39,8 +41,8 @@ BELONGS = ("source", "world", "example", "marking", "selection", "trained", "sea
 
 @dataclass(frozen=True)
 class TrainingRationales:
-    """The training rationales of one source of one task. spec: of the study in view, else a new study of the task; examples: those with a
-    rationale."""
+    """The training rationales of one source of one task. spec: of the study in view, else a new study of the task;
+    examples: those with a rationale."""
 
     store: Store
     task: Task
@@ -58,7 +60,9 @@ class TrainingRationales:
 
 @dataclass(frozen=True)
 class FinishedSelection:
-    """A finished selection. replicate: of the study in view, None where the selection is the same in all of them or belongs to none."""
+    """A finished selection. replicate: of the study in view, None where the selection is the same in all of them or
+    belongs to none.
+    """
 
     selector: str
     job: Job
@@ -106,7 +110,9 @@ def selector_hue(selector: str) -> str:
 
 
 def ground(store: Store) -> TrainingRationales | None:
-    """The pickers: a study, or a task that no study stands on yet; whose rationales; in which world. None where there is nothing, told then."""
+    """The pickers: a study, or a task that no study stands on yet; whose rationales; in which world. None where there
+    is nothing, told then.
+    """
     studies: dict[str, Study] = {}
     for study in store.queue.studies():
         if not study.spec.get("answers"):  # else made by other code: there is nothing to select for
@@ -188,7 +194,9 @@ def _of_task(store: Store, name: str) -> tuple[Task, StudySpec, int]:
 
 
 def finished(ground: TrainingRationales) -> list[FinishedSelection]:
-    """The finished selections over these rationales: the study's own in the order planned, then others of the same data."""
+    """The finished selections over these rationales: the study's own in the order planned, then others of the same
+    data.
+    """
     jobs = [
         job
         for job in ground.store.queue.jobs(kind="select", state="finished", limit=LOOKED)
@@ -270,7 +278,9 @@ def passages(ground: TrainingRationales, selection: FinishedSelection, examples:
 def row(
     ground: TrainingRationales, selection: FinishedSelection, example: Example, encoder: Encoder | None = None
 ) -> list[float] | None:
-    """(words,) the score of each word, the sum of its tokens'; None where the selection has not looked at the example or saw another text."""
+    """(words,) the score of each word, the sum of its tokens'; None where the selection has not looked at the example
+    or saw another text.
+    """
     scores: Mapping[str, Any] = selection_of(ground, selection).scores or {}
     token_scores = scores.get(example.id)
     passage = (encoder or encoder_of(ground, selection)).read(example.rationale or "")

@@ -39,8 +39,8 @@ class Swept:
 def swept(
     summaries: Sequence[ConditionSummary], transform: str = "key_tokens", placement: str = "post_cot"
 ) -> list[Swept]:
-    """The conditions that differ in selector and k alone, by selector in the order planned and rising k: one step on the intact rationale, words in
-    the order of the text, the rest dropped, at the steps of the study."""
+    """The conditions that differ in selector and k alone, by selector in the order planned and rising k: one step on
+    the intact rationale, words in the order of the text, the rest dropped, at the steps of the study."""
     points = []
     for summary in summaries:
         condition = parse(summary.condition)
@@ -64,7 +64,8 @@ def draw(ground: TrainingRationales, known: Sequence[FinishedSelection]) -> None
     if not points:
         st.info(
             plain_markdown(
-                f"The study {ground.study.name} has no sweep: none of its conditions keeps a number of key words. Compose one below."
+                f"The study {ground.study.name} has no sweep: none of its conditions keeps a number of key words."
+                " Compose one below."
             ),
             icon=":material/info:",
         )
@@ -164,11 +165,17 @@ def _caption(ground: TrainingRationales, done: Sequence[Swept], levels: Sequence
     first = done[0].summary
     most = max(one.summary.finished for one in done)
     parts = [
-        f"{first.items:,} test questions in {plural(first.clusters, 'cluster')}, up to {plural(most, 'replicate')} a point.",
-        "Band: 95 % interval of each accuracy; "
-        + f"{first.speaks_of}. Intervals of two curves may overlap where their paired difference does not: see Compare."
-        if first.speaks_of
-        else "",
+        (
+            f"{first.items:,} test questions in {plural(first.clusters, 'cluster')}, up to {plural(most, 'replicate')}"
+            " a point."
+        ),
+        (
+            "Band: 95 % interval of each accuracy; "
+            + f"{first.speaks_of}. Intervals of two curves may overlap where their paired difference does not: see"
+            " Compare."
+            if first.speaks_of
+            else ""
+        ),
         "Equal steps: shorter texts are seen in fewer tokens.",
         "Top: share of rationale tokens kept." if levels else "",
         "The sweep is exploratory: no verdict rests on it." + (" Provisional." if provisional else ""),
@@ -184,12 +191,15 @@ def _numbers(done: Sequence[Swept]) -> None:
     with st.expander("The numbers", type="compact"):
         rows: list[list[Any]] = [
             [
-                markup.TableCell(selections.selector_name(one.selector)), markup.TableCell(f"{one.k:g}"), markup.TableCell(percent(one.summary.mean)),
+                markup.TableCell(selections.selector_name(one.selector)),
+                markup.TableCell(f"{one.k:g}"),
+                markup.TableCell(percent(one.summary.mean)),
                 markup.TableCell(between(one.summary.low, one.summary.high), quiet=True),
-                markup.TableCell(f"{one.summary.finished} of {one.summary.planned}", quiet=True), markup.TableCell(count(one.summary.tokens), quiet=True),
+                markup.TableCell(f"{one.summary.finished} of {one.summary.planned}", quiet=True),
+                markup.TableCell(count(one.summary.tokens), quiet=True),
             ]
             for one in done
-        ]  # fmt: skip
+        ]
         st.html(
             markup.table(
                 ("Selector", "k", "Accuracy", "95 % interval", "Replicates", "Training tokens"),

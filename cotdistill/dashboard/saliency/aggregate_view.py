@@ -1,4 +1,6 @@
-"""Over many examples: where the mass lies by span, place, word class and word, and how far students and methods agree. From finished jobs."""
+"""Over many examples: where the mass lies by span, place, word class and word, and how far students and methods agree.
+From finished jobs.
+"""
 
 from __future__ import annotations
 
@@ -34,8 +36,9 @@ PARTS = {
     "attention": "attention",
 }
 WILL = (
-    "Here will stand what these students rest on over many examples, each mean with its n and interval: by span, by place in the rationale, "
-    "by word class and word; question against rationale by condition; and how far students and methods agree."
+    "Here will stand what these students rest on over many examples, each mean with its n and interval: by span, by"
+    " place in the rationale, by word class and word; question against rationale by condition; and how far students and"
+    " methods agree."
 )
 SPAN_NAMES = {"content": "content words", "function": "function words"}
 
@@ -147,7 +150,10 @@ def _rationale(scene: Scene, finished: Sequence[RequestedJob]) -> None:
     blind = [g.student.label for g in finished if g.student.label not in by_student]
     if by_student:
         top = max((d for found in by_student.values() for d in found), key=lambda d: d.mean)
-        title = f"{capital(top.label)}: {100 * top.mean:.0f} % of the mass lies on the rationale, the rest on the question and its choices"
+        title = (
+            f"{capital(top.label)}: {100 * top.mean:.0f} % of the mass lies on the rationale, the rest on the question"
+            " and its choices"
+        )
         frame.chart(
             saliency.dots(
                 by_student, title, "rationale's share of question, choices and rationale, percent", share=True
@@ -157,8 +163,8 @@ def _rationale(scene: Scene, finished: Sequence[RequestedJob]) -> None:
     if blind:
         st.info(
             plain_markdown(
-                f"Not readable, so no mark and not 0: {listed(blind)}. Their label stands before the rationale, or they read none; "
-                "what their rationales do is seen in training, below."
+                f"Not readable, so no mark and not 0: {listed(blind)}. Their label stands before the rationale, or they"
+                " read none; what their rationales do is seen in training, below."
             ),
             icon=":material/block:",
         )
@@ -253,9 +259,10 @@ def _stability(scene: Scene, done: Sequence[RequestedJob]) -> None:
     )
     st.caption(
         plain_markdown(
-            f"{best.examples:,} {scene.split} examples in {best.clusters:,} clusters. Spearman's correlation over an example's tokens, averaged; "
-            "random scores would give 0. Top 5 shared: how many of the five highest tokens both name, beside what five random tokens would share. "
-            "Where one method has no sign, absolute scores are compared. Interval over clusters."
+            f"{best.examples:,} {scene.split} examples in {best.clusters:,} clusters. Spearman's correlation over an"
+            " example's tokens, averaged; random scores would give 0. Top 5 shared: how many of the five highest"
+            " tokens both name, beside what five random tokens would share. Where one method has no sign, absolute"
+            " scores are compared. Interval over clusters."
         )
     )
 

@@ -1,4 +1,6 @@
-"""Which examples the students in view answer rightly: from the scored test, else asked of the warm process when a person filters by it."""
+"""Which examples the students in view answer rightly: from the scored test, else asked of the warm process when a
+person filters by it.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ Answers = Mapping[str, bool]
 
 
 def mode_of(student: PickedStudent) -> str:
-    """How the panels ask a student: a rationale before the label is the teacher's, since that is the text whose tokens are looked at."""
+    """How the panels ask a student: a rationale before the label is the teacher's, since that is the text whose tokens
+    are looked at.
+    """
     spans = student.condition.spec.sequences
     reads = any("rationale" in s and "label" in s and s.index("rationale") < s.index("label") for s in spans)
     return "given" if reads else "direct"

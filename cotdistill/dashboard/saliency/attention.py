@@ -18,8 +18,8 @@ from cotdistill.store.store import Store
 from cotdistill.text import capital, listed, percent, plain_markdown
 
 WILL = (
-    "Here will stand how much of each head's attention goes to the words that decide, from the place where the answer is read, against the share "
-    "that their length alone would give."
+    "Here will stand how much of each head's attention goes to the words that decide, from the place where the answer"
+    " is read, against the share that their length alone would give."
 )
 
 
@@ -74,22 +74,25 @@ def _title(shown: Sequence[Attended], region: str) -> str:
     if cell["over"] <= 0:
         return f"No head attends to {REGION_NAMES[region]} more than its length would give"
     return (
-        f"{capital(student.label)}: layer {cell['layer']}, head {cell['head']} has {percent(cell['share'])} of its attention on {REGION_NAMES[region]}, "
-        f"{percent(cell['uniform'])} by length"
+        f"{capital(student.label)}: layer {cell['layer']}, head {cell['head']} has {percent(cell['share'])} of its"
+        f" attention on {REGION_NAMES[region]}, {percent(cell['uniform'])} by length"
     )
 
 
 def _caption(shown: Sequence[Attended], region: str, split: str, *, artificial: bool) -> str:
     first = shown[0].cells[0]
     what = {
-        "relevant": "What decides: the right answer's text in choices and rationale"
-        + (", the creature and its group. " if artificial else ". "),
+        "relevant": (
+            "What decides: the right answer's text in choices and rationale"
+            + (", the creature and its group. " if artificial else ". ")
+        ),
         "latent": "The latent type: the group's name in the rationale. ",
         "subject": "What is asked about: the creature in the question. ",
     }.get(region, "")
     return (
-        f"{first['examples']:,} {split} examples in {first['clusters']:,} clusters, read from the last token before the answer; a pre-CoT student "
-        f"after the teacher's rationale. {what}Numbers: percent of a head's attention. Colour: less the share of the tokens that it can see, blue "
-        "above it. 95 % interval on hover, over clusters, for this one student each; the title names the best of many heads, chosen after looking. "
-        "Attention says where a head looks, not what the answer rests on. arXiv 2410.02167."
+        f"{first['examples']:,} {split} examples in {first['clusters']:,} clusters, read from the last token before the"
+        f" answer; a pre-CoT student after the teacher's rationale. {what}Numbers: percent of a head's attention."
+        " Colour: less the share of the tokens that it can see, blue above it. 95 % interval on hover, over clusters,"
+        " for this one student each; the title names the best of many heads, chosen after looking. Attention says"
+        " where a head looks, not what the answer rests on. arXiv 2410.02167."
     )

@@ -1,4 +1,6 @@
-"""The panels of page Saliency: one card a student, one heat map a method, all on one scale. Questions go out, cards come back."""
+"""The panels of page Saliency: one card a student, one heat map a method, all on one scale. Questions go out, cards
+come back.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ LENGTHS = {"saliency": "nats per unit of embedding", "attention_rollout": "share
 
 @dataclass(frozen=True)
 class CardRequest:
-    """One student on one text: a question a method, or why none could be asked. which: "" (as it stands) or "edited"."""
+    """One student on one text: a question a method, or why none could be asked. which: "" (as it stands) or
+    "edited".
+    """
 
     student: PickedStudent
     which: str
@@ -47,7 +51,9 @@ class CardRequest:
 
 
 def ask(scene: Scene) -> list[CardRequest]:
-    """Send the questions of a view: every student with the text as it stands, and, if it was edited, with the edited one."""
+    """Send the questions of a view: every student with the text as it stands, and, if it was edited, with the edited
+    one.
+    """
     requests = []
     for student in scene.students:
         for which, text in (("", scene.example), ("edited", scene.edited)):
@@ -106,9 +112,11 @@ def scales(scene: Scene, asked: Sequence[CardRequest]) -> dict[str, Scale]:
     signed = [e for m in scene.methods if is_signed(scene, m) for e in by_method[m]]
     shared = heat.signed_scale(largest(signed, scene.unit))
     return {
-        m: shared
-        if is_signed(scene, m)
-        else heat.length_scale(largest(by_method[m], scene.unit), LENGTHS.get(m, "nats"))
+        m: (
+            shared
+            if is_signed(scene, m)
+            else heat.length_scale(largest(by_method[m], scene.unit), LENGTHS.get(m, "nats"))
+        )
         for m in scene.methods
     }
 
@@ -171,7 +179,10 @@ def _panel(scene: Scene, method: str, explanation: Explanation, scale: Scale) ->
         whole = math.fsum(score for score in explanation.scores if not math.isnan(score))
         caption = f"adds up to {_nats(whole)}; completeness gap {percent(explanation.gap)} at {explanation.steps} steps"
         if not explanation.converged:
-            warned = f"Not converged: the scores miss {percent(explanation.gap)} of what they explain, after {explanation.steps} steps."
+            warned = (
+                f"Not converged: the scores miss {percent(explanation.gap)} of what they explain, after"
+                f" {explanation.steps} steps."
+            )
     return Panel(
         capital(method_name(method)), marks(explanation, scene.unit), scale, masses(explanation), caption, warned
     )

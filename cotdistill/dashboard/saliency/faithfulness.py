@@ -1,4 +1,6 @@
-"""Whether a method's ranking says what a student uses: curves of taking tokens away and keeping them alone, beside random tokens."""
+"""Whether a method's ranking says what a student uses: curves of taking tokens away and keeping them alone, beside
+random tokens.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,8 @@ from cotdistill.report.figures.saliency import Drop
 from cotdistill.text import between_points, capital, plain_markdown, points
 
 WILL = (
-    "Here will stand whether the highest tokens are really those that the student uses: how much probability its answer loses without them, and "
-    "with them alone, always beside random tokens of the same number, with intervals."
+    "Here will stand whether the highest tokens are really those that the student uses: how much probability its answer"
+    " loses without them, and with them alone, always beside random tokens of the same number, with intervals."
 )
 CURVES = ("without", "alone", "random_without", "random_alone")
 
@@ -45,13 +47,12 @@ def draw(scene: Scene) -> None:
     examples, clusters = done[0].result["examples"], done[0].result["clusters"]
     st.caption(
         plain_markdown(
-            f"{examples:,} {scene.split} examples in {clusters:,} clusters; {method_name(method)}; "
-            f"answer explained: {job_requests.answer_of(scene)}. "
-            "Left (comprehensiveness): the higher above the dotted line, the more the ranking names what was needed. "
-            "Right (sufficiency): the lower below it, the more its highest tokens are enough. "
-            "Dotted: random tokens of the same number, mean over random orders. Bands: 95 % interval over clusters. "
-            "A token is taken away by setting it to the baseline. "
-            "Table: area between the curve and its random control, in points; rank correlation with taking each token away alone."
+            f"{examples:,} {scene.split} examples in {clusters:,} clusters; {method_name(method)}; answer explained:"
+            f" {job_requests.answer_of(scene)}. Left (comprehensiveness): the higher above the dotted line, the more"
+            " the ranking names what was needed. Right (sufficiency): the lower below it, the more its highest tokens"
+            " are enough. Dotted: random tokens of the same number, mean over random orders. Bands: 95 % interval over"
+            " clusters. A token is taken away by setting it to the baseline. Table: area between the curve and its"
+            " random control, in points; rank correlation with taking each token away alone."
         )
     )
 
@@ -72,7 +73,10 @@ def _title(finished: Sequence[RequestedJob]) -> str:
         return f"{capital(first.student.label)} needs {what}: {points(over['mean'])} points over random ones"
     if over["high"] is not None and over["high"] < 0:
         return f"{capital(first.student.label)} needs {what} less than random ones: {points(over['mean'])} points"
-    return f"{capital(first.student.label)}: {what} are not distinguishable from random ones ({points(over['mean'])} points)"
+    return (
+        f"{capital(first.student.label)}: {what} are not distinguishable from random ones ({points(over['mean'])}"
+        " points)"
+    )
 
 
 def _row(request: RequestedJob) -> list[markup.TableCell]:

@@ -1,4 +1,6 @@
-"""Training-signal alignment: does a training step on a rationale token also lower the loss of the label? One example, then many."""
+"""Training-signal alignment: does a training step on a rationale token also lower the loss of the label? One example,
+then many.
+"""
 
 from __future__ import annotations
 
@@ -33,12 +35,13 @@ POOLS = {
     "cosine_value": "cosine, matched − random",
 }
 ABOUT = (
-    "A rationale behind the answer is read by no prediction; what it can do, it does in training. For each rationale token: does a step on it alone "
-    "also lower the loss of the label? Violet: yes; gold: it raises it."
+    "A rationale behind the answer is read by no prediction; what it can do, it does in training. For each rationale"
+    " token: does a step on it alone also lower the loss of the label? Violet: yes; gold: it raises it."
 )
 WILL = (
-    "Here will stand which kinds of rationale tokens help the label over many training examples: content and function words, the answer's own text, "
-    "and, on the generated task, the words that name the latent group; at every recorded checkpoint, with intervals."
+    "Here will stand which kinds of rationale tokens help the label over many training examples: content and function"
+    " words, the answer's own text, and, on the generated task, the words that name the latent group; at every recorded"
+    " checkpoint, with intervals."
 )
 
 
@@ -55,7 +58,8 @@ def draw(scene: Scene) -> None:
         with st.container(horizontal=True, vertical_alignment="center"):
             st.button("Show a training example", icon=":material/school:", on_click=_to_training)
             st.caption(
-                f"The example in view stands in {scene.split}; alignment is about examples that a student is trained on, and never about test."
+                f"The example in view stands in {scene.split}; alignment is about examples that a student is trained"
+                " on, and never about test."
             )
     _many(scene)
 
@@ -125,10 +129,10 @@ def _single(scene: Scene, taught: Sequence[PickedStudent]) -> None:
     )
     st.caption(
         plain_markdown(
-            "Inner product of two gradients over the transformer blocks: of the token's own loss, and of the label's. "
-            f"Matched: {questions} dev questions of the same cluster or with the same answer; random: as many others. Matched minus random is what "
-            "the token does for its own kind of question beyond what it does for any. Each student on the text that it was trained on. "
-            "To first order; test questions are never used."
+            "Inner product of two gradients over the transformer blocks: of the token's own loss, and of the label's."
+            f" Matched: {questions} dev questions of the same cluster or with the same answer; random: as many others."
+            " Matched minus random is what the token does for its own kind of question beyond what it does for any."
+            " Each student on the text that it was trained on. To first order; test questions are never used."
         )
     )
     lines = [
@@ -251,9 +255,10 @@ def _many(scene: Scene) -> None:
     )
     st.caption(
         plain_markdown(
-            f"{counted}, after {_percent(scene.checkpoint)} of training. Right of the dotted line: a step on such a token lowers the label's loss on "
-            "questions of its kind more than on others. The answer's own text is left out of all other rows. "
-            f"Intervals: 95 %, over clusters of questions, for this one student each.{_pairs(done, summaries)}{_agreement(done, summaries)}"
+            f"{counted}, after {_percent(scene.checkpoint)} of training. Right of the dotted line: a step on such a"
+            " token lowers the label's loss on questions of its kind more than on others. The answer's own text is"
+            " left out of all other rows. Intervals: 95 %, over clusters of questions, for this one student"
+            f" each.{_pairs(done, summaries)}{_agreement(done, summaries)}"
         )
     )
 
@@ -272,7 +277,9 @@ def _at(request: RequestedJob, checkpoint: str) -> Mapping[str, Any] | None:
 
 
 def _title(done: Sequence[RequestedJob], summaries: Mapping[str, Mapping[str, Any] | None]) -> str:
-    """Whether the words that name the latent group stand out, where a task has such words; else no more than what is shown."""
+    """Whether the words that name the latent group stand out, where a task has such words; else no more than what is
+    shown.
+    """
     parts = [
         f"{100 * type_words['auc']:.0f} % for {one.student.condition.label}"
         for one in done

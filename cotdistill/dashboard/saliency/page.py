@@ -1,4 +1,6 @@
-"""Page Saliency: what each token counts, for up to four students and four methods side by side, on one example that can be edited."""
+"""Page Saliency: what each token counts, for up to four students and four methods side by side, on one example that can
+be edited.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,10 @@ from cotdistill.studies.inspection_jobs import checkpoints
 from cotdistill.tasks.example import Example
 from cotdistill.text import listed, plain_markdown
 
-ABOUT = "What each token counts for an answer, students side by side. Hover over a token for its value; every view is a link."
+ABOUT = (
+    "What each token counts for an answer, students side by side. Hover over a token for its value; every view is a"
+    " link."
+)
 
 
 def draw(store: Store) -> None:
@@ -32,7 +37,8 @@ def draw(store: Store) -> None:
     if not studies:
         frame.empty(
             "What each token counts for an answer will stand here",
-            "Students side by side on one example: question, choices and rationale, coloured by what they count. It needs a trained student.",
+            "Students side by side on one example: question, choices and rationale, coloured by what they count. It"
+            " needs a trained student.",
         )
         return
     names = list(dict.fromkeys(study.name for study in studies))
@@ -105,7 +111,9 @@ def _shares(students: Sequence[PickedStudent]) -> tuple[list[str], str]:
 def _view(
     students: Sequence[PickedStudent], methods: Sequence[str], example: Example
 ) -> tuple[str, str, AttributionSettings, bool]:
-    """Token, word or sentence; how far the training had come; the settings that few people touch; and whether the text is being edited."""
+    """Token, word or sentence; how far the training had come; the settings that few people touch; and whether the text
+    is being edited.
+    """
     with st.container(horizontal=True, vertical_alignment="bottom"):
         unit = pickers.switch("Show", UNITS, key="unit", start="token")
         shared, checkpoint = _shares(students)

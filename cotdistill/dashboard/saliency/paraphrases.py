@@ -1,4 +1,6 @@
-"""How far attributions agree between wordings of the same question: below their agreement between students and methods."""
+"""How far attributions agree between wordings of the same question: below their agreement between students and
+methods.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +21,9 @@ from cotdistill.tasks.catalog import TASKS
 from cotdistill.text import listed, percent, plain_markdown
 
 WILL = (
-    "Here will stand whether a student rests on the same words when the same question is asked in other words: the rank correlation of its "
-    "attributions over the words that both wordings have, beside that with another question at the same places."
+    "Here will stand whether a student rests on the same words when the same question is asked in other words: the rank"
+    " correlation of its attributions over the words that both wordings have, beside that with another question at the"
+    " same places."
 )
 CONTROL = "the same places, another question"
 
@@ -46,10 +49,12 @@ def draw(scene: Scene) -> None:
     first = finished[0].result
     st.caption(
         plain_markdown(
-            f"{first['examples']:,} {scene.split} questions in {first['clusters']:,} clusters, each in {first['versions']:.0f} wordings; "
-            f"{method_name(method)} of the target {job_requests.answer_of(scene)}. Spearman's correlation over the content words that two wordings "
-            "share, mean over every two; the rationale stays the teacher's. Beside it the same words by place, of a question about something else: "
-            f"what the place alone explains. The same answer in every wording: {answers}. Intervals: 95 %, over clusters. After arXiv 2307.13339."
+            f"{first['examples']:,} {scene.split} questions in {first['clusters']:,} clusters, each in"
+            f" {first['versions']:.0f} wordings; {method_name(method)} of the target {job_requests.answer_of(scene)}."
+            " Spearman's correlation over the content words that two wordings share, mean over every two; the"
+            " rationale stays the teacher's. Beside it the same words by place, of a question about something else:"
+            f" what the place alone explains. The same answer in every wording: {answers}. Intervals: 95 %, over"
+            " clusters. After arXiv 2307.13339."
         )
     )
 

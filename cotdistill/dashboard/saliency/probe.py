@@ -19,8 +19,8 @@ from cotdistill.studies.probe import TOLD, probed_keys
 from cotdistill.text import capital, plain_markdown, points
 
 WILL = (
-    "Here will stand what a linear map can read off the student's hidden states, layer by layer and place by place: the answer, or a latent class "
-    "of the task, always beside a control task that the probe can only learn by heart."
+    "Here will stand what a linear map can read off the student's hidden states, layer by layer and place by place: the"
+    " answer, or a latent class of the task, always beside a control task that the probe can only learn by heart."
 )
 
 
@@ -66,7 +66,10 @@ def _title(done: Sequence[RequestedJob], what: str) -> str:
     strongest = max(done, key=lambda strongest: float(strongest.result["best"]["over"]))
     best = strongest.result["best"]
     layer = f"layer {best['layer']}" if best["layer"] else "the embeddings"
-    return f"{capital(what)}: furthest over its control in {strongest.student.label}, {layer}, {PLACES[best['place']]} ({points(best['over'])} points)"
+    return (
+        f"{capital(what)}: furthest over its control in {strongest.student.label}, {layer}, {PLACES[best['place']]}"
+        f" ({points(best['over'])} points)"
+    )
 
 
 def _caption(result: Mapping[str, Any], split: str) -> str:
@@ -77,9 +80,10 @@ def _caption(result: Mapping[str, Any], split: str) -> str:
         else ""
     )
     return (
-        f"{result['examples']:,} {split} examples in {result['clusters']:,} clusters; logistic regression fitted on {result['rows']:,} training "
-        f"rows, {result['classes']} classes; {guess}: {100 * result['guess']:.1f} %. Numbers: accuracy in percent. Colour: accuracy over that of a "
-        f"control task (classes dealt anew over {result['control']}), blue above it. * reads what the teacher wrote: rationale or label. "
-        "The title names the best of many cells, so it is chosen after looking. It says what can be read off the states, not what the student uses. "
-        f"Probes: arXiv 1610.01644; control tasks: arXiv 1909.03368.{left}"
+        f"{result['examples']:,} {split} examples in {result['clusters']:,} clusters; logistic regression fitted on"
+        f" {result['rows']:,} training rows, {result['classes']} classes; {guess}: {100 * result['guess']:.1f} %."
+        " Numbers: accuracy in percent. Colour: accuracy over that of a control task (classes dealt anew over"
+        f" {result['control']}), blue above it. * reads what the teacher wrote: rationale or label. The title names the"
+        " best of many cells, so it is chosen after looking. It says what can be read off the states, not what the"
+        f" student uses. Probes: arXiv 1610.01644; control tasks: arXiv 1909.03368.{left}"
     )

@@ -1,4 +1,6 @@
-"""Each rationale token explained by itself, onto all that stands before it: one matrix a student. Where does a written rationale come from?"""
+"""Each rationale token explained by itself, onto all that stands before it: one matrix a student. Where does a written
+rationale come from?
+"""
 
 from __future__ import annotations
 
@@ -61,8 +63,9 @@ def draw(scene: Scene) -> None:
     )
     st.caption(
         plain_markdown(
-            f"One example of {scene.split}; {method_name(method)}. Each row is a {scene.unit} of the rationale, read from left to right: what "
-            f"speaks for it among all that stands before it. Shares are of absolute scores, averaged over rows.{drawn}"
+            f"One example of {scene.split}; {method_name(method)}. Each row is a {scene.unit} of the rationale, read"
+            " from left to right: what speaks for it among all that stands before it. Shares are of absolute scores,"
+            f" averaged over rows.{drawn}"
         )
     )
     frame.terminal(*commands(scene, {one.student.key: one.target for one in asked if not one.which}))

@@ -17,7 +17,9 @@ START = "0.1, 0.25, 0.5, 1"
 
 
 def draw(task: Task, field: str, source: str) -> None:
-    """A popover that rewrites the conditions held in the session under `field`. source: whose rationales the study takes unless told otherwise."""
+    """A popover that rewrites the conditions held in the session under `field`. source: whose rationales the study
+    takes unless told otherwise.
+    """
     with st.popover(
         "Sizes and sources",
         icon=":material/grid_on:",
@@ -43,7 +45,8 @@ def draw(task: Task, field: str, source: str) -> None:
             frame.problem(error)
             return
         st.caption(
-            f"{plural(len(product), 'condition')}. What is not trained, or says its own share or source, stays as it is."
+            f"{plural(len(product), 'condition')}. What is not trained, or says its own share or source, stays as"
+            " it is."
         )
         st.button(
             "Cross the conditions",

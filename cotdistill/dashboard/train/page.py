@@ -27,7 +27,8 @@ from cotdistill.text import plain_markdown
 def draw(store: Store) -> None:
     frame.heading(
         "Train",
-        "Conditions × replicates become runs; what the store has already is not trained again. Training goes on when this page is closed.",
+        "Conditions × replicates become runs; what the store has already is not trained again. Training goes on when"
+        " this page is closed.",
     )
     left, right = st.columns([3, 2], gap="large")
     with left:
@@ -257,7 +258,9 @@ def _told_student(name: str) -> str:
 
 
 def _suit(start: StudySpec) -> None:
-    """Another student: what suits it goes into the form; a student without settings of its own gets those of the start back."""
+    """Another student: what suits it goes into the form; a student without settings of its own gets those of the start
+    back.
+    """
     entry = entry_of(str(st.session_state.get(f"{KEY}.student")))
     for prefix, cls, key in (("training", TrainingConfig, "training"), ("student", StudentConfig, "student_settings")):
         # Only what the catalogue speaks of: the rest is as a person left it.

@@ -48,7 +48,9 @@ def _closed() -> None:
 
 
 def draw(example: Example) -> Example | None:
-    """The two text areas; gives the edited example, None where nothing differs or the edit cannot be used (which is told)."""
+    """The two text areas; gives the edited example, None where nothing differs or the edit cannot be used (which is
+    told).
+    """
     original, edited = _parts(example)
     touched = edited != original
     left, right = st.columns(2)
@@ -68,7 +70,8 @@ def draw(example: Example) -> Example | None:
             "Reset", icon=":material/undo:", on_click=reset, disabled=not touched, help="The example as it stands."
         )
         st.caption(
-            "Ctrl+Enter asks again. The text as it stands and the edited one are shown side by side; choices and answer stay."
+            "Ctrl+Enter asks again. The text as it stands and the edited one are shown side by side; choices and answer"
+            " stay."
         )
     if not touched:
         return None

@@ -1,4 +1,6 @@
-"""One example under every condition, side by side: the exact tokens a student reads, what bears loss, and what was done to the rationale."""
+"""One example under every condition, side by side: the exact tokens a student reads, what bears loss, and what was done
+to the rationale.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,8 @@ def draw(task: Task, source: str, world: int = 0) -> None:
     """The centrepiece of page Data. world: which one of a generated task, for the command that shows the same."""
     frame.section(
         "One example under every condition",
-        "Exactly what a student reads. Hover over a token for its id, its span and its place in the teacher's rationale.",
+        "Exactly what a student reads. Hover over a token for its id, its span and its place in the teacher's"
+        " rationale.",
     )
     bar = st.container(horizontal=True, vertical_alignment="bottom")
     with bar:
@@ -84,7 +87,9 @@ def _next_seed() -> None:
 
 @st.cache_resource(max_entries=8, show_spinner="Reading the rationales as tokens…")
 def _read(_task: Task, digest: str, tokenizer: str, source: str, split: str) -> tuple[Encoder, Corpus]:
-    """The split as a student reads it: tokenizer of one source, rationales of another. An immutable thing, so it is kept."""
+    """The split as a student reads it: tokenizer of one source, rationales of another. An immutable thing, so it is
+    kept.
+    """
     encoder = Encoder(_task.tokenizer(tokenizer, _task.tokenizer_kind), _task.template)
     examples = _task.examples(split, source or None)
     explained = [example for example in examples if example.rationale]
@@ -93,7 +98,9 @@ def _read(_task: Task, digest: str, tokenizer: str, source: str, split: str) -> 
 
 
 def _step(examples: Sequence[Example]) -> int:
-    """Which example is shown: by number, with buttons and arrow keys; by id in the URL, so that a link means the same after a new import."""
+    """Which example is shown: by number, with buttons and arrow keys; by id in the URL, so that a link means the same
+    after a new import.
+    """
     last = len(examples) - 1
     wanted = st.query_params.get("example")
     ids = {example.id: i for i, example in enumerate(examples)}
@@ -103,7 +110,8 @@ def _step(examples: Sequence[Example]) -> int:
             at = ids[wanted]
         else:
             st.warning(
-                f"The link names example “{plain_markdown(wanted[:80])}”, which is not in this split; showing the first.",
+                f"The link names example “{plain_markdown(wanted[:80])}”, which is not in this split; showing the"
+                " first.",
                 icon=":material/link_off:",
             )
     st.session_state["row"] = at + 1
@@ -133,7 +141,8 @@ def _question(example: Example) -> None:
 
 
 def offered(sources: Sequence[str] | None = None) -> list[str]:
-    """Conditions to pick from without typing: those of the built-in studies, the placements and the presets, in canonical form.
+    """Conditions to pick from without typing: those of the built-in studies, the placements and the presets, in
+    canonical form.
 
     sources: only conditions that these sources can serve; None: all.
     """
@@ -150,7 +159,9 @@ def _names() -> dict[str, str]:
 
 
 def named(text: str) -> str:
-    """A condition in a list to pick from: its name if it is one of the usual ones, else the text that a person has typed or composed."""
+    """A condition in a list to pick from: its name if it is one of the usual ones, else the text that a person has
+    typed or composed.
+    """
     return _names().get(text, text)
 
 

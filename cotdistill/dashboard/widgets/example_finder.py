@@ -1,4 +1,6 @@
-"""Finding an example: split, words in its text, what the chosen students answer, one step back or on; its id lives in the URL."""
+"""Finding an example: split, words in its text, what the chosen students answer, one step back or on; its id lives in
+the URL.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ def kept(wanted: str, answers: Sequence[bool]) -> bool:
 
 
 def matches(example: Example, words: str) -> bool:
-    """Whether every word stands somewhere in the example: id, question, choices, rationale, metadata; case does not matter."""
+    """Whether every word stands somewhere in the example: id, question, choices, rationale, metadata; case does not
+    matter.
+    """
     text = " ".join(
         [
             example.id,

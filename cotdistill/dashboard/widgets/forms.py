@@ -1,4 +1,6 @@
-"""Forms that follow from what is registered: a frozen config's field metadata, a transform's parameters. Nothing is written twice."""
+"""Forms that follow from what is registered: a frozen config's field metadata, a transform's parameters. Nothing is
+written twice.
+"""
 
 from __future__ import annotations
 
@@ -34,8 +36,8 @@ def field(
     high: float | None = None,
     choices: Collection[str] | None = None,
 ) -> Any:
-    """One input for one value: the default's type says which. A value already in the session under `key` wins, and is kept
-    while other pages are visited."""
+    """One input for one value: the default's type says which. A value already in the session under `key` wins, and is
+    kept while other pages are visited."""
     label, help_text = label_of(name), plain_markdown(help)
     if key not in st.session_state:
         st.session_state[key] = default
@@ -100,7 +102,9 @@ def reset(cls: type[Any], values: Mapping[str, Any], *, key: str) -> None:
 
 
 def condition(sources: Collection[str], *, key: str) -> Condition:
-    """A condition composed from placement, transforms and objectives with their parameters, source and budget; GrammarError where it is none."""
+    """A condition composed from placement, transforms and objectives with their parameters, source and budget;
+    GrammarError where it is none.
+    """
     placement = st.selectbox(
         "Placement",
         [p.name for p in PLACEMENTS if p.uses_rationale],

@@ -1,4 +1,6 @@
-"""Which students and which methods are looked at, kept in the URL by their own names, so that a link restores the view."""
+"""Which students and which methods are looked at, kept in the URL by their own names, so that a link restores the
+view.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ FIRST = ("pre_cot", "post_cot")
 
 @dataclass(frozen=True)
 class PickedStudent:
-    """A finished run to look into: its condition and replicate, and the job that trained it. place: the condition's place in the study."""
+    """A finished run to look into: its condition and replicate, and the job that trained it. place: the condition's
+    place in the study.
+    """
 
     condition: Condition
     replicate: int
@@ -94,7 +98,9 @@ def several(
     most: int = MOST,
     **more: Any,
 ) -> list[str]:
-    """Up to `most` of the options, kept in the URL; what the URL names and is not there is said to be so. also: other names for options."""
+    """Up to `most` of the options, kept in the URL; what the URL names and is not there is said to be so. also: other
+    names for options.
+    """
     wanted = list(dict.fromkeys((also or {}).get(name, name) for name in st.query_params.get_all(key)))
     for name in wanted:
         if name not in options:

@@ -1,4 +1,6 @@
-"""A plan before it is launched: how many runs, how long, how much memory, what difference it could find, and each run with its state."""
+"""A plan before it is launched: how many runs, how long, how much memory, what difference it could find, and each run
+with its state.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ from cotdistill.text import about, duration, plain_markdown, plural, size
 
 
 def plan_of(store: Store, spec: StudySpec) -> plan.Plan:
-    """The plan of a study. Kept until a job of the store changes its state: lengths and partners are not counted again for every click."""
+    """The plan of a study. Kept until a job of the store changes its state: lengths and partners are not counted again
+    for every click.
+    """
     states = tuple(sorted(store.queue.states().items()))
     return _plan(store, str(store.home), spec.plan_hash, spec.name, states, store.queue.workers(), spec)
 
@@ -67,7 +71,10 @@ def no_worse_told(planned: plan.Plan) -> str:
     if not isinstance(low, float) or not isinstance(high, float):
         return ""
     margin = planned.effect["margin"]
-    return f' Chance to show "no worse" by {margin:g} points where there is no difference: {100 * low:.0f} to {100 * high:.0f} %.'
+    return (
+        f' Chance to show "no worse" by {margin:g} points where there is no difference: {100 * low:.0f} to'
+        f" {100 * high:.0f} %."
+    )
 
 
 def memory_told(planned: plan.Plan) -> str:
@@ -83,7 +90,10 @@ def memory_told(planned: plan.Plan) -> str:
     listed_parts = ", ".join(f"{name} {size(value)}" for name, value in parts.items() if value)
     where = "of a GPU" if fit.device == "cuda" else "of this machine"
     free = f" {size(fit.free)} {where} are free." if fit.free is not None else ""
-    return f"The largest run: {listed_parts}; most at once while in its {memory.when}. Parts do not all stand at the same time.{free}"
+    return (
+        f"The largest run: {listed_parts}; most at once while in its {memory.when}. Parts do not all stand at the same"
+        f" time.{free}"
+    )
 
 
 def numbers(planned: plan.Plan) -> None:
@@ -174,9 +184,9 @@ def confirm(store: Store, spec: StudySpec) -> None:
     st.markdown(f"**{plain_markdown(spec.title or spec.name)}**")
     numbers(planned)
     st.markdown(
-        f"{plural(len(planned.runs), 'small student')} on {plural(store.queue.workers(), 'worker process', 'worker processes')}. "
-        "The tab may be closed: training goes on, "
-        "and this page finds it again."
+        f"{plural(len(planned.runs), 'small student')} on"
+        f" {plural(store.queue.workers(), 'worker process', 'worker processes')}. The tab may be closed: training goes"
+        " on, and this page finds it again."
     )
     for check in planned.checks:
         st.caption(f":material/rule: {plain_markdown(check)}")

@@ -88,10 +88,20 @@ def _controls(store: Store) -> None:
             chosen = list(dict.fromkeys(devices.chosen(store.queue)))
             together = [devices.TOGETHER.join(here)] if len(here) > 1 else []
             st.multiselect(
-                "GPUs", list(dict.fromkeys([*here, *together, *chosen])), default=chosen, key="queue.gpus", on_change=_choose, args=(store,),
-                format_func=lambda slot: f"{slot}: {here[slot].name if slot in here else 'together, for one run with training.processes'}",
-                width="stretch", help="Runs that ask for a GPU (training.device is cuda) get one each. Runs that have begun keep theirs.",
-            )  # fmt: skip
+                "GPUs",
+                list(dict.fromkeys([*here, *together, *chosen])),
+                default=chosen,
+                key="queue.gpus",
+                on_change=_choose,
+                args=(store,),
+                format_func=lambda slot: (
+                    f"{slot}: {here[slot].name if slot in here else 'together, for one run with training.processes'}"
+                ),
+                width="stretch",
+                help=(
+                    "Runs that ask for a GPU (training.device is cuda) get one each. Runs that have begun keep theirs."
+                ),
+            )
     if paused:
         st.info("The queue is paused: nothing new is begun.", icon=":material/pause:")
     if full := store.refusal:
@@ -122,7 +132,9 @@ def _choose(store: Store) -> None:
 
 @st.fragment(run_every=2)
 def live(store: Store, *, short: bool = False) -> None:
-    """What changes by itself. short: only what runs now, for Home and Compare; there the page is drawn again when a run ends."""
+    """What changes by itself. short: only what runs now, for Home and Compare; there the page is drawn again when a run
+    ends.
+    """
     with frame.told_errors():
         _live(store, short=short)
 
@@ -137,7 +149,8 @@ def _live(store: Store, *, short: bool) -> None:
     _summary(store, running, waiting, counted)
     for job in sorted(running, key=lambda job: job.started or 0):
         _running(store, job, short=short)
-    # Home and Compare show every run that ends; page Train only strikes out its plan when all have ended, so that nobody is disturbed in the form.
+    # Home and Compare show every run that ends; page Train only strikes out its plan when all have ended, so that
+    # nobody is disturbed in the form.
     ended = counted.total() - len(running) - len(waiting)
     if st.session_state.setdefault("queue.ended", ended) != ended and (short or not (running or waiting)):
         st.session_state["queue.ended"] = ended
@@ -215,7 +228,10 @@ def _failed(store: Store, job: Job) -> None:
                 on_click=act,
                 args=(store, "half", job.id),
                 icon=":material/compress:",
-                help="As a new run that takes this one's place: steps as large as before, half as many sequences in memory at a time.",
+                help=(
+                    "As a new run that takes this one's place: steps as large as before, half as many sequences in"
+                    " memory at a time."
+                ),
             )
         st.button("Log", key=f"log.{job.id}", on_click=act, args=(store, "log", job.id), icon=":material/article:")
     if error.get("hint"):

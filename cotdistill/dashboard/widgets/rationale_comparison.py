@@ -25,8 +25,9 @@ def draw(task: Task, example: Example) -> None:
     with st.expander(f"What {plural(there, 'source')} of {len(rows)} say of this question", icon=":material/forum:"):
         st.html(table(rows))
         st.caption(
-            "Gives away: the rationale holds the right choice's text, or names a letter. A teacher that was not shown the label may argue for "
-            "another answer. In a study: the source is an axis, on page Train under Sizes and sources, or as @source=NAME in a condition."
+            "Gives away: the rationale holds the right choice's text, or names a letter. A teacher that was not shown"
+            " the label may argue for another answer. In a study: the source is an axis, on page Train under Sizes and"
+            " sources, or as @source=NAME in a condition."
         )
         frame.terminal(command("teacher", "show", "--task", task.name, "--example", example.id))
 
@@ -43,11 +44,13 @@ def table(sides: list[dict[str, Any]]) -> str:
         )
         rows.append(
             [
-                markup.TableCell(one["source"]), markup.TableCell(one["rationale"] or "none", quiet=one["rationale"] is None),
-                markup.TableCell(str(one["words"]) if one["rationale"] else "–", quiet=True), markup.TableCell(" and ".join(revealed) or "–", quiet=True),
+                markup.TableCell(one["source"]),
+                markup.TableCell(one["rationale"] or "none", quiet=one["rationale"] is None),
+                markup.TableCell(str(one["words"]) if one["rationale"] else "–", quiet=True),
+                markup.TableCell(" and ".join(revealed) or "–", quiet=True),
                 markup.TableCell(answered, color=BAD if one["right"] is False else ""),
             ]
-        )  # fmt: skip
+        )
     return markup.table(
         ("Rationale by", "What it says", "Words", "Gives away", "Teacher's own answer"), rows, "rationales side by side"
     )

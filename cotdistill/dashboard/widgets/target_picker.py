@@ -1,6 +1,8 @@
-"""What is explained, picked by hand: a label, a contrast of two, words of the rationale clicked on, or each rationale token by itself.
+"""What is explained, picked by hand: a label, a contrast of two, words of the rationale clicked on, or each rationale
+token by itself.
 
-A stretch of the rationale is kept by its places in the intact rationale ("words:12-15"), since it stands in other columns for every student.
+A stretch of the rationale is kept by its places in the intact rationale ("words:12-15"), since it stands in other
+columns for every student.
 """
 
 from __future__ import annotations
@@ -37,8 +39,8 @@ OTHERS, GOLD, PREDICTED = "all others", "the right one", "the one it prefers"
 
 @dataclass(frozen=True)
 class Aim:
-    """A target as the URL holds it: one of saliency.targets, or "words:FIRST-LAST" in places of the intact rationale (first, last), which read
-    `words`."""
+    """A target as the URL holds it: one of saliency.targets, or "words:FIRST-LAST" in places of the intact rationale
+    (first, last), which read `words`."""
 
     text: str
     first: int = -1
@@ -54,7 +56,8 @@ class Aim:
         """The target for one student's sequence. NotReadable where the sequence has no such place."""
         if self.kind == "rationale" and len(reading.columns("rationale")) > MOST_EACH:
             raise NotReadable(
-                f"This rationale has {len(reading.columns('rationale')):,} tokens; at most {MOST_EACH} are explained one by one while you wait.",
+                f"This rationale has {len(reading.columns('rationale')):,} tokens; at most {MOST_EACH} are explained"
+                " one by one while you wait.",
                 "Explain some of its words, or take the terminal: attribute ... --target rationale --job",
             )
         if self.kind != "words":
@@ -215,7 +218,9 @@ def _words(aim: Aim, reading: EncodedExample | None) -> Aim:
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """A word of the rationale: its text, its sentence, and the places of its first and last token in the intact rationale."""
+    """A word of the rationale: its text, its sentence, and the places of its first and last token in the intact
+    rationale.
+    """
 
     text: str
     sentence: int

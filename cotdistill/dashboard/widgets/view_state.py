@@ -1,4 +1,6 @@
-"""What is looked at on page Saliency, all of it from the URL: students, methods, example, what is explained, and how."""
+"""What is looked at on page Saliency, all of it from the URL: students, methods, example, what is explained, and
+how.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,8 @@ from cotdistill.tasks.task import Task
 
 @dataclass(frozen=True)
 class Scene:
-    """One view. example: as it stands in the first student's task; edited: the same with what a person changed, or None. settings: all but method
-    and target. checkpoint: share of the training steps."""
+    """One view. example: as it stands in the first student's task; edited: the same with what a person changed, or
+    None. settings: all but method and target. checkpoint: share of the training steps."""
 
     store: Store
     study: Study

@@ -1,4 +1,5 @@
-"""The figures of the pages: plain rows in, Plotly figures out. Plotly is imported on use, so that the terminal never pays for it.
+"""The figures of the pages: plain rows in, Plotly figures out. Plotly is imported on use, so that the terminal never
+pays for it.
 
 Accuracies and differences come as shares (0.72) and are drawn in percent and points.
 """
@@ -18,7 +19,9 @@ ROW_HEIGHT, AROUND = 34, 118
 
 @dataclass(frozen=True, slots=True)
 class AccuracyRow:
-    """One condition: its mean over replicates, interval (None: not to be had), one point a replicate, how many were planned."""
+    """One condition: its mean over replicates, interval (None: not to be had), one point a replicate, how many were
+    planned.
+    """
 
     condition: str
     label: str
@@ -31,7 +34,9 @@ class AccuracyRow:
 
 @dataclass(frozen=True, slots=True)
 class ForestRow:
-    """One condition against the baseline: difference, interval, verdict word; color is one of palette's GOOD, BAD, OPEN."""
+    """One condition against the baseline: difference, interval, verdict word; color is one of palette's GOOD, BAD,
+    OPEN.
+    """
 
     condition: str
     label: str
@@ -107,7 +112,9 @@ def titled(title: str, rows: int | None = None, height: int | None = None) -> An
 
 @dataclass
 class FigureItems:
-    """Texts and shapes for a figure, in plotly's own words, added all at once: plotly checks every one that is there anew for each added alone."""
+    """Texts and shapes for a figure, in plotly's own words, added all at once: plotly checks every one that is there
+    anew for each added alone.
+    """
 
     figure: Any
     texts: list[dict[str, Any]] = field(default_factory=list)
@@ -213,7 +220,9 @@ def forest(rows: Sequence[ForestRow], baseline: str, title: str) -> Any:
 
 
 def curves(shown: Sequence[LearningCurve], x_title: str, y_title: str, title: str, *, share: bool) -> Any:
-    """Learning curves by condition: the mean strong, each replicate faint, the name at the end of its line. share: y is a share, drawn in percent."""
+    """Learning curves by condition: the mean strong, each replicate faint, the name at the end of its line. share: y is
+    a share, drawn in percent.
+    """
     factor = 100.0 if share else 1.0
     figure = titled(title, height=440)
     ends: list[tuple[float, LearningCurve]] = []

@@ -1,7 +1,8 @@
-"""One colour and one mark for a condition, everywhere, on light and dark ground; from Okabe and Ito's colour-blind-safe set.
+"""One colour and one mark for a condition, everywhere, on light and dark ground; from Okabe and Ito's colour-blind-safe
+set.
 
-The hue is the placement's. A transform changes the shade and the mark; controls are hollow; another teacher's rationales get a dotted mark.
-All of it follows from the condition alone, so a condition looks the same in every study.
+The hue is the placement's. A transform changes the shade and the mark; controls are hollow; another teacher's
+rationales get a dotted mark. All of it follows from the condition alone, so a condition looks the same in every study.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from dataclasses import dataclass
 from cotdistill.config import stable_seed
 from cotdistill.rationales.conditions import Condition, parse
 
-# Mid-tones near the Okabe-Ito set: at least 3:1 against both grounds, and apart for deuteranopes (its own green falls on our grey).
+# Mid-tones near the Okabe-Ito set: at least 3:1 against both grounds, and apart for deuteranopes (its own green falls
+# on our grey).
 HUES = {
     "undistilled": "#8A8F94",
     "label_only": "#74797E",
@@ -48,8 +50,20 @@ GOOD, BAD, OPEN = "#008A64", "#C2410C", "#8A8F94"
 
 # One a selector of key tokens, apart from the hues of the placements; what is drawn by lot is grey.
 SELECTOR_HUES = (
-    "#8257B8", "#A8611E", "#C2410C", "#A0522D", "#008A78", "#4C72B0", "#7A8B00", "#B565A7", "#2E8B8B", "#9B4F96", "#B07A00", "#B5485D", "#D0457B",
-)  # fmt: skip
+    "#8257B8",
+    "#A8611E",
+    "#C2410C",
+    "#A0522D",
+    "#008A78",
+    "#4C72B0",
+    "#7A8B00",
+    "#B565A7",
+    "#2E8B8B",
+    "#9B4F96",
+    "#B07A00",
+    "#B5485D",
+    "#D0457B",
+)
 QUIET_SELECTOR = "#7E8388"
 
 # States of a run: (mark, colour).

@@ -1,4 +1,6 @@
-"""Scoring: choices by log-likelihood right after the answer cue, in each of the three modes; predictions per example."""
+"""Scoring: choices by log-likelihood right after the answer cue, in each of the three modes; predictions per
+example.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ METRICS = ("sum", "per_byte")
 
 @dataclass(frozen=True)
 class Prediction:
-    """One example in one mode. scores and sums are one number a choice (scores: the primary metric); rationale is the student's own."""
+    """One example in one mode. scores and sums are one number a choice (scores: the primary metric); rationale is the
+    student's own.
+    """
 
     id: str
     cluster: str
@@ -42,7 +46,9 @@ class Prediction:
 
 
 def primary_metric(encoder: Encoder, examples: Sequence[Example]) -> str:
-    """Fixed by the task, before training: "sum" for letters and one-token answers, "per_byte" (sum / UTF-8 bytes) otherwise."""
+    """Fixed by the task, before training: "sum" for letters and one-token answers, "per_byte" (sum / UTF-8 bytes)
+    otherwise.
+    """
     if encoder.template.target == "letter":
         return "sum"
     # Of consistent targets: how a label is tokenised changes nothing about how it is judged.
@@ -58,8 +64,8 @@ def choice_scores(
     pad: int,
     batch: int = 64,
 ) -> list[list[float]]:
-    """Summed log-likelihood of each choice after its prompt. A question is one row: the prompt once, the choices behind it side by side,
-    each seeing the prompt and itself only. One-token choices need the prompt alone."""
+    """Summed log-likelihood of each choice after its prompt. A question is one row: the prompt once, the choices behind
+    it side by side, each seeing the prompt and itself only. One-token choices need the prompt alone."""
     size = [len(prompts[i]) + sum(len(c) - 1 for c in choices[i]) for i in range(len(prompts))]
     if not reader.packs(max(size, default=0)) and any(len(cs) > 1 and any(len(c) > 1 for c in cs) for cs in choices):
         return _apart(reader, prompts, choices, pad, batch)
@@ -143,8 +149,9 @@ def score(
     limit: int,
     batch: int = 64,
 ) -> list[Prediction]:
-    """Predictions of a student over examples in one mode: "direct", "own" (its own greedy rationale of at most `limit` tokens first)
-    or "given" (the teacher's, cut at its end where the student reads no more; examples without one are asked directly)."""
+    """Predictions of a student over examples in one mode: "direct", "own" (its own greedy rationale of at most `limit`
+    tokens first) or "given" (the teacher's, cut at its end where the student reads no more; examples without one are
+    asked directly)."""
     model.eval()  # type: ignore[no-untyped-call]
     reader = Forward(model)
     prompts, written = asked(reader, encoder, examples, placement, mode, limit)
@@ -166,7 +173,9 @@ def asked(
     limit: int,
     lots: Lots | None = None,
 ) -> tuple[list[list[int]], list[WrittenText] | None]:
-    """The prompts of a mode as `score` asks them; for "own" also what the student has written, greedily or as `lots` have it."""
+    """The prompts of a mode as `score` asks them; for "own" also what the student has written, greedily or as `lots`
+    have it.
+    """
     if mode == "given":
         rationales = [[token.id for token in encoder.read(example.rationale or "")] for example in examples]
         return [
@@ -188,7 +197,9 @@ def asked(
 def rationale_prompt(
     encoder: Encoder, example: Example, placement: Placement, rationale: Sequence[int], positions: int
 ) -> list[int]:
-    """The prompt with these ids as its rationale, cut at their end where the student reads no more; without any, the direct prompt."""
+    """The prompt with these ids as its rationale, cut at their end where the student reads no more; without any, the
+    direct prompt.
+    """
     spans = placement.prompt("given")
     prompt = encoder.prompt(example, spans, rationale)
     over = len(prompt) + max(map(len, encoder.targets(example))) - 1 - positions
@@ -206,7 +217,9 @@ def predicted(
     metric: str,
     written: WrittenText | None = None,
 ) -> Prediction:
-    """The prediction from the summed log-likelihood of each choice. written: the rationale in the prompt, if the student wrote it itself."""
+    """The prediction from the summed log-likelihood of each choice. written: the rationale in the prompt, if the
+    student wrote it itself.
+    """
     values = np.array(sums)
     scores = (
         values if metric == "sum" else values / [len(text.encode()) for text in encoder.template.target_texts(example)]

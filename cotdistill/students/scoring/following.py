@@ -1,4 +1,6 @@
-"""Does a student under the counterfactual objective (SCOTT, arXiv 2305.01879) follow its rationale, or the tag? Every tag with every rationale."""
+"""Does a student under the counterfactual objective (SCOTT, arXiv 2305.01879) follow its rationale, or the tag? Every
+tag with every rationale.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,9 @@
-"""What a student answers when the rationale that it reads first is perturbed: the given one and its own, test by test, share by share.
+"""What a student answers when the rationale that it reads first is perturbed: the given one and its own, test by test,
+share by share.
 
-The modes are asked as a run's own scoring asks them (`evaluation.score`), whole, so they are the same numbers to the bit. Perturbed prompts are
-scored once each, however many tests arrive at them; what has been scored can be saved and taken up again.
+The modes are asked as a run's own scoring asks them (`evaluation.score`), whole, so they are the same numbers to the
+bit. Perturbed prompts are scored once each, however many tests arrive at them; what has been scored can be saved and
+taken up again.
 """
 
 from __future__ import annotations
@@ -32,8 +34,9 @@ Known = dict[str, list[float]]
 
 @dataclass(frozen=True, slots=True)
 class PerturbedAnswer:
-    """One example after one test at one share: what the student answered, and what after as many random tokens (None: no control, it is the
-    control itself or the intact rationale). tokens: in the intact rationale; touched: see `perturbations.Perturbed`."""
+    """One example after one test at one share: what the student answered, and what after as many random tokens (None:
+    no control, it is the control itself or the intact rationale). tokens: in the intact rationale; touched: see
+    `perturbations.Perturbed`."""
 
     rationale: str
     test: str
@@ -46,7 +49,9 @@ class PerturbedAnswer:
 
 @dataclass
 class Saved:
-    """What is worth keeping while a student is asked: its own rationales, and every prompt's answer. Plain values, for a resume file."""
+    """What is worth keeping while a student is asked: its own rationales, and every prompt's answer. Plain values, for
+    a resume file.
+    """
 
     own_texts: list[WrittenText] | None = None
     sums: Known = field(default_factory=dict)
@@ -62,7 +67,9 @@ class Intact:
 
 
 class StudentUnderTest:
-    """A trained student that answers some examples, in any mode and after any test. limit: the most tokens of a rationale of its own."""
+    """A trained student that answers some examples, in any mode and after any test. limit: the most tokens of a
+    rationale of its own.
+    """
 
     def __init__(
         self,
@@ -161,7 +168,9 @@ class StudentUnderTest:
     def test(
         self, intact: Intact, rows: PerturbationRows, name: str, share: float, rationale: str
     ) -> list[PerturbedAnswer]:
-        """Every example after a test at a share of its rationale, beside as many random tokens. What a test leaves as it is keeps its answer."""
+        """Every example after a test at a share of its rationale, beside as many random tokens. What a test leaves as
+        it is keeps its answer.
+        """
         entry = PERTURBATIONS.get(name)
         perturbed = [entry.apply(rows, i, share) for i in range(len(self.examples))]
         predictions = self.answers([self._prompt(intact, i, p.passage) for i, p in enumerate(perturbed)], rationale)
@@ -171,8 +180,9 @@ class StudentUnderTest:
                 [self._prompt(intact, i, replaced(rows, i, p.touched)) for i, p in enumerate(perturbed)], rationale
             )
         return [
-            PerturbedAnswer(rationale, name, share, len(intact.passages[i]), p.touched, predictions[i], controls[i]) for i, p in enumerate(perturbed)
-        ]  # fmt: skip
+            PerturbedAnswer(rationale, name, share, len(intact.passages[i]), p.touched, predictions[i], controls[i])
+            for i, p in enumerate(perturbed)
+        ]
 
     def _prompt(self, intact: Intact, index: int, passage: Passage) -> list[int]:
         ids = [token.id for token in passage]
@@ -209,8 +219,8 @@ def every_test(
     report: Callable[[int, int], None] | None = None,
     paraphrases: Sequence[Passage] = (),
 ) -> tuple[dict[str, list[Prediction]], dict[str, Intact], list[PerturbedAnswer]]:
-    """The three modes' predictions, what the student read in them, and every answer. report(done, total) after each point of a curve.
-    paraphrases: of the given rationales; of their own, nobody has any."""
+    """The three modes' predictions, what the student read in them, and every answer. report(done, total) after each
+    point of a curve. paraphrases: of the given rationales; of their own, nobody has any."""
     points = [(name, share) for name in tests for share in (shares if PERTURBATIONS.get(name).graded else (1.0,))]
     total, done = 3 + len(RATIONALES) * len(points), 0
 

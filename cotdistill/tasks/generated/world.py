@@ -1,7 +1,8 @@
 """The generated task, `field_guide`: an artificial world in which a rationale names what the question hides.
 
-Creatures belong to groups; every fact is a fact of the group. A question names the creature, a rationale names the group ("it is a
-burrower"), so a student that learns which creature belongs to which group answers questions about relations it never saw with that creature.
+Creatures belong to groups; every fact is a fact of the group. A question names the creature, a rationale names the
+group ("it is a burrower"), so a student that learns which creature belongs to which group answers questions about
+relations it never saw with that creature.
 """
 
 from __future__ import annotations
@@ -90,7 +91,9 @@ class WorldSettings:
 
 @dataclass(frozen=True)
 class World:
-    """The facts of one world: which group each creature belongs to, which the teacher believes, and the value of each group and relation."""
+    """The facts of one world: which group each creature belongs to, which the teacher believes, and the value of each
+    group and relation.
+    """
 
     settings: WorldSettings
     seed: int
@@ -106,7 +109,9 @@ class World:
 
 
 def make_world(seed: int, settings: WorldSettings) -> World:
-    """Draw a world. Values are shared out evenly over groups, groups over creatures, trained relations over creatures."""
+    """Draw a world. Values are shared out evenly over groups, groups over creatures, trained relations over
+    creatures.
+    """
     check(settings)
     rng = random.Random(stable_seed("facts", seed))
     groups = list(GROUPS[: settings.groups])
@@ -188,8 +193,9 @@ def examples(world: World) -> list[Example]:
 
 
 def rationale(world: World, example: Example, style: str) -> str:
-    """What the teacher says of a question in a style: the group it believes, the property that leads to the right answer, in either order;
-    now and then an opener, an irrelevant sentence, a wrong choice ruled out, a conclusion. It never names the creature."""
+    """What the teacher says of a question in a style: the group it believes, the property that leads to the right
+    answer, in either order; now and then an opener, an irrelevant sentence, a wrong choice ruled out, a conclusion. It
+    never names the creature."""
     rng = world.random("rationale", style, example.id)
     if style == "mixed":
         style = rng.choice(("deductive", "answer_first"))
@@ -220,8 +226,8 @@ def rationale(world: World, example: Example, style: str) -> str:
 
 
 def _noisy(world: World, example: Example, style: str, core: Sequence[str]) -> list[str]:
-    """The two steps, each false with the world's share: another group than the believed one, another value than the right one. A wider share makes
-    more of the same steps false, and says of them the same."""
+    """The two steps, each false with the world's share: another group than the believed one, another value than the
+    right one. A wider share makes more of the same steps false, and says of them the same."""
     rng = world.random("step_noise", style, example.id)
     group, relation, value = (
         str(example.metadata["teacher_believes"]),
@@ -249,13 +255,15 @@ def _padded(world: World, example: Example, style: str, core: Sequence[str]) -> 
 
 
 def reworded(world: World, example: Example, style: str) -> str:
-    """What the same teacher says of a question when it is asked once more: the same group and value, wordings and side remarks drawn again."""
+    """What the same teacher says of a question when it is asked once more: the same group and value, wordings and side
+    remarks drawn again.
+    """
     return rationale(world, replace(example, id=f"{example.id} reworded"), style)
 
 
 def counterfactual(world: World, example: Example, style: str) -> Counterfactual:
-    """What the rules give for a wrong choice: the rationale of a question whose creature belongs to a group that has this value. Drawn as the
-    teacher's own is, so both are alike but for the group and the value."""
+    """What the rules give for a wrong choice: the rationale of a question whose creature belongs to a group that has
+    this value. Drawn as the teacher's own is, so both are alike but for the group and the value."""
     rng, relation = world.random("counterfactual", example.id), str(example.metadata["relation"])
     wrong = rng.choice([choice for choice in example.choices if choice.label != example.answer])
     group = rng.choice(
@@ -273,7 +281,9 @@ def world_of(task: Task) -> World | None:
 
 
 def documents(world: World) -> list[str]:
-    """What the shared base reads: facts, questions with answers, and explanations in both orders, on groups only, never on a creature."""
+    """What the shared base reads: facts, questions with answers, and explanations in both orders, on groups only, never
+    on a creature.
+    """
     return list(_documents(world))
 
 

@@ -1,4 +1,6 @@
-"""Which column of a file holds what, guessed from names; and one row of a file read into question, choices and answer."""
+"""Which column of a file holds what, guessed from names; and one row of a file read into question, choices and
+answer.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +71,9 @@ INLINE = re.compile(r"\(\s?([A-Z]|[1-9])\s?\)")
 
 @dataclass(frozen=True)
 class ColumnMap:
-    """Which column holds which field; empty where the file has none. A dot goes into nested values (`question.stem`)."""
+    """Which column holds which field; empty where the file has none. A dot goes into nested values
+    (`question.stem`).
+    """
 
     id: str = param("", "the row's id; without one rows are numbered")
     question: str = param("", "the question")
@@ -108,7 +112,9 @@ class ColumnMap:
         return [(column.strip(), name.strip()) for column, _, name in parts]
 
     def noted(self) -> dict[str, Any]:
-        """The map as it is kept with a task. What was added later and is not used is left out, so that the same files make the same task."""
+        """The map as it is kept with a task. What was added later and is not used is left out, so that the same files
+        make the same task.
+        """
         return {name: value for name, value in vars(self).items() if name != "inline_choices" or value}
 
     def choice_columns(self) -> list[str]:
@@ -127,8 +133,9 @@ def header_of(rows: Iterable[Row]) -> list[str]:
 
 
 def guess_columns(header: Sequence[str], rows: Iterable[Row] = ()) -> ColumnMap:
-    """The map that fits a header: hub and original forms of CommonsenseQA, OpenBookQA, QuaRel, CoS-E and e-SNLI, and choices in columns of their
-    own. rows: some of the rows, by whose questions one can see whether the choices stand in them."""
+    """The map that fits a header: hub and original forms of CommonsenseQA, OpenBookQA, QuaRel, CoS-E and e-SNLI, and
+    choices in columns of their own. rows: some of the rows, by whose questions one can see whether the choices stand in
+    them."""
     known = {name.casefold(): name for name in reversed(header)}
     chosen = {field: next((known[n] for n in names if n in known), "") for field, names in NAMES.items()}
     if not chosen["hypothesis"] and chosen["question"].casefold() in ("premise", "sentence1"):
@@ -313,7 +320,9 @@ def number_of(value: Any) -> int | None:
 
 
 def first_number(rows: Iterable[tuple[Any, Sequence[Choice]]]) -> int:
-    """Whether numbers as answers count from 0 or from 1: from 1 if some answer equals the number of choices and none is 0."""
+    """Whether numbers as answers count from 0 or from 1: from 1 if some answer equals the number of choices and none is
+    0.
+    """
     numbers = [(number_of(answer), len(choices)) for answer, choices in rows]
     return 1 if any(n == count for n, count in numbers) and not any(n == 0 for n, _ in numbers) else 0
 

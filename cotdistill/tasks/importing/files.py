@@ -1,4 +1,6 @@
-"""Files of rows: JSONL, CSV and Parquet, plain or gzip; every row that cannot be read is told with its file, line and reason."""
+"""Files of rows: JSONL, CSV and Parquet, plain or gzip; every row that cannot be read is told with its file, line and
+reason.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +57,9 @@ class SourceFiles:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """The start of something to import: column names, the guessed map, a few rows, rows that cannot be read, rows in each file."""
+    """The start of something to import: column names, the guessed map, a few rows, rows that cannot be read, rows in
+    each file.
+    """
 
     columns: list[str]
     guessed: ColumnMap

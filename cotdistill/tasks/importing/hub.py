@@ -1,6 +1,8 @@
-"""Data sets of the Hugging Face hub, read by `datasets.load_dataset`: revision pinned and recorded, the cache honoured, no code of the data set run.
+"""Data sets of the Hugging Face hub, read by `datasets.load_dataset`: revision pinned and recorded, the cache honoured,
+no code of the data set run.
 
-The libraries are imported when a data set is read, never before: the page process must stay small, and the terminal's help quick.
+The libraries are imported when a data set is read, never before: the page process must stay small, and the terminal's
+help quick.
 """
 
 from __future__ import annotations
@@ -28,13 +30,17 @@ PROBE_SECONDS = 6.0
 COMMIT = re.compile(r"[0-9a-f]{40}")
 # Readers of plain tables. Others decode archives, media or code of their own.
 READERS = ("parquet", "json", "csv", "arrow")
-FETCH = "Fetch it where there is a network (hf download {name} --repo-type dataset{revision}), and take HF_HOME along; or import files."
+FETCH = (
+    "Fetch it where there is a network (hf download {name} --repo-type dataset{revision}), and take HF_HOME along; or"
+    " import files."
+)
 
 
 @dataclass(frozen=True)
 class HubSource:
-    """What is asked of the hub. dataset: OWNER/NAME, or a folder on this machine that is laid out like one. config, revision: "" for the data
-    set's own default. splits: our splits (train, dev, test) by the hub's names for them; empty takes the usual names."""
+    """What is asked of the hub. dataset: OWNER/NAME, or a folder on this machine that is laid out like one. config,
+    revision: "" for the data set's own default. splits: our splits (train, dev, test) by the hub's names for them;
+    empty takes the usual names."""
 
     dataset: str
     config: str = ""
@@ -54,8 +60,8 @@ class HubSource:
 
 @dataclass(frozen=True)
 class HubRows:
-    """What was read. records: by our split, "" where there is a single one. commit: what the revision was, "" of a folder. names: of each label
-    column, what its numbers mean. warnings: what a person should know."""
+    """What was read. records: by our split, "" where there is a single one. commit: what the revision was, "" of a
+    folder. names: of each label column, what its numbers mean. warnings: what a person should know."""
 
     records: Mapping[str, list[Record]]
     splits: Mapping[str, str]
@@ -65,7 +71,9 @@ class HubRows:
 
 
 def hub_source(text: str, config: str = "", revision: str = "", splits: Mapping[str, str] | None = None) -> HubSource:
-    """`hub:OWNER/NAME`, `hub:FOLDER` or `hub:KNOWN` (a name of the catalogue, with its config and pinned revision) as a source; UsageError."""
+    """`hub:OWNER/NAME`, `hub:FOLDER` or `hub:KNOWN` (a name of the catalogue, with its config and pinned revision) as a
+    source; UsageError.
+    """
     name = text.removeprefix(PREFIX).strip()
     for ours in splits or {}:
         if ours not in ("train", "dev", "test"):
@@ -77,8 +85,12 @@ def hub_source(text: str, config: str = "", revision: str = "", splits: Mapping[
         # Another config or revision is another data set: what is known of this one need not hold for it.
         same = config in ("", known.config)
         return HubSource(
-            known.dataset, config or known.config, revision or known.revision, dict(splits or known.splits), known if same else None
-        )  # fmt: skip
+            known.dataset,
+            config or known.config,
+            revision or known.revision,
+            dict(splits or known.splits),
+            known if same else None,
+        )
     if not name or (name.count("/") != 1 and not Path(name).expanduser().is_dir()):
         raise UsageError(
             f"{text!r} names no data set of the hub.",
@@ -95,8 +107,8 @@ def hub_source(text: str, config: str = "", revision: str = "", splits: Mapping[
 
 
 def read_hub(source: HubSource) -> HubRows:
-    """The rows of a data set. HubUnreachable where neither the hub nor the cache has it; DataError for what cannot be read, a data set that is a
-    program among it; UsageError for a split that it lacks."""
+    """The rows of a data set. HubUnreachable where neither the hub nor the cache has it; DataError for what cannot be
+    read, a data set that is a program among it; UsageError for a split that it lacks."""
     warnings: list[str] = []
     loaded, commit = _loaded(source, warnings)
     splits = _splits(source, list(loaded), warnings)
@@ -207,7 +219,9 @@ def _loaded(source: HubSource, warnings: list[str]) -> tuple[Mapping[str, Any], 
 
 
 def _commit(source: HubSource) -> str:
-    """The commit that the wished revision is now; DataError for a data set or revision that is not there, and for one that is a program."""
+    """The commit that the wished revision is now; DataError for a data set or revision that is not there, and for one
+    that is a program.
+    """
     from huggingface_hub import HfApi
 
     try:
@@ -223,12 +237,15 @@ def _commit(source: HubSource) -> str:
 def _program(source: HubSource, script: str) -> DataError:
     return DataError(
         f"{source.description} is a program ({script}), and code of a data set is never run here.",
-        "Most have a copy in Parquet that the hub has made: add --revision refs/convert/parquet. Or load it elsewhere and import its files.",
+        "Most have a copy in Parquet that the hub has made: add --revision refs/convert/parquet. Or load it elsewhere"
+        " and import its files.",
     )
 
 
 def _cached(source: HubSource, why: str) -> tuple[Mapping[str, Any], str]:
-    """A data set from the caches: the files that were fetched of the wished revision, else the tables that an earlier load has made."""
+    """A data set from the caches: the files that were fetched of the wished revision, else the tables that an earlier
+    load has made.
+    """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
@@ -251,14 +268,17 @@ def _cached(source: HubSource, why: str) -> tuple[Mapping[str, Any], str]:
         ) from error
     if COMMIT.fullmatch(source.revision) and commit != source.revision:
         raise HubUnreachable(
-            f"{why}, and the cache of this machine holds {source.description} at commit {commit[:12]}, not at {source.revision[:12]}.",
+            f"{why}, and the cache of this machine holds {source.description} at commit {commit[:12]}, not at"
+            f" {source.revision[:12]}.",
             f"Take what is there by --revision {commit}. {hint}",
         )
     return loaded, commit
 
 
 def _load(source: HubSource, where: str, revision: str) -> tuple[Mapping[str, Any], str]:
-    """One call of `load_dataset`, at the commit that its builder has found. The token, if any, comes from the environment alone."""
+    """One call of `load_dataset`, at the commit that its builder has found. The token, if any, comes from the
+    environment alone.
+    """
     import datasets
 
     try:
@@ -321,7 +341,9 @@ def _offline(datasets: Any) -> Iterator[None]:
 
 
 def reachable() -> bool:
-    """Whether the hub answers within seconds, through whatever proxy the environment names. What it answers does not matter."""
+    """Whether the hub answers within seconds, through whatever proxy the environment names. What it answers does not
+    matter.
+    """
     connected = threading.Event()
 
     def ask() -> None:

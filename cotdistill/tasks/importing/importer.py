@@ -1,4 +1,6 @@
-"""Import of a task from files or from the hub: rows checked one by one, more rationales joined, all of it written whole or not at all."""
+"""Import of a task from files or from the hub: rows checked one by one, more rationales joined, all of it written whole
+or not at all.
+"""
 
 from __future__ import annotations
 
@@ -48,8 +50,8 @@ class ImportReport:
 
 @dataclass(frozen=True)
 class _Found:
-    """What there is to import, wherever it is from. by_split: rows that were read, and those that could not be. test_asked: a person has named
-    the test split. info: where it is from, kept with the task."""
+    """What there is to import, wherever it is from. by_split: rows that were read, and those that could not be.
+    test_asked: a person has named the test split. info: where it is from, kept with the task."""
 
     by_split: Mapping[str, tuple[list[Record], list[RowProblem]]]
     guessed: ColumnMap | None = None
@@ -64,7 +66,9 @@ class _Found:
 
 @dataclass
 class _ImportedRows:
-    """What was read so far; `refused` holds the ids of rows that cannot be used, whose further rationales are no news."""
+    """What was read so far; `refused` holds the ids of rows that cannot be used, whose further rationales are no
+    news.
+    """
 
     examples: list[Example] = field(default_factory=list)
     rationales: list[Rationale] = field(default_factory=list)
@@ -84,10 +88,11 @@ def import_task(
     template: Template | None = None,
     progress: Progress | None = None,
 ) -> ImportReport:
-    """Import a file, a folder of splits with `rationales/SPLIT.SOURCE.*`, or a data set of the hub, as the newest version of the task `name`.
+    """Import a file, a folder of splits with `rationales/SPLIT.SOURCE.*`, or a data set of the hub, as the newest
+    version of the task `name`.
 
-    cluster: a column, or "regex:PATTERN" whose first group on the question names the cluster. BadRows lists every row that cannot be used,
-    unless keep_good_rows. Nothing is imported unless everything is.
+    cluster: a column, or "regex:PATTERN" whose first group on the question names the cluster. BadRows lists every row
+    that cannot be used, unless keep_good_rows. Nothing is imported unless everything is.
     """
     tell = progress or (lambda share, what: None)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name) or name in TASKS:
@@ -159,9 +164,14 @@ def _of_hub(source: HubSource) -> _Found:
     known = source.known
     at = f" at {read.commit[:12]}" if read.commit else ""
     info = {
-        "dataset": source.name, "config": source.config, "revision": source.revision, "commit": read.commit, "splits": dict(read.splits),
-        "licence": known.licence if known else "see the data set's card", "note": known.note if known else "",
-    }  # fmt: skip
+        "dataset": source.name,
+        "config": source.config,
+        "revision": source.revision,
+        "commit": read.commit,
+        "splits": dict(read.splits),
+        "licence": known.licence if known else "see the data set's card",
+        "note": known.note if known else "",
+    }
     return _Found(
         {ours: (records, []) for ours, records in read.records.items()},
         guessed=hub_columns(source, read),
@@ -177,7 +187,9 @@ def _of_hub(source: HubSource) -> _Found:
 
 
 def _columns(mapping: ColumnMap | None, cluster: str | None, rows: Sequence[Row]) -> ColumnMap:
-    """The columns to read: those said, else those guessed. UnknownName for one that no row has, DataError where a needed one is not known."""
+    """The columns to read: those said, else those guessed. UnknownName for one that no row has, DataError where a
+    needed one is not known.
+    """
     header = header_of(rows)
     chosen = mapping or guess_columns(header, rows)
     if cluster:
@@ -228,8 +240,8 @@ def _read(located: _Found, columns: ColumnMap) -> _ImportedRows:
 
 
 def _placed(located: _Found, columns: ColumnMap, rows: _ImportedRows) -> list[tuple[Record, str]]:
-    """Every row with its official split ("" where there is none). A test or dev split without a single answer is left out whole, and said so;
-    DataError for such a test split that was asked for by name."""
+    """Every row with its official split ("" where there is none). A test or dev split without a single answer is left
+    out whole, and said so; DataError for such a test split that was asked for by name."""
     placed: list[tuple[Record, str]] = []
     for file_split, (records, _) in located.by_split.items():
         said = {r.line: at(r.row, columns.split) for r in records} if columns.split and not file_split else {}
@@ -322,7 +334,9 @@ def _keep(
 
 
 def _metadata(row: Row, used: set[str]) -> dict[str, Any]:
-    """The other columns, and what stands under `metadata`, as far as they are short plain values; of QuaRel, the worlds that a story compares."""
+    """The other columns, and what stands under `metadata`, as far as they are short plain values; of QuaRel, the worlds
+    that a story compares.
+    """
     held: list[tuple[Any, Any]] = list(row.items())
     if isinstance(nested := row.get("metadata"), Mapping):
         held += nested.items()
@@ -340,7 +354,9 @@ def _is_plain(value: Any) -> bool:
 
 
 def _add_side(rows: _ImportedRows, side: SideFile) -> None:
-    """More rationales by one source, joined by id; ids that no row has are told. The main file's rationale by the same source stays."""
+    """More rationales by one source, joined by id; ids that no row has are told. The main file's rationale by the same
+    source stays.
+    """
     known = {example.id for example in rows.examples}
     have = {(r.id, r.source): place for place, r in enumerate(rows.rationales)}
     records, problems = read_records(side.path)

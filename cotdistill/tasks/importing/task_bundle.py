@@ -1,4 +1,6 @@
-"""A task's folder as it travels from one store to another: which files it has, whether they are what they say, and where they go."""
+"""A task's folder as it travels from one store to another: which files it has, whether they are what they say, and
+where they go.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ def files_of(folder: Path, known: re.Pattern[str] = FILE) -> dict[str, Path]:
 
 
 def checked(folder: Path, name: str, digest: str) -> Task:
-    """The task in a folder that came from elsewhere, once all of it was read. DataError for one that is not what it says."""
+    """The task in a folder that came from elsewhere, once all of it was read. DataError for one that is not what it
+    says.
+    """
     if not NAME.fullmatch(name):
         raise DataError(
             f"{name[:80]!r} cannot name a task.", "Use letters, digits, dot, dash or underscore, at most 64 of them."
@@ -128,8 +132,8 @@ def _check_source(task: Task, name: str) -> None:
 
 
 def adopt(root: Path, name: str, digest: str, folder: Path) -> Task:
-    """Put a checked folder among the tasks of a store, as that version of the task; as its newest one only where the name is new there. The sources
-    that were added to it come along."""
+    """Put a checked folder among the tasks of a store, as that version of the task; as its newest one only where the
+    name is new there. The sources that were added to it come along."""
     task = version_of(root, name, digest)
     if task is None:
         task = adopt_folder(root, name, folder, newest=name not in TASKS and not (root / name / "newest").is_file())

@@ -47,9 +47,9 @@ def write_task(
     info: Mapping[str, Any] | None = None,
     progress: Callable[[str], None] = lambda stage: None,
 ) -> Task:
-    """Materialise a task under `<root>/<name>/`, tokenizers included, and make it the newest of its name. Nothing is half-written:
-    everything goes to a temporary folder that is renamed to the digest of its content. `Example.rationale` is ignored; rationales come apart.
-    DiskFull or StoreError if the folder cannot be written."""
+    """Materialise a task under `<root>/<name>/`, tokenizers included, and make it the newest of its name. Nothing is
+    half-written: everything goes to a temporary folder that is renamed to the digest of its content.
+    `Example.rationale` is ignored; rationales come apart. DiskFull or StoreError if the folder cannot be written."""
     template.check()
     home = root / name
     with new_folder(home) as part:
@@ -81,7 +81,9 @@ def write_task(
 
 
 def adopt_folder(root: Path, name: str, source: Path, *, newest: bool) -> Task:
-    """Copy a task's folder that was written elsewhere under `<root>/<name>/`, whole or not at all. newest: it is what the name stands for."""
+    """Copy a task's folder that was written elsewhere under `<root>/<name>/`, whole or not at all. newest: it is what
+    the name stands for.
+    """
     home = root / name
     with new_folder(home) as part:
         shutil.copytree(source, part, dirs_exist_ok=True)
@@ -93,7 +95,9 @@ def adopt_folder(root: Path, name: str, source: Path, *, newest: bool) -> Task:
 
 @contextlib.contextmanager
 def new_folder(home: Path) -> Iterator[Path]:
-    """An empty folder in `home` to write into; what is left of it in the end is removed. DiskFull or StoreError where the disk fails meanwhile."""
+    """An empty folder in `home` to write into; what is left of it in the end is removed. DiskFull or StoreError where
+    the disk fails meanwhile.
+    """
     with disk_in_words(home):
         home.mkdir(parents=True, exist_ok=True)
         sweep(home)
@@ -133,7 +137,9 @@ def write_note(path: Path, text: str) -> None:
 
 
 def _put(part: Path, home: Path) -> Path:
-    """Rename the finished folder to its digest. The same content may be there already; what is there but damaged gives way."""
+    """Rename the finished folder to its digest. The same content may be there already; what is there but damaged gives
+    way.
+    """
     settle_all(part)
     digest = folder_digest(part)
     folder = home / digest[:12]
@@ -185,7 +191,9 @@ def train_tokenizers(
     minimum: int,
     progress: Callable[[str], None],
 ) -> list[str]:
-    """Train both kinds of tokenizer for each source that speaks about training rows; gives those sources, in the order they were met."""
+    """Train both kinds of tokenizer for each source that speaks about training rows; gives those sources, in the order
+    they were met.
+    """
     (part / "tokenizers").mkdir()
     train = sorted((e for e in examples if e.split == "train"), key=lambda e: e.id)
     by_source: dict[str, dict[str, str]] = {}
