@@ -42,10 +42,10 @@ def admitted() -> bool:
         return True
     st.title("cotdistill", anchor=False)
     with st.form("password", width=420):
-        given = st.text_input("Password", type="password")
+        entered = st.text_input("Password", type="password")
         sent = st.form_submit_button("Enter", type="primary")
     if sent:
-        if wait := tried(given, password):
+        if wait := tried(entered, password):
             st.error(
                 f"That is not the password, or it came too soon. Try again in {wait:.0f} s.", icon=":material/lock:"
             )
@@ -103,14 +103,14 @@ def has_login() -> bool:
         return False
 
 
-def tried(given: str, password: str, now: float | None = None) -> float:
+def tried(entered: str, password: str, now: float | None = None) -> float:
     """0 if it is the password, else the seconds until the next try is looked at. Tries before that are not compared at all."""
     global _wrong, _open_at
     now = time.monotonic() if now is None else now
     with _lock:
         if now < _open_at:
             return max(1.0, _open_at - now)
-        if hmac.compare_digest(_digest(given), _digest(password)):
+        if hmac.compare_digest(_digest(entered), _digest(password)):
             _wrong, _open_at = 0, 0.0
             return 0.0
         wait = min(LONGEST_WAIT, 2.0**_wrong)

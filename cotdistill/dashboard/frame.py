@@ -96,10 +96,10 @@ def page_setup(title: str) -> None:
 
 def carry(**more: str) -> dict[str, str]:
     """Query parameters for a link to another page."""
-    found = {name: st.query_params[name] for name in CARRIED if name in st.query_params}
-    if found.get("study", "").startswith(NO_STUDY):
-        found["task"] = found.pop("study").removeprefix(NO_STUDY)
-    return found | more
+    carried = {name: st.query_params[name] for name in CARRIED if name in st.query_params}
+    if carried.get("study", "").startswith(NO_STUDY):
+        carried["task"] = carried.pop("study").removeprefix(NO_STUDY)
+    return carried | more
 
 
 def problem(error: CotdistillError) -> None:
@@ -125,11 +125,11 @@ def terminal(*commands: str, label: str = "The same in the terminal") -> None:
             st.code(one, language="bash", wrap_lines=True)
 
 
-def empty(title: str, told: str) -> None:
+def empty(title: str, text: str) -> None:
     """Nothing to show yet: what will stand here, and the way to the button that brings it."""
     with st.container(border=True):
         st.markdown(f"**{plain_markdown(title)}**")
-        st.markdown(plain_markdown(told))
+        st.markdown(plain_markdown(text))
         st.page_link("app.py", label="Home: run the starter study", icon=":material/play_circle:", query_params=carry())
 
 
@@ -171,10 +171,10 @@ def _saving(title: str) -> None:
             help="By the camera that appears over a figure.",
         )  # fmt: skip
         # Made when it is asked for: the drawing library goes into the page.
-        made = partial(figures_page, drawn, f"cotdistill, {title}")
+        make = partial(figures_page, drawn, f"cotdistill, {title}")
         st.download_button(
             "All as one HTML page",
-            made,
+            make,
             f"cotdistill-{title.lower()}.html",
             "text/html",
             icon=":material/download:",
@@ -188,7 +188,7 @@ def choose(
     *,
     key: str,
     start: str | None = None,
-    told: Callable[[str], str] = str,
+    label_of: Callable[[str], str] = str,
     drops: Sequence[str] = (),
     moving: bool = False,
     **more: Any,
@@ -197,17 +197,17 @@ def choose(
     options is said to be so, and the start is taken. drops: what leaves the URL with another choice, since it belongs to this one. moving: the
     start changes by what else is done on the page. Each start then has a widget of its own: a browser that has not drawn the new start yet sends
     the old one with the next click, which would be taken for a choice."""
-    given = st.query_params.get(key)
-    if given is not None and given not in options:
-        lost(key, given)
+    wanted = st.query_params.get(key)
+    if wanted is not None and wanted not in options:
+        lost(key, wanted)
     first = start if start in options else options[0]
     widget = f"{key}.{first}" if moving else key
-    st.session_state[widget] = given if given in options else first
+    st.session_state[widget] = wanted if wanted in options else first
     if moving:
         st.session_state[f"{key}.drawn"] = widget
     return str(
         st.selectbox(
-            label, options, key=widget, format_func=told, on_change=_keep_as, args=(key, widget, *drops), **more
+            label, options, key=widget, format_func=label_of, on_change=_keep_as, args=(key, widget, *drops), **more
         )
     )
 
@@ -229,9 +229,9 @@ def _keep_as(key: str, widget: str, *drops: str) -> None:
         st.query_params[key] = str(st.session_state[widget])
 
 
-def lost(what: str, given: str) -> None:
+def lost(what: str, name: str) -> None:
     """A link that names something which is not here."""
     st.warning(
-        f"The link names {what} “{plain_markdown(given[:80])}”, which is not here; showing another.",
+        f"The link names {what} “{plain_markdown(name[:80])}”, which is not here; showing another.",
         icon=":material/link_off:",
     )

@@ -141,14 +141,14 @@ def _machine(store: Store) -> None:
     free = shutil.disk_usage(store.home).free
     held = _held(str(store.home))
     parts = ", ".join(
-        f"{name} {size(number)}" for name, number in sorted(held.items(), key=lambda one: -one[1]) if number
+        f"{name} {size(number)}" for name, number in sorted(held.items(), key=lambda entry: -entry[1]) if number
     )
-    told = [
+    lines = [
         f"store {store.home} ({size(sum(held.values()))}: {parts}; {size(free)} free)",
         f"{plural(store.queue.workers(), 'worker process', 'worker processes')} on the CPU",
         f"built-in students: {', '.join(STUDENTS.names())}",
     ]
-    st.caption(plain_markdown(" · ".join(told)))
+    st.caption(plain_markdown(" · ".join(lines)))
     for mirror in settings.mirrors(store):
         st.caption(plain_markdown(mirror_told(mirror, settings.state(store, mirror.name))))
     frame.terminal(command("study", "run", "starter", "--wait"), command("study", "list"), command("doctor"))

@@ -78,11 +78,11 @@ def rows_told(store: Store, study: Study) -> str:
     results = [job.result for job in finished if job.result and job.result.get("train_rows")]
     if not results:
         return ""
-    result = max(results, key=lambda one: int(one["train_rows"]))
-    up_to = "up to " if any(one["train_rows"] < result["train_rows"] for one in results) else ""
-    told = [f"Test: {result['test_is']}."] if result.get("test_is") else []
+    result = max(results, key=lambda row: int(row["train_rows"]))
+    up_to = "up to " if any(row["train_rows"] < result["train_rows"] for row in results) else ""
+    parts = [f"Test: {result['test_is']}."] if result.get("test_is") else []
     left_out = f" ({result['excluded_rows']:,} without a rationale left out)" if result.get("excluded_rows") else ""
-    return " ".join([*told, f"Trained on {up_to}{result['train_rows']:,} rows{left_out}."])
+    return " ".join([*parts, f"Trained on {up_to}{result['train_rows']:,} rows{left_out}."])
 
 
 def missing_told(summaries: Sequence[ConditionSummary]) -> str:
@@ -96,19 +96,19 @@ def missing_told(summaries: Sequence[ConditionSummary]) -> str:
 
 def curve_rows(frame: pd.DataFrame, labels: Mapping[str, str], name: str, axis: str) -> list[LearningCurve]:
     """Learning curves of one value by condition; replicates are averaged at their k-th record, which is the same step in all of them."""
-    found: list[LearningCurve] = []
+    curves: list[LearningCurve] = []
     chosen = frame[(frame["name"] == name) & frame["value"].notna()]
     for condition, label in labels.items():
-        own = chosen[chosen["condition"] == condition]
-        lines = [part.sort_values("step") for _, part in own.groupby("replicate")]
+        rows = chosen[chosen["condition"] == condition]
+        lines = [part.sort_values("step") for _, part in rows.groupby("replicate")]
         if not lines:
             continue
         length = min(len(line) for line in lines)
         x = [math.fsum(float(line[axis].iloc[k]) for line in lines) / len(lines) for k in range(length)]
         y = [math.fsum(float(line["value"].iloc[k]) for line in lines) / len(lines) for k in range(length)]
         each = tuple((tuple(map(float, line[axis])), tuple(map(float, line["value"]))) for line in lines)
-        found.append(LearningCurve(condition, label, tuple(x), tuple(y), each))
-    return found
+        curves.append(LearningCurve(condition, label, tuple(x), tuple(y), each))
+    return curves
 
 
 def curve_title(rows: Sequence[LearningCurve], what: str, *, share: bool) -> str:

@@ -48,21 +48,21 @@ def published(document: dict[str, Any], form: str) -> str:
 
 def setting(document: dict[str, Any]) -> str:
     """Task, student, sizes in a line; an artificial task is called so."""
-    told = [
+    parts = [
         f"task {document['task']}{' (artificial)' if document['artificial'] else ''}",
         f"student {document['student']}",
     ]
-    made = f"answers of other code ({document['answers']})" if document["answers"] else f"{document['steps']:,} steps"
-    told += [made, plural(document["replicates"], "replicate")]
+    origin = f"answers of other code ({document['answers']})" if document["answers"] else f"{document['steps']:,} steps"
+    parts += [origin, plural(document["replicates"], "replicate")]
     if document["worlds"]:
-        told.append(plural(document["worlds"], "artificial world"))
+        parts.append(plural(document["worlds"], "artificial world"))
     if document["test_is"]:
-        told.append(f"test: {document['test_is']}")
+        parts.append(f"test: {document['test_is']}")
     if document["imported_runs"]:
-        told.append(
+        parts.append(
             f"{plural(document['imported_runs'], 'run')} imported ({str(document['origin'] or 'by another study')[:16]})"
         )
-    return "; ".join(told)
+    return "; ".join(parts)
 
 
 def extended_told(document: dict[str, Any]) -> str:
@@ -124,14 +124,14 @@ def figures_page(drawn: list[tuple[Any, str]], title: str) -> str:
 
 def tables(document: dict[str, Any]) -> list[Table]:
     """One table a claim, and one of all conditions."""
-    found = []
+    table_list = []
     for claim in document["claims"]:
         rows = [_compared(c, "equal steps") for c in claim["comparisons"]] + [
             _compared(c, "equal tokens") for c in claim["at_tokens"]
         ]
         caption = f"Claim {claim['id']}: {claim['title']}. Verdict: {claim['word']}."
         caption += " " + _n(claim["comparisons"])
-        found.append(
+        table_list.append(
             Table(
                 ("comparison", "at", "points", "95 % interval", "p", "word"),
                 tuple(rows),
@@ -154,8 +154,10 @@ def tables(document: dict[str, Any]) -> list[Table]:
         if first
         else "Accuracy on test."
     )
-    found.append(Table(("condition", "runs", "accuracy", "95 % interval"), tuple(rows), caption, right=("accuracy",)))
-    return found
+    table_list.append(
+        Table(("condition", "runs", "accuracy", "95 % interval"), tuple(rows), caption, right=("accuracy",))
+    )
+    return table_list
 
 
 def _compared(c: dict[str, Any], at: str) -> tuple[str, ...]:
@@ -227,12 +229,12 @@ def claim_figure(document: dict[str, Any], claim: dict[str, Any]) -> Any:
 
 def claim_title(claim: dict[str, Any]) -> str:
     """What the figure of a claim shows, in a sentence; never more than the words of its comparisons allow."""
-    told = []
+    parts = []
     for c in claim["comparisons"]:
         if c["points"] is None:
             continue
         size, other = f"{abs(c['points']):.1f}", c["second_label"]
-        told.append(
+        parts.append(
             {
                 "better": f"beats {other} by {size}",
                 "worse": f"falls {size} short of {other}",
@@ -244,7 +246,7 @@ def claim_title(claim: dict[str, Any]) -> str:
             }.get(str(c["word"]), f"stands {points(c['points'] / 100)} from {other}")
         )
     first = capital(str(claim["comparisons"][0]["first_label"]))
-    return f"{first} {', '.join(told[:-1])}{' and ' if len(told) > 1 else ''}{told[-1]}" if told else first
+    return f"{first} {', '.join(parts[:-1])}{' and ' if len(parts) > 1 else ''}{parts[-1]}" if parts else first
 
 
 def html_page(document: dict[str, Any]) -> str:
@@ -326,5 +328,5 @@ def _drawn(figure: Any, *, first: bool, bar: bool = False) -> str:
         "responsive": True,
         "toImageButtonOptions": {"format": "svg"},
     }
-    told: str = figure.to_html(full_html=False, include_plotlyjs=first, config=config)
-    return told
+    html: str = figure.to_html(full_html=False, include_plotlyjs=first, config=config)
+    return html

@@ -79,7 +79,7 @@ class Panel:
     marks: Sequence[ScoredUnit]
     scale: Scale
     masses: Sequence[Mass] = ()
-    told: str = ""
+    caption: str = ""
     warned: str = ""
 
 
@@ -92,7 +92,7 @@ class StudentCard:
     title: str
     bars: Sequence[Bar] = ()
     panels: Sequence[Panel] = ()
-    told: str = ""
+    caption: str = ""
     failed: str = ""
     waiting: bool = False
 
@@ -120,7 +120,7 @@ def _card(card: StudentCard) -> str:
         # Four methods, or five checkpoints, stand in one row where there is room.
         least = {1: "100%", 4: "200px", 5: "150px"}.get(len(card.panels), "260px")
         body = f'<div style="display:grid;grid-template-columns:repeat(auto-fit,minmax(min({least},100%),1fr));gap:12px 28px">{body}</div>'
-        body += f'<div style="{_SMALL};opacity:0.72">{escape(card.told)}</div>' if card.told else ""
+        body += f'<div style="{_SMALL};opacity:0.72">{escape(card.caption)}</div>' if card.caption else ""
     return (
         f'<section aria-label="{escape(card.title)}" style="border:1px solid {tint(QUIET, 0.35)};border-radius:6px;padding:12px 14px;display:flex;'
         f'flex-direction:column;gap:12px">{head}{_bars(card.bars)}{body}</section>'
@@ -156,10 +156,8 @@ def _panel(panel: Panel) -> str:
     blocks = "".join(_block(panel, name, inside) for name, inside in blocks_of(panel.marks))
     title = f'<div style="{_SMALL};font-weight:620">{escape(panel.title)}</div>' if panel.title else ""
     warned = f'<div style="{_SMALL};color:#C2410C">⚠ {escape(panel.warned)}</div>' if panel.warned else ""
-    told = f'<div style="{_SMALL};opacity:0.72">{escape(panel.told)}</div>' if panel.told else ""
-    return (
-        f'<div style="display:flex;flex-direction:column;gap:7px">{title}{blocks}{_masses(panel)}{told}{warned}</div>'
-    )
+    caption = f'<div style="{_SMALL};opacity:0.72">{escape(panel.caption)}</div>' if panel.caption else ""
+    return f'<div style="display:flex;flex-direction:column;gap:7px">{title}{blocks}{_masses(panel)}{caption}{warned}</div>'
 
 
 def blocks_of(marks: Sequence[ScoredUnit]) -> Iterator[tuple[str, list[ScoredUnit]]]:
@@ -196,7 +194,7 @@ def _mark(mark: ScoredUnit, panel: Panel, *, first: bool) -> str:
     lead = text[: len(text) - len(text.lstrip(" "))]
     # The colour covers the word, not the space before it: two neighbours stay two.
     body = escape(text[len(lead) :]) or "·"
-    style, told = ["border-radius:3px", "padding:1.5px 0"], _told(mark, panel)
+    style, hover = ["border-radius:3px", "padding:1.5px 0"], _hover(mark, panel)
     if mark.state == "":
         style.append(f"background:{panel.scale.background(mark.score)}")
         style += [f"border-bottom:2px dotted {tint(QUIET, 0.95)}"] if mark.noted else []
@@ -206,20 +204,20 @@ def _mark(mark: ScoredUnit, panel: Panel, *, first: bool) -> str:
         style.append(HATCHED)
     else:
         style.append("opacity:0.5")
-    return f'{lead}<span style="{";".join(style)}" title="{escape(told)}">{body}</span>'
+    return f'{lead}<span style="{";".join(style)}" title="{escape(hover)}">{body}</span>'
 
 
-def _told(mark: ScoredUnit, panel: Panel) -> str:
+def _hover(mark: ScoredUnit, panel: Panel) -> str:
     name = visible(mark.text.strip(), short=True)
     if mark.state == "":
-        told = f"{number(mark.score, panel.scale)} {panel.scale.unit}"
-        told += f" · sum of {plural(mark.members, 'token')}" if mark.members > 1 else ""
-        told += " · the right answer's own text" if mark.noted else ""
+        text = f"{number(mark.score, panel.scale)} {panel.scale.unit}"
+        text += f" · sum of {plural(mark.members, 'token')}" if mark.members > 1 else ""
+        text += " · the right answer's own text" if mark.noted else ""
     elif mark.state == "unreadable":
-        told = "not readable"
+        text = "not readable"
     else:
-        told = _TOLD[mark.state]
-    return f"{name}: {told}"
+        text = _TOLD[mark.state]
+    return f"{name}: {text}"
 
 
 def number(score: float, scale: Scale) -> str:
@@ -237,16 +235,16 @@ def _masses(panel: Panel) -> str:
     """One bar cut by what each span bears."""
     if len(panel.masses) < 2:
         return ""
-    parts, told = [], []
+    parts, labels = [], []
     for place, mass in enumerate(panel.masses):
         each = number(mass.per_token, panel.scale).lstrip("+")
         hover = f"{mass.segment}: {percent(mass.share)} of the mass, {each} {panel.scale.unit} a token over {plural(mass.tokens, 'token')}"
         style = f"flex:{max(mass.share, 0.002):.4f};background:{tint(QUIET, (0.3, 0.55, 0.85)[place % 3])};height:6px"
         parts.append(f'<span style="{style}" title="{escape(hover)}"></span>')
-        told.append(f"{mass.segment} {100 * mass.share:.0f} % ({each} a token)")
+        labels.append(f"{mass.segment} {100 * mass.share:.0f} % ({each} a token)")
     return (
         f'<div><div style="display:flex;gap:2px;border-radius:3px;overflow:hidden">{"".join(parts)}</div>'
-        f'<div style="{_SMALL};opacity:0.72">{escape(" · ".join(told))}</div></div>'
+        f'<div style="{_SMALL};opacity:0.72">{escape(" · ".join(labels))}</div></div>'
     )
 
 
@@ -290,20 +288,20 @@ _SHOWN = {"\n": "↵\n", "\r": "␍", "\t": "⇥\t"}
 def visible(text: str, *, short: bool = False) -> str:
     """The text with what cannot be seen made visible: control characters as their pictures, marks of direction and other formatting by number,
     so that none of them can turn the order of the page. short: on one line, at most 60 characters."""
-    found = []
+    parts = []
     for place, char in enumerate(text):
         kind = unicodedata.category(char)
         if char in _SHOWN:
-            found.append(_SHOWN[char])
+            parts.append(_SHOWN[char])
         elif kind == "Cc":
-            found.append(
+            parts.append(
                 chr(0x2400 + ord(char)) if ord(char) < 0x20 else "␡" if ord(char) == 0x7F else f"‹{ord(char):02X}›"
             )
         elif kind in ("Zl", "Zp", "Cs", "Co", "Cn") or (kind == "Cf" and not _joins(text, place)):
-            found.append(f"‹{ord(char):04X}›")
+            parts.append(f"‹{ord(char):04X}›")
         else:
-            found.append(char)
-    shown = "".join(found)
+            parts.append(char)
+    shown = "".join(parts)
     if short:
         shown = " ".join(shown.split())
         shown = f"{shown[:60]}…" if len(shown) > 60 else shown

@@ -23,7 +23,7 @@ class ConditionCard:
     condition: str
     label: str
     sequences: Sequence[Sequence[Piece]]
-    told: str
+    caption: str
 
 
 def escape(text: object) -> str:
@@ -61,7 +61,7 @@ def _card(card: ConditionCard) -> str:
         f'<div style="{CARD}"><div style="display:flex;gap:8px;align-items:baseline">{sign(card.condition)}'
         f'<strong style="font-weight:620">{escape(card.label)}</strong></div>'
         f'<code style="font-size:0.76rem;opacity:0.8;overflow-wrap:anywhere">{escape(card.condition)}</code>'
-        f'{body or _none()}<div style="{SMALL};margin-top:auto">{escape(card.told)}<br>{escape(counted)}</div></div>'
+        f'{body or _none()}<div style="{SMALL};margin-top:auto">{escape(card.caption)}<br>{escape(counted)}</div></div>'
     )
 
 
@@ -92,13 +92,13 @@ def _piece(piece: Piece) -> str:
             style.append(f"border-top:2px dotted {RATIONALE_COLOR}")
     else:
         style.append("opacity:0.78" if piece.segment in ("question", "choices") else "opacity:0.6")
-    told = [
+    notes = [
         f"token {piece.id}",
         piece.segment.replace("_", " "),
         f"predicted ({piece.loss} loss)" if piece.loss else "read, not predicted",
     ]
     if piece.segment == "rationale":
-        told.append("from elsewhere" if piece.origin < 0 else f"place {piece.origin + 1} of the intact rationale")
+        notes.append("from elsewhere" if piece.origin < 0 else f"place {piece.origin + 1} of the intact rationale")
     text = escape(piece.text).replace("\n", "↵\n")
     if piece.segment == "end":
         text = " ‹end›"
@@ -106,7 +106,7 @@ def _piece(piece: Piece) -> str:
     if piece.gap:
         left_out = f"{piece.gap} tokens of the intact rationale left out here"
         gap = f'<span style="color:{FOREIGN_COLOR};font-size:0.8em" title="{left_out}"> ⁁{piece.gap}</span>'
-    return f'{gap}<span style="{";".join(style)}" title="{escape(" · ".join(told))}">{text}</span>'
+    return f'{gap}<span style="{";".join(style)}" title="{escape(" · ".join(notes))}">{text}</span>'
 
 
 def legend() -> str:
@@ -203,8 +203,8 @@ def _shares(cell: Shares) -> str:
     for place, (name, number) in enumerate(cell.counts.items()):
         share = number / total if total else 0.0
         shown = escape(name) if share > 0.06 and len(name) < 4 else ""
-        told = f"{name}: {number:,} ({100 * share:.1f} %)"
+        text = f"{name}: {number:,} ({100 * share:.1f} %)"
         style = f"flex:{max(share, 0.001):.4f};background:{tint(QUIET, 0.34 if place % 2 else 0.2)};text-align:center;overflow:hidden"
-        parts.append(f'<span style="{style}" title="{escape(told)}">{shown}</span>')
+        parts.append(f'<span style="{style}" title="{escape(text)}">{shown}</span>')
     inside = f'<div style="display:flex;width:150px;font-size:0.76rem;border-radius:3px;overflow:hidden">{"".join(parts)}</div>'
     return f'<td style="padding:5px 12px 5px 0;vertical-align:baseline">{inside}</td>'

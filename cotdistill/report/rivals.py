@@ -19,10 +19,10 @@ HEAD = (
 )
 
 
-def _ends(told: Sequence[float | None] | None) -> str:
-    if told is None or told[0] is None:
+def _ends(ends: Sequence[float | None] | None) -> str:
+    if ends is None or ends[0] is None:
         return "–"
-    mean, low, high = told
+    mean, low, high = ends
     return points(mean) + (f" ({points(low)} to {points(high)})" if low is not None and high is not None else "")
 
 

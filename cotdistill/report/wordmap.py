@@ -25,7 +25,7 @@ class WordRanking:
     scores: Sequence[float] | None
     key: Collection[int] = ()
     marked: Collection[int] = ()
-    told: str = ""
+    caption: str = ""
 
 
 def cards(rationale: str, shown: Sequence[WordRanking]) -> str:
@@ -38,13 +38,13 @@ def _card(rationale: str, card: WordRanking) -> str:
     limit = max((abs(score) for score in card.scores or ()), default=0.0)
     scale = Scale(limit, "", signed=any(score < 0 for score in card.scores or ()), more=card.hue, less="#D55E00")
     dot = f'<span style="display:inline-block;width:10px;height:10px;border-radius:5px;background:{card.hue}"></span>'
-    told = f'<div style="{_SMALL};opacity:0.75;margin-top:auto">{escape(card.told)}</div>' if card.told else ""
+    caption = f'<div style="{_SMALL};opacity:0.75;margin-top:auto">{escape(card.caption)}</div>' if card.caption else ""
     return (
         f'<section aria-label="{escape(card.title)}" style="border:1px solid {tint(QUIET, 0.35)};border-radius:6px;padding:12px 14px 10px;'
         f'display:flex;flex-direction:column;gap:8px"><div style="display:flex;gap:8px;align-items:baseline">{dot}'
         f'<strong style="font-weight:620">{escape(card.title)}</strong></div>'
         f'<div dir="auto" style="white-space:pre-wrap;overflow-wrap:anywhere;line-height:2.05;unicode-bidi:isolate">{_words(rationale, card, scale)}'
-        f"</div>{told}</section>"
+        f"</div>{caption}</section>"
     )
 
 
@@ -63,17 +63,17 @@ def _words(rationale: str, card: WordRanking, scale: Scale) -> str:
 
 
 def _word(text: str, place: int, rank: int | None, card: WordRanking, scale: Scale) -> str:
-    style, told = ["padding:2px 3px", "border-radius:3px"], [visible(text, short=True)]
+    style, hover = ["padding:2px 3px", "border-radius:3px"], [visible(text, short=True)]
     if card.scores is not None:
         style.append(f"background:{scale.background(card.scores[place])}")
-        told.append(f"score {number(card.scores[place], scale)}, place {rank} of {len(card.scores)}")
+        hover.append(f"score {number(card.scores[place], scale)}, place {rank} of {len(card.scores)}")
     if place in card.key:
         style += ["box-shadow:inset 0 0 0 1.6px currentColor", "font-weight:620"]
-        told.append("key word")
+        hover.append("key word")
     if place in card.marked:
         style.append(f"border-bottom:3px solid {MARKED}")
-        told.append("marked")
-    return f'<span style="{";".join(style)}" title="{escape(" · ".join(told))}">{escape(visible(text))}</span>'
+        hover.append("marked")
+    return f'<span style="{";".join(style)}" title="{escape(" · ".join(hover))}">{escape(visible(text))}</span>'
 
 
 def legend(k: int, *, marked: bool = False) -> str:

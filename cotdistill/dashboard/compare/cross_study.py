@@ -40,7 +40,7 @@ def draw(store: Store, study: Study, baseline: str) -> None:
             )
         )
         return
-    heads = [told(column) for column in columns]
+    heads = [column_label(column) for column in columns]
     chances = sorted({round(100 * column.chance, 1) for column in columns if column.chance is not None})
     kind = (
         f"Points against {parse(baseline).label}, paired within each study; blue is better, orange worse, one scale for all"
@@ -59,7 +59,7 @@ def draw(store: Store, study: Study, baseline: str) -> None:
     frame.terminal(*(command("compare", column.study.name, "--baseline", baseline) for column in columns))
 
 
-def told(column: Column) -> str:
+def column_label(column: Column) -> str:
     """A study by its task and student, its name last."""
     return f"{column.spec.task}, {column.spec.student.name}\n{column.study.name}".replace("\n", " · ")
 

@@ -34,8 +34,8 @@ def draw(store: Store) -> None:
         config = st.text_input("Config", key="hub.config", placeholder=(known.config if known else "") or "the data set's default")
         revision = st.text_input("Revision", key="hub.revision", placeholder=known.revision if known else "main")
         splits = st.text_input("Splits", key="hub.splits", placeholder="train=train,dev=validation,test=test", help="Ours by the hub's own names.")
-    given = {"--config": config.strip(), "--revision": revision.strip(), "--splits": splits.strip()}
-    asked = [f"{PREFIX}{name.removeprefix(PREFIX)}", *(word for option, value in given.items() if value for word in (option, value))]
+    options = {"--config": config.strip(), "--revision": revision.strip(), "--splits": splits.strip()}
+    asked = [f"{PREFIX}{name.removeprefix(PREFIX)}", *(word for option, value in options.items() if value for word in (option, value))]
     try:
         hub_source(asked[0], config.strip(), revision.strip())
     except CotdistillError as wrong:
@@ -60,7 +60,7 @@ def _import(store: Store, name: str, asked: list[str], columns: list[str]) -> No
     words = ["tasks", "import", *asked, "--name", task.strip(), *(["--keep-good-rows"] if keep else []), *columns]
     if st.button("Import", type="primary", key="hub.go"):
         with st.spinner("Fetching rows and training tokenizers…"):
-            import_form.told(carried_out(store, words))
+            import_form.show_result(carried_out(store, words))
     frame.terminal(command(*words))
 
 

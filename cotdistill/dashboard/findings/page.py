@@ -88,19 +88,19 @@ def draw(store: Store) -> None:
 
 def _margin() -> float | None:
     """The margin in the link, in points; one that is none is said to be so."""
-    given = st.query_params.get("margin")
+    wanted = st.query_params.get("margin")
     try:
-        found = float(given) if given else None
+        margin = float(wanted) if wanted else None
     except ValueError:
-        found = -1.0
-    if found is not None and not 0 < found <= 20:
+        margin = -1.0
+    if margin is not None and not 0 < margin <= 20:
         frame.problem(
             UsageError(
-                f"The margin {str(given)[:40]!r} in the link is not used.", "Expected points, above 0 and at most 20."
+                f"The margin {str(wanted)[:40]!r} in the link is not used.", "Expected points, above 0 and at most 20."
             )
         )
         return None
-    return found
+    return margin
 
 
 def _keep_margin() -> None:
@@ -166,7 +166,7 @@ def _elsewhere(store: Store, name: str) -> None:
     cells = []
     for study, row in zip(studies, rows, strict=True):
         words = [claim["word"] for claim in study["claims"]]
-        told = [
+        table_rows = [
             markup.TableCell(text, color=export.COLORS.get(word.removesuffix(" (demonstration)"), ""))
             for word, text in zip(words, row[4:], strict=True)
         ]
@@ -174,7 +174,7 @@ def _elsewhere(store: Store, name: str) -> None:
             [
                 markup.TableCell(f"{row[0]} (in view)" if row[0] == name else row[0]),
                 *(markup.TableCell(text, quiet=True) for text in row[1:4]),
-                *told,
+                *table_rows,
             ]
         )
     st.html(markup.table(head, cells, "the claims in several studies"))
@@ -243,8 +243,8 @@ def _go(place: int) -> None:
 def _presented(document: dict[str, Any]) -> None:
     """One claim a screen, large, with the arrow keys; the link keeps the screen."""
     screens = document["claims"]
-    given = st.query_params.get("present", "1")
-    at = min(max(int(given), 1), len(screens)) if given.isdecimal() else 1
+    wanted = st.query_params.get("present", "1")
+    at = min(max(int(wanted), 1), len(screens)) if wanted.isdecimal() else 1
     claim = screens[at - 1]
     color = export.word_color(claim["word"])
     st.html(
@@ -261,12 +261,12 @@ def _presented(document: dict[str, Any]) -> None:
         figure.update_xaxes(tickfont_size=16, title_font_size=18)
         figure.update_annotations(font_size=20)
         st.plotly_chart(figure, key=f"present{at}", config={"displaylogo": False, "displayModeBar": False})
-    told = " ".join(
+    summary = " ".join(
         text for text in (claim["told"] if figure is None else "", claim["budget"], claim["change"]) if text
     )
     n = export.tables({**document, "claims": [claim]})[0].caption.partition("Verdict:")[2].partition(". ")[2]
     st.html(
-        f'<div style="font-size:1.25rem;max-width:70rem">{escape(told)}</div>'
+        f'<div style="font-size:1.25rem;max-width:70rem">{escape(summary)}</div>'
         f'<div style="font-size:1rem;opacity:0.65;margin-top:0.8rem">{escape(n)} {escape(export.setting(document))}.</div>'
     )
     with st.container(horizontal=True, vertical_alignment="center"):

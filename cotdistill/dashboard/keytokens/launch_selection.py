@@ -35,15 +35,21 @@ def draw(ground: TrainingRationales, known: Sequence[FinishedSelection], part: s
         (f"human:{name}" for name in (st.query_params.get("set", "marks"),) if part == "mark" and name in sets),
         options[0],
     )
-    made = {one.selector for one in known}
+    selectors = {one.selector for one in known}
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        told = {
+        labels = {
             name: selections.selector_name(name)
-            + ("" if name in made or name.startswith("human:") else " (not made yet)")
+            + ("" if name in selectors or name.startswith("human:") else " (not made yet)")
             for name in options
         }
         selector = frame.choose(
-            "Key words by", options, key="trained", start=start, told=lambda name: told[name], moving=True, width=330
+            "Key words by",
+            options,
+            key="trained",
+            start=start,
+            label_of=lambda name: labels[name],
+            moving=True,
+            width=330,
         )
         human = selector.startswith("human:")
         k = (
@@ -78,9 +84,9 @@ def draw(ground: TrainingRationales, known: Sequence[FinishedSelection], part: s
 
 def offered(known: Sequence[FinishedSelection], sets: Sequence[str]) -> list[str]:
     """Selections that are made already, marks of people, and every other selector that needs nothing more than its name."""
-    made = [one.selector for one in known if not one.selector.startswith("human:")]
+    selectors = [one.selector for one in known if not one.selector.startswith("human:")]
     bare = [entry.name for entry in SELECTORS if not entry.option or entry.option.startswith("[")]
-    return list(dict.fromkeys([*made, *(f"human:{name}" for name in sets), *bare]))
+    return list(dict.fromkeys([*selectors, *(f"human:{name}" for name in sets), *bare]))
 
 
 def _sweep(selector: str, k: int) -> list[str]:

@@ -38,8 +38,8 @@ def of(store: Store, students: Sequence[PickedStudent], split: str, checkpoint: 
     for key, question in asked.items():
         if question.answer is not None:
             known[key] = dict(zip(question.answer["ids"], question.answer["correct"], strict=True))
-    found = [answers for answers in known.values() if answers is not None]
-    return found if len(found) == len(students) else None
+    known_answers = [answers for answers in known.values() if answers is not None]
+    return known_answers if len(known_answers) == len(students) else None
 
 
 @st.cache_data(max_entries=32, show_spinner=False)

@@ -30,19 +30,20 @@ def draw(scene: Scene) -> None:
     if scene.study.spec["task"] not in TASKS:
         return
     frame.section("The same question in other words")
-    found = job_requests.paraphrases(scene)
-    job_requests.offer(scene, found, WILL, "reword", scene.split)
-    done = [one for one in found if one.finished]
+    requests = job_requests.paraphrases(scene)
+    job_requests.offer(scene, requests, WILL, "reword", scene.split)
+    done = [one for one in requests if one.finished]
     method = next((m for m in scene.methods if any(one.method == m for one in done)), "")
-    mine = [one for one in done if one.method == method]
-    if not mine:
+    finished = [one for one in done if one.method == method]
+    if not finished:
         return
-    told = {one.student.label: one.result for one in mine}
+    results = {one.student.label: one.result for one in finished}
     frame.chart(
-        saliency.dots(_rows(mine), title(told), "rank correlation between wordings", base=0.0), "many.paraphrases"
+        saliency.dots(_rows(finished), title(results), "rank correlation between wordings", base=0.0),
+        "many.paraphrases",
     )
-    answers = listed(f"{name} ({percent(one['answers']['mean'])})" for name, one in told.items())
-    first = mine[0].result
+    answers = listed(f"{name} ({percent(one['answers']['mean'])})" for name, one in results.items())
+    first = finished[0].result
     st.caption(
         plain_markdown(
             f"{first['examples']:,} {scene.split} questions in {first['clusters']:,} clusters, each in {first['versions']:.0f} wordings; "
@@ -53,11 +54,11 @@ def draw(scene: Scene) -> None:
     )
 
 
-def _rows(mine: Sequence[RequestedJob]) -> dict[str, list[Dot]]:
+def _rows(finished: Sequence[RequestedJob]) -> dict[str, list[Dot]]:
     rows: dict[str, list[Dot]] = {}
     for scope in ("question", "rationale"):
         for key, name in (("rank", SCOPE_NAMES[scope]), ("control", CONTROL)):
-            for one in mine:
+            for one in finished:
                 mean: dict[str, Any] | None = one.result["scopes"].get(scope, {}).get(key)
                 if mean is not None and (key == "rank" or scope == "question"):
                     rows.setdefault(name, []).append(

@@ -36,27 +36,31 @@ def draw(task: Task, field: str, source: str) -> None:
                 help="Every condition trains on the rows for which all of them have a rationale.",
             )  # fmt: skip
         try:
-            found = cross(
+            product = cross(
                 [parse(text) for text in st.session_state.get(field, ())], shares, named, source or task.default_source
             )
         except CotdistillError as error:
             frame.problem(error)
             return
         st.caption(
-            f"{plural(len(found), 'condition')}. What is not trained, or says its own share or source, stays as it is."
+            f"{plural(len(product), 'condition')}. What is not trained, or says its own share or source, stays as it is."
         )
         st.button(
-            "Cross the conditions", key="axes.go", type="primary", on_click=_put, args=(field, [str(c) for c in found])
+            "Cross the conditions",
+            key="axes.go",
+            type="primary",
+            on_click=_put,
+            args=(field, [str(c) for c in product]),
         )
 
 
-def cross(conditions: Sequence[Condition], shares: str, sources: Sequence[str], own: str) -> list[Condition]:
+def cross(conditions: Sequence[Condition], shares: str, sources: Sequence[str], default_source: str) -> list[Condition]:
     """`rationales.conditions.crossed` of shares as a person writes them; GrammarError for one that is none."""
     return crossed(
         conditions,
         sources=sources,
         fractions=[read_fraction(part.strip()) for part in shares.split(",") if part.strip()],
-        default_source=own,
+        default_source=default_source,
     )
 
 

@@ -91,7 +91,9 @@ def _every_interval(store: Store, study: Study, compared: results.Comparison) ->
     with st.expander("The same differences under other methods", type="compact"):
         labels = {row.condition: row.label for row in compared.rows}
         start = "post_cot" if "post_cot" in labels else None
-        chosen = frame.choose("Condition", list(labels), key="judged", start=start, told=lambda c: labels[c], width=420)
+        chosen = frame.choose(
+            "Condition", list(labels), key="judged", start=start, label_of=lambda c: labels[c], width=420
+        )
         pair = results.paired(store, study.id, chosen, compared.baseline)
         if pair is None:
             return

@@ -111,15 +111,15 @@ def _starting(seconds: float, done: int) -> str:
 def failures(questions: Sequence[Question]) -> None:
     """What went wrong, each cause once, with a button to try again."""
     failed = [question for question in questions if question.error is not None]
-    told: dict[str, CotdistillError] = {str(q.error): q.error for q in failed if q.error is not None}
-    for error in told.values():
+    errors: dict[str, CotdistillError] = {str(q.error): q.error for q in failed if q.error is not None}
+    for error in errors.values():
         frame.problem(error)
-    if told:
+    if errors:
         st.button(
             "Try again", icon=":material/refresh:", key=f"again.{failed[0].key[:12]}", on_click=forget, args=(failed,)
         )
 
 
-def told(error: CotdistillError) -> str:
+def message_of(error: CotdistillError) -> str:
     """An error inside a figure, where there is no room for more than its sentence."""
     return f"{error.message} {error.hint}".strip()

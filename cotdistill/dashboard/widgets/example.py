@@ -87,23 +87,23 @@ def _read(_task: Task, digest: str, tokenizer: str, source: str, split: str) -> 
     """The split as a student reads it: tokenizer of one source, rationales of another. An immutable thing, so it is kept."""
     encoder = Encoder(_task.tokenizer(tokenizer, _task.tokenizer_kind), _task.template)
     examples = _task.examples(split, source or None)
-    told = [example for example in examples if example.rationale]
+    explained = [example for example in examples if example.rationale]
     # Rows without a rationale leave training in every condition, so partners are drawn among the others, as in a run.
-    return encoder, encoder.corpus(told or examples)
+    return encoder, encoder.corpus(explained or examples)
 
 
 def _step(examples: Sequence[Example]) -> int:
     """Which example is shown: by number, with buttons and arrow keys; by id in the URL, so that a link means the same after a new import."""
     last = len(examples) - 1
-    given = st.query_params.get("example")
+    wanted = st.query_params.get("example")
     ids = {example.id: i for i, example in enumerate(examples)}
     at = min(max(0, int(st.session_state.get("row", 1)) - 1), last)
-    if given is not None and "row" not in st.session_state:
-        if given in ids:
-            at = ids[given]
+    if wanted is not None and "row" not in st.session_state:
+        if wanted in ids:
+            at = ids[wanted]
         else:
             st.warning(
-                f"The link names example “{plain_markdown(given[:80])}”, which is not in this split; showing the first.",
+                f"The link names example “{plain_markdown(wanted[:80])}”, which is not in this split; showing the first.",
                 icon=":material/link_off:",
             )
     st.session_state["row"] = at + 1
@@ -137,11 +137,11 @@ def offered(sources: Sequence[str] | None = None) -> list[str]:
 
     sources: only conditions that these sources can serve; None: all.
     """
-    found = [
+    names = [
         str(c) for study in STUDIES for c in study.make().parsed() if sources is None or c.source in ("", *sources)
     ]
-    found += [p.name for p in PLACEMENTS] + [preset.condition for preset in PRESETS]
-    return list(dict.fromkeys(str(parse(text)) for text in found))
+    names += [p.name for p in PLACEMENTS] + [preset.condition for preset in PRESETS]
+    return list(dict.fromkeys(str(parse(text)) for text in names))
 
 
 @cache
@@ -170,13 +170,13 @@ def _conditions(task: Task) -> list[Condition]:
         wrap=True,
         max_selections=MOST,
     )
-    found: list[Condition] = []
+    conditions: list[Condition] = []
     for text in chosen:
         try:
-            found.append(parse(text))
+            conditions.append(parse(text))
         except CotdistillError as error:
             frame.problem(error)
-    return found or [parse("label_only")]
+    return conditions or [parse("label_only")]
 
 
 def composer(task: Task, key: str, field: str) -> None:
@@ -215,13 +215,13 @@ def _card(
     except CotdistillError as error:
         return markup.ConditionCard(str(condition), condition.label, (), f"{error.message} {error.hint}")
     shown = [pieces(sequence, encoder.pieces(sequence)) for sequence in encoded]
-    told = (
-        difference(shown, len(corpus.passages[index])).told()
+    text = (
+        difference(shown, len(corpus.passages[index])).describe()
         if condition.spec.uses_rationale
         else "no rationale in this condition"
     )
     if condition.fraction != 1:
-        told += f"; a student is trained on {100 * condition.fraction:g} % of the rows, drawn by hash"
+        text += f"; a student is trained on {100 * condition.fraction:g} % of the rows, drawn by hash"
     if condition.tokens:
-        told += f"; trained until it has seen the tokens of {parse(condition.tokens).label}"
-    return markup.ConditionCard(str(condition), condition.label, shown, told)
+        text += f"; trained until it has seen the tokens of {parse(condition.tokens).label}"
+    return markup.ConditionCard(str(condition), condition.label, shown, text)

@@ -36,17 +36,17 @@ def field(
 ) -> Any:
     """One input for one value: the default's type says which. A value already in the session under `key` wins, and is kept
     while other pages are visited."""
-    label, told = label_of(name), plain_markdown(help)
+    label, help_text = label_of(name), plain_markdown(help)
     if key not in st.session_state:
         st.session_state[key] = default
     if choices:
-        return st.selectbox(label, list(choices), key=key, help=told, persist_state="session")
+        return st.selectbox(label, list(choices), key=key, help=help_text, persist_state="session")
     if isinstance(default, bool):
-        return st.toggle(label, key=key, help=told, persist_state="session")
+        return st.toggle(label, key=key, help=help_text, persist_state="session")
     if isinstance(default, int):
         least, most = (None if bound is None else int(bound) for bound in (low, high))
         return st.number_input(
-            label, min_value=least, max_value=most, step=1, key=key, help=told, persist_state="session"
+            label, min_value=least, max_value=most, step=1, key=key, help=help_text, persist_state="session"
         )
     if isinstance(default, float):
         least_, most_ = (None if bound is None else float(bound) for bound in (low, high))
@@ -57,10 +57,10 @@ def field(
             step=_step(default),
             format="%.6g",
             key=key,
-            help=told,
+            help=help_text,
             persist_state="session",
         )
-    return st.text_input(label, key=key, help=told, persist_state="session")
+    return st.text_input(label, key=key, help=help_text, persist_state="session")
 
 
 def _step(default: float) -> float:
@@ -80,9 +80,9 @@ def config(
     for row in rows:
         for place, one in zip(st.columns(columns), row, strict=False):
             with place:
-                told = {name: one.metadata.get(name) for name in ("low", "high", "choices")}
+                bounds = {name: one.metadata.get(name) for name in ("low", "high", "choices")}
                 values[one.name] = field(
-                    one.name, values[one.name], one.metadata.get("help", ""), key=f"{key}.{one.name}", **told
+                    one.name, values[one.name], one.metadata.get("help", ""), key=f"{key}.{one.name}", **bounds
                 )
     return from_mapping(cls, values)
 

@@ -235,9 +235,9 @@ def _worth(job: Job) -> tuple[bool, bool, int]:
     return job.state == "finished", job.state in ("queued", "running"), len(job.config["examples"])
 
 
-def offer(scene: Scene, found: Sequence[RequestedJob], what: str, verb: str, split: str, start: int = START) -> None:
+def offer(scene: Scene, requests: Sequence[RequestedJob], what: str, verb: str, split: str, start: int = START) -> None:
     """What will stand here, and the button that brings it; while jobs run, how far they are."""
-    missing = [one for one in found if not one.finished]
+    missing = [one for one in requests if not one.finished]
     if not missing:
         return
     key = f"gather.{verb}"

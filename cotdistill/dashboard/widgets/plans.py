@@ -72,18 +72,18 @@ def no_worse_told(planned: plan.Plan) -> str:
 
 def memory_told(planned: plan.Plan) -> str:
     """What the largest run takes, part by part, and what is free for it."""
-    fit, told = planned.fit, planned.fit.memory
+    fit, memory = planned.fit, planned.fit.memory
     parts = {
-        "weights": told.weights,
-        "gradients": told.gradients,
-        "optimiser": told.optimiser,
-        "activations": told.activations,
-        "logits": told.logits,
+        "weights": memory.weights,
+        "gradients": memory.gradients,
+        "optimiser": memory.optimiser,
+        "activations": memory.activations,
+        "logits": memory.logits,
     }
     listed_parts = ", ".join(f"{name} {size(value)}" for name, value in parts.items() if value)
     where = "of a GPU" if fit.device == "cuda" else "of this machine"
     free = f" {size(fit.free)} {where} are free." if fit.free is not None else ""
-    return f"The largest run: {listed_parts}; most at once while in its {told.when}. Parts do not all stand at the same time.{free}"
+    return f"The largest run: {listed_parts}; most at once while in its {memory.when}. Parts do not all stand at the same time.{free}"
 
 
 def numbers(planned: plan.Plan) -> None:
@@ -125,7 +125,7 @@ def draw(planned: plan.Plan) -> None:
         st.caption(":material/check: Lengths, rationales and partners are in order.")
 
 
-def told(planned: plan.Plan) -> str:
+def summary_line(planned: plan.Plan) -> str:
     """How much of a plan is there already: "33 runs, 12 done"."""
     done = sum(run.state == "finished" for run in planned.runs)
     return plural(len(planned.runs), "run") + (f", {done} done and struck out" if done else ", none done yet")
@@ -136,8 +136,8 @@ def table(planned: plan.Plan) -> str:
     rows: list[list[markup.TableCell | markup.Marks]] = []
     if planned.bases:
         states = [run.state for run in planned.bases]
-        told = f"shared base, {plural(len(states), 'world')}" if len(states) > 1 else "shared base"
-        rows.append(_row("", told, states, sum(b.job.seconds for b in planned.bases)))
+        label = f"shared base, {plural(len(states), 'world')}" if len(states) > 1 else "shared base"
+        rows.append(_row("", label, states, sum(b.job.seconds for b in planned.bases)))
     for condition in dict.fromkeys(run.condition for run in planned.runs):
         runs = [run for run in planned.runs if run.condition == condition]
         rows.append(

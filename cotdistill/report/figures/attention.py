@@ -35,18 +35,18 @@ class Attended:
     cells: Sequence[Mapping[str, Any]]
 
 
-def heat(found: Sequence[Attended], title: str) -> Any:
+def heat(attended: Sequence[Attended], title: str) -> Any:
     """One map a student: each cell shows its share in percent, its colour is the share less that of the length, on one diverging scale. The last
     column is the layer's mean."""
     from plotly.subplots import make_subplots
 
     figure = make_subplots(
-        rows=1, cols=len(found), horizontal_spacing=0.07,
-        subplot_titles=[f"<b style='color:{hue(one.condition)}'>{safe(one.label)}</b><br>{_by_length(one)}" for one in found],
+        rows=1, cols=len(attended), horizontal_spacing=0.07,
+        subplot_titles=[f"<b style='color:{hue(one.condition)}'>{safe(one.label)}</b><br>{_by_length(one)}" for one in attended],
     )  # fmt: skip
-    figure.update_layout(titled(title, height=190 + 42 * max(one.layers for one in found)).layout)
-    top = max((100 * abs(cell["over"]) for one in found for cell in one.cells), default=1.0) or 1.0
-    for number, one in enumerate(found, start=1):
+    figure.update_layout(titled(title, height=190 + 42 * max(one.layers for one in attended)).layout)
+    top = max((100 * abs(cell["over"]) for one in attended for cell in one.cells), default=1.0) or 1.0
+    for number, one in enumerate(attended, start=1):
         at = {(cell["layer"], cell["head"]): cell for cell in one.cells}
         heads = [*range(1, one.heads + 1), -1]
         rows = [[at[layer, head] for head in heads] for layer in range(1, one.layers + 1)]
@@ -86,14 +86,14 @@ def heat(found: Sequence[Attended], title: str) -> Any:
     return figure
 
 
-def _by_length(one: Attended) -> str:
-    return f"by its length {percent(one.cells[0]['uniform'])}"
+def _by_length(attended: Attended) -> str:
+    return f"by its length {percent(attended.cells[0]['uniform'])}"
 
 
-def _hover(one: Attended, cell: Mapping[str, Any]) -> str:
+def _hover(attended: Attended, cell: Mapping[str, Any]) -> str:
     head = "mean over heads" if cell["head"] == -1 else f"head {cell['head']}"
     return (
-        f"{safe(one.label)}, layer {cell['layer']}, {head}: {percent(cell['share'])}, {between(cell['low'], cell['high'])}<br>"
+        f"{safe(attended.label)}, layer {cell['layer']}, {head}: {percent(cell['share'])}, {between(cell['low'], cell['high'])}<br>"
         f"by length {percent(cell['uniform'])}; {points(cell['over'])} points ({between_points(cell['over_low'], cell['over_high'])})<br>"
         f"{cell['examples']:,} examples in {cell['clusters']:,} clusters"
     )

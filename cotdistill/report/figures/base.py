@@ -193,15 +193,15 @@ def forest(rows: Sequence[ForestRow], baseline: str, title: str) -> Any:
     figure.add_vline(x=0, line={"width": 1.4, "color": GROUND})
     for place, row in enumerate(ordered):
         seen = look(row.condition)
-        told = f"{row.label} against {baseline}: {points(row.difference)} points, {between_points(row.low, row.high)}"
+        hover = f"{row.label} against {baseline}: {points(row.difference)} points, {between_points(row.low, row.high)}"
         if row.low is not None and row.high is not None:
-            bar(figure, 100 * row.low, 100 * row.high, place, seen.color, told)
+            bar(figure, 100 * row.low, 100 * row.high, place, seen.color, hover)
         figure.add_scatter(
             x=[100 * row.difference],
             y=[place],
             mode="markers",
             marker={"symbol": seen.mark, "size": 12, "color": seen.color, "line": {"width": 1.8, "color": seen.color}},
-            hovertemplate=f"{safe(told)}<extra></extra>",
+            hovertemplate=f"{safe(hover)}<extra></extra>",
         )
         text = f"<b>{points(row.difference)}</b>  <span style='color:{row.color}'>{safe(row.word)}</span>"
         beside.text(x=1.0, xref="paper", y=place, text=text, xanchor="left", align="left", xshift=10, font={"size": 13})
@@ -293,14 +293,14 @@ def _name_ends(figure: Any, ends: list[tuple[float, LearningCurve]]) -> None:
         )
 
 
-def bar(figure: Any, low: float, high: float, place: float, color: str, told: str) -> None:
+def bar(figure: Any, low: float, high: float, place: float, color: str, text: str) -> None:
     """An interval as a thick line across a row."""
     figure.add_scatter(
         x=[low, high],
         y=[place, place],
         mode="lines",
         line={"color": tint(color, 0.45), "width": 5},
-        hovertemplate=f"{safe(told)}<extra></extra>",
+        hovertemplate=f"{safe(text)}<extra></extra>",
     )
 
 

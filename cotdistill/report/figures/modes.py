@@ -29,8 +29,8 @@ def grid(cells: Sequence[ModeCell], chance: float | None, title: str) -> Any:
     """Conditions by modes, each cell its accuracy: full in the condition's colour where its students were trained for the mode, else hollow."""
     conditions = list(dict.fromkeys(cell.condition for cell in cells))
     figure = titled(title, height=AROUND - 26 + ROW_HEIGHT * len(conditions))
-    told = [cell.accuracy.mean for cell in cells if cell.accuracy is not None]
-    low, high = min([*told, chance or 1.0], default=0.0), max(told, default=1.0)
+    means = [cell.accuracy.mean for cell in cells if cell.accuracy is not None]
+    low, high = min([*means, chance or 1.0], default=0.0), max(means, default=1.0)
     drawn = FigureItems(figure)
     places, hovers = [], []
     for cell in cells:
@@ -80,36 +80,36 @@ def grid(cells: Sequence[ModeCell], chance: float | None, title: str) -> Any:
 
 
 def _cell_told(cell: ModeCell) -> str:
-    told = f"{safe(cell.label)}, {MODE_NAMES[cell.mode]}: "
+    text = f"{safe(cell.label)}, {MODE_NAMES[cell.mode]}: "
     if cell.accuracy is None:
-        return told + "not asked yet"
-    told += f"{percent(cell.accuracy.mean)}, interval {between(cell.accuracy.low, cell.accuracy.high)}"
-    told += f"<br>{cell.items:,} questions, {plural(len(cell.points), 'replicate')}"
-    told += f" of {cell.planned}" if len(cell.points) < cell.planned else ""
+        return text + "not asked yet"
+    text += f"{percent(cell.accuracy.mean)}, interval {between(cell.accuracy.low, cell.accuracy.high)}"
+    text += f"<br>{cell.items:,} questions, {plural(len(cell.points), 'replicate')}"
+    text += f" of {cell.planned}" if len(cell.points) < cell.planned else ""
     if cell.over_direct is not None:
         gain = cell.over_direct
-        told += f"<br>against no rationale: {signed(gain.mean)} points ({between_points(gain.low, gain.high)})"
-    return told + ("" if cell.trained else "<br>not trained for this mode")
+        text += f"<br>against no rationale: {signed(gain.mean)} points ({between_points(gain.low, gain.high)})"
+    return text + ("" if cell.trained else "<br>not trained for this mode")
 
 
-def curves(found: Sequence[PerturbationCurve], chance: float | None, measure: str, title: str) -> Any:
+def curves(shown: Sequence[PerturbationCurve], chance: float | None, measure: str, title: str) -> Any:
     """One panel a graded test: each condition's curve from the intact rationale on, its intact line, and as many random tokens (dotted)."""
     from plotly.subplots import make_subplots
 
-    tests = list(dict.fromkeys(c.test for c in found))
+    tests = list(dict.fromkeys(c.test for c in shown))
     figure = make_subplots(
         cols=len(tests), shared_yaxes=True, horizontal_spacing=0.03, subplot_titles=[_panel_title(t) for t in tests]
     )
     figure.update_layout(titled(title, height=440).layout)
     ends: list[tuple[float, str, str]] = []
     for column, test in enumerate(tests, start=1):
-        for c in (c for c in found if c.test == test):
+        for c in (c for c in shown if c.test == test):
             _line(figure, c, column)
             if column == len(tests):
                 ends.append((100 * c.points[-1].value.mean, c.label + ("" if c.trained else " °"), hue(c.condition)))
     every = [
         100 * v
-        for c in found
+        for c in shown
         for p in c.points
         for one in (p.value, p.control)
         if one
@@ -177,14 +177,14 @@ def _line(figure: Any, c: PerturbationCurve, column: int) -> None:
     )  # fmt: skip
 
 
-def points(found: Sequence[PerturbationCurve], measure: str, title: str) -> Any:
+def points(shown: Sequence[PerturbationCurve], measure: str, title: str) -> Any:
     """Tests made at one point: a row a test and condition, its value with the interval, as many random tokens (small cross), the intact line."""
-    tests = list(dict.fromkeys(c.test for c in found))
-    figure = titled(title, height=96 + 25 * len(found) + 12 * len(tests))
+    tests = list(dict.fromkeys(c.test for c in shown))
+    figure = titled(title, height=96 + 25 * len(shown) + 12 * len(tests))
     at, ticks, places = 0.0, [], []
     for test in tests:
-        begun, mine = at, [c for c in found if c.test == test]
-        for c in mine:
+        begun, curves_of_test = at, [c for c in shown if c.test == test]
+        for c in curves_of_test:
             _row(figure, c, at)
             at += 1.0
         ticks.append(capital(TEST_NAMES[test]))
@@ -217,8 +217,8 @@ def _row(figure: Any, c: PerturbationCurve, at: float) -> None:
         x=[100 * intact.mean] * 2, y=[at - 0.42, at + 0.42], mode="lines", line={"color": seen.color, "width": 1.4, "dash": "dash"},
         hovertemplate=f"{safe(c.label)}, intact: {percent(intact.mean)}<extra></extra>",
     )  # fmt: skip
-    told = f"{safe(c.label)}, {TEST_NAMES[c.test]}: {percent(value.mean)}, interval {between(value.low, value.high)}<br>lost {loss_told(c)} points"
-    told += f", against random tokens {over_told(c)}<br>made on {percent(c.made)} of the rows, {percent(c.touched)} of the tokens"
+    hover = f"{safe(c.label)}, {TEST_NAMES[c.test]}: {percent(value.mean)}, interval {between(value.low, value.high)}<br>lost {loss_told(c)} points"
+    hover += f", against random tokens {over_told(c)}<br>made on {percent(c.made)} of the rows, {percent(c.touched)} of the tokens"
     if value.low is not None and value.high is not None:
         bar(
             figure,
@@ -234,7 +234,7 @@ def _row(figure: Any, c: PerturbationCurve, at: float) -> None:
             hovertemplate=f"{safe(c.label)}, as many random tokens: {percent(control.mean)}<extra></extra>",
         )  # fmt: skip
     figure.add_scatter(
-        x=[100 * value.mean], y=[at], mode="markers", hovertemplate=f"{told}<extra></extra>",
+        x=[100 * value.mean], y=[at], mode="markers", hovertemplate=f"{hover}<extra></extra>",
         marker={
             "symbol": seen.mark if c.trained or seen.hollow else f"{seen.mark}-open", "size": 11, "color": seen.color,
             "line": {"width": 1.8, "color": seen.color},

@@ -75,26 +75,26 @@ class Look:
 
 def look(condition: Condition | str) -> Look:
     """The look of a condition, given as such or as its text."""
-    told = parse(condition) if isinstance(condition, str) else condition
-    color = HUES.get(told.placement, OTHER_HUE)
+    parsed = parse(condition) if isinstance(condition, str) else condition
+    color = HUES.get(parsed.placement, OTHER_HUE)
     mark, dash = "circle", "solid"
-    for step in told.steps:
+    for step in parsed.steps:
         mark = MARKS.get(step.name) or SPARE_MARKS[stable_seed(step.name) % len(SPARE_MARKS)]
         if step.name == "shuffle":
             mark = {"word": "diamond-wide", "sentence": "diamond-tall"}.get(str(dict(step.parameters)["unit"]), mark)
         # Parameters move the shade a little, so two settings of one transform are told apart.
         color = _shade(color, (stable_seed(str(step)) % 5 - 2) * 0.045)
         dash = "dash"
-    for one in told.objectives:
+    for one in parsed.objectives:
         mark, dash = SPARE_MARKS[stable_seed(one.name) % len(SPARE_MARKS)], "dash"
         color = _shade(color, (stable_seed(str(one)) % 5 - 2) * 0.045)
-    if told.source:
+    if parsed.source:
         mark, color, dash = f"{mark}-dot", _shade(color, 0.07), "dashdot"
     # Fewer training rows are fainter.
-    color = _shade(color, 0.12 * (1 - told.fraction)) if told.fraction != 1 else color
-    if told.is_control:
+    color = _shade(color, 0.12 * (1 - parsed.fraction)) if parsed.fraction != 1 else color
+    if parsed.is_control:
         dash = "dot"
-    hollow = told.is_control or told.placement == "undistilled"
+    hollow = parsed.is_control or parsed.placement == "undistilled"
     return Look(color, _open(mark) if hollow else mark, dash, hollow)
 
 

@@ -33,16 +33,16 @@ class Probed:
     cells: Sequence[Mapping[str, Any]]
 
 
-def heat(found: Sequence[Probed], title: str) -> Any:
+def heat(probed: Sequence[Probed], title: str) -> Any:
     """One map a student: colour is accuracy minus control in points, on one diverging scale; each cell shows its accuracy in percent. Places that
     read what the teacher wrote are marked with an asterisk."""
     from plotly.subplots import make_subplots
 
-    deepest = max(len(one.layers) for one in found)
-    figure = make_subplots(rows=len(found), cols=1, vertical_spacing=0.0 if len(found) == 1 else 0.32 / len(found))
-    figure.update_layout(titled(title, height=110 + len(found) * (110 + 36 * deepest)).layout)
-    top = max((100 * abs(cell["over"]) for one in found for cell in one.cells), default=1.0) or 1.0
-    for number, one in enumerate(found, start=1):
+    deepest = max(len(one.layers) for one in probed)
+    figure = make_subplots(rows=len(probed), cols=1, vertical_spacing=0.0 if len(probed) == 1 else 0.32 / len(probed))
+    figure.update_layout(titled(title, height=110 + len(probed) * (110 + 36 * deepest)).layout)
+    top = max((100 * abs(cell["over"]) for one in probed for cell in one.cells), default=1.0) or 1.0
+    for number, one in enumerate(probed, start=1):
         at = {(cell["layer"], cell["place"]): cell for cell in one.cells}
         rows = [[at[layer, place] for place in one.places] for layer in one.layers]
         figure.add_heatmap(
@@ -76,9 +76,9 @@ def heat(found: Sequence[Probed], title: str) -> Any:
     return figure
 
 
-def _hover(one: Probed, cell: Mapping[str, Any]) -> str:
+def _hover(probed: Probed, cell: Mapping[str, Any]) -> str:
     reads = "" if cell["reads"] == "nothing" else f"; reads the teacher's {cell['reads']}"
     return (
-        f"{safe(one.label)}, layer {cell['layer']}, {PLACES[cell['place']]}: {100 * cell['accuracy']:.1f} %, control "
+        f"{safe(probed.label)}, layer {cell['layer']}, {PLACES[cell['place']]}: {100 * cell['accuracy']:.1f} %, control "
         f"{100 * cell['control']:.1f} %, {points(cell['over'])} points, {between_points(cell['over_low'], cell['over_high'])}{reads}"
     )

@@ -15,11 +15,11 @@ from cotdistill.report.heat import Scale, number, visible
 MOST_ROWS = 120
 
 
-def matrix(given: AttributionMatrix, scale: Scale, title: str) -> Any:
+def matrix(shown: AttributionMatrix, scale: Scale, title: str) -> Any:
     """Rationale tokens by row, what each is explained onto by column, in reading order from the top left; spans are divided by thin lines."""
-    rows = [visible(text.strip(), short=True) for text in given.rows[:MOST_ROWS]]
-    columns = [visible(text.strip(), short=True) for text in given.columns]
-    values = [[None if value != value else value for value in line] for line in given.values[:MOST_ROWS]]
+    rows = [visible(text.strip(), short=True) for text in shown.rows[:MOST_ROWS]]
+    columns = [visible(text.strip(), short=True) for text in shown.columns]
+    values = [[None if value != value else value for value in line] for line in shown.values[:MOST_ROWS]]
     figure = titled(title, height=150 + 17 * len(rows))
     figure.add_heatmap(
         z=values,
@@ -34,15 +34,15 @@ def matrix(given: AttributionMatrix, scale: Scale, title: str) -> Any:
         hoverongaps=False,
         text=[
             [f"{safe(row)} ← {safe(column)} ({segment}): {number(v, scale)} {scale.unit}" if v is not None else ""
-             for column, segment, v in zip(columns, given.segments, line, strict=True)]
+             for column, segment, v in zip(columns, shown.segments, line, strict=True)]
             for row, line in zip(rows, values, strict=True)
         ],
         hovertemplate="%{text}<extra></extra>",
     )  # fmt: skip
-    for edge, (before, after) in enumerate(zip(given.segments, given.segments[1:], strict=False), start=1):
+    for edge, (before, after) in enumerate(zip(shown.segments, shown.segments[1:], strict=False), start=1):
         if before != after:
             figure.add_vline(x=edge - 0.5, line={"width": 1, "color": tint(GROUND, 0.8)})
-    for place, segment in _middles(given.segments):
+    for place, segment in _middles(shown.segments):
         figure.add_annotation(
             x=place,
             y=1.0,
@@ -87,13 +87,13 @@ def _rgba(color: str) -> str:
 
 def _middles(segments: Sequence[str]) -> list[tuple[float, str]]:
     """The middle of each run of one span, with its name."""
-    found: list[tuple[float, str]] = []
+    middles: list[tuple[float, str]] = []
     start = 0
     for place in range(1, len(segments) + 1):
         if place == len(segments) or segments[place] != segments[start]:
-            found.append(((start + place - 1) / 2, segments[start]))
+            middles.append(((start + place - 1) / 2, segments[start]))
             start = place
-    return found
+    return middles
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,12 +133,12 @@ def dots(
         begun = at
         for dot in found:
             seen = look(dot.condition)
-            told = f"{safe(name)}, {safe(dot.label)}: {_short(dot.mean, share=share)}"
+            hover = f"{safe(name)}, {safe(dot.label)}: {_short(dot.mean, share=share)}"
             if dot.low is not None and dot.high is not None:
-                told += f", interval {_short(dot.low, share=share)} to {_short(dot.high, share=share)}"
-                bar(figure, factor * dot.low, factor * dot.high, at, seen.color, told)
+                hover += f", interval {_short(dot.low, share=share)} to {_short(dot.high, share=share)}"
+                bar(figure, factor * dot.low, factor * dot.high, at, seen.color, hover)
             figure.add_scatter(
-                x=[factor * dot.mean], y=[at], mode="markers", hovertemplate=f"{told}<extra></extra>",
+                x=[factor * dot.mean], y=[at], mode="markers", hovertemplate=f"{hover}<extra></extra>",
                 marker={"symbol": seen.mark, "size": 11, "color": seen.color, "line": {"width": 1.8, "color": seen.color}},
             )  # fmt: skip
             text = f"<b>{_short(dot.mean, share=share)}</b>  <span style='color:{hue(dot.condition)}'>{safe(dot.label if several else '')}</span>"
@@ -205,13 +205,13 @@ def band(
     )
 
 
-def drops(found: Sequence[Drop], title: str) -> Any:
+def drops(shown: Sequence[Drop], title: str) -> Any:
     """Left: the loss of probability when the highest tokens are taken away; right: when only they are kept. Dotted: as many random tokens."""
     from plotly.subplots import make_subplots
 
     figure = make_subplots(cols=2, horizontal_spacing=0.09)
     figure.update_layout(titled(title, height=430).layout)
-    for one in found:
+    for one in shown:
         seen = look(one.condition)
         for column, own, random in ((1, one.without, one.random_without), (2, one.alone, one.random_alone)):
             for curve, dash, told in ((own, "solid", one.label), (random, "dot", f"{one.label}, random tokens")):

@@ -78,7 +78,7 @@ def draw(lines: Sequence[Line], levels: Sequence[Level], kept: Mapping[float, fl
     name_ends(figure, ends, gap=0.05, size=13)
     figure.update_xaxes(
         tickvals=list(place.values()),
-        ticktext=[_told(k) for k in ks],
+        ticktext=[_k_label(k) for k in ks],
         range=[-0.25, len(ks) - 0.75],
         title_text="key words kept, k",
         showgrid=False,
@@ -119,7 +119,7 @@ def _band(figure: Any, line: Line, place: Mapping[float, int]) -> None:
     )
 
 
-def _told(k: float) -> str:
+def _k_label(k: float) -> str:
     return f"{100 * k:g} %" if k < 1 else f"{k:g}"
 
 
@@ -127,7 +127,7 @@ def _hover(line: Line, point: SweepPoint) -> str:
     missing = (
         f", {len(point.replicates)} of {point.planned} replicates" if len(point.replicates) < point.planned else ""
     )
-    return f"{safe(line.name)}, k {_told(point.k)}: {percent(point.mean)}, interval {between(point.low, point.high)}{missing}<extra></extra>"
+    return f"{safe(line.name)}, k {_k_label(point.k)}: {percent(point.mean)}, interval {between(point.low, point.high)}{missing}<extra></extra>"
 
 
 def name_ends(
