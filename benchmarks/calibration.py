@@ -196,7 +196,11 @@ def widened(found: Found, sample: Sample) -> Found:
     differs = (sample.values != 0).any(1)
     if len(sizes) != differs.shape[1]:
         differs = np.add.reduceat(differs, np.r_[0, np.cumsum(sizes)[:-1]], axis=1) > 0
-    few = (differs.sum(1) < ENOUGH_CLUSTERS) | ((sample.values != 0).mean((1, 2)) < ENOUGH_ANSWERS) | ~np.isfinite(found.low)
+    few = (
+        (differs.sum(1) < ENOUGH_CLUSTERS)
+        | ((sample.values != 0).mean((1, 2)) < ENOUGH_ANSWERS)
+        | ~np.isfinite(found.low)
+    )
     gained, lost = ((sample.values == sign).mean((1, 2))[few] for sign in (1, -1))
     low, high = (np.where(np.isfinite(end), end, np.nan)[few] for end in (found.low, found.high))
     wide_low, wide_high = found.low.copy(), found.high.copy()

@@ -44,7 +44,9 @@ def test_answers_that_never_differ_have_an_interval_that_speaks_of_new_questions
 def test_everything_right_in_every_replicate_has_wilsons_bound():
     interval = accuracy_interval(np.ones((3, 40)), ALONE, nested=False)
     # 40 / (40 + 1.96^2)
-    assert interval.low == pytest.approx(0.9124, abs=1e-4) and interval.high == 1 and interval.speaks_of == NEW_QUESTIONS
+    assert (
+        interval.low == pytest.approx(0.9124, abs=1e-4) and interval.high == 1 and interval.speaks_of == NEW_QUESTIONS
+    )
 
 
 def test_words_and_p_never_disagree_however_few_answers_differ():
