@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from cotdistill.statistics.distributions import normal_quantile, t_above, t_quantile
 from cotdistill.statistics.exact import paired
-from cotdistill.statistics.sparse import FEWEST_CLUSTERS, differing_clusters, tango
+from cotdistill.statistics.sparse import ENOUGH_ANSWERS, ENOUGH_CLUSTERS, FEWEST_CLUSTERS, beside_t, differing_clusters
 
 Values = npt.NDArray[np.float64]
 NEW_QUESTIONS = "it speaks of new questions and new seeds"
@@ -65,22 +65,19 @@ def _finish(mean: float, variance: float, df: float, method: str, speaks_of: str
 
 
 def _widened(interval: Interval, values: Values, clusters: npt.NDArray[np.int64]) -> Interval:
-    """The interval of (replicates, items) differences, made at least as wide as Tango's score interval with the clusters
-    as pairs where fewer than FEWEST_CLUSTERS of them differ or the interval has no spread to be made from.
-
-    A cluster's mean difference lies between -1 and 1, so its variance is at most that of one pair: this is conservative.
-    Values that are no differences of right answers are left as they are.
-    """
-    count = int(clusters.max()) + 1
-    if interval.low is not None and differing_clusters(values, clusters) >= FEWEST_CLUSTERS:
+    """The interval of (replicates, items) differences, joined with Tango's score interval (`sparse.beside_t`) where few clusters differ or
+    the interval has no spread to be made from. Values that are no differences of right answers are left as they are."""
+    count, differing = int(clusters.max()) + 1, differing_clusters(values, clusters)
+    if interval.low is not None and differing >= ENOUGH_CLUSTERS and (values != 0).mean() >= ENOUGH_ANSWERS:
         return interval
     if count < 2 or not np.isin(values, (-1.0, 0.0, 1.0)).all():
         return interval
-    gained, lost = (float((values == sign).mean()) * count for sign in (1.0, -1.0))
-    low, high = (float(end[0]) for end in tango(gained, lost, count))
-    if interval.low is not None and interval.high is not None:
-        low, high = min(low, interval.low), max(high, interval.high)
-    method = f"{interval.method}, with Tango's score interval where few answers differ"
+    gained, lost = (np.array([(values == sign).mean()]) for sign in (1.0, -1.0))
+    t_low, t_high = (np.array([math.nan if end is None else end]) for end in (interval.low, interval.high))
+    low, high = (float(end[0]) for end in beside_t(gained, lost, t_low, t_high, np.array([differing]), count))
+    if (low, high) == (interval.low, interval.high):
+        return interval
+    method = f"{interval.method}, joined with Tango's score interval, since few answers differ"
     df = interval.df if interval.df is not None else count - 1.0
     p = interval.p
     if p is None or low <= 0 <= high:

@@ -9,12 +9,34 @@ import numpy.typing as npt
 from cotdistill.statistics.distributions import normal_quantile
 
 Values = npt.NDArray[np.float64]
-# Below so many clusters with a differing answer, a t interval alone is not believed (`benchmarks/calibration.py`).
-FEWEST_CLUSTERS = 10
+# Below so many clusters with a differing answer, or such a share of differing answers, a t interval alone is not believed (`benchmarks/calibration.py`): its
+# centre and its width go together there. Below FEWEST_CLUSTERS its width counts for nothing.
+ENOUGH_CLUSTERS, ENOUGH_ANSWERS, FEWEST_CLUSTERS = 60, 0.1, 10
 _HALVINGS = 60
 
 
-def tango(gained: Values | float, lost: Values | float, n: float) -> tuple[Values, Values]:
+def beside_t(
+    gained: Values, lost: Values, low: Values, high: Values, differing: npt.NDArray[np.int64], clusters: int
+) -> tuple[Values, Values]:
+    """t intervals (NaN for none) joined with Tango's score interval, one per study; all arrays (studies,).
+
+    gained, lost: shares of the answers that only the first, and only the second, condition has right. differing: clusters with a
+    differing answer, of `clusters`. Tango's n is the effective number of pairs that gives the t interval its width; where
+    fewer than FEWEST_CLUSTERS differ, at most the number of clusters: a cluster's mean difference lies between -1 and 1, so
+    its variance is at most that of one pair.
+    """
+    z = normal_quantile(0.975)
+    spread = np.maximum(gained + lost - (gained - lost) ** 2, 0.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        effective = z * z * spread / ((high - low) / 2) ** 2
+    effective = np.where(np.isfinite(effective) & (effective > 0), effective, clusters)
+    n = np.where(differing < FEWEST_CLUSTERS, np.minimum(effective, clusters), effective)
+    n = np.maximum(n, 1.0)
+    below, above = tango(gained * n, lost * n, n)
+    return np.fmin(low, below), np.fmax(high, above)
+
+
+def tango(gained: Values | float, lost: Values | float, n: Values | float) -> tuple[Values, Values]:
     """The 95 % score interval of a paired difference of two shares (Tango 1998), never of width zero.
 
     gained, lost: of n pairs, how many only the first and only the second has right; arrays, or fractions of a count, are
@@ -27,7 +49,7 @@ def tango(gained: Values | float, lost: Values | float, n: float) -> tuple[Value
     return np.where(none, np.minimum(lower, -exact), lower), np.where(none, np.maximum(upper, exact), upper)
 
 
-def _upper_end(b: Values, c: Values, n: float) -> Values:
+def _upper_end(b: Values, c: Values, n: Values | float) -> Values:
     """The difference above (b - c) / n at which the score statistic is the 2.5 % quantile, by bisection."""
     z = normal_quantile(0.975)
     low, high = (b - c) / n, np.ones_like(b)
