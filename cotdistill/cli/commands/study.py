@@ -8,7 +8,7 @@ from typing import Any
 
 from cotdistill.cli.command import Command, Noun, Result, whole_number
 from cotdistill.cli.commands import archive
-from cotdistill.cli.commands.study_by import BY_KEYS, rivals_text, sizes
+from cotdistill.cli.commands.study_by import BY_KEYS, by_field, rivals_text, sizes
 from cotdistill.cli.output import note, printable, table
 from cotdistill.cli.overrides import add_overrides, spec_of
 from cotdistill.cli.study_text import REPORT_KEYS, claims_text, report, report_text
@@ -147,8 +147,11 @@ def show(arguments: argparse.Namespace) -> Result:
     by_size, sizes_text = (
         sizes(store, shown["id"], arguments.baseline or "label_only") if arguments.by == "size" else (None, "")
     )
-    text = rivals_text(by_rival) if by_rival else sizes_text if by_size is not None else report_text(shown)
-    return Result({**shown, "by_rival": by_rival, "by_size": by_size}, text)
+    parts, parts_text = None, ""
+    if arguments.by not in (None, "rival", "size"):
+        parts, parts_text = by_field(store, shown["id"], arguments.by, shown["baseline"])
+    text = rivals_text(by_rival) if by_rival else sizes_text if by_size is not None else parts_text or report_text(shown)
+    return Result({**shown, "by_rival": by_rival, "by_size": by_size, "by_field": parts}, text)
 
 
 def say(arguments: argparse.Namespace) -> Result:
@@ -327,9 +330,10 @@ def _show_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--by",
-        choices=("rival", "size"),
+        metavar="WHAT",
         help="rival: what every other condition accounts for of post-CoT's gain over label only; "
-        "size: accuracy against the number of training examples, against label only unless --baseline is given",
+        "size: accuracy against the number of training examples, against label only unless --baseline is given; "
+        "a field of the test questions' metadata, such as relation: accuracy on each of its values",
     )
 
 
