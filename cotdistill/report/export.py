@@ -29,11 +29,14 @@ def word_color(said: str) -> str:
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1f2328; --ground: #ffffff; --quiet: #5b6168; --rule: #d5d9dd; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6e8ea; --ground: #14171a; --quiet: #a3a9af; --rule: #3a3f45; } }
-body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--ground); max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
+body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--ground); max-width: 62rem;
+margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.7rem; margin-bottom: .2rem; } h2 { font-size: 1.25rem; margin-top: 2.4rem; }
-.quiet, caption { color: var(--quiet); font-size: .9rem; } caption { caption-side: bottom; text-align: left; padding-top: .4rem; }
+.quiet, caption { color: var(--quiet); font-size: .9rem; } caption { caption-side: bottom; text-align: left;
+padding-top: .4rem; }
 table { border-collapse: collapse; width: 100%; font-size: .92rem; font-variant-numeric: tabular-nums; margin: 1rem 0; }
-th, td { text-align: left; padding: .3rem .8rem .3rem 0; border-top: 1px solid var(--rule); vertical-align: baseline; } thead th { border-top: 0; }
+th, td { text-align: left; padding: .3rem .8rem .3rem 0; border-top: 1px solid var(--rule); vertical-align: baseline;
+} thead th { border-top: 0; }
 .right { text-align: right; } .word { font-weight: 650; } .figure { margin: 1rem 0; overflow-x: auto; }
 """
 

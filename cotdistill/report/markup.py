@@ -49,7 +49,8 @@ def side_by_side(cards: Iterable[str]) -> str:
     """Cards (markup that is escaped already), as many a row as there is room for."""
     return (
         "<div"
-        f' style="display:grid;grid-template-columns:repeat(auto-fill,minmax(300px,1fr));gap:14px">{"".join(cards)}</div>'
+        ' style="display:grid;'
+        f'grid-template-columns:repeat(auto-fill,minmax(300px,1fr));gap:14px">{"".join(cards)}</div>'
     )
 
 
@@ -215,7 +216,8 @@ def _shares(cell: Shares) -> str:
         share = number / total if total else 0.0
         shown = escape(name) if share > 0.06 and len(name) < 4 else ""
         text = f"{name}: {number:,} ({100 * share:.1f} %)"
-        style = f"flex:{max(share, 0.001):.4f};background:{tint(QUIET, 0.34 if place % 2 else 0.2)};text-align:center;overflow:hidden"
+        ground = tint(QUIET, 0.34 if place % 2 else 0.2)
+        style = f"flex:{max(share, 0.001):.4f};background:{ground};text-align:center;overflow:hidden"
         parts.append(f'<span style="{style}" title="{escape(text)}">{shown}</span>')
     inside = (
         "<div"

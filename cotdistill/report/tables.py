@@ -124,10 +124,11 @@ _ACCENTS = {
 def as_html(table: Table) -> str:
     """A plain table with its caption, for a page of its own."""
     head = "".join(f'<th scope="col"{_side(table, name)}>{escape(name)}</th>' for name in table.columns)
-    rows = "".join(
-        f"<tr>{''.join(f'<td{_side(table, name)}>{escape(cell)}</td>' for name, cell in zip(table.columns, row, strict=True))}</tr>"
-        for row in table.rows
+    sides = [_side(table, name) for name in table.columns]
+    cells = (
+        "".join(f"<td{side}>{escape(cell)}</td>" for side, cell in zip(sides, row, strict=True)) for row in table.rows
     )
+    rows = "".join(f"<tr>{row}</tr>" for row in cells)
     return (
         f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody><caption>{escape(table.caption)}</caption></table>"
     )

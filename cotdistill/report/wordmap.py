@@ -35,7 +35,8 @@ def cards(rationale: str, shown: Sequence[WordRanking]) -> str:
     inside = "".join(_card(rationale, card) for card in shown)
     return (
         "<div"
-        f' style="display:grid;grid-template-columns:repeat(auto-fit,minmax(min(380px,100%),1fr));gap:14px">{inside}</div>'
+        ' style="display:grid;'
+        f'grid-template-columns:repeat(auto-fit,minmax(min(380px,100%),1fr));gap:14px">{inside}</div>'
     )
 
 
@@ -50,7 +51,8 @@ def _card(rationale: str, card: WordRanking) -> str:
         f'display:flex;flex-direction:column;gap:8px"><div style="display:flex;gap:8px;align-items:baseline">{dot}'
         f'<strong style="font-weight:620">{escape(card.title)}</strong></div>'
         '<div dir="auto"'
-        f' style="white-space:pre-wrap;overflow-wrap:anywhere;line-height:2.05;unicode-bidi:isolate">{_words(rationale, card, scale)}'
+        ' style="white-space:pre-wrap;'
+        f'overflow-wrap:anywhere;line-height:2.05;unicode-bidi:isolate">{_words(rationale, card, scale)}'
         f"</div>{caption}</section>"
     )
 
@@ -109,6 +111,7 @@ def question(example: Example) -> str:
         shown.append(f'<span style="{style}" dir="auto">{"✓ " if right else ""}{escape(visible(choice.text))}</span>')
     return (
         '<div style="margin-bottom:10px"><div dir="auto"'
-        f' style="white-space:pre-wrap;overflow-wrap:anywhere;font-size:1.05rem">{escape(visible(example.question))}</div><div'
+        ' style="white-space:pre-wrap;'
+        f'overflow-wrap:anywhere;font-size:1.05rem">{escape(visible(example.question))}</div><div'
         f' style="display:flex;flex-wrap:wrap;gap:4px 20px;margin-top:4px">{"".join(shown)}</div></div>'
     )

@@ -52,7 +52,8 @@ def new_built_in(entry: BuiltIn, vocabulary: int, seed: int) -> GPT2LMHeadModel:
         n_embd=entry.width,
         n_layer=entry.layers,
         n_head=entry.heads,
-        activation_function="gelu_pytorch_tanh",  # one fused kernel; GPT-2's own spelling of the same function is several
+        # One fused kernel; GPT-2's own spelling of the same function is several
+        activation_function="gelu_pytorch_tanh",
         resid_pdrop=0.0,
         embd_pdrop=0.0,
         attn_pdrop=0.0,

@@ -27,7 +27,8 @@ _ADVERB = r"(?:therefore|thus|clearly|likely|probably|definitely|indeed|simply|o
 _FORWARD = re.compile(
     rf"""(?<!\beach\s)(?<!\bevery\s)\b(?:answers?|choice|option|response|solution)(?:\s+(?:here|choice|to\s+(?:the|this)\s+question))?(?:,?\s+{_ADVERB},?)?
          (?:\s+{_VERB}\b|\s*[:=])
-       | \b(?:I|we)(?:['’]d|['’]ll)?\s+(?:would\s+|will\s+|should\s+|must\s+)?(?:choose|select|pick|go\s+with|chose|answer)\b
+       | \b(?:I|we)(?:['’]d|['’]ll)?\s+(?:would\s+|will\s+|should\s+|must\s+)?(?:choose|select|pick|go\s+with|chose
+        |answer)\b
        | (?:^|[.!?\n]\s*)(?:choose|select|pick)\b
        | \\boxed\s*\{{(?:\\text\s*\{{)?
        | (?:^|\n)\s*\#{{2,4}}""",
@@ -94,7 +95,10 @@ _BETWEEN = re.compile(r"[\s:,.–—-]*")
 _THINKING = re.compile(r"<think(?:ing)?>.*?(?:</think(?:ing)?>|$)", re.DOTALL | re.IGNORECASE)
 _EMPHASIS = re.compile(r"\*\*|__|`")
 _CLOSING_WORDS = frozenset(
-    "answer option choice correct right final best therefore thus hence so conclusion means select choose letter label".split()
+    (
+        "answer option choice correct right final best therefore thus hence so conclusion means select choose letter "
+        "label"
+    ).split()
 )
 
 

@@ -27,16 +27,19 @@ BUSY_SECONDS = 30.0
 _MADE: set[str] = set()
 _SCHEMA = """
     CREATE TABLE IF NOT EXISTS response (
-        key TEXT PRIMARY KEY, model TEXT NOT NULL, text TEXT NOT NULL, finish TEXT NOT NULL, prompt_tokens INTEGER, completion_tokens INTEGER,
+        key TEXT PRIMARY KEY, model TEXT NOT NULL, text TEXT NOT NULL, finish TEXT NOT NULL, prompt_tokens INTEGER,
+        completion_tokens INTEGER,
         seconds REAL NOT NULL, received REAL NOT NULL
     ) WITHOUT ROWID;
     CREATE INDEX IF NOT EXISTS response_model ON response (model, received);
     CREATE TABLE IF NOT EXISTS asked (
-        job TEXT NOT NULL, place INTEGER NOT NULL, question TEXT NOT NULL, sample INTEGER NOT NULL, given TEXT NOT NULL, key TEXT NOT NULL,
+        job TEXT NOT NULL, place INTEGER NOT NULL, question TEXT NOT NULL, sample INTEGER NOT NULL,
+        given TEXT NOT NULL, key TEXT NOT NULL,
         PRIMARY KEY (job, place)
     ) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS failure (
-        job TEXT NOT NULL, place INTEGER NOT NULL, cause TEXT NOT NULL, detail TEXT NOT NULL, tries INTEGER NOT NULL, at REAL NOT NULL,
+        job TEXT NOT NULL, place INTEGER NOT NULL, cause TEXT NOT NULL, detail TEXT NOT NULL, tries INTEGER NOT NULL,
+        at REAL NOT NULL,
         PRIMARY KEY (job, place)
     ) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS pace (model TEXT PRIMARY KEY, settings TEXT NOT NULL) WITHOUT ROWID;
@@ -179,7 +182,8 @@ class Responses:
     def count(self, job: str) -> Count:
         """How far a job is."""
         query = """
-            SELECT count(*) AS asked, count(response.key) AS answered, total(prompt_tokens) AS tokens_in, total(completion_tokens) AS tokens_out,
+            SELECT count(*) AS asked, count(response.key) AS answered, total(prompt_tokens) AS tokens_in,
+            total(completion_tokens) AS tokens_out,
             total(response.seconds) AS seconds FROM asked LEFT JOIN response USING (key) WHERE job = ?
         """
         row = self._rows(query, (job,))
@@ -201,7 +205,8 @@ class Responses:
         question, sample, given, text, finish, prompt_tokens, completion_tokens, seconds, received, key."""
         order = "received DESC, place" if newest else "place"
         query = f"""
-            SELECT place, question AS id, sample, given, text, finish, prompt_tokens, completion_tokens, seconds, received, key
+            SELECT place, question AS id, sample, given, text, finish, prompt_tokens, completion_tokens, seconds,
+            received, key
             FROM asked JOIN response USING (key) WHERE job = ? ORDER BY {order} LIMIT ?
         """
         return [dict(row) for row in self._rows(query, (job, newest or -1))]
@@ -209,7 +214,8 @@ class Responses:
     def failures(self, job: str) -> list[dict[str, Any]]:
         """The questions of a job that got no answer: id, sample, cause, detail, tries, at."""
         query = """
-            SELECT question AS id, sample, cause, detail, tries, at FROM failure JOIN asked USING (job, place) WHERE job = ? ORDER BY place
+            SELECT question AS id, sample, cause, detail, tries, at FROM failure JOIN asked USING (job,
+            place) WHERE job = ? ORDER BY place
         """
         return [dict(row) for row in self._rows(query, (job,))]
 
@@ -218,8 +224,10 @@ class Responses:
         None before the first.
         """
         query = """
-            SELECT count(*) AS n, avg(prompt_tokens) AS prompt_tokens, avg(completion_tokens) AS completion_tokens, avg(seconds) AS seconds,
-            avg(length(text)) AS characters FROM (SELECT * FROM response WHERE model = ? ORDER BY received DESC LIMIT 1000)
+            SELECT count(*) AS n, avg(prompt_tokens) AS prompt_tokens, avg(completion_tokens) AS completion_tokens,
+            avg(seconds) AS seconds,
+            avg(length(text)) AS characters FROM (SELECT * FROM
+            response WHERE model = ? ORDER BY received DESC LIMIT 1000)
         """
         rows = self._rows(query, (model,))
         if not rows or not rows[0]["n"]:

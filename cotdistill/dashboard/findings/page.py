@@ -265,7 +265,8 @@ def _presented(document: dict[str, Any]) -> None:
     color = export.word_color(claim["word"])
     st.html(
         f'<div style="font-size:1.15rem;opacity:0.65">{escape(document["title"])}</div><div'
-        f' style="font-size:2.6rem;font-weight:650;line-height:1.2;margin-top:0.6rem">{escape(claim["title"])}</div><div'
+        ' style="font-size:2.6rem;'
+        f'font-weight:650;line-height:1.2;margin-top:0.6rem">{escape(claim["title"])}</div><div'
         f' style="font-size:2.2rem;font-weight:650;color:{color};margin:0.4rem 0 0.8rem">{escape(claim["word"])}</div>'
     )
     figure = export.claim_figure(document, claim)

@@ -247,9 +247,8 @@ def _stability(scene: Scene, done: Sequence[RequestedJob]) -> None:
         for pair in agreements
     ]  # fmt: skip
     best = agreements[0]
-    st.markdown(
-        f"**{plain_markdown(f'{capital(best.one)} and {best.other} agree most: rank correlation {_signed(best.rank)}')}**"
-    )
+    agreed = f"{capital(best.one)} and {best.other} agree most: rank correlation {_signed(best.rank)}"
+    st.markdown(f"**{plain_markdown(agreed)}**")
     st.html(
         markup.table(
             ("One", "Other", "Rank correlation", "95 % interval", "Top 5 shared", "By chance"),
