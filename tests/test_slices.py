@@ -20,7 +20,9 @@ def test_each_kind_of_question_has_its_accuracy_and_its_difference_to_the_baseli
         confidence=none, margin=none,
     )  # fmt: skip
     metadata = [{"kind": "even" if i % 2 == 0 else "odd"} for i in range(8)]
-    found = {(one.value, one.condition): one for one in slices(answers, metadata, "kind", answers.conditions, "label_only")}
+    found = {
+        (one.value, one.condition): one for one in slices(answers, metadata, "kind", answers.conditions, "label_only")
+    }
     even = found["even", "post_cot"]
     assert even.interval.mean == 1 and (even.items, even.replicates) == (4, 2)
     # Of the even questions label only has 2 and 2 of 4 right.

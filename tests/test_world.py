@@ -331,7 +331,9 @@ def test_a_share_of_the_creatures_trains_without_rationales_and_the_test_questio
         kinds[row.metadata["rationales"]] += 1
     assert kinds == {"none": 24, "in training": 24}
     test = half.examples("test", "mixed")
-    assert {row.metadata["rationales"] for row in test} == {"none", "in training"} and all(row.rationale for row in test)
+    assert {row.metadata["rationales"] for row in test} == {"none", "in training"} and all(
+        row.rationale for row in test
+    )
     # The questions and what is said of them stay the same.
     assert [(r.id, r.rationale) for r in test] == [(r.id, r.rationale) for r in whole.examples("test", "mixed")]
     assert "rationales" not in whole.examples("test")[0].metadata

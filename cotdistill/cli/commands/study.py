@@ -150,7 +150,9 @@ def show(arguments: argparse.Namespace) -> Result:
     parts, parts_text = None, ""
     if arguments.by not in (None, "rival", "size"):
         parts, parts_text = by_field(store, shown["id"], arguments.by, shown["baseline"])
-    text = rivals_text(by_rival) if by_rival else sizes_text if by_size is not None else parts_text or report_text(shown)
+    text = (
+        rivals_text(by_rival) if by_rival else sizes_text if by_size is not None else parts_text or report_text(shown)
+    )
     return Result({**shown, "by_rival": by_rival, "by_size": by_size, "by_field": parts}, text)
 
 

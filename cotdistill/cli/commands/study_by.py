@@ -91,8 +91,18 @@ def by_field(store: Store, which: int | str, field: str, baseline: str) -> tuple
         ]
         for one in document
     ]  # fmt: skip
-    heads = [field, "condition", "n", "accuracy", "95 % interval", f"against {parse(base).label}" if base else "", "95 % interval"]
-    note = "Exploratory: intervals, and no verdict; the more slices, the more likely is a difference that means nothing."
+    heads = [
+        field,
+        "condition",
+        "n",
+        "accuracy",
+        "95 % interval",
+        f"against {parse(base).label}" if base else "",
+        "95 % interval",
+    ]
+    note = (
+        "Exploratory: intervals, and no verdict; the more slices, the more likely is a difference that means nothing."
+    )
     return document, f"{table(heads, cells, right=('n',))}\n\n{note}"
 
 

@@ -351,7 +351,9 @@ def materialise(root: Path, name: str, seed: int, settings: Mapping[str, Any]) -
     checked = from_mapping(WorldSettings, settings)
     world = make_world(seed, checked)
     rows: Sequence[Example] = examples(world)
-    rationales = [Rationale(e.id, style, rationale(world, e, style)) for style in STYLES for e in rows if not _is_bare(e)]
+    rationales = [
+        Rationale(e.id, style, rationale(world, e, style)) for style in STYLES for e in rows if not _is_bare(e)
+    ]
     held = len(RELATIONS) - checked.trained_relations
     return write_task(
         root,
