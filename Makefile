@@ -3,7 +3,7 @@
 # make stop     dashboard, workers and supervisor       make docs     write the generated parts of docs/ again
 # make bench    against what else is used, in an environment of its own
 # make test-extras    what needs optional packages      make acceptance    the long proofs, MINUTES=60 each
-# make clean    caches and build leftovers, never the store
+# make mutants  do the tests notice wrong arithmetic?   make clean      caches and build leftovers, never the store
 #
 # PYTHON=python3.12    another interpreter              PIP_ARGS="..."   passed to pip install (an index, a cache)
 # PORT=8600            a fixed port for the dashboard   NO_BROWSER=1     make test without the browser tests
@@ -11,14 +11,14 @@
 # Written for the make that macOS ships (3.81) too: one shell a line, no .ONESHELL.
 .SILENT:
 .DEFAULT_GOAL := help
-.PHONY: help setup dev app stop test test-extras acceptance bench check docs clean browser mirror-tensorboard mirror-mlflow mirror-wandb
+.PHONY: help setup dev app stop test test-extras acceptance bench check docs clean browser mutants mirror-tensorboard mirror-mlflow mirror-wandb
 
 # The first of these that runs and is new enough. A name may exist and still not run (a shim without its version), so each is tried.
 PYTHON ?= $(firstword $(foreach name,python3.11 python3 python3.12 python3.13 python3.14,$(shell $(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(name))))
 PIP_ARGS ?=
 VENV := .venv/bin/python
 # Optional packages that fit beside the rest; those of the mirrors have environments of their own.
-EXTRAS := $(filter-out requirements-dev.txt requirements-bench.txt requirements-tensorboard.txt requirements-mlflow.txt requirements-wandb.txt,$(wildcard requirements-*.txt))
+EXTRAS := $(filter-out requirements-dev.txt requirements-bench.txt requirements-mutants.txt requirements-tensorboard.txt requirements-mlflow.txt requirements-wandb.txt,$(wildcard requirements-*.txt))
 INSTALL = $(VENV) -m pip install --disable-pip-version-check --no-input --quiet -c constraints.txt $(PIP_ARGS)
 
 help:
@@ -108,6 +108,18 @@ bench: .venv-bench/.installed
 .venv-bench/.installed: requirements.txt requirements-bench.txt
 	if ! .venv-bench/bin/python -m pip --version >/dev/null 2>&1; then rm -rf .venv-bench; $(PYTHON) -m venv .venv-bench; fi
 	.venv-bench/bin/python -m pip install --disable-pip-version-check --no-input --quiet $(PIP_ARGS) -r requirements.txt -r requirements-bench.txt
+	touch $@
+
+# Changes the lower floors on purpose, one place at a time, and counts what the tests let pass; ONLY names what is changed. Not part of CI.
+mutants: .venv-mutants/.installed
+	rm -rf build/mutants && mkdir -p build/mutants
+	git ls-files -z | xargs -0 tar cf - | tar xf - -C build/mutants
+	cd build/mutants && ../../.venv-mutants/bin/python -m mutmut run $(if $(ONLY),'$(ONLY)')
+	cd build/mutants && ../../.venv-mutants/bin/python -m mutmut results
+
+.venv-mutants/.installed: requirements.txt requirements-dev.txt requirements-mutants.txt constraints.txt
+	if ! .venv-mutants/bin/python -m pip --version >/dev/null 2>&1; then rm -rf .venv-mutants; $(PYTHON) -m venv .venv-mutants; fi
+	.venv-mutants/bin/python -m pip install --disable-pip-version-check --no-input --quiet -c constraints.txt $(PIP_ARGS) -r requirements.txt -r requirements-dev.txt -r requirements-mutants.txt
 	touch $@
 
 check: dev

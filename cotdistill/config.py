@@ -1,6 +1,7 @@
 """What makes a run, and its identity: frozen dataclasses of plain JSON values, canonical JSON, and digests.
 
-Help, bounds and choices sit in the field metadata, so that the page's form, the CLI's --help and the docs come from one place.
+Help, bounds and choices sit in the field metadata, so that the page's form, the CLI's --help and the docs come from one
+place.
 """
 
 from __future__ import annotations
@@ -20,9 +21,21 @@ C = TypeVar("C")
 
 # Raised when results of that kind of job change, so that old results are not taken for new ones.
 RECIPES = {
-    "base": 1, "train": 1, "select": 1, "attribute": 1, "influence": 2, "faithfulness": 2, "elicit": 1, "answers": 1, "modes": 1, "probe": 1,
-    "scorers": 1, "concentration": 3, "paraphrases": 1, "write": 1,
-}  # fmt: skip
+    "base": 1,
+    "train": 1,
+    "select": 1,
+    "attribute": 1,
+    "influence": 2,
+    "faithfulness": 2,
+    "elicit": 1,
+    "answers": 1,
+    "modes": 1,
+    "probe": 1,
+    "scorers": 1,
+    "concentration": 3,
+    "paraphrases": 1,
+    "write": 1,
+}
 
 
 def param(
@@ -34,8 +47,8 @@ def param(
     choices: Sequence[str] | None = None,
     later: bool = False,
 ) -> Any:
-    """A dataclass field with its one-line help, its bounds (inclusive) and, for text, its allowed values. later: the field came after runs had
-    been made, so it is left out of what is hashed while it has its default."""
+    """A dataclass field with its one-line help, its bounds (inclusive) and, for text, its allowed values. later: the
+    field came after runs had been made, so it is left out of what is hashed while it has its default."""
     metadata = {"help": help, "low": low, "high": high, "choices": tuple(choices) if choices else None, "later": later}
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -57,7 +70,9 @@ def plain(value: Any) -> Any:
 
 
 def hashed(cls: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Plain values of a config as they are hashed: fields that came later are left out while they have their default, so old hashes stay."""
+    """Plain values of a config as they are hashed: fields that came later are left out while they have their default,
+    so old hashes stay.
+    """
     defaults = {f.name: f.default for f in dataclasses.fields(cls) if f.metadata.get("later")}
     return {name: value for name, value in values.items() if name not in defaults or value != defaults[name]}
 
@@ -105,18 +120,20 @@ def check(config: Any) -> None:
 
 
 def _problems(config: Any) -> list[str]:
-    found: list[str] = []
+    problems: list[str] = []
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if dataclasses.is_dataclass(value):
-            found += [f"{field.name}.{problem}" for problem in _problems(value)]
+            problems += [f"{field.name}.{problem}" for problem in _problems(value)]
         elif problem := value_problem(field, value):
-            found.append(problem)
-    return found
+            problems.append(problem)
+    return problems
 
 
 def from_mapping(cls: type[C], values: Mapping[str, Any]) -> C:
-    """A flat config from plain values, checked: unknown keys answer with near matches, numbers may stand where floats are meant."""
+    """A flat config from plain values, checked: unknown keys answer with near matches, numbers may stand where floats
+    are meant.
+    """
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for key in values:
         if key not in fields:
@@ -148,7 +165,8 @@ class TrainingConfig:
     batch_size: int = param(32, "examples a step, whatever the micro-batch", low=1, high=65_536)
     micro_batch: int = param(
         0,
-        "sequences in one forward pass; 0: the whole batch; -1: the largest that fits into memory, settled when planned",
+        "sequences in one forward pass; 0: the whole batch; -1: the largest that fits into memory, settled when"
+        " planned",
         low=-1,
         high=65_536,
     )
@@ -224,7 +242,9 @@ class StudentConfig:
 
 @dataclass(frozen=True)
 class Seeds:
-    """The named seeds of one run. A replicate sets them all; a study may fix some (`starter` fixes world, base and split)."""
+    """The named seeds of one run. A replicate sets them all; a study may fix some (`starter` fixes world, base and
+    split).
+    """
 
     world: int = 0
     base: int = 0
@@ -236,7 +256,9 @@ class Seeds:
 
     @classmethod
     def of_replicate(cls, replicate: int, fixed: Mapping[str, int] | None = None) -> Seeds:
-        """All seeds equal to the replicate index, but for the fixed ones; UnknownName for a seed that does not exist."""
+        """All seeds equal to the replicate index, but for the fixed ones; UnknownName for a seed that does not
+        exist.
+        """
         names = [f.name for f in dataclasses.fields(cls)]
         for name in fixed or {}:
             if name not in names:
@@ -248,9 +270,10 @@ class Seeds:
 class RunConfig:
     """Everything that makes one run: its plain form is hashed into its identity (with the kind of job and its recipe).
 
-    task_digest is the content hash of rows, rationales, template and tokenizers; base is the identity of the job that trains the shared base
-    ("" without one); sources are all rationale sources of the study, so that every condition trains on the rows that all of them can use;
-    selections are the identities of the jobs that make the selections of its condition, by selector.
+    task_digest is the content hash of rows, rationales, template and tokenizers; base is the identity of the job that
+    trains the shared base ("" without one); sources are all rationale sources of the study, so that every condition
+    trains on the rows that all of them can use; selections are the identities of the jobs that make the selections of
+    its condition, by selector.
     """
 
     task: str
@@ -268,8 +291,8 @@ class RunConfig:
     selections: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def job_config(self) -> dict[str, Any]:
-        """The plain form that is hashed. Empty selections are left out: a run without them is the same run as before there were any; so are
-        settings that came later and are not used."""
+        """The plain form that is hashed. Empty selections are left out: a run without them is the same run as before
+        there were any; so are settings that came later and are not used."""
         values: dict[str, Any] = plain(self)
         values["student"], values["training"] = (
             hashed(StudentConfig, values["student"]),

@@ -33,7 +33,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-# What lets this process in elsewhere. Such values are read from the environment by the libraries that need them and are never written down.
+# What lets this process in elsewhere. Such values are read from the environment by the libraries that need them and are
+# never written down.
 SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 
 
@@ -73,12 +74,12 @@ class UnknownName(UsageError):
 
     kind = "unknown_name"
 
-    def __init__(self, what: str, given: str, known: Iterable[str]) -> None:
+    def __init__(self, what: str, name: str, known: Iterable[str]) -> None:
         names = sorted(known)
-        near = difflib.get_close_matches(given, names, n=3, cutoff=0.5)
+        near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
         listed = ", ".join(names) if names else "none yet"
         hint = f"Did you mean {' or '.join(near)}? " if near else ""
-        super().__init__(f"There is no {what} named {given!r}.", f"{hint}Known: {listed}.")
+        super().__init__(f"There is no {what} named {name!r}.", f"{hint}Known: {listed}.")
         self.near = near
 
 

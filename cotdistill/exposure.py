@@ -1,4 +1,6 @@
-"""Which addresses are this machine's own, and what opens the dashboard to others, and to whom. Read by the terminal too."""
+"""Which addresses are this machine's own, and what opens the dashboard to others, and to whom. Read by the terminal
+too.
+"""
 
 from importlib.util import find_spec
 

@@ -100,9 +100,9 @@ def ago(then: float | None, now: float | None = None) -> str:
     return "1 min ago"
 
 
-def plural(number: int, one: str, many: str = "") -> str:
+def plural(number: int, singular: str, many: str = "") -> str:
     """1 run, 2 runs."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
+    return f"{number:,} {singular if number == 1 else many or singular + 's'}"
 
 
 def listed(items: Iterable[str], most: int = 4) -> str:
@@ -123,8 +123,9 @@ _ADDRESS = re.compile(r"(https?:|www\.|\w@(?=\w))", re.IGNORECASE)
 
 
 def plain_markdown(text: str) -> str:
-    """Text from data, made safe where Streamlit reads Markdown (labels, captions): every sign that means something is escaped, and what looks like an
-    address is taken apart by a sign of no width, for the page would make a link of it whatever is escaped."""
+    """Text from data, made safe where Streamlit reads Markdown (labels, captions): every sign that means something is
+    escaped, and what looks like an address is taken apart by a sign of no width, for the page would make a link of it
+    whatever is escaped."""
     text = _ADDRESS.sub("\\1\u2060", text)
     escaped = "".join(f"\\{char}" if char in "\\`*_{}[]()#+-.!|<>~$:&^" else char for char in text)
     return " ".join(escaped.split())

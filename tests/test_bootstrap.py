@@ -84,3 +84,26 @@ def test_verdicts_rest_on_the_first_of_all_intervals():
     assert len(every_interval(values[:1], clusters, False)) == len(every_interval(values, clusters * 0, False)) == 1
     told = [one.speaks_of for one in every_interval(values, clusters, False)]
     assert "new questions" in told[0] and "these questions" in told[1] and "new questions" in told[2]
+
+
+ITEMS = np.arange(4)
+
+
+def test_means_that_never_leave_zero_have_p_1():
+    assert two_level(np.zeros((2, 4)), ITEMS, False, resamples=50).p == 1.0
+
+
+def test_means_that_are_always_above_zero_have_the_smallest_p_that_so_many_resamples_can_give():
+    # 2 x (0 + 1) / (99 + 1)
+    assert two_level(np.ones((2, 4)), ITEMS, False, resamples=99).p == pytest.approx(0.02)
+
+
+@pytest.mark.parametrize(
+    ("nested", "population"), [(False, "new questions and new seeds"), (True, "new worlds and new seeds")]
+)
+def test_a_bootstrap_interval_names_its_population_and_is_that_of_the_resampled_means(nested, population):
+    values = np.random.default_rng(1).normal(size=(3, 4))
+    interval = two_level(values, ITEMS, nested, resamples=1500, seed=3)
+    means = resampled_means(values[None], ITEMS, nested=nested, resamples=1500, seed=3)[:, 0]
+    assert (interval.low, interval.high) == tuple(np.quantile(means, (0.025, 0.975)))
+    assert f" {population}'" in repr(interval) and len(means) == 1500

@@ -40,7 +40,7 @@ def test_t_over_replicates_speaks_of_these_questions_and_not_of_new_ones(judged)
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("replicates", [1, 3])
 def test_the_fast_forms_are_the_products_own(layout, replicates):
-    sample, _ = simulate(Cell(layout, False, replicates, 2.0), np.random.default_rng(4), 8)
+    sample, *_ = simulate(Cell(layout, False, replicates, 2.0), np.random.default_rng(4), 8)
     clusters = np.repeat(np.arange(len(LAYOUTS[layout])), LAYOUTS[layout])
     rng = np.random.default_rng(0)
     fast = calibration.crossed(sample, rng) if replicates > 1 else calibration.one_replicate(sample, rng)
@@ -58,7 +58,7 @@ def test_the_fast_forms_are_the_products_own(layout, replicates):
 
 @pytest.mark.parametrize("nested", [False, True])
 def test_the_fast_bootstrap_is_the_products_own_but_for_fewer_resamples(nested):
-    sample, _ = simulate(Cell("117 clusters of 1 to 9", nested, 5, 2.0), np.random.default_rng(3), 3)
+    sample, *_ = simulate(Cell("117 clusters of 1 to 9", nested, 5, 2.0), np.random.default_rng(3), 3)
     clusters = np.repeat(np.arange(117), LAYOUTS["117 clusters of 1 to 9"])
     fast = calibration.bootstrap(sample, np.random.default_rng(0))
     for draw, values in enumerate(sample.values.astype(float)):
@@ -69,7 +69,7 @@ def test_the_fast_bootstrap_is_the_products_own_but_for_fewer_resamples(nested):
 
 
 def test_the_true_differences_are_those_of_very_many_draws():
-    none, some = simulate(Cell("600 items", False, 3, 2.0), np.random.default_rng(5), 300)
+    none, some, _ = simulate(Cell("600 items", False, 3, 2.0), np.random.default_rng(5), 300)
     for sample in (none, some):
         error = sample.values.mean((1, 2)).std() / 300**0.5
         assert sample.values.mean() == pytest.approx(sample.truths[NEW], abs=4 * error)
@@ -84,3 +84,12 @@ def test_a_rate_has_its_exact_interval():
     exact = stats.binomtest(3, 100).proportion_ci(0.99, method="exact")
     assert (found.low, found.high) == pytest.approx((exact.low, exact.high))
     assert calibration.rate(0, 10).low == 0 and calibration.rate(10, 10).high == 1
+
+
+@pytest.mark.parametrize("cell", [
+    Cell("40 items", False, 1, 0, 0.995), Cell("40 items", False, 3, 0, 0.995), Cell("40 items", False, 3, 0, 0.97),
+    Cell("40 items", False, 3, 0.3, 0.97, shared=0.95), Cell("40 items", False, 3, 1, 0.7, collapse=0.2),
+])  # fmt: skip
+def test_where_few_answers_differ_no_worse_is_not_said_of_a_condition_that_is_worse(cell):
+    (judged,) = [one for one in run(cell, draws=400, seed=2, only=("crossed", "McNemar")) if one.claimed]
+    assert judged.no_worse.share <= 0.025 and judged.coverage.share >= 0.93 and judged.false_alarms.share <= 0.07

@@ -85,7 +85,7 @@ def test_bad_rows_are_all_named_and_nothing_is_imported_unless_the_good_ones_are
 def test_the_program_answers_from_any_folder_with_json_errors_and_exit_codes(home: Path, tmp_path: Path) -> None:
     said = process("runs", "show", "4711", "--json", home=home)
     assert (said.code, said.error["kind"]) == (2, "not_found")
-    assert process("study", "plan", "starter", "--json", home=home).document["counts"]["runs"] == 33
+    assert process("study", "plan", "starter", "--json", home=home).document["counts"]["runs"] == 50
     assert process("nothing", "--json", home=home).error["kind"] == "unknown_name"
 
 

@@ -1,5 +1,7 @@
 """Configs: plain values in, every problem told at once, one text for one value."""
 
+from dataclasses import replace
+
 import pytest
 
 from cotdistill.config import (
@@ -64,7 +66,10 @@ def test_identities_of_runs_and_plans_stay_what_they_were(monkeypatch):
     assert (
         identity_of("train", 1, run.job_config()) == "2811da525c3250edc9e2cca2926606450f39f7032e4284307271f2bac9379469"
     )
-    assert plan_hash_of(plain(starter())) == "b990190f201ec80c672c4291617d8de9f891e98a26a8cc3b4e9fea42d201ada9"
+    # The starter study as it was then: three replicates, and one condition more.
+    *first, last = starter().conditions
+    then = replace(starter(), replicates=3, conditions=(*first, "pre_cot@source=answer_first_long", last))
+    assert plan_hash_of(plain(then)) == "b990190f201ec80c672c4291617d8de9f891e98a26a8cc3b4e9fea42d201ada9"
 
 
 def test_a_setting_that_came_later_is_hashed_once_it_is_used():

@@ -1,5 +1,7 @@
 """Calibration error, selective accuracy and effect sizes, by hand and against statsmodels."""
 
+import re
+
 import numpy as np
 import pytest
 from statsmodels.stats.proportion import proportion_effectsize
@@ -65,3 +67,37 @@ def test_the_standardised_difference_is_hedges_by_hand():
 def test_the_standardised_difference_has_no_bias():
     draws = np.random.default_rng(0).normal(0.5, 1.0, (20_000, 5))
     assert np.mean([standardised_difference(d) for d in draws]) == pytest.approx(0.5, abs=0.02)
+
+
+def test_a_perfect_and_a_hopeless_student_lie_pi_apart_and_what_is_no_share_is_refused():
+    assert cohens_h(1.0, 0.0) == pytest.approx(np.pi) and cohens_h(0.0, 1.0) == pytest.approx(-np.pi)
+    for first, second in ((1.5, 0.5), (0.5, 1.5), (-0.1, 0.5), (0.5, -0.1)):
+        with pytest.raises(ValueError, match=re.escape(f"got {first} and {second}")):
+            cohens_h(first, second)
+
+
+def test_calibration_refuses_what_does_not_fit_together_with_the_numbers_that_were_given():
+    with pytest.raises(ValueError, match="got 4, 3, 2 bins"):
+        expected_calibration_error(CONFIDENCE, RIGHT[:3], bins=2)
+    with pytest.raises(ValueError, match="got 4, 4, 0 bins"):
+        expected_calibration_error(CONFIDENCE, RIGHT, bins=0)
+    with pytest.raises(ValueError, match=r"got 4, 3, coverage 0\.5"):
+        selective_accuracy(CONFIDENCE, RIGHT[:3], 0.5)
+    with pytest.raises(ValueError, match="coverage 0"):
+        selective_accuracy(CONFIDENCE, RIGHT, 0)
+
+
+def test_one_item_has_a_calibration_error_and_an_accuracy():
+    one = np.array([0.75])
+    assert expected_calibration_error(one, np.array([True])) == pytest.approx(0.25)
+    assert selective_accuracy(one, np.array([True]), 1.0) == 1.0
+
+
+def test_groups_of_ties_are_placed_by_their_middle():
+    # Places 0 to 3, one bin each; with ties {0, 1} in the middle .5 -> bin 0 of 2, {2, 3} in the middle 2.5 -> bin 1.
+    confidence = np.array([0.2, 0.2, 0.8, 0.8])
+    right = np.array([True, False, True, False])
+    assert expected_calibration_error(confidence, right, bins=2) == pytest.approx((2 * 0.3 + 2 * 0.3) / 4)
+    # Three of a kind have their middle at 1 of 5: bin 0 of 2, with 2.5 places a bin.
+    confidence, right = np.array([0.2, 0.2, 0.2, 0.8, 0.8]), np.array([True, True, True, False, False])
+    assert expected_calibration_error(confidence, right, bins=2) == pytest.approx((3 * 0.8 + 2 * 0.8) / 5)

@@ -173,10 +173,10 @@ def test_replicates_that_are_added_after_results_were_seen_are_said_to_be_so(sto
     other = dataclasses.replace(more, name="other", training=dataclasses.replace(more.training, steps=3))
     launch(store, plan(store, other))
     document = findings(store, "more")
-    assert document["extended"] == {"id": 1, "replicates": 2}
+    assert document["extended"] == {"id": 1, "name": "found", "replicates": 2, "runs": 14, "of": 21}
     assert (
         extended_told(document)
-        == "Extended after looking: 2 replicates had been run, and could be seen, when 3 were planned."
+        == "Extended after looking: 14 of its 21 runs had ended in study found (number 1), and could be seen, when this one was planned."
     )
     assert extended_told(document) in html_page(document) and "Extended after looking" in published(document, "md")
     assert findings(store, "other")["extended"] is None and extended_told(findings(store, "found")) == ""

@@ -115,7 +115,7 @@ def test_a_fraction_that_means_nothing_is_refused(text: str) -> None:
 
 def test_conditions_are_crossed_with_sources_and_shares_and_the_studys_own_source_is_not_named() -> None:
     start = parse_list("undistilled,label_only,post_cot,pre_cot@source=c")
-    assert [str(c) for c in crossed(start, sources=("a", "b"), fractions=(0.5, 1.0), own="a")] == [
+    assert [str(c) for c in crossed(start, sources=("a", "b"), fractions=(0.5, 1.0), default_source="a")] == [
         "undistilled",
         "label_only@fraction=0.5", "label_only",
         "post_cot@fraction=0.5", "post_cot", "post_cot@source=b,fraction=0.5", "post_cot@source=b",

@@ -41,7 +41,7 @@ STUDY = {
 
 def test_each_process_takes_every_other_micro_batch_and_all_are_taken():
     parts = ["a", "b", "c", "d", "e"]
-    assert (ProcessGroup(0, 2).mine(parts), ProcessGroup(1, 2).mine(parts), ALONE.mine(parts)) == (
+    assert (ProcessGroup(0, 2).share(parts), ProcessGroup(1, 2).share(parts), ALONE.share(parts)) == (
         ["a", "c", "e"],
         ["b", "d"],
         parts,

@@ -286,7 +286,7 @@ def test_a_killed_import_leaves_the_version_before_it_and_nothing_half_done(tmp_
     code = (
         "import os, signal, sys\n"
         "from pathlib import Path\n"
-        "from cotdistill.tasks import writing\n"
+        "from cotdistill.tasks.importing import writing\n"
         "from cotdistill.tasks.importing.importer import import_task\n"
         "setattr(writing, sys.argv[3], lambda *_: os.kill(os.getpid(), signal.SIGKILL))\n"
         "import_task(Path(sys.argv[1]), Path(sys.argv[2]), 'numbers')\n"

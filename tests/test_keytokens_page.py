@@ -152,7 +152,7 @@ def test_two_annotators_agree_in_numbers_and_everybody_has_the_same_order(home, 
 
 def test_agreement_counts_words():
     judged = {"ada": {"e1": {0, 1}, "e2": {0}}, "bob": {"e1": {1, 2}}, "eve": {"e2": {0}}}
-    found = {(p.one, p.other): p for p in marks.pairs(judged, {"e1": 4, "e2": 3})}
+    found = {(p.first, p.second): p for p in marks.pairs(judged, {"e1": 4, "e2": 3})}
     # ada and bob agree on words 1 and 3 of four, each marks two: 2 of 4 seen, half expected.
     assert found["ada", "bob"].kappa == pytest.approx(0.0) and found["ada", "bob"].f1 == 0.5
     assert found["ada", "eve"].kappa == 1.0 and ("bob", "eve") not in found

@@ -58,7 +58,7 @@ def test_whole_words_that_are_known_have_nothing_to_tell(encoder):
 def test_a_boundary_whose_tokens_merge_is_named_with_both_readings(merging):
     found = by_kind(Encoder(merging, TEMPLATE), row("pond", "red"), row("pond", "red", question="is it"))
     merged = found["boundary:question|choices"]
-    assert (merged.count, merged.of, merged.grave) == (1, 2, False) and "question and choices" in merged.told
+    assert (merged.count, merged.of, merged.grave) == (1, 2, False) and "question and choices" in merged.message
     assert merged.shown == ("|t|?⏎|o| instead of |t|?|⏎|",)
 
 

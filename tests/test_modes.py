@@ -26,7 +26,7 @@ from cotdistill.store.records import StopRequested
 from cotdistill.store.store import Store
 from cotdistill.students.scoring import rationale_tests
 from cotdistill.students.scoring.evaluation import choice_scores
-from cotdistill.students.scoring.rationale_tests import Saved, TestedStudent, every_test
+from cotdistill.students.scoring.rationale_tests import Saved, StudentUnderTest, every_test
 from cotdistill.studies.modes import EVERYTHING, Wanted, asked, modes_of
 from cotdistill.studies.spec import study_spec
 from cotdistill.tasks.generated.world import reworded, world_of
@@ -283,7 +283,7 @@ def test_what_is_saved_is_taken_up_again_and_nothing_is_scored_twice(store, tmp_
     monkeypatch.setattr(rationale_tests, "choice_scores", counting)
 
     def run(saved, report=None):
-        student = TestedStudent(
+        student = StudentUnderTest(
             opened.model, opened.encoder, examples, opened.condition.spec, metric=opened.metric, limit=20, saved=saved
         )
         return every_test(student, ("truncate", CONTROL, "swap_other"), SHARES, train.unigrams, (), 0, report)

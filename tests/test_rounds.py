@@ -116,10 +116,10 @@ def test_generations_stand_side_by_side_on_the_same_rows(store, monkeypatch, cap
     assert (
         rounds.generations(store, "taught") == []
         and study.name == "taught-round2"
-        and [one.made and one.made.number for one in found] == [None, 1, 2]
+        and [one.round and one.round.number for one in found] == [None, 1, 2]
     )
     rows = {job.result["train_rows"] for job in store.queue.jobs(study=study.id, kind="train")}
-    assert len(rows) == 1 and rows.pop() <= min(one.made.kept for one in found[1:])
+    assert len(rows) == 1 and rows.pop() <= min(one.round.kept for one in found[1:])
     assert found[0].over_teacher is None and found[2].over_teacher.mean == pytest.approx(
         found[2].summary.mean - found[0].summary.mean
     )
@@ -127,7 +127,7 @@ def test_generations_stand_side_by_side_on_the_same_rows(store, monkeypatch, cap
     say = speaker(capsys)
     told = say("rounds show taught --json")
     check_keys("rounds show", told.document)
-    assert told.document["generations"][2]["round"]["parent"] == found[1].made.source
+    assert told.document["generations"][2]["round"]["parent"] == found[1].round.source
     assert "round 2 (own2-" in say("rounds show taught").out
 
     def page(home, name):

@@ -258,7 +258,7 @@ def test_a_study_of_answers_says_so_and_nobody_trains_it(store, tmp_path, capsys
 def test_the_same_file_is_the_same_study_and_a_corrected_one_its_latest(store, tmp_path, ours):
     path = write_csv(tmp_path / "a.csv", rows_of())
     first, again = import_answers(store, path, "lab"), import_answers(store, path, "lab")
-    assert first.study == again.study == 1 and "here already" in again.told[0] and len(store.queue.jobs()) == 4
+    assert first.study == again.study == 1 and "here already" in again.notes[0] and len(store.queue.jobs()) == 4
     rows = rows_of()
     rows[0]["p"] = [0.9, 0.1]
     corrected = import_answers(store, write_csv(tmp_path / "a.csv", rows), "lab")
@@ -368,17 +368,21 @@ def test_what_a_condition_lacks_is_named(tmp_path):
         read_answers(write_csv(tmp_path / "a.csv", [{**row, "split": "dev"} for row in rows_of()]))
 
 
-def test_a_condition_may_have_fewer_replicates(store, tmp_path):
+def test_a_condition_with_fewer_replicates_is_named_and_no_verdict_stands(store, tmp_path):
     rows = [row for row in rows_of(replicates=(3, 7, 11)) if row["condition"] != "post_cot" or row["replicate"] != 7]
-    import_answers(store, write_csv(tmp_path / "a.csv", rows), "lab")
+    done = import_answers(store, write_csv(tmp_path / "a.csv", rows), "lab")
+    assert any("post_cot lacks replicate 7" in text for text in done.told)
     compared = results.comparison(store, "lab", "label_only")
-    assert not compared.provisional and [(row.condition, row.replicates) for row in compared.rows] == [("post_cot", 2)]
+    assert compared.provisional
+    assert [(row.condition, row.replicates, row.word) for row in compared.rows] == [("post_cot", 2, "provisional")]
+    assert [(s.planned, s.finished) for s in results.summary(store, "lab")] == [(3, 3), (3, 2)]
+    assert findings(store, "lab")["missing_runs"] == 1
 
 
 def test_replicates_with_questions_of_their_own_are_nested_and_half_of_them_is_refused(store, tmp_path):
     own = [{**row, "item": f"{row['replicate']}-{row['item']}"} for row in rows_of()]
     done = import_answers(store, write_csv(tmp_path / "a.csv", own), "lab")
-    assert done.nested and "questions of its own" in done.told[0]
+    assert done.nested and "questions of its own" in done.notes[0]
     assert "new worlds" in results.comparison(store, "lab", "label_only").rows[0].kind
     half = [row if row["item"] != "q0" else {**row, "item": f"{row['replicate']}-q0"} for row in rows_of()]
     fewer = [row for row in own if row["item"] != "1-q5"]
@@ -423,7 +427,7 @@ def test_right_answers_clusters_and_texts_come_from_the_task(task, tmp_path):
     # Even questions: the right choice is number 0, and even items give .8 to number 1; odd ones .7 to number 0, and number 1 is right.
     assert not own["correct"].any() and own.loc["q3", "answer"] == 1
     some = import_answers(task, write_csv(tmp_path / "b.csv", rows_of(items=2)[1::2]), "some", task="even")
-    assert "1 of the task's 40 test questions" in " ".join(some.told)
+    assert "1 of the task's 40 test questions" in " ".join(some.notes)
     assert findings(task, "lab")["test_is"]
 
 

@@ -206,9 +206,9 @@ def test_a_student_whose_weights_are_gone_is_told_with_a_way_to_try_again(home, 
 
 def test_the_url_names_targets_that_the_example_has():
     one = example("e", "bird", "tree", "it flies .")
-    assert target_picker.read_aim("contrast:B", one).told(one) == "the right answer, “tree”, over “pond”"
-    assert target_picker.read_aim("contrast:C-B", one).told(one) == "“house” and against “pond”"
-    assert target_picker.read_aim("label:D", one).told(one) == "“kennel”"
+    assert target_picker.read_aim("contrast:B", one).describe(one) == "the right answer, “tree”, over “pond”"
+    assert target_picker.read_aim("contrast:C-B", one).describe(one) == "“house” and against “pond”"
+    assert target_picker.read_aim("label:D", one).describe(one) == "“kennel”"
     assert [
         target_picker.read_aim(text, one)
         for text in ("label:Z", "contrast:A", "contrast:B-B", "span:1-2", "words:3-2", "nonsense")

@@ -21,7 +21,7 @@ from cotdistill.execution import supervisor
 from cotdistill.execution.supervisor import Supervisor, stop_all
 from cotdistill.execution.worker import work
 from cotdistill.planning.plan import launch, plan
-from cotdistill.store.memory_shortage import half_of, is_shortage, made_smaller, memory_kills, retry_at_half, told
+from cotdistill.store.memory_shortage import advice, half_of, is_shortage, made_smaller, memory_kills, retry_at_half
 from cotdistill.store.records import Job, JobSpec
 from cotdistill.store.store import Store
 from cotdistill.studies.spec import StudySpec, spec_from_mapping
@@ -142,7 +142,7 @@ def test_the_smaller_run_takes_the_place_of_the_old_one_and_plans_find_it(store:
 
 def test_what_cannot_be_halved_is_refused_with_the_reason(store: Store) -> None:
     one = failed(store, spec_from_mapping({**SMALL, "conditions": "post_cot", "training.micro_batch": 1}))[0]
-    assert half_of(one) is None and "smaller student" in told(one, "x")["hint"]
+    assert half_of(one) is None and "smaller student" in advice(one, "x")["hint"]
     with pytest.raises(UsageError, match="one sequence at a time"):
         retry_at_half(store.queue, one)
     based = failed(store, spec_from_mapping({**SMALL, "base_steps": 2}))

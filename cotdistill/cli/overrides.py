@@ -107,7 +107,7 @@ def spec_of(store: Store, arguments: argparse.Namespace) -> StudySpec:
     own = spec.source
     if sources and not own:
         own = open_task(store.tasks_root, spec.task, settings=spec.task_settings or None).default_source
-    found = crossed(spec.parsed(), sources=sources, fractions=arguments.fractions or (), own=own)
+    found = crossed(spec.parsed(), sources=sources, fractions=arguments.fractions or (), default_source=own)
     conditions = [str(c) for c in found]
     return spec_from_mapping(
         {"conditions": conditions, "baseline": spec.baseline if spec.baseline in conditions else ""}, spec

@@ -10,6 +10,7 @@ from cotdistill.cli.output import printable, table
 from cotdistill.errors import UnknownName
 from cotdistill.rationales.conditions import parse
 from cotdistill.results import claims, results
+from cotdistill.statistics.verdicts import checked_margin
 from cotdistill.store.records import Study
 from cotdistill.store.store import Store
 from cotdistill.studies import annotations as remarks
@@ -29,10 +30,12 @@ def report(
     pinned = str(parse(baseline)) if baseline else remarks.pinned(store, study)
     if pinned not in (trained := list(dict.fromkeys(m.condition for m in study.members if m.role == "run"))):
         raise UnknownName(f"condition of the study {study.name}", pinned, trained)
-    compared = results.comparison(store, study.id, pinned, margin=None if margin is None else margin / 100)
+    summaries = results.summary(store, study.id)
+    share = checked_margin(margin, results.chance_of(summaries))
+    compared = results.comparison(store, study.id, pinned, margin=share)
     differences = {row.condition: row for row in compared.rows}
     conditions = []
-    for summary in results.summary(store, study.id):
+    for summary in summaries:
         row = differences.get(summary.condition)
         conditions.append(
             {
@@ -51,6 +54,7 @@ def report(
                 "at_chance": summary.at_chance,
                 "tokens": summary.tokens,
                 "seconds": summary.seconds,
+                "warnings": list(summary.warnings),
                 "difference": None
                 if row is None
                 else {
@@ -196,6 +200,7 @@ def _missing(document: dict[str, Any]) -> list[str]:
         told.append(
             f"Provisional: {plural(left, 'planned run')} of {document['runs']} not finished ({states or 'deleted'})."
         )
+    told += [f"{c['label']}: {warning}." for c in document["conditions"] for warning in c["warnings"]]
     told += [f"failed: {failure['label']}: {printable(failure['message'])}" for failure in document["failures"]]
     if document["conditions"] and max(c["planned"] for c in document["conditions"]) < 5:
         told.append("Fewer than five replicates: a demonstration; claims want five or more.")
@@ -240,12 +245,13 @@ REPORT_KEYS = {
     "conditions[].at_chance": "whether the interval contains chance",
     "conditions[].tokens": "training tokens of a run, mean",
     "conditions[].seconds": "compute of a run, mean",
+    "conditions[].warnings": "what is wrong with single replicates: one answer to every question, or an accuracy far from the others",
     "conditions[].difference": "to the baseline; null for the baseline itself or where runs are missing",
     "conditions[].difference.points": "difference in points",
     "conditions[].difference.low": "lower end of the 95 % interval",
     "conditions[].difference.high": "upper end",
     "conditions[].difference.p": "p of no difference",
-    "conditions[].difference.word": "better, worse, no worse, not distinguishable",
+    "conditions[].difference.word": "better, worse, no worse, not distinguishable; with one replicate followed by 'this seed only'",
     "conditions[].difference.kind": "how the interval was made, and what it speaks of",
     "conditions[].difference.cohens_h": "Cohen's h of the two accuracies",
     "conditions[].difference.standardised": "over its standard deviation between replicates, with Hedges' correction; null below three replicates",

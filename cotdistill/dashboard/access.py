@@ -1,4 +1,6 @@
-"""Who may see the pages when they are served beyond this machine: a password, or a login that Streamlit is set up for."""
+"""Who may see the pages when they are served beyond this machine: a password, or a login that Streamlit is set up
+for.
+"""
 
 from __future__ import annotations
 
@@ -42,10 +44,10 @@ def admitted() -> bool:
         return True
     st.title("cotdistill", anchor=False)
     with st.form("password", width=420):
-        given = st.text_input("Password", type="password")
+        entered = st.text_input("Password", type="password")
         sent = st.form_submit_button("Enter", type="primary")
     if sent:
-        if wait := tried(given, password):
+        if wait := tried(entered, password):
             st.error(
                 f"That is not the password, or it came too soon. Try again in {wait:.0f} s.", icon=":material/lock:"
             )
@@ -70,14 +72,16 @@ def _logged_in() -> bool:
         return False
     st.error("You are logged in, but not among those who may enter.", icon=":material/lock:")
     st.caption(
-        f"What to do: log in as somebody else, or ask whoever runs this dashboard to add your confirmed address to {ALLOWED}."
+        "What to do: log in as somebody else, or ask whoever runs this dashboard to add your confirmed address to"
+        f" {ALLOWED}."
     )
     st.button("Log out", on_click=st.logout)
     return False
 
 
 def is_allowed(user: Mapping[str, object], allowed: str) -> bool:
-    """Whether what the provider says of a user is on the list: addresses and @domains between commas, in any case; everybody if it is empty.
+    """Whether what the provider says of a user is on the list: addresses and @domains between commas, in any case;
+    everybody if it is empty.
 
     An address that the provider says is not confirmed could be anybody's, and is not on the list.
     """
@@ -103,14 +107,16 @@ def has_login() -> bool:
         return False
 
 
-def tried(given: str, password: str, now: float | None = None) -> float:
-    """0 if it is the password, else the seconds until the next try is looked at. Tries before that are not compared at all."""
+def tried(entered: str, password: str, now: float | None = None) -> float:
+    """0 if it is the password, else the seconds until the next try is looked at. Tries before that are not compared at
+    all.
+    """
     global _wrong, _open_at
     now = time.monotonic() if now is None else now
     with _lock:
         if now < _open_at:
             return max(1.0, _open_at - now)
-        if hmac.compare_digest(_digest(given), _digest(password)):
+        if hmac.compare_digest(_digest(entered), _digest(password)):
             _wrong, _open_at = 0, 0.0
             return 0.0
         wait = min(LONGEST_WAIT, 2.0**_wrong)

@@ -1,4 +1,6 @@
-"""What every page has in common: page set-up, sidebar, the store, errors in words, and the state that lives in the URL."""
+"""What every page has in common: page set-up, sidebar, the store, errors in words, and the state that lives in the
+URL.
+"""
 
 from __future__ import annotations
 
@@ -32,8 +34,9 @@ PAGES = (
 
 # Two marks with their intervals. Drawn here: a named icon would be fetched from a font service on every visit.
 ICON = (
-    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24"><path d="M3 8h18M3 16h12" stroke="#1B7FC2" stroke-width="2"/>'
-    '<circle cx="14" cy="8" r="4" fill="#1B7FC2"/><circle cx="8" cy="16" r="4" fill="#D55E00"/></svg>'
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24"><path d="M3 8h18M3 16h12" stroke="#1B7FC2"'
+    ' stroke-width="2"/><circle cx="14" cy="8" r="4" fill="#1B7FC2"/><circle cx="8" cy="16" r="4"'
+    ' fill="#D55E00"/></svg>'
 )
 
 # What a link between pages takes along: the study and the task a person is looking at.
@@ -58,7 +61,9 @@ def page(title: str, draw: Callable[[Store], None]) -> None:
 
 @contextmanager
 def told_errors() -> Iterator[None]:
-    """Whatever goes wrong inside is told on the page. What nobody foresaw is written to the dashboard's own log, with its trace."""
+    """Whatever goes wrong inside is told on the page. What nobody foresaw is written to the dashboard's own log, with
+    its trace.
+    """
     try:
         yield
     except CotdistillError as error:
@@ -70,7 +75,8 @@ def told_errors() -> Iterator[None]:
             icon=":material/error:",
         )
         st.caption(
-            "What to do: reload the page. Training is not touched by this. The full trace is in the terminal where the dashboard was started."
+            "What to do: reload the page. Training is not touched by this. The full trace is in the terminal where the"
+            " dashboard was started."
         )
 
 
@@ -80,7 +86,9 @@ def presenting() -> bool:
 
 
 def page_setup(title: str) -> None:
-    """The first call of every page: browser title, wide layout, and the sidebar with links that keep study and task (none while presenting)."""
+    """The first call of every page: browser title, wide layout, and the sidebar with links that keep study and task
+    (none while presenting).
+    """
     state: Literal["collapsed", "expanded"] = "collapsed" if presenting() else "expanded"
     st.set_page_config(page_title=f"{title} · cotdistill", page_icon=ICON, layout="wide", initial_sidebar_state=state)
     if presenting():
@@ -96,10 +104,10 @@ def page_setup(title: str) -> None:
 
 def carry(**more: str) -> dict[str, str]:
     """Query parameters for a link to another page."""
-    found = {name: st.query_params[name] for name in CARRIED if name in st.query_params}
-    if found.get("study", "").startswith(NO_STUDY):
-        found["task"] = found.pop("study").removeprefix(NO_STUDY)
-    return found | more
+    carried = {name: st.query_params[name] for name in CARRIED if name in st.query_params}
+    if carried.get("study", "").startswith(NO_STUDY):
+        carried["task"] = carried.pop("study").removeprefix(NO_STUDY)
+    return carried | more
 
 
 def problem(error: CotdistillError) -> None:
@@ -125,11 +133,11 @@ def terminal(*commands: str, label: str = "The same in the terminal") -> None:
             st.code(one, language="bash", wrap_lines=True)
 
 
-def empty(title: str, told: str) -> None:
+def empty(title: str, text: str) -> None:
     """Nothing to show yet: what will stand here, and the way to the button that brings it."""
     with st.container(border=True):
         st.markdown(f"**{plain_markdown(title)}**")
-        st.markdown(plain_markdown(told))
+        st.markdown(plain_markdown(text))
         st.page_link("app.py", label="Home: run the starter study", icon=":material/play_circle:", query_params=carry())
 
 
@@ -147,7 +155,9 @@ def section(text: str, caption: str = "") -> None:
 
 
 def chart(figure: Any, key: str, caption: str = "") -> None:
-    """A Plotly figure with the tools that help and without those that do not, and its caption: n, replicates, kind of interval."""
+    """A Plotly figure with the tools that help and without those that do not, and its caption: n, replicates, kind of
+    interval.
+    """
     form = st.session_state.get("figure_form", FORMS[0])
     save = {"format": form, "filename": f"cotdistill-{key}", "scale": 1 if form == "svg" else 3}
     hidden = ["lasso2d", "select2d", "autoScale2d"]
@@ -171,10 +181,10 @@ def _saving(title: str) -> None:
             help="By the camera that appears over a figure.",
         )  # fmt: skip
         # Made when it is asked for: the drawing library goes into the page.
-        made = partial(figures_page, drawn, f"cotdistill, {title}")
+        make = partial(figures_page, drawn, f"cotdistill, {title}")
         st.download_button(
             "All as one HTML page",
-            made,
+            make,
             f"cotdistill-{title.lower()}.html",
             "text/html",
             icon=":material/download:",
@@ -188,26 +198,27 @@ def choose(
     *,
     key: str,
     start: str | None = None,
-    told: Callable[[str], str] = str,
+    label_of: Callable[[str], str] = str,
     drops: Sequence[str] = (),
     moving: bool = False,
     **more: Any,
 ) -> str:
-    """A choice that lives in the URL under `key`, by its own value and not by the name shown for it. A value in the URL that is none of the
-    options is said to be so, and the start is taken. drops: what leaves the URL with another choice, since it belongs to this one. moving: the
-    start changes by what else is done on the page. Each start then has a widget of its own: a browser that has not drawn the new start yet sends
-    the old one with the next click, which would be taken for a choice."""
-    given = st.query_params.get(key)
-    if given is not None and given not in options:
-        lost(key, given)
+    """A choice that lives in the URL under `key`, by its own value and not by the name shown for it. A value in the URL
+    that is none of the options is said to be so, and the start is taken. drops: what leaves the URL with another
+    choice, since it belongs to this one. moving: the start changes by what else is done on the page. Each start then
+    has a widget of its own: a browser that has not drawn the new start yet sends the old one with the next click, which
+    would be taken for a choice."""
+    wanted = st.query_params.get(key)
+    if wanted is not None and wanted not in options:
+        lost(key, wanted)
     first = start if start in options else options[0]
     widget = f"{key}.{first}" if moving else key
-    st.session_state[widget] = given if given in options else first
+    st.session_state[widget] = wanted if wanted in options else first
     if moving:
         st.session_state[f"{key}.drawn"] = widget
     return str(
         st.selectbox(
-            label, options, key=widget, format_func=told, on_change=_keep_as, args=(key, widget, *drops), **more
+            label, options, key=widget, format_func=label_of, on_change=_keep_as, args=(key, widget, *drops), **more
         )
     )
 
@@ -229,9 +240,9 @@ def _keep_as(key: str, widget: str, *drops: str) -> None:
         st.query_params[key] = str(st.session_state[widget])
 
 
-def lost(what: str, given: str) -> None:
+def lost(what: str, name: str) -> None:
     """A link that names something which is not here."""
     st.warning(
-        f"The link names {what} “{plain_markdown(given[:80])}”, which is not here; showing another.",
+        f"The link names {what} “{plain_markdown(name[:80])}”, which is not here; showing another.",
         icon=":material/link_off:",
     )

@@ -31,7 +31,8 @@ def draw(store: Store) -> None:
         "Why do rationales help a small student?",
         "A student learns from questions, answers and a teacher's rationales. Here you take the rationales apart "
         "(before or after the answer, shuffled, masked, swapped, "
-        "replaced by noise), train a student under each condition, and see which difference stands up to its own noise.",
+        "replaced by noise), train a student under each condition, and see which difference stands up to its own"
+        " noise.",
     )
     spec = STUDIES.get("starter").make()
     studies = store.queue.studies()
@@ -49,11 +50,15 @@ def draw(store: Store) -> None:
 
 def _start_here(store: Store, spec: StudySpec) -> None:
     """The one button: everything generated, nothing to download or set up."""
-    students = f"{len(spec.conditions)} conditions × {plural(spec.replicates, 'replicate')} = {len(spec.conditions) * spec.replicates} students"
+    students = (
+        f"{len(spec.conditions)} conditions × {plural(spec.replicates, 'replicate')} ="
+        f" {len(spec.conditions) * spec.replicates} students"
+    )
     with st.container(border=True, horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         with st.container():
             st.markdown(
-                "**Start here.** A generated task, a small student, the conditions with their controls. Nothing to download, nothing to configure."
+                "**Start here.** A generated task, a small student, the conditions with their controls. Nothing to"
+                " download, nothing to configure."
             )
             st.caption(f"{students}. Time and detectable effect are stated before anything starts.")
         _button(store, spec, "primary")
@@ -113,7 +118,8 @@ def _claims(store: Store | None, study: Study | None) -> None:
 def _card(claim: claims.Claim, verdict: claims.Verdict | None) -> None:
     with st.container(border=True, height="stretch"):
         st.badge(
-            verdict.word if verdict else "not asked yet", color=BADGES.get(verdict.word, "gray") if verdict else "gray"
+            verdict.word if verdict else "not asked yet",
+            color=BADGES.get(verdict.word.removesuffix(" (demonstration)"), "gray") if verdict else "gray",
         )
         st.markdown(f"**{plain_markdown(claim.title)}**")
         st.caption(plain_markdown(verdict.told if verdict else claim.help))
@@ -140,14 +146,14 @@ def _machine(store: Store) -> None:
     free = shutil.disk_usage(store.home).free
     held = _held(str(store.home))
     parts = ", ".join(
-        f"{name} {size(number)}" for name, number in sorted(held.items(), key=lambda one: -one[1]) if number
+        f"{name} {size(number)}" for name, number in sorted(held.items(), key=lambda entry: -entry[1]) if number
     )
-    told = [
+    lines = [
         f"store {store.home} ({size(sum(held.values()))}: {parts}; {size(free)} free)",
         f"{plural(store.queue.workers(), 'worker process', 'worker processes')} on the CPU",
         f"built-in students: {', '.join(STUDENTS.names())}",
     ]
-    st.caption(plain_markdown(" · ".join(told)))
+    st.caption(plain_markdown(" · ".join(lines)))
     for mirror in settings.mirrors(store):
         st.caption(plain_markdown(mirror_told(mirror, settings.state(store, mirror.name))))
     frame.terminal(command("study", "run", "starter", "--wait"), command("study", "list"), command("doctor"))

@@ -139,7 +139,7 @@ def export_study(store: Store, which: int | str, out: Path, *, weights: bool = F
 
 def manifest_of(study: Study, members: Sequence[ArchiveMember], *, weights: bool, texts: bool) -> dict[str, Any]:
     """The manifest of an archive of these members; `digest` is taken over everything else in it."""
-    told = {
+    manifest = {
         "format": FORMAT,
         "version": VERSION,
         "written_by": cotdistill.__version__,
@@ -149,34 +149,34 @@ def manifest_of(study: Study, members: Sequence[ArchiveMember], *, weights: bool
         "texts": texts,
         "members": [{"name": m.name, "size": m.size, "sha256": m.sha256} for m in members],
     }
-    return {**told, "digest": digest(told)}
+    return {**manifest, "digest": digest(manifest)}
 
 
 def _jobs(store: Store, study: Study, *, texts: bool) -> list[tuple[Job, tuple[str, ...]]]:
     """The jobs of a study with their needs: its members, whatever these need, and the finished looks at them."""
     needs = store.queue.needs()
-    found = {job.identity: job for job in store.queue.jobs(study=study.id)}
-    waiting = list(found)
+    jobs = {job.identity: job for job in store.queue.jobs(study=study.id)}
+    waiting = list(jobs)
     while waiting:
         for need in needs.get(waiting.pop(), ()):
-            if need not in found:
+            if need not in jobs:
                 try:
-                    found[need] = store.queue.job(need)
+                    jobs[need] = store.queue.job(need)
                 except NotFound:
                     continue  # deleted; the runs that it served are there
                 waiting.append(need)
-    made = set(found)
+    included = set(jobs)
     for job in store.queue.jobs(state="finished"):
-        mine = needs.get(job.identity, ())
-        if job.kind not in MAKING and (texts or job.kind in NUMBERS) and mine and made.issuperset(mine):
-            found[job.identity] = job
-    return [(job, needs.get(job.identity, ())) for job in found.values()]
+        needed = needs.get(job.identity, ())
+        if job.kind not in MAKING and (texts or job.kind in NUMBERS) and needed and included.issuperset(needed):
+            jobs[job.identity] = job
+    return [(job, needs.get(job.identity, ())) for job in jobs.values()]
 
 
 def _study(store: Store, study: Study) -> dict[str, Any]:
     said, before = remark(store, study.id), extended(store, study)
     members = [[m.identity, m.condition, m.replicate, m.role] for m in study.members]
-    told = {
+    document = {
         "name": study.name,
         "spec": study.spec,
         "plan_hash": study.plan_hash,
@@ -184,7 +184,7 @@ def _study(store: Store, study: Study) -> dict[str, Any]:
         "members": members,
     }
     return {
-        **told,
+        **document,
         "remark": plain(said) if said.changed else None,
         "extends": before["replicates"] if before else None,
     }
@@ -226,11 +226,11 @@ def _record(
 
 
 def _held(
-    store: Store, job: Job, role: str, made: str, gathered: _ArchiveContents, *, weights: bool, texts: bool
+    store: Store, job: Job, role: str, digest: str, gathered: _ArchiveContents, *, weights: bool, texts: bool
 ) -> dict[str, Any]:
     """One product of a job: made, the digest of what it made; held, that of what the archive holds (None: left out; another: without its texts)."""
-    whole = job.left_out.get(role, made)
-    path = store.artifacts.path(made)
+    whole = job.left_out.get(role, digest)
+    path = store.artifacts.path(digest)
     if path.suffix == ".safetensors" and not weights:
         gathered.left_out.append("the students' weights: ask for them with --weights")
         return {"made": whole, "held": None, "suffix": ""}
@@ -238,13 +238,13 @@ def _held(
         member = ArchiveMember.of("", bare)
         gathered.add(f"artifacts/{member.sha256}.parquet", bare)
         return {"made": whole, "held": member.sha256, "suffix": "parquet"}
-    member = gathered.add(f"artifacts/{made}{path.suffix}", path)
-    if member.sha256 != made:
+    member = gathered.add(f"artifacts/{digest}{path.suffix}", path)
+    if member.sha256 != digest:
         raise StoreError(
-            f"The artefact {made[:12]} of run {job.id} is damaged: it hashes to {member.sha256[:12]}.",
+            f"The artefact {digest[:12]} of run {job.id} is damaged: it hashes to {member.sha256[:12]}.",
             "See: cotdistill store verify",
         )
-    return {"made": whole, "held": made, "suffix": path.suffix.lstrip(".")}
+    return {"made": whole, "held": digest, "suffix": path.suffix.lstrip(".")}
 
 
 def without_texts(path: Path) -> bytes | None:

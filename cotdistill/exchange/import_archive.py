@@ -43,7 +43,7 @@ class Imported:
     tasks: tuple[str, ...]
     weights: bool
     texts: bool
-    told: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 def import_study(
@@ -82,7 +82,7 @@ def import_study(
             tasks=tuple(task for task, _, _ in tasks),
             weights=any(member.endswith(".safetensors") for member in archive.members),
             texts=archive.manifest.get("texts") is True,
-            told=tuple(_told(study, seen)),
+            notes=tuple(_notes(study, seen)),
         )
 
 
@@ -96,20 +96,20 @@ def _named(study: IncomingStudy, name: str) -> IncomingStudy:
 
 def _staged(archive: ArchiveFile, staging: Path) -> list[tuple[str, str, Path]]:
     """(name, digest, folder) of every task in an archive, unpacked outside the store and checked. Files lie under names of ours alone."""
-    found: dict[tuple[str, str], Path] = {}
+    files: dict[tuple[str, str], Path] = {}
     for member in archive.members:
         if not member.startswith("tasks/"):
             continue
         _, name, digest, file = member.split("/", 3)
-        folder = found.setdefault((name, digest), staging / str(len(found)))
+        folder = files.setdefault((name, digest), staging / str(len(files)))
         target = added_folder(folder, file.removeprefix("sources/")) if file.startswith("sources/") else folder / file
         target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("wb") as written:
             for block in archive.blocks(member):
                 written.write(block)
-    for (name, digest), folder in found.items():
+    for (name, digest), folder in files.items():
         checked_task(folder, name, digest)
-    return [(name, digest, folder) for (name, digest), folder in found.items()]
+    return [(name, digest, folder) for (name, digest), folder in files.items()]
 
 
 def _predictions(archive: ArchiveFile, digest: str) -> pd.DataFrame:
@@ -146,18 +146,18 @@ def _copy(store: Store, archive: ArchiveFile, wanted: set[str], progress: Callab
         raise
 
 
-def _told(study: IncomingStudy, seen: Standing) -> list[str]:
-    told = []
+def _notes(study: IncomingStudy, seen: Standing) -> list[str]:
+    notes = []
     if seen.study is not None:
-        told.append(f"The study {study.name!r} is here already.")
+        notes.append(f"The study {study.name!r} is here already.")
     if seen.more:
-        told.append(f"{len(seen.more)} of its jobs have finished here and not in the archive: they count here.")
+        notes.append(f"{len(seen.more)} of its jobs have finished here and not in the archive: they count here.")
     brought = {*seen.new, *seen.completed}
     if any(product.held is None for job in study.jobs if job.identity in brought for product in job.produced.values()):
-        told.append(
+        notes.append(
             "The students' weights are not in the archive: nobody can look inside them here, unless they are trained again (runs retry)."
         )
     unfinished = sum(job.state != "finished" for job in study.jobs)
     if unfinished:
-        told.append(f"{unfinished} of its jobs had not finished: launch the study, or resume them, to run them here.")
-    return told
+        notes.append(f"{unfinished} of its jobs had not finished: launch the study, or resume them, to run them here.")
+    return notes

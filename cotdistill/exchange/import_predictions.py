@@ -49,7 +49,7 @@ class ImportedAnswers:
     nested: bool
     dev_items: int
     chance: float
-    told: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 def import_answers(
@@ -82,10 +82,11 @@ def import_answers(
     members = tuple(
         (job.identity, str(job.config["condition"]), int(job.config["replicate"]), "run") for job, _ in jobs
     )
+    members += tuple(_missing(answers, spec))
     whole = IncomingStudy(
         spec.name, spec, plain(spec), spec.plan_hash, time.time(), members, tuple(job for job, _ in jobs)
     )
-    tables = {product.made: table for job, table in jobs for product in job.produced.values()}
+    tables = {product.digest: table for job, table in jobs for product in job.produced.values()}
     seen = standing(store, whole, lambda held: pd.read_parquet(io.BytesIO(tables[held])))
     origin = hash_file(path)
     number = None
@@ -106,26 +107,26 @@ def import_answers(
         nested=answers.nested,
         dev_items=len(next(iter(answers.runs("dev").values()), [])),
         chance=_chance(first),
-        told=tuple(_told(answers, opened, seen.study is not None)),
+        notes=tuple(_notes(answers, opened, seen.study is not None)),
     )
 
 
 def _conditions(answers: PredictionFile, names: Sequence[str]) -> dict[str, str]:
     """Canonical condition by the name in the file."""
-    given = list(dict.fromkeys(row.condition for row in answers.rows))
+    conditions = list(dict.fromkeys(row.condition for row in answers.rows))
     mapped: dict[str, str] = {}
     for text in names:
-        name = next((name for name in given if text.startswith(f"{name}=")), None)
+        name = next((name for name in conditions if text.startswith(f"{name}=")), None)
         if name is None:
             raise UsageError(
                 f"--map {text[:120]!r} begins with no condition of the file.",
-                f"Expected NAME=CONDITION; the file has: {', '.join(given)[:400]}.",
+                f"Expected NAME=CONDITION; the file has: {', '.join(conditions)[:400]}.",
             )
         mapped[name] = text[len(name) + 1 :]
-    found, strange = {}, []
-    for name in given:
+    parsed, strange = {}, []
+    for name in conditions:
         try:
-            found[name] = str(parse(mapped.get(name, name)))
+            parsed[name] = str(parse(mapped.get(name, name)))
         except UsageError:
             if name in mapped:
                 raise
@@ -136,13 +137,13 @@ def _conditions(answers: PredictionFile, names: Sequence[str]) -> dict[str, str]
             f"{len(strange)} conditions of the file are not called as conditions are here: {', '.join(name[:60] for name in strange)}.",
             f"Say what each is, for example {example}; cotdistill conditions list shows what there is.",
         )
-    for name, condition in found.items():
-        if twin := next((other for other in found if other != name and found[other] == condition), None):
+    for name, condition in parsed.items():
+        if twin := next((other for other in parsed if other != name and parsed[other] == condition), None):
             raise UsageError(
                 f"{name!r} and {twin!r} are both {condition}.",
                 "Leave one of them out, or map them to different conditions.",
             )
-    return found
+    return parsed
 
 
 def _spec(
@@ -171,25 +172,37 @@ def _jobs(answers: PredictionFile, spec: StudySpec, task: Task | None) -> list[t
     """A finished job for every condition and replicate, with its predictions as a worker would have left them."""
     dev = answers.runs("dev")
     now = time.time()
-    found = []
+    jobs = []
     for (condition, replicate), rows in answers.runs().items():
         mode = parse(condition).spec.primary
         table = _table(rows, mode)
-        own = dev.get((condition, replicate), [])
-        content = digest([_content(rows), _content(own)])
+        dev_rows = dev.get((condition, replicate), [])
+        content = digest([_content(rows), _content(dev_rows)])
         config = plain(
             AnswersConfig(spec.task, task.digest if task else "", spec.student.name, condition, replicate, content)
         )
         asked = JobSpec(ANSWERS, config)
-        result = _result(rows, own, mode, task)
-        made = hashlib.sha256(table).hexdigest()
+        result = _result(rows, dev_rows, mode, task)
+        checksum = hashlib.sha256(table).hexdigest()
         job = IncomingJob(
             identity=asked.identity, kind=ANSWERS, recipe=asked.recipe, config=config, estimate=0.0, state="finished", seconds=0.0, created=now,
             label=f"{spec.name} · {parse(condition).label} · replicate {replicate}", started=None, finished=now, result=result, error=None, needs=(),
-            produced={"predictions": IncomingProduct(made, made, "parquet")}, used={"task": task.digest} if task else {}, origin="",
+            produced={"predictions": IncomingProduct(checksum, checksum, "parquet")}, used={"task": task.digest} if task else {}, origin="",
         )  # fmt: skip
-        found.append((job, table))
-    return found
+        jobs.append((job, table))
+    return jobs
+
+
+def _missing(answers: PredictionFile, spec: StudySpec) -> list[tuple[str, str, int, str]]:
+    """Members for the cells of conditions x replicates that the file lacks: planned runs without a result, so that no verdict stands."""
+    runs = answers.runs()
+    planned = [(condition, replicate) for condition in spec.conditions for replicate in sorted({r for _, r in runs})]
+    missing = []
+    for condition, replicate in planned:
+        if (condition, replicate) not in runs:
+            config = AnswersConfig(spec.task, "", spec.student.name, condition, replicate, "missing")
+            missing.append((JobSpec(ANSWERS, plain(config)).identity, condition, replicate, "run"))
+    return missing
 
 
 def _table(rows: Sequence[PredictionRow], mode: str) -> bytes:
@@ -238,20 +251,28 @@ def _content(rows: Sequence[PredictionRow]) -> list[Any]:
     return [[r.item, r.cluster, r.answer, r.predicted, r.parsed, r.probabilities, r.scores, r.tokens] for r in rows]
 
 
-def _told(answers: PredictionFile, task: Task | None, known: bool) -> list[str]:
-    told = ["The study is here already."] if known else []
+def _notes(answers: PredictionFile, task: Task | None, known: bool) -> list[str]:
+    notes = ["The study is here already."] if known else []
+    runs = answers.runs()
+    replicates = sorted({replicate for _, replicate in runs})
+    for condition in dict.fromkeys(condition for condition, _ in runs):
+        if lacking := [str(r) for r in replicates if (condition, r) not in runs]:
+            notes.append(
+                f"{condition} lacks replicate{'s' if len(lacking) > 1 else ''} {', '.join(lacking)}, which other conditions have: "
+                "the study is incomplete, and there is no verdict."
+            )
     if answers.nested:
-        told.append(
+        notes.append(
             "Each replicate has questions of its own: the replicate is the unit, and intervals speak of new ones."
         )
     if not any(row.split == "dev" for row in answers.rows):
-        told.append(
+        notes.append(
             "Without rows of dev the margin of 'no worse' has to be given: findings STUDY --margin POINTS, chosen beforehand."
         )
     if any(row.tokens is None for row in answers.rows if row.split == "test"):
-        told.append("Without the column tokens nothing is known of equal training tokens.")
+        notes.append("Without the column tokens nothing is known of equal training tokens.")
     if task is not None and (whole := len(task.examples("test"))) != (
         some := len({row.item for row in answers.rows if row.split == "test"})
     ):
-        told.append(f"{some:,} of the task's {whole:,} test questions were answered.")
-    return told
+        notes.append(f"{some:,} of the task's {whole:,} test questions were answered.")
+    return notes

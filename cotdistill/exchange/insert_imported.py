@@ -26,7 +26,7 @@ COLUMNS = ["id", "cluster", "mode", "answer", "predicted", "correct", "margin", 
 class IncomingProduct:
     """One product of a job. made: digest of what the job made; held: of what came along, None if it was left out."""
 
-    made: str
+    digest: str
     held: str | None
     suffix: str
 
@@ -171,23 +171,23 @@ def _same_study(store: Store, study: IncomingStudy) -> int | None:
     return None
 
 
-def _differs(store: Store, theirs: IncomingJob, mine: Job, table: Callable[[str], pd.DataFrame]) -> bool:
+def _differs(store: Store, theirs: IncomingJob, ours: Job, table: Callable[[str], pd.DataFrame]) -> bool:
     """Whether a run that has finished on both sides answered differently."""
     if theirs.kind not in ("train", ANSWERS):
         return False  # what it made shows in the runs that used it
     held = theirs.produced["predictions"].held
-    if any((mine.result or {}).get(key) != (theirs.result or {}).get(key) for key in RESULTS) or held is None:
+    if any((ours.result or {}).get(key) != (theirs.result or {}).get(key) for key in RESULTS) or held is None:
         return True
-    if held == mine.produced.get("predictions"):
+    if held == ours.produced.get("predictions"):
         return False
-    return _rows(store.artifacts.table(mine.produced["predictions"])) != _rows(table(held))
+    return _rows(store.artifacts.table(ours.produced["predictions"])) != _rows(table(held))
 
 
 def _rows(table: pd.DataFrame) -> list[tuple[Any, ...]]:
-    told: list[list[Any]] = [
+    rows: list[list[Any]] = [
         [tuple(row) for row in table[name]] if name == "probabilities" else table[name].tolist() for name in COLUMNS
     ]
-    return sorted(zip(*told, strict=True))
+    return sorted(zip(*rows, strict=True))
 
 
 def _insert(connection: sqlite3.Connection, job: IncomingJob, place: float, origin: str) -> None:
@@ -222,11 +222,11 @@ def _complete(connection: sqlite3.Connection, job: IncomingJob, number: int, ori
     _link(connection, job, number)
 
 
-def _lacking(theirs: IncomingJob, mine: Job) -> dict[str, str]:
+def _lacking(theirs: IncomingJob, ours: Job) -> dict[str, str]:
     return {
         role: product.held
         for role, product in theirs.produced.items()
-        if product.held is not None and mine.left_out.get(role) == product.held
+        if product.held is not None and ours.left_out.get(role) == product.held
     }
 
 
@@ -240,7 +240,9 @@ def _link(connection: sqlite3.Connection, job: IncomingJob, number: int) -> None
     links = [(number, "produced", role, product.held) for role, product in job.produced.items() if product.held]
     links += [(number, "used", role, digest) for role, digest in job.used.items()]
     connection.executemany("INSERT INTO link VALUES (?, ?, ?, ?)", links)
-    lacking = [(number, role, product.made) for role, product in job.produced.items() if product.held != product.made]
+    lacking = [
+        (number, role, product.digest) for role, product in job.produced.items() if product.held != product.digest
+    ]
     connection.executemany("INSERT INTO left_out VALUES (?, ?, ?)", lacking)
 
 

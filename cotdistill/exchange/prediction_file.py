@@ -113,11 +113,11 @@ class PredictionFile:
 
     def runs(self, split: str = "test") -> dict[tuple[str, int], list[PredictionRow]]:
         """The rows of each (condition, replicate), by item."""
-        found: dict[tuple[str, int], list[PredictionRow]] = defaultdict(list)
+        runs: dict[tuple[str, int], list[PredictionRow]] = defaultdict(list)
         for row in self.rows:
             if row.split == split:
-                found[row.condition, row.replicate].append(row)
-        return {key: sorted(mine, key=lambda row: row.item) for key, mine in found.items()}
+                runs[row.condition, row.replicate].append(row)
+        return {key: sorted(mine, key=lambda row: row.item) for key, mine in runs.items()}
 
 
 def read_answers(
@@ -167,11 +167,11 @@ def read_answers(
     return PredictionFile(tuple(rows), chosen, len(sets) > 1)
 
 
-def _columns(given: AnswerColumns | None, header: Sequence[str]) -> AnswerColumns:
+def _columns(mapping: AnswerColumns | None, header: Sequence[str]) -> AnswerColumns:
     """The columns to read: those said, and those guessed for the rest."""
     known = {name.casefold(): name for name in reversed(header)}
     guessed = {field: next((known[n] for n in names if n in known), "") for field, names in NAMES.items()}
-    said = {} if given is None else {field: name for field, name in vars(given).items() if name}
+    said = {} if mapping is None else {field: name for field, name in vars(mapping).items() if name}
     for name in said.values():
         if name not in header:
             raise UnknownName("column", name, header)
@@ -186,11 +186,11 @@ def _columns(given: AnswerColumns | None, header: Sequence[str]) -> AnswerColumn
 
 def _separate(header: Sequence[str]) -> dict[str, str]:
     """Column -> label of its choice, in the order of the choices: p_0, p_1 ... or prob_A, prob_B ...; empty if there are no such columns."""
-    found: dict[str, dict[str, str]] = defaultdict(dict)
+    values: dict[str, dict[str, str]] = defaultdict(dict)
     for name in header:
         if match := SEPARATE.fullmatch(name):
-            found[match.group(1).casefold()][name] = match.group(2)
-    best = max(found.values(), key=len, default={})
+            values[match.group(1).casefold()][name] = match.group(2)
+    best = max(values.values(), key=len, default={})
     if len(best) < 2:
         return {}
     if all(label.isdecimal() for label in best.values()):
@@ -233,8 +233,8 @@ class RowReader:
         )
         tokens = (
             None
-            if (given := row.get(columns.tokens) if columns.tokens else None) in (None, "")
-            else _number(given, "tokens")
+            if (count := row.get(columns.tokens) if columns.tokens else None) in (None, "")
+            else _number(count, "tokens")
         )
         if tokens is not None and tokens < 0:
             raise DataError(f"tokens are {tokens:g}; expected a number that is not negative")
@@ -369,7 +369,7 @@ def _whole(value: Any, what: str) -> int:
 
 def _contradictions(file: str, rows: Iterable[PredictionRow]) -> list[RowProblem]:
     """Rows that do not go with an earlier one: the same answer twice, another right answer, another number of choices, other tokens of one run."""
-    found: list[RowProblem] = []
+    problems: list[RowProblem] = []
     seen: dict[tuple[str, str, int, str], int] = {}
     first: dict[tuple[str, str], PredictionRow] = {}
     run: dict[tuple[str, str, int], PredictionRow] = {}
@@ -389,13 +389,13 @@ def _contradictions(file: str, rows: Iterable[PredictionRow]) -> list[RowProblem
         same = run.setdefault((row.split, row.condition, row.replicate), row)
         if row.tokens != same.tokens:
             reasons.append(f"the tokens of this run are {row.tokens} here and {same.tokens} in line {same.line}")
-        found += [RowProblem(file, row.line, reason) for reason in reasons]
-    return found
+        problems += [RowProblem(file, row.line, reason) for reason in reasons]
+    return problems
 
 
 def _gaps(rows: Sequence[PredictionRow]) -> list[str]:
     """Which questions a condition lacks that others have answered in the same replicate; and replicates that share some questions but not all."""
-    found: list[str] = []
+    gaps: list[str] = []
     for split in ("test", "dev"):
         by_run: dict[tuple[str, int], set[str]] = defaultdict(set)
         for row in rows:
@@ -407,18 +407,18 @@ def _gaps(rows: Sequence[PredictionRow]) -> list[str]:
         for (condition, replicate), items in sorted(by_run.items()):
             if lacking := sorted(asked[replicate] - items):
                 listed = ", ".join(item[:40] for item in lacking[:5]) + (" ..." if len(lacking) > 5 else "")
-                found.append(
+                gaps.append(
                     f"{condition[:60]}, replicate {replicate}, lacks {len(lacking)} of {len(asked[replicate])} {split} questions: {listed}"
                 )
         sets = {frozenset(items) for items in asked.values()}
-        if split == "test" and not found and len(sets) > 1:
+        if split == "test" and not gaps and len(sets) > 1:
             most = frozenset.union(*sets)
             if sum(map(len, sets)) != len(most) or len({len(one) for one in sets}) > 1:
                 sizes = ", ".join(f"{replicate}: {len(items)}" for replicate, items in sorted(asked.items()))
-                found.append(
+                gaps.append(
                     f"replicates answer neither the same questions nor equally many of their own (questions by replicate: {sizes})"
                 )
-    return found
+    return gaps
 
 
 def renamed(answers: PredictionFile, names: Callable[[str], str]) -> PredictionFile:

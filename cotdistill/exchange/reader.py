@@ -77,7 +77,7 @@ class ArchiveFile:
         """A member in blocks, never more than it was said to hold."""
         info = self._infos[name]
         left = info.file_size
-        with _told(self.path, name), self._zip.open(info) as file:
+        with _explained(self.path, name), self._zip.open(info) as file:
             while block := file.read(min(BLOCK, left + 1)):
                 left -= len(block)
                 if left < 0:
@@ -98,32 +98,38 @@ class ArchiveFile:
     def document(self, name: str) -> Any:
         """A JSON member."""
         try:
-            found = json.loads(self.read(name, LARGEST_JSON).decode("utf-8"), parse_constant=_no_number)
-            json.dumps(found, ensure_ascii=False).encode()  # half a character can be written in JSON, and nowhere else
-            return found
+            document = json.loads(self.read(name, LARGEST_JSON).decode("utf-8"), parse_constant=_no_number)
+            json.dumps(
+                document, ensure_ascii=False
+            ).encode()  # half a character can be written in JSON, and nowhere else
+            return document
         except (ValueError, RecursionError) as error:
             raise BadArchive(f"{name} in {self.path.name} is not JSON: {error}", AGAIN) from error
 
     def _manifest(self) -> Mapping[str, Any]:
-        told = self.document(MANIFEST)
-        if not isinstance(told, dict) or told.get("format") != FORMAT or type(told.get("version")) is not int:
+        manifest = self.document(MANIFEST)
+        if (
+            not isinstance(manifest, dict)
+            or manifest.get("format") != FORMAT
+            or type(manifest.get("version")) is not int
+        ):
             raise BadArchive(
                 f"{self.path.name} is no archive of a study: its {MANIFEST} does not say so.",
                 f"Expected format {FORMAT!r}.",
             )
-        if told["version"] > VERSION:
-            by = str(told.get("written_by", "an unknown version"))[:40]
+        if manifest["version"] > VERSION:
+            by = str(manifest.get("written_by", "an unknown version"))[:40]
             raise ArchiveTooNew(
-                f"{self.path.name} has format {told['version']}, written by cotdistill {by}; this version reads up to {VERSION}.",
+                f"{self.path.name} has format {manifest['version']}, written by cotdistill {by}; this version reads up to {VERSION}.",
                 "Update cotdistill.",
             )
-        members = told.get("members")
+        members = manifest.get("members")
         if not isinstance(members, list) or not all(_is_member(m) for m in members):
             raise BadArchive(
                 f"The list of members in the {MANIFEST} of {self.path.name} is not what it should be.", AGAIN
             )
         try:
-            right = digest({key: value for key, value in told.items() if key != "digest"}) == told.get("digest")
+            right = digest({key: value for key, value in manifest.items() if key != "digest"}) == manifest.get("digest")
         except (ValueError, UnicodeEncodeError):
             right = False
         if not right:
@@ -141,7 +147,7 @@ class ArchiveFile:
             )
         if STUDY not in sizes or JOBS not in sizes:
             raise BadArchive(f"{self.path.name} lacks {STUDY} or {JOBS}.", AGAIN)
-        return told
+        return manifest
 
 
 @contextlib.contextmanager
@@ -161,13 +167,13 @@ def _no_number(text: str) -> None:
     raise ValueError(f"{text} is no number of JSON")
 
 
-def _is_member(told: Any) -> bool:
+def _is_member(entry: Any) -> bool:
     return (
-        isinstance(told, dict)
-        and isinstance(told.get("name"), str)
-        and type(told.get("size")) is int
-        and isinstance(told.get("sha256"), str)
-        and re.fullmatch("[0-9a-f]{64}", told["sha256"]) is not None
+        isinstance(entry, dict)
+        and isinstance(entry.get("name"), str)
+        and type(entry.get("size")) is int
+        and isinstance(entry.get("sha256"), str)
+        and re.fullmatch("[0-9a-f]{64}", entry["sha256"]) is not None
     )
 
 
@@ -188,7 +194,7 @@ def _listed(path: Path, file: IO[bytes]) -> zipfile.ZipFile:
         raise BadArchive(
             f"{path.name} lists its members in {length:,} bytes; expected at most {LARGEST_LIST:,}.", AGAIN
         )
-    with _told(path, "its list of members"):
+    with _explained(path, "its list of members"):
         return zipfile.ZipFile(file)
 
 
@@ -226,7 +232,7 @@ def _safe(archive: zipfile.ZipFile, size: int) -> list[zipfile.ZipInfo]:
 
 
 @contextlib.contextmanager
-def _told(path: Path, what: str) -> Iterator[None]:
+def _explained(path: Path, what: str) -> Iterator[None]:
     """What goes wrong inside a zip, in words."""
     try:
         yield

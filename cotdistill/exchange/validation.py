@@ -29,7 +29,7 @@ from cotdistill.studies.inspection_jobs import AttributeConfig, FaithfulnessConf
 from cotdistill.studies.modes import ModesConfig
 from cotdistill.studies.paraphrases import ParaphrasesConfig
 from cotdistill.studies.probe import ProbeConfig
-from cotdistill.studies.spec import StudySpec, plan_hash_of, spec_from_mapping
+from cotdistill.studies.spec import plan_hash_of, spec_from_mapping
 
 # Bytes that a table may have in memory.
 LARGEST_TABLE = 1 << 30
@@ -109,8 +109,8 @@ def content(archive: ArchiveFile) -> IncomingStudy:
     return study
 
 
-def _study(told: Any, jobs: Sequence[IncomingJob]) -> IncomingStudy:
-    row = _mapping(told, STUDY)
+def _study(document: Any, jobs: Sequence[IncomingJob]) -> IncomingStudy:
+    row = _mapping(document, STUDY)
     plain_spec = _mapping(row.get("spec"), f"{STUDY}, spec")
     try:
         spec = spec_from_mapping(plain_spec)
@@ -142,20 +142,20 @@ def _study(told: Any, jobs: Sequence[IncomingJob]) -> IncomingStudy:
         members,
         tuple(jobs),
         said,
-        _extends(row, spec),
+        _extends(row),
     )
 
 
-def _extends(row: Mapping[str, Any], spec: StudySpec) -> int | None:
+def _extends(row: Mapping[str, Any]) -> int | None:
     before = row.get("extends")
-    if before is not None and (type(before) is not int or not 0 < before < spec.replicates):
-        raise _bad(f"{STUDY}: extends is {_shown(before)}; expected fewer replicates than it has")
+    if before is not None and (type(before) is not int or not 0 < before < 2**31):
+        raise _bad(f"{STUDY}: extends is {_shown(before)}; expected a number of replicates")
     return before
 
 
-def _remark(told: Any, conditions: set[str]) -> Remark:
+def _remark(document: Any, conditions: set[str]) -> Remark:
     where = f"{STUDY}, remark"
-    row = _mapping(told, where)
+    row = _mapping(document, where)
     note, tags, baseline = _text(row, "note", where), _list(row.get("tags"), where), _text(row, "baseline", where)
     try:
         fits = (
@@ -168,11 +168,11 @@ def _remark(told: Any, conditions: set[str]) -> Remark:
     return Remark(note, tuple(tags), baseline, _number(row, "changed", where))
 
 
-def _member(told: Any, jobs: Mapping[str, IncomingJob]) -> tuple[str, str, int, str]:
+def _member(document: Any, jobs: Mapping[str, IncomingJob]) -> tuple[str, str, int, str]:
     where = f"{STUDY}, members"
-    if not isinstance(told, list) or len(told) != 4:
+    if not isinstance(document, list) or len(document) != 4:
         raise _bad(f"{where}: expected identity, condition, replicate and role")
-    row = dict(zip(("identity", "condition", "replicate", "role"), told, strict=True))
+    row = dict(zip(("identity", "condition", "replicate", "role"), document, strict=True))
     identity, condition, replicate, role = (
         _hash(row, "identity", where),
         _text(row, "condition", where),
@@ -193,8 +193,8 @@ def _member(told: Any, jobs: Mapping[str, IncomingJob]) -> tuple[str, str, int, 
     return identity, condition, replicate, role
 
 
-def _job(told: Any, where: str) -> IncomingJob:
-    row = _mapping(told, where)
+def _job(document: Any, where: str) -> IncomingJob:
+    row = _mapping(document, where)
     kind, recipe, config = _text(row, "kind", where), row.get("recipe"), _mapping(row.get("config"), f"{where}, config")
     if kind not in RECIPES or type(recipe) is not int or recipe > RECIPES[kind]:
         raise ArchiveTooNew(
@@ -243,14 +243,14 @@ def _job(told: Any, where: str) -> IncomingJob:
     return job
 
 
-def _product(role: str, told: Any, where: str) -> IncomingProduct:
-    row = _mapping(told, f"{where}, {role[:40]}")
-    made, held, suffix = _hash(row, "made", where), row.get("held"), _text(row, "suffix", where)
+def _product(role: str, document: Any, where: str) -> IncomingProduct:
+    row = _mapping(document, f"{where}, {role[:40]}")
+    digest, held, suffix = _hash(row, "made", where), row.get("held"), _text(row, "suffix", where)
     if held is not None and (_hash(row, "held", where), suffix in SUFFIXES) != (held, True):
         raise _bad(f"{where}: {role[:40]} has the ending {suffix[:20]!r}; expected one of {', '.join(SUFFIXES)}")
-    if held not in (None, made) and role != "predictions":
+    if held not in (None, digest) and role != "predictions":
         raise _bad(f"{where}: {role[:40]} is not what the job made")
-    return IncomingProduct(made, held, suffix)
+    return IncomingProduct(digest, held, suffix)
 
 
 def _check_config(kind: str, config: Mapping[str, Any], where: str) -> None:
@@ -302,8 +302,8 @@ def _table(
         schema = file.schema_arrow
         for column, fits in columns.items():
             if column not in schema.names or not (fits(schema.field(column).type) or not file.metadata.num_rows):
-                given = schema.field(column).type if column in schema.names else "missing"
-                raise _bad(f"{name}: the column {column} of the {role[:40]} is {given}")
+                column_type = schema.field(column).type if column in schema.names else "missing"
+                raise _bad(f"{name}: the column {column} of the {role[:40]} is {column_type}")
         table = file.read(columns=list(columns) if columns and not whole else None)
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise BadArchive(f"{name} cannot be read as Parquet: {error}", AGAIN) from error
@@ -326,21 +326,21 @@ def _check_predictions(table: pa.Table, job: IncomingJob) -> None:
             and not pc.all(pc.and_(pc.greater_equal(table[column], 0), pc.less(table[column], lengths))).as_py()
         ):
             raise _bad(f"{where}: {column} is none of the choices in some row")
-    told = {mode: _mapping(one, where) for mode, one in _mapping(job.result.get("modes"), f"{where}, modes").items()}
+    modes = {mode: _mapping(one, where) for mode, one in _mapping(job.result.get("modes"), f"{where}, modes").items()}
     if job.kind in ("train", ANSWERS):
-        told[str(job.result["mode"])] = {
-            **told.get(str(job.result["mode"]), {}),
+        modes[str(job.result["mode"])] = {
+            **modes.get(str(job.result["mode"]), {}),
             **{key: job.result[key] for key in ("n", "correct", "accuracy")},
         }
-    for mode, stated in told.items():
-        mine = table.filter(pc.equal(table["mode"], pa.scalar(mode)))
-        if pc.count_distinct(mine["id"]).as_py() != len(mine):
+    for mode, stated in modes.items():
+        rows = table.filter(pc.equal(table["mode"], pa.scalar(mode)))
+        if pc.count_distinct(rows["id"]).as_py() != len(rows):
             raise _bad(f"{where}: a question is asked twice in mode {mode[:20]!r}")
-        right = pc.sum(mine["correct"]).as_py() or 0
+        right = pc.sum(rows["correct"]).as_py() or 0
         numbers = stated.get("n"), stated.get("correct"), stated.get("accuracy")
-        if not len(mine) or numbers != (len(mine), right, right / len(mine)):
+        if not len(rows) or numbers != (len(rows), right, right / len(rows)):
             raise _bad(
-                f"{where} say {right} of {len(mine)} in mode {mode[:20]!r}, its result says {numbers[1]} of {numbers[0]} ({numbers[2]})"
+                f"{where} say {right} of {len(rows)} in mode {mode[:20]!r}, its result says {numbers[1]} of {numbers[0]} ({numbers[2]})"
             )
 
 
@@ -355,8 +355,8 @@ def _canonical(condition: str, where: str) -> None:
         raise _bad(f"{where}: the condition {condition[:80]!r} is not in its canonical form")
 
 
-def _bad(told: str) -> BadArchive:
-    return BadArchive(f"The archive contradicts itself: {told}.", AGAIN)
+def _bad(message: str) -> BadArchive:
+    return BadArchive(f"The archive contradicts itself: {message}.", AGAIN)
 
 
 def _mapping(value: Any, where: str) -> Mapping[str, Any]:

@@ -30,10 +30,10 @@ def verify(store: Store) -> Verified:
     for path in store.artifacts.all():
         digest = path.name.partition(".")[0]
         present.add(digest)
-        if (found := hash_file(path)) != digest:
-            problems.append(f"artefact {digest[:12]}: its content hashes to {found[:12]} ({path})")
-    jobs, told = _rows(store, present)
-    problems += told
+        if (actual := hash_file(path)) != digest:
+            problems.append(f"artefact {digest[:12]}: its content hashes to {actual[:12]} ({path})")
+    jobs, row_problems = _rows(store, present)
+    problems += row_problems
     folders = sorted(
         path.parent for path in store.tasks_root.glob("*/*/task.json") if not path.parent.name.startswith(".")
     )

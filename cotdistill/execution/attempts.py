@@ -202,12 +202,14 @@ def running(queue: Queue) -> list[Running]:
     """Every running attempt, and whether its process lives."""
     with queue.database.read() as connection:
         rows = connection.execute("SELECT id, attempt, beat FROM job WHERE state = 'running' ORDER BY id").fetchall()
-    found = []
+    attempts = []
     for row in rows:
         path = queue.lock_path(row["id"], row["attempt"])
         wrote = holder(path)
-        found.append(Running(row["id"], row["attempt"], row["beat"], wrote.pid if wrote else None, is_held(path), path))
-    return found
+        attempts.append(
+            Running(row["id"], row["attempt"], row["beat"], wrote.pid if wrote else None, is_held(path), path)
+        )
+    return attempts
 
 
 def settle(
@@ -239,13 +241,13 @@ def settle(
                 "failed",
                 document(
                     {
-                        **memory_shortage.told(seen, f"{cause}, {where}."),
+                        **memory_shortage.advice(seen, f"{cause}, {where}."),
                         "traceback": "\n".join(_log(queue, dead)[-200:]),
                     }
                 ),
             )
         elif crashes >= MOST_CRASHES or deaths >= MOST_DEATHS:
-            state, error = "failed", document(_told(queue, dead, step, max(crashes, deaths), cause))
+            state, error = "failed", document(_death_message(queue, dead, step, max(crashes, deaths), cause))
         connection.execute(
             "UPDATE job SET state = ?, held = ?, request = '', deaths = ?, crashes = ?, death_step = ?, error = ?, finished = ? WHERE id = ?",
             (state, held, deaths, crashes, step, error, None if state == "queued" else now, dead.job),
@@ -268,16 +270,16 @@ def _log(queue: Queue, dead: Running) -> list[str]:
     return queue.log(dead.job, dead.attempt).splitlines()
 
 
-def _told(queue: Queue, dead: Running, step: int, times: int, cause: str) -> dict[str, str]:
+def _death_message(queue: Queue, dead: Running, step: int, times: int, cause: str) -> dict[str, str]:
     lines = _log(queue, dead)
     where = f"at step {step}" if step >= 0 else "before its first step"
     # Without the stack that a crash prints: it stands in the log.
-    told = [
+    advice = [
         line.strip()
         for line in lines
         if line.strip() and not line.startswith(("  File ", "Thread 0x", "Current thread 0x"))
     ]
-    last = " | ".join(told[-TAIL_LINES:])
+    last = " | ".join(advice[-TAIL_LINES:])
     said = f" It last said: {last[:600]}" if last else ""
     return {
         "kind": "died",

@@ -24,10 +24,10 @@ class Executor:
 
 def executor(store: Store) -> Executor:
     with store.queue.database.read() as connection:
-        found = dict(
+        settings = dict(
             connection.execute("SELECT name, value FROM setting WHERE name IN ('executor', 'address')").fetchall()
         )
-    return Executor(found.get("executor", "local"), found.get("address", ""))
+    return Executor(settings.get("executor", "local"), settings.get("address", ""))
 
 
 def check_executor(wanted: Executor) -> None:

@@ -85,25 +85,25 @@ def open_run(store: Store, run: int | str, checkpoint: str = "1", *, source: str
 
 def selections_of(store: Store, run: RunConfig) -> dict[str, Selection]:
     """The selections that a run was trained on, by selector."""
-    found = {}
+    selections = {}
     for name, identity in run.selections.items():
-        made = store.queue.job(identity).produced
-        if "selection" not in made:
+        produced = store.queue.job(identity).produced
+        if "selection" not in produced:
             raise NotFound(
                 f"The selection {name!r} of this run is gone.",
                 "Run its study again: selections are made anew where they are missing.",
             )
-        found[name] = read_selection(store.artifacts.path(made["selection"]), name)
-    return found
+        selections[name] = read_selection(store.artifacts.path(produced["selection"]), name)
+    return selections
 
 
 def training_corpus(opened: Opened) -> Corpus:
     """The rows that a run was trained on, in its order, with the selections it used."""
     run = opened.run
     by_source = {name: opened.task.examples("train", name or None) for name in run.sources or ("",)}
-    mine = by_source[source_of(opened.job) if run.sources else ""]
+    examples = by_source[source_of(opened.job) if run.sources else ""]
     rows = training_rows(by_source, run, opened.condition.fraction)
-    return opened.encoder.corpus([mine[i] for i in rows], opened.selections)
+    return opened.encoder.corpus([examples[i] for i in rows], opened.selections)
 
 
 def _token_counts(task: Task, encoder: Encoder, source: str) -> npt.NDArray[np.int64]:

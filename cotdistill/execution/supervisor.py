@@ -187,25 +187,25 @@ class Supervisor:
         )
         attempt.close()
 
-    def watch(self, one: Running, now: float) -> None:
+    def watch(self, attempt: Running, now: float) -> None:
         """Settle an attempt whose process has died; end a process that hangs."""
-        key = (one.job, one.attempt)
-        if one.alive:
+        key = (attempt.job, attempt.attempt)
+        if attempt.alive:
             beat, since, killed = self.seen.get(key, (-1, now, memory_kills()))
-            self.seen[key] = (one.beat, now if beat != one.beat else since, killed)
-            if beat == one.beat and now - since > HANG_SECONDS and key not in self.hung:
+            self.seen[key] = (attempt.beat, now if beat != attempt.beat else since, killed)
+            if beat == attempt.beat and now - since > HANG_SECONDS and key not in self.hung:
                 self.hung.add(key)
-                say(f"Run {one.job} gives no sign of life; its process {one.pid} is ended.")
-                send(one.lock, signal.SIGKILL)
+                say(f"Run {attempt.job} gives no sign of life; its process {attempt.pid} is ended.")
+                send(attempt.lock, signal.SIGKILL)
             return
-        code = self._code(one.pid)
+        code = self._code(attempt.pid)
         starved = code == -signal.SIGKILL and key in self.seen and memory_kills() > self.seen[key][2]
         cause = (
             "it hung" if key in self.hung else "the system ended it for want of memory" if starved else cause_of(code)
         )
         crashed = starved or key in self.hung or (code is not None and code not in FROM_OUTSIDE)
-        if settle(self.queue, one, cause, crashed=crashed, starved=starved):
-            say(f"The process of run {one.job} has died ({cause}).")
+        if settle(self.queue, attempt, cause, crashed=crashed, starved=starved):
+            say(f"The process of run {attempt.job} has died ({cause}).")
         self.seen.pop(key, None)
         self.hung.discard(key)
 

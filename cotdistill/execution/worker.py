@@ -160,8 +160,8 @@ class JobContext:
         """An artefact of another job, named by that job's identity; NotFound if it is not there."""
         job = self.store.queue.job(identity)
         if role not in job.produced:
-            told = "was imported without its" if job.origin else "has made no"
-            raise NotFound(f"Run {job.id} {told} {role!r}.", f"Retry it: cotdistill runs retry {job.id}")
+            reason = "was imported without its" if job.origin else "has made no"
+            raise NotFound(f"Run {job.id} {reason} {role!r}.", f"Retry it: cotdistill runs retry {job.id}")
         return self.store.artifacts.path(job.produced[role])
 
     def report(self, step: int, total: int, **values: float | int | str | None) -> None:
@@ -220,8 +220,8 @@ def carry_out(store: Store, attempt: Attempt, leaving: threading.Event) -> None:
                 _recorded(record)
         except DiskFull as error:
             # No room even for the log.
-            told = failure(error, attempt.job, store.home)
-            _recorded(lambda: attempt.fail(told))
+            message = failure(error, attempt.job, store.home)
+            _recorded(lambda: attempt.fail(message))
 
 
 def _tried(store: Store, attempt: Attempt, leaving: threading.Event) -> Callable[[], None]:
@@ -232,7 +232,7 @@ def _tried(store: Store, attempt: Attempt, leaving: threading.Event) -> Callable
         f"Attempt {attempt.number} of run {job.id} ({job.label or job.kind}); process {os.getpid()} on {platform.node()}, {_version()}."
     )
     try:
-        outcome = context.run(lambda given: KINDS.get(job.kind).load()(given))
+        outcome = context.run(lambda job_context: KINDS.get(job.kind).load()(job_context))
         # Here, so that a result that cannot be written down is a failure like any other.
         document(outcome.result)
         context.log("Finished.")
@@ -250,9 +250,9 @@ def _tried(store: Store, attempt: Attempt, leaving: threading.Event) -> Callable
         raise
     except Exception as error:
         traceback.print_exc()
-        told = failure(error, job, store.home)
-        context.log(f"Failed: {told['message']}")
-        return lambda: attempt.fail(told)
+        message = failure(error, job, store.home)
+        context.log(f"Failed: {message['message']}")
+        return lambda: attempt.fail(message)
 
 
 def _recorded(write: Callable[[], None]) -> None:
@@ -273,16 +273,16 @@ def _recorded(write: Callable[[], None]) -> None:
 def failure(error: Exception, job: Job, home: Path) -> dict[str, str]:
     """An exception as the store keeps it: kind, message, hint, traceback."""
     if isinstance(error, CotdistillError):
-        told = error.as_dict()
+        message = error.as_dict()
     elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        told = disk_full(home, "the files of a run").as_dict()
+        message = disk_full(home, "the files of a run").as_dict()
     elif memory_shortage.is_shortage(error):
-        told = memory_shortage.told(job, str(error).partition("\n")[0] or type(error).__name__)
+        message = memory_shortage.advice(job, str(error).partition("\n")[0] or type(error).__name__)
     else:
         hint = f"The log tells where: cotdistill runs log {job.id}"
-        told = {"kind": "unexpected", "message": f"{type(error).__name__}: {error}", "hint": hint}
-    told |= {"traceback": "".join(traceback.format_exception(error))}
-    return {name: redacted(value) for name, value in told.items()}
+        message = {"kind": "unexpected", "message": f"{type(error).__name__}: {error}", "hint": hint}
+    message |= {"traceback": "".join(traceback.format_exception(error))}
+    return {name: redacted(value) for name, value in message.items()}
 
 
 class _Lines(io.TextIOWrapper):
@@ -382,11 +382,11 @@ def _work(store: Store, leaving: threading.Event, lock: Lock, supervised: bool) 
     return done
 
 
-def _too_many(store: Store, mine: Path) -> bool:
+def _too_many(store: Store, held: Path) -> bool:
     """Whether more workers live than are wanted and this one is among the last of them, by name; or its GPU is no longer chosen."""
-    if (index := gpu_of(mine.stem)) is not None and index not in chosen(store.queue):
+    if (index := gpu_of(held.stem)) is not None and index not in chosen(store.queue):
         return True
-    before = sum(path.name < mine.name and is_held(path) for path in mine.parent.glob("*.lock"))
+    before = sum(path.name < held.name and is_held(path) for path in held.parent.glob("*.lock"))
     return before >= store.queue.workers()
 
 

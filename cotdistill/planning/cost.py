@@ -86,9 +86,9 @@ class Costs:
         """Seconds of a run: three forward passes for each example that is trained on (two where only adapters are), and scoring."""
         if not condition.spec.sequences:
             return SECONDS_AROUND
-        found = self.lengths.get(condition.tokens or str(condition), Lengths())
+        lengths = self.lengths.get(condition.tokens or str(condition), Lengths())
         passes = (2 if self.student.lora_rank else 3) + int(training.gradient_checkpointing)
-        work = passes * self.example(found.tokens, found.predicted) * training.batch_size * training.steps
+        work = passes * self.example(lengths.tokens, lengths.predicted) * training.batch_size * training.steps
         # Scoring on test and dev costs about an epoch of forward passes; writing rationales a few times that.
         scoring = 4.0 if condition.spec.primary == "own" else 1.0
         share = self.test_items * scoring / max(1, training.steps * training.batch_size)
@@ -101,22 +101,23 @@ class Costs:
 
     def load(self, condition: Condition, training: TrainingConfig) -> Load:
         """What a run of a condition asks of its student at the worst moment: every row of a pass as long as the longest."""
-        found = self.lengths.get(str(condition), Lengths())
+        lengths = self.lengths.get(str(condition), Lengths())
         longest = max((one.longest for one in self.lengths.values()), default=0)
-        whole = training.batch_size * max(1, found.sequences)
+        whole = training.batch_size * max(1, lengths.sequences)
         rows = min(training.micro_batch or -(-whole // training.processes), whole)
         return Load(
-            rows=rows, length=found.longest, predicted=rows * found.most_predicted, passes=-(-whole // (rows * training.processes)),
+            rows=rows, length=lengths.longest, predicted=rows * lengths.most_predicted, passes=-(-whole // (rows * training.processes)),
             precision=training.precision, dtype=self.student.dtype, device=training.device,
-            checkpointing=training.gradient_checkpointing, adapters=self.adapters, trains=bool(found.sequences) and training.steps > 0,
-            scored=found.longest or longest, choices=self.choices, written=self.rationale if condition.spec.primary == "own" else 0,
+            checkpointing=training.gradient_checkpointing, adapters=self.adapters, trains=bool(lengths.sequences) and training.steps > 0,
+            scored=lengths.longest or longest, choices=self.choices, written=self.rationale if condition.spec.primary == "own" else 0,
             plain=not any(OBJECTIVES.get(one.name).logits for one in condition.objectives),
         )  # fmt: skip
 
     def memory(self, training: TrainingConfig) -> RunMemory:
         """Of the run that takes most."""
         return max(
-            (memory.estimate(self.shape, self.load(c, training)) for c in self.conditions), key=lambda told: told.peak
+            (memory.estimate(self.shape, self.load(c, training)) for c in self.conditions),
+            key=lambda estimate: estimate.peak,
         )
 
 
@@ -127,18 +128,20 @@ def measured(task: Task, run: RunConfig, spec: StudySpec, checks: list[str]) -> 
     rows = training_rows(by_source, run, 1.0)
     total = len(next(iter(by_source.values())))
     if len(rows) < total:
-        lacks = ", ".join(f"{name} lacks {sum(not e.rationale for e in own)}" for name, own in by_source.items())
+        lacks = ", ".join(
+            f"{name} lacks {sum(not e.rationale for e in examples)}" for name, examples in by_source.items()
+        )
         each = f" by every source ({lacks})" if len(by_source) > 1 else ""
         checks.append(
             f"{total - len(rows)} of {total} training rows have no rationale{each} and leave every condition "
             f"(missing_rationale={spec.missing_rationale})."
         )
-    checks += [told for name in run.sources if (told := _other_answers(task, name, by_source[name]))]
+    checks += [warning for name in run.sources if (warning := _other_answers(task, name, by_source[name]))]
     test = task.examples("test", run.source or None)
     known = is_built_in(spec.student.name) or here(spec.student) is not None
     encoder = Encoder(tokenizer_of(task, run), task.template) if known else None
     shape = _shape(spec, encoder)
-    found: dict[str, Lengths] = {}
+    measured_lengths: dict[str, Lengths] = {}
     rationale = choices = 0
     positions = shape.positions if shape else 10**6
     limit = min(spec.student.max_length or positions, positions)
@@ -163,7 +166,7 @@ def measured(task: Task, run: RunConfig, spec: StudySpec, checks: list[str]) -> 
             lengths, over = _lengths(encoder, corpus, condition, run, limit)
             _check_k(corpus, condition, checks)
             _check_target(encoder, sample, condition, checks)
-            found[str(condition)] = dataclasses.replace(lengths, longest=min(lengths.longest, limit))
+            measured_lengths[str(condition)] = dataclasses.replace(lengths, longest=min(lengths.longest, limit))
             rationale = max(rationale, *map(len, corpus.passages), 0)
             choices = max(choices, *(sum(map(len, encoder.targets(example))) for example in sample))
             if over:
@@ -178,15 +181,15 @@ def measured(task: Task, run: RunConfig, spec: StudySpec, checks: list[str]) -> 
         seen = training_rows(by_source, run, condition.fraction)
         _check_partners([by_source[name if run.sources else ""][i] for i in seen], condition, run, encoder, checks)
     if encoder is not None:
-        own = by_source[run.source if run.source in by_source else ""]
-        sample = [own[i] for i in rows[:: max(1, len(rows) // SAMPLE)]]
+        examples = by_source[run.source if run.source in by_source else ""]
+        sample = [examples[i] for i in rows[:: max(1, len(rows) // SAMPLE)]]
         checks += [
             f"{one.line()} Of {len(sample)} sampled rows; page Data and lint say more."
             for one in lint(encoder, sample)
             if one.grave
         ]
     if spec.budget == "tokens":
-        longest_name = max((str(c) for c in conditions), key=lambda c: found.get(c, Lengths()).tokens)
+        longest_name = max((str(c) for c in conditions), key=lambda c: measured_lengths.get(c, Lengths()).tokens)
         conditions = tuple(
             c
             if str(c) == longest_name or c.tokens or not c.spec.sequences
@@ -205,7 +208,7 @@ def measured(task: Task, run: RunConfig, spec: StudySpec, checks: list[str]) -> 
         checks.append("Fewer than three replicates: intervals over seeds are wide or cannot be given.")
     return Costs(
         conditions=conditions,
-        lengths=found,
+        lengths=measured_lengths,
         student=spec.student,
         shape=shape or UNKNOWN,
         known=shape is not None,
@@ -245,14 +248,14 @@ def _lengths(encoder: Encoder, corpus: Corpus, condition: Condition, run: RunCon
     """The lengths of a condition, uncut, and how many examples are over the limit."""
     if not condition.spec.sequences or not corpus.examples:
         return Lengths(), 0
-    found = [encoder.sequences(corpus, i, condition, run.seeds.transform) for i in range(len(corpus.examples))]
-    every = [sequence for sequences in found for sequence in sequences]
+    encoded = [encoder.sequences(corpus, i, condition, run.seeds.transform) for i in range(len(corpus.examples))]
+    every = [sequence for sequences in encoded for sequence in sequences]
     predicted = [int((sequence.loss > 0).sum()) for sequence in every]
     lengths = Lengths(
-        tokens=sum(map(len, every)) / len(found), predicted=sum(predicted) / len(found),
-        longest=max(map(len, every)), most_predicted=max(predicted), sequences=max(map(len, found)),
+        tokens=sum(map(len, every)) / len(encoded), predicted=sum(predicted) / len(encoded),
+        longest=max(map(len, every)), most_predicted=max(predicted), sequences=max(map(len, encoded)),
     )  # fmt: skip
-    return lengths, sum(any(len(s) > limit for s in sequences) for sequences in found)
+    return lengths, sum(any(len(s) > limit for s in sequences) for sequences in encoded)
 
 
 def _check_k(corpus: Corpus, condition: Condition, checks: list[str]) -> None:
@@ -291,9 +294,11 @@ def _check_partners(
         rule = str(dict(step.parameters)["partner"])
         alone = sum(corpus.partner(i, rule, run.seeds.transform) is None for i in range(len(examples)))
         if alone:
-            told = (
+            message = (
                 "the run would stop"
                 if alone > MOST_WITHOUT_PARTNER * len(examples)
                 else "they train without a rationale"
             )
-            checks.append(f"{condition.label}: {alone} of {len(examples)} rows have no partner to swap with; {told}.")
+            checks.append(
+                f"{condition.label}: {alone} of {len(examples)} rows have no partner to swap with; {message}."
+            )

@@ -85,17 +85,17 @@ def submit(store: Store, config: ElicitConfig, pace: Pace) -> Job:
     check(pace)
     if config.teacher.kind == "endpoint":
         address()
-    found = estimate(store, task_of(store, config), config, pace)
-    spec = elicit_job(config, sum(found.seconds) / 2 if found.seconds else 60.0)
+    expected = estimate(store, task_of(store, config), config, pace)
+    spec = elicit_job(config, sum(expected.seconds) / 2 if expected.seconds else 60.0)
     Responses(store.home).set_pace(config.teacher.model, plain(pace))
     store.queue.submit([spec])
     return store.queue.job(spec.identity)
 
 
-def resume(store: Store, given: int | str) -> Job:
+def resume(store: Store, key: int | str) -> Job:
     """Let an elicitation go on: where it was paused, stopped or has failed; or, where it has finished, with the questions that got no answer.
     UsageError where there is nothing to go on with."""
-    job = elicited(store, given)
+    job = elicited(store, key)
     if job.state != "finished":
         if job.state == "running" or (job.state == "queued" and not job.held):
             return job
@@ -111,9 +111,9 @@ def resume(store: Store, given: int | str) -> Job:
     return store.queue.job(spec.identity)
 
 
-def elicited(store: Store, given: int | str) -> Job:
+def elicited(store: Store, key: int | str) -> Job:
     """The elicitation of that number or identity; UsageError for another kind of job."""
-    job = store.queue.job(given)
+    job = store.queue.job(key)
     if job.kind != "elicit":
         raise UsageError(
             f"Job {job.id} asks no teacher: it is a job of kind {job.kind}.",
@@ -141,8 +141,8 @@ def rows(store: Store, job: Job) -> list[Mapping[str, Any]]:
     """The answers of a job as rows: from the table that it made, else as far as it has come."""
     digest = job.produced.get("answers", "")
     if digest and digest in store.artifacts:
-        found: list[Mapping[str, Any]] = [
+        listed: list[Mapping[str, Any]] = [
             {str(k): v for k, v in row.items()} for row in store.artifacts.table(digest).to_dict("records")
         ]
-        return found
+        return listed
     return list(Responses(store.home).answers(job.identity))

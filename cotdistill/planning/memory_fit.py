@@ -38,20 +38,20 @@ class Fit:
 
 def fit(costs: Costs, training: TrainingConfig, workers: int) -> Fit:
     """The largest run of a study on this machine, as free as it is now."""
-    told = costs.memory(training)
+    estimate = costs.memory(training)
     total, free = _room(training.device)
     return Fit(
-        told,
+        estimate,
         training.device,
-        _needs(told, training.device),
+        _needs(estimate, training.device),
         total,
         free,
         workers * training.processes if training.device == "cpu" else 1,
     )
 
 
-def _needs(told: RunMemory, device: str) -> float:
-    return told.process if device == "cpu" else told.peak + CONTEXT_BYTES
+def _needs(estimate: RunMemory, device: str) -> float:
+    return estimate.process if device == "cpu" else estimate.peak + CONTEXT_BYTES
 
 
 def _room(device: str) -> tuple[float, float | None]:
@@ -78,54 +78,54 @@ def settled(costs: Costs, training: TrainingConfig, workers: int) -> TrainingCon
     return dataclasses.replace(training, micro_batch=0 if size == training.batch_size else size)
 
 
-def checks(costs: Costs, asked: TrainingConfig, training: TrainingConfig, found: Fit) -> list[str]:
+def checks(costs: Costs, asked: TrainingConfig, training: TrainingConfig, chosen: Fit) -> list[str]:
     """What a person should know about memory before launching. asked: the settings before the micro-batch was settled."""
-    told = []
+    warnings = []
     if asked.micro_batch == LARGEST_THAT_FITS and training.micro_batch:
-        told.append(
+        warnings.append(
             f"Micro-batch {training.micro_batch}: the largest that fits. Steps are still of {training.batch_size} examples; "
             "as part of a run's identity it stays with this study."
         )
     if training.device == "cuda" and not hardware.gpus():
-        told.append(
+        warnings.append(
             "training.device is cuda, and no GPU is seen on this machine: the runs would fail. Set it to cpu, or mend the driver."
         )
-        return told
+        return warnings
     if training.device == "cpu" and costs.shape.parameters >= WORTH_A_GPU and hardware.indices():
-        told.append(
+        warnings.append(
             "This machine has a GPU, and training.device is cpu: a student of this size trains many times faster on the GPU."
         )
     if not costs.known:
-        told.append(
+        warnings.append(
             "The sizes of the student are not on this machine yet: memory is that of GPT-2 small until it has been loaded."
         )
-    if found.fits:
-        return told
-    each, free = _gb(found.needs), _gb(found.free or 0.0)
-    where = "a GPU" if found.device == "cuda" else "this machine"
-    several = f", {_gb(found.needs * found.at_once)} for {found.at_once} at once" if found.at_once > 1 else ""
-    needs = f"A run takes about {each} ({found.memory.when}){several}; {free} are free on {where}."
-    return [*told, f"{needs} It would run out of memory: {_advice(costs, training, found)}."]
+    if chosen.fits:
+        return warnings
+    each, free = _gb(chosen.needs), _gb(chosen.free or 0.0)
+    where = "a GPU" if chosen.device == "cuda" else "this machine"
+    several = f", {_gb(chosen.needs * chosen.at_once)} for {chosen.at_once} at once" if chosen.at_once > 1 else ""
+    needs = f"A run takes about {each} ({chosen.memory.when}){several}; {free} are free on {where}."
+    return [*warnings, f"{needs} It would run out of memory: {_advice(costs, training, chosen)}."]
 
 
-def _advice(costs: Costs, training: TrainingConfig, found: Fit) -> str:
+def _advice(costs: Costs, training: TrainingConfig, chosen: Fit) -> str:
     """What would make it fit, the mildest first."""
-    free = found.free or 0.0
-    if found.at_once > 1 and found.needs <= free:
-        return f"use {int(free // found.needs)} worker(s) (cotdistill queue workers {int(free // found.needs)})"
+    free = chosen.free or 0.0
+    if chosen.at_once > 1 and chosen.needs <= free:
+        return f"use {int(free // chosen.needs)} worker(s) (cotdistill queue workers {int(free // chosen.needs)})"
     size = (training.micro_batch or training.batch_size) // 2
     while size >= 1:
         smaller = dataclasses.replace(training, micro_batch=size)
-        if _needs(costs.memory(smaller), training.device) * found.at_once <= free:
+        if _needs(costs.memory(smaller), training.device) * chosen.at_once <= free:
             return f"set training.micro_batch to {size} (steps stay of {training.batch_size} examples), or to -1 for the largest that fits"
         size //= 2
     if not training.gradient_checkpointing:
         again = dataclasses.replace(training, gradient_checkpointing=True)
-        if _needs(costs.memory(again), training.device) * found.at_once <= free:
+        if _needs(costs.memory(again), training.device) * chosen.at_once <= free:
             return "set training.gradient_checkpointing to true (a third more time)"
     if costs.adapters is None and not is_built_in(costs.student.name):
         return "train adapters instead of all weights (student.lora_rank 16), and choose a smaller student if that is not enough"
-    if found.at_once > 1:
+    if chosen.at_once > 1:
         return "use one worker (cotdistill queue workers 1), and a smaller student if that is not enough"
     return "no micro-batch helps; choose a smaller student, a shorter student.max_length, or a machine with more memory"
 

@@ -35,9 +35,13 @@ def earlier(store: Store, spec: StudySpec) -> tuple[str, Noise, Noise] | None:
             continue  # launched by a version that knew other settings
         if _kind(other) != _kind(spec):
             continue
-        found = _differences(store, study.id, other)
-        replicates = len(found[0].values) if found else 0
-        seen = measured([one.values for one in found], found[0].clusters, found[0].nested) if found else None
+        differences = _differences(store, study.id, other)
+        replicates = len(differences[0].values) if differences else 0
+        seen = (
+            measured([one.values for one in differences], differences[0].clusters, differences[0].nested)
+            if differences
+            else None
+        )
         if seen is not None and (best is None or replicates > best[0]):
             best = (replicates, study.name, seen)
     if best is None:
@@ -48,16 +52,16 @@ def earlier(store: Store, spec: StudySpec) -> tuple[str, Noise, Noise] | None:
 
 def _differences(store: Store, study: int, spec: StudySpec) -> list[results.Paired]:
     """Of the trained conditions to the study's baseline, over equally many replicates: those that have the most."""
-    own = [
+    run_conditions = [
         c
         for c in map(parse, spec.conditions)
         if c.spec.sequences and not c.tokens and c.fraction == parse(spec.pinned).fraction
     ]
-    conditions = [str(c) for c in own if str(c) != spec.pinned]
+    conditions = [str(c) for c in run_conditions if str(c) != spec.pinned]
     pairs = (results.paired(store, study, condition, spec.pinned) for condition in conditions[:MOST_CONDITIONS])
-    found = [one for one in pairs if one is not None and one.nested == _nested(spec)]
-    most = max((one.values.shape for one in found), default=(0, 0))
-    return [one for one in found if one.values.shape == most]
+    usable = [one for one in pairs if one is not None and one.nested == _nested(spec)]
+    most = max((one.values.shape for one in usable), default=(0, 0))
+    return [one for one in usable if one.values.shape == most]
 
 
 def _kind(spec: StudySpec) -> tuple[Any, ...]:

@@ -104,12 +104,12 @@ def plan(store: Store, spec: StudySpec) -> Plan:
             bases.setdefault(
                 base.identity, PlannedRun(Condition("undistilled"), replicate, base, known.get(base.identity, "new"))
             )
-        own = _Replicate(replicate, run, base, costs, spec.training, known, smaller)
+        per_replicate = _Replicate(replicate, run, base, costs, spec.training, known, smaller)
         for condition in costs.conditions:
-            made: dict[str, str] = {}
+            identities: dict[str, str] = {}
             for selector in condition.selectors:
                 reader = reader_of(selector, condition.source, condition.fraction)
-                read = own.trained(reader, {}) if reader else None
+                read = per_replicate.trained(reader, {}) if reader else None
                 if read is not None:
                     inputs.setdefault(read.job.identity, read)
                 seconds = costs.selecting(selector) * condition.fraction
@@ -126,8 +126,8 @@ def plan(store: Store, spec: StudySpec) -> Plan:
                     job.identity,
                     PlannedRun(reader or Condition("undistilled"), replicate, job, known.get(job.identity, "new")),
                 )
-                made[selector] = job.identity
-            runs.append(own.trained(condition, made))
+                identities[selector] = job.identity
+            runs.append(per_replicate.trained(condition, identities))
     assert costs is not None  # replicates is at least 1
     for one in runs:
         inputs.pop(one.job.identity, None)
@@ -158,18 +158,18 @@ def launch(store: Store, planned: Plan) -> Submission:
     """Put the runs of a plan into the queue, in one transaction; what is done already is reused."""
     members = [(run.job.identity, str(run.condition), run.replicate, "run") for run in planned.runs]
     members += [(base.job.identity, "", base.replicate, "base") for base in planned.bases]
-    members += [(one.job.identity, "", one.replicate, "input") for one in planned.inputs]
+    members += [(entry.job.identity, "", entry.replicate, "input") for entry in planned.inputs]
     draft = StudyDraft(
         name=planned.spec.name, spec=plain(planned.spec), plan_hash=planned.plan_hash, members=tuple(members)
     )
     # What is needed comes first: bases, then students that are read, then the selections, then the runs that use them.
-    inputs = sorted(planned.inputs, key=lambda one: one.job.kind == "select")
-    reading = {one.job.identity for one in planned.inputs}
-    used = {need for one in planned.inputs for need in one.job.needs} - reading
+    inputs = sorted(planned.inputs, key=lambda entry: entry.job.kind == "select")
+    reading = {entry.job.identity for entry in planned.inputs}
+    used = {need for entry in planned.inputs for need in entry.job.needs} - reading
     first = [run.job for run in planned.runs if run.job.identity in used]
     rest = [run.job for run in planned.runs if run.job.identity not in used]
     return store.queue.submit(
-        [*(base.job for base in planned.bases), *first, *(one.job for one in inputs), *rest], study=draft
+        [*(base.job for base in planned.bases), *first, *(entry.job for entry in inputs), *rest], study=draft
     )
 
 
@@ -185,15 +185,15 @@ class _Replicate:
     known: Mapping[str, str]
     smaller: Mapping[str, int]
 
-    def trained(self, condition: Condition, made: Mapping[str, str]) -> PlannedRun:
+    def trained(self, condition: Condition, identities: Mapping[str, str]) -> PlannedRun:
         """The run of a condition; made: the identity of the job that makes each selection it reads."""
         needs = (self.base.identity,) if self.base else ()
         config = dataclasses.replace(
-            self.run, condition=str(condition), base=needs[0] if needs else "", selections=made
+            self.run, condition=str(condition), base=needs[0] if needs else "", selections=identities
         )
         label = f"{self.run.task} · {condition.label} · replicate {self.number}"
         seconds = self.costs.seconds(condition, self.training)
-        job = JobSpec("train", config.job_config(), (*needs, *dict.fromkeys(made.values())), label, seconds)
+        job = JobSpec("train", config.job_config(), (*needs, *dict.fromkeys(identities.values())), label, seconds)
         while (size := self.smaller.get(job.identity)) is not None:
             config = dataclasses.replace(config, training=dataclasses.replace(config.training, micro_batch=size))
             job = dataclasses.replace(job, config=config.job_config())

@@ -127,19 +127,19 @@ def add_round(
     ]
     chosen = parse_filters(filters)
     left, counted = apply(answers, chosen)
-    told = {
+    origin = {
         "kind": "round", "round": number, "writer": teacher.identity, "condition": str(teacher.config["condition"]), "parent": source_of(teacher),
         "study": study, "filters": ",".join(map(str, chosen)), "written": len(answers), "kept": len(left),
         "words": fmean(len(one.shown.split()) for one in left) if left else 0.0, "gain": fmean(one.gain or 0.0 for one in left) if left else 0.0,
     }  # fmt: skip
-    source = add(task, name, left, origin=told)
-    return _round(source, told), counted
+    source = add(task, name, left, origin=origin)
+    return _round(source, origin), counted
 
 
-def _round(source: str, told: Mapping[str, Any]) -> Round:
+def _round(source: str, origin: Mapping[str, Any]) -> Round:
     return Round(
-        int(told["round"]), source, str(told["writer"]), str(told["condition"]), str(told["parent"]), str(told["study"]), str(told["filters"]),
-        int(told["written"]), int(told["kept"]), float(told["words"]), float(told["gain"]),
+        int(origin["round"]), source, str(origin["writer"]), str(origin["condition"]), str(origin["parent"]), str(origin["study"]), str(origin["filters"]),
+        int(origin["written"]), int(origin["kept"]), float(origin["words"]), float(origin["gain"]),
     )  # fmt: skip
 
 
@@ -165,14 +165,14 @@ def round_name(study: str, number: int) -> str:
 
 def lineage(task: Task, source: str) -> list[Round]:
     """From a source back to the first round, oldest first; empty for one that no student wrote."""
-    found: list[Round] = []
-    while source in task.added and source not in [one.source for one in found]:
+    rounds: list[Round] = []
+    while source in task.added and source not in [one.source for one in rounds]:
         origin = source_info(task, source)["origin"]
         if origin.get("kind") != "round":
             break
-        found.append(_round(source, origin))
-        source = found[-1].parent
-    return found[::-1]
+        rounds.append(_round(source, origin))
+        source = rounds[-1].parent
+    return rounds[::-1]
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ class Generation:
     """One generation of students in the last study of the rounds: those that learnt from the teacher (made None), or from a round. over_teacher:
     paired difference to the first, a share; None for themselves and where there is nothing to pair."""
 
-    made: Round | None
+    round: Round | None
     summary: ConditionSummary
     over_teacher: Interval | None
 
@@ -188,14 +188,14 @@ class Generation:
 def last_round(store: Store, name: str) -> Study:
     """The newest study of the last round that a study has had; NotFound where there is none."""
     names = {round_name(name, number): number for number in range(1, MOST_ROUNDS + 1)}
-    found = max(
-        (one for one in store.queue.studies() if one.name in names),
-        key=lambda one: (names[one.name], one.id),
+    latest = max(
+        (study for study in store.queue.studies() if study.name in names),
+        key=lambda study: (names[study.name], study.id),
         default=None,
     )
-    if found is None:
+    if latest is None:
         raise NotFound(f"The study {name!r} has had no round yet.", f"Begin: cotdistill rounds run {name}")
-    return found
+    return latest
 
 
 def generations(store: Store, study: int | str) -> list[Generation]:
@@ -207,13 +207,17 @@ def generations(store: Store, study: int | str) -> list[Generation]:
         return []
     summaries = [one for one in results.summary(store, study) if parse(one.condition).spec.uses_rationale]
     task = reopened(task_of(store, known))
-    made = {one.condition: lineage(task, parse(one.condition).source) for one in summaries}
-    first = next((one for one in made if not parse(one).source), None)
-    found = []
+    by_condition = {one.condition: lineage(task, parse(one.condition).source) for one in summaries}
+    first = next((one for one in by_condition if not parse(one).source), None)
+    rows = []
     for one in summaries:
-        if one.condition == first or made[one.condition]:
+        if one.condition == first or by_condition[one.condition]:
             over = results.difference(store, study, one.condition, first) if first and one.condition != first else None
-            found.append(
-                Generation(made[one.condition][-1] if made[one.condition] else None, one, over[0] if over else None)
+            rows.append(
+                Generation(
+                    by_condition[one.condition][-1] if by_condition[one.condition] else None,
+                    one,
+                    over[0] if over else None,
+                )
             )
-    return found if any(made.values()) else []
+    return rows if any(by_condition.values()) else []

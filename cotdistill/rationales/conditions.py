@@ -76,8 +76,9 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """placement x transforms x objectives, with the rationale source and the token budget if they are not the study's, and the share of the
-    training rows that it sees. naive: the label is tokenised apart from the text before it. `str()` is canonical."""
+    """placement x transforms x objectives, with the rationale source and the token budget if they are not the study's,
+    and the share of the training rows that it sees. naive: the label is tokenised apart from the text before it.
+    `str()` is canonical."""
 
     placement: str
     steps: tuple[Step, ...] = ()
@@ -92,8 +93,8 @@ class Condition:
         tokens = f"({self.tokens})" if re.search("[@,]", _outside(self.tokens)) else self.tokens
         fraction = "" if self.fraction == 1 else repr(self.fraction)
         target = "naive" if self.naive else ""
-        given = (("source", self.source), ("tokens", tokens), ("fraction", fraction), ("target", target))
-        options = [f"{key}={value}" for key, value in given if value]
+        settings = (("source", self.source), ("tokens", tokens), ("fraction", fraction), ("target", target))
+        options = [f"{key}={value}" for key, value in settings if value]
         return f"{text}@{','.join(options)}" if options else text
 
     @property
@@ -124,8 +125,8 @@ class Condition:
     @property
     def selectors(self) -> list[str]:
         """The selectors whose scores this condition reads, and the one that its token budget reads."""
-        own = selectors_of([(step.name, dict(step.parameters)) for step in (*self.steps, *self.objectives)])
-        return list(dict.fromkeys([*own, *(parse(self.tokens).selectors if self.tokens else ())]))
+        selectors = selectors_of([(step.name, dict(step.parameters)) for step in (*self.steps, *self.objectives)])
+        return list(dict.fromkeys([*selectors, *(parse(self.tokens).selectors if self.tokens else ())]))
 
     @property
     def label(self) -> str:
@@ -136,17 +137,17 @@ class Condition:
             "pre_cot": "pre-CoT",
             "post_cot": "post-CoT",
         }.get(self.placement, self.placement)
-        told = [base, *(_told(step) for step in self.steps)]
-        told += [_told_objective(one) for one in self.objectives]
+        words = [base, *(_transform_label(step) for step in self.steps)]
+        words += [_objective_label(one) for one in self.objectives]
         if self.source:
-            told.append(f"{self.source} teacher")
+            words.append(f"{self.source} teacher")
         if self.fraction != 1:
-            told.append(f"{100 * self.fraction:g} % of the rows")
+            words.append(f"{100 * self.fraction:g} % of the rows")
         if self.naive:
-            told.append("naive target")
+            words.append("naive target")
         if self.tokens:
-            told.append(f"at the tokens of {parse(self.tokens).label}")
-        return ", ".join(told)
+            words.append(f"at the tokens of {parse(self.tokens).label}")
+        return ", ".join(words)
 
     def rewrite(self, passage: Passage, draw: Draw) -> Passage:
         """The rationale as this condition shows it."""
@@ -158,7 +159,7 @@ class Condition:
         return replace(self, tokens="")
 
 
-def _told(step: Step) -> str:
+def _transform_label(step: Step) -> str:
     values = dict(step.parameters)
     if step.name == "shuffle":
         share = "" if values["fraction"] == 1 else f"{values['fraction']:.0%} of "
@@ -185,19 +186,19 @@ def _told(step: Step) -> str:
     return " ".join([step.name.replace("_", " "), *shown])
 
 
-def _told_objective(step: Step) -> str:
+def _objective_label(step: Step) -> str:
     values = dict(step.parameters)
     if "selector" in values:
         return f"tokens weighted by {str(values['selector']).replace('_', ' ')}" + (
             f", floor {values['floor']:g}" if values["floor"] != 0.1 else ""
         )
     usual = {p.name: p.default for p in step.objective.parameters}
-    told = [
+    words = [
         f"{name} {value:g}" if isinstance(value, float) else str(value)
         for name, value in values.items()
         if value != usual[name]
     ]
-    return " ".join([step.name.replace("_", " "), *told])
+    return " ".join([step.name.replace("_", " "), *words])
 
 
 def _told_selected(name: str, values: dict[str, Any]) -> str:
@@ -216,14 +217,16 @@ def _told_selected(name: str, values: dict[str, Any]) -> str:
 
 def parse(text: str) -> Condition:
     """Read one condition; GrammarError or UnknownName says what is wrong and what would be right."""
-    given = text.strip()
-    if not given:
+    stripped = text.strip()
+    if not stripped:
         raise GrammarError("A condition is empty.", "For example: post_cot/shuffle(unit=token)")
-    if given in PRESETS:
-        return parse(PRESETS.get(given).condition)
-    head, *options = _split(given, "@")
+    if stripped in PRESETS:
+        return parse(PRESETS.get(stripped).condition)
+    head, *options = _split(stripped, "@")
     if len(options) > 1:
-        raise GrammarError(f"{given!r} has two @.", "Separate options by commas: post_cot@source=NAME,tokens=CONDITION")
+        raise GrammarError(
+            f"{stripped!r} has two @.", "Separate options by commas: post_cot@source=NAME,tokens=CONDITION"
+        )
     head, *added = _split(head, "+")
     placement, *parts = _split(head, "/")
     if placement in PRESETS:
@@ -236,7 +239,7 @@ def parse(text: str) -> Condition:
     steps += [step for part in parts if (step := _step(part)).name != "identity"]
     if steps and not PLACEMENTS.get(placement).uses_rationale:
         raise GrammarError(
-            f"{given!r}: {placement} has no rationale to transform.", "Use post_cot, pre_cot or multitask."
+            f"{stripped!r}: {placement} has no rationale to transform.", "Use post_cot, pre_cot or multitask."
         )
     values = dict.fromkeys(OPTIONS, "")
     for name, value in _pairs(options[0]) if options else ():
@@ -250,37 +253,43 @@ def parse(text: str) -> Condition:
     fraction = read_fraction(values["fraction"]) if values["fraction"] else 1.0
     if values["target"] not in ("", *TARGETS):
         raise GrammarError(
-            f"{given!r}: target={values['target']} is unknown.", f"Expected one of {', '.join(TARGETS)}."
+            f"{stripped!r}: target={values['target']} is unknown.", f"Expected one of {', '.join(TARGETS)}."
         )
     condition = Condition(
-        placement, tuple(steps), values["source"], values["tokens"], fraction, tuple(_objective(part, placement) for part in added),
+        placement,
+        tuple(steps),
+        values["source"],
+        values["tokens"],
+        fraction,
+        tuple(_objective(part, placement) for part in added),
         values["target"] == "naive",
-    )  # fmt: skip
-    _check_objectives(given, condition)
+    )
+    _check_objectives(stripped, condition)
     if fraction != 1 and not condition.spec.sequences:
         raise GrammarError(
-            f"{given!r}: {placement} is not trained, so it has no share of the training rows.", "Leave fraction= out."
+            f"{stripped!r}: {placement} is not trained, so it has no share of the training rows.",
+            "Leave fraction= out.",
         )
     if condition.naive and not condition.spec.sequences:
-        raise GrammarError(f"{given!r}: {placement} is not trained, so it has no target.", "Leave target= out.")
+        raise GrammarError(f"{stripped!r}: {placement} is not trained, so it has no target.", "Leave target= out.")
     if condition.tokens:
-        _check_budget(given, condition, parse(condition.tokens))
+        _check_budget(stripped, condition, parse(condition.tokens))
     return condition
 
 
-def _check_objectives(given: str, condition: Condition) -> None:
+def _check_objectives(written: str, condition: Condition) -> None:
     names = [one.name for one in condition.objectives]
     if len(set(names)) < len(names):
-        raise GrammarError(f"{given!r} names an objective twice.", "Give each once.")
+        raise GrammarError(f"{written!r} names an objective twice.", "Give each once.")
     for one in condition.objectives:
         if one.objective.intact and condition.steps:
-            raise GrammarError(f"{given!r}: {one.name} reads the rationale as it is.", "Leave the transforms out.")
+            raise GrammarError(f"{written!r}: {one.name} reads the rationale as it is.", "Leave the transforms out.")
         if clash := next((name for name in one.objective.apart if name in names), None):
-            raise GrammarError(f"{given!r}: {one.name} does not go with {clash}.", "Leave one of them out.")
+            raise GrammarError(f"{written!r}: {one.name} does not go with {clash}.", "Leave one of them out.")
         values = dict(one.parameters)
         if "end" in values and values["begin"] > values["end"]:
             raise GrammarError(
-                f"{given!r}: {one.name} begins at {values['begin']:g} of the steps and ends at {values['end']:g}.",
+                f"{written!r}: {one.name} begins at {values['begin']:g} of the steps and ends at {values['end']:g}.",
                 "Give an end= that is not before begin=.",
             )
 
@@ -299,54 +308,64 @@ def read_fraction(text: str) -> float:
     return value
 
 
-def _check_budget(given: str, condition: Condition, reference: Condition) -> None:
+def _check_budget(written: str, condition: Condition, reference: Condition) -> None:
     if reference.tokens:
         raise GrammarError(
-            f"{given!r}: the condition named by tokens= has a token budget itself.",
+            f"{written!r}: the condition named by tokens= has a token budget itself.",
             "Name one that is trained for the steps of the study.",
         )
     if varying := next(
         (one.name for one in (*condition.objectives, *reference.objectives) if one.objective.varying), None
     ):
         raise GrammarError(
-            f"{given!r}: under {varying} a rationale's length changes as training goes on, so tokens= cannot count what is read.",
+            f"{written!r}: under {varying} a rationale's length changes as training goes on, so tokens= cannot count"
+            " what is read.",
             "Compare at equal steps: leave tokens= out, and a study's budget at steps.",
         )
     if reference.selectors and reference.fraction != condition.fraction:
         raise GrammarError(
-            f"{given!r}: the condition named by tokens= keeps key tokens, which are selected on the rows that a condition sees.",
+            f"{written!r}: the condition named by tokens= keeps key tokens, which are selected on the rows that a"
+            " condition sees.",
             "Give both the same fraction=.",
         )
 
 
 def crossed(
-    conditions: Sequence[Condition], *, sources: Sequence[str] = (), fractions: Sequence[float] = (), own: str = ""
+    conditions: Sequence[Condition],
+    *,
+    sources: Sequence[str] = (),
+    fractions: Sequence[float] = (),
+    default_source: str = "",
 ) -> list[Condition]:
-    """Each condition at each share of the training rows and, where it reads rationales, with each source; every result once, in that order.
+    """Each condition at each share of the training rows and, where it reads rationales, with each source; every result
+    once, in that order.
 
-    own: the study's source, which a condition need not name. Left as they are: what a condition says itself, and a student that is not trained.
+    own: the study's source, which a condition need not name. Left as they are: what a condition says itself, and a
+    student that is not trained.
     """
-    found: list[Condition] = []
+    product: list[Condition] = []
     for condition in conditions:
         named = sources if sources and condition.spec.uses_rationale and not condition.source else (condition.source,)
         shares = (
             fractions if fractions and condition.spec.sequences and condition.fraction == 1 else (condition.fraction,)
         )
-        found += [
-            replace(condition, source="" if name == own else name, fraction=share) for name in named for share in shares
+        product += [
+            replace(condition, source="" if name == default_source else name, fraction=share)
+            for name in named
+            for share in shares
         ]
-    return [parse(str(one)) for one in dict.fromkeys(found)]
+    return [parse(str(one)) for one in dict.fromkeys(product)]
 
 
 def parse_list(text: str) -> list[Condition]:
     """Conditions separated by commas (commas in brackets and after an @ that lead to an option do not separate)."""
-    found: list[str] = []
+    items: list[str] = []
     for part in _split(text, ","):
-        if found and "@" in _outside(found[-1]) and re.match(rf"\s*({'|'.join(OPTIONS)})=", part):
-            found[-1] += "," + part
+        if items and "@" in _outside(items[-1]) and re.match(rf"\s*({'|'.join(OPTIONS)})=", part):
+            items[-1] += "," + part
         elif part.strip():
-            found.append(part)
-    return [parse(part) for part in found]
+            items.append(part)
+    return [parse(part) for part in items]
 
 
 def _called(text: str, what: str, example: str) -> tuple[str, list[tuple[str, str]]]:
@@ -360,9 +379,9 @@ def _called(text: str, what: str, example: str) -> tuple[str, list[tuple[str, st
 
 
 def _step(text: str) -> Step:
-    name, given = _called(text, "a transform", "shuffle(unit=word)")
+    name, parameters = _called(text, "a transform", "shuffle(unit=word)")
     entry = TRANSFORMS.get(name)
-    step = Step(entry.name, check_parameters(entry, given))
+    step = Step(entry.name, check_parameters(entry, parameters))
     values = dict(step.parameters)
     if values.get("order") == "score" and values.get("rest") == "mask":
         raise GrammarError(
@@ -373,7 +392,7 @@ def _step(text: str) -> Step:
 
 
 def _objective(text: str, placement: str) -> Step:
-    name, given = _called(text, "an objective", "label_only+label_smoothing(epsilon=0.1)")
+    name, parameters = _called(text, "an objective", "label_only+label_smoothing(epsilon=0.1)")
     entry, spec = OBJECTIVES.get(name), PLACEMENTS.get(placement)
     if not spec.sequences:
         raise GrammarError(f"{placement} is not trained, so it has no objective.", "Leave the objective out.")
@@ -383,7 +402,7 @@ def _objective(text: str, placement: str) -> Step:
         raise GrammarError(
             f"{entry.name} needs a rationale, and {placement} has none.", "Use post_cot, pre_cot, mixed or multitask."
         )
-    return Step(entry.name, check_parameters(entry, given))
+    return Step(entry.name, check_parameters(entry, parameters))
 
 
 def _pairs(text: str) -> Iterator[tuple[str, str]]:

@@ -24,7 +24,9 @@ SYMBOL = "_"
 
 
 def ranked(passage: Passage, draw: Draw, selector: str, unit: str) -> tuple[Parts, list[int]] | None:
-    """The passage's units and their places from the highest score to the lowest, ties by the earlier position; None where nothing is known."""
+    """The passage's units and their places from the highest score to the lowest, ties by the earlier position; None
+    where nothing is known.
+    """
     scores = draw.corpus.selection(selector).of(draw.example.id, [token.origin for token in passage])
     if scores is None:
         return None
@@ -39,7 +41,9 @@ def number(k: float, count: int) -> int:
 
 
 def ranked_weights(scores: Sequence[float], floor: float) -> npt.NDArray[np.float64]:
-    """(n,) weights from `floor` for the lowest score to 1 for the highest, evenly by rank; of equal ones the earlier ranks higher."""
+    """(n,) weights from `floor` for the lowest score to 1 for the highest, evenly by rank; of equal ones the earlier
+    ranks higher.
+    """
     order = sorted(range(len(scores)), key=lambda i: (-scores[i], i))
     weights = np.ones(len(scores))
     for rank, place in enumerate(order):
@@ -60,10 +64,10 @@ def _kept(parts: Parts, chosen: Sequence[int], draw: Draw, rest: str, order: str
 
 @transform("key_tokens", "keeps the k units that a selector scores highest (claim 3)", SELECTOR, K, WORDS, ORDER, REST)
 def key_tokens(passage: Passage, draw: Draw, *, selector: str, k: float, unit: str, order: str, rest: str) -> Passage:
-    found = ranked(passage, draw, selector, unit)
-    if found is None:
+    ranking = ranked(passage, draw, selector, unit)
+    if ranking is None:
         return ()
-    parts, places = found
+    parts, places = ranking
     return _kept(parts, places[: number(k, len(parts))], draw, rest, order)
 
 
@@ -71,19 +75,19 @@ def key_tokens(passage: Passage, draw: Draw, *, selector: str, k: float, unit: s
     "drop_key_tokens", "removes exactly those units: are they necessary?", SELECTOR, K, WORDS, REST, control=True
 )
 def drop_key_tokens(passage: Passage, draw: Draw, *, selector: str, k: float, unit: str, rest: str) -> Passage:
-    found = ranked(passage, draw, selector, unit)
-    if found is None:
+    ranking = ranked(passage, draw, selector, unit)
+    if ranking is None:
         return ()
-    parts, places = found
+    parts, places = ranking
     return _kept(parts, places[number(k, len(parts)) :], draw, rest)
 
 
 @transform("bottom_k", "keeps the k units that a selector scores lowest", SELECTOR, K, WORDS, REST, control=True)
 def bottom_k(passage: Passage, draw: Draw, *, selector: str, k: float, unit: str, rest: str) -> Passage:
-    found = ranked(passage, draw, selector, unit)
-    if found is None:
+    ranking = ranked(passage, draw, selector, unit)
+    if ranking is None:
         return ()
-    parts, places = found
+    parts, places = ranking
     return _kept(parts, places[len(places) - number(k, len(parts)) :], draw, rest)
 
 
@@ -94,28 +98,29 @@ def bottom_k(passage: Passage, draw: Draw, *, selector: str, k: float, unit: str
     control=True,
 )  # fmt: skip
 def matched_random_k(passage: Passage, draw: Draw, *, selector: str, k: float, unit: str, rest: str) -> Passage:
-    found = ranked(passage, draw, selector, unit)
-    if found is None:
+    ranking = ranked(passage, draw, selector, unit)
+    if ranking is None:
         return ()
-    parts, places = found
+    parts, places = ranking
     return _kept(parts, [match for _, match, _ in matches(parts, places[: number(k, len(parts))], draw)], draw, rest)
 
 
 def matches(parts: Parts, selected: Sequence[int], draw: Draw) -> list[tuple[int, int, float]]:
-    """(selected unit, its match, gap in log training frequency): each unit once, the same class (content or function) as long as it lasts, the
-    nearest frequency, ties by lot. Fewer than were selected where the rationale has no more units."""
+    """(selected unit, its match, gap in log training frequency): each unit once, the same class (content or function)
+    as long as it lasts, the nearest frequency, ties by lot. Fewer than were selected where the rationale has no more
+    units."""
     spare = [i for i in range(len(parts)) if i not in set(selected)]
     spare = [spare[int(i)] for i in draw.rng.permutation(len(spare))]
     rarity = [_log_frequency(part, draw) for part in parts]
     function = [all(is_function_word(token.text) for token in part) for part in parts]
-    found: list[tuple[int, int, float]] = []
+    pairs: list[tuple[int, int, float]] = []
     for unit in selected:
         if not spare:
             break
         match = min(spare, key=lambda i: (function[i] != function[unit], abs(rarity[i] - rarity[unit])))
         spare.remove(match)
-        found.append((unit, match, abs(rarity[match] - rarity[unit])))
-    return found
+        pairs.append((unit, match, abs(rarity[match] - rarity[unit])))
+    return pairs
 
 
 def _log_frequency(part: Sequence[Token], draw: Draw) -> float:

@@ -1,7 +1,8 @@
-"""How a student is trained beyond plain cross-entropy, as data: the third part of a condition, written +name(parameter=value,...).
+"""How a student is trained beyond plain cross-entropy, as data: the third part of a condition, written
++name(parameter=value,...).
 
-The rival explanations of what a rationale does for a student: that it is a regulariser, that it is a curriculum, that it is more signal on the same
-tokens. What each one does to a step lies in `students.objectives`.
+The rival explanations of what a rationale does for a student: that it is a regulariser, that it is a curriculum, that
+it is more signal on the same tokens. What each one does to a step lies in `students.objectives`.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from cotdistill.registry import Registry
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """A registered objective. source: the work that it is taken from. rationale: it needs one in the training text. placements: where it makes
-    sense, all of them if empty. control: figures draw it hollow. intact: it allows no transform of the rationale. apart: other objectives that it
-    does not go with. varying: how many tokens are read changes as training goes on, so that no token budget can count them beforehand. logits: its
-    loss is made of all logits of a token, where others need its target's likelihood alone."""
+    """A registered objective. source: the work that it is taken from. rationale: it needs one in the training text.
+    placements: where it makes sense, all of them if empty. control: figures draw it hollow. intact: it allows no
+    transform of the rationale. apart: other objectives that it does not go with. varying: how many tokens are read
+    changes as training goes on, so that no token budget can count them beforehand. logits: its loss is made of all
+    logits of a token, where others need its target's likelihood alone."""
 
     name: str
     help: str
@@ -67,7 +69,8 @@ for _objective in (
     ),
     Objective(
         "margin",
-        "the label's likelihood has to exceed that of each wrong choice by a margin: is it just the contrast with the other choices?",
+        "the label's likelihood has to exceed that of each wrong choice by a margin: is it just the contrast with the"
+        " other choices?",
         "arXiv 2004.14074",
         (
             Parameter("margin", 1.0, "by how much, in nats, summed over a choice's tokens", low=0.0, high=100.0),
@@ -79,7 +82,8 @@ for _objective in (
     ),
     Objective(
         "token_weights",
-        "the loss of a rationale's tokens grows with their rank by a selector, their sum stays: weight instead of deletion",
+        "the loss of a rationale's tokens grows with their rank by a selector, their sum stays: weight instead of"
+        " deletion",
         "KPOD, arXiv 2405.16064",
         (SELECTOR, Parameter("floor", 0.1, "weight of the lowest token, the highest being 1", low=0.0, high=1.0)),
         rationale=True,
@@ -98,7 +102,8 @@ for _objective in (
     ),
     Objective(
         "last_to_all",
-        "the loss of a rationale begins with its last sentence and grows back to all of it: from the easy end to the whole",
+        "the loss of a rationale begins with its last sentence and grows back to all of it: from the easy end to the"
+        " whole",
         "KPOD, arXiv 2405.16064",
         (
             Parameter("begin", 0.0, "share of the steps after which it grows", low=0.0, high=1.0),
@@ -111,7 +116,8 @@ for _objective in (
     ),
     Objective(
         "self_generated",
-        "the student draws rationales of its own, kept where they lead it to the right answer: does it need the teacher's words?",
+        "the student draws rationales of its own, kept where they lead it to the right answer: does it need the"
+        " teacher's words?",
         "TRICE, arXiv 2312.02179",
         (
             Parameter(
@@ -127,7 +133,8 @@ for _objective in (
     ),
     Objective(
         "counterfactual",
-        "half of the loss is that of a wrong answer after a rationale that argues for it: does the answer follow the rationale?",
+        "half of the loss is that of a wrong answer after a rationale that argues for it: does the answer follow the"
+        " rationale?",
         "SCOTT, arXiv 2305.01879",
         (
             Parameter(

@@ -51,8 +51,9 @@ def joined(parts: Iterable[Sequence[Token]]) -> Passage:
 class Corpus:
     """The rows of one split with their rationales as tokens: what a transform may draw from.
 
-    `read` turns a text into a Passage; the corpus knows neither models nor tokenizers. Rows without a rationale have an empty passage.
-    passages: the rationales as tokens where they are known as such (a student wrote them), so that none is read from its text.
+    `read` turns a text into a Passage; the corpus knows neither models nor tokenizers. Rows without a rationale have an
+    empty passage. passages: the rationales as tokens where they are known as such (a student wrote them), so that none
+    is read from its text.
     """
 
     def __init__(
@@ -78,7 +79,9 @@ class Corpus:
 
     @cached_property
     def unigrams(self) -> npt.NDArray[np.int64]:
-        """Every rationale token of the corpus, repeated as often as it occurs: a uniform draw from it is a unigram draw."""
+        """Every rationale token of the corpus, repeated as often as it occurs: a uniform draw from it is a unigram
+        draw.
+        """
         return np.array([token.id for passage in self.passages for token in passage], dtype=np.int64)
 
     @cached_property

@@ -1,8 +1,11 @@
-"""Test-time rationale tests: what is done to the rationale that a student reads before it answers. One function and one entry each.
+"""Test-time rationale tests: what is done to the rationale that a student reads before it answers. One function and one
+entry each.
 
-The student is trained already; only what it reads changes (Lanham et al. 2023, arXiv 2307.13702: cut short, mistakes added; SCOTT, arXiv
-2305.01879: replaced by random tokens). Where a transform of the same name exists it does the work. Every perturbation tells how many tokens of
-the intact rationale it touched: the control is the same number of them replaced by random tokens.
+The student is trained already; only what it reads changes (Lanham et al. 2023, arXiv 2307.13702: cut short, mistakes
+added; SCOTT, arXiv
+2305.01879: replaced by random tokens). Where a transform of the same name exists it does the work. Every perturbation
+tells how many tokens of the intact rationale it touched: the control is the same number of them replaced by random
+tokens.
 """
 
 from __future__ import annotations
@@ -26,8 +29,9 @@ SHARES = (0.25, 0.5, 0.75, 1.0)
 
 @dataclass(frozen=True)
 class PerturbationRows:
-    """The rationales that are perturbed, and what may be drawn on. unigrams: every token of the training rationales; types: words that name the
-    latent type (generated tasks, else none); paraphrases: of each rationale, an empty one where nobody wrote it, none at all unless asked for."""
+    """The rationales that are perturbed, and what may be drawn on. unigrams: every token of the training rationales;
+    types: words that name the latent type (generated tasks, else none); paraphrases: of each rationale, an empty one
+    where nobody wrote it, none at all unless asked for."""
 
     corpus: Corpus
     unigrams: npt.NDArray[np.int64]
@@ -45,7 +49,9 @@ class PerturbationRows:
 
 @dataclass(frozen=True, slots=True)
 class Perturbed:
-    """A rationale after a test. touched: how many tokens of the intact one were cut, moved or replaced; 0 where the test cannot be made."""
+    """A rationale after a test. touched: how many tokens of the intact one were cut, moved or replaced; 0 where the
+    test cannot be made.
+    """
 
     passage: Passage
     touched: int
@@ -53,8 +59,8 @@ class Perturbed:
 
 @dataclass(frozen=True, slots=True)
 class Perturbation:
-    """A registered test. graded: it is made at several shares, else at one point (share 1). generated: it needs to know the latent type. named: it is
-    made only where it is asked for by its name."""
+    """A registered test. graded: it is made at several shares, else at one point (share 1). generated: it needs to know
+    the latent type. named: it is made only where it is asked for by its name."""
 
     name: str
     help: str
@@ -91,21 +97,24 @@ def replace_share(rows: PerturbationRows, index: int, share: float) -> Perturbed
 
 
 def replaced(rows: PerturbationRows, index: int, number: int) -> Passage:
-    """`number` tokens replaced by other ones, drawn from the training rationales. Of one example, fewer are a part of more."""
+    """`number` tokens replaced by other ones, drawn from the training rationales. Of one example, fewer are a part of
+    more.
+    """
     passage, rng = rows.passage(index), rows.rng("replace", index)
     order = rng.permutation(len(passage))
     drawn = rng.choice(rows.unigrams, size=len(passage)) if len(rows.unigrams) else np.zeros(len(passage), np.int64)
-    own = np.array([token.id for token in passage], np.int64)
-    # A token that is drawn for itself is drawn again, so that the number is exact; a vocabulary of one word must end too.
+    ids = np.array([token.id for token in passage], np.int64)
+    # A token that is drawn for itself is drawn again, so that the number is exact; a vocabulary of one word must end
+    # too.
     for _ in range(100):
-        same = np.flatnonzero(drawn == own)
+        same = np.flatnonzero(drawn == ids)
         if not len(same) or not len(rows.unigrams):
             break
         drawn[same] = rng.choice(rows.unigrams, size=len(same))
-    found = list(passage)
+    tokens = list(passage)
     for place in order[:number]:
-        found[place] = Token(int(drawn[place]), passage[place].word, passage[place].sentence, "", -1)
-    return tuple(found)
+        tokens[place] = Token(int(drawn[place]), passage[place].word, passage[place].sentence, "", -1)
+    return tuple(tokens)
 
 
 def mistake(rows: PerturbationRows, index: int, share: float) -> Perturbed:
@@ -117,7 +126,9 @@ def mistakes(rows: PerturbationRows, index: int, share: float) -> Perturbed:
 
 
 def _wrong_choice(rows: PerturbationRows, index: int, *, every: bool) -> Perturbed:
-    """The choice that the rationale names (the right one if it does, else the one named first) becomes another, wrong one."""
+    """The choice that the rationale names (the right one if it does, else the one named first) becomes another, wrong
+    one.
+    """
     passage, example = rows.passage(index), rows.corpus.examples[index]
     words = units(passage, "word")
     named = [
@@ -163,15 +174,15 @@ def _swapped(rows: PerturbationRows, index: int, partner: str) -> Perturbed:
 
 def strip_labels(rows: PerturbationRows, index: int, share: float) -> Perturbed:
     passage = rows.passage(index)
-    found = transforms.strip_labels(passage, _draw(rows, index))
-    return Perturbed(found, len(passage) - len(found))
+    stripped = transforms.strip_labels(passage, _draw(rows, index))
+    return Perturbed(stripped, len(passage) - len(stripped))
 
 
 def paraphrase(rows: PerturbationRows, index: int, share: float) -> Perturbed:
     passage, other = rows.passage(index), rows.paraphrases[index] if rows.paraphrases else ()
     # The same words over again are no other ones.
-    made = passage and other and [token.id for token in other] != [token.id for token in passage]
-    return Perturbed(other, len(passage)) if made else Perturbed(passage, 0)
+    changed = passage and other and [token.id for token in other] != [token.id for token in passage]
+    return Perturbed(other, len(passage)) if changed else Perturbed(passage, 0)
 
 
 def _draw(rows: PerturbationRows, index: int) -> Draw:
@@ -219,8 +230,8 @@ for _entry in (
 
 
 def checked_tests(names: Sequence[str], *, generated: bool) -> tuple[str, ...]:
-    """The tests of these names in the order of the registry, each once; all that need no naming if none is named. UnknownName, or UsageError for one
-    that only a generated task allows."""
+    """The tests of these names in the order of the registry, each once; all that need no naming if none is named.
+    UnknownName, or UsageError for one that only a generated task allows."""
     wanted = {PERTURBATIONS.get(name).name for name in names} or {
         p.name for p in PERTURBATIONS if not p.named and (generated or not p.generated)
     }

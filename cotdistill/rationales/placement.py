@@ -20,8 +20,8 @@ MODES = ("direct", "own", "given")
 class Placement:
     """A registered placement.
 
-    `sequences`: the spans of each training sequence of one example, in order ("task:label" names the task prefix of a multitask sequence).
-    `primary`: the mode its students are judged in. `trained`: the modes they were trained for.
+    `sequences`: the spans of each training sequence of one example, in order ("task:label" names the task prefix of a
+    multitask sequence). `primary`: the mode its students are judged in. `trained`: the modes they were trained for.
     """
 
     name: str
@@ -35,7 +35,9 @@ class Placement:
         return any("rationale" in sequence for sequence in self.sequences)
 
     def prompt(self, mode: str) -> tuple[str, ...]:
-        """The spans before the label when a student of this placement is asked in a mode (for "own": before its own rationale)."""
+        """The spans before the label when a student of this placement is asked in a mode (for "own": before its own
+        rationale).
+        """
         # The tag of the sequence that has the label where this mode has it: first, or after a rationale.
         tags = [
             s[:1]

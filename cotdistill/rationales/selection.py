@@ -1,4 +1,6 @@
-"""What counts in a rationale, as plain data: a score for every token, made by a selector and used by the transforms that keep or drop key tokens."""
+"""What counts in a rationale, as plain data: a score for every token, made by a selector and used by the transforms
+that keep or drop key tokens.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +16,8 @@ from cotdistill.errors import DataError
 class Selection:
     """Scores by example id: one number a token of the intact rationale, in its order. Higher is more key.
 
-    `digest` is that of the artefact. `scores` None stands for a selection that is still to be made: every token counts the same, which is
-    enough to know how long a text will be.
+    `digest` is that of the artefact. `scores` None stands for a selection that is still to be made: every token counts
+    the same, which is enough to know how long a text will be.
     """
 
     name: str
@@ -29,21 +31,22 @@ class Selection:
         """
         if any(place < 0 for place in places):
             raise DataError(
-                f"The selection {self.name!r} cannot be used on tokens that are not the example's own (example {example!r}).",
+                f"The selection {self.name!r} cannot be used on tokens that are not the example's own (example"
+                f" {example!r}).",
                 "Put key_tokens before swap, random_tokens and mask.",
             )
         if self.scores is None:
             return dict.fromkeys(places, 0.0)
         if example not in self.scores:
             return None
-        own = self.scores[example]
-        if places and max(places) >= len(own):
+        scores = self.scores[example]
+        if places and max(places) >= len(scores):
             raise DataError(
-                f"The selection {self.name!r} was made on another rationale of example {example!r}: it scores {len(own)} tokens, "
-                f"the rationale has {max(places) + 1} or more.",
+                f"The selection {self.name!r} was made on another rationale of example {example!r}: it scores"
+                f" {len(scores)} tokens, the rationale has {max(places) + 1} or more.",
                 "Select anew on this task, source and tokenizer.",
             )
-        return {place: float(own[place]) for place in places}
+        return {place: float(scores[place]) for place in places}
 
 
 def selection_bytes(scores: Mapping[str, Sequence[float]]) -> bytes:

@@ -1,4 +1,5 @@
-"""What is done to a rationale: one function and one decorator each; the form, the CLI, the preview and the docs follow from it.
+"""What is done to a rationale: one function and one decorator each; the form, the CLI, the preview and the docs follow
+from it.
 
 A transform takes a passage and a `Draw` (the example, its corpus, a random generator of its own) and gives a passage.
 It works on ids, so a token-unit transform never decodes and encodes again.
@@ -23,7 +24,9 @@ from cotdistill.tasks.example import Example
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """What a transform may look at for one example. `rng` depends on the transform seed, the example's id and (if redrawn) the epoch."""
+    """What a transform may look at for one example. `rng` depends on the transform seed, the example's id and (if
+    redrawn) the epoch.
+    """
 
     corpus: Corpus
     index: int
@@ -229,7 +232,9 @@ def strip_labels(passage: Passage, draw: Draw) -> Passage:
 
 
 def mentions(words: Sequence[Sequence[Token]], text: str) -> list[list[int]]:
-    """Where a text stands among words: the places of each mention, whole words in a row, case and punctuation ignored."""
+    """Where a text stands among words: the places of each mention, whole words in a row, case and punctuation
+    ignored.
+    """
     wanted = [bare for part in re.findall(r"\w+", text) if (bare := _bare(part))]
     texts = [_bare(word[0].text) for word in words]
     at = [i for i, bare in enumerate(texts) if bare]
@@ -256,12 +261,12 @@ class Parametrised(Protocol):
     def parameters(self) -> tuple[Parameter, ...]: ...
 
 
-def check_parameters(entry: Parametrised, given: Sequence[tuple[str, str]]) -> tuple[tuple[str, Any], ...]:
+def check_parameters(entry: Parametrised, pairs: Sequence[tuple[str, str]]) -> tuple[tuple[str, Any], ...]:
     """All parameters of an entry in registry order, the given ones read and checked, the rest at their default."""
     known = {p.name: p for p in entry.parameters}
     values = {p.name: p.default for p in entry.parameters}
     seen: set[str] = set()
-    for name, text in given:
+    for name, text in pairs:
         if name in seen:
             raise ConfigError([f"{entry.name}: {name} is given twice"])
         seen.add(name)

@@ -1,4 +1,6 @@
-"""From results to what a figure says: rows, titles and captions. No Streamlit, no Plotly; the terminal may use it as well."""
+"""From results to what a figure says: rows, titles and captions. No Streamlit, no Plotly; the terminal may use it as
+well.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,9 @@ def difference_rows(comparison: Comparison) -> list[ForestRow]:
 
 
 def difference_title(rows: Sequence[ForestRow], baseline: str, lead: str = "post_cot") -> str:
-    """The difference that matters most: post-CoT's if it is there, else the largest; never more than the verdict allows."""
+    """The difference that matters most: post-CoT's if it is there, else the largest; never more than the verdict
+    allows.
+    """
     if not rows:
         return f"Nothing to compare with {baseline} yet"
     row = next((r for r in rows if r.condition == lead), max(rows, key=lambda r: abs(r.difference)))
@@ -61,7 +65,10 @@ def difference_title(rows: Sequence[ForestRow], baseline: str, lead: str = "post
     if row.word == "worse":
         return f"{capital(row.label)} falls {size} short of {baseline}"
     if row.word in ("no worse", "not distinguishable"):
-        return f"{capital(row.label)}: {row.word}{' than' if row.word == 'no worse' else ' from'} {baseline} ({points(row.difference)} points)"
+        return (
+            f"{capital(row.label)}: {row.word}{' than' if row.word == 'no worse' else ' from'} {baseline}"
+            f" ({points(row.difference)} points)"
+        )
     return f"{capital(row.label)} stands {points(row.difference)} points from {baseline}"
 
 
@@ -73,16 +80,18 @@ def world_told(spec: StudySpec) -> str:
 
 
 def rows_told(store: Store, study: Study) -> str:
-    """What the accuracies of a study rest on: which questions the test is, how many rows were trained on, how many were left out."""
+    """What the accuracies of a study rest on: which questions the test is, how many rows were trained on, how many were
+    left out.
+    """
     finished = store.queue.jobs(state="finished", kind="train", study=study.id)
     results = [job.result for job in finished if job.result and job.result.get("train_rows")]
     if not results:
         return ""
-    result = max(results, key=lambda one: int(one["train_rows"]))
-    up_to = "up to " if any(one["train_rows"] < result["train_rows"] for one in results) else ""
-    told = [f"Test: {result['test_is']}."] if result.get("test_is") else []
+    result = max(results, key=lambda row: int(row["train_rows"]))
+    up_to = "up to " if any(row["train_rows"] < result["train_rows"] for row in results) else ""
+    parts = [f"Test: {result['test_is']}."] if result.get("test_is") else []
     left_out = f" ({result['excluded_rows']:,} without a rationale left out)" if result.get("excluded_rows") else ""
-    return " ".join([*told, f"Trained on {up_to}{result['train_rows']:,} rows{left_out}."])
+    return " ".join([*parts, f"Trained on {up_to}{result['train_rows']:,} rows{left_out}."])
 
 
 def missing_told(summaries: Sequence[ConditionSummary]) -> str:
@@ -95,20 +104,22 @@ def missing_told(summaries: Sequence[ConditionSummary]) -> str:
 
 
 def curve_rows(frame: pd.DataFrame, labels: Mapping[str, str], name: str, axis: str) -> list[LearningCurve]:
-    """Learning curves of one value by condition; replicates are averaged at their k-th record, which is the same step in all of them."""
-    found: list[LearningCurve] = []
+    """Learning curves of one value by condition; replicates are averaged at their k-th record, which is the same step
+    in all of them.
+    """
+    curves: list[LearningCurve] = []
     chosen = frame[(frame["name"] == name) & frame["value"].notna()]
     for condition, label in labels.items():
-        own = chosen[chosen["condition"] == condition]
-        lines = [part.sort_values("step") for _, part in own.groupby("replicate")]
+        rows = chosen[chosen["condition"] == condition]
+        lines = [part.sort_values("step") for _, part in rows.groupby("replicate")]
         if not lines:
             continue
         length = min(len(line) for line in lines)
         x = [math.fsum(float(line[axis].iloc[k]) for line in lines) / len(lines) for k in range(length)]
         y = [math.fsum(float(line["value"].iloc[k]) for line in lines) / len(lines) for k in range(length)]
         each = tuple((tuple(map(float, line[axis])), tuple(map(float, line["value"]))) for line in lines)
-        found.append(LearningCurve(condition, label, tuple(x), tuple(y), each))
-    return found
+        curves.append(LearningCurve(condition, label, tuple(x), tuple(y), each))
+    return curves
 
 
 def curve_title(rows: Sequence[LearningCurve], what: str, *, share: bool) -> str:
@@ -132,7 +143,9 @@ def csv_text(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def cell(value: Any) -> Any:
-    """One CSV cell: numbers as they are, missing as empty, text that begins like a formula (= + - @ tab return) quoted by an apostrophe."""
+    """One CSV cell: numbers as they are, missing as empty, text that begins like a formula (= + - @ tab return) quoted
+    by an apostrophe.
+    """
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):

@@ -56,14 +56,14 @@ def run_study(spec: StudySpec, verb: str = "run") -> str:
 
 def changed(spec: StudySpec, base: StudySpec) -> dict[str, Any]:
     """The settings of a study that differ from another's: {"training.steps": 300}."""
-    found: dict[str, Any] = {}
+    changes: dict[str, Any] = {}
     for field in dataclasses.fields(spec):
-        mine, theirs = plain(getattr(spec, field.name)), plain(getattr(base, field.name))
+        ours, theirs = plain(getattr(spec, field.name)), plain(getattr(base, field.name))
         if field.name in ("student", "training"):
-            found |= {f"{field.name}.{key}": value for key, value in mine.items() if value != theirs[key]}
-        elif mine != theirs:
-            found[field.name] = mine
-    return found
+            changes |= {f"{field.name}.{key}": value for key, value in ours.items() if value != theirs[key]}
+        elif ours != theirs:
+            changes[field.name] = ours
+    return changes
 
 
 def carried_out(store: Store, words: list[str]) -> dict[str, Any]:

@@ -1,4 +1,5 @@
-"""One explanation as the page shows it: tokens with scores, gathered into words or sentences, and what share of the mass each span bears.
+"""One explanation as the page shows it: tokens with scores, gathered into words or sentences, and what share of the
+mass each span bears.
 
 Plain data, no HTML. A score of NaN means that nothing can be read there, which is never the same as 0.
 """
@@ -20,10 +21,10 @@ OF_EXAMPLE = ("question", "choices", "rationale", "label")
 class Explanation:
     """One explanation of one example, column by column.
 
-    pieces: text of each token; segments: the span it stands in; words, sentences: numbers rising over the sequence; scores:
-    NaN where nothing can be read. first, last: the columns of what is explained (-1: it has none).
-    probabilities: over the choices. gap, steps, converged: None for methods without completeness. left_out: rationale tokens cut off. noted: columns
-    that are pointed out.
+    pieces: text of each token; segments: the span it stands in; words, sentences: numbers rising over the sequence;
+    scores: NaN where nothing can be read. first, last: the columns of what is explained (-1: it has none).
+    probabilities: over the choices. gap, steps, converged: None for methods without completeness. left_out: rationale
+    tokens cut off. noted: columns that are pointed out.
     """
 
     pieces: Sequence[str]
@@ -49,10 +50,10 @@ class Explanation:
 def explanations(answer: Mapping[str, Any]) -> list[Explanation]:
     """What the warm process answered (see studies.answering), one explanation a target."""
     reading = answer["reading"]
-    found = []
+    explained = []
     for one in answer["explanations"]:
         first, last = _explained(one, reading)
-        found.append(
+        explained.append(
             Explanation(
                 pieces=reading["pieces"],
                 segments=reading["segments"],
@@ -73,14 +74,14 @@ def explanations(answer: Mapping[str, Any]) -> list[Explanation]:
                 left_out=int(reading["left_out"]),
             )
         )
-    return found
+    return explained
 
 
-def _explained(one: Mapping[str, Any], reading: Mapping[str, Any]) -> tuple[int, int]:
+def _explained(row: Mapping[str, Any], reading: Mapping[str, Any]) -> tuple[int, int]:
     """The first and last column of what is explained; (-1, -1) where it stands in none."""
-    if one["target_at"] >= 0:
-        return int(one["target_at"]), int(one["target_at"])
-    kind, _, inside = one["target"].partition(":")
+    if row["target_at"] >= 0:
+        return int(row["target_at"]), int(row["target_at"])
+    kind, _, inside = row["target"].partition(":")
     if kind == "span":
         first, _, last = inside.partition("-")
         return int(first), int(last or first)
@@ -90,8 +91,9 @@ def _explained(one: Mapping[str, Any], reading: Mapping[str, Any]) -> tuple[int,
 
 @dataclass(frozen=True, slots=True)
 class ScoredUnit:
-    """One token, word or sentence of a heat map. state: "" (has a score), "target" (what is explained), "template", "unreadable" or "behind"
-    (stands after what is explained, or was not asked for). members: how many tokens it gathers; noted: whether it is pointed out."""
+    """One token, word or sentence of a heat map. state: "" (has a score), "target" (what is explained), "template",
+    "unreadable" or "behind" (stands after what is explained, or was not asked for). members: how many tokens it
+    gathers; noted: whether it is pointed out."""
 
     text: str
     segment: str
@@ -101,39 +103,43 @@ class ScoredUnit:
     noted: bool
 
 
-def marks(given: Explanation, unit: str = "token") -> list[ScoredUnit]:
+def marks(explanation: Explanation, unit: str = "token") -> list[ScoredUnit]:
     """The marks of a heat map in reading order. The score of a word or a sentence is the sum of its tokens'."""
-    keys = {"token": range(len(given.pieces)), "word": given.words, "sentence": given.sentences}[unit]
-    found = []
-    for _, columns in groupby(range(len(given.pieces)), key=lambda c: (given.segments[c], keys[c], _state(given, c))):
+    keys = {"token": range(len(explanation.pieces)), "word": explanation.words, "sentence": explanation.sentences}[unit]
+    units = []
+    for _, columns in groupby(
+        range(len(explanation.pieces)), key=lambda c: (explanation.segments[c], keys[c], _state(explanation, c))
+    ):
         inside = list(columns)
-        scores = [given.scores[c] for c in inside if not math.isnan(given.scores[c])]
-        found.append(
+        scores = [explanation.scores[c] for c in inside if not math.isnan(explanation.scores[c])]
+        units.append(
             ScoredUnit(
-                text="".join(given.pieces[c] for c in inside),
-                segment=given.segments[inside[0]],
+                text="".join(explanation.pieces[c] for c in inside),
+                segment=explanation.segments[inside[0]],
                 score=math.fsum(scores) if scores else math.nan,
-                state=_state(given, inside[0]),
+                state=_state(explanation, inside[0]),
                 members=len(inside),
-                noted=not given.noted.isdisjoint(inside),
+                noted=not explanation.noted.isdisjoint(inside),
             )
         )
-    return found
+    return units
 
 
-def _state(given: Explanation, column: int) -> str:
-    if given.first <= column <= given.last:
+def _state(explanation: Explanation, column: int) -> str:
+    if explanation.first <= column <= explanation.last:
         return "target"
-    if not math.isnan(given.scores[column]):
+    if not math.isnan(explanation.scores[column]):
         return ""
-    if given.segments[column] not in OF_EXAMPLE:
+    if explanation.segments[column] not in OF_EXAMPLE:
         return "template"
-    return "unreadable" if given.not_readable and given.segments[column] == "rationale" else "behind"
+    return "unreadable" if explanation.not_readable and explanation.segments[column] == "rationale" else "behind"
 
 
 @dataclass(frozen=True, slots=True)
 class Mass:
-    """What one span bears: the sum of the absolute scores of its tokens, its share of all of them, and the mean per token."""
+    """What one span bears: the sum of the absolute scores of its tokens, its share of all of them, and the mean per
+    token.
+    """
 
     segment: str
     total: float
@@ -142,10 +148,10 @@ class Mass:
     tokens: int
 
 
-def masses(given: Explanation) -> list[Mass]:
+def masses(explanation: Explanation) -> list[Mass]:
     """The spans of the example that have scores, in reading order."""
     by_segment: dict[str, list[float]] = {}
-    for segment, score in zip(given.segments, given.scores, strict=True):
+    for segment, score in zip(explanation.segments, explanation.scores, strict=True):
         if segment in OF_EXAMPLE and not math.isnan(score):
             by_segment.setdefault(segment, []).append(abs(score))
     whole = math.fsum(score for scores in by_segment.values() for score in scores)
@@ -155,17 +161,18 @@ def masses(given: Explanation) -> list[Mass]:
     ]
 
 
-def largest(given: Sequence[Explanation], unit: str) -> float:
+def largest(explained: Sequence[Explanation], unit: str) -> float:
     """The largest absolute score of any mark: what a scale shared by these must reach. 0 where nothing has a score."""
     return max(
-        (abs(mark.score) for one in given for mark in marks(one, unit) if not math.isnan(mark.score)), default=0.0
+        (abs(mark.score) for one in explained for mark in marks(one, unit) if not math.isnan(mark.score)), default=0.0
     )
 
 
 @dataclass(frozen=True, slots=True)
 class AttributionMatrix:
-    """Each rationale token (or word, sentence) explained by itself. rows: what is explained; columns: what it is explained onto, with their spans;
-    values: (rows x columns), NaN where nothing can be read; shares: by span, what it bears of the absolute scores, averaged over rows."""
+    """Each rationale token (or word, sentence) explained by itself. rows: what is explained; columns: what it is
+    explained onto, with their spans; values: (rows x columns), NaN where nothing can be read; shares: by span, what it
+    bears of the absolute scores, averaged over rows."""
 
     rows: Sequence[str]
     columns: Sequence[str]
@@ -174,16 +181,22 @@ class AttributionMatrix:
     shares: Mapping[str, float]
 
 
-def matrix(given: Sequence[Explanation], unit: str = "token") -> AttributionMatrix:
-    """From one explanation a rationale token. Log-probabilities of tokens add up to that of their word, so their scores do as well."""
-    if not given:
+def matrix(explained: Sequence[Explanation], unit: str = "token") -> AttributionMatrix:
+    """From one explanation a rationale token. Log-probabilities of tokens add up to that of their word, so their scores
+    do as well.
+    """
+    if not explained:
         return AttributionMatrix((), (), (), (), {})
-    first = given[0]
+    first = explained[0]
     keys = {"token": range(len(first.pieces)), "word": first.words, "sentence": first.sentences}[unit]
-    scored = [c for c in range(len(first.pieces)) if any(not math.isnan(one.scores[c]) for one in given)]
+    scored = [
+        c for c in range(len(first.pieces)) if any(not math.isnan(explanation.scores[c]) for explanation in explained)
+    ]
     columns = [list(group) for _, group in groupby(scored, key=lambda c: (first.segments[c], keys[c]))]
-    rows = [list(group) for _, group in groupby(given, key=lambda one: keys[one.first])]
-    values = [[_sum(one.scores[c] for one in row for c in column) for column in columns] for row in rows]
+    rows = [list(group) for _, group in groupby(explained, key=lambda explanation: keys[explanation.first])]
+    values = [
+        [_sum(explanation.scores[c] for explanation in row for c in column) for column in columns] for row in rows
+    ]
     names = [first.segments[column[0]] for column in columns]
     spread = []
     for line in values:
@@ -192,14 +205,14 @@ def matrix(given: Sequence[Explanation], unit: str = "token") -> AttributionMatr
             spread.append({s: _sum(abs(v) for v, n in zip(line, names, strict=True) if n == s) / whole for s in names})
     shares = (
         {
-            s: math.fsum(0.0 if math.isnan(one[s]) else one[s] for one in spread) / len(spread)
+            s: math.fsum(0.0 if math.isnan(explanation[s]) else explanation[s] for explanation in spread) / len(spread)
             for s in dict.fromkeys(names)
         }
         if spread
         else {}
     )
     return AttributionMatrix(
-        ["".join(first.pieces[one.first] for one in row) for row in rows],
+        ["".join(first.pieces[explanation.first] for explanation in row) for row in rows],
         ["".join(first.pieces[c] for c in column) for column in columns],
         names,
         values,

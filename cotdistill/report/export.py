@@ -1,4 +1,6 @@
-"""A study's findings as files for others: one HTML page that opens offline, Markdown, LaTeX, CSV. All from the document of studies.findings."""
+"""A study's findings as files for others: one HTML page that opens offline, Markdown, LaTeX, CSV. All from the document
+of studies.findings.
+"""
 
 from __future__ import annotations
 
@@ -10,19 +12,31 @@ from cotdistill.report.figures import base
 from cotdistill.report.figures.palette import BAD, GOOD, OPEN
 from cotdistill.report.markup import escape
 from cotdistill.report.tables import Table, as_csv, as_html, as_markdown, latex_document, markdown
+from cotdistill.statistics.verdicts import BETTER_HERE, NO_WORSE_HERE, WORSE_HERE
 from cotdistill.text import between, between_points, capital, p_value, percent, plural, points
 
 FORMS = ("html", "md", "tex", "csv")
 COLORS = {"holds": GOOD, "fails": BAD}
 
+
+def word_color(said: str) -> str:
+    """The colour of a claim's word: that of its verdict, also for a demonstration; no verdict's for what holds in one
+    seed only.
+    """
+    return COLORS.get(said.removesuffix(" (demonstration)"), OPEN)
+
+
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1f2328; --ground: #ffffff; --quiet: #5b6168; --rule: #d5d9dd; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6e8ea; --ground: #14171a; --quiet: #a3a9af; --rule: #3a3f45; } }
-body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--ground); max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
+body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--ground); max-width: 62rem;
+margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.7rem; margin-bottom: .2rem; } h2 { font-size: 1.25rem; margin-top: 2.4rem; }
-.quiet, caption { color: var(--quiet); font-size: .9rem; } caption { caption-side: bottom; text-align: left; padding-top: .4rem; }
+.quiet, caption { color: var(--quiet); font-size: .9rem; } caption { caption-side: bottom; text-align: left;
+padding-top: .4rem; }
 table { border-collapse: collapse; width: 100%; font-size: .92rem; font-variant-numeric: tabular-nums; margin: 1rem 0; }
-th, td { text-align: left; padding: .3rem .8rem .3rem 0; border-top: 1px solid var(--rule); vertical-align: baseline; } thead th { border-top: 0; }
+th, td { text-align: left; padding: .3rem .8rem .3rem 0; border-top: 1px solid var(--rule); vertical-align: baseline;
+} thead th { border-top: 0; }
 .right { text-align: right; } .word { font-weight: 650; } .figure { margin: 1rem 0; overflow-x: auto; }
 """
 
@@ -41,30 +55,49 @@ def published(document: dict[str, Any], form: str) -> str:
 
 def setting(document: dict[str, Any]) -> str:
     """Task, student, sizes in a line; an artificial task is called so."""
-    told = [
+    parts = [
         f"task {document['task']}{' (artificial)' if document['artificial'] else ''}",
         f"student {document['student']}",
     ]
-    made = f"answers of other code ({document['answers']})" if document["answers"] else f"{document['steps']:,} steps"
-    told += [made, plural(document["replicates"], "replicate")]
+    origin = f"answers of other code ({document['answers']})" if document["answers"] else f"{document['steps']:,} steps"
+    parts += [origin, plural(document["replicates"], "replicate")]
     if document["worlds"]:
-        told.append(plural(document["worlds"], "artificial world"))
+        parts.append(plural(document["worlds"], "artificial world"))
     if document["test_is"]:
-        told.append(f"test: {document['test_is']}")
+        parts.append(f"test: {document['test_is']}")
     if document["imported_runs"]:
-        told.append(
-            f"{plural(document['imported_runs'], 'run')} imported ({str(document['origin'] or 'by another study')[:16]})"
+        parts.append(
+            f"{plural(document['imported_runs'], 'run')} imported"
+            f" ({str(document['origin'] or 'by another study')[:16]})"
         )
-    return "; ".join(told)
+    return "; ".join(parts)
 
 
 def extended_told(document: dict[str, Any]) -> str:
     """That replicates were added once results had been seen; empty if not."""
     if not document["extended"]:
         return ""
-    before = plural(document["extended"]["replicates"], "replicate")
+    before = document["extended"]
+    if before["runs"] is None:
+        return (
+            f"Extended after looking: {plural(before['replicates'], 'replicate')} had been run, and could be seen, "
+            f"when {document['replicates']} were planned."
+        )
     return (
-        f"Extended after looking: {before} had been run, and could be seen, when {document['replicates']} were planned."
+        f"Extended after looking: {before['runs']} of its {plural(before['of'], 'run')} had ended in study"
+        f" {before['name']} (number {before['id']}), and could be seen, when this one was planned."
+    )
+
+
+def other_loss_told(claim: dict[str, Any]) -> str:
+    """What the claim comes to under the other loss, or how to ask; empty where it has no twin to be asked in."""
+    other = claim["other_loss"]
+    if not other or claim["status"] == "not_run":
+        return ""
+    if other["study"] is None:
+        return f"Not asked under the {other['loss'].replace('_', '-')} loss: cotdistill {other['command']}"
+    return (
+        f"Under the {other['loss'].replace('_', '-')} loss (study {other['study']}): {other['word']}. {other['told']}"
     )
 
 
@@ -92,21 +125,22 @@ def figures_page(drawn: list[tuple[Any, str]], title: str) -> str:
     parts = [f"<h1>{escape(title)}</h1>", f'<p class="quiet">cotdistill {escape(__version__)}</p>']
     for place, (figure, caption) in enumerate(drawn):
         parts.append(
-            f'<div class="figure">{_drawn(figure, first=place == 0, bar=True)}</div><p class="quiet">{escape(caption)}</p>'
+            f'<div class="figure">{_drawn(figure, first=place == 0, bar=True)}</div><p'
+            f' class="quiet">{escape(caption)}</p>'
         )
     return _page(title, "".join(parts))
 
 
 def tables(document: dict[str, Any]) -> list[Table]:
     """One table a claim, and one of all conditions."""
-    found = []
+    table_list = []
     for claim in document["claims"]:
         rows = [_compared(c, "equal steps") for c in claim["comparisons"]] + [
             _compared(c, "equal tokens") for c in claim["at_tokens"]
         ]
         caption = f"Claim {claim['id']}: {claim['title']}. Verdict: {claim['word']}."
         caption += " " + _n(claim["comparisons"])
-        found.append(
+        table_list.append(
             Table(
                 ("comparison", "at", "points", "95 % interval", "p", "word"),
                 tuple(rows),
@@ -129,8 +163,10 @@ def tables(document: dict[str, Any]) -> list[Table]:
         if first
         else "Accuracy on test."
     )
-    found.append(Table(("condition", "runs", "accuracy", "95 % interval"), tuple(rows), caption, right=("accuracy",)))
-    return found
+    table_list.append(
+        Table(("condition", "runs", "accuracy", "95 % interval"), tuple(rows), caption, right=("accuracy",))
+    )
+    return table_list
 
 
 def _compared(c: dict[str, Any], at: str) -> tuple[str, ...]:
@@ -156,7 +192,10 @@ def _n(comparisons: list[dict[str, Any]]) -> str:
     if not done:
         return ""
     c = done[0]
-    return f"{c['items']:,} questions, {c['clusters']:,} clusters, {plural(c['replicates'], 'replicate')}; {c['method']}, {c['speaks_of']}."
+    return (
+        f"{c['items']:,} questions, {c['clusters']:,} clusters, {plural(c['replicates'], 'replicate')}; {c['method']},"
+        f" {c['speaks_of']}."
+    )
 
 
 def _markdown(document: dict[str, Any], every: list[Table]) -> str:
@@ -169,7 +208,7 @@ def _markdown(document: dict[str, Any], every: list[Table]) -> str:
             markdown(claim["told"]),
             "",
         ]
-        lines += [markdown(text) + "\n" for text in (claim["budget"], claim["change"]) if text]
+        lines += [markdown(text) + "\n" for text in (claim["budget"], claim["change"], other_loss_told(claim)) if text]
         lines += [as_markdown(one)]
     return "\n".join([*lines, "## Every condition", "", as_markdown(every[-1])])
 
@@ -202,21 +241,24 @@ def claim_figure(document: dict[str, Any], claim: dict[str, Any]) -> Any:
 
 def claim_title(claim: dict[str, Any]) -> str:
     """What the figure of a claim shows, in a sentence; never more than the words of its comparisons allow."""
-    told = []
+    parts = []
     for c in claim["comparisons"]:
         if c["points"] is None:
             continue
         size, other = f"{abs(c['points']):.1f}", c["second_label"]
-        told.append(
+        parts.append(
             {
                 "better": f"beats {other} by {size}",
                 "worse": f"falls {size} short of {other}",
                 "no worse": f"is no worse than {other}",
+                BETTER_HERE: f"beats {other} by {size} in this seed",
+                WORSE_HERE: f"falls {size} short of {other} in this seed",
+                NO_WORSE_HERE: f"is no worse than {other} in this seed",
                 "not distinguishable": f"is not distinguishable from {other}",
             }.get(str(c["word"]), f"stands {points(c['points'] / 100)} from {other}")
         )
     first = capital(str(claim["comparisons"][0]["first_label"]))
-    return f"{first} {', '.join(told[:-1])}{' and ' if len(told) > 1 else ''}{told[-1]}" if told else first
+    return f"{first} {', '.join(parts[:-1])}{' and ' if len(parts) > 1 else ''}{parts[-1]}" if parts else first
 
 
 def html_page(document: dict[str, Any]) -> str:
@@ -224,21 +266,30 @@ def html_page(document: dict[str, Any]) -> str:
     every = tables(document)
     parts = [
         f"<h1>{escape(document['title'] or document['name'])}</h1>",
-        f'<p class="quiet">{escape(setting(document))}. Plan {escape(str(document["plan_hash"])[:12])}, cotdistill {escape(__version__)}.</p>',
+        (
+            f'<p class="quiet">{escape(setting(document))}. Plan {escape(str(document["plan_hash"])[:12])}, cotdistill'
+            f" {escape(__version__)}.</p>"
+        ),
     ]
     if document["missing_runs"]:
         parts.append(
-            f"<p><strong>Provisional:</strong> {escape(plural(document['missing_runs'], 'planned run'))} still missing.</p>"
+            f"<p><strong>Provisional:</strong> {escape(plural(document['missing_runs'], 'planned run'))} still"
+            " missing.</p>"
         )
     if extended := extended_told(document):
         parts.append(f"<p><strong>{escape(extended)}</strong></p>")
     drawn = 0
     for claim, one in zip(document["claims"], every, strict=False):
-        color = COLORS.get(claim["word"], OPEN)
+        color = word_color(claim["word"])
         parts.append(
-            f'<h2>{escape(claim["id"])}. {escape(claim["title"])}: <span class="word" style="color:{color}">{escape(claim["word"])}</span></h2>'
+            f'<h2>{escape(claim["id"])}. {escape(claim["title"])}: <span class="word"'
+            f' style="color:{color}">{escape(claim["word"])}</span></h2>'
         )
-        parts += [f"<p>{escape(text)}</p>" for text in (claim["told"], claim["budget"], claim["change"]) if text]
+        parts += [
+            f"<p>{escape(text)}</p>"
+            for text in (claim["told"], claim["budget"], claim["change"], other_loss_told(claim))
+            if text
+        ]
         figure = claim_figure(document, claim)
         if figure is not None:
             parts.append(f'<div class="figure">{_drawn(figure, first=drawn == 0, bar=True)}</div>')
@@ -255,8 +306,9 @@ def html_page(document: dict[str, Any]) -> str:
 
 def _page(title: str, body: str) -> str:
     return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{_STYLE}</style></head>\n<body>{body}</body></html>\n"
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport"'
+        ' content="width=device-width,'
+        f' initial-scale=1"><title>{escape(title)}</title><style>{_STYLE}</style></head>\n<body>{body}</body></html>\n'
     )
 
 
@@ -285,7 +337,9 @@ def controls_table(claim: dict[str, Any]) -> Table:
 
 
 def _drawn(figure: Any, *, first: bool, bar: bool = False) -> str:
-    """A figure as a piece of HTML; the library comes with the first one, inside the page. bar: with the menu that saves it."""
+    """A figure as a piece of HTML; the library comes with the first one, inside the page. bar: with the menu that saves
+    it.
+    """
     ink = "#7a8087"
     figure.update_layout(font_color=ink, title_font_color=ink)
     config = {
@@ -294,5 +348,5 @@ def _drawn(figure: Any, *, first: bool, bar: bool = False) -> str:
         "responsive": True,
         "toImageButtonOptions": {"format": "svg"},
     }
-    told: str = figure.to_html(full_html=False, include_plotlyjs=first, config=config)
-    return told
+    html: str = figure.to_html(full_html=False, include_plotlyjs=first, config=config)
+    return html

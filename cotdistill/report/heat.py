@@ -1,6 +1,8 @@
-"""Heat maps of text: tokens, words or sentences on a colour scale, span by span, with what the student answers above. Only escaped text leaves here.
+"""Heat maps of text: tokens, words or sentences on a colour scale, span by span, with what the student answers above.
+Only escaped text leaves here.
 
-Colours are laid over the page's own ground and never so strong that its text stops being readable, so light and dark need no second set.
+Colours are laid over the page's own ground and never so strong that its text stops being readable, so light and dark
+need no second set.
 """
 
 from __future__ import annotations
@@ -30,7 +32,9 @@ _TOLD = {
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """A colour scale from -limit to limit, or from 0 to limit where there is no sign. unit: what its numbers count in."""
+    """A colour scale from -limit to limit, or from 0 to limit where there is no sign. unit: what its numbers count
+    in.
+    """
 
     limit: float
     unit: str = "nats"
@@ -62,7 +66,9 @@ def alignment_scale(limit: float, unit: str) -> Scale:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A choice with its probability; gold: the right one; chosen: the one the student prefers; before: its probability before an edit."""
+    """A choice with its probability; gold: the right one; chosen: the one the student prefers; before: its probability
+    before an edit.
+    """
 
     text: str
     share: float
@@ -79,26 +85,28 @@ class Panel:
     marks: Sequence[ScoredUnit]
     scale: Scale
     masses: Sequence[Mass] = ()
-    told: str = ""
+    caption: str = ""
     warned: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class StudentCard:
-    """One student on one text: its name and condition, its prediction, its heat maps. told: what holds for all of them, such as why a span is
-    not readable; failed: why there are none."""
+    """One student on one text: its name and condition, its prediction, its heat maps. told: what holds for all of them,
+    such as why a span is not readable; failed: why there are none."""
 
     condition: str
     title: str
     bars: Sequence[Bar] = ()
     panels: Sequence[Panel] = ()
-    told: str = ""
+    caption: str = ""
     failed: str = ""
     waiting: bool = False
 
 
 def cards(shown: Sequence[StudentCard], *, wide: bool = False, pairs: bool = False) -> str:
-    """Students side by side, as many a row as there is room for. wide: one a row, its heat maps side by side; pairs: two a row."""
+    """Students side by side, as many a row as there is room for. wide: one a row, its heat maps side by side; pairs:
+    two a row.
+    """
     columns = (
         "minmax(0,1fr)"
         if wide
@@ -119,11 +127,15 @@ def _card(card: StudentCard) -> str:
     else:
         # Four methods, or five checkpoints, stand in one row where there is room.
         least = {1: "100%", 4: "200px", 5: "150px"}.get(len(card.panels), "260px")
-        body = f'<div style="display:grid;grid-template-columns:repeat(auto-fit,minmax(min({least},100%),1fr));gap:12px 28px">{body}</div>'
-        body += f'<div style="{_SMALL};opacity:0.72">{escape(card.told)}</div>' if card.told else ""
+        body = (
+            f'<div style="display:grid;grid-template-columns:repeat(auto-fit,minmax(min({least},100%),1fr));gap:12px'
+            f' 28px">{body}</div>'
+        )
+        body += f'<div style="{_SMALL};opacity:0.72">{escape(card.caption)}</div>' if card.caption else ""
     return (
-        f'<section aria-label="{escape(card.title)}" style="border:1px solid {tint(QUIET, 0.35)};border-radius:6px;padding:12px 14px;display:flex;'
-        f'flex-direction:column;gap:12px">{head}{_bars(card.bars)}{body}</section>'
+        f'<section aria-label="{escape(card.title)}" style="border:1px solid'
+        f" {tint(QUIET, 0.35)};border-radius:6px;padding:12px"
+        f' 14px;display:flex;flex-direction:column;gap:12px">{head}{_bars(card.bars)}{body}</section>'
     )
 
 
@@ -137,17 +149,22 @@ def _bars(bars: Sequence[Bar]) -> str:
         filled = f"width:{100 * bar.share:.1f}%;background:{tint(QUIET, 0.95 if bar.chosen else 0.5)}"
         drawn = f'<span style="display:block;height:8px;border-radius:2px;{filled}"></span>'
         if bar.before is not None:
-            place = f"position:absolute;left:calc({100 * bar.before:.1f}% - 1px);top:-3px;width:2px;height:14px;background:#B37400"
+            place = (
+                f"position:absolute;left:calc({100 * bar.before:.1f}% -"
+                " 1px);top:-3px;width:2px;height:14px;background:#B37400"
+            )
             drawn += f'<span style="{place}" title="before the edit: {percent(bar.before)}"></span>'
         right = ' title="the right answer" aria-label="the right answer"' if bar.gold else ""
         rows.append(
-            f'<span style="text-align:right;overflow-wrap:anywhere;{weight}" dir="auto">{escape(visible(bar.text))}</span>'
+            f'<span style="text-align:right;overflow-wrap:anywhere;{weight}"'
+            f' dir="auto">{escape(visible(bar.text))}</span>'
             f"<span{right}>{'✓' if bar.gold else ''}</span>"
             f'<span style="position:relative;background:{tint(QUIET, 0.12)};border-radius:2px">{drawn}</span>'
             f'<span style="text-align:right;font-variant-numeric:tabular-nums;{weight}">{percent(bar.share)}</span>'
         )
     return (
-        f'<div style="display:grid;grid-template-columns:fit-content(46%) 10px minmax(60px,220px) 4.2em;gap:2px 7px;align-items:center;{_SMALL}">'
+        '<div style="display:grid;grid-template-columns:fit-content(46%) 10px minmax(60px,220px) 4.2em;gap:2px'
+        f' 7px;align-items:center;{_SMALL}">'
         f"{''.join(rows)}</div>"
     )
 
@@ -156,9 +173,10 @@ def _panel(panel: Panel) -> str:
     blocks = "".join(_block(panel, name, inside) for name, inside in blocks_of(panel.marks))
     title = f'<div style="{_SMALL};font-weight:620">{escape(panel.title)}</div>' if panel.title else ""
     warned = f'<div style="{_SMALL};color:#C2410C">⚠ {escape(panel.warned)}</div>' if panel.warned else ""
-    told = f'<div style="{_SMALL};opacity:0.72">{escape(panel.told)}</div>' if panel.told else ""
+    caption = f'<div style="{_SMALL};opacity:0.72">{escape(panel.caption)}</div>' if panel.caption else ""
     return (
-        f'<div style="display:flex;flex-direction:column;gap:7px">{title}{blocks}{_masses(panel)}{told}{warned}</div>'
+        "<div"
+        f' style="display:flex;flex-direction:column;gap:7px">{title}{blocks}{_masses(panel)}{caption}{warned}</div>'
     )
 
 
@@ -183,8 +201,10 @@ def blocks_of(marks: Sequence[ScoredUnit]) -> Iterator[tuple[str, list[ScoredUni
 def _block(panel: Panel, name: str, inside: Sequence[ScoredUnit]) -> str:
     text = "".join(_mark(mark, panel, first=place == 0) for place, mark in enumerate(inside))
     return (
-        f'<div><div style="font-size:0.7rem;letter-spacing:0.05em;text-transform:uppercase;opacity:0.6">{escape(name)}</div>'
-        f'<div dir="auto" style="white-space:pre-wrap;overflow-wrap:anywhere;line-height:1.75;unicode-bidi:isolate">{text}</div></div>'
+        "<div><div"
+        f' style="font-size:0.7rem;letter-spacing:0.05em;text-transform:uppercase;opacity:0.6">{escape(name)}</div><div'
+        ' dir="auto"'
+        f' style="white-space:pre-wrap;overflow-wrap:anywhere;line-height:1.75;unicode-bidi:isolate">{text}</div></div>'
     )
 
 
@@ -196,7 +216,7 @@ def _mark(mark: ScoredUnit, panel: Panel, *, first: bool) -> str:
     lead = text[: len(text) - len(text.lstrip(" "))]
     # The colour covers the word, not the space before it: two neighbours stay two.
     body = escape(text[len(lead) :]) or "·"
-    style, told = ["border-radius:3px", "padding:1.5px 0"], _told(mark, panel)
+    style, hover = ["border-radius:3px", "padding:1.5px 0"], _hover(mark, panel)
     if mark.state == "":
         style.append(f"background:{panel.scale.background(mark.score)}")
         style += [f"border-bottom:2px dotted {tint(QUIET, 0.95)}"] if mark.noted else []
@@ -206,20 +226,20 @@ def _mark(mark: ScoredUnit, panel: Panel, *, first: bool) -> str:
         style.append(HATCHED)
     else:
         style.append("opacity:0.5")
-    return f'{lead}<span style="{";".join(style)}" title="{escape(told)}">{body}</span>'
+    return f'{lead}<span style="{";".join(style)}" title="{escape(hover)}">{body}</span>'
 
 
-def _told(mark: ScoredUnit, panel: Panel) -> str:
+def _hover(mark: ScoredUnit, panel: Panel) -> str:
     name = visible(mark.text.strip(), short=True)
     if mark.state == "":
-        told = f"{number(mark.score, panel.scale)} {panel.scale.unit}"
-        told += f" · sum of {plural(mark.members, 'token')}" if mark.members > 1 else ""
-        told += " · the right answer's own text" if mark.noted else ""
+        text = f"{number(mark.score, panel.scale)} {panel.scale.unit}"
+        text += f" · sum of {plural(mark.members, 'token')}" if mark.members > 1 else ""
+        text += " · the right answer's own text" if mark.noted else ""
     elif mark.state == "unreadable":
-        told = "not readable"
+        text = "not readable"
     else:
-        told = _TOLD[mark.state]
-    return f"{name}: {told}"
+        text = _TOLD[mark.state]
+    return f"{name}: {text}"
 
 
 def number(score: float, scale: Scale) -> str:
@@ -237,16 +257,19 @@ def _masses(panel: Panel) -> str:
     """One bar cut by what each span bears."""
     if len(panel.masses) < 2:
         return ""
-    parts, told = [], []
+    parts, labels = [], []
     for place, mass in enumerate(panel.masses):
         each = number(mass.per_token, panel.scale).lstrip("+")
-        hover = f"{mass.segment}: {percent(mass.share)} of the mass, {each} {panel.scale.unit} a token over {plural(mass.tokens, 'token')}"
+        hover = (
+            f"{mass.segment}: {percent(mass.share)} of the mass, {each} {panel.scale.unit} a token over"
+            f" {plural(mass.tokens, 'token')}"
+        )
         style = f"flex:{max(mass.share, 0.002):.4f};background:{tint(QUIET, (0.3, 0.55, 0.85)[place % 3])};height:6px"
         parts.append(f'<span style="{style}" title="{escape(hover)}"></span>')
-        told.append(f"{mass.segment} {100 * mass.share:.0f} % ({each} a token)")
+        labels.append(f"{mass.segment} {100 * mass.share:.0f} % ({each} a token)")
     return (
         f'<div><div style="display:flex;gap:2px;border-radius:3px;overflow:hidden">{"".join(parts)}</div>'
-        f'<div style="{_SMALL};opacity:0.72">{escape(" · ".join(told))}</div></div>'
+        f'<div style="{_SMALL};opacity:0.72">{escape(" · ".join(labels))}</div></div>'
     )
 
 
@@ -259,9 +282,12 @@ def legend(scale: Scale, says: str) -> str:
     ends = [low, 0.0, scale.limit] if scale.signed else [low, scale.limit]
     ticks = "".join(f"<span>{number(value, scale) if value else '0'}</span>" for value in ends)
     return (
-        f'<div style="display:flex;flex-wrap:wrap;gap:6px 26px;align-items:center;{_SMALL}"><span style="display:inline-block;width:260px">'
-        f'<span style="display:flex;height:11px;border-radius:3px;overflow:hidden;border:1px solid {tint(QUIET, 0.3)}">{ramp}</span>'
-        f'<span style="display:flex;justify-content:space-between;font-variant-numeric:tabular-nums">{ticks}</span></span>'
+        f'<div style="display:flex;flex-wrap:wrap;gap:6px 26px;align-items:center;{_SMALL}"><span'
+        ' style="display:inline-block;width:260px">'
+        '<span style="display:flex;height:11px;border-radius:3px;overflow:hidden;border:1px solid'
+        f' {tint(QUIET, 0.3)}">{ramp}</span>'
+        "<span"
+        f' style="display:flex;justify-content:space-between;font-variant-numeric:tabular-nums">{ticks}</span></span>'
         f"<span>{escape(says)}</span></div>"
     )
 
@@ -269,7 +295,10 @@ def legend(scale: Scale, says: str) -> str:
 def key(states: Sequence[str]) -> str:
     """How marks without a score, or with something to be said of them, are drawn; states: those in view."""
     samples = {
-        "target": f'<span style="box-shadow:inset 0 0 0 1.5px {tint(QUIET, 0.9)};border-radius:3px;padding:1px 5px">text</span> what is explained',
+        "target": (
+            f'<span style="box-shadow:inset 0 0 0 1.5px {tint(QUIET, 0.9)};border-radius:3px;padding:1px'
+            ' 5px">text</span> what is explained'
+        ),
         "unreadable": f'<span style="{HATCHED};border-radius:3px;padding:1px 5px">text</span> not readable (not 0)',
         "noted": f'<span style="border-bottom:2px dotted {tint(QUIET, 0.95)}">text</span> the right answer\'s own text',
         "template": '<span style="opacity:0.5;padding:1px 0">text</span> the template\'s, or behind what is explained',
@@ -288,22 +317,23 @@ _SHOWN = {"\n": "↵\n", "\r": "␍", "\t": "⇥\t"}
 
 
 def visible(text: str, *, short: bool = False) -> str:
-    """The text with what cannot be seen made visible: control characters as their pictures, marks of direction and other formatting by number,
-    so that none of them can turn the order of the page. short: on one line, at most 60 characters."""
-    found = []
+    """The text with what cannot be seen made visible: control characters as their pictures, marks of direction and
+    other formatting by number, so that none of them can turn the order of the page. short: on one line, at most 60
+    characters."""
+    parts = []
     for place, char in enumerate(text):
         kind = unicodedata.category(char)
         if char in _SHOWN:
-            found.append(_SHOWN[char])
+            parts.append(_SHOWN[char])
         elif kind == "Cc":
-            found.append(
+            parts.append(
                 chr(0x2400 + ord(char)) if ord(char) < 0x20 else "␡" if ord(char) == 0x7F else f"‹{ord(char):02X}›"
             )
         elif kind in ("Zl", "Zp", "Cs", "Co", "Cn") or (kind == "Cf" and not _joins(text, place)):
-            found.append(f"‹{ord(char):04X}›")
+            parts.append(f"‹{ord(char):04X}›")
         else:
-            found.append(char)
-    shown = "".join(found)
+            parts.append(char)
+    shown = "".join(parts)
     if short:
         shown = " ".join(shown.split())
         shown = f"{shown[:60]}…" if len(shown) > 60 else shown

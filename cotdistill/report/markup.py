@@ -12,18 +12,23 @@ from cotdistill.report.spans import Piece
 
 LABEL_COLOR, RATIONALE_COLOR, FOREIGN_COLOR, QUIET = "#009E73", OTHER_HUE, BAD, "#8A8F94"
 
-CARD = f"border:1px solid {tint(QUIET, 0.35)};border-radius:6px;padding:12px 14px 10px;display:flex;flex-direction:column;gap:8px"
+CARD = (
+    f"border:1px solid {tint(QUIET, 0.35)};border-radius:6px;padding:12px 14px"
+    " 10px;display:flex;flex-direction:column;gap:8px"
+)
 SMALL = "font-size:0.8rem;opacity:0.72;line-height:1.35"
 
 
 @dataclass(frozen=True, slots=True)
 class ConditionCard:
-    """One example under one condition: its name, the condition's text, the sequences as pieces, and a line on what changed."""
+    """One example under one condition: its name, the condition's text, the sequences as pieces, and a line on what
+    changed.
+    """
 
     condition: str
     label: str
     sequences: Sequence[Sequence[Piece]]
-    told: str
+    caption: str
 
 
 def escape(text: object) -> str:
@@ -42,7 +47,11 @@ def cards(shown: Iterable[ConditionCard]) -> str:
 
 def side_by_side(cards: Iterable[str]) -> str:
     """Cards (markup that is escaped already), as many a row as there is room for."""
-    return f'<div style="display:grid;grid-template-columns:repeat(auto-fill,minmax(300px,1fr));gap:14px">{"".join(cards)}</div>'
+    return (
+        "<div"
+        ' style="display:grid;'
+        f'grid-template-columns:repeat(auto-fill,minmax(300px,1fr));gap:14px">{"".join(cards)}</div>'
+    )
 
 
 def _card(card: ConditionCard) -> str:
@@ -61,7 +70,7 @@ def _card(card: ConditionCard) -> str:
         f'<div style="{CARD}"><div style="display:flex;gap:8px;align-items:baseline">{sign(card.condition)}'
         f'<strong style="font-weight:620">{escape(card.label)}</strong></div>'
         f'<code style="font-size:0.76rem;opacity:0.8;overflow-wrap:anywhere">{escape(card.condition)}</code>'
-        f'{body or _none()}<div style="{SMALL};margin-top:auto">{escape(card.told)}<br>{escape(counted)}</div></div>'
+        f'{body or _none()}<div style="{SMALL};margin-top:auto">{escape(card.caption)}<br>{escape(counted)}</div></div>'
     )
 
 
@@ -92,13 +101,13 @@ def _piece(piece: Piece) -> str:
             style.append(f"border-top:2px dotted {RATIONALE_COLOR}")
     else:
         style.append("opacity:0.78" if piece.segment in ("question", "choices") else "opacity:0.6")
-    told = [
+    notes = [
         f"token {piece.id}",
         piece.segment.replace("_", " "),
         f"predicted ({piece.loss} loss)" if piece.loss else "read, not predicted",
     ]
     if piece.segment == "rationale":
-        told.append("from elsewhere" if piece.origin < 0 else f"place {piece.origin + 1} of the intact rationale")
+        notes.append("from elsewhere" if piece.origin < 0 else f"place {piece.origin + 1} of the intact rationale")
     text = escape(piece.text).replace("\n", "↵\n")
     if piece.segment == "end":
         text = " ‹end›"
@@ -106,7 +115,7 @@ def _piece(piece: Piece) -> str:
     if piece.gap:
         left_out = f"{piece.gap} tokens of the intact rationale left out here"
         gap = f'<span style="color:{FOREIGN_COLOR};font-size:0.8em" title="{left_out}"> ⁁{piece.gap}</span>'
-    return f'{gap}<span style="{";".join(style)}" title="{escape(" · ".join(told))}">{text}</span>'
+    return f'{gap}<span style="{";".join(style)}" title="{escape(" · ".join(notes))}">{text}</span>'
 
 
 def legend() -> str:
@@ -124,7 +133,8 @@ def legend() -> str:
         swatch(f"background:{tint(RATIONALE_COLOR, 0.14)}", "no line: read, never predicted"),
         swatch(f"background:{tint(RATIONALE_COLOR, 0.14)};border-top:2px dotted {RATIONALE_COLOR}", "moved"),
         swatch(
-            f"background:repeating-linear-gradient(135deg,{tint(FOREIGN_COLOR, 0.28)} 0 3px,{tint(FOREIGN_COLOR, 0.1)} 3px 6px)",
+            f"background:repeating-linear-gradient(135deg,{tint(FOREIGN_COLOR, 0.28)} 0 3px,{tint(FOREIGN_COLOR, 0.1)}"
+            " 3px 6px)",
             "from elsewhere",
         ),
         f'<span style="white-space:nowrap"><span style="color:{FOREIGN_COLOR}">⁁3</span> three tokens left out</span>',
@@ -168,7 +178,8 @@ def table(head: Sequence[str], rows: Iterable[Sequence[TableCell | Marks | Share
     )
     body = "".join(f'<tr style="border-top:{rule}">{"".join(_cell(cell) for cell in row)}</tr>' for row in rows)
     return (
-        f'<div style="overflow-x:auto"><table aria-label="{escape(label)}" style="border-collapse:collapse;width:100%;font-size:0.88rem;'
+        f'<div style="overflow-x:auto"><table aria-label="{escape(label)}"'
+        ' style="border-collapse:collapse;width:100%;font-size:0.88rem;'
         f'font-variant-numeric:tabular-nums"><thead><tr>{first}</tr></thead><tbody>{body}</tbody></table></div>'
     )
 
@@ -178,7 +189,8 @@ def _cell(cell: TableCell | Marks | Shares) -> str:
         return _shares(cell)
     if isinstance(cell, Marks):
         drawn = (
-            f'<span style="color:{STATES.get(s, STATES["new"])[1]}" title="{escape(s)}">{STATES.get(s, STATES["new"])[0]}</span>'
+            f'<span style="color:{STATES.get(s, STATES["new"])[1]}"'
+            f' title="{escape(s)}">{STATES.get(s, STATES["new"])[0]}</span>'
             for s in cell.states
         )
         return f'<td style="padding:5px 12px 5px 0;vertical-align:baseline;letter-spacing:2px">{"".join(drawn)}</td>'
@@ -203,8 +215,12 @@ def _shares(cell: Shares) -> str:
     for place, (name, number) in enumerate(cell.counts.items()):
         share = number / total if total else 0.0
         shown = escape(name) if share > 0.06 and len(name) < 4 else ""
-        told = f"{name}: {number:,} ({100 * share:.1f} %)"
-        style = f"flex:{max(share, 0.001):.4f};background:{tint(QUIET, 0.34 if place % 2 else 0.2)};text-align:center;overflow:hidden"
-        parts.append(f'<span style="{style}" title="{escape(told)}">{shown}</span>')
-    inside = f'<div style="display:flex;width:150px;font-size:0.76rem;border-radius:3px;overflow:hidden">{"".join(parts)}</div>'
+        text = f"{name}: {number:,} ({100 * share:.1f} %)"
+        ground = tint(QUIET, 0.34 if place % 2 else 0.2)
+        style = f"flex:{max(share, 0.001):.4f};background:{ground};text-align:center;overflow:hidden"
+        parts.append(f'<span style="{style}" title="{escape(text)}">{shown}</span>')
+    inside = (
+        "<div"
+        f' style="display:flex;width:150px;font-size:0.76rem;border-radius:3px;overflow:hidden">{"".join(parts)}</div>'
+    )
     return f'<td style="padding:5px 12px 5px 0;vertical-align:baseline">{inside}</td>'

@@ -12,4 +12,7 @@ def mirror_told(mirror: Mirror, state: State) -> str:
     line = f"mirror {mirror.name} ({mirror.kind}) at {mirror.to}: {known}"
     if state.failure is None:
         return line
-    return f"{line}; it failed {ago(state.failure['at'])}: {state.failure['message']} (no run is touched by that: cotdistill mirrors sync)"
+    return (
+        f"{line}; it failed {ago(state.failure['at'])}: {state.failure['message']} (no run is touched by that:"
+        " cotdistill mirrors sync)"
+    )

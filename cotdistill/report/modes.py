@@ -1,4 +1,6 @@
-"""Modes and tests of the rationale in words: names, titles and captions, for page and terminal. No Streamlit, no Plotly."""
+"""Modes and tests of the rationale in words: names, titles and captions, for page and terminal. No Streamlit, no
+Plotly.
+"""
 
 from __future__ import annotations
 
@@ -54,20 +56,20 @@ def grid_title(cells: Sequence[ModeCell]) -> str:
     )
     accuracy = best.accuracy.mean if best.accuracy is not None else 0.0
     return (
-        f"{capital(best.label)} answers {percent(accuracy)} after {MODE_NAMES[best.mode]}, {percent(accuracy - gain)} without one"
-        + ("" if best.trained else " (not trained for it)")
+        f"{capital(best.label)} answers {percent(accuracy)} after {MODE_NAMES[best.mode]}, {percent(accuracy - gain)}"
+        " without one" + ("" if best.trained else " (not trained for it)")
     )
 
 
 def curves_title(curves: Sequence[PerturbationCurve], measure: str) -> str:
     """Which condition loses most under which test, and whether as many random tokens cost as much."""
-    told = [c for c in curves if c.over_control is not None and c.made] or list(curves)
-    if not told:
+    shown = [c for c in curves if c.over_control is not None and c.made] or list(curves)
+    if not shown:
         return "Nothing has been asked yet"
     # A test that costs more than random tokens says more than one that costs much.
-    beyond = [c for c in told if c.over_control is not None and (c.over_control.low or 0.0) > 0]
+    beyond = [c for c in shown if c.over_control is not None and (c.over_control.low or 0.0) > 0]
     most = max(
-        beyond or told, key=lambda c: c.over_control.mean if beyond and c.over_control is not None else c.loss.mean
+        beyond or shown, key=lambda c: c.over_control.mean if beyond and c.over_control is not None else c.loss.mean
     )
     when = WHEN[most.test].format(r=RATIONALE_NAMES[most.rationale])
     who, lost = capital(most.label), abs(100 * most.loss.mean)
@@ -83,30 +85,33 @@ def curves_title(curves: Sequence[PerturbationCurve], measure: str) -> str:
 
 
 def read_told(reads: Mapping[str, Read], rationale: str, artificial: bool) -> str:
-    """Whose rationales were read, and how much of the answer they hold. reads: by condition, all of the same questions."""
+    """Whose rationales were read, and how much of the answer they hold. reads: by condition, all of the same
+    questions.
+    """
     first = next(iter(reads.values()))
     if rationale == "given":
         whose = listed((f"{source} ({rows:,})" for source, rows in first.sources.items()), most=3)
-        told = [
-            f"Teacher's rationales: {whose} questions, the same for every student; {percent(first.leakage['given'])} name the right answer's text."
+        parts = [
+            f"Teacher's rationales: {whose} questions, the same for every student; {percent(first.leakage['given'])}"
+            " name the right answer's text."
         ]
     else:
         named = (f"{parse(condition).label} {percent(read.leakage['own'])}" for condition, read in reads.items())
-        told = [f"Each student wrote its own, greedily. They name the right answer's text: {listed(named, most=6)}."]
+        parts = [f"Each student wrote its own, greedily. They name the right answer's text: {listed(named, most=6)}."]
         endless = [
             f"{parse(condition).label} {percent(read.unterminated)}"
             for condition, read in reads.items()
             if read.unterminated > 0.005
         ]
-        told += [f"Not ended by the answer cue: {listed(endless, most=6)}."] if endless else []
+        parts += [f"Not ended by the answer cue: {listed(endless, most=6)}."] if endless else []
     empty = max(read.empty[rationale] for read in reads.values())
-    told += [f"Up to {percent(empty)} of the rows have none and stay as they are."] if empty else []
-    told.append(
+    parts += [f"Up to {percent(empty)} of the rows have none and stay as they are."] if empty else []
+    parts.append(
         "All test rows, also where the teacher believes a wrong group."
         if artificial
         else "All test rows, also where the teacher was wrong."
     )
-    return " ".join(told)
+    return " ".join(parts)
 
 
 def n_told(curves: Sequence[PerturbationCurve]) -> str:
@@ -126,5 +131,5 @@ def loss_told(curve: PerturbationCurve) -> str:
 
 def over_told(curve: PerturbationCurve) -> str:
     """The same against as many random tokens; a dash where the test is that control."""
-    found = curve.over_control
-    return "–" if found is None else f"{points(found.mean)} ({between_points(found.low, found.high)})"
+    over = curve.over_control
+    return "–" if over is None else f"{points(over.mean)} ({between_points(over.low, over.high)})"

@@ -1,4 +1,6 @@
-"""Rival explanations as a table: what each one accounts for of post-CoT's gain. The same cells in the terminal and on page Findings. No Streamlit."""
+"""Rival explanations as a table: what each one accounts for of post-CoT's gain. The same cells in the terminal and on
+page Findings. No Streamlit.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +21,10 @@ HEAD = (
 )
 
 
-def _ends(told: Sequence[float | None] | None) -> str:
-    if told is None or told[0] is None:
+def _ends(ends: Sequence[float | None] | None) -> str:
+    if ends is None or ends[0] is None:
         return "–"
-    mean, low, high = told
+    mean, low, high = ends
     return points(mean) + (f" ({points(low)} to {points(high)})" if low is not None and high is not None else "")
 
 
@@ -37,11 +39,17 @@ def cells(document: dict[str, Any]) -> list[list[str]]:
     """One row a rival, under HEAD."""
     return [
         [
-            one["label"], one["why"], percent(one["accuracy"]), _ends(one["gain"]), _share(one["kept"]), _ends(one["short"]),
-            "–" if one["p"] is None else f"{one['p']:.3f}".lstrip("0"), one["word"],
+            one["label"],
+            one["why"],
+            percent(one["accuracy"]),
+            _ends(one["gain"]),
+            _share(one["kept"]),
+            _ends(one["short"]),
+            "–" if one["p"] is None else f"{one['p']:.3f}".lstrip("0"),
+            one["word"],
         ]
         for one in document["rivals"]
-    ]  # fmt: skip
+    ]
 
 
 def gain_told(document: dict[str, Any]) -> str:
@@ -53,6 +61,7 @@ def gain_told(document: dict[str, Any]) -> str:
         document["word"], " No gain is shown, so there is nothing to account for."
     )
     return (
-        f"Post-CoT's gain on label only: {_ends(document['gain'])} points, {document['replicates']} x {document['items']:,} questions{margin}."
-        f"{state} p is adjusted after Holm over the rivals."
+        f"Post-CoT's gain on label only: {_ends(document['gain'])} points, {document['replicates']} x"
+        f" {document['items']:,} questions{margin}.{state} p and words are adjusted after Holm over the rivals; the"
+        " share of the gain has an interval for new seeds on these questions."
     )

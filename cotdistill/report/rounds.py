@@ -17,31 +17,32 @@ HEAD = (
 )
 
 
-def rows(found: Sequence[Generation]) -> list[list[str]]:
+def rows(generations: Sequence[Generation]) -> list[list[str]]:
     """One row a generation, under HEAD."""
-    told = []
-    for one in found:
-        made, over, summary = one.made, one.over_teacher, one.summary
+    cells = []
+    for one in generations:
+        origin, over, summary = one.round, one.over_teacher, one.summary
         whose = ["the teacher", "", "", ""]
-        if made is not None:
-            nats = f"{made.gain:+.2f}".replace("-", "−")
+        if origin is not None:
+            nats = f"{origin.gain:+.2f}".replace("-", "−")
             whose = [
-                f"round {made.number} ({made.source})",
-                f"{made.kept:,} of {made.written:,}",
-                f"{made.words:.1f}",
+                f"round {origin.number} ({origin.source})",
+                f"{origin.kept:,} of {origin.written:,}",
+                f"{origin.words:.1f}",
                 nats,
             ]
         accuracy = "–" if summary.mean is None else f"{percent(summary.mean)} ({between(summary.low, summary.high)})"
-        told.append(
+        cells.append(
             [*whose, accuracy, "" if over is None else f"{points(over.mean)} ({between_points(over.low, over.high)})"]
         )
-    return told
+    return cells
 
 
-def caption(found: Sequence[Generation]) -> str:
+def caption(generations: Sequence[Generation]) -> str:
     """n, and who wrote."""
-    first = found[0].summary
+    first = generations[0].summary
     return (
-        f"{first.items:,} test questions, {plural(first.finished, 'replicate')}; {first.speaks_of}. One student writes for all: the first replicate "
-        "of the round before. Filters and lineage of each source: rounds show, with --json."
+        f"{first.items:,} test questions, {plural(first.finished, 'replicate')}; {first.speaks_of}. One student writes"
+        " for all: the first replicate of the round before. Filters and lineage of each source: rounds show, with"
+        " --json."
     )

@@ -38,33 +38,44 @@ def title(cells: Sequence[ScorerCell]) -> str:
         if mean > 0 and cell.over_label is not None and (cell.over_label.low or 0.0) > 0
     ]
     if not seen:
-        return f"no other scorer is seen to do better; most is lost under {NAMES[most.scorer]}: {most.label}, {points(gain)} points"
+        return (
+            f"no other scorer is seen to do better; most is lost under {NAMES[most.scorer]}: {most.label},"
+            f" {points(gain)} points"
+        )
     more, best = max(seen, key=lambda step: step[0])
-    return f"{capital(best.label)} answers {percent(best.accuracy.mean)} under {NAMES[best.scorer]}, {points(more)} points on as judged"
+    return (
+        f"{capital(best.label)} answers {percent(best.accuracy.mean)} under {NAMES[best.scorer]}, {points(more)} points"
+        " on as judged"
+    )
 
 
-def rows(found: Sequence[ScorerRow]) -> list[tuple[str, str, str, str]]:
+def rows(scored: Sequence[ScorerRow]) -> list[tuple[str, str, str, str]]:
     """One row a scorer, under HEAD."""
-    return [(NAMES[one.scorer], percent(one.accuracy), percent(one.agreement), _spread(one)) for one in found]
+    return [(NAMES[one.scorer], percent(one.accuracy), percent(one.agreement), _spread(one)) for one in scored]
 
 
-def marginal_rows(found: Sequence[MarginalCell]) -> list[tuple[str, ...]]:
+def marginal_rows(cells: Sequence[MarginalCell]) -> list[tuple[str, ...]]:
     """One row a condition whose students drew rationales, under MARGINAL_HEAD."""
     return [
         (
-            one.label, _nats(one.log_likelihood), "–" if one.standard_error is None else f"{one.standard_error:.4f}", str(one.samples),
+            one.label,
+            _nats(one.log_likelihood),
+            "–" if one.standard_error is None else f"{one.standard_error:.4f}",
+            str(one.samples),
             str(one.replicates),
         )
-        for one in found
-    ]  # fmt: skip
+        for one in cells
+    ]
 
 
-def _nats(found: Interval) -> str:
-    ends = "no interval" if found.low is None or found.high is None else f"{found.low:.3f} to {found.high:.3f}"
-    return f"{found.mean:.3f} ({ends})".replace("-", "−")
+def _nats(interval: Interval) -> str:
+    ends = (
+        "no interval" if interval.low is None or interval.high is None else f"{interval.low:.3f} to {interval.high:.3f}"
+    )
+    return f"{interval.mean:.3f} ({ends})".replace("-", "−")
 
 
-def _spread(one: ScorerRow) -> str:
-    if one.spread is None or one.spread_low is None or one.spread_high is None:
+def _spread(row: ScorerRow) -> str:
+    if row.spread is None or row.spread_low is None or row.spread_high is None:
         return "–"
-    return f"{100 * one.spread:.1f} ({100 * one.spread_low:.1f} to {100 * one.spread_high:.1f})"
+    return f"{100 * row.spread:.1f} ({100 * row.spread_low:.1f} to {100 * row.spread_high:.1f})"

@@ -14,7 +14,9 @@ _RATIONALE = SEGMENTS.index("rationale")
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """One token as it is shown. change: "" (untouched), "moved" or "foreign"; gap: tokens of the intact rationale left out before it."""
+    """One token as it is shown. change: "" (untouched), "moved" or "foreign"; gap: tokens of the intact rationale left
+    out before it.
+    """
 
     text: str
     id: int
@@ -38,7 +40,7 @@ class Difference:
     def left_out(self) -> int:
         return self.intact - self.kept
 
-    def told(self) -> str:
+    def describe(self) -> str:
         if not self.kept and not self.foreign:
             return "no rationale"
         if self.kept == self.intact and not self.moved and not self.foreign:
@@ -56,7 +58,7 @@ def pieces(encoded: Encoded, texts: Sequence[str]) -> list[Piece]:
     places = [i for i, segment in enumerate(encoded.segments) if segment == _RATIONALE]
     origins = [int(encoded.origin[i]) for i in places]
     standing = _longest_rising([o for o in origins if o >= 0])
-    found: list[Piece] = []
+    parts: list[Piece] = []
     expected = 0
     for i, text in enumerate(texts):
         origin, change, gap = int(encoded.origin[i]), "", 0
@@ -69,8 +71,8 @@ def pieces(encoded: Encoded, texts: Sequence[str]) -> list[Piece]:
                 gap = max(0, origin - expected) if origins.count(-1) == 0 else 0
             expected = max(expected, origin + 1)
         loss = {LABEL: "label", RATIONALE: "rationale"}.get(int(encoded.loss[i]), "")
-        found.append(Piece(text, int(encoded.ids[i]), SEGMENTS[encoded.segments[i]], loss, origin, change, gap))
-    return found
+        parts.append(Piece(text, int(encoded.ids[i]), SEGMENTS[encoded.segments[i]], loss, origin, change, gap))
+    return parts
 
 
 def difference(sequences: Sequence[Sequence[Piece]], intact: int) -> Difference:

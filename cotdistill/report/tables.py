@@ -10,10 +10,32 @@ from cotdistill.report.captions import csv_text
 from cotdistill.report.markup import escape
 
 _LATEX = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "−": "$-$", "–": "--", "—": "---", "×": r"$\times$",
-    "“": "``", "”": "''", "‘": "`", "’": "'", "…": r"\ldots{}", "·": r"$\cdot$", "±": r"$\pm$", "\"": r"\textquotedbl{}",
-}  # fmt: skip
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "−": "$-$",
+    "–": "--",
+    "—": "---",
+    "×": r"$\times$",
+    "“": "``",
+    "”": "''",
+    "‘": "`",
+    "’": "'",
+    "…": r"\ldots{}",
+    "·": r"$\cdot$",
+    "±": r"$\pm$",
+    '"': r"\textquotedbl{}",
+}
 # What Markdown reads as markup anywhere in a line.
 _MARKDOWN = "\\`*_{}[]()<>#+!|~$"
 
@@ -54,7 +76,8 @@ def as_latex(table: Table) -> str:
     head = " & ".join(latex(name) for name in table.columns)
     body = "\n".join(f"{' & '.join(latex(cell) for cell in row)} \\\\" for row in table.rows)
     return (
-        f"\\begin{{table}}\n\\centering\n\\small\n\\begin{{tabular}}{{{columns}}}\n\\toprule\n{head} \\\\\n\\midrule\n{body}\n\\bottomrule\n"
+        f"\\begin{{table}}\n\\centering\n\\small\n\\begin{{tabular}}{{{columns}}}\n\\toprule\n{head}"
+        f" \\\\\n\\midrule\n{body}\n\\bottomrule\n"
         f"\\end{{tabular}}\n\\caption{{{latex(table.caption)}}}\n\\end{{table}}\n"
     )
 
@@ -69,7 +92,9 @@ def latex_document(tables: Sequence[Table], title: str) -> str:
 
 
 def latex(text: str) -> str:
-    """Text with every special of LaTeX escaped, on one line; signs that pdflatex does not know are told by their code point."""
+    """Text with every special of LaTeX escaped, on one line; signs that pdflatex does not know are told by their code
+    point.
+    """
     return "".join(_sign(char) for char in " ".join(text.split()))
 
 
@@ -99,10 +124,11 @@ _ACCENTS = {
 def as_html(table: Table) -> str:
     """A plain table with its caption, for a page of its own."""
     head = "".join(f'<th scope="col"{_side(table, name)}>{escape(name)}</th>' for name in table.columns)
-    rows = "".join(
-        f"<tr>{''.join(f'<td{_side(table, name)}>{escape(cell)}</td>' for name, cell in zip(table.columns, row, strict=True))}</tr>"
-        for row in table.rows
+    sides = [_side(table, name) for name in table.columns]
+    cells = (
+        "".join(f"<td{side}>{escape(cell)}</td>" for side, cell in zip(sides, row, strict=True)) for row in table.rows
     )
+    rows = "".join(f"<tr>{row}</tr>" for row in cells)
     return (
         f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody><caption>{escape(table.caption)}</caption></table>"
     )

@@ -1,4 +1,6 @@
-"""What is known of teachers in words, for tables: the figures of a source, what an elicitation would take. No Streamlit."""
+"""What is known of teachers in words, for tables: the figures of a source, what an elicitation would take. No
+Streamlit.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ from cotdistill.text import about, count, percent
 
 
 def figures(quality: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """(what it is, its value) of what `teachers.quality.quality` gives; only the number of rationales for a source that has none."""
+    """(what it is, its value) of what `teachers.quality.quality` gives; only the number of rationales for a source that
+    has none.
+    """
     if not quality.get("answers"):
         return [("rationales", "0")]
     q, words, style = quality, quality["words"], quality["style"]
@@ -44,15 +48,17 @@ def figures(quality: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def estimated(found: Estimate, pace: Pace) -> list[tuple[str, str]]:
+def estimated(estimate: Estimate, pace: Pace) -> list[tuple[str, str]]:
     """An estimate as (what, how much)."""
-    time = about(*found.seconds) if found.seconds else "not known before this model's first answers"
-    money = f"{found.cost[0]:.2f} to {found.cost[1]:.2f}" if pace.price_in or pace.price_out else "no price is set"
+    time = about(*estimate.seconds) if estimate.seconds else "not known before this model's first answers"
+    money = (
+        f"{estimate.cost[0]:.2f} to {estimate.cost[1]:.2f}" if pace.price_in or pace.price_out else "no price is set"
+    )
     return [
-        ("requests", f"{found.requests:,}, {found.cached:,} of them answered already"),
-        ("tokens read", f"{count(found.tokens_in[0])} to {count(found.tokens_in[1])}"),
-        ("tokens written", f"{count(found.tokens_out[0])} to {count(found.tokens_out[1])}"),
+        ("requests", f"{estimate.requests:,}, {estimate.cached:,} of them answered already"),
+        ("tokens read", f"{count(estimate.tokens_in[0])} to {count(estimate.tokens_in[1])}"),
+        ("tokens written", f"{count(estimate.tokens_out[0])} to {count(estimate.tokens_out[1])}"),
         ("cost", money),
         ("time", time),
-        ("reckoned with", found.basis),
+        ("reckoned with", estimate.basis),
     ]

@@ -2,33 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from cotdistill.rationales.conditions import parse
 from cotdistill.results import results
-from cotdistill.statistics.intervals import Interval, over_replicates
+from cotdistill.statistics.intervals import Interval, Values, over_replicates
 from cotdistill.statistics.power import Settling, measured, settling
 from cotdistill.statistics.shares import share_kept
 from cotdistill.statistics.verdicts import (
     BETTER,
+    BETTER_HERE,
     CANNOT,
+    FEWEST_REPLICATES,
     OPEN,
     PROVISIONAL,
-    WORSE,
     holm,
+    inferiority_p,
     noninferiority_margin,
     noninferiority_p,
     superiority_p,
+    verdict_word,
     word,
 )
 from cotdistill.store.planned_runs import PlannedRuns, planned_runs
 from cotdistill.store.store import Store
+from cotdistill.text import capital
 
 if TYPE_CHECKING:
     import pandas as pd
 
+KEY, MATCHED = "post_cot/key_tokens*", "post_cot/matched_random_k*"
+KEPT_SPEAKS_OF = {False: "new seeds on these questions", True: "new worlds and new seeds"}
 SHUFFLED = "post_cot/shuffle(unit=token,fraction=1.0)"
 # Two conditions whose mean training tokens differ by less are at equal tokens as they stand.
 SAME_TOKENS = 0.05
@@ -38,7 +46,8 @@ HOLDS, FAILS, NOT_SHOWN = "holds", "fails", "not shown"
 
 @dataclass(frozen=True)
 class PlannedComparison:
-    """One comparison of a claim: `first` better than `second`, or no worse. A name that ends in * stands for any condition that begins so."""
+    """One comparison of a claim: `first` better than `second`, or no worse. A name that ends in * stands for the key-token
+    condition that the study names primary, or for the control matched to it."""
 
     first: str
     second: str
@@ -81,13 +90,15 @@ class Compared:
     speaks_of: str = ""
     nested: bool = False
     settled_by: Settling | None = None
+    # p of the comparison being refuted: the other way round, or worse by more than the margin.
+    refuted_p: float = 1.0
 
 
 @dataclass(frozen=True)
 class Verdict:
     """What a study says of a claim. word: holds, fails, not shown, provisional, or cannot be asked here; told: the numbers, or what is missing.
 
-    p: the claim's largest p, adjusted after Holm over the claims that could be asked; None if it could not. comparisons: at equal steps, which
+    p: the claim's largest p, adjusted after Holm over the claims that were planned; None if it could not be asked. comparisons: at equal steps, which
     the verdict rests on; at_tokens: the same at equal training tokens, exploratory. budget: what equal tokens do to it, in words. change: what
     would change the verdict.
     """
@@ -124,9 +135,9 @@ CLAIMS = (
         "A few key tokens give as much as the whole rationale",
         "Needs key-token conditions with their matched controls: the study keytokens has them.",
         (
-            PlannedComparison("post_cot/key_tokens*", "label_only"),
-            PlannedComparison("post_cot/key_tokens*", "post_cot/matched_random_k*"),
-            PlannedComparison("post_cot/key_tokens*", "post_cot", no_worse=True),
+            PlannedComparison(KEY, "label_only"),
+            PlannedComparison(KEY, MATCHED),
+            PlannedComparison(KEY, "post_cot", no_worse=True),
         ),
     ),
 )
@@ -138,28 +149,36 @@ def judge(store: Store, study: int | str, margin: float | None = None) -> list[V
     margin: of non-inferiority, a share that was chosen beforehand; None takes the one that dev gives.
     """
     ground = _ground(store, study, margin)
-    found = [_asked(ground, claim) for claim in CLAIMS]
-    ps = {verdict.claim: verdict.p for verdict in found if verdict.p is not None}
-    adjusted = dict(zip(ps, holm(list(ps.values())), strict=True))
+    judged = [_asked(ground, claim) for claim in CLAIMS]
+    # Holm runs over the claims that the study has all the conditions of, also where one of them cannot be asked in the end.
+    planned = [verdict for verdict in judged if all(c.status != NOT_RUN for c in verdict.comparisons)]
+    adjusted = holm([1.0 if verdict.p is None else verdict.p for verdict in planned])
+    ps = {verdict.claim: p for verdict, p in zip(planned, adjusted, strict=True) if verdict.p is not None}
     verdicts = []
-    for verdict in found:
-        if verdict.claim in adjusted:
-            p = adjusted[verdict.claim]
-            state = verdict.word if verdict.word == FAILS else HOLDS if p < 0.05 else NOT_SHOWN
-            verdict = replace(verdict, word=state, p=p)
+    for verdict in judged:
+        said = verdict.word
+        if verdict.claim in ps:
+            said = said if said == FAILS else HOLDS if ps[verdict.claim] < 0.05 else NOT_SHOWN
+            verdict = replace(verdict, p=ps[verdict.claim])
+        if said in (HOLDS, FAILS, NOT_SHOWN):
+            replicates = min(c.replicates for c in verdict.comparisons if c.replicates)
+            said = verdict_word(said, replicates)
+        verdict = replace(verdict, word=said)
         verdicts.append(replace(verdict, change=_change(verdict)))
     return verdicts
 
 
 @dataclass(frozen=True, eq=False)
 class _ClaimData:
-    """What a study's claims are judged on, read once. margin: of non-inferiority, a share; None where there is none to be had."""
+    """What a study's claims are judged on, read once. margin: of non-inferiority, a share; None where there is none to be had.
+    primary: the key-token condition of claim 3; None where there is none, or several and none was named."""
 
     store: Store
     study: int | str
     planned: PlannedRuns
     runs: pd.DataFrame
     margin: float | None
+    primary: str | None
 
     def difference(self, first: str, second: str) -> tuple[Interval, results.ConditionAnswers] | None:
         return results.difference(self.store, self.study, first, second, self.planned)
@@ -167,42 +186,66 @@ class _ClaimData:
 
 def _ground(store: Store, study: int | str, margin: float | None) -> _ClaimData:
     runs = results.runs(store, study)
-    return _ClaimData(store, study, planned_runs(store, study), runs, margin if margin is not None else margin_of(runs))
+    spec = getattr(store.queue.study(study), "spec", {})
+    primary = primary_of(list(dict.fromkeys(runs["condition"])), str(spec.get("primary") or ""))
+    margin = margin if margin is not None else margin_of(runs)
+    return _ClaimData(store, study, planned_runs(store, study), runs, margin, primary)
 
 
 def _asked(ground: _ClaimData, claim: Claim) -> Verdict:
     """The claim with its own p, before Holm."""
     runs = ground.runs
     conditions = list(dict.fromkeys(runs["condition"]))
-    names = {name: _named(name, conditions) for c in claim.comparisons for name in (c.first, c.second)}
+    names = _names(claim, conditions, ground.primary)
     compared = tuple(_compared(ground, c, names[c.first], names[c.second]) for c in claim.comparisons)
     equal = [_at_tokens(c, names, runs) for c in claim.comparisons]
     at_tokens = tuple(_compared(ground, c, first, second) for c, first, second in equal)
     verdict = Verdict(claim.name, CANNOT, "", None, compared, at_tokens, _budget(compared, at_tokens))
-    if lacking := sorted(name for name, condition in names.items() if condition is None):
-        return replace(verdict, told=f"This study has no {', '.join(_said(name) for name in lacking)}.")
     mine = runs[runs["condition"].isin([c for c in names.values() if c])]
-    if left := int((mine["state"] != "finished").sum()):
-        return replace(
-            verdict,
-            word=PROVISIONAL,
-            told=f"{left} of {len(mine)} planned runs of this claim have not finished: no verdict yet.",
+    left = int((mine["state"] != "finished").sum())
+    lacking = sorted({name for name, condition in names.items() if condition is None})
+    if left and not lacking:
+        message = f"{left} of {len(mine)} planned runs of this claim have not finished: no verdict yet."
+        return replace(verdict, word=PROVISIONAL, told=message)
+    # Over the parts of a conjunction that was refuted the p is adjusted after Bonferroni.
+    refuted = [c for c in compared if c.status == DONE and c.refuted_p * len(compared) < 0.05]
+    if refuted and not left:
+        done = [c for c in compared if c.status == DONE]
+        rest = [c.told for c in compared if c.status != DONE]
+        return replace(verdict, word=FAILS, told=_told(claim, done, rest), p=max(_p(c) for c in done))
+    if lacking:
+        several = _key_tokens(conditions) if any("*" in name for name in lacking) else []
+        if len(several) > 1 and ground.primary is None:
+            message = (
+                f"{len(several)} key-token conditions, and none was named primary before launch: the best of a sweep is no finding. "
+                "Name one: --set primary=CONDITION."
+            )
+            return replace(verdict, told=message)
+        wanted = dict.fromkeys(
+            _said(_matched(names) if name == MATCHED and _matched(names) else name) for name in lacking
         )
+        return replace(verdict, told=f"This study has no {', '.join(wanted)}.")
     if barred := next((c for c in compared if c.status != DONE), None):
         return replace(verdict, told=barred.told)
-    fails = any(
-        (c.high is not None and c.high < -(c.margin or 0.0)) if c.no_worse else c.word == WORSE for c in compared
-    )
-    first, last = _said(claim.comparisons[0].first), compared[-1]
+    return replace(verdict, word=NOT_SHOWN, told=_told(claim, compared, ()), p=max(_p(c) for c in compared))
+
+
+def _p(c: Compared) -> float:
+    return c.p if c.p is not None else 1.0
+
+
+def _told(claim: Claim, done: Sequence[Compared], rest: Sequence[str]) -> str:
+    """The numbers of the comparisons that could be made, why others could not, and how many answers they rest on."""
+    first, last = _said(claim.comparisons[0].first), done[-1]
     questions = f"{last.items:,} questions in {last.clusters:,} clusters"
     size = (
         f"{questions} of each of {last.replicates} worlds" if last.nested else f"{questions}, {_times(last.replicates)}"
     )
-    demonstration = " Fewer than five replicates: a demonstration." if last.replicates < 5 else ""
-    told = f"{first[0].upper()}{first[1:]}, in points: {'; '.join(c.told for c in compared)}. {size}.{demonstration}"
-    return replace(
-        verdict, word=FAILS if fails else NOT_SHOWN, told=told, p=max(c.p if c.p is not None else 1.0 for c in compared)
-    )
+    few = "" if last.replicates >= FEWEST_REPLICATES else " Fewer than five replicates: a demonstration."
+    if last.replicates == 1:
+        few = " One replicate says nothing of other seeds: add replicates for a verdict."
+    numbers = "; ".join(c.told for c in done)
+    return " ".join([f"{capital(first)}, in points: {numbers}. {size}.{few}", *rest])
 
 
 def _times(replicates: int) -> str:
@@ -218,51 +261,73 @@ def _compared(ground: _ClaimData, planned: PlannedComparison, first: str | None,
         return replace(open_, told=f"This study has no {lacking}.")
     mine = ground.runs[ground.runs["condition"].isin([first, second])]
     left = int((mine["state"] != "finished").sum())
-    found = ground.difference(first, second)
-    if found is None:
+    pair = ground.difference(first, second)
+    if pair is None:
         if left:
             return replace(open_, status=WAITING, told=f"{left} of {len(mine)} planned runs have not finished.")
-        return replace(
-            open_, status=NOT_ASKED, told=f"{_said(one)} and {_said(other)} did not answer the same questions."
-        )
-    interval, answers = found
+        message = f"{_said(one)} and {_said(other)} did not answer the same questions."
+        return replace(open_, status=NOT_ASKED, told=message)
+    interval, answers = pair
+    if interval.low is None and not left:
+        message = f"{_points(interval)} against {_said(other)}, without an interval: the replicates have no spread, or there is one question."
+        return replace(open_, status=NOT_ASKED, told=message, difference=interval.mean, word=CANNOT)
     seen = replace(
         open_, status=WAITING if left else DONE, difference=interval.mean, low=interval.low, high=interval.high, p=superiority_p(interval),
         word=PROVISIONAL if left else word(interval), items=answers.correct.shape[1], clusters=answers.layout.cluster_count,
         replicates=len(answers.replicates), method=interval.method, speaks_of=interval.speaks_of, nested=answers.layout.nested,
-        told=f"{_points(interval)} against {_said(other)}",
+        told=f"{_points(interval)} against {_said(other)}", refuted_p=inferiority_p(interval),
     )  # fmt: skip
     judged = seen if not planned.no_worse else _no_worse(ground, seen, interval)
     return replace(judged, settled_by=_settling(ground, judged)) if judged.word == OPEN else judged
 
 
 def _settling(ground: _ClaimData, open_: Compared) -> Settling | None:
-    """What would settle a comparison that is not distinguishable; None with one replicate, or where what was seen lies beyond the margin."""
+    """What would settle a comparison that is not distinguishable; None with one replicate, or where what was seen speaks against the claim."""
     pair = results.paired(ground.store, ground.study, open_.first, open_.second, ground.planned)
     noise = measured([pair.values], pair.clusters, pair.nested) if pair else None
     effect = (open_.difference or 0.0) + (open_.margin or 0.0)
-    if noise is None or effect == 0 or (open_.no_worse and effect < 0):
+    # A difference on the wrong side would not be settled in favour of the claim by more data, were it the true one.
+    if noise is None or effect <= 0:
         return None
     return settling(effect, open_.replicates, open_.clusters, noise[1], open_.nested)
 
 
 def _no_worse(ground: _ClaimData, seen: Compared, interval: Interval) -> Compared:
-    """The same comparison as non-inferiority; nothing can be kept where intact post-CoT gains nothing."""
-    margin = ground.margin
-    if margin is None:
-        told = "Intact post-CoT is not shown to be better than label only on dev, so there is no gain to keep."
-        return replace(seen, status=seen.status if seen.status != DONE else NOT_ASKED, told=told, p=None, word=CANNOT)
-    full = ground.difference("post_cot", "label_only")
-    if full is None or word(full[0]) != BETTER:
-        told = "Intact post-CoT is not shown to be better than label only, so there is no gain to keep."
-        return replace(seen, status=seen.status if seen.status != DONE else NOT_ASKED, told=told, p=None, word=CANNOT)
+    """The same comparison as non-inferiority: what is better is no worse at any margin; otherwise there must be a gain to keep."""
+    margin, seen = ground.margin, replace(seen, refuted_p=1.0)
     kept = gain_kept(ground.runs, seen.first)
     share = "the share of the gain kept cannot be told"
     if kept is not None:
-        share = "keeping {:.0f} % of the gain ({:.0f} to {:.0f})".format(*(100 * value for value in kept))
+        ends = f"{100 * kept[1]:.0f} to {100 * kept[2]:.0f}, for {KEPT_SPEAKS_OF[seen.nested]}"
+        share = f"keeping {100 * kept[0]:.0f} % of the gain ({ends})"
+    if seen.word in (BETTER, BETTER_HERE):
+        return replace(seen, margin=margin, kept=kept, told=f"{seen.told} (better, so no worse by any margin), {share}")
+    full = ground.difference("post_cot", "label_only")
+    reason = ""
+    if full is None or word(full[0]) not in (BETTER, BETTER_HERE):
+        reason = "Intact post-CoT is not shown to be better than label only on test, so there is no gain to keep: more replicates could show one."
+    elif margin is None:
+        reason = _no_margin(ground.runs)
+    if reason or margin is None:
+        word_ = seen.word if seen.status != DONE else CANNOT
+        return replace(seen, status=seen.status if seen.status != DONE else NOT_ASKED, told=reason, p=None, word=word_)
     said = seen.word if seen.status != DONE else word(interval, margin)
-    told = f"{seen.told} (margin {100 * margin:.1f}), {share}"
-    return replace(seen, p=noninferiority_p(interval, margin), margin=margin, kept=kept, word=said, told=told)
+    message = f"{seen.told} (margin {100 * margin:.1f}), {share}"
+    p, refuted = noninferiority_p(interval, margin), inferiority_p(interval, margin)
+    return replace(seen, p=p, refuted_p=refuted, margin=margin, kept=kept, word=said, told=message)
+
+
+def _no_margin(runs: pd.DataFrame) -> str:
+    """Why dev gives no margin, and what to do."""
+    chosen = "or choose a margin beforehand: --margin POINTS."
+    gains = _dev_gains(runs)
+    if not len(gains):
+        return f"No accuracy on dev is recorded for post-CoT and label only, so there is no margin: give the task a dev split, {chosen}"
+    if len(gains) < 2:
+        return f"A margin from dev needs two replicates, and there is one: add replicates, {chosen}"
+    if gains.mean() > 0 and gains.std() < 1e-12:
+        return f"The gain on dev is the same in every replicate, so it has no lower bound to take a margin from: {chosen[3:]}"
+    return f"Intact post-CoT is not shown to be better than label only on dev, so there is no margin: add replicates, {chosen}"
 
 
 def gain_kept(runs: pd.DataFrame, first: str) -> tuple[float, float, float] | None:
@@ -322,12 +387,12 @@ def _budget(compared: tuple[Compared, ...], at_tokens: tuple[Compared, ...]) -> 
 
 def _change(verdict: Verdict) -> str:
     """What would change the verdict: the comparison that it hangs on, and where its interval would have to lie."""
-    if verdict.word in (CANNOT, PROVISIONAL):
+    if verdict.p is None:
         missing = list(dict.fromkeys(c.told for c in verdict.comparisons if c.status in (NOT_RUN, WAITING)))
         return f"It can be judged once the planned runs are there. {' '.join(missing)}".strip() if missing else ""
-    weakest = max(verdict.comparisons, key=lambda c: c.p if c.p is not None else 1.0)
+    weakest = max((c for c in verdict.comparisons if c.status == DONE), key=_p)
     edge = f"above −{100 * weakest.margin:.1f}" if weakest.no_worse and weakest.margin else "above 0"
-    if verdict.word == HOLDS:
+    if verdict.word.startswith(HOLDS):
         return f"It hangs on the comparison with {_said(weakest.second)}: its interval lies {edge}, now {_between(weakest)}."
     return f"The comparison with {_said(weakest.second)} would have to lie wholly {edge}; it is {_between(weakest)}.{_settled(weakest)}"
 
@@ -359,19 +424,58 @@ def _between(c: Compared) -> str:
 
 def margin_of(runs: pd.DataFrame) -> float | None:
     """Fixed from dev, never from the scores it judges: from the gain of intact post-CoT over label only on dev."""
-    wide = runs[runs["condition"].isin(["post_cot", "label_only"])].pivot_table(
-        index="replicate", columns="condition", values="dev_accuracy"
+    gains = _dev_gains(runs)
+    return noninferiority_margin(over_replicates(gains).low) if len(gains) > 1 else None
+
+
+def _dev_gains(runs: pd.DataFrame) -> Values:
+    """The gain of intact post-CoT over label only on dev, by replicate; empty where either has no accuracy on dev."""
+    both = runs[runs["condition"].isin(["post_cot", "label_only"]) & runs["dev_accuracy"].notna()]
+    wide = both.pivot_table(index="replicate", columns="condition", values="dev_accuracy") if len(both) else both
+    if not {"post_cot", "label_only"} <= set(wide.columns):
+        return np.zeros(0)
+    return (wide["post_cot"] - wide["label_only"]).dropna().to_numpy(dtype=float)
+
+
+def _key_tokens(conditions: Sequence[str]) -> list[str]:
+    """The conditions that keep key tokens and do nothing else."""
+    return [c for c in conditions if c.startswith(KEY[:-1]) and not set("@+") & set(c) and len(parse(c).steps) == 1]
+
+
+def matched_control(condition: str) -> str:
+    """The random control of a key-token condition: as many words of the same rationale, matched to that very selection."""
+    (step,) = parse(condition).steps
+    values = dict(step.parameters)
+    return str(
+        parse(
+            f"post_cot/matched_random_k({','.join(f'{n}={values[n]}' for n in ('selector', 'k', 'unit', 'rest') if n in values)})"
+        )
     )
-    if wide.shape[1] < 2 or len(wide.dropna()) < 2:
-        return None
-    gains = (wide["post_cot"] - wide["label_only"]).dropna().to_numpy(dtype=float)
-    return noninferiority_margin(over_replicates(gains).low)
 
 
-def _named(pattern: str, conditions: list[str]) -> str | None:
-    if pattern.endswith("*"):
-        return next((c for c in conditions if c.startswith(pattern[:-1]) and not set("@+") & set(c)), None)
-    return pattern if pattern in conditions else None
+def primary_of(conditions: Sequence[str], primary: str = "") -> str | None:
+    """The key-token condition that claim 3 is judged by: the one named primary, else the only one with its own matched control, else
+    the only one. None where there are several: the first or the best of a sweep is no planned comparison."""
+    candidates = _key_tokens(conditions)
+    if primary:
+        return primary if primary in candidates else None
+    controlled = [c for c in candidates if matched_control(c) in conditions]
+    choice = controlled or candidates
+    return choice[0] if len(choice) == 1 else None
+
+
+def _names(claim: Claim, conditions: Sequence[str], primary: str | None) -> dict[str, str | None]:
+    """The study's condition for each name in a claim, None where it has none."""
+    control = matched_control(primary) if primary else None
+    special = {KEY: primary, MATCHED: control if control in conditions else None}
+    names = dict.fromkeys(name for c in claim.comparisons for name in (c.first, c.second))
+    return {name: special.get(name, name if name in conditions else None) for name in names}
+
+
+def _matched(names: Mapping[str, str | None]) -> str:
+    """The control that a study's key-token condition would need; "" without one."""
+    primary = names.get(KEY)
+    return matched_control(primary) if primary else ""
 
 
 def _said(name: str) -> str:

@@ -1,35 +1,33 @@
-"""Whether replicates were added to a study after its first results had been seen."""
+"""Whether some of a study's results could be seen before the study was planned."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from cotdistill.config import plain
 from cotdistill.store.records import Study
 from cotdistill.store.store import Store
-from cotdistill.studies.spec import spec_from_mapping
 
 
 def extended(store: Store, study: Study) -> dict[str, Any] | None:
-    """The launch that this study extends after a look: the same plan with fewer replicates, of which a run had ended before this one was launched.
-    {"id", "replicates"} of the earliest such launch (id None: it is in the store that this study was imported from), None if there is none."""
+    """The earliest study whose ended runs this one shares in another composition: results that could be seen when this one was planned.
+
+    {"id", "name", "replicates", "runs", "of"}: the earlier study with its replicates, how many of this study's runs had ended by then, and
+    how many it has. None if there is none. Only the jobs count, not how the specs or the imported files are called: other replicates, some of
+    the conditions, or a corrected file are all another composition. id None: the look was in the store that this study was imported from.
+    """
+    runs = {member.identity: member.job_id for member in study.members if member.role == "run"}
     if study.extends is not None:
-        return {"id": None, "replicates": study.extends}
-    mine = _but_replicates(study)
+        return {"id": None, "name": None, "replicates": study.extends, "runs": None, "of": len(runs)}
+    jobs = {job.id: job for job in store.queue.jobs(study=study.id)}
+    ended = set()
+    for identity, number in runs.items():
+        job = jobs.get(number)
+        if job is not None and job.state == "finished" and job.finished is not None and job.finished < study.created:
+            ended.add(identity)
     for other in sorted(store.queue.studies(), key=lambda one: one.id):
-        if (
-            other.id >= study.id
-            or int(other.spec["replicates"]) >= int(study.spec["replicates"])
-            or _but_replicates(other) != mine
-        ):
-            continue
-        runs = {member.job_id for member in other.members if member.role == "run"}
-        ended = (job.finished for job in store.queue.jobs(study=other.id) if job.id in runs and job.state == "finished")
-        if any(at is not None and at < study.created for at in ended):
-            return {"id": other.id, "replicates": int(other.spec["replicates"])}
+        theirs = {member.identity for member in other.members if member.role == "run"}
+        shared = ended & theirs
+        if other.id < study.id and shared and theirs != set(runs):
+            replicates = int(other.spec["replicates"])
+            return {"id": other.id, "name": other.name, "replicates": replicates, "runs": len(shared), "of": len(runs)}
     return None
-
-
-def _but_replicates(study: Study) -> dict[str, Any]:
-    spec = plain(spec_from_mapping(study.spec))
-    return {key: value for key, value in spec.items() if key not in ("name", "title", "replicates", "baseline")}

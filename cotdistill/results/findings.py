@@ -5,6 +5,7 @@ Page Findings, its export and `compare --json` all read this one, so they agree 
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from cotdistill.errors import UnknownName
@@ -13,11 +14,11 @@ from cotdistill.results import claims, results
 from cotdistill.results.claims import Compared, Verdict
 from cotdistill.results.extension import extended
 from cotdistill.statistics.intervals import Interval
-from cotdistill.statistics.verdicts import CANNOT, PROVISIONAL, word
+from cotdistill.statistics.verdicts import CANNOT, PROVISIONAL, checked_margin, word
 from cotdistill.store.planned_runs import PlannedRuns, planned_runs
 from cotdistill.store.records import ANSWERS, Study
 from cotdistill.store.store import Store
-from cotdistill.studies.spec import STUDIES, spec_from_mapping
+from cotdistill.studies.spec import STUDIES, StudySpec, spec_from_mapping
 from cotdistill.tasks.catalog import TASKS
 
 # Conditions that stand beside each claim: (what it must begin with, why it is there).
@@ -45,6 +46,10 @@ CONTROLS = {
 ASKS = {"1": "starter", "2": "starter", "3": "keytokens"}
 
 
+# Claims that depend on how much a rationale's token weighs, and so are shown under both losses.
+BY_LOSS = ("2", "3")
+
+
 def findings(store: Store, which: int | str, margin: float | None = None) -> dict[str, Any]:
     """The findings of a study. margin: of non-inferiority, in points, chosen beforehand. A study that is not launched yet answers with "not_run"
     for every comparison if it is a built-in one; UnknownName otherwise."""
@@ -57,7 +62,8 @@ def findings(store: Store, which: int | str, margin: float | None = None) -> dic
     spec = spec_from_mapping(study.spec)
     summaries = {s.condition: s for s in results.summary(store, study.id)}
     planned = planned_runs(store, study.id)
-    verdicts = claims.judge(store, study.id, None if margin is None else margin / 100)
+    verdicts = claims.judge(store, study.id, checked_margin(margin, results.chance_of(summaries.values())))
+    other = {} if spec.answers else _other_loss(store, study, spec)
     kind = ANSWERS if spec.answers else "train"
     result = (
         next(
@@ -89,15 +95,42 @@ def findings(store: Store, which: int | str, margin: float | None = None) -> dic
         "missing_runs": missing,
         "extended": extended(store, study),
         "margin": margin,
-        "claims": [_claim(store, study.id, verdict, summaries, planned) for verdict in verdicts],
+        "claims": [
+            _claim(store, study.id, verdict, summaries, planned) | {"other_loss": other.get(verdict.claim)}
+            for verdict in verdicts
+        ],
         "conditions": [
             {
                 "id": s.condition, "label": s.label, "accuracy": s.mean, "low": s.low, "high": s.high, "finished": s.finished, "planned": s.planned,
                 "items": s.items, "clusters": s.clusters, "replicates": list(s.points), "speaks_of": s.speaks_of, "tokens": s.tokens,
+                "warnings": list(s.warnings),
             }
             for s in summaries.values()
         ],
     }  # fmt: skip
+
+
+def _other_loss(store: Store, study: Study, spec: StudySpec) -> dict[str, dict[str, Any]]:
+    """What the study's twin under the other loss says, by claim: the newest study that differs from it in the loss alone. study None: nobody
+    has run it; command: how to."""
+    loss = "token_mean" if spec.training.loss == "span" else "span"
+    twin = dataclasses.replace(spec, training=dataclasses.replace(spec.training, loss=loss))
+    same = [one for one in store.queue.studies() if one.plan_hash == twin.plan_hash]
+    if not same:
+        built_in = f"{study.name}-token-mean"
+        options = (
+            ""
+            if built_in in STUDIES
+            else f"{study.name} --name {study.name}-{loss.replace('_', '-')} --set training.loss={loss}"
+        )
+        command = f"study run {options or built_in}"
+        return {claim: {"loss": loss, "study": None, "word": None, "told": "", "command": command} for claim in BY_LOSS}
+    found = max(same, key=lambda one: one.id)
+    return {
+        verdict.claim: {"loss": loss, "study": found.name, "word": verdict.word, "told": verdict.told, "command": None}
+        for verdict in claims.judge(store, found.id)
+        if verdict.claim in BY_LOSS
+    }
 
 
 def _imported(store: Store, study: Study) -> int:
@@ -123,7 +156,7 @@ def _claim(
         "asked_by": ASKS[verdict.claim] if lacking else None,
         "comparisons": [_compared(c) for c in verdict.comparisons],
         "at_tokens": [_compared(c) for c in verdict.at_tokens],
-        "controls": _controls(store, study, verdict.claim, summaries, planned),
+        "controls": _controls(store, study, verdict.claim, summaries, planned, verdict.comparisons[0].first),
     }
 
 
@@ -164,14 +197,31 @@ def label(condition: str) -> str:
     return parse(condition).label
 
 
+def selection_of(condition: str) -> tuple[Any, ...] | None:
+    """Selector, number and unit of the selection of key tokens in a condition; None for one without."""
+    if "*" in condition:
+        return None
+    values = {name: value for step in parse(condition).steps for name, value in step.parameters}
+    return tuple(values.get(name) for name in ("selector", "k", "unit")) if "selector" in values else None
+
+
 def _controls(
-    store: Store, study: int, claim: str, summaries: dict[str, results.ConditionSummary], planned: PlannedRuns
+    store: Store,
+    study: int,
+    claim: str,
+    summaries: dict[str, results.ConditionSummary],
+    planned: PlannedRuns,
+    primary: str,
 ) -> list[dict[str, Any]]:
-    """The conditions of the study that stand beside a claim, each with its accuracy and its difference to label only; exploratory."""
+    """The conditions of the study that stand beside a claim, each with its accuracy and its difference to label only; exploratory.
+    primary: the first condition of the claim; controls that keep or drop a selection are those of its selection."""
     found = []
+    selection = selection_of(primary)
     for start, why in CONTROLS[claim]:
         for name, summary in summaries.items():
             fits = name == start if "@" in start else name.startswith(start) and "@" not in name
+            if "selector=" in name and selection_of(name) != selection:
+                continue
             if not fits or summary.mean is None:
                 continue
             difference = results.difference(store, study, name, "label_only", planned) if name != "label_only" else None
@@ -210,7 +260,7 @@ def _not_run(name: str) -> dict[str, Any]:
             "budget": "",
         }
         change = {"change": f"Run the study {ASKS[claim.name]}.", "asked_by": ASKS[claim.name]}
-        asked.append({**one, **change, "comparisons": compared, "at_tokens": [], "controls": []})
+        asked.append({**one, **change, "comparisons": compared, "at_tokens": [], "controls": [], "other_loss": None})
     return {
         "id": None,
         "name": name,

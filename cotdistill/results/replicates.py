@@ -40,6 +40,7 @@ class RunAnswers:
     items: tuple[str, ...]  # ids of the questions
     clusters: tuple[str, ...]  # the cluster of each question
     correct: npt.NDArray[np.float64]  # (items,) 1 for a right answer, 0 for a wrong one
+    constant: bool  # whether every question got one answer, though not all have the same right one
 
 
 @lru_cache(maxsize=4096)
@@ -49,10 +50,11 @@ def run_answers(path: Path, mode: str) -> RunAnswers:
     import pyarrow.compute as compute
     from pyarrow.parquet import ParquetFile
 
-    table = ParquetFile(path).read(columns=["id", "cluster", "mode", "correct"])
+    table = ParquetFile(path).read(columns=["id", "cluster", "mode", "correct", "predicted", "answer"])
     table = table.filter(compute.equal(table["mode"], mode)).sort_by("id")
     items, clusters = (tuple(table[name].to_numpy()) for name in ("id", "cluster"))
-    return RunAnswers(items, clusters, table["correct"].to_numpy().astype(np.float64))
+    constant = len(table["predicted"].unique()) == 1 and len(table["answer"].unique()) > 1
+    return RunAnswers(items, clusters, table["correct"].to_numpy().astype(np.float64), constant)
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,3 +89,28 @@ class Layout:
     def accuracy(self, correct: Values) -> Interval:
         """The interval of an accuracy, or another share, from (runs, size) zeros and ones."""
         return accuracy_interval(correct, self.clusters, self.nested)
+
+
+# A replicate stands far from the others beyond this, a share of accuracy, and beyond so many of their robust deviations.
+FAR, DEVIATIONS = 0.10, 6.0
+
+
+def replicate_warnings(replicates: Sequence[int], runs: Sequence[RunAnswers]) -> tuple[str, ...]:
+    """What is wrong with single replicates of a condition, in words: one answer to every question, or an accuracy far from the others.
+
+    Far: more than 10 points from the median of the others and more than six of their median absolute deviations (scaled to a standard
+    deviation by 1.4826); from three replicates on. A collapsed replicate is named, never left out: the mean and its interval hold it.
+    """
+    accuracies = np.array([run.correct.mean() for run in runs])
+    warnings = []
+    for place, (replicate, run) in enumerate(zip(replicates, runs, strict=True)):
+        others = np.delete(accuracies, place)
+        accuracy = f"replicate {replicate} ({100 * accuracies[place]:.1f} %)"
+        if run.constant:
+            warnings.append(f"{accuracy} gives the same answer to every question")
+        elif len(others) > 1:
+            median = float(np.median(others))
+            deviation = 1.4826 * float(np.median(np.abs(others - median)))
+            if abs(accuracies[place] - median) > max(FAR, DEVIATIONS * deviation):
+                warnings.append(f"{accuracy} stands far from the others (median {100 * median:.1f} %)")
+    return tuple(warnings)

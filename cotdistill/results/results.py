@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cotdistill.rationales.conditions import parse
-from cotdistill.results.replicates import Layout, run_answers
+from cotdistill.results.replicates import Layout, replicate_warnings, run_answers
 from cotdistill.statistics.effects import cohens_h, standardised_difference
 from cotdistill.statistics.intervals import Interval, mean_interval
 from cotdistill.statistics.verdicts import PROVISIONAL, word
@@ -50,6 +50,7 @@ class ConditionSummary:
     at_chance: bool
     tokens: float | None
     seconds: float | None
+    warnings: tuple[str, ...] = ()  # what is wrong with single replicates, in words
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,7 @@ class ConditionAnswers:
     items: tuple[tuple[str, ...], ...]  # the questions that each of them answered
     correct: npt.NDArray[np.float64]  # (replicates, items) 1 for a right answer
     layout: Layout  # clusters of the questions, and whether replicates have questions of their own
+    warnings: tuple[str, ...]  # what is wrong with single replicates, in words
 
 
 @dataclass(frozen=True)
@@ -173,8 +175,9 @@ def _answers(
     if layout is None:
         return None
     correct = layout.stack([run.correct for _, run in runs])
+    warnings = replicate_warnings([replicate for replicate, _ in runs], [run for _, run in runs])
     return ConditionAnswers(
-        tuple(replicate for replicate, _ in runs), tuple(run.items for _, run in runs), correct, layout
+        tuple(replicate for replicate, _ in runs), tuple(run.items for _, run in runs), correct, layout, warnings
     )
 
 
@@ -210,6 +213,7 @@ def summary(store: Store, study: int | str) -> list[ConditionSummary]:
                 at_chance=chance is not None and low is not None and high is not None and low <= chance <= high,
                 tokens=_mean(results, "tokens"),
                 seconds=_mean(results, "seconds"),
+                warnings=answers.warnings if answers else (),
             )
         )
     return found
@@ -265,7 +269,7 @@ def _paired(
 def comparison(store: Store, study: int | str, baseline: str, *, margin: float | None = None) -> Comparison:
     """Every condition with results against the baseline. margin (a share): also say "no worse" when the interval lies above -margin."""
     planned = planned_runs(store, study)
-    provisional = any(job is None or job.state != "finished" for _, _, job in planned)
+    open_ = {name for name, _, job in planned if job is None or job.state != "finished"}
     rows = []
     for condition in dict.fromkeys(name for name, _, _ in planned if name != baseline):
         found = _paired(store, planned, condition, baseline)
@@ -281,7 +285,7 @@ def comparison(store: Store, study: int | str, baseline: str, *, margin: float |
                 low=interval.low,
                 high=interval.high,
                 p=interval.p,
-                word=PROVISIONAL if provisional else word(interval, margin),
+                word=PROVISIONAL if open_ & {condition, baseline} else word(interval, margin),
                 kind=f"{interval.method}: {interval.speaks_of}",
                 items=answers.correct.shape[1],
                 clusters=answers.layout.cluster_count,
@@ -290,4 +294,4 @@ def comparison(store: Store, study: int | str, baseline: str, *, margin: float |
                 standardised=standardised_difference(seen.values.mean(1)),
             )
         )
-    return Comparison(baseline, tuple(rows), provisional)
+    return Comparison(baseline, tuple(rows), bool(open_))

@@ -1,19 +1,29 @@
 """Rival explanations of what a rationale after the label does: how much of its gain each of them brings about without it, or otherwise than it does.
 
-The planned comparison of each rival is against label only, adjusted after Holm over the rivals; against intact post-CoT it is asked whether it is
-no worse.
+The planned comparison of each rival is against label only; against intact post-CoT it is asked whether it is better, worse or no worse. All are
+adjusted after Holm over the rivals.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from cotdistill.rationales.conditions import Condition, parse
 from cotdistill.results import results
 from cotdistill.results.claims import gain_kept, margin_of
-from cotdistill.statistics.verdicts import BETTER, CANNOT, PROVISIONAL, WORSE, holm, superiority_p, word
+from cotdistill.statistics.intervals import Interval
+from cotdistill.statistics.verdicts import (
+    BETTER,
+    BETTER_HERE,
+    CANNOT,
+    PROVISIONAL,
+    holm,
+    noninferiority_p,
+    superiority_p,
+    verdict_word,
+    word,
+)
 from cotdistill.store.planned_runs import planned_runs
 from cotdistill.store.store import Store
 
@@ -82,26 +92,36 @@ def rivals(store: Store, study: int | str) -> dict[str, Any]:
     planned, runs = planned_runs(store, study), results.runs(store, study)
     provisional = any(job is None or job.state != "finished" for _, _, job in planned)
     full = results.difference(store, study, FULL, BASE, planned)
-    shown = full is not None and word(full[0]) == BETTER
+    shown = full is not None and word(full[0]) in (BETTER, BETTER_HERE)
     margin = margin_of(runs)
+    shorts: dict[str, Interval] = {}
     found: list[Rival] = []
     for condition, summary in summaries.items():
         if condition in (BASE, FULL) or not parse(condition).spec.sequences or parse(condition).source:
             continue
         gain, short = (results.difference(store, study, condition, other, planned) for other in (BASE, FULL))
+        if short is not None:
+            shorts[condition] = short[0]
         found.append(
             Rival(
                 condition, summary.label, why(parse(condition)), summary.mean,
                 (gain[0].mean, gain[0].low, gain[0].high) if gain else None, (short[0].mean, short[0].low, short[0].high) if short else None,
                 gain_kept(runs, condition), superiority_p(gain[0]) if gain else None,
-                PROVISIONAL if provisional else CANNOT if not shown or gain is None or short is None else word(short[0], margin),
+                PROVISIONAL if provisional else CANNOT if not shown or gain is None or short is None else "",
             )
         )  # fmt: skip
-    asked = [one.p for one in found if one.p is not None]
-    adjusted = iter(holm(asked))
-    told = [asdict(one) | {"p": next(adjusted) if one.p is not None else None} for one in found]
+    gains = dict(
+        zip([r.condition for r in found if r.p is not None], holm([r.p for r in found if r.p is not None]), strict=True)
+    )
+    # Holm over the rivals for each of the two questions that are asked against intact post-CoT, too.
+    apart = dict(zip(shorts, holm([one.p if one.p is not None else 1.0 for one in shorts.values()]), strict=True))
+    same = dict(zip(shorts, holm([noninferiority_p(one, margin or 0.0) for one in shorts.values()]), strict=True))
+    told = [asdict(rival) | {"p": gains.get(rival.condition)} for rival in found]
     for one in told:
-        one["word"] = _accounts(one)
+        name = one["condition"]
+        if not one["word"]:
+            said = _accounts(one["p"], shorts[name].mean, apart[name], same[name] if margin else 1.0)
+            one["word"] = verdict_word(said, min(summaries[name].finished, summaries[FULL].finished))
     return {
         "study": store.queue.study(study).name,
         "gain": (full[0].mean, full[0].low, full[0].high) if full else None,
@@ -114,14 +134,15 @@ def rivals(store: Store, study: int | str) -> dict[str, Any]:
     }
 
 
-def _accounts(one: Mapping[str, Any]) -> str:
-    against, p = str(one["word"]), one["p"]
-    if against in (PROVISIONAL, CANNOT):
-        return against
-    if p is None or p >= 0.05:
+def _accounts(gain_p: float | None, short: float, apart_p: float, same_p: float) -> str:
+    """What a rival accounts for, from p values adjusted over the rivals: of a gain on label only, of a difference to intact post-CoT whose
+    sign is that of `short`, and of being no worse than it."""
+    if gain_p is None or gain_p >= 0.05:
         # A rival that beats nothing explains nothing, however wide the other interval.
-        return NONE if against == WORSE else UNCLEAR
-    return {BETTER: MORE, WORSE: PART, "no worse": ALL}.get(against, "some of the gain")
+        return NONE if short < 0 and apart_p < 0.05 else UNCLEAR
+    if apart_p < 0.05:
+        return MORE if short > 0 else PART
+    return ALL if same_p < 0.05 else "some of the gain"
 
 
 def why(condition: Condition) -> str:

@@ -4,25 +4,59 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cotdistill.errors import UsageError
 from cotdistill.statistics.distributions import t_above, t_quantile
-from cotdistill.statistics.intervals import Interval
+from cotdistill.statistics.intervals import ONE_SEED, Interval
 
 BETTER, WORSE, NO_WORSE = "better", "worse", "no worse"
 OPEN, CANNOT, PROVISIONAL = "not distinguishable", "cannot be asked here", "provisional"
 LARGEST_MARGIN = 0.02
+# What is said with one replicate: a difference between two students, which says nothing of other seeds.
+SEED_ONLY = "this seed only"
+BETTER_HERE, WORSE_HERE, NO_WORSE_HERE = (f"{said}, {SEED_ONLY}" for said in (BETTER, WORSE, NO_WORSE))
+# With fewer replicates a verdict is called a demonstration.
+FEWEST_REPLICATES = 5
+# Points of accuracy; a larger margin of "no worse" would call anything as good.
+LARGEST_CHOSEN_MARGIN = 20.0
 
 
 def word(found: Interval, margin: float | None = None) -> str:
     """better / worse when the 95 % interval of the difference is off zero and its p, exact for one replicate, below .05; with a margin also
-    "no worse" when the interval lies above -margin."""
+    "no worse" when the interval lies above -margin. With one replicate each word ends in "this seed only"."""
     if found.low is None or found.high is None:
         return CANNOT
     sure = found.p is None or found.p < 0.05
+    here = found.speaks_of == ONE_SEED
     if found.low > 0 and sure:
-        return BETTER
+        return BETTER_HERE if here else BETTER
     if margin is not None and found.low > -margin:
-        return NO_WORSE
-    return WORSE if found.high < 0 and sure else OPEN
+        return NO_WORSE_HERE if here else NO_WORSE
+    if found.high < 0 and sure:
+        return WORSE_HERE if here else WORSE
+    return OPEN
+
+
+def verdict_word(said: str, replicates: int) -> str:
+    """A claim's word with what the number of replicates makes of it: none holds or fails in one, and fewer than five are a demonstration."""
+    if replicates < 2:
+        return SEED_ONLY
+    return said if replicates >= FEWEST_REPLICATES else f"{said} (demonstration)"
+
+
+def checked_margin(points: float | None, chance: float | None) -> float | None:
+    """A margin of non-inferiority that was chosen beforehand, from points to a share. UsageError outside 0 to 20 points, or where it
+    reaches from the ceiling down to chance, so that guessing would be no worse."""
+    if points is None:
+        return None
+    room = 100.0 if chance is None else 100 * (1 - chance)
+    largest = min(LARGEST_CHOSEN_MARGIN, room)
+    if not 0 < points <= LARGEST_CHOSEN_MARGIN or points >= room:
+        said = f"; between chance and the ceiling there are {room:.0f} points" if largest == room else ""
+        raise UsageError(
+            f"The margin is {points:g} points; expected more than 0 and at most {LARGEST_CHOSEN_MARGIN:g}{said}.",
+            "Name the largest loss that would not matter, for example --margin 2.",
+        )
+    return points / 100
 
 
 def noninferiority_p(found: Interval, margin: float) -> float:
@@ -33,6 +67,14 @@ def noninferiority_p(found: Interval, margin: float) -> float:
     if error <= 0:
         return 1.0
     return min(1.0, 2 * t_above((found.mean + margin) / error, found.df))
+
+
+def inferiority_p(found: Interval, margin: float = 0.0) -> float:
+    """One-sided p of H0: difference >= -margin, doubled, so that p < .05 says the same as the two-sided interval below -margin."""
+    if found.high is None or found.df is None or (found.p is not None and margin == 0 and found.p >= 0.05):
+        return 1.0
+    error = (found.high - found.mean) / t_quantile(0.975, found.df)
+    return 1.0 if error <= 0 else min(1.0, 2 * t_above(-(found.mean + margin) / error, found.df))
 
 
 def superiority_p(found: Interval) -> float:

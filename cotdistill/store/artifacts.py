@@ -71,13 +71,13 @@ class Artifacts:
 
     def path(self, digest: str) -> Path:
         """Where an artefact lies; NotFound if it is not there."""
-        found = self._find(digest)
-        if found is None:
+        path = self._find(digest)
+        if path is None:
             raise NotFound(
                 f"The store has no artefact {digest[:12]}.",
                 "It was deleted, or the store is damaged: cotdistill store verify",
             )
-        return found
+        return path
 
     def __contains__(self, digest: str) -> bool:
         return self._find(digest) is not None
@@ -91,9 +91,9 @@ class Artifacts:
 
     def remove(self, digest: str) -> None:
         """Forget an artefact; nothing happens if it is not there."""
-        found = self._find(digest)
-        if found is not None:
-            found.unlink(missing_ok=True)
+        path = self._find(digest)
+        if path is not None:
+            path.unlink(missing_ok=True)
 
     def all(self) -> Iterator[Path]:
         """Every artefact; half-written files of killed processes are left out."""
@@ -113,11 +113,11 @@ class Artifacts:
 
     def _touch(self, digest: str) -> bool:
         """Whether an artefact is there; its time says that somebody wants it, so that it is not cleared away before they have recorded it."""
-        found = self._find(digest)
-        if found is None:
+        path = self._find(digest)
+        if path is None:
             return False
         try:
-            os.utime(found)
+            os.utime(path)
         except FileNotFoundError:
             return False
         return True

@@ -52,18 +52,18 @@ def back_up(store: Store, folder: Path, *, link: bool = True) -> Backup:
         part.mkdir(mode=0o700)
         try:
             linked = _fill(store, part, link)
-            found = {str(path.relative_to(part)): path for path in _files(part)}
-            listed = {name: {"bytes": path.stat().st_size, "sha256": hash_file(path)} for name, path in found.items()}
-            size = sum(path.stat().st_size for path in found.values())
-            for name, path in found.items():
+            files = {str(path.relative_to(part)): path for path in _files(part)}
+            listed = {name: {"bytes": path.stat().st_size, "sha256": hash_file(path)} for name, path in files.items()}
+            size = sum(path.stat().st_size for path in files.values())
+            for name, path in files.items():
                 digest = path.name.partition(".")[0]
                 if name.startswith("artifacts/") and digest != listed[name]["sha256"]:
                     raise StoreError(
                         f"The artefact {digest[:12]} is damaged.",
                         "cotdistill store verify tells more; nothing was written.",
                     )
-            told = {"cotdistill": cotdistill.__version__, "made": time.time(), "files": listed}
-            (part / MANIFEST).write_text(json.dumps(told, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+            manifest = {"cotdistill": cotdistill.__version__, "made": time.time(), "files": listed}
+            (part / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
             os.rename(part, folder)
         finally:
             shutil.rmtree(part, ignore_errors=True)
@@ -73,8 +73,8 @@ def back_up(store: Store, folder: Path, *, link: bool = True) -> Backup:
 def check(folder: Path) -> list[str]:
     """What of a backup is not as its manifest says; empty if all is well. UsageError for a folder without a manifest that can be read."""
     try:
-        told = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
-        expected = {str(name): str(one["sha256"]) for name, one in told.items()}
+        listed = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+        expected = {str(name): str(one["sha256"]) for name, one in listed.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(
             f"{folder} is no backup: its {MANIFEST} cannot be read.", "Name a folder that `store backup` has made."

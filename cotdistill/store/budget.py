@@ -51,16 +51,16 @@ def budget(connection: sqlite3.Connection, home: Path) -> Budget:
 
 def refusal(connection: sqlite3.Connection, home: Path) -> str:
     """Why no job may begin now, in words; "" if one may."""
-    found = budget(connection, home)
+    limit = budget(connection, home)
     free = shutil.disk_usage(home).free
-    if free < found.floor:
+    if free < limit.floor:
         return (
-            f"No new job begins: {_size(free)} are free on the disk of the store, and {_size(found.floor)} are to stay free. "
+            f"No new job begins: {_size(free)} are free on the disk of the store, and {_size(limit.floor)} are to stay free. "
             "Free some room (cotdistill store gc), or change it: cotdistill store budget --free SIZE"
         )
-    if found.most is not None and (used := _used(home)) >= found.most:
+    if limit.most is not None and (used := _used(home)) >= limit.most:
         return (
-            f"No new job begins: the store holds {_size(used)} of the {_size(found.most)} that it may. "
+            f"No new job begins: the store holds {_size(used)} of the {_size(limit.most)} that it may. "
             "Make room (cotdistill store gc, runs delete), or raise it: cotdistill store budget --max SIZE"
         )
     return ""
@@ -79,35 +79,35 @@ def check_queued(connection: sqlite3.Connection, home: Path) -> None:
 
 def held_by(home: Path) -> dict[str, int]:
     """Bytes of a store by what they are: database, artifacts, tasks, jobs (logs and checkpoints), other."""
-    found = dict.fromkeys(("database", "artifacts", "tasks", "jobs", "other"), 0)
+    sizes = dict.fromkeys(("database", "artifacts", "tasks", "jobs", "other"), 0)
     folders = [(home, "")]
     while folders:
         folder, kind = folders.pop()
         # Files come and go while runs are trained.
         with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
             for entry in entries:
-                told = kind or (
+                group = kind or (
                     entry.name
-                    if entry.name in found
+                    if entry.name in sizes
                     else "database"
                     if entry.name.startswith("store.sqlite")
                     else "other"
                 )
                 if entry.is_dir(follow_symlinks=False):
-                    folders.append((Path(entry.path), told))
+                    folders.append((Path(entry.path), group))
                 else:
                     with contextlib.suppress(FileNotFoundError):
-                        found[told] += entry.stat(follow_symlinks=False).st_size
-    return found
+                        sizes[group] += entry.stat(follow_symlinks=False).st_size
+    return sizes
 
 
 def bytes_of(text: str) -> int:
     """`20GB`, `500 MB` or a number of bytes, in powers of ten; UsageError for anything else."""
-    found = re.fullmatch(r"\s*(\d{1,15}(?:\.\d{1,6})?)\s*([KMGT]?B?)\s*", text.upper())
-    unit = found.group(2) if found else ""
-    if found is None or (unit and unit not in UNITS and f"{unit}B" not in UNITS):
+    match = re.fullmatch(r"\s*(\d{1,15}(?:\.\d{1,6})?)\s*([KMGT]?B?)\s*", text.upper())
+    unit = match.group(2) if match else ""
+    if match is None or (unit and unit not in UNITS and f"{unit}B" not in UNITS):
         raise UsageError(f"{text[:40]!r} is no size.", "Expected a number with a unit, for example 20GB or 500MB.")
-    return int(float(found.group(1)) * UNITS[unit if unit in UNITS else f"{unit}B"])
+    return int(float(match.group(1)) * UNITS[unit if unit in UNITS else f"{unit}B"])
 
 
 def _used(home: Path) -> int:

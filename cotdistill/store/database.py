@@ -230,19 +230,19 @@ def set_setting(connection: sqlite3.Connection, name: str, value: str) -> None:
 def translated(error: sqlite3.Error | UnicodeDecodeError, path: Path) -> StoreError:
     """SQLite's error as one that a person can act on."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    told = error.object.decode(errors="replace") if isinstance(error, UnicodeDecodeError) else str(error)
+    reason = error.object.decode(errors="replace") if isinstance(error, UnicodeDecodeError) else str(error)
     if code == sqlite3.SQLITE_FULL:
         return DiskFull(
             f"There is no room left on the disk of {path.parent}.", "Free some room; nothing that was recorded is lost."
         )
     if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT) or isinstance(error, UnicodeDecodeError):
         return StoreError(
-            f"{path} is not a store, or it is damaged ({told}).",
+            f"{path} is not a store, or it is damaged ({reason}).",
             "Move it away, or set COTDISTILL_HOME to another folder.",
         )
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
         return StoreError(
-            f"The store {path} cannot be opened for writing ({told}).",
+            f"The store {path} cannot be opened for writing ({reason}).",
             "Check that the folder exists and may be written to.",
         )
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
@@ -250,4 +250,4 @@ def translated(error: sqlite3.Error | UnicodeDecodeError, path: Path) -> StoreEr
             f"The store {path} was busy for {BUSY_SECONDS:.0f} s.",
             "Try again; something may hold it open (a backup, a database browser).",
         )
-    return StoreError(f"The store {path} failed: {told}.", "Check the disk; `cotdistill doctor` tells more.")
+    return StoreError(f"The store {path} failed: {reason}.", "Check the disk; `cotdistill doctor` tells more.")

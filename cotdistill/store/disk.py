@@ -76,7 +76,7 @@ def file_system(folder: Path, mountinfo: Path) -> str:
         if not dash or len(fields) < 5:
             continue
         # Spaces and backslashes in a path are written as octal numbers.
-        point = Path(re.sub(r"\\([0-7]{3})", lambda found: chr(int(found.group(1), 8)), fields[4]))
+        point = Path(re.sub(r"\\([0-7]{3})", lambda match: chr(int(match.group(1), 8)), fields[4]))
         if len(point.parts) >= best and resolved.is_relative_to(point):
             best, kind = len(point.parts), right.split(" ")[0]
     return kind

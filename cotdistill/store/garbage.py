@@ -88,7 +88,7 @@ def _garbage(store: Store, connection: sqlite3.Connection, kept: Sequence[int]) 
     linked = {row[0] for row in connection.execute("SELECT digest FROM link")}
     for path in store.artifacts.all():
         if path.name.partition(".")[0] not in linked and _touched(path) < since:
-            yield _one("artifact", path)
+            yield _item("artifact", path)
     yield from _tasks(store, connection, since)
     left = time.time() - ABANDONED
     parts = (
@@ -96,7 +96,7 @@ def _garbage(store: Store, connection: sqlite3.Connection, kept: Sequence[int]) 
         *store.home.glob("tasks/**/.part-*"),
         *store.home.glob("tasks/**/.note-*"),
     )
-    yield from (_one("part", path) for path in parts if _touched(path) < left)
+    yield from (_item("part", path) for path in parts if _touched(path) < left)
     yield from _jobs(store, connection, kept)
 
 
@@ -130,7 +130,7 @@ def _tasks(store: Store, connection: sqlite3.Connection, since: float) -> Iterat
             and not added
             and _touched(folder) < since
         ):
-            yield _one("task", folder)
+            yield _item("task", folder)
 
 
 def _jobs(store: Store, connection: sqlite3.Connection, kept: Sequence[int]) -> Iterator[Garbage]:
@@ -142,15 +142,15 @@ def _jobs(store: Store, connection: sqlite3.Connection, kept: Sequence[int]) -> 
         row = rows.get(int(folder.name)) if folder.name.isdecimal() else None
         if row is None:
             if folder.name.isdecimal() and not any(is_held(path) for path in folder.glob("*.lock")):
-                yield _one("job", folder)
+                yield _item("job", folder)
             continue
         if row["state"] != "finished" or row["identity"] in stays:
             continue
         if (resume := store.queue.resume_path(row["id"])).exists():
-            yield _one("job", resume)
+            yield _item("job", resume)
         last = store.queue.log_path(row["id"], row["attempt"])
         yield from (
-            _one("log", path) for path in sorted(folder.glob("attempt-*.log")) if path != last and _touched(path) < old
+            _item("log", path) for path in sorted(folder.glob("attempt-*.log")) if path != last and _touched(path) < old
         )
 
 
@@ -174,7 +174,7 @@ def _touched(path: Path) -> float:
         return time.time()
 
 
-def _one(kind: str, path: Path) -> Garbage:
+def _item(kind: str, path: Path) -> Garbage:
     files = [p for p in path.rglob("*") if p.is_file()] if path.is_dir() else [path]
     total = 0
     for file in files:

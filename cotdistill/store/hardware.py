@@ -28,19 +28,19 @@ class Gpu:
 def gpus() -> tuple[Gpu, ...]:
     """The GPUs that runs of this process may use, in the order of CUDA_VISIBLE_DEVICES where that is set; () without any. UsageError if
     COTDISTILL_GPUS cannot be read."""
-    told = os.environ.get(GPUS)
-    found = _said(told) if told is not None else _driver()
+    setting = os.environ.get(GPUS)
+    gpu_list = _said(setting) if setting is not None else _driver()
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
-        return found
-    by_index = {gpu.index: gpu for gpu in found}
+        return gpu_list
+    by_index = {gpu.index: gpu for gpu in gpu_list}
     return tuple(by_index[index] for index in map(str.strip, visible.split(",")) if index in by_index)
 
 
 def indices() -> tuple[str, ...]:
     """The same by index alone. The driver is asked once a process: this is looked at many times a second."""
-    told = os.environ.get(GPUS)
-    return tuple(gpu.index for gpu in gpus()) if told is not None else _asked_once()
+    setting = os.environ.get(GPUS)
+    return tuple(gpu.index for gpu in gpus()) if setting is not None else _asked_once()
 
 
 @cache
@@ -51,7 +51,7 @@ def _asked_once() -> tuple[str, ...]:
 def _said(text: str) -> tuple[Gpu, ...]:
     if text.strip() in ("", "none"):
         return ()
-    found = []
+    gpu_list = []
     for part in text.split(","):
         index, _, megabytes = part.strip().partition(":")
         if not index.isdigit() or (megabytes and not megabytes.isdigit()):
@@ -60,8 +60,8 @@ def _said(text: str) -> tuple[Gpu, ...]:
                 "Unset it or correct it.",
             )
         size = 1e6 * float(megabytes or 24_000)
-        found.append(Gpu(index, "as told by the environment", size, size))
-    return tuple(found)
+        gpu_list.append(Gpu(index, "as told by the environment", size, size))
+    return tuple(gpu_list)
 
 
 def _driver() -> tuple[Gpu, ...]:
@@ -69,13 +69,13 @@ def _driver() -> tuple[Gpu, ...]:
         done = subprocess.run(_ASK, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
         return ()
-    found = []
+    gpu_list = []
     for line in done.stdout.splitlines():
         cells = [cell.strip() for cell in line.split(",")]
         # Part of a GPU (MIG) and some integrated ones tell no sizes.
         if len(cells) == 4 and cells[2].isdigit() and cells[3].isdigit():
-            found.append(Gpu(cells[0], cells[1], float(cells[2]) * 2**20, float(cells[3]) * 2**20))
-    return tuple(found)
+            gpu_list.append(Gpu(cells[0], cells[1], float(cells[2]) * 2**20, float(cells[3]) * 2**20))
+    return tuple(gpu_list)
 
 
 @dataclass(frozen=True)

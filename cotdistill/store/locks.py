@@ -76,10 +76,10 @@ def holder(path: Path) -> Holder | None:
 
 def send(path: Path, number: signal.Signals) -> int | None:
     """Signal the process that holds the lock and give its pid; None if nobody does. Never another process that got the same pid since."""
-    found = holder(path)
-    if found is None or not is_held(path):
+    pid = holder(path)
+    if pid is None or not is_held(path):
         return None
-    with _handle(found.pid) as handle:
+    with _handle(pid.pid) as handle:
         # Still held: so the process behind the handle is the one that took the lock.
         if handle is None or not is_held(path):
             return None
@@ -87,10 +87,10 @@ def send(path: Path, number: signal.Signals) -> int | None:
             if handle >= 0:
                 signal.pidfd_send_signal(handle, number)
             else:
-                os.kill(found.pid, number)
+                os.kill(pid.pid, number)
         except ProcessLookupError:
             return None
-    return found.pid
+    return pid.pid
 
 
 @contextlib.contextmanager

@@ -33,7 +33,7 @@ def is_shortage(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(text in str(error).lower() for text in _SAYS)
 
 
-def told(job: Job, cause: str) -> dict[str, str]:
+def advice(job: Job, cause: str) -> dict[str, str]:
     """The failure of a job for want of memory, with what to do. cause: what was said, or seen."""
     if (half := half_of(job)) is not None:
         command = f"cotdistill runs retry {job.id} --half-micro-batch"
@@ -65,8 +65,10 @@ def retry_at_half(queue: Queue, job: Job) -> Job:
     """
     half = half_of(job)
     if half is None:
-        told = f"Run {job.id} cannot be made smaller: it is no training run, or reads one sequence at a time already."
-        raise UsageError(told, "Choose a smaller student.")
+        message = (
+            f"Run {job.id} cannot be made smaller: it is no training run, or reads one sequence at a time already."
+        )
+        raise UsageError(message, "Choose a smaller student.")
     if job.state not in ("failed", "stopped"):
         raise UsageError(
             f"Run {job.id} is {job.state}; only failed and stopped runs can be retried at half the micro-batch."

@@ -23,7 +23,7 @@ def outcomes(store: Store, study: int | str | None = None) -> list[tuple[Any, ..
     """(study's name, condition, replicate, job's number, state, result, error) of every planned run in the order of its plan; of every study, newest
     first, if none is named. result and error are text as stored. The last four are None for a run that was deleted. UnknownName."""
     text = str(study)
-    given = {"number": int(text) if text.isdecimal() and len(text) < 19 else None, "name": text}
+    key = {"number": int(text) if text.isdecimal() and len(text) < 19 else None, "name": text}
     named = "SELECT coalesce((SELECT id FROM study WHERE id = :number), (SELECT max(id) FROM study WHERE name = :name))"
     query = """
         SELECT study.name, member.condition, member.replicate, job.id, job.state, job.result, job.error
@@ -31,7 +31,7 @@ def outcomes(store: Store, study: int | str | None = None) -> list[tuple[Any, ..
         WHERE study.id = coalesce(?, study.id) AND member.role = 'run' ORDER BY study.id DESC, member.place
     """
     with store.queue.database.read() as connection:
-        number = None if study is None else connection.execute(named, given).fetchone()[0]
+        number = None if study is None else connection.execute(named, key).fetchone()[0]
         if study is None or number is not None:
             return [tuple(row) for row in connection.execute(query, (number,))]
     raise UnknownName("launched study", text, [one.name for one in store.queue.studies()])

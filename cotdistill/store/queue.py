@@ -147,21 +147,21 @@ class Queue:
                 [*(value for _, value in chosen), -1 if limit is None else limit],
             )
 
-    def job(self, given: int | str) -> Job:
+    def job(self, key: int | str) -> Job:
         """The job of that number, or whose identity starts so. NotFound, or UsageError if several do."""
-        text = str(given)
+        text = str(key)
         with self.database.read() as connection:
-            found = _read(connection, "id = ?", [int(text)]) if text.isdecimal() and len(text) < 19 else []
-            if not found and isinstance(given, str) and len(text) >= 4 and set(text) <= set("0123456789abcdef"):
-                found = _read(connection, "identity >= ? AND identity < ? LIMIT 5", [text, text + "g"])
-        if not found:
+            jobs = _read(connection, "id = ?", [int(text)]) if text.isdecimal() and len(text) < 19 else []
+            if not jobs and isinstance(key, str) and len(text) >= 4 and set(text) <= set("0123456789abcdef"):
+                jobs = _read(connection, "identity >= ? AND identity < ? LIMIT 5", [text, text + "g"])
+        if not jobs:
             raise NotFound(f"There is no run {text!r}.", "See them: cotdistill runs list --kind all")
-        if len(found) > 1:
+        if len(jobs) > 1:
             raise UsageError(
                 f"{text!r} is the start of several identities.",
-                "Give more of it: " + ", ".join(job.identity[:16] for job in found),
+                "Give more of it: " + ", ".join(job.identity[:16] for job in jobs),
             )
-        return found[0]
+        return jobs[0]
 
     def states(self) -> dict[str, str]:
         """Identity -> state, of every job."""
@@ -170,30 +170,30 @@ class Queue:
 
     def needs(self) -> dict[str, tuple[str, ...]]:
         """Identity -> identities of the jobs that it needs, of every job that needs any."""
-        found: dict[str, list[str]] = defaultdict(list)
+        needed: dict[str, list[str]] = defaultdict(list)
         with self.database.read() as connection:
             for row in connection.execute(
                 "SELECT job.identity, need.identity FROM need JOIN job ON job.id = need.job ORDER BY 1, 2"
             ):
-                found[row[0]].append(row[1])
-        return {identity: tuple(needs) for identity, needs in found.items()}
+                needed[row[0]].append(row[1])
+        return {identity: tuple(needs) for identity, needs in needed.items()}
 
     def studies(self) -> list[Study]:
         """Every study, newest first."""
         with self.database.read() as connection:
             return _studies(connection, "1", [])
 
-    def study(self, given: int | str) -> Study:
+    def study(self, key: int | str) -> Study:
         """The study of that number, or the newest of that name. UnknownName otherwise."""
-        text = str(given)
+        text = str(key)
         with self.database.read() as connection:
-            found = _studies(connection, "id = ?", [int(text)]) if text.isdecimal() and len(text) < 19 else []
-            found = found or _studies(connection, "id = (SELECT max(id) FROM study WHERE name = ?)", [text])
-            if not found:
+            studies = _studies(connection, "id = ?", [int(text)]) if text.isdecimal() and len(text) < 19 else []
+            studies = studies or _studies(connection, "id = (SELECT max(id) FROM study WHERE name = ?)", [text])
+            if not studies:
                 raise UnknownName(
                     "launched study", text, [row[0] for row in connection.execute("SELECT DISTINCT name FROM study")]
                 )
-        return found[0]
+        return studies[0]
 
     def backlog(self) -> Backlog:
         """What is left to do; nothing is ready or coming while the queue is paused, nothing ready without room."""
@@ -319,14 +319,14 @@ class Queue:
                     f"Run {job} is needed by {len(needed)} other{'' if len(needed) == 1 else 's'}: {listed}.",
                     "Delete these first.",
                 )
-            mine = [
+            artifacts = [
                 r[0]
                 for r in connection.execute("SELECT digest FROM link WHERE job = ? AND direction = 'produced'", (job,))
             ]
             connection.execute("DELETE FROM job WHERE id = ?", (job,))
             # A running job may just be about to record the same content: then the files stay.
             if not connection.execute("SELECT 1 FROM job WHERE state = 'running' LIMIT 1").fetchone():
-                for digest in mine:
+                for digest in artifacts:
                     if not connection.execute("SELECT 1 FROM link WHERE digest = ? LIMIT 1", (digest,)).fetchone():
                         self.artifacts.remove(digest)
         shutil.rmtree(self.folder(job), ignore_errors=True)
@@ -448,17 +448,17 @@ def _studies(connection: sqlite3.Connection, where: str, values: Sequence[Any]) 
 def _read(connection: sqlite3.Connection, where: str, values: Sequence[Any]) -> list[Job]:
     # Numbers first: a job's row is long, and an index alone finds and orders them.
     numbers = [row["id"] for row in connection.execute(f"SELECT id FROM job WHERE {where}", values)]
-    given = [json.dumps(numbers)]
+    bound = [json.dumps(numbers)]
     rows = {
         row["id"]: row
-        for row in connection.execute("SELECT * FROM job WHERE id IN (SELECT value FROM json_each(?))", given)
+        for row in connection.execute("SELECT * FROM job WHERE id IN (SELECT value FROM json_each(?))", bound)
     }
     links: dict[int, dict[str, dict[str, str]]] = defaultdict(lambda: {"used": {}, "produced": {}, "left_out": {}})
     query = """
         SELECT job, direction, role, digest FROM link WHERE job IN (SELECT value FROM json_each(:jobs))
         UNION ALL SELECT job, 'left_out', role, digest FROM left_out WHERE job IN (SELECT value FROM json_each(:jobs))
     """
-    for row in connection.execute(query, {"jobs": given[0]}):
+    for row in connection.execute(query, {"jobs": bound[0]}):
         links[row["job"]][row["direction"]][row["role"]] = row["digest"]
     waits = _waits(connection) if any(row["state"] == "queued" for row in rows.values()) else {}
     return [Job.from_row(rows[number], links[number], waits.get(number, "")) for number in numbers]
@@ -471,22 +471,22 @@ def _waits(connection: sqlite3.Connection) -> dict[int, str]:
         LEFT JOIN job AS other ON other.identity = need.identity WHERE other.state IS NULL OR other.state <> 'finished'
     """
     open_needs: list[tuple[int, int | None, str, int]] = [tuple(row) for row in connection.execute(query)]
-    found: dict[int, str] = {}
+    waits: dict[int, str] = {}
     followers: Mapping[int, list[int]] = defaultdict(list)
     for job, other, state, held in open_needs:
         if other is None:
-            found[job] = "waits for a run that was deleted"
+            waits[job] = "waits for a run that was deleted"
         elif state in ("failed", "stopped"):
-            found[job] = f"waits for run {other}, which {_TOLD[state]}"
+            waits[job] = f"waits for run {other}, which {_TOLD[state]}"
         elif state == "queued" and held:
-            found[job] = f"waits for run {other}, which is paused"
+            waits[job] = f"waits for run {other}, which is paused"
         if other is not None:
             followers[other].append(job)
-    new = list(found)
+    new = list(waits)
     while new:
         other = new.pop()
         for job in followers[other]:
-            if job not in found:
-                found[job] = f"waits for run {other}, which {found[other]}"
+            if job not in waits:
+                waits[job] = f"waits for run {other}, which {waits[other]}"
                 new.append(job)
-    return found
+    return waits

@@ -16,8 +16,8 @@ from cotdistill.store.queue import Queue
 
 def default_home() -> Path:
     """$COTDISTILL_HOME; else data/store beside the package when it runs from a clone; else ~/.cotdistill."""
-    if given := os.environ.get("COTDISTILL_HOME"):
-        return Path(given).expanduser()
+    if chosen := os.environ.get("COTDISTILL_HOME"):
+        return Path(chosen).expanduser()
     root = Path(cotdistill.__file__).resolve().parents[1]
     return root / "data" / "store" if (root / "pyproject.toml").is_file() else Path.home() / ".cotdistill"
 

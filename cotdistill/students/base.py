@@ -25,7 +25,8 @@ def document_rows(encoder: Encoder, documents: Sequence[str]) -> list[Row]:
 
 
 def redraw_unseen(model: PreTrainedModel, rows: Sequence[Row], seed: int) -> int:
-    """Draw anew the embeddings (in and out) of every token that the base never met: its training only pushed them aside.
+    """Draw anew the embeddings (in and out) of every token that the base never met: its training only pushed them
+    aside.
 
     They get the spread of the embeddings that were met. Gives the number of tokens redrawn.
     """

@@ -1,4 +1,6 @@
-"""Rows in memory and the order in which they are met. The same order seed gives the same examples at each step under every condition."""
+"""Rows in memory and the order in which they are met. The same order seed gives the same examples at each step under
+every condition.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,8 @@ BUCKET_BATCHES = 16
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One sequence with the weight of each token's loss. ids (length,) int32, weights (length,) float32 (0: not predicted), groups int8.
-    follows: it is compared with the row before it, and has to be in the same micro-batch."""
+    """One sequence with the weight of each token's loss. ids (length,) int32, weights (length,) float32 (0: not
+    predicted), groups int8. follows: it is compared with the row before it, and has to be in the same micro-batch."""
 
     ids: npt.NDArray[np.int32]
     weights: npt.NDArray[np.float32]
@@ -28,7 +30,9 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One micro-batch, right-padded. ids (rows, seq) int64; (n,) places whose next token is predicted, that token, its weight and group."""
+    """One micro-batch, right-padded. ids (rows, seq) int64; (n,) places whose next token is predicted, that token, its
+    weight and group.
+    """
 
     ids: npt.NDArray[np.int64]
     rows: npt.NDArray[np.int64]
@@ -42,8 +46,8 @@ class Batch:
 def weighted(sequences: Sequence[Encoded], config: TrainingConfig) -> list[Row]:
     """The sequences of one example with their token weights.
 
-    span: 1 / (label tokens) on the label, rationale_weight / (loss-bearing rationale tokens) on the rationale, so an example counts once
-    whatever its length. token_mean: 1 on each; the batch is divided by their number instead.
+    span: 1 / (label tokens) on the label, rationale_weight / (loss-bearing rationale tokens) on the rationale, so an
+    example counts once whatever its length. token_mean: 1 on each; the batch is divided by their number instead.
     """
     counts = {group: sum(int((e.loss == group).sum()) for e in sequences) for group in (LABEL, RATIONALE)}
     share = {LABEL: 1.0, RATIONALE: config.rationale_weight}
@@ -63,7 +67,8 @@ def scaled(row: Row, share: float) -> Row:
 
 
 class Stream:
-    """An endless stream of examples cut into steps. Which examples a step holds follows from (seed, step) alone, so a run resumes anywhere.
+    """An endless stream of examples cut into steps. Which examples a step holds follows from (seed, step) alone, so a
+    run resumes anywhere.
 
     `lengths` (one per example) steer the bucketing; they must not depend on the condition.
     """
@@ -121,7 +126,9 @@ def collate(rows: Sequence[Row], pad: int) -> Batch:
 
 
 def steps_for_tokens(stream: Stream, tokens_of: Callable[[int, int], int], wanted: int, limit: int = 1_000_000) -> int:
-    """The fewest steps after which at least `wanted` training tokens have been seen. tokens_of(example, epoch) counts one example's."""
+    """The fewest steps after which at least `wanted` training tokens have been seen. tokens_of(example, epoch) counts
+    one example's.
+    """
     seen, step = 0, 0
     while seen < wanted and step < limit:
         seen += sum(tokens_of(i, epoch) for i, epoch in stream.step(step))

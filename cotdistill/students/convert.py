@@ -25,9 +25,11 @@ class Converted:
 
 
 def convert(folder: Path) -> Converted:
-    """Write the weights of a folder's pytorch_model.bin (or of its parts) as safetensors beside it, and a tokenizer.json if it has slow files only.
+    """Write the weights of a folder's pytorch_model.bin (or of its parts) as safetensors beside it, and a
+    tokenizer.json if it has slow files only.
 
-    The pickle stays and is never looked at again. StudentError for a folder without one, or one that holds anything but tensors.
+    The pickle stays and is never looked at again. StudentError for a folder without one, or one that holds anything but
+    tensors.
     """
     # Imported here: students are trained on bare machines too, without the tables that writing tasks needs.
     from cotdistill.tasks.importing.writing import settle, write_note
@@ -86,11 +88,12 @@ def _tokenizer(folder: Path) -> bool:
     from transformers import AutoTokenizer
 
     try:
-        made = AutoTokenizer.from_pretrained(folder, use_fast=True, trust_remote_code=False)
-        made.backend_tokenizer.save(str(folder / ".tokenizer.part"))
+        tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, trust_remote_code=False)
+        tokenizer.backend_tokenizer.save(str(folder / ".tokenizer.part"))
     except Exception as error:  # each tokenizer fails in its own way
         raise StudentError(
-            f"{folder} has no tokenizer.json, and none can be made: {(str(error).splitlines() or [type(error).__name__])[0]}",
+            f"{folder} has no tokenizer.json, and none can be made:"
+            f" {(str(error).splitlines() or [type(error).__name__])[0]}",
             "Save a fast tokenizer into the folder.",
         ) from error
     os.replace(folder / ".tokenizer.part", folder / "tokenizer.json")

@@ -1,7 +1,9 @@
-"""Where a student's files lie on this machine, whether it could be trained as asked, and what to say of it before it is. No torch here.
+"""Where a student's files lie on this machine, whether it could be trained as asked, and what to say of it before it
+is. No torch here.
 
-A hub student whose files are here is taken as it is here, without asking the hub; HF_HOME, HF_HUB_CACHE and HF_HUB_OFFLINE mean what they mean to
-`hf download`. HF_TOKEN is read by huggingface_hub from the environment, and by nothing here.
+A hub student whose files are here is taken as it is here, without asking the hub; HF_HOME, HF_HUB_CACHE and
+HF_HUB_OFFLINE mean what they mean to `hf download`. HF_TOKEN is read by huggingface_hub from the environment, and by
+nothing here.
 """
 
 from __future__ import annotations
@@ -28,8 +30,8 @@ PICKLED = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 def checked_student(config: StudentConfig) -> StudentConfig:
     """The config with its name resolved (see `checked_name`), if the student could be loaded and trained as asked.
 
-    StudentError otherwise: weights that are pickled or missing, LoRA without peft or on a student from scratch, a hub student that is not here
-    while the hub must not be asked.
+    StudentError otherwise: weights that are pickled or missing, LoRA without peft or on a student from scratch, a hub
+    student that is not here while the hub must not be asked.
     """
     config = dataclasses.replace(config, name=checked_name(config))
     if config.lora_rank:
@@ -73,18 +75,20 @@ def check_processes(number: int) -> None:
 
 
 def check_folder(folder: Path, name: str) -> None:
-    """StudentError if a folder has no weights that are read here: safetensors only, for a pickle can run code when it is opened."""
+    """StudentError if a folder has no weights that are read here: safetensors only, for a pickle can run code when it
+    is opened.
+    """
     if any(folder.glob("*.safetensors")):
         return
     pickled = sorted(path.name for pattern in PICKLED for path in folder.glob(pattern))
     if pickled:
-        mine = folder == Path(name)
-        first = "" if mine else f"hf download {name} --local-dir FOLDER, then "
-        then = "" if mine else ", then name FOLDER as the student"
+        is_folder = folder == Path(name)
+        first = "" if is_folder else f"hf download {name} --local-dir FOLDER, then "
+        then = "" if is_folder else ", then name FOLDER as the student"
         raise StudentError(
             f"{name} has its weights as pickle ({pickled[0]}), which can run code when it is opened: refused.",
             f"Convert them once, without running anything: {first}cotdistill students convert "
-            f"{shlex.quote(str(folder)) if mine else 'FOLDER'}{then}.",
+            f"{shlex.quote(str(folder)) if is_folder else 'FOLDER'}{then}.",
         )
     raise StudentError(f"{folder} has no weights (*.safetensors).", "Name the folder that save_pretrained wrote.")
 
@@ -95,13 +99,17 @@ def offline() -> bool:
 
 
 def here(config: StudentConfig) -> Path | None:
-    """The folder of a pretrained student's files on this machine: its own, or the hub's cache of it; None while it has to be downloaded."""
+    """The folder of a pretrained student's files on this machine: its own, or the hub's cache of it; None while it has
+    to be downloaded.
+    """
     folder = Path(config.name)
     return folder if folder.is_dir() else snapshot(config)
 
 
 def checked_folder(config: StudentConfig) -> Path | None:
-    """The same, if its weights are such as are read here; StudentError otherwise, and where they would have to be downloaded and must not be."""
+    """The same, if its weights are such as are read here; StudentError otherwise, and where they would have to be
+    downloaded and must not be.
+    """
     folder = here(config)
     if folder is not None:
         check_folder(folder, config.name)
@@ -111,21 +119,23 @@ def checked_folder(config: StudentConfig) -> Path | None:
 
 
 def snapshot(config: StudentConfig) -> Path | None:
-    """The folder in the hub's cache that holds a hub student's files, if it is complete; None if it has to be downloaded. Nothing is fetched."""
+    """The folder in the hub's cache that holds a hub student's files, if it is complete; None if it has to be
+    downloaded. Nothing is fetched.
+    """
     folder = cache() / f"models--{config.name.replace('/', '--')}"
     ref = folder / "refs" / (config.revision or "main")
     commit = ref.read_text(encoding="ascii").strip() if ref.is_file() else config.revision
-    found = folder / "snapshots" / commit
-    if not commit or not (found / "config.json").is_file():
+    snapshot_folder = folder / "snapshots" / commit
+    if not commit or not (snapshot_folder / "config.json").is_file():
         return None
     parts = {"model.safetensors"}
-    for index in found.glob("*.safetensors.index.json"):
+    for index in snapshot_folder.glob("*.safetensors.index.json"):
         try:
             parts = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
         except (OSError, ValueError, KeyError, AttributeError, TypeError):
             return None
-    whole = all((found / str(part)).is_file() for part in parts) or any(found.glob(PICKLED[0]))
-    return found if whole else None
+    whole = all((snapshot_folder / str(part)).is_file() for part in parts) or any(snapshot_folder.glob(PICKLED[0]))
+    return snapshot_folder if whole else None
 
 
 def cache() -> Path:
@@ -143,44 +153,48 @@ def missing(config: StudentConfig) -> StudentError:
     switched = (
         f" {next(n for n in OFFLINE if os.environ.get(n))} is set: unset it for the download." if offline() else ""
     )
-    told = f"The weights of {config.name} are not on this machine (looked in {cache()})."
-    return StudentError(told, f"Run: hf download {config.name}{revision}.{terms}{switched}")
+    message = f"The weights of {config.name} are not on this machine (looked in {cache()})."
+    return StudentError(message, f"Run: hf download {config.name}{revision}.{terms}{switched}")
 
 
 def remarks(config: StudentConfig) -> list[str]:
     """What deserves a look before a student is trained, in words."""
     if is_built_in(config.name):
         return []
-    found = []
+    notes = []
     if config.trust_remote_code:
         pinned = (
             ""
             if config.revision or Path(config.name).is_dir()
             else " Pin the revision that you have read with student.revision."
         )
-        found.append(
-            f"trust_remote_code: Python code from {config.name} will run on this machine with all your rights: it can read and delete your files and "
-            f"use your network. Switch it on only for code that you have read.{pinned}"
+        notes.append(
+            f"trust_remote_code: Python code from {config.name} will run on this machine with all your rights: it can"
+            f" read and delete your files and use your network. Switch it on only for code that you have read.{pinned}"
         )
     if not Path(config.name).is_dir():
         kept = snapshot(config)
         if kept is None:
-            told = missing(config)
-            found.append(f"{told.message} They are downloaded when the first run starts; better before. {told.hint}")
+            message = missing(config)
+            notes.append(
+                f"{message.message} They are downloaded when the first run starts; better before. {message.hint}"
+            )
         elif not config.revision:
-            found.append(
-                f"{config.name} is taken as it is on this machine, revision {kept.name[:12]}; to pin it, set student.revision={kept.name}."
+            notes.append(
+                f"{config.name} is taken as it is on this machine, revision {kept.name[:12]}; to pin it, set"
+                f" student.revision={kept.name}."
             )
     if config.dtype == "bf16":
-        found.append(
-            "Weights in bf16 have three digits, and scores round to them; training.precision=bf16 alone computes faster without that."
+        notes.append(
+            "Weights in bf16 have three digits, and scores round to them; training.precision=bf16 alone computes faster"
+            " without that."
         )
-    return found
+    return notes
 
 
 def fingerprint(config: StudentConfig) -> str:
-    """What a student's weights were, for the record: "" for a built-in one (its seed says it), SHA-256 of the files of a folder, the commit of a hub
-    student that is here, "" of one that is not."""
+    """What a student's weights were, for the record: "" for a built-in one (its seed says it), SHA-256 of the files of
+    a folder, the commit of a hub student that is here, "" of one that is not."""
     if is_built_in(config.name):
         return ""
     folder = Path(config.name)

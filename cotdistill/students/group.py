@@ -1,7 +1,8 @@
-"""Several processes that train one student: each takes its part of every step, and the gradients are added up before the update.
+"""Several processes that train one student: each takes its part of every step, and the gradients are added up before
+the update.
 
-The processes find each other through accelerate (an extra), over NCCL on GPUs and Gloo on CPUs. Every process holds the whole student and its
-moments; what is divided is the batch, and with it the activations and the time.
+The processes find each other through accelerate (an extra), over NCCL on GPUs and Gloo on CPUs. Every process holds the
+whole student and its moments; what is divided is the batch, and with it the activations and the time.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from cotdistill.config import stable_seed
 from cotdistill.errors import StudentError
 
 T = TypeVar("T")
-# What accelerate and torch.distributed read to find the others; and the threads of each, or accelerate warns that it sets them by itself.
+# What accelerate and torch.distributed read to find the others; and the threads of each, or accelerate warns that it
+# sets them by itself.
 _PLACE = (
     "RANK",
     "WORLD_SIZE",
@@ -34,17 +36,21 @@ _PLACE = (
 
 @dataclass(frozen=True)
 class ProcessGroup:
-    """The processes of one run. rank: which one this is, 0 for the one that evaluates, keeps weights and writes checkpoints."""
+    """The processes of one run. rank: which one this is, 0 for the one that evaluates, keeps weights and writes
+    checkpoints.
+    """
 
     rank: int = 0
     size: int = 1
 
-    def mine(self, parts: Sequence[T]) -> list[T]:
+    def share(self, parts: Sequence[T]) -> list[T]:
         """This process's share of a step's micro-batches."""
         return list(parts[self.rank :: self.size])
 
     def reseed(self, seed: int, step: int) -> None:
-        """Dropout of its own for each process beyond the first, drawn from (seed, step, rank) alone, so that a run resumes anywhere."""
+        """Dropout of its own for each process beyond the first, drawn from (seed, step, rank) alone, so that a run
+        resumes anywhere.
+        """
         if self.rank:
             torch.manual_seed(stable_seed("group", seed, step, self.rank))
 
@@ -84,7 +90,9 @@ ALONE = ProcessGroup()
 
 @contextlib.contextmanager
 def joined(rank: int, size: int, port: int, device: str) -> Iterator[ProcessGroup]:
-    """Meet the other processes of this machine at a port; StudentError if they do not come, or if there are too few GPUs."""
+    """Meet the other processes of this machine at a port; StudentError if they do not come, or if there are too few
+    GPUs.
+    """
     if device == "cuda" and torch.cuda.device_count() < size:
         raise StudentError(
             f"training.processes is {size}, and this worker sees {torch.cuda.device_count()} GPU(s).",

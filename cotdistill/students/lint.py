@@ -1,4 +1,6 @@
-"""Tokenisation lint: what a tokenizer makes of a task's answers and of the boundaries between its spans (arXiv 2212.09912). No torch."""
+"""Tokenisation lint: what a tokenizer makes of a task's answers and of the boundaries between its spans (arXiv
+2212.09912). No torch.
+"""
 
 from __future__ import annotations
 
@@ -34,32 +36,39 @@ SHOWN = 3
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at. grave: it should be mended before training; else good to know. count of `of` (answers, questions, rows) show it;
-    shown: the first few, as text; told: what it means; advice: what to do."""
+    """One thing that was looked at. grave: it should be mended before training; else good to know. count of `of`
+    (answers, questions, rows) show it; shown: the first few, as text; told: what it means; advice: what to do."""
 
     kind: str
     grave: bool
     count: int
     of: int
     unit: str
-    told: str
+    message: str
     advice: str
     shown: tuple[str, ...]
 
     def line(self) -> str:
         """In one sentence or two, with the first case."""
         case = f", e.g. {self.shown[0]}" if self.shown else ""
-        return f"{self.told} ({self.count:,} of {self.of:,} {self.unit}{case}). {self.advice}"
+        return f"{self.message} ({self.count:,} of {self.of:,} {self.unit}{case}). {self.advice}"
 
 
 def lint(encoder: Encoder, examples: Sequence[Example], limit: int = 0) -> list[Finding]:
-    """What is worth knowing of some rows, grave things first; empty where every check passes. limit: tokens that the student reads, 0: unknown."""
+    """What is worth knowing of some rows, grave things first; empty where every check passes. limit: tokens that the
+    student reads, 0: unknown.
+    """
     texts = list(dict.fromkeys(text for example in examples for text in encoder.template.target_texts(example)))
-    found = [
-        *_between_choices(encoder, examples), *_boundaries(encoder, examples), *_unknown(encoder, examples), *_long(encoder, examples, limit),
-        *_answers(encoder, texts), *_listed(encoder, examples), *_cues(encoder),
-    ]  # fmt: skip
-    return sorted(found, key=lambda one: not one.grave)
+    findings = [
+        *_between_choices(encoder, examples),
+        *_boundaries(encoder, examples),
+        *_unknown(encoder, examples),
+        *_long(encoder, examples, limit),
+        *_answers(encoder, texts),
+        *_listed(encoder, examples),
+        *_cues(encoder),
+    ]
+    return sorted(findings, key=lambda finding: not finding.grave)
 
 
 def limit_of(student: StudentConfig) -> int:
@@ -74,11 +83,13 @@ def limit_of(student: StudentConfig) -> int:
 
 
 def _finding(
-    kind: str, cases: Iterable[str], of: int, unit: str, told: str, advice: str, *, grave: bool = False
+    kind: str, cases: Iterable[str], of: int, unit: str, message: str, advice: str, *, grave: bool = False
 ) -> list[Finding]:
     every = list(cases)
     return (
-        [Finding(kind, grave, len(every), of, unit, told, advice, tuple(dict.fromkeys(every))[:SHOWN])] if every else []
+        [Finding(kind, grave, len(every), of, unit, message, advice, tuple(dict.fromkeys(every))[:SHOWN])]
+        if every
+        else []
     )
 
 
@@ -87,7 +98,9 @@ def _ids(encoder: Encoder, text: str) -> tuple[int, ...]:
 
 
 def shown(encoder: Encoder, ids: Iterable[int]) -> str:
-    """Tokens as text, told apart by bars: "| wood|pecker|"; where they spell characters in parts, the text and their number."""
+    """Tokens as text, told apart by bars: "| wood|pecker|"; where they spell characters in parts, the text and their
+    number.
+    """
     ids = list(ids)
     if any("\ufffd" in encoder.piece(id) for id in ids):
         return f"{encoder.tokenizer.decode(ids, skip_special_tokens=False)!r} in {len(ids)} tokens"
@@ -100,31 +113,48 @@ def _between_choices(encoder: Encoder, examples: Sequence[Example]) -> list[Find
     for example in examples:
         texts = encoder.template.target_texts(example)
         pairs = [(a, b, _ids(encoder, a), _ids(encoder, b)) for i, a in enumerate(texts) for b in texts[i + 1 :]]
-        told = {
+        messages = {
             "same": next((f"{a!r} and {b!r}" for a, b, x, y in pairs if x == y), ""),
             "prefix": next((f"{a!r} and {b!r}" for a, b, x, y in pairs if x != y and x[: len(y)] == y[: len(x)]), ""),
             "first": next(
                 (f"{shown(encoder, x)} and {shown(encoder, y)}" for _, _, x, y in pairs if x[0] == y[0] and x != y), ""
             ),
         }
-        for kind, case in told.items():
+        for kind, case in messages.items():
             cases[kind] += [case] if case else []
     n, letters = len(examples), encoder.template.target == "letter"
     return [
         *_finding(
-            "same", cases["same"], n, "questions", "Two choices are the same tokens, so no student can tell them apart",
-            "Change their texts, or let students answer with letters (template target=letter).", grave=True,
+            "same",
+            cases["same"],
+            n,
+            "questions",
+            "Two choices are the same tokens, so no student can tell them apart",
+            "Change their texts, or let students answer with letters (template target=letter).",
+            grave=True,
         ),
         *_finding(
-            "prefix", cases["prefix"], n, "questions", "One choice begins like another one and stops: its summed score can never be lower",
-            "Use letters of one token." if letters else "Nothing to do: it is judged by byte. Under the scorer text the short one is favoured.",
+            "prefix",
+            cases["prefix"],
+            n,
+            "questions",
+            "One choice begins like another one and stops: its summed score can never be lower",
+            (
+                "Use letters of one token."
+                if letters
+                else "Nothing to do: it is judged by byte. Under the scorer text the short one is favoured."
+            ),
             grave=letters,
         ),
         *_finding(
-            "first_token", cases["first"], n, "questions", "Choices share their first token, so it decides nothing",
+            "first_token",
+            cases["first"],
+            n,
+            "questions",
+            "Choices share their first token, so it decides nothing",
             "Nothing to do here: whole answers are scored. Attributions of the first token alone would mislead.",
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _boundaries(encoder: Encoder, examples: Sequence[Example]) -> list[Finding]:
@@ -146,15 +176,16 @@ def _boundaries(encoder: Encoder, examples: Sequence[Example]) -> list[Finding]:
                 )
             if known[key]:
                 cases.setdefault((a, b), []).append(known[key])
-    found = []
+    findings = []
     for (a, b), every in cases.items():
-        told = f"Between {NAMES[a]} and {NAMES[b]} the tokens change when both are read as one text"
+        message = f"Between {NAMES[a]} and {NAMES[b]} the tokens change when both are read as one text"
         advice = (
-            "Here each span is tokenised on its own, in training and scoring alike; a server that reads the whole text would read other tokens. "
-            f"Let {NAMES[b]} begin with a line break, or end {NAMES[a]} without a space, in the template."
+            "Here each span is tokenised on its own, in training and scoring alike; a server that reads the whole text"
+            f" would read other tokens. Let {NAMES[b]} begin with a line break, or end {NAMES[a]} without a space, in"
+            " the template."
         )
-        found += _finding(f"boundary:{a}|{b}", every, counted[a, b], "rows", told, advice, grave=b == "label")
-    return found
+        findings += _finding(f"boundary:{a}|{b}", every, counted[a, b], "rows", message, advice, grave=b == "label")
+    return findings
 
 
 def _spans(encoder: Encoder, example: Example) -> dict[str, str]:
@@ -163,26 +194,31 @@ def _spans(encoder: Encoder, example: Example) -> dict[str, str]:
     rationale = " ".join((example.rationale or "").split())
     answer = " ".join(template.target_texts(example)[example.gold].split())
     return {
-        "question": template.question_text(example), "choices": template.choices_text(example), "rationale_cue": template.rationale_cue,
-        "rationale": f" {rationale}" if rationale else "", "label_cue": template.label_cue, "label": f" {answer}",
-    }  # fmt: skip
+        "question": template.question_text(example),
+        "choices": template.choices_text(example),
+        "rationale_cue": template.rationale_cue,
+        "rationale": f" {rationale}" if rationale else "",
+        "label_cue": template.label_cue,
+        "label": f" {answer}",
+    }
 
 
 def _merged(encoder: Encoder, before: str, after: str, read: Callable[[str], Sequence[Token]]) -> str:
-    """Where the joint tokens of two texts are not those of each: the tokens around the boundary, as text; else nothing. read: how the second
-    becomes tokens in a sequence."""
+    """Where the joint tokens of two texts are not those of each: the tokens around the boundary, as text; else nothing.
+    read: how the second becomes tokens in a sequence."""
 
     def plain(text: str) -> list[int]:
         return list(encoder.tokenizer.encode(text, add_special_tokens=False).ids)
 
-    # What stands before the boundary is read from its start in both, so a space that the tokenizer puts in front is in both.
-    one, joint = plain(before), plain(before + after)
-    own = [token.id for token in read(after)]
-    if joint == [*one, *own]:
+    # What stands before the boundary is read from its start in both, so a space that the tokenizer puts in front is in
+    # both.
+    separate, joint = plain(before), plain(before + after)
+    ids = [token.id for token in read(after)]
+    if joint == [*separate, *ids]:
         return ""
-    at = next((i for i, (x, y) in enumerate(zip(joint, [*one, *own], strict=False)) if x != y), len(one))
+    at = next((i for i, (x, y) in enumerate(zip(joint, [*separate, *ids], strict=False)) if x != y), len(separate))
     around = slice(max(0, at - 1), at + 2)
-    return f"{shown(encoder, joint[around])} instead of {shown(encoder, [*one, *own][around])}"
+    return f"{shown(encoder, joint[around])} instead of {shown(encoder, [*separate, *ids][around])}"
 
 
 def _unknown(encoder: Encoder, examples: Sequence[Example]) -> list[Finding]:
@@ -205,18 +241,32 @@ def _unknown(encoder: Encoder, examples: Sequence[Example]) -> list[Finding]:
     n = len(examples)
     return [
         *_finding(
-            "unknown_answer", answers, n, "questions", "An answer has a token that stands for everything unknown",
-            "Such answers cannot be told apart: choose a tokenizer that knows them (bpe, or a pretrained student's).", grave=True,
+            "unknown_answer",
+            answers,
+            n,
+            "questions",
+            "An answer has a token that stands for everything unknown",
+            "Such answers cannot be told apart: choose a tokenizer that knows them (bpe, or a pretrained student's).",
+            grave=True,
         ),
         *_finding(
-            "unknown", rows, n, "rows", "A row has words that the tokenizer does not know",
+            "unknown",
+            rows,
+            n,
+            "rows",
+            "A row has words that the tokenizer does not know",
             "They are all one token to the student. The bpe tokenizer spells them.",
         ),
         *_finding(
-            "bytes", spelt, n, "rows", "A row has characters that are spelt byte by byte",
-            "Nothing is lost, but such a character is several tokens: keep whole words when tokens are cut or shuffled (unit=word).",
+            "bytes",
+            spelt,
+            n,
+            "rows",
+            "A row has characters that are spelt byte by byte",
+            "Nothing is lost, but such a character is several tokens: keep whole words when tokens are cut or shuffled"
+            " (unit=word).",
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _raw(encoder: Encoder, text: str) -> list[int]:
@@ -265,14 +315,24 @@ def _answers(encoder: Encoder, texts: Sequence[str]) -> list[Finding]:
 
     checks: tuple[tuple[str, Callable[[], Iterable[str]], str, str], ...] = (
         (
-            "several_tokens", several, "Answers are several tokens; the longest first",
-            "Nothing to do: they are scored whole, and judged by byte so that length does not decide. See scorers for other ways.",
+            "several_tokens",
+            several,
+            "Answers are several tokens; the longest first",
+            (
+                "Nothing to do: they are scored whole, and judged by byte so that length does not decide. See scorers"
+                " for other ways."
+            ),
         ),
         (
-            "naive", differ, "Tokenised apart, without the text before them, answers are other tokens: the naive target",
-            "Students here learn the consistent ones. To see what that is worth, compare a condition with @target=naive.",
+            "naive",
+            differ,
+            "Tokenised apart, without the text before them, answers are other tokens: the naive target",
+            (
+                "Students here learn the consistent ones. To see what that is worth, compare a condition with"
+                " @target=naive."
+            ),
         ),
-    )  # fmt: skip
+    )
     return [
         found
         for kind, cases, told, advice in checks

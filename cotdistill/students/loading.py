@@ -33,7 +33,8 @@ def prepare_torch(threads: int, deterministic: bool) -> None:
     products.use_onednn_matmul()
     keep_freed()
     if deterministic:
-        # cuBLAS reads it when it first multiplies; without it, it may sum in another order each time, and torch refuses.
+        # cuBLAS reads it when it first multiplies; without it, it may sum in another order each time, and torch
+        # refuses.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(deterministic or not torch.cuda.is_available(), warn_only=False)
     # Filling memory that is written anyway costs a tenth of a small student's time and guards against nothing here.
@@ -51,7 +52,8 @@ def new_built_in(entry: BuiltIn, vocabulary: int, seed: int) -> GPT2LMHeadModel:
         n_embd=entry.width,
         n_layer=entry.layers,
         n_head=entry.heads,
-        activation_function="gelu_pytorch_tanh",  # one fused kernel; GPT-2's own spelling of the same function is several
+        # One fused kernel; GPT-2's own spelling of the same function is several
+        activation_function="gelu_pytorch_tanh",
         resid_pdrop=0.0,
         embd_pdrop=0.0,
         attn_pdrop=0.0,
@@ -65,10 +67,11 @@ def new_built_in(entry: BuiltIn, vocabulary: int, seed: int) -> GPT2LMHeadModel:
 
 
 def load_student(config: StudentConfig, vocabulary: int, seed: int) -> PreTrainedModel:
-    """The student of a config: built-in with fresh weights, or `from_pretrained` from a folder or the hub (safetensors only); with adapters where
-    it asks for LoRA. The seed draws what is new.
+    """The student of a config: built-in with fresh weights, or `from_pretrained` from a folder or the hub (safetensors
+    only); with adapters where it asks for LoRA. The seed draws what is new.
 
-    StudentError says what could not be loaded; nothing of a checkpoint is run as code unless the config trusts it by name.
+    StudentError says what could not be loaded; nothing of a checkpoint is run as code unless the config trusts it by
+    name.
     """
     if is_built_in(config.name):
         model: PreTrainedModel = new_built_in(STUDENTS.get(config.name), vocabulary, seed)
@@ -94,17 +97,23 @@ def _from_pretrained(config: StudentConfig) -> PreTrainedModel:
     folder = checked_folder(config)
     more = {} if config.attention == "auto" else {"attn_implementation": config.attention}
     try:
-        found: Any = AutoModelForCausalLM.from_pretrained(
-            folder or config.name, revision=config.revision or None, use_safetensors=True, trust_remote_code=config.trust_remote_code,
-            dtype=DTYPES[config.dtype], output_loading_info=True, **more,
-        )  # fmt: skip
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            folder or config.name,
+            revision=config.revision or None,
+            use_safetensors=True,
+            trust_remote_code=config.trust_remote_code,
+            dtype=DTYPES[config.dtype],
+            output_loading_info=True,
+            **more,
+        )
     except (OSError, ValueError, RuntimeError, ImportError, safetensors.SafetensorError) as error:
         raise _not_loaded(config, error) from error
-    model, told = found
-    if told["missing_keys"]:
-        names = sorted(told["missing_keys"])
+    model, info = loaded
+    if info["missing_keys"]:
+        names = sorted(info["missing_keys"])
         raise StudentError(
-            f"The weights of {config.name!r} lack {len(names)} that a {type(model).__name__} has, for example {names[0]}.",
+            f"The weights of {config.name!r} lack {len(names)} that a {type(model).__name__} has, for example"
+            f" {names[0]}.",
             "They are another architecture's, or a part of a checkpoint: name the folder that save_pretrained wrote.",
         )
     assert isinstance(model, PreTrainedModel)
@@ -113,16 +122,18 @@ def _from_pretrained(config: StudentConfig) -> PreTrainedModel:
 
 def _not_loaded(config: StudentConfig, error: Exception) -> StudentError:
     lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    told = f"The student {config.name!r} cannot be loaded: {lines[0]}"
+    message = f"The student {config.name!r} cannot be loaded: {lines[0]}"
     if "trust_remote_code" in str(error):
         return StudentError(
-            told,
-            "It brings Python code of its own, which is not run unless student.trust_remote_code is set: read that code first, for it runs with all "
-            "your rights.",
+            message,
+            "It brings Python code of its own, which is not run unless student.trust_remote_code is set: read that code"
+            " first, for it runs with all your rights.",
         )
     if Path(config.name).is_dir():
-        return StudentError(told, "Expected a causal LM with safetensors weights: a folder written by save_pretrained.")
-    return StudentError(told, f"{missing(config).hint} A private or gated one wants HF_TOKEN in the environment.")
+        return StudentError(
+            message, "Expected a causal LM with safetensors weights: a folder written by save_pretrained."
+        )
+    return StudentError(message, f"{missing(config).hint} A private or gated one wants HF_TOKEN in the environment.")
 
 
 def _resize(model: PreTrainedModel, vocabulary: int) -> None:
@@ -155,12 +166,14 @@ def output_matrix(model: PreTrainedModel) -> torch.nn.Linear:
 
 def positions_of(model: PreTrainedModel) -> int:
     """The longest sequence in tokens that the student can read."""
-    told = (getattr(model.config, name, None) for name in ("max_position_embeddings", "max_seq_len"))
-    return next((int(length) for length in told if length), 1_000_000)
+    limits = (getattr(model.config, name, None) for name in ("max_position_embeddings", "max_seq_len"))
+    return next((int(length) for length in limits if length), 1_000_000)
 
 
 def weights(model: PreTrainedModel) -> Weights:
-    """The state by name, tied tensors once, on the CPU and contiguous: what a weights artefact holds. Of a student with adapters, these alone."""
+    """The state by name, tied tensors once, on the CPU and contiguous: what a weights artefact holds. Of a student with
+    adapters, these alone.
+    """
     if lora.is_adapted(model):
         return lora.adapter(model)
     seen: set[int] = set()
@@ -174,8 +187,8 @@ def weights(model: PreTrainedModel) -> Weights:
 
 
 def save_weights(model: PreTrainedModel, path: Path, config: StudentConfig | None = None) -> None:
-    """Write what is kept of a student into a safetensors file, without a copy in memory. Adapters name in its metadata what they belong to: base,
-    revision, fingerprint, lora."""
+    """Write what is kept of a student into a safetensors file, without a copy in memory. Adapters name in its metadata
+    what they belong to: base, revision, fingerprint, lora."""
     metadata = None
     if config is not None and lora.is_adapted(model):
         settings = {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.name.startswith("lora_")}
@@ -189,12 +202,14 @@ def save_weights(model: PreTrainedModel, path: Path, config: StudentConfig | Non
 
 
 def write_tensors(tensors: Weights, path: Path, metadata: dict[str, str] | None = None) -> None:
-    """A safetensors file, written straight from the tensors. OSError where the system refuses it, for want of room for example."""
+    """A safetensors file, written straight from the tensors. OSError where the system refuses it, for want of room for
+    example.
+    """
     try:
         safetensors.torch.save_file(tensors, path, metadata)
     except safetensors.SafetensorError as error:
-        if told := re.search(r"os error (\d+)", str(error)):
-            raise OSError(int(told.group(1)), os.strerror(int(told.group(1))), str(path)) from error
+        if code := re.search(r"os error (\d+)", str(error)):
+            raise OSError(int(code.group(1)), os.strerror(int(code.group(1))), str(path)) from error
         raise
 
 
@@ -227,14 +242,15 @@ def set_weights(model: PreTrainedModel, state: Weights) -> None:
 
 
 def reopen(config: StudentConfig, vocabulary: int, seed: int, path: Path) -> PreTrainedModel:
-    """A trained student from its weights artefact, in evaluation mode; CheckpointError if it does not fit, or if the base that adapters were
-    trained beside has changed since."""
+    """A trained student from its weights artefact, in evaluation mode; CheckpointError if it does not fit, or if the
+    base that adapters were trained beside has changed since."""
     model = load_student(config, vocabulary, seed)
-    state, told = read_tensors(path)
-    now = fingerprint(config) if told.get("fingerprint") else ""
-    if now != told.get("fingerprint", ""):
+    state, metadata = read_tensors(path)
+    now = fingerprint(config) if metadata.get("fingerprint") else ""
+    if now != metadata.get("fingerprint", ""):
         raise CheckpointError(
-            f"The adapters were trained beside {told['base']} as it was then ({told['fingerprint'][:12]}); now it is {now[:12] or 'gone'}.",
+            f"The adapters were trained beside {metadata['base']} as it was then ({metadata['fingerprint'][:12]}); now"
+            f" it is {now[:12] or 'gone'}.",
             "Bring the old weights back, or train again.",
         )
     set_weights(model, state)
@@ -243,8 +259,8 @@ def reopen(config: StudentConfig, vocabulary: int, seed: int, path: Path) -> Pre
 
 
 def forward_flops(model: PreTrainedModel, tokens: int, attended: int, logits: int) -> float:
-    """Floating-point operations of a forward pass: 2 per weight of the blocks and token, 4 x layers x width per pair of query and
-    attended key (scores and mix), 2 x width x vocabulary per logit row. Training takes three times that.
+    """Floating-point operations of a forward pass: 2 per weight of the blocks and token, 4 x layers x width per pair of
+    query and attended key (scores and mix), 2 x width x vocabulary per logit row. Training takes three times that.
 
     tokens: non-pad positions; attended: sum over sequences of n (n + 1) / 2; logits: rows for which logits are taken.
     """

@@ -1,4 +1,6 @@
-"""LoRA: small matrices beside frozen ones are trained instead of all weights (Hu et al. 2022, arXiv 2106.09685), by peft, an optional extra."""
+"""LoRA: small matrices beside frozen ones are trained instead of all weights (Hu et al. 2022, arXiv 2106.09685), by
+peft, an optional extra.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ _PREFIX, _ADAPTER = "base_model.model.", "default"
 
 
 def adapt(model: PreTrainedModel, config: StudentConfig, seed: int) -> None:
-    """Put adapters beside the matrices that the config names, in place, drawn from `seed`; everything else is frozen. At first they change nothing.
+    """Put adapters beside the matrices that the config names, in place, drawn from `seed`; everything else is frozen.
+    At first they change nothing.
 
     StudentError without peft, or where no matrix has one of the names.
     """
@@ -43,7 +46,8 @@ def adapt(model: PreTrainedModel, config: StudentConfig, seed: int) -> None:
             }
         )
         raise StudentError(
-            f"LoRA cannot adapt {config.lora_targets or 'all matrices'} of {type(model).__name__}: {str(error).splitlines()[0]}",
+            f"LoRA cannot adapt {config.lora_targets or 'all matrices'} of {type(model).__name__}:"
+            f" {str(error).splitlines()[0]}",
             f"Name others in student.lora_targets; there are {', '.join(names)}.",
         ) from error
     for name, parameter in model.named_parameters():
@@ -58,21 +62,23 @@ def is_adapted(model: PreTrainedModel) -> bool:
 
 def adapter(model: PreTrainedModel) -> dict[str, torch.Tensor]:
     """The adapters alone, under the names that peft gives them in its files; on the CPU and contiguous."""
-    return {_told(name): p.detach().cpu().contiguous() for name, p in model.named_parameters() if ".lora_" in name}
+    return {
+        _adapter_name(name): p.detach().cpu().contiguous() for name, p in model.named_parameters() if ".lora_" in name
+    }
 
 
 def set_adapter(model: PreTrainedModel, state: dict[str, torch.Tensor]) -> None:
     """Put adapters into an adapted student; CheckpointError if they are another student's, or of another rank."""
-    own = {_told(name): p for name, p in model.named_parameters() if ".lora_" in name}
-    if set(own) != set(state) or any(own[name].shape != tensor.shape for name, tensor in state.items()):
-        missing, unexpected = sorted(set(own) - set(state))[:3], sorted(set(state) - set(own))[:3]
+    adapter = {_adapter_name(name): p for name, p in model.named_parameters() if ".lora_" in name}
+    if set(adapter) != set(state) or any(adapter[name].shape != tensor.shape for name, tensor in state.items()):
+        missing, unexpected = sorted(set(adapter) - set(state))[:3], sorted(set(state) - set(adapter))[:3]
         raise CheckpointError(
             f"These adapters do not fit the student: missing {missing}, unexpected {unexpected}.",
             "They belong to another student or rank.",
         )
     with torch.no_grad():
         for name, tensor in state.items():
-            own[name].copy_(tensor)
+            adapter[name].copy_(tensor)
 
 
 def merge(model: PreTrainedModel) -> None:
@@ -82,8 +88,8 @@ def merge(model: PreTrainedModel) -> None:
     for name, module in list(model.named_modules()):
         if isinstance(module, BaseTunerLayer):
             module.merge(safe_merge=True)
-            parent, _, own = name.rpartition(".")
-            setattr(model.get_submodule(parent), own, module.get_base_layer())
+            parent, _, leaf = name.rpartition(".")
+            setattr(model.get_submodule(parent), leaf, module.get_base_layer())
     for parameter in model.parameters():
         parameter.requires_grad_(True)
     # What transformers takes for a sign of adapters when it saves.
@@ -92,5 +98,5 @@ def merge(model: PreTrainedModel) -> None:
             delattr(model, left)
 
 
-def _told(name: str) -> str:
+def _adapter_name(name: str) -> str:
     return _PREFIX + name.replace(f".{_ADAPTER}.", ".")

@@ -1,5 +1,6 @@
-"""The marginal likelihood of a label over rationales that the student draws itself (TRICE, arXiv 2312.02179): mean over K of p(label | question,
-rationale k). The log of the mean of few samples is too low by about half its squared standard error."""
+"""The marginal likelihood of a label over rationales that the student draws itself (TRICE, arXiv 2312.02179): mean over
+K of p(label | question, rationale k). The log of the mean of few samples is too low by about half its squared standard
+error."""
 
 from __future__ import annotations
 
@@ -24,8 +25,8 @@ TEMPERATURE = 1.0
 
 @dataclass(frozen=True)
 class Marginal:
-    """One question. logs: (samples,) log p(right label | question, rationale k), summed over its tokens; probabilities: (samples, choices) of each
-    choice among the choices, as the run scores them."""
+    """One question. logs: (samples,) log p(right label | question, rationale k), summed over its tokens; probabilities:
+    (samples, choices) of each choice among the choices, as the run scores them."""
 
     logs: npt.NDArray[np.float64]
     probabilities: npt.NDArray[np.float64]
@@ -63,7 +64,9 @@ def marginals(
     metric: str,
     report: Callable[[int, int], None] | None = None,
 ) -> list[Marginal]:
-    """Each question with `samples` rationales of its own, drawn by (seed, id, number); limit: tokens of a rationale, as in `evaluation.score`."""
+    """Each question with `samples` rationales of its own, drawn by (seed, id, number); limit: tokens of a rationale, as
+    in `evaluation.score`.
+    """
     targets = [encoder.targets(example) for example in examples]
     logs = np.zeros((len(examples), samples))
     shares = [np.zeros((samples, len(example.choices))) for example in examples]

@@ -1,8 +1,9 @@
-"""How much memory a run takes, by arithmetic on the shape of its student: no torch, so that a plan can tell it before launch.
+"""How much memory a run takes, by arithmetic on the shape of its student: no torch, so that a plan can tell it before
+launch.
 
-Counted is what a process holds above its level after import: weights, gradients, the two moments of AdamW, what a forward pass keeps for the
-backward pass, logits. What a block keeps was counted in transformers' own modules, after Korthikanti et al. 2022 (arXiv 2205.05198);
-`benchmarks/memory.py` holds the sums against measured peaks.
+Counted is what a process holds above its level after import: weights, gradients, the two moments of AdamW, what a
+forward pass keeps for the backward pass, logits. What a block keeps was counted in transformers' own modules, after
+Korthikanti et al. 2022 (arXiv 2205.05198); `benchmarks/memory.py` holds the sums against measured peaks.
 """
 
 from __future__ import annotations
@@ -18,22 +19,25 @@ from typing import Any
 from cotdistill.errors import StudentError
 from cotdistill.students.models import BuiltIn
 
-# A process with torch and transformers imported, and what its first steps load besides (kernels, thread stacks); measured on the CPU build.
+# A process with torch and transformers imported, and what its first steps load besides (kernels, thread stacks);
+# measured on the CPU build.
 PROCESS_BYTES, FIRST_STEPS_BYTES = 450e6, 60e6
-# Questions of one scoring pass, prompts of one writing pass: the defaults of `evaluation.choice_scores` and `generation.greedy`.
+# Questions of one scoring pass, prompts of one writing pass: the defaults of `evaluation.choice_scores` and
+# `generation.greedy`.
 SCORED, WRITTEN = 64, 256
 FP32, BF16 = 4, 2
-# What the C library holds beyond what is in use, as shares: of what a forward pass keeps and of the gradients, for these do not fit into the holes
-# that those leave; measured (`keep_freed`).
+# What the C library holds beyond what is in use, as shares: of what a forward pass keeps and of the gradients, for
+# these do not fit into the holes that those leave; measured (`keep_freed`).
 HELD_OF_KEPT, HELD_OF_GRADIENTS = 0.35, 0.7
 
 
 @dataclass(frozen=True)
 class Block:
-    """How a transformer block is built, as far as memory goes. gated: the MLP multiplies two projections; rms: norms are spelt out in several
-    operations; norms: 2 (one before each part), 1 (parallel parts share it); shared: both parts read the same input; rotated: "" or how a
-    rotation of only part of each head is copied ("apart", or "fused" where queries, keys and values are one tensor); normed: queries and keys
-    have a norm; untied: by default the output matrix is its own; one_matrix: queries, keys and values come from one."""
+    """How a transformer block is built, as far as memory goes. gated: the MLP multiplies two projections; rms: norms
+    are spelt out in several operations; norms: 2 (one before each part), 1 (parallel parts share it); shared: both
+    parts read the same input; rotated: "" or how a rotation of only part of each head is copied ("apart", or "fused"
+    where queries, keys and values are one tensor); normed: queries and keys have a norm; untied: by default the output
+    matrix is its own; one_matrix: queries, keys and values come from one."""
 
     gated: bool = False
     rms: bool = False
@@ -63,24 +67,47 @@ BLOCKS = {
 }
 # The paper's students as their config.json on the hub describes them, for plans before they have been downloaded.
 PUBLISHED: Mapping[str, Mapping[str, Any]] = {
-    "openai-community/gpt2": {"model_type": "gpt2", "vocab_size": 50_257, "n_embd": 768, "n_layer": 12, "n_head": 12, "n_positions": 1024},
+    "openai-community/gpt2": {
+        "model_type": "gpt2",
+        "vocab_size": 50_257,
+        "n_embd": 768,
+        "n_layer": 12,
+        "n_head": 12,
+        "n_positions": 1024,
+    },
     "microsoft/phi-1_5": {
-        "model_type": "phi", "vocab_size": 51_200, "hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 24, "num_attention_heads": 32,
-        "max_position_embeddings": 2048, "hidden_act": "gelu_new",
+        "model_type": "phi",
+        "vocab_size": 51_200,
+        "hidden_size": 2048,
+        "intermediate_size": 8192,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 32,
+        "max_position_embeddings": 2048,
+        "hidden_act": "gelu_new",
     },
     "google/gemma-2b": {
-        "model_type": "gemma", "vocab_size": 256_000, "hidden_size": 2048, "intermediate_size": 16_384, "num_hidden_layers": 18,
-        "num_attention_heads": 8, "num_key_value_heads": 1, "head_dim": 256, "max_position_embeddings": 8192, "hidden_act": "gelu_pytorch_tanh",
+        "model_type": "gemma",
+        "vocab_size": 256_000,
+        "hidden_size": 2048,
+        "intermediate_size": 16_384,
+        "num_hidden_layers": 18,
+        "num_attention_heads": 8,
+        "num_key_value_heads": 1,
+        "head_dim": 256,
+        "max_position_embeddings": 8192,
+        "hidden_act": "gelu_pytorch_tanh",
     },
-}  # fmt: skip
-# Activations that are one operation, and keep only what they read; all others are spelt out and keep four times that. ReLU keeps what it gives.
+}
+# Activations that are one operation, and keep only what they read; all others are spelt out and keep four times that.
+# ReLU keeps what it gives.
 FUSED = ("gelu", "gelu_pytorch_tanh", "silu", "swish")
 
 
 @dataclass(frozen=True)
 class Shape:
-    """The sizes of a causal transformer, in numbers. query, key_value: widths of all heads together; inner: of the MLP; parameters: all weights,
-    tied ones once; blocks: those of the transformer blocks; all_logits: the student has to be asked for the logits of every position."""
+    """The sizes of a causal transformer, in numbers. query, key_value: widths of all heads together; inner: of the MLP;
+    parameters: all weights, tied ones once; blocks: those of the transformer blocks; all_logits: the student has to be
+    asked for the logits of every position."""
 
     layers: int
     width: int
@@ -104,9 +131,17 @@ def of_built_in(entry: BuiltIn, vocabulary: int) -> Shape:
     """The shape of a built-in student with a vocabulary of so many tokens."""
     w = entry.width
     return Shape(
-        layers=entry.layers, width=w, inner=4 * w, heads=entry.heads, query=w, key_value=w, vocabulary=vocabulary, positions=entry.positions,
-        parameters=entry.parameters(vocabulary), blocks=entry.block_parameters(),
-    )  # fmt: skip
+        layers=entry.layers,
+        width=w,
+        inner=4 * w,
+        heads=entry.heads,
+        query=w,
+        key_value=w,
+        vocabulary=vocabulary,
+        positions=entry.positions,
+        parameters=entry.parameters(vocabulary),
+        blocks=entry.block_parameters(),
+    )
 
 
 def of_config(config: Mapping[str, Any]) -> Shape:
@@ -124,7 +159,8 @@ def of_config(config: Mapping[str, Any]) -> Shape:
     if not all(isinstance(n, int) and n > 0 for n in (width, layers, heads, vocabulary)):
         raise StudentError(
             f"The configuration of a {kind or 'student'} names no sizes that are understood.",
-            "Expected vocab_size and hidden_size, num_hidden_layers and num_attention_heads (or GPT-2's names of them).",
+            "Expected vocab_size and hidden_size, num_hidden_layers and num_attention_heads (or GPT-2's names of"
+            " them).",
         )
     block = BLOCKS.get(kind, LLAMA if "rms_norm_eps" in config else Block())
     inner = int(first("intermediate_size", "n_inner", "ffn_dim", default=4 * width))
@@ -141,17 +177,31 @@ def of_config(config: Mapping[str, Any]) -> Shape:
     learned = positions if kind in ("gpt2", "opt") else 0
     final = width if block.rms else 2 * width
     return Shape(
-        layers=layers, width=width, inner=inner, heads=heads, query=query, key_value=key_value, vocabulary=vocabulary, positions=positions or 10**6,
-        parameters=layers * each + (1 if tied else 2) * vocabulary * width + learned * width + final, blocks=layers * each,
-        block=block, activation=activation, tied=tied,
-        dropout=bool(first("resid_pdrop", "hidden_dropout", "dropout", default=0.1 if kind in ("gpt2", "opt") else 0.0)),
+        layers=layers,
+        width=width,
+        inner=inner,
+        heads=heads,
+        query=query,
+        key_value=key_value,
+        vocabulary=vocabulary,
+        positions=positions or 10**6,
+        parameters=layers * each + (1 if tied else 2) * vocabulary * width + learned * width + final,
+        blocks=layers * each,
+        block=block,
+        activation=activation,
+        tied=tied,
+        dropout=bool(
+            first("resid_pdrop", "hidden_dropout", "dropout", default=0.1 if kind in ("gpt2", "opt") else 0.0)
+        ),
         attention_dropout=bool(first("attn_pdrop", "attention_dropout", default=0.1 if kind == "gpt2" else 0.0)),
         all_logits=bool(first("final_logit_softcapping", "logit_scale", "logits_scaling")),
-    )  # fmt: skip
+    )
 
 
 def of_folder(folder: Path) -> Shape:
-    """The shape of the student in a folder that save_pretrained wrote; StudentError if its config.json cannot be read."""
+    """The shape of the student in a folder that save_pretrained wrote; StudentError if its config.json cannot be
+    read.
+    """
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -163,10 +213,10 @@ def of_folder(folder: Path) -> Shape:
 
 @dataclass(frozen=True)
 class Load:
-    """What a run asks of its student. rows: sequences in one forward pass, of `length` tokens each; predicted: tokens predicted in that pass, over
-    all rows; passes: forward passes a step; dtype: of the weights; adapters: what is trained instead of all weights; scored: tokens of a prompt, 0
-    for no scoring; choices: tokens of all its choices; written: tokens a student may write after a prompt, 0 if it writes none; plain: the loss is
-    cross-entropy alone."""
+    """What a run asks of its student. rows: sequences in one forward pass, of `length` tokens each; predicted: tokens
+    predicted in that pass, over all rows; passes: forward passes a step; dtype: of the weights; adapters: what is
+    trained instead of all weights; scored: tokens of a prompt, 0 for no scoring; choices: tokens of all its choices;
+    written: tokens a student may write after a prompt, 0 if it writes none; plain: the loss is cross-entropy alone."""
 
     rows: int
     length: int
@@ -196,8 +246,9 @@ class Load:
 
 @dataclass(frozen=True)
 class Adapters:
-    """Low-rank matrices that are trained beside frozen ones. numbers: all of their weights; read: what one block's adapters read of a token, once a
-    matrix; mlp, mix: whether matrices of the MLP, and those that read the mix of values, are among them."""
+    """Low-rank matrices that are trained beside frozen ones. numbers: all of their weights; read: what one block's
+    adapters read of a token, once a matrix; mlp, mix: whether matrices of the MLP, and those that read the mix of
+    values, are among them."""
 
     numbers: int
     read: int
@@ -206,16 +257,30 @@ class Adapters:
 
 
 def adapters(shape: Shape, rank: int, targets: str = "") -> Adapters:
-    """The adapters of a rank beside the matrices of these names (a comma list), all of the blocks by default. Unknown names count nothing."""
+    """The adapters of a rank beside the matrices of these names (a comma list), all of the blocks by default. Unknown
+    names count nothing.
+    """
     w, inner, query, key_value = shape.width, shape.inner, shape.query, shape.key_value
     out_of_attention, into_mlp, out_of_mlp = (query, w), (w, inner), (inner, w)
     known: dict[str, list[tuple[int, int]]] = {
-        "q_proj": [(w, query)], "k_proj": [(w, key_value)], "v_proj": [(w, key_value)],
-        "c_attn": [(w, query + 2 * key_value)], "query_key_value": [(w, query + 2 * key_value)],
-        "o_proj": [out_of_attention], "out_proj": [out_of_attention], "dense": [out_of_attention],
-        "gate_proj": [into_mlp], "up_proj": [into_mlp], "c_fc": [into_mlp], "fc1": [into_mlp], "dense_h_to_4h": [into_mlp],
-        "down_proj": [out_of_mlp], "fc2": [out_of_mlp], "dense_4h_to_h": [out_of_mlp], "c_proj": [out_of_attention, out_of_mlp],
-    }  # fmt: skip
+        "q_proj": [(w, query)],
+        "k_proj": [(w, key_value)],
+        "v_proj": [(w, key_value)],
+        "c_attn": [(w, query + 2 * key_value)],
+        "query_key_value": [(w, query + 2 * key_value)],
+        "o_proj": [out_of_attention],
+        "out_proj": [out_of_attention],
+        "dense": [out_of_attention],
+        "gate_proj": [into_mlp],
+        "up_proj": [into_mlp],
+        "c_fc": [into_mlp],
+        "fc1": [into_mlp],
+        "dense_h_to_4h": [into_mlp],
+        "down_proj": [out_of_mlp],
+        "fc2": [out_of_mlp],
+        "dense_4h_to_h": [out_of_mlp],
+        "c_proj": [out_of_attention, out_of_mlp],
+    }
     every = (
         ["c_attn", "c_proj", "c_fc"]
         if shape.block.one_matrix
@@ -233,8 +298,9 @@ def adapters(shape: Shape, rank: int, targets: str = "") -> Adapters:
 
 @dataclass(frozen=True)
 class RunMemory:
-    """Bytes of a run above the level of its process after import. The parts never stand all at once: activations are gone when the last gradient
-    has come. peak: the most at any moment; when: the moment ("forward and backward pass", "update", "scoring", "writing rationales")."""
+    """Bytes of a run above the level of its process after import. The parts never stand all at once: activations are
+    gone when the last gradient has come. peak: the most at any moment; when: the moment ("forward and backward pass",
+    "update", "scoring", "writing rationales")."""
 
     weights: float
     gradients: float
@@ -259,11 +325,13 @@ def estimate(shape: Shape, load: Load) -> RunMemory:
     head = 0.0 if load.adapters else float(load.stream * shape.vocabulary * shape.width)
     kept, logits = kept_bytes(shape, load), float(FP32 * _logit_rows(shape, load) * shape.vocabulary)
     lasting = weights + optimiser + (gradients if load.passes > 1 else 0.0)
-    # At most the loss needs its logits three times over: their logarithms, the gradient of these, and that of the logits themselves. Plain
-    # cross-entropy in full precision on a CPU needs them once, in room that it keeps through the update (`likelihood.Room`).
+    # At most the loss needs its logits three times over: their logarithms, the gradient of these, and that of the
+    # logits themselves. Plain cross-entropy in full precision on a CPU needs them once, in room that it keeps through
+    # the update (`likelihood.Room`).
     once = load.plain and load.device == "cpu" and load.arithmetic == FP32
     backward = kept + (logits + head if once else max(3 * logits, logits + head))
-    # With tied embeddings the gradient as an input matrix stands beside that as an output matrix before the two are added.
+    # With tied embeddings the gradient as an input matrix stands beside that as an output matrix before the two are
+    # added.
     update = gradients + (head if shape.tied else 0.0) + (logits if once else 0.0)
     held = weights + (optimiser if load.trains else 0.0)
     moments = {"scoring": held + _scoring(shape, load), "writing rationales": held + _writing(shape, load)}
@@ -322,7 +390,8 @@ def _kept_of_a_block(shape: Shape, load: Load) -> float:
     if shape.dropout:
         kept += 2 * w * (low if load.device == "cpu" else 1)
     if shape.attention_dropout and load.device == "cpu":
-        # The CPU's fused attention knows no dropout: weights, noise and their product are kept for every pair of tokens.
+        # The CPU's fused attention knows no dropout: weights, noise and their product are kept for every pair of
+        # tokens.
         kept += 3 * FP32 * shape.heads * load.length
     return kept
 
@@ -338,7 +407,9 @@ def _passing(shape: Shape, load: Load, tokens: int) -> float:
 
 
 def _scoring(shape: Shape, load: Load) -> float:
-    """Logits and their logarithms for every token of every choice, in float32; more where all positions have to be asked for."""
+    """Logits and their logarithms for every token of every choice, in float32; more where all positions have to be
+    asked for.
+    """
     if not load.scored:
         return 0.0
     rows = SCORED * (load.scored if shape.all_logits else load.choices)
@@ -346,7 +417,9 @@ def _scoring(shape: Shape, load: Load) -> float:
 
 
 def _writing(shape: Shape, load: Load) -> float:
-    """Reading all prompts at once, beside the keys and values of all prompts with the room for what is written after them."""
+    """Reading all prompts at once, beside the keys and values of all prompts with the room for what is written after
+    them.
+    """
     if not load.written:
         return 0.0
     each = 2.0 * load.stream * WRITTEN * shape.key_value
@@ -358,15 +431,18 @@ _NEVER, _AT_ONCE = 1 << 30, 1 << 20
 
 
 def keep_freed() -> None:
-    """Have the C library keep what this process frees for what it asks for next. A step frees and asks for hundreds of megabytes; fresh from the
-    system, each page of them costs as much as the arithmetic on it. What was left from before is given back now."""
+    """Have the C library keep what this process frees for what it asks for next. A step frees and asks for hundreds of
+    megabytes; fresh from the system, each page of them costs as much as the arithmetic on it. What was left from before
+    is given back now."""
     _tell(_M_MMAP_THRESHOLD, _NEVER)
     _tell(_M_TRIM_THRESHOLD, _NEVER)
     trim()
 
 
 def give_freed_back() -> None:
-    """Have large blocks given back to the system as soon as they are freed: slower, and for those who would rather have the memory."""
+    """Have large blocks given back to the system as soon as they are freed: slower, and for those who would rather have
+    the memory.
+    """
     _tell(_M_MMAP_THRESHOLD, _AT_ONCE)
 
 

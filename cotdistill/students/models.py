@@ -1,5 +1,5 @@
-"""The catalogue of students: built-in ones that are trained from scratch, the paper's pretrained ones with our defaults, and any causal LM by folder
-or hub id. No torch here."""
+"""The catalogue of students: built-in ones that are trained from scratch, the paper's pretrained ones with our
+defaults, and any causal LM by folder or hub id. No torch here."""
 
 from __future__ import annotations
 
@@ -46,8 +46,9 @@ STUDENTS.register(BuiltIn("small", "6 layers, width 512: for a GPU, or a patient
 
 @dataclass(frozen=True, slots=True)
 class Pretrained:
-    """A student that the paper used, as the hub has it. defaults: settings of a study, written as in training.lr, that one on this student takes
-    unless it is told otherwise. All of them are ours: the paper's are not known to us. gated: its terms have to be accepted on the hub first."""
+    """A student that the paper used, as the hub has it. defaults: settings of a study, written as in training.lr, that
+    one on this student takes unless it is told otherwise. All of them are ours: the paper's are not known to us. gated:
+    its terms have to be accepted on the hub first."""
 
     name: str
     help: str
@@ -60,7 +61,7 @@ class Pretrained:
     gated: bool = False
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
-    def told(self) -> str:
+    def settings_text(self) -> str:
         """The defaults in words: "training.lr 5e-05, ..."."""
         return ", ".join(
             f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
@@ -70,7 +71,8 @@ class Pretrained:
 
 PRETRAINED: Registry[Pretrained] = Registry("pretrained student")
 
-# About three passes over CommonsenseQA's training rows. Weights are kept before and after, not between: each copy takes its size on disk.
+# About three passes over CommonsenseQA's training rows. Weights are kept before and after, not between: each copy takes
+# its size on disk.
 _SHARED = {
     "training.steps": 900,
     "training.batch_size": 32,
@@ -134,8 +136,8 @@ def entry_of(name: str) -> Pretrained | None:
 
 
 def checked_name(config: StudentConfig) -> str:
-    """The student's name if it can be one: built-in, the hub id of a catalogue name, an existing folder with a config.json, or a hub id
-    (owner/name); UnknownName otherwise."""
+    """The student's name if it can be one: built-in, the hub id of a catalogue name, an existing folder with a
+    config.json, or a hub id (owner/name); UnknownName otherwise."""
     name = config.name
     if name in STUDENTS:
         return name

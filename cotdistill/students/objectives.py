@@ -1,7 +1,7 @@
 """What the objectives of a condition make of a training step: which rows it holds, what is read, and what the loss is.
 
-Everything follows from (order seed, step) alone but for the memory of self-distillation and of self-generated rationales, which the resume checkpoint
-holds; so a run resumes to the bit.
+Everything follows from (order seed, step) alone but for the memory of self-distillation and of self-generated
+rationales, which the resume checkpoint holds; so a run resumes to the bit.
 """
 
 from __future__ import annotations
@@ -29,26 +29,37 @@ STAGES = 20
 
 
 class Objectives:
-    """The objectives of one run. They are asked in the order of a step: `rows`, `batch` for each micro-batch, `loss` for each, `done`."""
+    """The objectives of one run. They are asked in the order of a step: `rows`, `batch` for each micro-batch, `loss`
+    for each, `done`.
+    """
 
     def __init__(
-        self, chosen: Sequence[Step] = (), *, seed: int = 0, symbol: int = 0, left: Partly | None = None, last: Partly | None = None,
+        self,
+        chosen: Sequence[Step] = (),
+        *,
+        seed: int = 0,
+        symbol: int = 0,
+        left: Partly | None = None,
+        last: Partly | None = None,
         memory: RationaleMemory | None = None,
-    ) -> None:  # fmt: skip
-        """chosen: those of a condition, none for plain cross-entropy; seed: of the order of examples; symbol: what word dropout puts in a token's
-        place; left(example, epoch, share): an example's rows with that share of its rationale; last: with loss on that share of its sentences;
-        memory: of rationales that the student writes itself."""
-        given = {one.name: dict(one.parameters) for one in chosen}
+    ) -> None:
+        """chosen: those of a condition, none for plain cross-entropy; seed: of the order of examples; symbol: what word
+        dropout puts in a token's place; left(example, epoch, share): an example's rows with that share of its
+        rationale; last: with loss on that share of its sentences; memory: of rationales that the student writes
+        itself."""
+        parameters = {one.name: dict(one.parameters) for one in chosen}
         self._seed, self._symbol, self._left, self._last, self._memory = seed, symbol, left, last, memory
-        self.smoothing = float(given.get("label_smoothing", {}).get("epsilon", 0.0))
-        self.dropped = float(given.get("word_dropout", {}).get("share", 0.0))
-        self.removal = given.get("stepwise_removal")
-        self.growing = given.get("last_to_all")
-        self.distilled = given.get("self_distillation")
-        self.margin = given.get("margin")
-        # Whether the loss is the weighted cross-entropy alone: all others steer what is read and what it weighs, not what is made of it.
-        self.plain = not any(OBJECTIVES.get(name).logits for name in given)
-        # Logits of what comes back in the next step, and of what came back in this one; the rows that came back, and those gone through.
+        self.smoothing = float(parameters.get("label_smoothing", {}).get("epsilon", 0.0))
+        self.dropped = float(parameters.get("word_dropout", {}).get("share", 0.0))
+        self.removal = parameters.get("stepwise_removal")
+        self.growing = parameters.get("last_to_all")
+        self.distilled = parameters.get("self_distillation")
+        self.margin = parameters.get("margin")
+        # Whether the loss is the weighted cross-entropy alone: all others steer what is read and what it weighs, not
+        # what is made of it.
+        self.plain = not any(OBJECTIVES.get(name).logits for name in parameters)
+        # Logits of what comes back in the next step, and of what came back in this one; the rows that came back, and
+        # those gone through.
         self._kept: list[torch.Tensor] = []
         self._before = torch.empty(0)
         self._returned = self._row = self._token = 0
@@ -60,14 +71,16 @@ class Objectives:
         return 1 - _between(self.removal, step, steps)
 
     def share_told(self, step: int, steps: int) -> float:
-        """Of a rationale's sentences, under last_to_all: those from the end that bear loss; 0 stands for the last one."""
+        """Of a rationale's sentences, under last_to_all: those from the end that bear loss; 0 stands for the last
+        one.
+        """
         return _between(self.growing, step, steps) if self.growing else 1.0
 
     def values(self, step: int, steps: int) -> dict[str, float]:
         """What a step is drawn with, for the curves."""
-        told = {"rationale_left": self.share_left(step, steps)} if self.removal else {}
-        told |= self._memory.values(step) if self._memory is not None else {}
-        return told | ({"rationale_told": self.share_told(step, steps)} if self.growing else {})
+        values = {"rationale_left": self.share_left(step, steps)} if self.removal else {}
+        values |= self._memory.values(step) if self._memory is not None else {}
+        return values | ({"rationale_told": self.share_told(step, steps)} if self.growing else {})
 
     def rows(self, step: int, steps: int, stream: Stream, rows_of: RowsOf) -> list[Row]:
         """The rows of a step."""
@@ -76,8 +89,8 @@ class Objectives:
         left, share = self._left, self.share_left(step, steps)
         if self.removal and left is not None:
             return [row for i, epoch in stream.step(step) for row in left(i, epoch, share)]
-        last, told = self._last, self.share_told(step, steps)
-        rows_of = rows_of if last is None or told == 1 else lambda i, epoch: last(i, epoch, told)
+        last, share_with_loss = self._last, self.share_told(step, steps)
+        rows_of = rows_of if last is None or share_with_loss == 1 else lambda i, epoch: last(i, epoch, share_with_loss)
         if not self.distilled:
             return [row for i, epoch in stream.step(step) for row in rows_of(i, epoch)]
         back, new = ([row for i, epoch in _half(stream, step + ahead) for row in rows_of(i, epoch)] for ahead in (0, 1))
@@ -112,16 +125,18 @@ class Objectives:
         return total, losses
 
     def _hinge(self, losses: torch.Tensor, batch: Batch) -> torch.Tensor:
-        """max(0, margin - log p(label) + log p(wrong choice)), the mean over an example's wrong choices, summed over examples. losses: (n,)."""
+        """max(0, margin - log p(label) + log p(wrong choice)), the mean over an example's wrong choices, summed over
+        examples. losses: (n,).
+        """
         assert self.margin is not None
         rival = np.unique(batch.rows[batch.groups == RIVAL])
         if not len(rival):
             return losses.new_zeros(())
-        own = np.setdiff1d(np.arange(len(batch.lengths)), rival)
-        owner = np.searchsorted(own, rival) - 1
+        gold = np.setdiff1d(np.arange(len(batch.lengths)), rival)
+        owner = np.searchsorted(gold, rival) - 1
         rows, counted, ours, theirs, shared = (
             torch.from_numpy(a).to(losses.device)
-            for a in (batch.rows, np.isin(batch.groups, (LABEL, RIVAL)), own[owner], rival, np.bincount(owner)[owner])
+            for a in (batch.rows, np.isin(batch.groups, (LABEL, RIVAL)), gold[owner], rival, np.bincount(owner)[owner])
         )
         likelihood = losses.new_zeros(len(batch.lengths)).index_add(
             0, rows, torch.where(counted, -losses, torch.zeros_like(losses))
@@ -173,9 +188,11 @@ class Objectives:
             )
 
 
-def _between(given: Mapping[str, Any], step: int, steps: int) -> float:
-    """How far a step is from `begin` to `end`, shares of all steps: 0 to 1, in so many stages; all at once where both are the same."""
-    begin, end = float(given["begin"]) * steps, float(given["end"]) * steps
+def _between(schedule: Mapping[str, Any], step: int, steps: int) -> float:
+    """How far a step is from `begin` to `end`, shares of all steps: 0 to 1, in so many stages; all at once where both
+    are the same.
+    """
+    begin, end = float(schedule["begin"]) * steps, float(schedule["end"]) * steps
     return round((1.0 if step >= end else (step - begin) / (end - begin) if step > begin else 0.0) * STAGES) / STAGES
 
 

@@ -1,4 +1,6 @@
-"""From a task and a condition to training rows: which examples, what each becomes, in which order, for how many steps."""
+"""From a task and a condition to training rows: which examples, what each becomes, in which order, for how many
+steps.
+"""
 
 from __future__ import annotations
 
@@ -29,10 +31,11 @@ MOST_WITHOUT_PARTNER = 0.10
 class Facts:
     """What was counted while preparing; shown beside the accuracy.
 
-    changed_share: rows whose rationale differs from the intact one. Under conditions with key tokens: unselected_rows have a rationale that the
-    selection does not know (they train without one), short_rows have fewer units than k, match_gap is the mean distance in log training
-    frequency between selected units and their random matches, unmatched_share the share of selected units for which none was left. Under the
-    counterfactual objective factual_rows have no rationale for a wrong answer: they train on the teacher's alone.
+    changed_share: rows whose rationale differs from the intact one. Under conditions with key tokens: unselected_rows
+    have a rationale that the selection does not know (they train without one), short_rows have fewer units than k,
+    match_gap is the mean distance in log training frequency between selected units and their random matches,
+    unmatched_share the share of selected units for which none was left. Under the counterfactual objective factual_rows
+    have no rationale for a wrong answer: they train on the teacher's alone.
     """
 
     train_rows: int
@@ -61,7 +64,8 @@ class Prepared:
 def usable_rows(by_source: Mapping[str, list[Example]], policy: str) -> list[int]:
     """The training rows that every condition of the study can use: with a rationale from each source.
 
-    policy: "exclude" drops the others in every condition, "label_only" keeps them (without a rationale), "fail" raises NoRationale.
+    policy: "exclude" drops the others in every condition, "label_only" keeps them (without a rationale), "fail" raises
+    NoRationale.
     """
     lists = list(by_source.values())
     every = range(len(lists[0]))
@@ -71,7 +75,8 @@ def usable_rows(by_source: Mapping[str, list[Example]], policy: str) -> list[int
     if policy == "fail" and len(usable) < len(lists[0]):
         missing = next(i for i in every if i not in set(usable))
         raise NoRationale(
-            f"{len(lists[0]) - len(usable)} of {len(lists[0])} training rows have no rationale, for example {lists[0][missing].id!r}.",
+            f"{len(lists[0]) - len(usable)} of {len(lists[0])} training rows have no rationale, for example"
+            f" {lists[0][missing].id!r}.",
             "Set missing_rationale to exclude or label_only, or choose another source.",
         )
     if not usable:
@@ -83,8 +88,9 @@ def usable_rows(by_source: Mapping[str, list[Example]], policy: str) -> list[int
 
 
 def part_of(rows: Sequence[int], examples: Sequence[Example], fraction: float, seed: int) -> list[int]:
-    """A share of some rows (indices into `examples`), at least one of them, in their order: those whose hash of the split seed and the id is
-    smallest. So a smaller share of the same rows lies within a larger one, and every condition of a replicate gets the same."""
+    """A share of some rows (indices into `examples`), at least one of them, in their order: those whose hash of the
+    split seed and the id is smallest. So a smaller share of the same rows lies within a larger one, and every condition
+    of a replicate gets the same."""
     if fraction == 1:
         return list(rows)
     ordered = sorted(rows, key=lambda i: (stable_seed("fraction", seed, examples[i].id), examples[i].id))
@@ -92,9 +98,11 @@ def part_of(rows: Sequence[int], examples: Sequence[Example], fraction: float, s
 
 
 def training_rows(by_source: Mapping[str, list[Example]], run: RunConfig, fraction: float) -> list[int]:
-    """The training rows of a run: those that every condition of its study can use, and of these the share that its own condition sees.
+    """The training rows of a run: those that every condition of its study can use, and of these the share that its own
+    condition sees.
 
-    by_source: the train split (same rows, same order) under each source of the study; {"": rows} for a study without rationales.
+    by_source: the train split (same rows, same order) under each source of the study; {"": rows} for a study without
+    rationales.
     """
     first = next(iter(by_source.values()))
     usable = usable_rows(by_source, run.missing_rationale) if run.sources else list(range(len(first)))
@@ -109,28 +117,34 @@ def prepare(
     selections: Mapping[str, Selection] | None = None,
     budget: Mapping[str, list[Example]] | None = None,
 ) -> Prepared:
-    """Rows, order and number of steps of a run. train_by_source holds the train split (same rows, same order) under each source of the study;
-    {"": rows} for a study without rationales. selections: by selector, where the condition needs any. budget: the same rows as the condition named
-    by tokens= reads them, where that differs. Raises NoRationale, SequenceTooLong, DataError."""
+    """Rows, order and number of steps of a run. train_by_source holds the train split (same rows, same order) under
+    each source of the study; {"": rows} for a study without rationales. selections: by selector, where the condition
+    needs any. budget: the same rows as the condition named by tokens= reads them, where that differs. Raises
+    NoRationale, SequenceTooLong, DataError."""
     condition = parse(run.condition)
     reference = parse(condition.tokens) if condition.tokens else None
     limit = min(run.student.max_length or positions, positions)
 
     def corpus_of(name: str, fraction: float, by_source: Mapping[str, list[Example]] = train_by_source) -> Corpus:
         # A study in which no condition reads a rationale names no source; its tokenizer may still be that of one.
-        own = by_source[name if run.sources else ""]
-        return encoder.corpus([own[i] for i in training_rows(train_by_source, run, fraction)], selections)
+        examples = by_source[name if run.sources else ""]
+        return encoder.corpus([examples[i] for i in training_rows(train_by_source, run, fraction)], selections)
 
-    def reader_of(one: Condition, by_source: Mapping[str, list[Example]] = train_by_source) -> TrainingSet:
+    def reader_of(chosen: Condition, by_source: Mapping[str, list[Example]] = train_by_source) -> TrainingSet:
         return TrainingSet(
-            read_by(one.naive), corpus_of(one.source or run.source, one.fraction, by_source), one, run, limit
+            read_by(chosen.naive),
+            corpus_of(chosen.source or run.source, chosen.fraction, by_source),
+            chosen,
+            run,
+            limit,
         )
 
     def read_by(naive: bool) -> Encoder:
         return encoder if encoder.naive == naive else Encoder(encoder.path, encoder.template, naive=naive)
 
     def stream_of(fraction: float) -> Stream:
-        # Bucketing by the intact sequence of the study's source, with consistent targets: the same batches in every condition.
+        # Bucketing by the intact sequence of the study's source, with consistent targets: the same batches in every
+        # condition.
         corpus = corpus_of(run.source, fraction)
         intact = TrainingSet(read_by(False), corpus, parse("post_cot" if run.sources else "label_only"), run, 1_000_000)
         return Stream(
@@ -173,8 +187,10 @@ class TrainingSet:
             if self.run.student.truncate == "refuse":
                 longest = max(len(encoded) for encoded in whole)
                 raise SequenceTooLong(
-                    f"Training example {self.corpus.examples[index].id!r} has {longest} tokens; the student reads {self.limit}.",
-                    "Choose truncate=question or truncate=rationale, a larger max_length, or a student that reads more.",
+                    f"Training example {self.corpus.examples[index].id!r} has {longest} tokens; the student reads"
+                    f" {self.limit}.",
+                    "Choose truncate=question or truncate=rationale, a larger max_length, or a student that reads"
+                    " more.",
                 )
             self.truncated.add(index)
         return [shortened(encoded, self.limit, self.run.student.truncate) for encoded in whole]
@@ -202,7 +218,9 @@ class TrainingSet:
         return self._shorter[share].rows(index, epoch)
 
     def tail_loss_rows(self, index: int, epoch: int, share: float) -> list[Row]:
-        """The rows of an example of whose rationale the last `share` of the sentences bears loss, at least one; the others are read."""
+        """The rows of an example of whose rationale the last `share` of the sentences bears loss, at least one; the
+        others are read.
+        """
         kept = self._ends.setdefault(share, {})
         if len(self._ends) > 1:
             self._ends = {share: kept}
@@ -211,13 +229,13 @@ class TrainingSet:
             sentence = np.array([token.sentence for token in self.corpus.passages[index]], np.int64)
             cut = []
             for encoded in self.sequences(*key):
-                told = encoded.origin >= 0
+                from_rationale = encoded.origin >= 0
                 # Of those that are read: a rationale may have been cut at its end.
-                kinds = np.unique(sentence[encoded.origin[told]])
+                kinds = np.unique(sentence[encoded.origin[from_rationale]])
                 # A share is a sum of stages: what is a whole number of sentences but for rounding is that number.
                 first = kinds[-max(1, math.ceil(share * len(kinds) - 1e-9))] if len(kinds) else 0
                 early = np.zeros(len(encoded), bool)
-                early[told] = sentence[encoded.origin[told]] < first
+                early[from_rationale] = sentence[encoded.origin[from_rationale]] < first
                 cut.append(replace(encoded, loss=np.where(early, NO_LOSS, encoded.loss).astype(np.int8)))
             kept[key] = self._weighed(index, cut)
         return kept[key]
@@ -233,11 +251,13 @@ class TrainingSet:
         )
 
     def _rivals(self, index: int, encoded: Encoded) -> list[Row]:
-        """The sequence up to its label with each wrong choice in the label's place, as rows without a weight of their own."""
+        """The sequence up to its label with each wrong choice in the label's place, as rows without a weight of their
+        own.
+        """
         gold = self.corpus.examples[index].gold
         start = int(np.flatnonzero(encoded.loss == LABEL)[0])
         segment = encoded.segments[start]
-        found = []
+        rows = []
         for place, ids in enumerate(self.encoder.targets(self.corpus.examples[index])):
             if place == gold:
                 continue
@@ -249,11 +269,13 @@ class TrainingSet:
                 np.concatenate([encoded.origin[:start], np.full(count, -1, np.int32)]),
             )
             rival = shortened(whole, self.limit, self.run.student.truncate)
-            found.append(Row(rival.ids, np.zeros(len(rival), np.float32), rival.loss, follows=True))
-        return found
+            rows.append(Row(rival.ids, np.zeros(len(rival), np.float32), rival.loss, follows=True))
+        return rows
 
     def _weighed(self, index: int, sequences: list[Encoded]) -> list[Row]:
-        """Rows with the weights of their tokens; under token_weights those of the rationale follow a selection, and their sum stays."""
+        """Rows with the weights of their tokens; under token_weights those of the rationale follow a selection, and
+        their sum stays.
+        """
         asked = self.condition.objective_parameters("counterfactual")
         if asked is not None and len(sequences) == 2:
             shares = (1 - float(asked["alpha"]), float(asked["alpha"]))
@@ -274,11 +296,12 @@ class TrainingSet:
             return rows
         ranks = ranked_weights([scores[place] for place in sorted(scores)], float(chosen["floor"]))
         for encoded, row in zip(sequences, rows, strict=True):
-            told = (encoded.loss == RATIONALE) & (encoded.origin >= 0)
-            own = ranks[encoded.origin[told]]
-            # Where the lowest token alone is left to bear loss, a floor of 0 gives it no weight to share out: it keeps what it had.
-            if own.any():
-                row.weights[told] *= own * (told.sum() / own.sum())
+            from_rationale = (encoded.loss == RATIONALE) & (encoded.origin >= 0)
+            weights = ranks[encoded.origin[from_rationale]]
+            # Where the lowest token alone is left to bear loss, a floor of 0 gives it no weight to share out: it keeps
+            # what it had.
+            if weights.any():
+                row.weights[from_rationale] *= weights * (from_rationale.sum() / weights.sum())
         return rows
 
     def tokens(self, index: int, epoch: int) -> int:
@@ -299,7 +322,8 @@ def _facts(reader: TrainingSet, condition: Condition, run: RunConfig, excluded: 
             alone += swaps and not rewritten
     if alone > MOST_WITHOUT_PARTNER * kept:
         raise DataError(
-            f"Under {condition} {alone} of {kept} training rows have no partner to swap with (more than {MOST_WITHOUT_PARTNER:.0%}).",
+            f"Under {condition} {alone} of {kept} training rows have no partner to swap with (more than"
+            f" {MOST_WITHOUT_PARTNER:.0%}).",
             "Choose swap(partner=any), or a task whose answers repeat.",
         )
     factual = (
@@ -348,11 +372,11 @@ def _selected_facts(corpus: Corpus, condition: Condition, run: RunConfig) -> dic
                 is None
             )
             continue
-        found = ranked(passage, draw, str(values["selector"]), str(values["unit"]))
-        if found is None:
+        ranking = ranked(passage, draw, str(values["selector"]), str(values["unit"]))
+        if ranking is None:
             unselected += 1
             continue
-        parts, places = found
+        parts, places = ranking
         short += len(parts) < values["k"]
         if step.name == "matched_random_k":
             chosen = places[: number(values["k"], len(parts))]

@@ -1,8 +1,8 @@
 """Large matrix products by the library that suits the processor.
 
-torch hands products in full precision to MKL, which on processors of other makers than Intel leaves half of the width of their registers unused.
-oneDNN, which torch brings along, uses all of it. There it takes the large products of this process, forward and backward, whatever the architecture;
-the small ones stay where they were.
+torch hands products in full precision to MKL, which on processors of other makers than Intel leaves half of the width
+of their registers unused. oneDNN, which torch brings along, uses all of it. There it takes the large products of this
+process, forward and backward, whatever the architecture; the small ones stay where they were.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from typing import Any
 import torch
 from torch.nn.functional import pad
 
-# Multiplications from which on a product is a large one: what is saved outweighs that oneDNN writes a program for every new shape.
+# Multiplications from which on a product is a large one: what is saved outweighs that oneDNN writes a program for every
+# new shape.
 LARGE = 1 << 26
 # It keeps so many of these programs, about a megabyte each.
 PROGRAMS = 192
@@ -44,8 +45,8 @@ def _maker() -> str:
 
 
 def use_onednn_matmul() -> None:
-    """From now on oneDNN makes the large products of this process, if it helps. Whether it does depends on the processor alone, so that the same run
-    gives the same bits in every process of a machine."""
+    """From now on oneDNN makes the large products of this process, if it helps. Whether it does depends on the
+    processor alone, so that the same run gives the same bits in every process of a machine."""
     global _taken
     if _taken is not None or not is_faster_here():
         return
@@ -54,19 +55,21 @@ def use_onednn_matmul() -> None:
     _taken = torch.library.Library("aten", "IMPL")  # type: ignore[no-untyped-call]
     plain = {name: torch.library.get_kernel(f"aten::{name}", "CPU") for name in ("mm", "addmm")}
 
-    def mm(keys: Any, one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-        found: torch.Tensor = product(one, other) if _suits(one, other) else plain["mm"].call_boxed(keys, one, other)
-        return found
+    def mm(keys: Any, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        result: torch.Tensor = (
+            product(left, right) if _suits(left, right) else plain["mm"].call_boxed(keys, left, right)
+        )
+        return result
 
     def addmm(
-        keys: Any, added: torch.Tensor, one: torch.Tensor, other: torch.Tensor, *, beta: float = 1, alpha: float = 1
+        keys: Any, added: torch.Tensor, left: torch.Tensor, right: torch.Tensor, *, beta: float = 1, alpha: float = 1
     ) -> torch.Tensor:
-        found: torch.Tensor
-        if beta == alpha == 1 and added.dim() == 1 and added.dtype == one.dtype and _suits(one, other):
-            found = product(one, other, added)
+        result: torch.Tensor
+        if beta == alpha == 1 and added.dim() == 1 and added.dtype == left.dtype and _suits(left, right):
+            result = product(left, right, added)
         else:
-            found = plain["addmm"].call_boxed(keys, added, one, other, beta=beta, alpha=alpha)
-        return found
+            result = plain["addmm"].call_boxed(keys, added, left, right, beta=beta, alpha=alpha)
+        return result
 
     with warnings.catch_warnings():
         # torch says that a function of its own is replaced, which is what is meant.
@@ -81,19 +84,21 @@ def is_active() -> bool:
 
 
 def rounded(rows: int) -> int:
-    """So many rows that few shapes occur, at most an eighth more: batches differ in length, and each shape takes a program."""
+    """So many rows that few shapes occur, at most an eighth more: batches differ in length, and each shape takes a
+    program.
+    """
     step = max(16, 1 << rows.bit_length() >> 4)
     return -(-rows // step) * step
 
 
-def product(one: torch.Tensor, other: torch.Tensor, added: torch.Tensor | None = None) -> torch.Tensor:
+def product(left: torch.Tensor, right: torch.Tensor, added: torch.Tensor | None = None) -> torch.Tensor:
     """(n, k) times (k, m), plus (m,) to each row, by oneDNN."""
-    rows, inner = one.shape
-    one, other = longer(one.t(), rounded(inner)).t(), longer(other, rounded(inner))
-    found: torch.Tensor = torch.ops.mkldnn._linear_pointwise.default(
-        longer(one, rounded(rows)), other.t(), added, "none", [], ""
+    rows, inner = left.shape
+    left, right = longer(left.t(), rounded(inner)).t(), longer(right, rounded(inner))
+    result: torch.Tensor = torch.ops.mkldnn._linear_pointwise.default(
+        longer(left, rounded(rows)), right.t(), added, "none", [], ""
     )
-    return found[:rows]
+    return result[:rows]
 
 
 def longer(table: torch.Tensor, rows: int) -> torch.Tensor:
@@ -104,9 +109,9 @@ def longer(table: torch.Tensor, rows: int) -> torch.Tensor:
     return pad(table, (0, 0, 0, more)) if table.stride(1) == 1 else pad(table.t(), (0, more)).t()
 
 
-def _suits(one: torch.Tensor, other: torch.Tensor) -> bool:
-    large = one.shape[0] * one.shape[1] * other.shape[1] >= LARGE
-    return large and one.dtype == other.dtype == torch.float32 and _dense(one) and _dense(other)
+def _suits(left: torch.Tensor, right: torch.Tensor) -> bool:
+    large = left.shape[0] * left.shape[1] * right.shape[1] >= LARGE
+    return large and left.dtype == right.dtype == torch.float32 and _dense(left) and _dense(right)
 
 
 def _dense(table: torch.Tensor) -> bool:

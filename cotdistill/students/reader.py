@@ -1,4 +1,6 @@
-"""A student's hidden states and logits, reached the same way for every architecture, and what its architecture can do."""
+"""A student's hidden states and logits, reached the same way for every architecture, and what its architecture can
+do.
+"""
 
 from __future__ import annotations
 
@@ -27,10 +29,11 @@ UNSUITED = (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeEr
 class Abilities:
     """What an architecture can do, found by asking the student itself.
 
-    plain_head: its logits are its output matrix times its last hidden state, nothing more. block_masks: it takes positions and a
-    (batch, 1, seq, seq) mask, so that several continuations can stand behind one prompt. window: the most tokens that such a row may have, where
-    attention reaches back a fixed number of them; a mask of one's own would overrule that. left_padding: its key-value cache continues
-    left-padded rows. own_part: what of its last block works for the tokens that are read alone.
+    plain_head: its logits are its output matrix times its last hidden state, nothing more. block_masks: it takes
+    positions and a (batch, 1, seq, seq) mask, so that several continuations can stand behind one prompt. window: the
+    most tokens that such a row may have, where attention reaches back a fixed number of them; a mask of one's own would
+    overrule that. left_padding: its key-value cache continues left-padded rows. own_part: what of its last block works
+    for the tokens that are read alone.
     """
 
     plain_head: bool
@@ -47,12 +50,15 @@ _known: WeakKeyDictionary[PreTrainedModel, Abilities] = WeakKeyDictionary()
 class Forward:
     """Hidden states and logits of a student. No logits are made where none are asked for.
 
-    Architectures that change logits after the output matrix (soft caps, scales) are read through the model; those that take no mask of one's own
-    (position biases by distance, recurrence, a window shorter than the row) are given one continuation a row.
+    Architectures that change logits after the output matrix (soft caps, scales) are read through the model; those that
+    take no mask of one's own (position biases by distance, recurrence, a window shorter than the row) are given one
+    continuation a row.
     """
 
     def __init__(self, model: PreTrainedModel, *, compiled: bool = False) -> None:
-        """compiled: by torch.compile, for the many passes of training. StudentError where there is nothing to compile with."""
+        """compiled: by torch.compile, for the many passes of training. StudentError where there is nothing to compile
+        with.
+        """
         self.model = model
         self.device = input_table(model).device
         self.positions = positions_of(model)
@@ -93,8 +99,8 @@ class Forward:
         tokens: torch.Tensor,
         **more: Any,
     ) -> torch.Tensor:
-        """(n,) log-probabilities of the (n,) tokens, each after the place picks[n] of (places,) rows and columns: those of `logits_at` to
-        the rounding, in less time and a third of the memory."""
+        """(n,) log-probabilities of the (n,) tokens, each after the place picks[n] of (places,) rows and columns: those
+        of `logits_at` to the rounding, in less time and a third of the memory."""
         return self._likelihood(rows, columns, picks, tokens, input_ids=ids, **more)
 
     def likelihood_from(
@@ -135,8 +141,9 @@ class Forward:
         return picked.float()
 
     def _passed(self, through: Callable[..., Any], rows: torch.Tensor, columns: torch.Tensor, **inputs: Any) -> Any:
-        """What a forward pass gives of which only these places are read; it leaves out what no state there needs. Not on a GPU, which would have to
-        be waited for, nor where the pass is made again later, or by a compiled program."""
+        """What a forward pass gives of which only these places are read; it leaves out what no state there needs. Not
+        on a GPU, which would have to be waited for, nor where the pass is made again later, or by a compiled
+        program."""
         part = self.abilities.own_part
         again = self.model.training and bool(getattr(self.model, "is_activation_checkpointing", False))
         batch, length = inputs["input_ids" if "input_ids" in inputs else "inputs_embeds"].shape[:2]
@@ -188,11 +195,11 @@ def _ids(model: PreTrainedModel, *rows: list[int]) -> torch.Tensor:
     return torch.tensor(rows, device=table.device) % table.shape[0]
 
 
-def _close(one: torch.Tensor, other: torch.Tensor) -> bool:
+def _close(first: torch.Tensor, second: torch.Tensor) -> bool:
     """Equal but for the rounding of another order of sums, in the student's own precision."""
-    slack = 1e-4 if one.dtype == torch.float32 else 0.05
-    return one.shape == other.shape and bool(
-        ((one - other).abs().max() <= slack * other.abs().max().clamp(min=1e-3)).item()
+    slack = 1e-4 if first.dtype == torch.float32 else 0.05
+    return first.shape == second.shape and bool(
+        ((first - second).abs().max() <= slack * second.abs().max().clamp(min=1e-3)).item()
     )
 
 
@@ -207,8 +214,8 @@ def _plain_head(model: PreTrainedModel) -> bool:
 
 
 def _nothing_after_the_head(model: PreTrainedModel) -> bool:
-    """Large numbers given out by the output matrix come out as they are. A soft cap leaves the small logits of a fresh student alone, and is
-    found all the same."""
+    """Large numbers given out by the output matrix come out as they are. A soft cap leaves the small logits of a fresh
+    student alone, and is found all the same."""
 
     def spread(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
         return torch.linspace(-200.0, 200.0, output.shape[-1], device=output.device, dtype=output.dtype).expand_as(
@@ -217,29 +224,30 @@ def _nothing_after_the_head(model: PreTrainedModel) -> bool:
 
     hook = output_matrix(model).register_forward_hook(spread)
     try:
-        told = model(input_ids=_ids(model, [1, 2, 3, 4]), use_cache=False).logits
+        logits = model(input_ids=_ids(model, [1, 2, 3, 4]), use_cache=False).logits
     finally:
         hook.remove()
     return _close(
-        told, torch.linspace(-200.0, 200.0, told.shape[-1], device=told.device, dtype=told.dtype).expand_as(told)
+        logits,
+        torch.linspace(-200.0, 200.0, logits.shape[-1], device=logits.device, dtype=logits.dtype).expand_as(logits),
     )
 
 
 def _block_masks(model: PreTrainedModel) -> bool:
     """Two continuations side by side behind one prompt have the states that each has alone."""
-    prompt, one, other = [1, 2, 3, 4, 5, 6], [7, 8, 9], [10, 11, 12]
+    prompt, first, second = [1, 2, 3, 4, 5, 6], [7, 8, 9], [10, 11, 12]
     n = len(prompt)
-    owner = torch.tensor([0] * n + [1] * len(one) + [2] * len(other))
-    at = torch.tensor([*range(n), *range(n, n + len(one)), *range(n, n + len(other))])
-    packed = _states(model, _ids(model, prompt + one + other), **block_mask(model, owner[None], at[None]))
-    apart = [_states(model, _ids(model, prompt + tail)) for tail in (one, other)]
-    return _close(packed[:, : n + len(one)], apart[0]) and _close(packed[:, n + len(one) :], apart[1][:, n:])
+    owner = torch.tensor([0] * n + [1] * len(first) + [2] * len(second))
+    at = torch.tensor([*range(n), *range(n, n + len(first)), *range(n, n + len(second))])
+    packed = _states(model, _ids(model, prompt + first + second), **block_mask(model, owner[None], at[None]))
+    apart = [_states(model, _ids(model, prompt + tail)) for tail in (first, second)]
+    return _close(packed[:, : n + len(first)], apart[0]) and _close(packed[:, n + len(first) :], apart[1][:, n:])
 
 
 def block_mask(model: PreTrainedModel, owner: torch.Tensor, positions: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Mask and positions of rows with several continuations: a token sees what is at or before its position, in the prompt or in its own
-    continuation. owner (batch, seq): 0 prompt, 1... continuations, -1 padding; positions (batch, seq). The mask is additive,
-    (batch, 1, seq, seq)."""
+    """Mask and positions of rows with several continuations: a token sees what is at or before its position, in the
+    prompt or in its own continuation. owner (batch, seq): 0 prompt, 1... continuations, -1 padding; positions (batch,
+    seq). The mask is additive, (batch, 1, seq, seq)."""
     table = input_table(model)
     before = positions[:, None, :] <= positions[:, :, None]
     seen = before & ((owner[:, None, :] == 0) | (owner[:, None, :] == owner[:, :, None]))
@@ -255,8 +263,8 @@ def block_mask(model: PreTrainedModel, owner: torch.Tensor, positions: torch.Ten
 def _window(model: PreTrainedModel) -> int | None:
     """Over how many tokens attention reaches back, where some layer limits it."""
     config = model.config
-    found = [getattr(config, name, None) for name in ("sliding_window", "window_size", "attention_chunk_size")]
-    sizes = [size for size in found if isinstance(size, int) and size > 0]
+    windows = [getattr(config, name, None) for name in ("sliding_window", "window_size", "attention_chunk_size")]
+    sizes = [size for size in windows if isinstance(size, int) and size > 0]
     return min(sizes, default=None)
 
 

@@ -1,8 +1,10 @@
-"""Rationales that a student writes itself while it is trained, remembered where they led it to the right answer (TRICE, arXiv 2312.02179).
+"""Rationales that a student writes itself while it is trained, remembered where they led it to the right answer (TRICE,
+arXiv 2312.02179).
 
-The memory of an example begins with the teacher's rationale. Whenever a step holds the example, the student draws a new one; if it ends, fits into
-the longest sequence that is trained on, and the student answers rightly after it, it takes the other's place. So the memory is a chain of
-rationales that are drawn from the student and agree with the label, one link for each time that the example is met.
+The memory of an example begins with the teacher's rationale. Whenever a step holds the example, the student draws a new
+one; if it ends, fits into the longest sequence that is trained on, and the student answers rightly after it, it takes
+the other's place. So the memory is a chain of rationales that are drawn from the student and agree with the label, one
+link for each time that the example is met.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ from cotdistill.students.scoring.generation import Lots
 from cotdistill.students.tokens import Encoder
 from cotdistill.tasks.example import Example
 
-# The ids of a new rationale for each of some examples (indices) at a step; None where it did not lead to the right answer.
+# The ids of a new rationale for each of some examples (indices) at a step; None where it did not lead to the right
+# answer.
 Propose = Callable[[Sequence[int], int], list[list[int] | None]]
 # The rows of an example in an epoch with these ids as its rationale.
 Told = Callable[[int, int, Sequence[int]], Sequence[Row]]
@@ -61,7 +64,9 @@ def proposer(
 
 
 class RationaleMemory:
-    """By example, the rationale that it was last given by the student itself, and the step at which; none: still the teacher's, of step 0."""
+    """By example, the rationale that it was last given by the student itself, and the step at which; none: still the
+    teacher's, of step 0.
+    """
 
     def __init__(self, propose: Propose, told: Told, begin: float) -> None:
         """begin: share of the steps before which the teacher's are learnt."""
@@ -98,8 +103,8 @@ class RationaleMemory:
         return True
 
     def values(self, step: int) -> dict[str, float]:
-        """Of a step, for the curves, told once: share of the drawn rationales that were taken, mean steps since the rationales of its examples were
-        written, share of them that the student wrote itself."""
+        """Of a step, for the curves, told once: share of the drawn rationales that were taken, mean steps since the
+        rationales of its examples were written, share of them that the student wrote itself."""
         return self._values.pop(step, {})
 
     def state(self) -> dict[str, torch.Tensor]:

@@ -12,7 +12,9 @@ from cotdistill.tasks.task import Task
 
 
 def tokenizer_of(task: Task, run: RunConfig) -> Path:
-    """Built-in students read with the task's tokenizer (trained at import, one per source); others with their own tokenizer.json."""
+    """Built-in students read with the task's tokenizer (trained at import, one per source); others with their own
+    tokenizer.json.
+    """
     if is_built_in(run.student.name):
         return task.tokenizer(run.source, run.tokenizer)
     folder = here(run.student)

@@ -28,7 +28,8 @@ from cotdistill.tasks.template import Template
 # RIVAL: a wrong choice in the label's place, which a ranking of the choices reads.
 NO_LOSS, LABEL, RATIONALE, RIVAL = 0, 1, 2, 3
 
-# After this text a span's first word is tokenised as inside a sentence (with its leading space where the tokenizer has one).
+# After this text a span's first word is tokenised as inside a sentence (with its leading space where the tokenizer has
+# one).
 _ANCHOR = ":"
 
 
@@ -36,8 +37,9 @@ _ANCHOR = ":"
 class Encoded:
     """One training sequence of one example.
 
-    ids (length,) int32; segments (length,) int8, index into SEGMENTS; loss (length,) int8: whether the token is predicted,
-    0 no, 1 in the label's loss, 2 in the rationale's, 3 a rival of the label; origin (length,) int32: place in the intact rationale, -1 elsewhere.
+    ids (length,) int32; segments (length,) int8, index into SEGMENTS; loss (length,) int8: whether the token is
+    predicted, 0 no, 1 in the label's loss, 2 in the rationale's, 3 a rival of the label; origin (length,) int32: place
+    in the intact rationale, -1 elsewhere.
     """
 
     ids: npt.NDArray[np.int32]
@@ -67,7 +69,9 @@ class Specials:
 
 
 class Encoder:
-    """Reads examples as a student does. `tokenizer` is a tokenizer.json; special ids are looked up in the files beside it."""
+    """Reads examples as a student does. `tokenizer` is a tokenizer.json; special ids are looked up in the files beside
+    it.
+    """
 
     def __init__(self, tokenizer: Path, template: Template, *, naive: bool = False) -> None:
         """naive: labels are tokenised apart, without the space before them (`Condition.naive`)."""
@@ -90,7 +94,9 @@ class Encoder:
 
     @cached_property
     def _prefixes(self) -> bool:
-        """Whether the tokenizer puts a space in front of every text (as Llama's does): wrong for a span that goes on inside a text."""
+        """Whether the tokenizer puts a space in front of every text (as Llama's does): wrong for a span that goes on
+        inside a text.
+        """
         return any(token.startswith("▁") for token in self.tokenizer.encode("\n", add_special_tokens=False).tokens)
 
     @cached_property
@@ -142,7 +148,9 @@ class Encoder:
         return _told_apart(text, ids, offsets, rationale=False)
 
     def read(self, text: str) -> Passage:
-        """A label or rationale as tokens, with words and sentences. White space is folded, so no rationale can imitate a cue's line break."""
+        """A label or rationale as tokens, with words and sentences. White space is folded, so no rationale can imitate
+        a cue's line break.
+        """
         folded = " ".join(text.split())
         if not folded:
             return ()
@@ -150,7 +158,9 @@ class Encoder:
         return tuple(_told_apart(folded, ids, offsets))
 
     def apart(self, text: str) -> Passage:
-        """A text as its tokenizer reads it by itself, knowing nothing of what stands before it (arXiv 2212.09912 calls it inconsistent)."""
+        """A text as its tokenizer reads it by itself, knowing nothing of what stands before it (arXiv 2212.09912 calls
+        it inconsistent).
+        """
         folded = " ".join(text.split())
         encoding = self.tokenizer.encode(folded, add_special_tokens=False)
         return tuple(_told_apart(folded, encoding.ids, encoding.offsets))
@@ -180,7 +190,9 @@ class Encoder:
         }
 
     def passage(self, ids: Sequence[int]) -> Passage:
-        """Ids that a student wrote, with words and sentences; never decoded and encoded again, so they stay the ids they are."""
+        """Ids that a student wrote, with words and sentences; never decoded and encoded again, so they stay the ids
+        they are.
+        """
         text, offsets = "", []
         for id in ids:
             piece = self.piece(id)
@@ -202,7 +214,9 @@ class Encoder:
 
     @cache  # noqa: B019  the encoder lives as long as the job
     def target(self, text: str, naive: bool = False) -> Passage:
-        """An answer as tokens; naive: apart, even where this encoder reads it behind a text. StudentError if it has none."""
+        """An answer as tokens; naive: apart, even where this encoder reads it behind a text. StudentError if it has
+        none.
+        """
         tokens = self.apart(text) if naive or self.naive else self.read(text)
         if not tokens:
             raise StudentError(f"The answer {text!r} has no tokens for this student.", "Check the choices of the task.")
@@ -211,8 +225,8 @@ class Encoder:
     def sequences(
         self, corpus: Corpus, index: int, condition: Condition, seed: int, *, epoch: int = 0
     ) -> list[Encoded]:
-        """What a student reads of one example under a condition: one sequence, or two under multitask, mixed and the counterfactual objective
-        (one where the example has no counterfactual rationale), none for the undistilled.
+        """What a student reads of one example under a condition: one sequence, or two under multitask, mixed and the
+        counterfactual objective (one where the example has no counterfactual rationale), none for the undistilled.
 
         Positions after the last predicted token are left out: in a causal model nothing after it can change the loss.
         """
@@ -246,7 +260,9 @@ class Encoder:
         return self._sequence(example, spans, self.target(wrong, naive), rationale)
 
     def prompt(self, example: Example, spans: Sequence[str], rationale: Sequence[int] | None = None) -> list[int]:
-        """The ids of a prompt made of the named spans (see Placement.prompt). `rationale` fills the rationale span, default the example's own."""
+        """The ids of a prompt made of the named spans (see Placement.prompt). `rationale` fills the rationale span,
+        default the example's own.
+        """
         given = (
             [Token(id, 0, 0, "", -1) for id in rationale]
             if rationale is not None
@@ -289,8 +305,8 @@ class Encoder:
         return parts
 
     def _tag(self, which: str) -> list[Token]:
-        """What stands before a question to say what is asked. A vocabulary of whole words may lack [factual] and [counterfactual]: the template's two
-        tags, which it has, stand for them."""
+        """What stands before a question to say what is asked. A vocabulary of whole words may lack [factual] and
+        [counterfactual]: the template's two tags, which it has, stand for them."""
         if which in ("label", "rationale"):
             return self.plain(getattr(self.template, f"{which}_task"))
         tokens = self.plain(f"[{which}] ")
@@ -331,8 +347,8 @@ class Encoder:
 def _told_apart(
     text: str, ids: Sequence[int], offsets: Sequence[tuple[int, int]], *, rationale: bool = True
 ) -> list[Token]:
-    """Tokens with the word and the sentence in which each begins; offsets are places in the text (before its start for a leading space).
-    Only tokens of a rationale have a place in it."""
+    """Tokens with the word and the sentence in which each begins; offsets are places in the text (before its start for
+    a leading space). Only tokens of a rationale have a place in it."""
     words = [(m.end(), m.group()) for m in re.finditer(r"\w+(?:['’]\w+)*|[^\w\s]+", text)]
     ends = [m.end() for m in re.finditer(r"[.!?]+(?=\s|$)", text)]
     tokens, word, sentence = [], 0, 0
@@ -348,7 +364,9 @@ def _told_apart(
 
 
 def shortened(encoded: Encoded, limit: int, how: str) -> Encoded:
-    """The sequence cut to `limit` tokens: from the question's start or the rationale's end; SequenceTooLong if that span cannot give so much."""
+    """The sequence cut to `limit` tokens: from the question's start or the rationale's end; SequenceTooLong if that
+    span cannot give so much.
+    """
     over = len(encoded) - limit
     if over <= 0:
         return encoded
@@ -373,7 +391,8 @@ def _read_tokenizer(path: str, _changed: int) -> Tokenizer:
         ) from error
     # A question that spells out "<eos>" is text, not an end.
     tokenizer.encode_special_tokens = True
-    # Saved with padding (left or right) or truncation switched on, it would fill or cut every span; batches are laid out elsewhere.
+    # Saved with padding (left or right) or truncation switched on, it would fill or cut every span; batches are laid
+    # out elsewhere.
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return tokenizer
@@ -405,9 +424,9 @@ def _specials(path: Path, tokenizer: Tokenizer) -> Specials:
                 if isinstance(value, list) and value
                 else value
             )
-            found = tokenizer.token_to_id(value) if isinstance(value, str) else value
+            token = tokenizer.token_to_id(value) if isinstance(value, str) else value
             # Some configs write -1 for none, or name an id that the tokenizer does not have.
-            ids[role] = found if isinstance(found, int) and 0 <= found < size else ids[role]
+            ids[role] = token if isinstance(token, int) and 0 <= token < size else ids[role]
     # A start token is used only where the tokenizer itself puts one in front.
     front = tokenizer.encode("a", add_special_tokens=True).ids
     bos = front[0] if ids["bos"] is not None and front and front[0] == ids["bos"] else None

@@ -1,4 +1,6 @@
-"""One explicit training loop, resumable to the bit: on a CPU a run that was killed and resumed ends with the same weights."""
+"""One explicit training loop, resumable to the bit: on a CPU a run that was killed and resumed ends with the same
+weights.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ CHECKPOINT_SECONDS = 5.0
 
 @dataclass
 class Log:
-    """What a run has seen so far; kept in the resume checkpoint. `curve` rows are (step, tokens, seconds, name, value)."""
+    """What a run has seen so far; kept in the resume checkpoint. `curve` rows are (step, tokens, seconds, name,
+    value).
+    """
 
     step: int = 0
     tokens: int = 0
@@ -80,7 +84,9 @@ def optimiser(model: PreTrainedModel, config: TrainingConfig) -> torch.optim.Ada
 def batch_loss(
     reader: Forward, batch: Batch, divisor: float, objectives: Objectives | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The loss of a micro-batch divided by `divisor`, and the (n,) losses of its predicted tokens, without gradient. Waits for no device."""
+    """The loss of a micro-batch divided by `divisor`, and the (n,) losses of its predicted tokens, without gradient.
+    Waits for no device.
+    """
     rows, columns, targets, weights, ids = (
         _moved(a, reader.device) for a in (batch.rows, batch.columns, batch.targets, batch.weights, batch.ids)
     )
@@ -113,8 +119,9 @@ def train(
     group: ProcessGroup = ALONE,
     objectives: Objectives | None = None,
 ) -> Log:
-    """Train in place for `steps` steps. rows_of(example, epoch) gives an example's rows; `identity` ties the resume checkpoint to its run; of the
-    processes of a `group` the first alone writes it, and all of them have to be given the same. objectives: beyond plain cross-entropy."""
+    """Train in place for `steps` steps. rows_of(example, epoch) gives an example's rows; `identity` ties the resume
+    checkpoint to its run; of the processes of a `group` the first alone writes it, and all of them have to be given the
+    same. objectives: beyond plain cross-entropy."""
     objectives = objectives or Objectives()
     log, optim, reader = Log(), optimiser(model, config), Forward(model, compiled=config.compile)
     if config.gradient_checkpointing:
@@ -131,7 +138,8 @@ def train(
         if hooks.evaluate
         else set()
     )
-    # A backward pass takes as much as a forward pass for what is handed on, and as much again for the gradients of the weights that are trained.
+    # A backward pass takes as much as a forward pass for what is handed on, and as much again for the gradients of the
+    # weights that are trained.
     passes = 2 + parameter_count(model, trained=True) / parameter_count(model)
     rates = tuple(passes * forward_flops(model, *one) for one in ((1, 0, 0), (0, 1, 0), (0, 0, 1)))
 
@@ -205,7 +213,9 @@ def _recompute(model: PreTrainedModel) -> None:
 
 @dataclass(frozen=True)
 class Launched:
-    """A step whose work is under way, perhaps still on a GPU: per micro-batch its loss, the losses of its tokens and their groups."""
+    """A step whose work is under way, perhaps still on a GPU: per micro-batch its loss, the losses of its tokens and
+    their groups.
+    """
 
     parts: list[tuple[torch.Tensor, torch.Tensor, npt.NDArray[np.int8]]]
 
@@ -218,12 +228,12 @@ class Launched:
         numbers = torch.cat(told_apart).cpu().numpy() if told_apart else np.empty(0)
         for _, losses, groups in self.parts:
             total += float(numbers[at])
-            told = numbers[at + 1 : at + 1 + len(losses)]
+            losses_by_token = numbers[at + 1 : at + 1 + len(losses)]
             at += 1 + len(losses)
             for span in sums:
-                mine = groups == span
-                sums[span] += float(told[mine].sum())
-                counts[span] += int(mine.sum())
+                in_span = groups == span
+                sums[span] += float(losses_by_token[in_span].sum())
+                counts[span] += int(in_span.sum())
         if group.size > 1:
             every = group.add_up(
                 torch.tensor([total, *sums.values(), *counts.values()], dtype=torch.float64, device=group.device())
@@ -260,7 +270,8 @@ def _launch(
     objectives: Objectives,
 ) -> Launched:
     """Forward, backward and update of one step; of a group, each process its share of the batches."""
-    # span: over examples (each row's weights already sum to its example's share); token_mean: over all predicted tokens of the step.
+    # span: over examples (each row's weights already sum to its example's share); token_mean: over all predicted tokens
+    # of the step.
     divisor = float(
         sum(int((batch.groups != RIVAL).sum()) for batch in batches)
         if config.loss == "token_mean"
@@ -268,7 +279,7 @@ def _launch(
     )
     optim.zero_grad(set_to_none=True)
     parts = []
-    for batch in group.mine(batches):
+    for batch in group.share(batches):
         with torch.autocast(reader.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
             loss, losses = batch_loss(reader, batch, divisor, objectives)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -320,7 +331,9 @@ def _write_curve(log: Log, rate: float) -> None:
 def _save(
     model: PreTrainedModel, optim: torch.optim.AdamW, log: Log, path: Path, identity: str, objectives: Objectives
 ) -> None:
-    """Weights that are trained, optimiser moments, random state and log in one safetensors file, replaced atomically."""
+    """Weights that are trained, optimiser moments, random state and log in one safetensors file, replaced
+    atomically.
+    """
     tensors = {
         f"model.{name}": tensor.detach().contiguous()
         for name, tensor in model.named_parameters()
@@ -352,7 +365,9 @@ def _fingerprint(tensors: dict[str, torch.Tensor]) -> str:
 def _resumed(
     model: PreTrainedModel, optim: torch.optim.AdamW, path: Path, identity: str, hooks: Hooks, objectives: Objectives
 ) -> Log:
-    """The log of a checkpoint put into model and optimiser. A damaged one, or another run's, costs the work but not the run."""
+    """The log of a checkpoint put into model and optimiser. A damaged one, or another run's, costs the work but not the
+    run.
+    """
     try:
         tensors, metadata = read_tensors(path)
         if metadata.get("identity") != identity:

@@ -48,6 +48,7 @@ class StudySpec:
         default_factory=dict, metadata={"help": "seeds that are the same in every replicate"}
     )
     baseline: str = param("", "the condition that differences are taken to; empty: label_only, or the first")
+    primary: str = param("", "of several key-token conditions, the one that claim 3 is judged by; named before launch")
     missing_rationale: str = param("exclude", "training rows without a rationale", choices=MISSING)
     budget: str = param(
         "steps", "steps: the same in every condition; tokens: each sees as many tokens as the longest", choices=BUDGETS
@@ -86,12 +87,16 @@ class StudySpec:
 def plan_hash_of(values: Mapping[str, Any]) -> str:
     """SHA-256 (hex) of a spec's plain form without name and title. What was added later and is not used is left out: old plans keep their hash."""
     nested: dict[str, type] = {"student": StudentConfig, "training": TrainingConfig}
-    told = {
+    document = {
         key: hashed(nested[key], value) if key in nested and isinstance(value, Mapping) else value
         for key, value in values.items()
     }
     return digest(
-        {key: value for key, value in told.items() if key not in ("name", "title") and (key != "answers" or value)}
+        {
+            key: value
+            for key, value in document.items()
+            if key not in ("name", "title") and (key not in ("answers", "primary") or value)
+        }
     )
 
 
@@ -103,7 +108,7 @@ def checked(spec: StudySpec) -> StudySpec:
             check(part)
         except ConfigError as error:
             problems += [p for p in error.problems if not p.startswith(("student.", "training."))]
-    if not isinstance(spec.name, str) or not isinstance(spec.baseline, str):
+    if not all(isinstance(text, str) for text in (spec.name, spec.baseline, spec.primary)):
         # What follows reads them as text.
         raise ConfigError(problems)
     conditions: list[str] = []
@@ -121,6 +126,12 @@ def checked(spec: StudySpec) -> StudySpec:
                 problems.append(f"baseline {spec.baseline!r} is none of the conditions")
         except UsageError as error:
             problems.append(error.message)
+    if spec.primary and not problems:
+        try:
+            if str(parse(spec.primary)) not in conditions:
+                problems.append(f"primary {spec.primary!r} is none of the conditions")
+        except UsageError as error:
+            problems.append(error.message)
     try:
         spec.seeds(0)
     except UnknownName as error:
@@ -129,9 +140,8 @@ def checked(spec: StudySpec) -> StudySpec:
         problems.append(f"name is {spec.name!r}; expected 1 to 80 characters without /")
     if problems:
         raise ConfigError(problems)
-    return dataclasses.replace(
-        spec, conditions=tuple(conditions), baseline=str(parse(spec.baseline)) if spec.baseline else ""
-    )
+    baseline, primary = (str(parse(text)) if text else "" for text in (spec.baseline, spec.primary))
+    return dataclasses.replace(spec, conditions=tuple(conditions), baseline=baseline, primary=primary)
 
 
 def spec_from_mapping(values: Mapping[str, Any], base: StudySpec | None = None) -> StudySpec:
@@ -229,7 +239,6 @@ _STARTER = (
     "post_cot/random_tokens",
     "post_cot/swap(partner=other_label)",
     "label_only@tokens=post_cot",
-    "pre_cot@source=answer_first_long",
     "post_cot@source=answer_first_long",
 )
 
@@ -251,7 +260,7 @@ def starter() -> StudySpec:
             training=TrainingConfig(steps=_from_environment("STEPS", 600)),
             base_steps=_from_environment("BASE_STEPS", 1500),
             conditions=_STARTER,
-            replicates=_from_environment("REPLICATES", 3),
+            replicates=_from_environment("REPLICATES", 5),
             fixed_seeds={"world": 0, "base": 0, "split": 0},
             baseline="label_only",
         )
@@ -264,8 +273,19 @@ def starter_worlds() -> StudySpec:
         starter(),
         name="starter-worlds",
         title="Starter study over five worlds: does it hold beyond one of them?",
-        replicates=_from_environment("REPLICATES", 5),
+        conditions=(*starter().conditions, "pre_cot@source=answer_first_long"),
         fixed_seeds={},
+    )
+
+
+def token_mean(make: Callable[[], StudySpec]) -> StudySpec:
+    """The twin of a study under the other loss, one mean over all target tokens: there a word of the rationale weighs the same in every condition."""
+    spec = make()
+    return dataclasses.replace(
+        spec,
+        name=f"{spec.name}-token-mean",
+        title=f"{spec.title.split(':')[0]} under the token-mean loss",
+        training=dataclasses.replace(spec.training, loss="token_mean"),
     )
 
 
@@ -336,6 +356,22 @@ STUDIES.register(
 STUDIES.register(
     BuiltInStudy(
         "neighbours", "rival explanations from related work, and how much of the gain each accounts for", neighbours
+    )
+)
+
+
+STUDIES.register(
+    BuiltInStudy(
+        "starter-token-mean",
+        "the starter study under the token-mean loss: claim 2's other half",
+        lambda: token_mean(starter),
+    )
+)
+STUDIES.register(
+    BuiltInStudy(
+        "keytokens-token-mean",
+        "the study keytokens under the token-mean loss: claim 3's other half",
+        lambda: token_mean(keytokens),
     )
 )
 

@@ -1,7 +1,9 @@
-"""Rationale sources that are added to a task after it was made: what a teacher was asked for later, and filtered views of other sources.
+"""Rationale sources that are added to a task after it was made: what a teacher was asked for later, and filtered views
+of other sources.
 
-The task's own files and its digest stay as they are, so nothing that was trained on it is trained anew. A source that is added is named by a
-person and by its content (`concise-3f2a9c1b`): the name means the same rationales for ever, in every store.
+The task's own files and its digest stay as they are, so nothing that was trained on it is trained anew. A source that
+is added is named by a person and by its content (`concise-3f2a9c1b`): the name means the same rationales for ever, in
+every store.
 """
 
 from __future__ import annotations
@@ -42,10 +44,12 @@ def full_name(name: str, rationales: Sequence[Rationale]) -> str:
 
 
 def add_source(task: Task, name: str, rationales: Sequence[Rationale], origin: Mapping[str, Any]) -> str:
-    """Add the rationales of one source (their own `source` is ignored) with tokenizers of its own; gives its full name, `NAME-DIGEST`.
+    """Add the rationales of one source (their own `source` is ignored) with tokenizers of its own; gives its full name,
+    `NAME-DIGEST`.
 
-    origin: where they are from, plain values, for people; it is no part of the digest. The same rationales under the same name are there
-    already. NoRationale if none of them speaks about a training row; UsageError for ids that the task lacks, or one id twice.
+    origin: where they are from, plain values, for people; it is no part of the digest. The same rationales under the
+    same name are there already. NoRationale if none of them speaks about a training row; UsageError for ids that the
+    task lacks, or one id twice.
     """
     checked_name(name)
     examples = [example for split in SPLITS for example in task.examples(split)]
@@ -83,14 +87,20 @@ def add_source(task: Task, name: str, rationales: Sequence[Rationale], origin: M
 
 
 def _write(
-    home: Path, part: Path, full: str, rows: Sequence[Rationale], task: Task, examples: Sequence[Example], origin: Mapping[str, Any]
-) -> None:  # fmt: skip
+    home: Path,
+    part: Path,
+    full: str,
+    rows: Sequence[Rationale],
+    task: Task,
+    examples: Sequence[Example],
+    origin: Mapping[str, Any],
+) -> None:
     # All words of a generated task are kept, as when it was made.
     minimum = 1 if task.artificial else 2
     train_tokenizers(part, examples, rows, task.template, task.base_documents(), minimum, lambda stage: None)
     rationale_rows(rows).to_parquet(part / "rationales.parquet", index=False, compression="zstd")
-    told = {"name": full, "rows": len(rows), "origin": dict(origin), "files": folder_digest(part)}
-    (part / "source.json").write_text(canonical_json(told), encoding="utf-8")
+    note = {"name": full, "rows": len(rows), "origin": dict(origin), "files": folder_digest(part)}
+    (part / "source.json").write_text(canonical_json(note), encoding="utf-8")
     _place(home, part, full)
 
 
@@ -124,19 +134,19 @@ def source_info(task: Task, source: str) -> dict[str, Any]:
 
 def changed_sources(task: Task) -> list[str]:
     """Added sources whose files do not agree with what was noted of them; empty if all is well."""
-    found = []
+    problems = []
     for source in task.added:
         folder = added_folder(task.folder, source)
         try:
             noted = source_info(task, source)["files"]
-            found += (
+            problems += (
                 []
                 if folder_digest(folder, leave_out="source.json") == noted
                 else [f"source {source} of {task.name}: changed ({folder})"]
             )
         except (OSError, KeyError, DataError) as error:
-            found.append(f"source {source} of {task.name}: {error}")
-    return found
+            problems.append(f"source {source} of {task.name}: {error}")
+    return problems
 
 
 def reopened(task: Task) -> Task:

@@ -33,7 +33,8 @@ TASKS.register(
 
 
 def open_task(root: Path, name: str, *, world: int = 0, settings: Mapping[str, Any] | None = None) -> Task:
-    """A task by name (`name@digest` for an older version of an imported one). A generated one is made on first use, in seconds.
+    """A task by name (`name@digest` for an older version of an imported one). A generated one is made on first use, in
+    seconds.
 
     `world` and `settings` matter to generated tasks only. UnknownName with near matches if there is no such task.
     """
@@ -64,15 +65,15 @@ def imported_names(root: Path) -> list[str]:
 
 
 def _generated(root: Path, entry: Generated, world: int, settings: dict[str, Any]) -> Task:
-    if found := _made(root, entry, world, settings):
-        return found
+    if opened := _open_generated(root, entry, world, settings):
+        return opened
     task = entry.make(root, entry.name, world, settings)
     with disk_in_words(root):
         write_note(_note(root, entry, world, settings), task.folder.name)
     return task
 
 
-def _made(root: Path, entry: Generated, world: int, settings: dict[str, Any]) -> Task | None:
+def _open_generated(root: Path, entry: Generated, world: int, settings: dict[str, Any]) -> Task | None:
     """The world if it stands in the store already."""
     note = _note(root, entry, world, settings)
     if not note.is_file():
@@ -90,17 +91,18 @@ def _note(root: Path, entry: Generated, world: int, settings: dict[str, Any]) ->
 
 
 def list_tasks(root: Path) -> list[dict[str, Any]]:
-    """Every task: id, title, help, artificial, rows per split, sources, chance, digest. Generated ones are not made by listing them: what is told
-    is their first world, if it was made. One that cannot be read says so in its help, and hides none of the others."""
-    found = [_listed(entry.name, entry.help, _made(root, entry, 0, {}), artificial=True) for entry in TASKS]
+    """Every task: id, title, help, artificial, rows per split, sources, chance, digest. Generated ones are not made by
+    listing them: what is told is their first world, if it was made. One that cannot be read says so in its help, and
+    hides none of the others."""
+    rows = [_listed(entry.name, entry.help, _open_generated(root, entry, 0, {}), artificial=True) for entry in TASKS]
     for name in imported_names(root):
         try:
             task = open_task(root, name)
         except DataError as error:
-            found.append(_listed(name, error.message, None, artificial=False))
+            rows.append(_listed(name, error.message, None, artificial=False))
         else:
-            found.append(_listed(name, task.help, task, artificial=False))
-    return found
+            rows.append(_listed(name, task.help, task, artificial=False))
+    return rows
 
 
 def _listed(name: str, help: str, task: Task | None, *, artificial: bool) -> dict[str, Any]:

@@ -21,7 +21,9 @@ from cotdistill.tasks.task import SPLITS, Task
 
 
 def describe(task: Task) -> dict[str, Any]:
-    """Counts, label balance, lengths in words, rationales by source with their leakage, roles of the splits, checks made at import."""
+    """Counts, label balance, lengths in words, rationales by source with their leakage, roles of the splits, checks
+    made at import.
+    """
     splits = {}
     for split in SPLITS:
         rows = task.examples(split)
@@ -50,16 +52,19 @@ def describe(task: Task) -> dict[str, Any]:
 
 
 def _source(task: Task, source: str) -> dict[str, Any]:
-    """The training rationales of one source, as shares, and the counts behind them split by split. Leakage: rationales that hold the gold
-    choice's text as whole words, or name an answer key. teacher_right: among those whose teacher's own answer is known (None if of none)."""
+    """The training rationales of one source, as shares, and the counts behind them split by split. Leakage: rationales
+    that hold the gold choice's text as whole words, or name an answer key. teacher_right: among those whose teacher's
+    own answer is known (None if of none)."""
     labels = task.teacher_labels(source)
-    told = {split: [e for e in task.examples(split, source) if e.rationale and e.source == source] for split in SPLITS}
-    counts = {split: _counts(rows, labels) for split, rows in told.items()}
+    explained = {
+        split: [e for e in task.examples(split, source) if e.rationale and e.source == source] for split in SPLITS
+    }
+    counts = {split: _counts(rows, labels) for split, rows in explained.items()}
     train, rows = counts["train"], int(task.info["rows"]["train"])
     return {
         "with_rationale": train["with_rationale"],
         "share": train["with_rationale"] / rows if rows else 0.0,
-        "words": _lengths([e.rationale or "" for e in told["train"]]),
+        "words": _lengths([e.rationale or "" for e in explained["train"]]),
         "gold_text": train["gold_text"] / train["with_rationale"] if train["with_rationale"] else 0.0,
         "answer_key": train["answer_key"] / train["with_rationale"] if train["with_rationale"] else 0.0,
         "teacher_right": train["teacher_right"] / train["teacher_label"] if train["teacher_label"] else None,
@@ -67,34 +72,38 @@ def _source(task: Task, source: str) -> dict[str, Any]:
     }
 
 
-def _counts(told: Sequence[Example], labels: Mapping[str, str]) -> dict[str, int]:
+def _counts(explained: Sequence[Example], labels: Mapping[str, str]) -> dict[str, int]:
     return {
-        "with_rationale": len(told),
-        "gold_text": sum(map(holds_answer, told)),
-        "answer_key": sum(map(names_key, told)),
-        "teacher_label": sum(e.id in labels for e in told),
-        "teacher_right": sum(labels.get(e.id) == e.answer for e in told),
+        "with_rationale": len(explained),
+        "gold_text": sum(map(holds_answer, explained)),
+        "answer_key": sum(map(names_key, explained)),
+        "teacher_label": sum(e.id in labels for e in explained),
+        "teacher_right": sum(labels.get(e.id) == e.answer for e in explained),
     }
 
 
 def told_of(task: Task, id: str) -> list[dict[str, Any]]:
-    """What every source says of one example, in the order of the sources: source, rationale (None where it has none), words, teacher_label (the
-    answer its teacher gave, None where that is not known), right (whether that is the label), gold_text and answer_key (whether the rationale gives
-    the answer away). NotFound for an id that the task lacks."""
-    found = []
+    """What every source says of one example, in the order of the sources: source, rationale (None where it has none),
+    words, teacher_label (the answer its teacher gave, None where that is not known), right (whether that is the label),
+    gold_text and answer_key (whether the rationale gives the answer away). NotFound for an id that the task lacks."""
+    cells = []
     for source in task.sources or ("",):
         example = task.example(id, source or None)
-        own = example if example.source == source and example.rationale else None
+        annotated = example if example.source == source and example.rationale else None
         label = task.teacher_labels(source).get(id) if source else None
         if source:
-            found.append(
+            cells.append(
                 {
-                    "source": source, "rationale": own.rationale if own else None, "words": len((own.rationale or "").split()) if own else 0,
-                    "teacher_label": label, "right": label == example.answer if label is not None else None,
-                    "gold_text": own is not None and holds_answer(own), "answer_key": own is not None and names_key(own),
+                    "source": source,
+                    "rationale": annotated.rationale if annotated else None,
+                    "words": len((annotated.rationale or "").split()) if annotated else 0,
+                    "teacher_label": label,
+                    "right": label == example.answer if label is not None else None,
+                    "gold_text": annotated is not None and holds_answer(annotated),
+                    "answer_key": annotated is not None and names_key(annotated),
                 }
-            )  # fmt: skip
-    return found
+            )
+    return cells
 
 
 def _lengths(texts: Sequence[str]) -> dict[str, float]:
@@ -106,8 +115,9 @@ def _lengths(texts: Sequence[str]) -> dict[str, float]:
 
 
 def export_task(task: Task, target: Path) -> list[Path]:
-    """Write the rows as {train,dev,test}.jsonl, every source's rationales as rationales/SPLIT.SOURCE.jsonl and the template as template.json:
-    a folder that can be imported. UsageError if it holds something already; StoreError or DiskFull if it cannot be written."""
+    """Write the rows as {train,dev,test}.jsonl, every source's rationales as rationales/SPLIT.SOURCE.jsonl and the
+    template as template.json: a folder that can be imported. UsageError if it holds something already; StoreError or
+    DiskFull if it cannot be written."""
     with disk_in_words(target):
         if target.exists() and (not target.is_dir() or any(target.iterdir())):
             raise UsageError(f"{target} is there already, and not an empty folder.", "Name a new folder.")
@@ -128,8 +138,8 @@ def _export(task: Task, folder: Path) -> list[Path]:
     for split in SPLITS:
         files[f"{split}.jsonl"] = [_row(e) for e in task.examples(split)]
         for source in task.sources:
-            told = [e for e in task.examples(split, source) if e.rationale and e.source == source]
-            if told:
+            explained = [e for e in task.examples(split, source) if e.rationale and e.source == source]
+            if explained:
                 files[f"rationales/{split}.{source}.jsonl"] = [
                     {
                         "id": e.id,
@@ -137,7 +147,7 @@ def _export(task: Task, folder: Path) -> list[Path]:
                         "rationale_source": source,
                         "teacher_label": labels[source].get(e.id),
                     }
-                    for e in told
+                    for e in explained
                 ]
     (folder / "rationales").mkdir()
     for name, rows in files.items():

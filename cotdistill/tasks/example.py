@@ -20,8 +20,8 @@ class Example:
     """A row of a task.
 
     `answer` is the label of the right choice. `rationale` is None where its source gave none.
-    `cluster` groups examples that are not independent (a latent entity, a premise, a repeated question); its default is the id.
-    `metadata` holds plain JSON values, for slices.
+    `cluster` groups examples that are not independent (a latent entity, a premise, a repeated question); its default is
+    the id. `metadata` holds plain JSON values, for slices.
     """
 
     id: str

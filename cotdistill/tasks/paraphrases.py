@@ -10,8 +10,8 @@ from cotdistill.tasks.generated.world_words import PEOPLE, QUESTIONS
 
 
 def paraphrases(example: Example) -> list[Example]:
-    """A question in each of its other wordings, as examples of their own; choices, answer and rationale are the same. A wording that names a person
-    gets one by the question's id. KeyError for a question of another task."""
+    """A question in each of its other wordings, as examples of their own; choices, answer and rationale are the same. A
+    wording that names a person gets one by the question's id. KeyError for a question of another task."""
     relation, creature = str(example.metadata["relation"]), str(example.metadata["creature"])
     person = PEOPLE[stable_seed("paraphrase", example.id) % len(PEOPLE)]
     return [

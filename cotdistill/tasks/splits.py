@@ -30,7 +30,9 @@ def pattern_of(rule: str) -> re.Pattern[str]:
 
 
 def with_clusters(examples: Sequence[Example], pattern: re.Pattern[str] | None, warnings: list[str]) -> list[Example]:
-    """Every row with its cluster: the one it has, what the pattern's first group finds in the question, its premise, or the question itself."""
+    """Every row with its cluster: the one it has, what the pattern's first group finds in the question, its premise, or
+    the question itself.
+    """
     matches = {
         e.id: m.group(1)
         for e in examples
@@ -53,7 +55,9 @@ def folded(text: str) -> str:
 
 
 def with_roles(examples: Sequence[Example], warnings: list[str]) -> tuple[list[Example], dict[str, str]]:
-    """Give every row its split. A task without a labelled test: official dev becomes test, a hash-fixed tenth of train dev."""
+    """Give every row its split. A task without a labelled test: official dev becomes test, a hash-fixed tenth of train
+    dev.
+    """
     have = {e.split for e in examples}
     if len(have) == 1:
         warnings.append(
@@ -106,7 +110,8 @@ def _tenth_of_train(examples: Sequence[Example]) -> list[Example]:
 
 
 def _cut(examples: Sequence[Example], named: Sequence[str]) -> list[Example]:
-    """Rows of one split cut into train and a tenth for each named split, by the hash of the cluster: more rows leave the others where they are.
+    """Rows of one split cut into train and a tenth for each named split, by the hash of the cluster: more rows leave
+    the others where they are.
 
     With few clusters a tenth may hold none; then it gets the cluster with the smallest hash among those left to train.
     """
@@ -120,8 +125,8 @@ def _cut(examples: Sequence[Example], named: Sequence[str]) -> list[Example]:
 
 
 def checks(examples: Sequence[Example], warnings: list[str]) -> dict[str, Any]:
-    """Questions that occur twice with the same choices (case, punctuation and the order of the choices aside), within a split and across splits,
-    how many of them word for word, and clusters that stand in two splits."""
+    """Questions that occur twice with the same choices (case, punctuation and the order of the choices aside), within a
+    split and across splits, how many of them word for word, and clusters that stand in two splits."""
     alike: dict[str, list[str]] = {}
     same: Counter[tuple[Any, ...]] = Counter()
     across: dict[str, set[str]] = {}

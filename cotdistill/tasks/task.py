@@ -34,10 +34,11 @@ class Rationale:
 
 @dataclass(frozen=True)
 class Task:
-    """A materialised task, read lazily. `digest` is the SHA-256 of its files; `info` holds provenance, counts, checks and settings.
+    """A materialised task, read lazily. `digest` is the SHA-256 of its files; `info` holds provenance, counts, checks
+    and settings.
 
-    `added` are the rationale sources that came later (see `tasks.added`), each named by its content; the task's own files and digest stay as
-    they are.
+    `added` are the rationale sources that came later (see `tasks.added`), each named by its content; the task's own
+    files and digest stay as they are.
     """
 
     folder: Path
@@ -85,8 +86,9 @@ class Task:
         return str(self.info["tokenizer_kind"])
 
     def examples(self, split: str, source: str | None = None) -> list[Example]:
-        """The rows of a split by id, with the rationale of `source` (default: the task's). On dev and test a row that this source has not
-        covered carries the rationale of the split's own source; `Example.source` says whose it is."""
+        """The rows of a split by id, with the rationale of `source` (default: the task's). On dev and test a row that
+        this source has not covered carries the rationale of the split's own source; `Example.source` says whose it
+        is."""
         if split not in SPLITS:
             raise UnknownName("split", split, SPLITS)
         wanted = self.default_source if source is None else source
@@ -111,8 +113,8 @@ class Task:
         rows = _read(
             _rationales(self.folder, source if source in self.added else ""), columns=["id", "source", "teacher_label"]
         )
-        own = rows[(rows["source"] == source) & rows["teacher_label"].notna()]
-        return dict(zip(own["id"].astype(str), own["teacher_label"].astype(str), strict=True))
+        labelled = rows[(rows["source"] == source) & rows["teacher_label"].notna()]
+        return dict(zip(labelled["id"].astype(str), labelled["teacher_label"].astype(str), strict=True))
 
     def tokenizer(self, source: str, kind: str) -> Path:
         """The tokenizer.json that built-in students read with."""
@@ -135,13 +137,13 @@ class Task:
     def verify(self) -> list[str]:
         """What does not agree with the digest; empty if all is well."""
         try:
-            found = folder_digest(self.folder)
+            actual = folder_digest(self.folder)
         except OSError as error:
             return [f"task {self.name} {self.digest[:12]}: {error}"]
         return (
             []
-            if found == self.digest
-            else [f"task {self.name}: files hash to {found[:12]}, expected {self.digest[:12]} ({self.folder})"]
+            if actual == self.digest
+            else [f"task {self.name}: files hash to {actual[:12]}, expected {self.digest[:12]} ({self.folder})"]
         )
 
 
@@ -172,7 +174,9 @@ def _rationales(folder: Path, added: str) -> Path:
 
 
 def open_folder(folder: Path) -> Task:
-    """The task in a folder that `write_task` made; DataError if it cannot be read. The digest is the one noted beside it; `store verify` re-derives it."""
+    """The task in a folder that `write_task` made; DataError if it cannot be read. The digest is the one noted beside
+    it; `store verify` re-derives it.
+    """
     try:
         info = json.loads((folder / "task.json").read_text(encoding="utf-8"))
         later = sorted(
@@ -207,11 +211,11 @@ def _tables(folder: str, _digest: str) -> tuple[dict[str, list[Example]], dict[s
 
 def _texts(folder: Path, added: str) -> dict[str, dict[str, str]]:
     """By source and example, the rationales of the task itself, or of one source that was added."""
-    found: dict[str, dict[str, str]] = {}
+    texts: dict[str, dict[str, str]] = {}
     for row in _read(_rationales(folder, added)).itertuples(index=False):
         if isinstance(row.rationale, str) and row.rationale.strip():
-            found.setdefault(str(row.source), {})[str(row.id)] = row.rationale
-    return found
+            texts.setdefault(str(row.source), {})[str(row.id)] = row.rationale
+    return texts
 
 
 @lru_cache(maxsize=32)
@@ -222,13 +226,13 @@ def _examples(folder: str, digest: str, split: str, source: str) -> tuple[Exampl
             by_source = by_source | _texts(Path(folder), source)
     except (OSError, ValueError, KeyError, AttributeError) as error:
         raise DataError(f"The rows of the task in {folder} cannot be read: {error}", "Import it again.") from error
-    own = by_source.get(source, {})
-    found = []
+    rationales = by_source.get(source, {})
+    loaded = []
     for example in by_split[split]:
-        whose, text = source, own.get(example.id)
+        whose, text = source, rationales.get(example.id)
         if text is None and split != "train" and source:
             whose, text = next(
                 ((s, rows[example.id]) for s, rows in by_source.items() if example.id in rows), (source, None)
             )
-        found.append(replace(example, rationale=text, source=whose if text is not None else None))
-    return tuple(found)
+        loaded.append(replace(example, rationale=text, source=whose if text is not None else None))
+    return tuple(loaded)

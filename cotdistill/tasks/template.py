@@ -12,7 +12,9 @@ from cotdistill.tasks.example import Example
 
 @dataclass(frozen=True)
 class Template:
-    """The parts of a prompt. Every part is its own named span, tokenised on its own, so a label has the same ids wherever it stands."""
+    """The parts of a prompt. Every part is its own named span, tokenised on its own, so a label has the same ids
+    wherever it stands.
+    """
 
     question: str = param("Question: {question}", "the question; {question} is filled in")
     choices: str = param("\nChoices: {choices}", "the choices; {choices} is filled in; empty leaves them out")
@@ -38,27 +40,27 @@ class Template:
     def problems(self) -> list[str]:
         """What is wrong with this template, in words."""
         needs = {"question": ["question"], "choice": ["text"] if self.target == "text" else ["label"]}
-        found = [
+        problems = [
             f"template part {part!r} lacks {{{name}}}"
             for part, names in needs.items()
             for name in names
             if f"{{{name}}}" not in getattr(self, part)
         ]
         if self.choices and "{choices}" not in self.choices:
-            found.append("template part 'choices' lacks {choices}")
-        found += [
+            problems.append("template part 'choices' lacks {choices}")
+        problems += [
             f"template part {part!r} is empty"
             for part in ("label_cue", "rationale_cue")
             if not getattr(self, part).strip()
         ]
         if self.label_cue.strip() == self.rationale_cue.strip():
-            found.append("label_cue and rationale_cue are the same")
-        return found
+            problems.append("label_cue and rationale_cue are the same")
+        return problems
 
     def check(self) -> None:
         """ConfigError with every problem at once."""
-        if found := self.problems():
-            raise ConfigError(found, "Edit the template of the task.")
+        if problems := self.problems():
+            raise ConfigError(problems, "Edit the template of the task.")
 
 
 def fill(pattern: str, **values: str) -> str:

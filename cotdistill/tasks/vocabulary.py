@@ -26,15 +26,15 @@ LARGEST_BPE = 4_096
 
 def training_text(examples: Sequence[Example], template: Template) -> list[str]:
     """Everything a student may read of some examples: prompts, answers, rationales."""
-    found = []
+    texts = []
     for example in examples:
-        found += [
+        texts += [
             template.question_text(example),
             template.choices_text(example),
             *template.target_texts(example),
             example.rationale or "",
         ]
-    return found
+    return texts
 
 
 def literal_text(template: Template) -> list[str]:
@@ -54,7 +54,9 @@ def literal_text(template: Template) -> list[str]:
 
 
 def train_word(texts: Iterable[str], always: Iterable[str], *, minimum: int = 2) -> Tokenizer:
-    """A lower-case word-level tokenizer: words met at least `minimum` times, the most frequent first, and all words of `always`."""
+    """A lower-case word-level tokenizer: words met at least `minimum` times, the most frequent first, and all words of
+    `always`.
+    """
     counts = Counter(word for text in texts for word in re.findall(WORDS, text.lower()))
     fixed = list(dict.fromkeys(word for text in always for word in re.findall(WORDS, text.lower())))
     frequent = sorted((w for w, n in counts.items() if n >= minimum), key=lambda w: (-counts[w], w))

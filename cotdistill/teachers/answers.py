@@ -1,4 +1,6 @@
-"""The answers of a teacher, one after the other, wherever they are from: a source of a task, or what was just elicited."""
+"""The answers of a teacher, one after the other, wherever they are from: a source of a task, or what was just
+elicited.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +19,10 @@ from cotdistill.teachers.parse import Stated, parse, visible
 class TeacherAnswer:
     """What a teacher wrote about one question.
 
-    text: all of it. label: the answer that the teacher is known to have given, None where only the text can tell. given: the label that it was
-    shown, "" for none. finish: why it ended ("stop", "length"), "" where nobody noted it. sample: the number among several to one question.
-    gain: by how many nats the text raises the right label's log-likelihood for the student that wrote it, None where no student did.
+    text: all of it. label: the answer that the teacher is known to have given, None where only the text can tell.
+    given: the label that it was shown, "" for none. finish: why it ended ("stop", "length"), "" where nobody noted it.
+    sample: the number among several to one question. gain: by how many nats the text raises the right label's
+    log-likelihood for the student that wrote it, None where no student did.
     """
 
     example: Example
@@ -37,7 +40,9 @@ class TeacherAnswer:
 
     @property
     def answer(self) -> str | None:
-        """The teacher's own answer: the known one, else the one that its text states for sure; what is only implied is left open."""
+        """The teacher's own answer: the known one, else the one that its text states for sure; what is only implied is
+        left open.
+        """
         return self.label if self.label is not None else self.stated.sure
 
     @property
@@ -51,13 +56,15 @@ class TeacherAnswer:
         return self.stated.reason
 
     @property
-    def told(self) -> Example:
+    def as_example(self) -> Example:
         """The example with this text as its rationale, for what looks at examples."""
         return replace(self.example, rationale=self.shown)
 
 
 def of_source(task: Task, source: str, splits: Iterable[str] = SPLITS) -> list[TeacherAnswer]:
-    """The rationales of one source of a task, by split and id; rows that it says nothing about are left out. UnknownName for another source."""
+    """The rationales of one source of a task, by split and id; rows that it says nothing about are left out.
+    UnknownName for another source.
+    """
     if source not in task.sources:
         raise UnknownName(f"rationale source of {task.name}", source, task.sources)
     labels = task.teacher_labels(source)
@@ -66,7 +73,9 @@ def of_source(task: Task, source: str, splits: Iterable[str] = SPLITS) -> list[T
 
 
 def of_rows(task: Task, rows: Sequence[Mapping[str, Any]]) -> list[TeacherAnswer]:
-    """Elicited answers from their table (columns id, sample, text, given, finish), in its order; rows of another task's questions are left out."""
+    """Elicited answers from their table (columns id, sample, text, given, finish), in its order; rows of another task's
+    questions are left out.
+    """
     examples = {e.id: e for split in SPLITS for e in task.examples(split)}
     return [
         TeacherAnswer(

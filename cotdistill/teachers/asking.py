@@ -1,6 +1,8 @@
-"""Many requests at a time, up to a limit: tried again where that may help, left alone when the server asks for it, and stopped without losing one.
+"""Many requests at a time, up to a limit: tried again where that may help, left alone when the server asks for it, and
+stopped without losing one.
 
-Threads wait for the server; the thread that calls collects what comes back, so that whoever interrupts it finds every answer recorded.
+Threads wait for the server; the thread that calls collects what comes back, so that whoever interrupts it finds every
+answer recorded.
 """
 
 from __future__ import annotations
@@ -30,7 +32,9 @@ IN_A_ROW = 10
 
 @dataclass(frozen=True)
 class Pace:
-    """How a teacher is asked. None of it changes what it answers, so it is no part of what makes a job and may be changed between two goes."""
+    """How a teacher is asked. None of it changes what it answers, so it is no part of what makes a job and may be
+    changed between two goes.
+    """
 
     concurrency: int = param(8, "requests on their way at a time; local: questions in a batch", low=1, high=512)
     timeout: float = param(120.0, "seconds for the whole of an answer", low=0.1, high=86_400.0)
@@ -80,11 +84,12 @@ def ask_all(
     arrived: Callable[[list[Response], list[Failure]], None],
     tick: Callable[[float], None],
 ) -> None:
-    """Ask for every request, `pace.concurrency` at a time; `arrived` is told of answers and failures in the calling thread, `tick` about five
-    times a second, with the seconds that the server still wants to be left alone.
+    """Ask for every request, `pace.concurrency` at a time; `arrived` is told of answers and failures in the calling
+    thread, `tick` about five times a second, with the seconds that the server still wants to be left alone.
 
-    Whatever `tick` raises stops the asking: answers on their way are waited for, told to `arrived`, and the exception goes on. TeacherError where
-    no further request would fare better: the key is refused, the server cannot be reached, it asks for too long a wait.
+    Whatever `tick` raises stops the asking: answers on their way are waited for, told to `arrived`, and the exception
+    goes on. TeacherError where no further request would fare better: the key is refused, the server cannot be reached,
+    it asks for too long a wait.
     """
     waiting: queue.SimpleQueue[Request] = queue.SimpleQueue()
     for request in requests:
@@ -97,27 +102,29 @@ def ask_all(
     ]
     causes: Counter[str] = Counter()
     left, in_a_row = len(requests), 0
-    # Answers that have come and are not known to be recorded: whatever interrupts the recording, it is tried once more at the end.
+    # Answers that have come and are not known to be recorded: whatever interrupts the recording, it is tried once more
+    # at the end.
     open_answers: list[Response] = []
     for thread in threads:
         thread.start()
     try:
         while left:
-            found = _drained(back, POLL_SECONDS)
-            open_answers += [one for one in found if isinstance(one, Response)]
-            failures = [one for one in found if isinstance(one, Failure)]
+            answers = _drained(back, POLL_SECONDS)
+            open_answers += [one for one in answers if isinstance(one, Response)]
+            failures = [one for one in answers if isinstance(one, Failure)]
             answered = len(open_answers)
             arrived(open_answers, failures)
             open_answers = []
             left -= answered + len(failures)
             in_a_row = 0 if answered else in_a_row + len(failures)
             causes.update(f"{one.cause}: {one.detail}" for one in failures)
-            for one in found:
+            for one in answers:
                 if isinstance(one, TeacherError):
                     raise one
             if in_a_row >= max(IN_A_ROW, pace.concurrency) and left:
                 raise TeacherError(
-                    f"{in_a_row} questions in a row got no answer, most of them for this: {causes.most_common(1)[0][0]}.",
+                    f"{in_a_row} questions in a row got no answer, most of them for this:"
+                    f" {causes.most_common(1)[0][0]}.",
                     "Mend the cause, then resume: what was answered is kept.",
                 )
             tick(gate.closed_for())
@@ -140,13 +147,13 @@ def _drained(
     back: queue.SimpleQueue[Response | Failure | TeacherError], seconds: float
 ) -> list[Response | Failure | TeacherError]:
     """Everything that has come back, after waiting so long for the first."""
-    found = []
+    items = []
     try:
-        found.append(back.get(timeout=seconds) if seconds else back.get_nowait())
+        items.append(back.get(timeout=seconds) if seconds else back.get_nowait())
         while True:
-            found.append(back.get_nowait())
+            items.append(back.get_nowait())
     except queue.Empty:
-        return found
+        return items
 
 
 def _worker(
@@ -174,7 +181,9 @@ def _worker(
 
 
 def _tried(ask: Callable[[Request], Response], request: Request, gate: _Gate, pace: Pace) -> Response | Failure | None:
-    """Ask until there is an answer or no try left; None when it is time to leave. TeacherError where nothing would fare better."""
+    """Ask until there is an answer or no try left; None when it is time to leave. TeacherError where nothing would fare
+    better.
+    """
     number, waited = 0, 0.0
     while True:
         if not gate.passed():
@@ -191,16 +200,19 @@ def _tried(ask: Callable[[Request], Response], request: Request, gate: _Gate, pa
             wait = refused.wait or 0.0
             if wait > pace.longest_wait:
                 raise TeacherError(
-                    f"The server asks to be left alone for {wait:.0f} s, and at most {pace.longest_wait:g} s are waited for.",
+                    f"The server asks to be left alone for {wait:.0f} s, and at most {pace.longest_wait:g} s are waited"
+                    " for.",
                     "Resume later, or raise the longest wait (--longest-wait).",
                 ) from None
-            # A wait that the server asks for uses up no try, as long as all of them together are no longer than the longest.
+            # A wait that the server asks for uses up no try, as long as all of them together are no longer than the
+            # longest.
             waited += wait
             if wait and waited <= pace.longest_wait:
                 number -= 1
             if not refused.again or number >= pace.tries or waited > pace.longest_wait:
                 return Failure(request.place, refused.cause, refused.detail, max(1, number))
-            # A little at random, so that many requests do not come back all at once; never earlier than the server asks.
+            # A little at random, so that many requests do not come back all at once; never earlier than the server
+            # asks.
             gate.close(wait)
             pause = 0.1 * wait if wait else min(LONGEST_PAUSE, pace.pause * 2 ** (number - 1))
             if gate.leaving.wait(wait + pause * random.random() if wait else pause * random.uniform(0.5, 1.0)):

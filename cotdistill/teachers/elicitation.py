@@ -1,4 +1,6 @@
-"""What makes an elicitation: the teacher, how it is asked, how it writes, about which rows; and from that, every request with its key."""
+"""What makes an elicitation: the teacher, how it is asked, how it writes, about which rows; and from that, every
+request with its key.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ AGAINST = ("nothing", "empty", "wrong")
 
 @dataclass(frozen=True)
 class TeacherConfig:
-    """Which teacher. An endpoint's address and key are no part of it: they come from the environment and are never kept."""
+    """Which teacher. An endpoint's address and key are no part of it: they come from the environment and are never
+    kept.
+    """
 
     kind: str = param(
         "endpoint",
@@ -63,7 +67,8 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Contrast:
-    """Contrastive decoding (SCOTT, Wang et al. 2305.01879), local teachers only: each token maximises log p(token | the answer shown)
+    """Contrastive decoding (SCOTT, Wang et al. 2305.01879), local teachers only: each token maximises log p(token | the
+    answer shown)
     - weight x log p(token | another answer, or none)."""
 
     against: str = param(
@@ -71,19 +76,23 @@ class Contrast:
     )
     weight: float = param(0.5, "how much the other log-probability counts", low=0.0, high=2.0)
     plausible: float = param(
-        0.1, "tokens less likely than this share of the likeliest, given the answer shown, are left out (Li et al. 2210.15097); 0: none",
-        low=0.0, high=1.0,
-    )  # fmt: skip
+        0.1,
+        "tokens less likely than this share of the likeliest, given the answer shown, are left out (Li et al."
+        " 2210.15097); 0: none",
+        low=0.0,
+        high=1.0,
+    )
 
 
 @dataclass(frozen=True)
 class ElicitConfig:
     """Everything that makes an elicitation; its plain form is hashed.
 
-    name: of the source that its answers become; part: what of them does, all of the text or the reason without the sentences that state the
-    answer. shots holds one to spare where they were drawn; shown_shots: how many a teacher sees. given: what answer it is shown; wrong: the label
-    of a wrong one, "" to draw it. rows: how many rows of the split, by a fixed hash, 0 for all; ids: these rows instead. again: how often
-    questions that failed have been asked for again.
+    name: of the source that its answers become; part: what of them does, all of the text or the reason without the
+    sentences that state the answer. shots holds one to spare where they were drawn; shown_shots: how many a teacher
+    sees. given: what answer it is shown; wrong: the label of a wrong one, "" to draw it. rows: how many rows of the
+    split, by a fixed hash, 0 for all; ids: these rows instead. again: how often questions that failed have been asked
+    for again.
     """
 
     task: str
@@ -173,8 +182,9 @@ def checked(config: ElicitConfig) -> ElicitConfig:
 
 @dataclass(frozen=True)
 class Request:
-    """One thing that is asked. given: the label that the teacher is shown, "" for none. against: the conversation that is held against it, under
-    contrastive decoding. key: the content of the request; equal requests have equal keys, whoever asks."""
+    """One thing that is asked. given: the label that the teacher is shown, "" for none. against: the conversation that
+    is held against it, under contrastive decoding. key: the content of the request; equal requests have equal keys,
+    whoever asks."""
 
     place: int
     example: Example
@@ -186,7 +196,9 @@ class Request:
 
 
 def rows_of(task: Task, config: ElicitConfig) -> list[Example]:
-    """The rows that are asked about: the first ones by a fixed hash, so that more rows include fewer. UsageError for ids that the split lacks."""
+    """The rows that are asked about: the first ones by a fixed hash, so that more rows include fewer. UsageError for
+    ids that the split lacks.
+    """
     rows = task.examples(config.split)
     if config.ids:
         known = {e.id: e for e in rows}
@@ -200,25 +212,29 @@ def rows_of(task: Task, config: ElicitConfig) -> list[Example]:
 
 
 def requests(task: Task, config: ElicitConfig) -> list[Request]:
-    """Every request, question by question. UsageError if nothing would be asked, or a row lacks the wrong label that was named."""
-    found: list[Request] = []
+    """Every request, question by question. UsageError if nothing would be asked, or a row lacks the wrong label that
+    was named.
+    """
+    pending: list[Request] = []
     for example in rows_of(task, config):
-        given = {"nothing": "", "gold": example.answer, "wrong": _wrong(config, example)}[config.given]
-        turns = messages(config.template, config.shots, config.shown_shots, example, given)
-        against = _against(config, example, given)
+        hint = {"nothing": "", "gold": example.answer, "wrong": _wrong(config, example)}[config.given]
+        turns = messages(config.template, config.shots, config.shown_shots, example, hint)
+        against = _against(config, example, hint)
         for sample in range(config.sampling.samples):
-            found.append(
-                Request(len(found), example, sample, given, turns, against, _key(config, turns, against, sample))
+            pending.append(
+                Request(len(pending), example, sample, hint, turns, against, _key(config, turns, against, sample))
             )
-    if not found:
+    if not pending:
         raise UsageError(
             f"The {config.split} split of {task.name!r} has no rows to ask about.", "Choose another split."
         )
-    return found
+    return pending
 
 
 def _wrong(config: ElicitConfig, example: Example) -> str:
-    """The wrong label that a teacher is to argue for, or is held against: the one that was named, else one drawn for this row."""
+    """The wrong label that a teacher is to argue for, or is held against: the one that was named, else one drawn for
+    this row.
+    """
     others = [c.label for c in example.choices if c.label != example.answer]
     if config.wrong and config.wrong != example.answer:
         if config.wrong not in others:
@@ -230,11 +246,11 @@ def _wrong(config: ElicitConfig, example: Example) -> str:
     return others[stable_seed("wrong", config.sampling.seed, example.id) % len(others)]
 
 
-def _against(config: ElicitConfig, example: Example, given: str) -> list[Message] | None:
+def _against(config: ElicitConfig, example: Example, hint: str) -> list[Message] | None:
     if config.contrast.against == "nothing":
         return None
     # Held against a rationale for a wrong answer stands the right one.
-    other = _wrong(config, example) if given == example.answer else example.answer
+    other = _wrong(config, example) if hint == example.answer else example.answer
     return messages(
         config.template, config.shots, config.shown_shots, example, "" if config.contrast.against == "empty" else other
     )

@@ -1,6 +1,8 @@
-"""A teacher behind a server that speaks OpenAI's chat protocol (vLLM, Ollama, llama.cpp, hosted ones): one request, one answer, and what went wrong.
+"""A teacher behind a server that speaks OpenAI's chat protocol (vLLM, Ollama, llama.cpp, hosted ones): one request, one
+answer, and what went wrong.
 
-Address and key are read from the environment when they are needed. They are never kept, logged or shown: no message of this module holds them.
+Address and key are read from the environment when they are needed. They are never kept, logged or shown: no message of
+this module holds them.
 """
 
 from __future__ import annotations
@@ -50,9 +52,9 @@ class Address:
 class Refused(Exception):
     """A request without an answer.
 
-    cause: timeout, connection, busy (429), server (5xx), malformed (no answer of the protocol), empty (no choice, or one without text), request
-    (this one cannot be answered), denied (key, credit, address or model are wrong: no other request would fare better). wait: seconds that the
-    server asks to be left alone, None where it does not.
+    cause: timeout, connection, busy (429), server (5xx), malformed (no answer of the protocol), empty (no choice, or
+    one without text), request (this one cannot be answered), denied (key, credit, address or model are wrong: no other
+    request would fare better). wait: seconds that the server asks to be left alone, None where it does not.
     """
 
     def __init__(self, cause: str, detail: str, wait: float | None = None) -> None:
@@ -88,8 +90,9 @@ def address() -> Address:
         return Address(url.rstrip("/"), os.environ.get(which, "").strip())
     raise UsageError(
         "No teacher's address is set in this process.",
-        "Set COTDISTILL_TEACHER_URL (http://localhost:8000/v1 for vLLM, :11434/v1 for Ollama) and, where one is needed, COTDISTILL_TEACHER_KEY; "
-        "or OPENAI_API_KEY. If workers run already, end them first so that they take it up: cotdistill app stop",
+        "Set COTDISTILL_TEACHER_URL (http://localhost:8000/v1 for vLLM, :11434/v1 for Ollama) and, where one is needed,"
+        " COTDISTILL_TEACHER_KEY; or OPENAI_API_KEY. If workers run already, end them first so that they take it up:"
+        " cotdistill app stop",
     )
 
 
@@ -109,7 +112,9 @@ def body_of(config: ElicitConfig, request: Request) -> dict[str, Any]:
 
 
 class Endpoint:
-    """A server of chat completions; may be asked by many threads at once. timeout: seconds to connect, and for the whole of an answer."""
+    """A server of chat completions; may be asked by many threads at once. timeout: seconds to connect, and for the
+    whole of an answer.
+    """
 
     def __init__(self, where: Address, threads: int, timeout: float) -> None:
         self._address, self._timeout = where, timeout
@@ -173,19 +178,19 @@ class Endpoint:
     def _refusal(self, status: int, headers: Mapping[str, str], content: bytes) -> Refused:
         wait = retry_after(headers.get("Retry-After"))
         said = self._said(content)
-        told = f"the server answers {status}" + (f": {said}" if said else "")
+        message = f"the server answers {status}" + (f": {said}" if said else "")
         if status in (401, 403):
             # What a server says of a key may hold a part of it.
             return Refused("denied", f"the server answers {status}: the key is missing or not accepted")
         if status in (402, 404, 405, 501) or (status == 429 and "insufficient_quota" in said):
-            return Refused("denied", told)
+            return Refused("denied", message)
         if status == 429:
-            return Refused("busy", told, wait)
+            return Refused("busy", message, wait)
         if status in (408, 425) or status >= 500:
-            return Refused("server", told, wait)
+            return Refused("server", message, wait)
         if 300 <= status < 400:
             return Refused("denied", f"the server answers {status}, which leads elsewhere; it is not followed")
-        return Refused("request", told)
+        return Refused("request", message)
 
     def _said(self, content: bytes) -> str:
         """The server's own words about an error, on one line, without address and key."""
@@ -219,7 +224,8 @@ class Endpoint:
             raise Refused("malformed", "the choice has no message")
         text = _text(message.get("content"))
         finish = first.get("finish_reason")
-        # What a model was about to say and was cut off, or kept back, is an answer without text: asking again costs the same for nothing.
+        # What a model was about to say and was cut off, or kept back, is an answer without text: asking again costs the
+        # same for nothing.
         if finish == "content_filter" or message.get("refusal"):
             raise Refused("request", "the server filtered the answer")
         if not text.strip() and finish == "length":
@@ -239,7 +245,9 @@ def _text(content: Any) -> str:
 
 
 def retry_after(value: str | None) -> float | None:
-    """The seconds that a Retry-After header asks for, given as seconds or as a date; None without one, or for one that says neither."""
+    """The seconds that a Retry-After header asks for, given as seconds or as a date; None without one, or for one that
+    says neither.
+    """
     if not value:
         return None
     try:

@@ -1,7 +1,8 @@
-"""What may be asked of a rationale before a student learns from it: one function and one decorator each; terminal, page and docs follow from it.
+"""What may be asked of a rationale before a student learns from it: one function and one decorator each; terminal, page
+and docs follow from it.
 
-A filter looks at all answers that are left and says of each why it would go, "" for one that stays. Nothing is deleted: what stays becomes a
-source of its own, and the rest is counted and shown.
+A filter looks at all answers that are left and says of each why it would go, "" for one that stays. Nothing is deleted:
+what stays becomes a source of its own, and the rest is counted and shown.
 """
 
 from __future__ import annotations
@@ -54,8 +55,8 @@ class ChosenFilter:
 
 @dataclass(frozen=True)
 class Counted:
-    """What one filter did. seen: answers that it looked at; dropped: those that went; alone: those that it would take away by itself, from all;
-    examples: (answer, reason) of the first few that went."""
+    """What one filter did. seen: answers that it looked at; dropped: those that went; alone: those that it would take
+    away by itself, from all; examples: (answer, reason) of the first few that went."""
 
     filter: str
     seen: int
@@ -96,28 +97,33 @@ def _share(name: str, default: float, help: str, low: float = 0.0) -> Parameter:
     ),
 )
 def agrees(answers: Sequence[TeacherAnswer], *, unknown: str, label: str, implied: str) -> list[str]:
-    found = []
+    reasons = []
     for one in answers:
         wanted = one.given if label == "given" and one.given else one.example.answer
         said = one.answer or (one.stated.label if implied == "yes" else None)
         missing = f"no answer is known ({one.stated.problem or 'none stated'})" if unknown == "drop" else ""
-        found.append(missing if said is None else "" if said == wanted else f"answers {said}, not {wanted}")
-    return found
+        reasons.append(missing if said is None else "" if said == wanted else f"answers {said}, not {wanted}")
+    return reasons
 
 
 @filter_("one_answer", "drops refusals, several answers (A or E), none of the above, and texts that are empty")
 def one_answer(answers: Sequence[TeacherAnswer]) -> list[str]:
-    told = {"refusal": "a refusal", "several": "several answers", "none": "no choice fits, it says", "empty": "empty"}
-    return [told.get(one.stated.problem, "") for one in answers]
+    reasons = {
+        "refusal": "a refusal",
+        "several": "several answers",
+        "none": "no choice fits, it says",
+        "empty": "empty",
+    }
+    return [reasons.get(one.stated.problem, "") for one in answers]
 
 
 @filter_("consistent", "drops those that state two different answers, deny the one they state, or take it back")
 def consistent(answers: Sequence[TeacherAnswer]) -> list[str]:
-    told = []
+    reasons = []
     for one in answers:
         several = f"states {' and '.join(one.stated.named)}" if len(one.stated.named) > 1 else ""
-        told.append(several or ("denies or takes back its answer" if one.stated.contradicts else ""))
-    return told
+        reasons.append(several or ("denies or takes back its answer" if one.stated.contradicts else ""))
+    return reasons
 
 
 @filter_(
@@ -143,7 +149,7 @@ def length(answers: Sequence[TeacherAnswer], *, low: int, high: int) -> list[str
 
 @filter_("names_letter", "drops those that name a choice by its letter")
 def names_letter(answers: Sequence[TeacherAnswer]) -> list[str]:
-    return ["names a letter" if names_key(one.told) else "" for one in answers]
+    return ["names a letter" if names_key(one.as_example) else "" for one in answers]
 
 
 @filter_(
@@ -153,18 +159,18 @@ def names_letter(answers: Sequence[TeacherAnswer]) -> list[str]:
     Parameter("words", 6, "fewest words in a row that count", low=1, high=1000),
 )
 def repeats_question(answers: Sequence[TeacherAnswer], *, share: float, words: int) -> list[str]:
-    found = []
+    reasons = []
     for one in answers:
         asked = longest_run(one.example.question, one.shown)
-        told = asked >= words and asked >= share * len(WORD.findall(one.example.question))
-        found.append(f"{asked} words of the question in a row" if told else "")
-    return found
+        repeats = asked >= words and asked >= share * len(WORD.findall(one.example.question))
+        reasons.append(f"{asked} words of the question in a row" if repeats else "")
+    return reasons
 
 
 def longest_run(question: str, text: str) -> int:
     """The most words in a row that two texts have in common, case and punctuation ignored."""
-    one, other = (WORD.findall(part.casefold()) for part in (question, text))
-    return difflib.SequenceMatcher(None, one, other, autojunk=False).find_longest_match().size
+    first, second = (WORD.findall(part.casefold()) for part in (question, text))
+    return difflib.SequenceMatcher(None, first, second, autojunk=False).find_longest_match().size
 
 
 @filter_(
@@ -193,25 +199,28 @@ def bottleneck(answers: Sequence[TeacherAnswer], *, least: float) -> list[str]:
 
 @filter_(
     "truncated",
-    "drops those that were cut off: by the limit of tokens, or, where nobody noted why they end, without an end of a sentence",
+    "drops those that were cut off: by the limit of tokens, or, where nobody noted why they end, without an end of a"
+    " sentence",
 )
 def truncated(answers: Sequence[TeacherAnswer]) -> list[str]:
-    found = []
+    reasons = []
     for one in answers:
         open_end = not one.finish and not re.search(r"[.!?…:;)\]}\"'”’]\s*$", one.shown)
-        found.append(
+        reasons.append(
             "ended by the limit of tokens"
             if one.finish == "length"
             else "ends in the middle of a sentence"
             if open_end
             else ""
         )
-    return found
+    return reasons
 
 
 def parse_filters(text: str) -> list[ChosenFilter]:
-    """`agrees,length(low=5,high=60)` as filters with all their parameters; UnknownName or GrammarError says what would be right."""
-    found: list[ChosenFilter] = []
+    """`agrees,length(low=5,high=60)` as filters with all their parameters; UnknownName or GrammarError says what would
+    be right.
+    """
+    filters_read: list[ChosenFilter] = []
     rest = text.strip()
     while rest:
         match = re.match(r"\s*([\w-]+)\s*(?:\(([^()]*)\))?\s*(?:,|$)", rest)
@@ -220,11 +229,11 @@ def parse_filters(text: str) -> list[ChosenFilter]:
                 f"{rest[:60]!r} is not a filter.", "Write name or name(parameter=value,...), with commas between."
             )
         entry = FILTERS.get(match.group(1))
-        if any(chosen.entry.name == entry.name for chosen in found):
+        if any(chosen.entry.name == entry.name for chosen in filters_read):
             raise GrammarError(f"The filter {entry.name} is named twice.", "Name each once.")
-        found.append(ChosenFilter(entry, _values(entry, match.group(2) or "")))
+        filters_read.append(ChosenFilter(entry, _values(entry, match.group(2) or "")))
         rest = rest[match.end() :]
-    return found
+    return filters_read
 
 
 def _values(entry: Filter, text: str) -> tuple[tuple[str, Any], ...]:

@@ -1,4 +1,6 @@
-"""A teacher in this process: any causal LM with safetensors weights writes answers to many questions at a time, contrastively if asked to."""
+"""A teacher in this process: any causal LM with safetensors weights writes answers to many questions at a time,
+contrastively if asked to.
+"""
 
 from __future__ import annotations
 
@@ -30,21 +32,22 @@ class Completion:
 
 
 class LocalTeacher:
-    """A loaded teacher. chat: whether its tokenizer's chat template is used. TeacherError if it cannot be loaded; nothing of a checkpoint is ever
-    run as code."""
+    """A loaded teacher. chat: whether its tokenizer's chat template is used. TeacherError if it cannot be loaded;
+    nothing of a checkpoint is ever run as code."""
 
     def __init__(self, config: TeacherConfig) -> None:
         self.name = config.model
-        given: dict[str, Any] = {"revision": config.revision or None, "trust_remote_code": False}
+        options: dict[str, Any] = {"revision": config.revision or None, "trust_remote_code": False}
         try:
-            self.tokenizer: Any = AutoTokenizer.from_pretrained(config.model, **given)
+            self.tokenizer: Any = AutoTokenizer.from_pretrained(config.model, **options)
             model = AutoModelForCausalLM.from_pretrained(
-                config.model, use_safetensors=True, dtype=torch.float32 if config.device == "cpu" else "auto", **given
+                config.model, use_safetensors=True, dtype=torch.float32 if config.device == "cpu" else "auto", **options
             )
         except (OSError, ValueError, safetensors.SafetensorError) as error:
             raise TeacherError(
                 f"The teacher {config.model!r} cannot be loaded: {str(error).splitlines()[0]}",
-                "Expected a causal LM with safetensors weights and its tokenizer: a folder written by save_pretrained, or a hub id.",
+                "Expected a causal LM with safetensors weights and its tokenizer: a folder written by save_pretrained,"
+                " or a hub id.",
             ) from error
         if config.device == "cuda" and not torch.cuda.is_available():
             raise TeacherError("This machine has no GPU that torch can use.", "Set the teacher's device to cpu.")
@@ -59,8 +62,8 @@ class LocalTeacher:
         # Called at every token: long work must notice that it is to stop.
         self.breathe: Callable[[], None] = lambda: None
         self.positions = int(getattr(self.model.config, "max_position_embeddings", 0) or 1_000_000)
-        own = getattr(self.model.generation_config, "eos_token_id", None)
-        ends = own if isinstance(own, list) else [own]
+        eos = getattr(self.model.generation_config, "eos_token_id", None)
+        ends = eos if isinstance(eos, list) else [eos]
         self.ends = frozenset(id for id in (*ends, self.tokenizer.eos_token_id) if id is not None)
         # Prompts' logits are not needed but for their last place; at a large vocabulary they would take gigabytes.
         self._last: dict[str, Any] = (
@@ -70,14 +73,16 @@ class LocalTeacher:
     def ids(self, config: ElicitConfig, turns: Sequence[Message]) -> list[int]:
         """A conversation as the teacher reads it."""
         if self.chat:
-            found = self.tokenizer.apply_chat_template(
+            encoded = self.tokenizer.apply_chat_template(
                 _joined_system(self.tokenizer, turns), add_generation_prompt=True, return_dict=True
             )
-            return [int(id) for id in found["input_ids"]]
+            return [int(id) for id in encoded["input_ids"]]
         return [int(id) for id in self.tokenizer(plain_prompt(config.template, turns))["input_ids"]]
 
     def stops(self, config: ElicitConfig) -> tuple[str, ...]:
-        """The texts at which an answer ends; without any, a plain prompt's answer ends where its next turn would begin."""
+        """The texts at which an answer ends; without any, a plain prompt's answer ends where its next turn would
+        begin.
+        """
         return config.sampling.stop or (
             (config.template.separator,) if not self.chat and config.template.separator else ()
         )
@@ -86,8 +91,8 @@ class LocalTeacher:
     def write(
         self, prompts: Sequence[Sequence[int]], sampling: Sampling, seeds: Sequence[int], stops: Sequence[str]
     ) -> list[Completion]:
-        """Continue every prompt. Each row draws from a generator of its own, so what it says does not depend on who else is in the batch (but for
-        the last digits of arithmetic)."""
+        """Continue every prompt. Each row draws from a generator of its own, so what it says does not depend on who
+        else is in the batch (but for the last digits of arithmetic)."""
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
 
         def choose(logits: torch.Tensor, rows: Sequence[int]) -> list[int]:
@@ -124,8 +129,8 @@ class LocalTeacher:
         limit: int,
         stops: Sequence[str],
     ) -> list[Completion]:
-        """Write token by token after every prompt of the first side; the other sides read the same tokens after prompts of their own. Rows that
-        have ended leave the batch."""
+        """Write token by token after every prompt of the first side; the other sides read the same tokens after prompts
+        of their own. Rows that have ended leave the batch."""
         reading = [_Side(self.model, prompts, self.tokenizer.pad_token_id or 0, self._last) for prompts in sides]
         rows = list(range(len(sides[0])))
         grown: list[list[int]] = [[] for _ in rows]
@@ -194,7 +199,7 @@ class _Side:
         self.logits = self._forward(torch.tensor(list(tokens), device=device)[:, None], self._place)
 
     def _forward(self, ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        found = self._model(
+        output = self._model(
             input_ids=ids,
             attention_mask=self._mask,
             position_ids=positions,
@@ -202,28 +207,30 @@ class _Side:
             use_cache=True,
             **self._last,
         )
-        logits: torch.Tensor = found.logits[:, -1].float()
+        logits: torch.Tensor = output.logits[:, -1].float()
         return logits
 
 
 def contrasted(shown: torch.Tensor, other: torch.Tensor, weight: float, plausible: float) -> torch.Tensor:
-    """(rows, vocabulary) scores: log p(token | the answer shown) - weight x log p(token | another answer, or none), from the logits of both.
+    """(rows, vocabulary) scores: log p(token | the answer shown) - weight x log p(token | another answer, or none),
+    from the logits of both.
 
-    The best token by these scores is that of SCOTT (2305.01879): with weight 1/2 it is the best by log p + log (p / p'). Tokens less likely under
-    the answer shown than `plausible` times the likeliest are left out (Li et al. 2210.15097), for a rare token can win by its ratio alone.
+    The best token by these scores is that of SCOTT (2305.01879): with weight 1/2 it is the best by log p + log (p /
+    p'). Tokens less likely under the answer shown than `plausible` times the likeliest are left out (Li et al.
+    2210.15097), for a rare token can win by its ratio alone.
     """
-    own, rival = torch.log_softmax(shown.float(), -1), torch.log_softmax(other.float(), -1)
-    scores = own - weight * rival
+    chosen, rival = torch.log_softmax(shown.float(), -1), torch.log_softmax(other.float(), -1)
+    scores = chosen - weight * rival
     if plausible > 0:
         # The logarithm of the share; a share of 1 leaves the likeliest alone.
-        least = own.max(-1, keepdim=True).values + torch.log(torch.tensor(plausible))
-        scores = scores.masked_fill(own < least, float("-inf"))
+        least = chosen.max(-1, keepdim=True).values + torch.log(torch.tensor(plausible))
+        scores = scores.masked_fill(chosen < least, float("-inf"))
     return scores
 
 
 def likely(odds: torch.Tensor, top_p: float) -> torch.Tensor:
-    """(rows, vocabulary) probabilities of the likeliest tokens that make up `top_p` together (Holtzman et al. 1904.09751), the rest 0; not
-    normalised."""
+    """(rows, vocabulary) probabilities of the likeliest tokens that make up `top_p` together (Holtzman et al.
+    1904.09751), the rest 0; not normalised."""
     if top_p >= 1:
         return odds
     ordered, places = odds.sort(-1, descending=True)
@@ -233,7 +240,9 @@ def likely(odds: torch.Tensor, top_p: float) -> torch.Tensor:
 
 
 def _joined_system(tokenizer: Any, turns: Sequence[Message]) -> list[Message]:
-    """The turns as the tokenizer's template takes them: a template that knows no system turn gets it in front of the first question."""
+    """The turns as the tokenizer's template takes them: a template that knows no system turn gets it in front of the
+    first question.
+    """
     if turns and turns[0]["role"] == "system" and "system" not in str(tokenizer.chat_template):
         first = {"role": "user", "content": f"{turns[0]['content']}\n\n{turns[1]['content']}"}
         return [first, *turns[2:]]
@@ -248,7 +257,9 @@ def ask_local(
     tick: Callable[[float], None],
     teacher: LocalTeacher | None = None,
 ) -> None:
-    """Answer every request, `pace.concurrency` at a time, those of similar length together; as `asking.ask_all`, in this process."""
+    """Answer every request, `pace.concurrency` at a time, those of similar length together; as `asking.ask_all`, in
+    this process.
+    """
     teacher = teacher or LocalTeacher(config.teacher)
     teacher.breathe = lambda: tick(0.0)
     stops = teacher.stops(config)
@@ -257,14 +268,16 @@ def ask_local(
         (r, teacher.ids(config, r.turns), teacher.ids(config, r.against) if r.against is not None else [])
         for r in requests
     ]
-    fitting = [one for one in prepared if max(len(one[1]), len(one[2])) + limit <= teacher.positions]
-    long = [one for one in prepared if max(len(one[1]), len(one[2])) + limit > teacher.positions]
-    told = f"with {limit} tokens of answer the prompt is longer than the {teacher.positions} that the teacher can read"
+    fitting = [pending for pending in prepared if max(len(pending[1]), len(pending[2])) + limit <= teacher.positions]
+    long = [pending for pending in prepared if max(len(pending[1]), len(pending[2])) + limit > teacher.positions]
+    message = (
+        f"with {limit} tokens of answer the prompt is longer than the {teacher.positions} that the teacher can read"
+    )
     arrived(
-        [], [Failure(r.place, "request", f"{told}: {max(len(ids), len(other))} tokens", 1) for r, ids, other in long]
+        [], [Failure(r.place, "request", f"{message}: {max(len(ids), len(other))} tokens", 1) for r, ids, other in long]
     )
     # The longest first: if the batch is too large for the memory, that shows at once.
-    fitting.sort(key=lambda one: -len(one[1]))
+    fitting.sort(key=lambda pending: -len(pending[1]))
     for start in range(0, len(fitting), pace.concurrency):
         batch = fitting[start : start + pace.concurrency]
         begun = time.monotonic()

@@ -17,8 +17,8 @@ ARTICLES = frozenset({"a", "an", "the", "to"})
 
 @dataclass(frozen=True, slots=True)
 class Mention:
-    """One place (start, end in characters) where a choice is named. how: "text", "letter" in brackets or before one, "bare" for a letter alone,
-    which may as well be an article or a number."""
+    """One place (start, end in characters) where a choice is named. how: "text", "letter" in brackets or before one,
+    "bare" for a letter alone, which may as well be an article or a number."""
 
     start: int
     end: int
@@ -28,19 +28,21 @@ class Mention:
 
 def sentences(text: str) -> list[tuple[int, int]]:
     """(start, end) in characters of the sentences and lines of a text, spaces around them left out."""
-    found, start = [], 0
+    ranges, start = [], 0
     for cut in [*SENTENCE_END.finditer(text), None]:
         end = len(text) if cut is None else cut.start()
         piece = text[start:end]
         if piece.strip():
-            found.append((start + len(piece) - len(piece.lstrip()), start + len(piece.rstrip())))
+            ranges.append((start + len(piece) - len(piece.lstrip()), start + len(piece.rstrip())))
         start = end if cut is None else cut.end()
-    return found
+    return ranges
 
 
 @lru_cache(maxsize=65_536)
 def stem(word: str) -> str:
-    """A word without case and its commonest English endings ("getting wet happens", "banks have"): enough to meet a choice that was inflected."""
+    """A word without case and its commonest English endings ("getting wet happens", "banks have"): enough to meet a
+    choice that was inflected.
+    """
     low = word.casefold().replace("’", "'").removesuffix("'s")
     for endings in (("ies", "es", "s"), ("ing", "ed"), ("y", "e")):
         for ending in endings:
@@ -52,13 +54,14 @@ def stem(word: str) -> str:
 
 
 def mentions(text: str, choices: Sequence[Choice]) -> tuple[Mention, ...]:
-    """Every place where a choice is named, in order. Of choices that contain each other ("bank", "river bank") the longest counts, of choices with
-    one stem ("act", "acting") the one that stands there word for word. A choice that is all function words ("no") is left out: it would be met
-    everywhere. Bare letters are left out too (see `letters`)."""
+    """Every place where a choice is named, in order. Of choices that contain each other ("bank", "river bank") the
+    longest counts, of choices with one stem ("act", "acting") the one that stands there word for word. A choice that is
+    all function words ("no") is left out: it would be met everywhere. Bare letters are left out too (see `letters`)."""
     return _mentions(text, tuple(choices))
 
 
-# A text is asked for its mentions some three times in a row: for its statements, its conclusion, and where its answer is first named.
+# A text is asked for its mentions some three times in a row: for its statements, its conclusion, and where its answer
+# is first named.
 @lru_cache(maxsize=1024)
 def _mentions(text: str, choices: tuple[Choice, ...]) -> tuple[Mention, ...]:
     spans = [(m.start(), m.end()) for m in WORD.finditer(text)]
@@ -80,13 +83,13 @@ def _mentions(text: str, choices: tuple[Choice, ...]) -> tuple[Mention, ...]:
             for place in where[first]
             if stems[place : place + len(wanted)] == inflected
         ]
-    found = [m for m in letters(text, choices) if m.how == "letter"]
+    by_letter = [m for m in letters(text, choices) if m.how == "letter"]
     taken: set[int] = set()
     for length, _, _, place, label in sorted(claims, reverse=True):
         if not taken.intersection(range(place, place + length)):
             taken.update(range(place, place + length))
-            found.append(Mention(spans[place][0], spans[place + length - 1][1], label, "text"))
-    return tuple(sorted(found, key=lambda m: (m.start, -m.end)))
+            by_letter.append(Mention(spans[place][0], spans[place + length - 1][1], label, "text"))
+    return tuple(sorted(by_letter, key=lambda m: (m.start, -m.end)))
 
 
 @lru_cache(maxsize=65_536)
@@ -101,13 +104,13 @@ def words_of(text: str) -> tuple[str, ...]:
 def letters(text: str, choices: Sequence[Choice]) -> list[Mention]:
     """Every place where a label stands: in brackets or with one behind it ("(b)", "B)"), or bare."""
     known = {c.label.casefold(): c.label for c in choices}
-    found = []
+    mentions = []
     for match in _letter_pattern(tuple(known)).finditer(text):
         bracketed, behind, bare = match.groups()
         label = known[(bracketed or behind or bare).casefold()]
         # A lower-case letter alone is a letter only where something says so; "a" almost never is.
-        found.append(Mention(match.start(), match.end(), label, "bare" if bare else "letter"))
-    return found
+        mentions.append(Mention(match.start(), match.end(), label, "bare" if bare else "letter"))
+    return mentions
 
 
 @lru_cache(maxsize=256)
@@ -117,7 +120,9 @@ def _letter_pattern(labels: tuple[str, ...]) -> re.Pattern[str]:
 
 
 def exact(text: str, choice: Choice, start: int) -> int | None:
-    """The end of a choice's text if it stands right at `start`, quotes and articles before it aside, case ignored; None if it does not."""
+    """The end of a choice's text if it stands right at `start`, quotes and articles before it aside, case ignored; None
+    if it does not.
+    """
     wanted = words_of(choice.text)
     at = past(_OPENS, text, start)
     for place, word in enumerate(wanted):

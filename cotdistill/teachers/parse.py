@@ -1,7 +1,8 @@
 """What a teacher says the answer is, read from what it wrote; and what is left of its text when that is taken away.
 
-A statement is found by its cue ("the answer is", "I choose", "... is the right option", a letter on a line of its own); only where there is none,
-the answer is taken from what the choices are weighed by ("of the choices, only a bank ...") or from the only choice that the conclusion names.
+A statement is found by its cue ("the answer is", "I choose", "... is the right option", a letter on a line of its own);
+only where there is none, the answer is taken from what the choices are weighed by ("of the choices, only a bank ...")
+or from the only choice that the conclusion names.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ _ADVERB = r"(?:therefore|thus|clearly|likely|probably|definitely|indeed|simply|o
 _FORWARD = re.compile(
     rf"""(?<!\beach\s)(?<!\bevery\s)\b(?:answers?|choice|option|response|solution)(?:\s+(?:here|choice|to\s+(?:the|this)\s+question))?(?:,?\s+{_ADVERB},?)?
          (?:\s+{_VERB}\b|\s*[:=])
-       | \b(?:I|we)(?:['’]d|['’]ll)?\s+(?:would\s+|will\s+|should\s+|must\s+)?(?:choose|select|pick|go\s+with|chose|answer)\b
+       | \b(?:I|we)(?:['’]d|['’]ll)?\s+(?:would\s+|will\s+|should\s+|must\s+)?(?:choose|select|pick|go\s+with|chose
+        |answer)\b
        | (?:^|[.!?\n]\s*)(?:choose|select|pick)\b
        | \\boxed\s*\{{(?:\\text\s*\{{)?
        | (?:^|\n)\s*\#{{2,4}}""",
@@ -41,7 +43,8 @@ _OR = re.compile(
     re.IGNORECASE,
 )
 _GOES_ON = re.compile(r"\s+(?:is|are|was|were|would|can|do|does|has|have)\b", re.IGNORECASE)
-# What may follow an answer that ends there; before any other word it was the start of something longer ("a place that needs").
+# What may follow an answer that ends there; before any other word it was the start of something longer ("a place that
+# needs").
 _ENDS = re.compile(
     r"[\"'”’})\]]*(?:\s*(?:$|[.,;!?\n(\[/&)]|:(?=\s|$))|\s+[–—-]"
     r"|\s+(?:because|since|as|for|due|given|and|or|which|not|but|rather|so)\b)",
@@ -92,7 +95,10 @@ _BETWEEN = re.compile(r"[\s:,.–—-]*")
 _THINKING = re.compile(r"<think(?:ing)?>.*?(?:</think(?:ing)?>|$)", re.DOTALL | re.IGNORECASE)
 _EMPHASIS = re.compile(r"\*\*|__|`")
 _CLOSING_WORDS = frozenset(
-    "answer option choice correct right final best therefore thus hence so conclusion means select choose letter label".split()
+    (
+        "answer option choice correct right final best therefore thus hence so conclusion means select choose letter "
+        "label"
+    ).split()
 )
 
 
@@ -108,10 +114,10 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class Stated:
-    """What a text says. label: the one answer, None without (then `problem` says why). how: letter, text, weighed or implied. named: every
-    label that is stated, in order. contradicts: it states two different answers at different places, denies the one it states, or takes it back
-    ("No, wait"). reason: the
-    text without the statement; bare: there are fewer than three words of it."""
+    """What a text says. label: the one answer, None without (then `problem` says why). how: letter, text, weighed or
+    implied. named: every label that is stated, in order. contradicts: it states two different answers at different
+    places, denies the one it states, or takes it back ("No, wait"). reason: the text without the statement; bare: there
+    are fewer than three words of it."""
 
     label: str | None
     how: str
@@ -122,7 +128,9 @@ class Stated:
 
     @property
     def sure(self) -> str | None:
-        """The label, unless it is only implied: measured on labelled rationales, the sure ones are right in 99 of 100, the implied in 95."""
+        """The label, unless it is only implied: measured on labelled rationales, the sure ones are right in 99 of 100,
+        the implied in 95.
+        """
         return None if self.how == "implied" else self.label
 
     @property
@@ -163,9 +171,9 @@ def parse(text: str, choices: Sequence[Choice]) -> Stated:
 
 
 def statements(text: str, choices: Sequence[Choice]) -> tuple[list[Statement], set[str]]:
-    """The answers that a text states, in order, and the labels that it denies. What the choices are weighed by counts after all others, and so
-    only stands last where nothing else is stated behind it."""
-    found: list[Statement] = []
+    """The answers that a text states, in order, and the labels that it denies. What the choices are weighed by counts
+    after all others, and so only stands last where nothing else is stated behind it."""
+    matches: list[Statement] = []
     denied: set[str] = set()
     for cue in _FORWARD.finditer(text):
         start = past(_FILL, text, cue.end())
@@ -173,7 +181,7 @@ def statements(text: str, choices: Sequence[Choice]) -> tuple[list[Statement], s
             if refused := _reference(text, past(_FILL, text, negation.end()), choices):
                 denied.add(refused.label)
         elif first := _reference(text, start, choices):
-            found.append(_with_others(text, cue.start(), first, choices))
+            matches.append(_with_others(text, cue.start(), first, choices))
     named = [
         m
         for m in [*mentions(text, choices), *letters(text, choices)]
@@ -185,15 +193,15 @@ def statements(text: str, choices: Sequence[Choice]) -> tuple[list[Statement], s
         elif (
             (right := _RIGHT.match(text, mention.end))
             and not _among_none(text, mention)
-            and not any(s.start <= mention.start < s.end for s in found)
+            and not any(s.start <= mention.start < s.end for s in matches)
         ):
-            found.append(
+            matches.append(
                 Statement(mention.start, right.end(), (mention.label,), "text" if mention.how == "text" else "letter")
             )
-    found += _standing_alone(text, choices, found)
-    if not found:
-        found = _weighed(text, named)
-    return sorted(found, key=lambda s: s.start), denied
+    matches += _standing_alone(text, choices, matches)
+    if not matches:
+        matches = _weighed(text, named)
+    return sorted(matches, key=lambda s: s.start), denied
 
 
 def _among_none(text: str, mention: Mention) -> bool:
@@ -208,8 +216,8 @@ def _reference(text: str, start: int, choices: Sequence[Choice]) -> Mention | No
         if one.start == 0:
             end = start + one.end
             if one.how == "letter" or _ENDS.match(text, end):
-                own = next(c for c in choices if c.label == one.label)
-                behind = exact(text, own, past(_BETWEEN, text, end))
+                choice = next(c for c in choices if c.label == one.label)
+                behind = exact(text, choice, past(_BETWEEN, text, end))
                 if one.how == "bare" and behind is None and (also := _by_text(text, start, choices)):
                     # A choice may itself be a letter or a number: alone, it is the text that is meant.
                     return also
@@ -239,8 +247,9 @@ def _with_others(text: str, start: int, first: Mention, choices: Sequence[Choice
     return Statement(start, end, tuple(labels), first.how)
 
 
-def _standing_alone(text: str, choices: Sequence[Choice], found: Sequence[Statement]) -> list[Statement]:
-    """A choice on a line of its own, or a letter that opens or closes the text: "B", "(B) bank", "B. It is quiet there.", "Yes, because ...".
+def _standing_alone(text: str, choices: Sequence[Choice], earlier: Sequence[Statement]) -> list[Statement]:
+    """A choice on a line of its own, or a letter that opens or closes the text: "B", "(B) bank", "B. It is quiet
+    there.", "Yes, because ...".
 
     Where the choices are gone through one by one ("A: Nails ... B: Teeth ..."), nothing but the last line is an answer.
     """
@@ -249,22 +258,22 @@ def _standing_alone(text: str, choices: Sequence[Choice], found: Sequence[Statem
     lines = [(m.start(), m.end()) for m in _LINE.finditer(text)]
     more = []
     for start, end in dict.fromkeys([pieces[-1], lines[-1]] if listed else [pieces[0], pieces[-1], *lines]):
-        first = None if any(s.start <= start < s.end for s in found) else _reference(text, start, choices)
+        first = None if any(s.start <= start < s.end for s in earlier) else _reference(text, start, choices)
         if first is None or (
             first.how == "letter" and text[first.start : first.end].islower() and first.end < len(text)
         ):
             continue
-        one = _with_others(text, start, first, choices)
+        statement = _with_others(text, start, first, choices)
         # "A. bank" is one answer though a full stop stands in it.
-        rest = text[one.end : max(end, one.end)]
+        rest = text[statement.end : max(end, statement.end)]
         alone = not re.search(r"\w", rest) and (first.how == "letter" or (start, end) in lines)
         opens = (
             not listed
             and start == pieces[0][0]
-            and (_OPENING_LETTER if first.how == "letter" else _OPENING).match(text, one.end)
+            and (_OPENING_LETTER if first.how == "letter" else _OPENING).match(text, statement.end)
         )
         if alone or opens:
-            more.append(one)
+            more.append(statement)
     return more
 
 
@@ -275,8 +284,10 @@ _OPENING_LETTER = re.compile(rf"{_OPENING.pattern}|\s*:|(?<=[)\]])\s+[A-Z]")
 
 
 def _weighed(text: str, named: Sequence[Mention]) -> list[Statement]:
-    """Sentences that weigh the choices and name one of them behind it: "Of the above choices, only a bank needs security."."""
-    found = []
+    """Sentences that weigh the choices and name one of them behind it: "Of the above choices, only a bank needs
+    security.".
+    """
+    weighed = []
     for start, end in sentences(text):
         cue = _WEIGHED.search(text, start, end)
         if cue is None or _NO_WEIGHING.search(text, start, cue.start()) or text.startswith(":", cue.end()):
@@ -285,8 +296,8 @@ def _weighed(text: str, named: Sequence[Mention]) -> list[Statement]:
         before = {m.label for m in named if start <= m.start < cue.start()}
         labels = behind or before
         if len(labels) == 1:
-            found.append(Statement(start, start, tuple(labels), "weighed"))
-    return found
+            weighed.append(Statement(start, start, tuple(labels), "weighed"))
+    return weighed
 
 
 def _implied(text: str, named: Sequence[Mention]) -> str | None:
@@ -300,7 +311,9 @@ def _implied(text: str, named: Sequence[Mention]) -> str | None:
 
 
 def without(text: str, stated: Sequence[Statement]) -> str:
-    """The text without the sentences that do nothing but state the answer; of "The answer is B because birds fly." the reason stays."""
+    """The text without the sentences that do nothing but state the answer; of "The answer is B because birds fly." the
+    reason stays.
+    """
     if not any(one.end > one.start for one in stated):
         return text
     kept = []
@@ -311,9 +324,9 @@ def without(text: str, stated: Sequence[Statement]) -> str:
             continue
         first, last = inside[0], inside[-1]
         before, after = text[start : max(start, first.start)], text[min(last.end, end) : end]
-        told = after[past(_BECAUSE, after, 0) :]
+        rest = after[past(_BECAUSE, after, 0) :]
         if not _content(before) and _content(after, 1 if _REASON.match(after) else 2):
-            kept.append(told[:1].upper() + told[1:])
+            kept.append(rest[:1].upper() + rest[1:])
         elif _content(before):
             kept.append(text[start:end])
     return " ".join(piece.strip() for piece in kept if piece.strip())

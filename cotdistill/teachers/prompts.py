@@ -1,4 +1,6 @@
-"""How a teacher is asked: a template is data, the shots are data, and what is sent follows from both. Every part may be seen and edited."""
+"""How a teacher is asked: a template is data, the shots are data, and what is sent follows from both. Every part may be
+seen and edited.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ Message = dict[str, str]
 
 @dataclass(frozen=True)
 class PromptTemplate:
-    """The parts of what a teacher reads. In a plain prompt (a model without a chat template) the turns stand one after the other."""
+    """The parts of what a teacher reads. In a plain prompt (a model without a chat template) the turns stand one after
+    the other.
+    """
 
     system: str = param(
         "You explain the answers to multiple-choice questions, in plain words and without repeating the question.",
@@ -53,15 +57,15 @@ class PromptTemplate:
     def problems(self) -> list[str]:
         """What is wrong with this template, in words."""
         needs = {"question": ("question", "choices"), "choice": ("text",), "reply": ("rationale",)}
-        found = [
+        problems = [
             f"prompt part {part!r} lacks {{{name}}}"
             for part, names in needs.items()
             for name in names
             if f"{{{name}}}" not in getattr(self, part)
         ]
         if "{label}" not in self.given and "{text}" not in self.given:
-            found.append("prompt part 'given' shows no answer: it lacks {label} and {text}")
-        return found + [
+            problems.append("prompt part 'given' shows no answer: it lacks {label} and {text}")
+        return problems + [
             f"prompt part {part!r} is empty" for part in ("ask", "ask_given") if not getattr(self, part).strip()
         ]
 
@@ -106,7 +110,9 @@ class Shot:
 
 
 def template_of(text: str) -> PromptTemplate:
-    """A template by the name of a preset, or from the JSON text of parts laid over the first one; ConfigError with every problem at once."""
+    """A template by the name of a preset, or from the JSON text of parts laid over the first one; ConfigError with
+    every problem at once.
+    """
     if text.lstrip().startswith("{"):
         try:
             values = json.loads(text)
@@ -122,14 +128,14 @@ def template_of(text: str) -> PromptTemplate:
 def checked(template: PromptTemplate) -> PromptTemplate:
     """The template if it can be used; ConfigError with every problem at once."""
     check(template)
-    if found := template.problems():
-        raise ConfigError(found, "Correct the parts; the names in braces are filled in.")
+    if problems := template.problems():
+        raise ConfigError(problems, "Correct the parts; the names in braces are filled in.")
     return template
 
 
 def draw_shots(task: Task, source: str, number: int, seed: int) -> tuple[Shot, ...]:
-    """Shots from the training rows of a source, `number` and one to spare: a row that is asked about is never its own shot. Rows whose teacher
-    is known to have answered otherwise are left out. NoRationale if there are too few."""
+    """Shots from the training rows of a source, `number` and one to spare: a row that is asked about is never its own
+    shot. Rows whose teacher is known to have answered otherwise are left out. NoRationale if there are too few."""
     if not number:
         return ()
     if number > MOST_SHOTS:
@@ -146,8 +152,10 @@ def draw_shots(task: Task, source: str, number: int, seed: int) -> tuple[Shot, .
 
 
 def read_shots(text: str) -> tuple[Shot, ...]:
-    """Shots that a person wrote, one JSON object a line: question, choices (label to text, or a list), answer, rationale. DataError with the line."""
-    found = []
+    """Shots that a person wrote, one JSON object a line: question, choices (label to text, or a list), answer,
+    rationale. DataError with the line.
+    """
+    shots = []
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
             continue
@@ -166,42 +174,43 @@ def read_shots(text: str) -> tuple[Shot, ...]:
             if shot.answer not in [c.label for c in choices]:
                 raise ValueError(f"the answer {shot.answer!r} is the label of no choice")
         except (ValueError, KeyError, TypeError) as error:
-            told = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+            reason = f"it has no {error}" if isinstance(error, KeyError) else str(error)
             raise DataError(
-                f"Line {number} of the shots cannot be read: {told}", "Each line: question, choices, answer, rationale."
+                f"Line {number} of the shots cannot be read: {reason}",
+                "Each line: question, choices, answer, rationale.",
             ) from error
-        found.append(shot)
-    if len(found) > MOST_SHOTS:
-        raise DataError(f"There are {len(found)} shots; expected at most {MOST_SHOTS}.", "Leave some out.")
-    return tuple(found)
+        shots.append(shot)
+    if len(shots) > MOST_SHOTS:
+        raise DataError(f"There are {len(shots)} shots; expected at most {MOST_SHOTS}.", "Leave some out.")
+    return tuple(shots)
 
 
-def asked(template: PromptTemplate, example: Example, given: str) -> str:
+def asked(template: PromptTemplate, example: Example, hint: str) -> str:
     """What a teacher is asked about one example. given: the label that it is shown, "" for none."""
     listed = template.between.join(fill(template.choice, label=c.label, text=c.text) for c in example.choices)
     text = fill(template.question, question=example.question, choices=listed)
-    if not given:
+    if not hint:
         return text + template.ask
-    shown = next(c.text for c in example.choices if c.label == given)
-    return text + fill(template.given, label=given, text=shown) + fill(template.ask_given, label=given, text=shown)
+    shown = next(c.text for c in example.choices if c.label == hint)
+    return text + fill(template.given, label=hint, text=shown) + fill(template.ask_given, label=hint, text=shown)
 
 
 def messages(
-    template: PromptTemplate, shots: Sequence[Shot], number: int, example: Example, given: str
+    template: PromptTemplate, shots: Sequence[Shot], number: int, example: Example, hint: str
 ) -> list[Message]:
-    """The whole conversation: who the teacher is, `number` shots as turns, the question. given: the label that it is shown, "" for none; the
-    shots are then shown with their own."""
+    """The whole conversation: who the teacher is, `number` shots as turns, the question. given: the label that it is
+    shown, "" for none; the shots are then shown with their own."""
     turns: list[Message] = [{"role": "system", "content": template.system}] if template.system.strip() else []
     for shot in [shot for shot in shots if not shot.id or shot.id != example.id][:number]:
         text = next(c.text for c in shot.choices if c.label == shot.answer)
-        turns.append({"role": "user", "content": asked(template, shot.example, shot.answer if given else "")})
+        turns.append({"role": "user", "content": asked(template, shot.example, shot.answer if hint else "")})
         turns.append(
             {
                 "role": "assistant",
                 "content": fill(template.reply, rationale=shot.rationale, label=shot.answer, text=text),
             }
         )
-    return [*turns, {"role": "user", "content": asked(template, example, given)}]
+    return [*turns, {"role": "user", "content": asked(template, example, hint)}]
 
 
 def plain_prompt(template: PromptTemplate, turns: Sequence[Message]) -> str:

@@ -28,20 +28,21 @@ SEGMENT = 1000
 
 
 def quality(answers: Sequence[TeacherAnswer], rows: int, *, duplicates: float = 0.8) -> dict[str, Any]:
-    """The figures of a source. rows: questions that were asked or could be. Shares are of the answers unless a key says otherwise; None where
-    there is nothing to take a share of.
+    """The figures of a source. rows: questions that were asked or could be. Shares are of the answers unless a key says
+    otherwise; None where there is nothing to take a share of.
 
-    noted, noted_right: answers whose label was noted with them, and how many of these are gold; known, agrees: the same for labels noted or read
-    for sure, agrees_all: the gold ones among all answers.
-    words: mean, p5, median, p95, longest. leak_text, leak_letter: the gold choice's text, a choice's letter. overlap: mean share of a rationale's
-    content words that stand in the question; recall: of the question's in the rationale; run: longest run of words in common, mean.
-    about_question: share that opens by speaking of the question. variety: different words in a thousand. style: where the teacher's own answer
-    (gold, where it is not known) is first named. stated: how the answer is read from the text, and why it is not.
+    noted, noted_right: answers whose label was noted with them, and how many of these are gold; known, agrees: the same
+    for labels noted or read for sure, agrees_all: the gold ones among all answers. words: mean, p5, median, p95,
+    longest. leak_text, leak_letter: the gold choice's text, a choice's letter. overlap: mean share of a rationale's
+    content words that stand in the question; recall: of the question's in the rationale; run: longest run of words in
+    common, mean. about_question: share that opens by speaking of the question. variety: different words in a thousand.
+    style: where the teacher's own answer (gold, where it is not known) is first named. stated: how the answer is read
+    from the text, and why it is not.
     """
     if not answers:
         return {"rows": rows, "answers": 0}
     count = len(answers)
-    told = [one.told for one in answers]
+    examples = [one.as_example for one in answers]
     texts = [one.shown for one in answers]
     noted = [one for one in answers if one.label is not None]
     known = [one for one in answers if one.answer is not None]
@@ -57,8 +58,8 @@ def quality(answers: Sequence[TeacherAnswer], rows: int, *, duplicates: float = 
         "agrees": right / len(known) if known else None,
         "agrees_all": right / count if known else None,
         "words": lengths(texts),
-        "leak_text": sum(map(holds_answer, told)) / count,
-        "leak_letter": sum(map(names_key, told)) / count,
+        "leak_text": sum(map(holds_answer, examples)) / count,
+        "leak_letter": sum(map(names_key, examples)) / count,
         "overlap": _mean([_covered(text, one.example.question) for one, text in zip(answers, texts, strict=True)]),
         "recall": _mean([_covered(one.example.question, text) for one, text in zip(answers, texts, strict=True)]),
         "run": fmean(longest_run(one.example.question, text) for one, text in zip(answers, texts, strict=True)),
@@ -82,8 +83,8 @@ def lengths(texts: Sequence[str]) -> dict[str, float]:
 
 
 def first_named(answer: TeacherAnswer) -> float | None:
-    """Where a rationale first names the teacher's own answer (gold, where that is not known): the share of its words that stand before, 0 for the
-    first word; None where it never does."""
+    """Where a rationale first names the teacher's own answer (gold, where that is not known): the share of its words
+    that stand before, 0 for the first word; None where it never does."""
     wanted, text = answer.answer or answer.example.answer, answer.shown
     named = [m for m in mentions(text, answer.example.choices) if m.label == wanted]
     # A bare letter is meant only where the text states its answer by letter; a lower-case one may be a word.
@@ -104,7 +105,9 @@ def _low(text: str, mention: Mention) -> bool:
 
 
 def variety(texts: Sequence[str]) -> float | None:
-    """Different words in a thousand, the mean over segments of a thousand words in a row; None for less than one segment."""
+    """Different words in a thousand, the mean over segments of a thousand words in a row; None for less than one
+    segment.
+    """
     words = [word for text in texts for word in _words(text)]
     segments = [words[i : i + SEGMENT] for i in range(0, len(words) - SEGMENT + 1, SEGMENT)]
     return fmean(len(set(segment)) for segment in segments) if segments else None
@@ -134,7 +137,9 @@ def _style(places: Sequence[float | None]) -> dict[str, Any]:
 
 
 def _stated(answers: Sequence[TeacherAnswer]) -> dict[str, float]:
-    """How answers are stated, as shares; how often a text states for sure another answer than the one noted of its teacher."""
+    """How answers are stated, as shares; how often a text states for sure another answer than the one noted of its
+    teacher.
+    """
     counted = Counter(one.stated.how or one.stated.problem for one in answers)
     both = [one for one in answers if one.label is not None and one.stated.sure]
     shares = {name: counted[name] / len(answers) for name in (*HOWS, *PROBLEMS)}

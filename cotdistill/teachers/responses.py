@@ -1,8 +1,8 @@
 """Everything that a teacher ever answered, by the content of the request: nothing is asked, or paid, twice.
 
-One SQLite file in WAL mode, where every commit is on the disk before it counts (synchronous = FULL): a process that is killed, or a machine that
-loses power, loses what was not committed and nothing else; a torn end of the log is left out when the file is next opened. Many processes may
-write at once. No address and no key ever come here.
+One SQLite file in WAL mode, where every commit is on the disk before it counts (synchronous = FULL): a process that is
+killed, or a machine that loses power, loses what was not committed and nothing else; a torn end of the log is left out
+when the file is next opened. Many processes may write at once. No address and no key ever come here.
 """
 
 from __future__ import annotations
@@ -27,16 +27,19 @@ BUSY_SECONDS = 30.0
 _MADE: set[str] = set()
 _SCHEMA = """
     CREATE TABLE IF NOT EXISTS response (
-        key TEXT PRIMARY KEY, model TEXT NOT NULL, text TEXT NOT NULL, finish TEXT NOT NULL, prompt_tokens INTEGER, completion_tokens INTEGER,
+        key TEXT PRIMARY KEY, model TEXT NOT NULL, text TEXT NOT NULL, finish TEXT NOT NULL, prompt_tokens INTEGER,
+        completion_tokens INTEGER,
         seconds REAL NOT NULL, received REAL NOT NULL
     ) WITHOUT ROWID;
     CREATE INDEX IF NOT EXISTS response_model ON response (model, received);
     CREATE TABLE IF NOT EXISTS asked (
-        job TEXT NOT NULL, place INTEGER NOT NULL, question TEXT NOT NULL, sample INTEGER NOT NULL, given TEXT NOT NULL, key TEXT NOT NULL,
+        job TEXT NOT NULL, place INTEGER NOT NULL, question TEXT NOT NULL, sample INTEGER NOT NULL,
+        given TEXT NOT NULL, key TEXT NOT NULL,
         PRIMARY KEY (job, place)
     ) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS failure (
-        job TEXT NOT NULL, place INTEGER NOT NULL, cause TEXT NOT NULL, detail TEXT NOT NULL, tries INTEGER NOT NULL, at REAL NOT NULL,
+        job TEXT NOT NULL, place INTEGER NOT NULL, cause TEXT NOT NULL, detail TEXT NOT NULL, tries INTEGER NOT NULL,
+        at REAL NOT NULL,
         PRIMARY KEY (job, place)
     ) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS pace (model TEXT PRIMARY KEY, settings TEXT NOT NULL) WITHOUT ROWID;
@@ -45,8 +48,8 @@ _SCHEMA = """
 
 @dataclass(frozen=True)
 class Response:
-    """One answer as it came. finish: "stop", "length" or what else the server says. Tokens are None where the server did not count them.
-    seconds: from the request to its end."""
+    """One answer as it came. finish: "stop", "length" or what else the server says. Tokens are None where the server
+    did not count them. seconds: from the request to its end."""
 
     key: str
     model: str
@@ -69,7 +72,9 @@ class Failure:
 
 @dataclass(frozen=True)
 class Count:
-    """How far a job is. tokens_in, tokens_out and seconds are of all its answered requests, also of those that were answered before it began."""
+    """How far a job is. tokens_in, tokens_out and seconds are of all its answered requests, also of those that were
+    answered before it began.
+    """
 
     asked: int
     answered: int
@@ -80,7 +85,9 @@ class Count:
 
 
 class Responses:
-    """The file of responses of one store. Holds no connection, so it may be shared by threads. StoreError or DiskFull if it cannot be used."""
+    """The file of responses of one store. Holds no connection, so it may be shared by threads. StoreError or DiskFull
+    if it cannot be used.
+    """
 
     def __init__(self, home: Path) -> None:
         self.path = home / "teachers" / "responses.sqlite"
@@ -89,7 +96,7 @@ class Responses:
     def _connection(self, *, write: bool = False) -> Iterator[sqlite3.Connection]:
         try:
             connection = sqlite3.connect(
-                self._made() if write else self.path, timeout=BUSY_SECONDS, isolation_level=None
+                self._create() if write else self.path, timeout=BUSY_SECONDS, isolation_level=None
             )
             try:
                 connection.row_factory = sqlite3.Row
@@ -104,14 +111,16 @@ class Responses:
                 connection.close()
         except (sqlite3.Error, UnicodeDecodeError) as error:
             # The second where SQLite quotes a damaged name that is no UTF-8 any more.
-            told = error.object.decode(errors="replace") if isinstance(error, UnicodeDecodeError) else error
+            reason = error.object.decode(errors="replace") if isinstance(error, UnicodeDecodeError) else error
             raise StoreError(
-                f"The responses of teachers ({self.path}) cannot be used: {told}.",
+                f"The responses of teachers ({self.path}) cannot be used: {reason}.",
                 "Check the disk; the file may be damaged.",
             ) from error
 
-    def _made(self) -> Path:
-        """The file, with its tables. One process makes it at a time: switching to WAL does not wait for others as transactions do."""
+    def _create(self) -> Path:
+        """The file, with its tables. One process makes it at a time: switching to WAL does not wait for others as
+        transactions do.
+        """
         if str(self.path) in _MADE and self.path.is_file():
             return self.path
         with disk_in_words(self.path.parent):
@@ -131,7 +140,9 @@ class Responses:
         return self.path
 
     def put(self, responses: Sequence[Response]) -> None:
-        """Keep some responses; they are on the disk when this returns. The first response to a request is the one that counts."""
+        """Keep some responses; they are on the disk when this returns. The first response to a request is the one that
+        counts.
+        """
         now = time.time()
         rows = [
             (r.key, r.model, r.text, r.finish, r.prompt_tokens, r.completion_tokens, r.seconds, now) for r in responses
@@ -149,8 +160,8 @@ class Responses:
                 "INSERT INTO asked VALUES (?, ?, ?, ?, ?, ?)",
                 [(job, r.place, r.example.id, r.sample, r.given, r.key) for r in requests],
             )
-            found = connection.execute("SELECT DISTINCT key FROM asked JOIN response USING (key) WHERE job = ?", (job,))
-            return {row["key"] for row in found}
+            known = connection.execute("SELECT DISTINCT key FROM asked JOIN response USING (key) WHERE job = ?", (job,))
+            return {row["key"] for row in known}
 
     def known(self, keys: Sequence[str]) -> set[str]:
         """Those of some keys that are answered."""
@@ -171,29 +182,31 @@ class Responses:
     def count(self, job: str) -> Count:
         """How far a job is."""
         query = """
-            SELECT count(*) AS asked, count(response.key) AS answered, total(prompt_tokens) AS tokens_in, total(completion_tokens) AS tokens_out,
+            SELECT count(*) AS asked, count(response.key) AS answered, total(prompt_tokens) AS tokens_in,
+            total(completion_tokens) AS tokens_out,
             total(response.seconds) AS seconds FROM asked LEFT JOIN response USING (key) WHERE job = ?
         """
         row = self._rows(query, (job,))
         failed = self._rows("SELECT count(*) AS failed FROM failure WHERE job = ?", (job,))
         if not row:
             return Count(0, 0, 0, 0, 0, 0.0)
-        one = row[0]
+        key = row[0]
         return Count(
-            one["asked"],
-            one["answered"],
+            key["asked"],
+            key["answered"],
             failed[0]["failed"],
-            int(one["tokens_in"]),
-            int(one["tokens_out"]),
-            float(one["seconds"]),
+            int(key["tokens_in"]),
+            int(key["tokens_out"]),
+            float(key["seconds"]),
         )
 
     def answers(self, job: str, newest: int | None = None) -> list[dict[str, Any]]:
-        """The answered requests of a job in the order in which they were asked, or the newest few, newest first: question, sample, given, text,
-        finish, prompt_tokens, completion_tokens, seconds, received, key."""
+        """The answered requests of a job in the order in which they were asked, or the newest few, newest first:
+        question, sample, given, text, finish, prompt_tokens, completion_tokens, seconds, received, key."""
         order = "received DESC, place" if newest else "place"
         query = f"""
-            SELECT place, question AS id, sample, given, text, finish, prompt_tokens, completion_tokens, seconds, received, key
+            SELECT place, question AS id, sample, given, text, finish, prompt_tokens, completion_tokens, seconds,
+            received, key
             FROM asked JOIN response USING (key) WHERE job = ? ORDER BY {order} LIMIT ?
         """
         return [dict(row) for row in self._rows(query, (job, newest or -1))]
@@ -201,15 +214,20 @@ class Responses:
     def failures(self, job: str) -> list[dict[str, Any]]:
         """The questions of a job that got no answer: id, sample, cause, detail, tries, at."""
         query = """
-            SELECT question AS id, sample, cause, detail, tries, at FROM failure JOIN asked USING (job, place) WHERE job = ? ORDER BY place
+            SELECT question AS id, sample, cause, detail, tries, at FROM failure JOIN asked USING (job,
+            place) WHERE job = ? ORDER BY place
         """
         return [dict(row) for row in self._rows(query, (job,))]
 
     def usual(self, model: str) -> dict[str, float] | None:
-        """Means over the last thousand responses of a model: prompt_tokens, completion_tokens, seconds, characters; None before the first."""
+        """Means over the last thousand responses of a model: prompt_tokens, completion_tokens, seconds, characters;
+        None before the first.
+        """
         query = """
-            SELECT count(*) AS n, avg(prompt_tokens) AS prompt_tokens, avg(completion_tokens) AS completion_tokens, avg(seconds) AS seconds,
-            avg(length(text)) AS characters FROM (SELECT * FROM response WHERE model = ? ORDER BY received DESC LIMIT 1000)
+            SELECT count(*) AS n, avg(prompt_tokens) AS prompt_tokens, avg(completion_tokens) AS completion_tokens,
+            avg(seconds) AS seconds,
+            avg(length(text)) AS characters FROM (SELECT * FROM
+            response WHERE model = ? ORDER BY received DESC LIMIT 1000)
         """
         rows = self._rows(query, (model,))
         if not rows or not rows[0]["n"]:

@@ -17,16 +17,18 @@ PICKS = ("first", "shortest", "longest", "majority")
 
 
 def pick(answers: Sequence[TeacherAnswer], how: str) -> list[TeacherAnswer]:
-    """One answer a question, in the order of the questions. majority: the first one whose answer is the commonest (Wang et al. 2203.11171)."""
+    """One answer a question, in the order of the questions. majority: the first one whose answer is the commonest (Wang
+    et al. 2203.11171).
+    """
     if how not in PICKS:
         raise UnknownName("way to pick", how, PICKS)
     by_id: dict[str, list[TeacherAnswer]] = {}
-    for one in answers:
-        by_id.setdefault(one.example.id, []).append(one)
+    for answer in answers:
+        by_id.setdefault(answer.example.id, []).append(answer)
     best: dict[str, Callable[[list[TeacherAnswer]], TeacherAnswer]] = {
         "first": lambda few: few[0],
-        "shortest": lambda few: min(few, key=lambda one: len(one.shown)),
-        "longest": lambda few: max(few, key=lambda one: len(one.shown)),
+        "shortest": lambda few: min(few, key=lambda answer: len(answer.shown)),
+        "longest": lambda few: max(few, key=lambda answer: len(answer.shown)),
         "majority": _majority,
     }
     return [best[how](few) for few in by_id.values()]
@@ -39,8 +41,8 @@ def _majority(few: list[TeacherAnswer]) -> TeacherAnswer:
 
 
 def rationales(answers: Sequence[TeacherAnswer], part: str) -> list[Rationale]:
-    """Answers as rows of a source. part: all of the text, or the reason alone, without the sentences that state the answer. The teacher's label is
-    its own answer; where that cannot be read, the one that it was shown."""
+    """Answers as rows of a source. part: all of the text, or the reason alone, without the sentences that state the
+    answer. The teacher's label is its own answer; where that cannot be read, the one that it was shown."""
     if part not in PARTS:
         raise UnknownName("part of a text", part, PARTS)
     return [

@@ -8,7 +8,8 @@ from typing import Any
 from cotdistill.cli.command import Command, Noun, Result
 from cotdistill.cli.output import table
 from cotdistill.cli.study_text import REPORT_KEYS, report, report_text
-from cotdistill.report.export import extended_told, setting, tables
+from cotdistill.errors import UsageError
+from cotdistill.report.export import extended_told, other_loss_told, setting, tables
 from cotdistill.results.findings import findings
 from cotdistill.store.store import Store
 from cotdistill.text import plural
@@ -21,6 +22,11 @@ def compare(arguments: argparse.Namespace) -> Result:
         # A built-in study that was never launched: every comparison is there, without numbers.
         document = {**{key: None for key in REPORT_KEYS if "." not in key}, "runs": 0, "failures": [], **found}
         return Result(document, "\n".join([str(found["title"] or found["name"]), setting(found), *claims_lines(found)]))
+    if len(found["conditions"]) < 2:
+        raise UsageError(
+            f"The study {arguments.study!r} has one condition, so there is nothing to compare.",
+            "Run it with a baseline beside it: --conditions label_only,post_cot; study show STUDY shows its accuracy.",
+        )
     compared = report(store, arguments.study, baseline=arguments.baseline, margin=arguments.margin)
     document = {**found, **compared}
     title, _, *rows = report_text(compared).split("\n")
@@ -36,7 +42,9 @@ def claims_lines(found: dict[str, Any]) -> list[str]:
         lines.append(f"! {extended}")
     for claim, part in zip(found["claims"], tables(found), strict=False):
         lines += ["", f"{claim['id']}. {claim['title']}: {claim['word']}"]
-        lines += [f"   {text}" for text in (claim["budget"], claim["change"]) if text]
+        lines += [
+            f"   {text}" for text in (claim["told"], claim["budget"], claim["change"], other_loss_told(claim)) if text
+        ]
         lines += ["", table(list(part.columns), [list(row) for row in part.rows], right=part.right)]
     return lines
 
@@ -94,14 +102,17 @@ _KEYS = {
     "origin": "digest of the file that the study was imported from; null for one of this store",
     "imported_runs": "planned runs that were not run in this store",
     "missing_runs": "planned runs without a result",
-    "extended": "the earlier launch whose results had been seen when this one was given more replicates, or null",
+    "extended": "the earlier study whose ended runs this one shares in another composition, so that they could be seen when it was planned, or null",
     "extended.id": "its number; null if it is in the store that the study was imported from",
+    "extended.name": "its name, or null",
     "extended.replicates": "its replicates",
+    "extended.runs": "how many runs of this study had ended by then, or null",
+    "extended.of": "runs of this study",
     "margin": "of 'no worse' in points if it was given, else null",
     "claims": "one entry a claim",
     "claims[].id": "its number",
     "claims[].title": "what it says",
-    "claims[].word": "holds, fails, not shown, provisional, or cannot be asked here",
+    "claims[].word": "holds, fails, not shown (each with 'demonstration' below five replicates), this seed only, provisional, or cannot be asked here",
     "claims[].status": "done, provisional, not_run, or cannot",
     "claims[].p": "largest p of its comparisons, adjusted after Holm, or null",
     "claims[].told": "the numbers, or what is missing",
@@ -110,6 +121,12 @@ _KEYS = {
     "claims[].asked_by": "the built-in study that asks it, if this one cannot; else null",
     **_comparison_keys("comparisons", "at equal steps: the verdict rests on these"),
     **_comparison_keys("at_tokens", "at equal training tokens: exploratory"),
+    "claims[].other_loss": "claims 2 and 3: the same study under the other loss; null elsewhere",
+    "claims[].other_loss.loss": "token_mean or span",
+    "claims[].other_loss.study": "its name, or null where nobody has run it",
+    "claims[].other_loss.word": "its word, or null",
+    "claims[].other_loss.told": "its numbers",
+    "claims[].other_loss.command": "how to run it, or null",
     "claims[].controls": "conditions that stand beside it, each against label only; exploratory",
     "claims[].controls[].id": "canonical form",
     "claims[].controls[].label": "its name for people",

@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace) -> Result:
     encoder = Encoder(tokenizer_of(task, config), task.template)
     rows = task.examples(arguments.split, source or None)
     rows = rows[:: max(1, len(rows) // arguments.rows)][: arguments.rows] if arguments.rows else rows
-    found = lint(encoder, rows, limit_of(student) if arguments.limit is None else arguments.limit)
+    findings = lint(encoder, rows, limit_of(student) if arguments.limit is None else arguments.limit)
     document = {
         "task": task.name,
         "student": student.name,
@@ -36,13 +36,13 @@ def run(arguments: argparse.Namespace) -> Result:
         "vocabulary": encoder.vocabulary_size,
         "split": arguments.split,
         "rows": len(rows),
-        "findings": [dataclasses.asdict(one) for one in found],
+        "findings": [dataclasses.asdict(one) for one in findings],
     }
     lines = [
         f"{task.name} read by {printable(student.name)}: {len(rows):,} rows of {arguments.split}, {encoder.vocabulary_size:,} tokens known"
     ]
-    lines += [_told(one) for one in found]
-    if not found:
+    lines += [_finding_text(one) for one in findings]
+    if not findings:
         lines += [
             "",
             "Every check passes: answers are one token, the same wherever they stand, and no boundary between spans merges.",
@@ -50,9 +50,9 @@ def run(arguments: argparse.Namespace) -> Result:
     return Result(document, "\n".join(lines))
 
 
-def _told(one: Finding) -> str:
-    cases = "".join(f"\n    {printable(case)}" for case in one.shown)
-    return f"\n{'!' if one.grave else '·'} {one.told}: {one.count:,} of {one.of:,} {one.unit}{cases}\n  {one.advice}"
+def _finding_text(finding: Finding) -> str:
+    cases = "".join(f"\n    {printable(case)}" for case in finding.shown)
+    return f"\n{'!' if finding.grave else '·'} {finding.message}: {finding.count:,} of {finding.of:,} {finding.unit}{cases}\n  {finding.advice}"
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -107,7 +107,7 @@ NOUN = Noun(
                 "findings[].count": "how many show it",
                 "findings[].of": "of how many",
                 "findings[].unit": "answers, questions or rows",
-                "findings[].told": "what it means",
+                "findings[].message": "what it means",
                 "findings[].advice": "what to do",
                 "findings[].shown": "the first few cases; bars stand between tokens",
             },

@@ -95,7 +95,7 @@ def _document(one: Generation) -> dict[str, Any]:
     over = one.over_teacher
     return {
         "condition": one.summary.condition,
-        "round": None if one.made is None else plain(one.made),
+        "round": None if one.round is None else plain(one.round),
         "accuracy": one.summary.mean,
         "accuracy_low": one.summary.low,
         "accuracy_high": one.summary.high,

@@ -273,7 +273,7 @@ def import_(arguments: argparse.Namespace) -> Result:
         name: getattr(done, name) for name in ("items", "clusters", "nested", "dev_items", "chance")
     }
     study = None if done.study is None else StudyReference(done.study, done.name)
-    document = ImportedRuns(study, done.name, done.digest, conditions, **counts, told=list(done.told))
+    document = ImportedRuns(study, done.name, done.digest, conditions, **counts, told=list(done.notes))
     rows = [[c.name, c.id, len(c.replicates), " ".join(percent(a) for a in c.accuracies)] for c in conditions]
     head = (
         "Nothing was written; it can be imported"
@@ -283,7 +283,7 @@ def import_(arguments: argparse.Namespace) -> Result:
     sizes = [plural(done.items, "question"), plural(done.clusters, "cluster"), plural(len(done.runs), "run")]
     lines = [f"{head}: {sizes[0]} in {sizes[1]}, {sizes[2]}.", ""]
     lines += [table(["in the file", "condition", "replicates", "each"], rows, right=("replicates",)), ""]
-    lines += [printable(text) for text in done.told]
+    lines += [printable(text) for text in done.notes]
     lines += [] if study is None else [f"See it: cotdistill compare {study.name}"]
     return Result(document, "\n".join(lines))
 

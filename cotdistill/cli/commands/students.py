@@ -45,7 +45,7 @@ def list_students(arguments: argparse.Namespace) -> Result:
     )
     pretrained = "\n".join(
         f"{e.name}: {e.hub}, {'on this machine' if here(StudentConfig(name=e.hub)) else f'not here yet: hf download {e.hub}'}"
-        f"{' (accept its terms on the hub, set HF_TOKEN)' if e.gated else ''}. Settings that suit it, ours: {e.told()}."
+        f"{' (accept its terms on the hub, set HF_TOKEN)' if e.gated else ''}. Settings that suit it, ours: {e.settings_text()}."
         for e in PRETRAINED
     )
     return Result(

@@ -146,8 +146,8 @@ def hub_list(arguments: argparse.Namespace) -> Result:
     rows = [[f"{PREFIX}{one.name}", one.dataset, one.config, one.revision[:12], one.help] for one in HUB]
     text = table(["name", "data set", "config", "revision", ""], rows)
     text += "\n\n" + "\n".join(f"{one.name}: licence {one.licence}. {one.note}" for one in HUB)
-    told = "Import one: cotdistill tasks import hub:openbookqa\nAny other:  cotdistill tasks look hub:OWNER/NAME"
-    return Result(document, f"{text}\n\n{told}")
+    footer = "Import one: cotdistill tasks import hub:openbookqa\nAny other:  cotdistill tasks look hub:OWNER/NAME"
+    return Result(document, f"{text}\n\n{footer}")
 
 
 def import_(arguments: argparse.Namespace) -> Result:

@@ -36,14 +36,16 @@ def draw(store: Store, study: Study, baseline: str) -> None:
     if not rows:
         st.info(
             plain_markdown(
-                f"None of these studies has a finished run{f' beside {parse(baseline).label}' if difference else ''} yet."
+                f"None of these studies has a finished run{f' beside {parse(baseline).label}' if difference else ''}"
+                " yet."
             )
         )
         return
-    heads = [told(column) for column in columns]
+    heads = [column_label(column) for column in columns]
     chances = sorted({round(100 * column.chance, 1) for column in columns if column.chance is not None})
     kind = (
-        f"Points against {parse(baseline).label}, paired within each study; blue is better, orange worse, one scale for all"
+        f"Points against {parse(baseline).label}, paired within each study; blue is better, orange worse, one scale"
+        " for all"
         if difference
         else f"Accuracy in percent; chance {listed(f'{c:g}' for c in chances)} %"
     )
@@ -53,13 +55,14 @@ def draw(store: Store, study: Study, baseline: str) -> None:
     frame.chart(
         drawn,
         "across",
-        f"{kind}. Hover over a cell for its 95 % interval, questions and replicates. Empty: not in that study, or not run.",
+        f"{kind}. Hover over a cell for its 95 % interval, questions and replicates. Empty: not in that study, or not"
+        " run.",
     )
     _settings(columns)
     frame.terminal(*(command("compare", column.study.name, "--baseline", baseline) for column in columns))
 
 
-def told(column: Column) -> str:
+def column_label(column: Column) -> str:
     """A study by its task and student, its name last."""
     return f"{column.spec.task}, {column.spec.student.name}\n{column.study.name}".replace("\n", " · ")
 

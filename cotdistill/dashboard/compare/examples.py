@@ -41,26 +41,32 @@ NO_SLICE = "whole test"
 
 def draw(store: Store, study: Study, summaries: Sequence[ConditionSummary], baseline: str) -> None:
     key = (str(store.home), study.id, sum(s.finished for s in summaries))
-    found = prediction_matrix.matrix(store, study.id)
-    if baseline not in found.conditions or len(found.conditions) < 2:
+    answers = prediction_matrix.matrix(store, study.id)
+    if baseline not in answers.conditions or len(answers.conditions) < 2:
         st.info(
             "Two conditions with finished runs are needed, the baseline among them.", icon=":material/hourglass_top:"
         )
         return
     texts = _texts(key, store)
-    others = [s.condition for s in summaries if s.condition in found.conditions and s.condition != baseline]
+    others = [s.condition for s in summaries if s.condition in answers.conditions and s.condition != baseline]
     start = next((c for c in ("post_cot", *others) if c in others), others[0])
     with st.container(horizontal=True, vertical_alignment="bottom"):
         this = frame.choose(
-            "This condition", others, key="this", start=start, told=lambda c: parse(c).label, drops=("rows",), width=230
+            "This condition",
+            others,
+            key="this",
+            start=start,
+            label_of=lambda c: parse(c).label,
+            drops=("rows",),
+            width=230,
         )
-        shown = frame.choose("Show", list(SHOWN), key="show", told=lambda s: SHOWN[s], drops=("rows",), width=200)
+        shown = frame.choose("Show", list(SHOWN), key="show", label_of=lambda s: SHOWN[s], drops=("rows",), width=200)
         words = st.text_input(
             "Find", key="find", placeholder="words of the question, an id", bind="query-params", width=170
         )
         field, values = _slice(texts)
-        sort = frame.choose("Sort by", list(SORTS), key="sort", told=lambda s: SORTS[s], drops=("rows",), width=190)
-    table = _table(key, baseline, found)
+        sort = frame.choose("Sort by", list(SORTS), key="sort", label_of=lambda s: SORTS[s], drops=("rows",), width=190)
+    table = _table(key, baseline, answers)
     filters = Filters(
         right={"lost": baseline, "gained": this}.get(shown, ""),
         wrong={"lost": this, "gained": baseline}.get(shown, ""),
@@ -75,14 +81,14 @@ def draw(store: Store, study: Study, summaries: Sequence[ConditionSummary], base
     seen = _page(table, filters, texts, column, at)
     if at and at * ROWS >= seen.total:
         at, seen = 0, _page(table, filters, texts, column, 0)
-    _flips(found, baseline, this)
+    _flips(answers, baseline, this)
     if not seen.total:
         st.info("No test question passes these filters.", icon=":material/filter_alt_off:")
         return
-    _grid(study, found, seen, texts, [baseline, this, *(c for c in others if c != this)])
+    _grid(study, answers, seen, texts, [baseline, this, *(c for c in others if c != this)])
     _turn(at, seen.total, len(table))
     if field:
-        _by_slice(found, texts, field, [baseline, this])
+        _by_slice(answers, texts, field, [baseline, this])
 
 
 @st.cache_resource(max_entries=8, show_spinner="Reading the questions")
@@ -115,20 +121,20 @@ def _slice(texts: pd.DataFrame) -> tuple[str, tuple[str, ...]]:
 
 
 def _place() -> int:
-    given = st.query_params.get("rows", "1")
-    return max(0, int(given) - 1) if given.isdecimal() and len(given) < 9 else 0
+    wanted = st.query_params.get("rows", "1")
+    return max(0, int(wanted) - 1) if wanted.isdecimal() and len(wanted) < 9 else 0
 
 
-def _flips(found: PredictionMatrix, baseline: str, this: str) -> None:
+def _flips(answers: PredictionMatrix, baseline: str, this: str) -> None:
     """Both conditions over all questions and the replicates that both have, in four numbers."""
-    one, other = (found.right[found.conditions.index(c)] for c in (baseline, this))
-    both = (one >= 0) & (other >= 0)
+    before, after = (answers.right[answers.conditions.index(c)] for c in (baseline, this))
+    both = (before >= 0) & (after >= 0)
     number = int(both.sum())
-    told = [
-        ("both right", (one == 1) & (other == 1)), (f"only {parse(this).label}", (one == 0) & (other == 1)),
-        (f"only {parse(baseline).label}", (one == 1) & (other == 0)), ("both wrong", (one == 0) & (other == 0)),
+    parts = [
+        ("both right", (before == 1) & (after == 1)), (f"only {parse(this).label}", (before == 0) & (after == 1)),
+        (f"only {parse(baseline).label}", (before == 1) & (after == 0)), ("both wrong", (before == 0) & (after == 0)),
     ]  # fmt: skip
-    shares = [f"{name} {percent(float((both & where).sum()) / number)}" for name, where in told] if number else []
+    shares = [f"{name} {percent(float((both & where).sum()) / number)}" for name, where in parts] if number else []
     items = int(both.any(0).sum())
     replicates = int(both.any(1).sum())
     st.caption(
@@ -136,8 +142,8 @@ def _flips(found: PredictionMatrix, baseline: str, this: str) -> None:
     )
 
 
-def _grid(study: Study, found: PredictionMatrix, seen: Page, texts: pd.DataFrame, conditions: Sequence[str]) -> None:
-    index = {item: place for place, item in enumerate(found.items)}
+def _grid(study: Study, answers: PredictionMatrix, seen: Page, texts: pd.DataFrame, conditions: Sequence[str]) -> None:
+    index = {item: place for place, item in enumerate(answers.items)}
     places = [index[item] for item in seen.rows["item"]]
     data: dict[str, list[Any]] = {
         "question": [str(texts["question"].get(item, "")) or item for item in seen.rows["item"]],
@@ -146,7 +152,10 @@ def _grid(study: Study, found: PredictionMatrix, seen: Page, texts: pd.DataFrame
     heads = {condition: parse(condition).label for condition in conditions}
     shares = np.full((len(places), len(data) + len(conditions)), np.nan)
     for at, condition in enumerate(conditions):
-        right, gold = found.right[found.conditions.index(condition)], found.gold[found.conditions.index(condition)]
+        right, gold = (
+            answers.right[answers.conditions.index(condition)],
+            answers.gold[answers.conditions.index(condition)],
+        )
         data[heads[condition]] = [_cell(right[:, place], gold[:, place]) for place in places]
         shares[:, at + 2] = [_share(right[:, place]) for place in places]
     drawn = pd.DataFrame(data, index=pd.Index(seen.rows["item"], name="id"))
@@ -159,9 +168,14 @@ def _grid(study: Study, found: PredictionMatrix, seen: Page, texts: pd.DataFrame
     # A key of its own for each page of rows: what was selected on one must not be taken for a cell of the next.
     rows = f"{study.id} {' '.join(seen.rows['item'])}"
     event = st.dataframe(
-        styled, height="content", column_config=config, on_select="rerun", selection_mode="single-cell", key=f"grid {hash(rows)}",
+        styled,
+        height="content",
+        column_config=config,
+        on_select="rerun",
+        selection_mode="single-cell",
+        key=f"grid {hash(rows)}",
         alt="Answers by question",
-    )  # fmt: skip
+    )
     st.caption(
         "A dot a replicate: ● right, ○ wrong, – not asked; then the mean probability of the right choice in percent. "
         "Click on a cell to open that student on that question on page Saliency."
@@ -175,16 +189,18 @@ def _grid(study: Study, found: PredictionMatrix, seen: Page, texts: pd.DataFrame
             *frame.carry(study=study.name).items(),
             ("split", "test"),
             ("example", item),
-            ("student", _student(found, condition, index[item])),
+            ("student", _student(answers, condition, index[item])),
         ]
         st.switch_page("pages/4_Saliency.py", query_params=query)
 
 
-def _student(found: PredictionMatrix, condition: str, place: int) -> str:
-    """How page Saliency names a student of this condition that was asked this question; the first that is wrong, if one is."""
-    right = found.right[found.conditions.index(condition)][:, place]
+def _student(answers: PredictionMatrix, condition: str, place: int) -> str:
+    """How page Saliency names a student of this condition that was asked this question; the first that is wrong, if one
+    is.
+    """
+    right = answers.right[answers.conditions.index(condition)][:, place]
     wrong, asked = np.flatnonzero(right == 0), np.flatnonzero(right >= 0)
-    return f"{condition}~{found.replicates[int((wrong if len(wrong) else asked)[0])]}"
+    return f"{condition}~{answers.replicates[int((wrong if len(wrong) else asked)[0])]}"
 
 
 def _cell(right: Any, gold: Any) -> str:
@@ -224,17 +240,20 @@ def _go(page: int) -> None:
     st.query_params["rows"] = str(page + 1)
 
 
-def _by_slice(found: PredictionMatrix, texts: pd.DataFrame, field: str, conditions: Sequence[str]) -> None:
+def _by_slice(answers: PredictionMatrix, texts: pd.DataFrame, field: str, conditions: Sequence[str]) -> None:
     """The two conditions on each value of the field."""
     known = dict(zip(texts.index, texts["metadata"], strict=True))
-    rows = slices(found, [known.get(item, {}) for item in found.items], field, conditions)
+    rows = slices(answers, [known.get(item, {}) for item in answers.items], field, conditions)
     cells = [
         [
-            markup.TableCell(one.value), markup.TableCell(parse(one.condition).label, condition=one.condition), markup.TableCell(percent(one.interval.mean)),
-            markup.TableCell(between(one.interval.low, one.interval.high), quiet=True), markup.TableCell(f"{one.items:,}", quiet=True),
+            markup.TableCell(one.value),
+            markup.TableCell(parse(one.condition).label, condition=one.condition),
+            markup.TableCell(percent(one.interval.mean)),
+            markup.TableCell(between(one.interval.low, one.interval.high), quiet=True),
+            markup.TableCell(f"{one.items:,}", quiet=True),
         ]
         for one in rows
-    ]  # fmt: skip
+    ]
     with st.expander(plain_markdown(f"Accuracy by {field}"), expanded=True):
         st.html(
             markup.table((field, "Condition", "Accuracy", "95 % interval", "Questions"), cells, f"accuracy by {field}")

@@ -24,15 +24,19 @@ def draw(store: Store, study: Study) -> None:
     left, right = st.columns(2, vertical_alignment="bottom")
     with left:
         chosen = pickers.several("Runs of", names, key="of", start=[study.name], most=8)
-    found = grouping.runs(store, chosen)
-    differ = grouping.varying(found)
+    runs = grouping.runs(store, chosen)
+    differ = grouping.varying(runs)
     options = differ or ["condition"]
     with right:
         by = pickers.several(
-            f"Group by, up to {MOST}", options, key="by", start=grouping.all_but_the_seed(options) or options[:1], most=MOST,
+            f"Group by, up to {MOST}",
+            options,
+            key="by",
+            start=grouping.all_but_the_seed(options) or options[:1],
+            most=MOST,
             help="To begin with all settings that differ but the seeds. A run without a setting is a group of its own.",
-        )  # fmt: skip
-    groups = grouping.grouped(store, found, by)
+        )
+    groups = grouping.grouped(store, runs, by)
     cells = [
         [*(_value(name, value) for name, value in zip(by, group.values, strict=True)), *_numbers(group)]
         for group in groups
@@ -43,8 +47,9 @@ def draw(store: Store, study: Study) -> None:
     spoken = list(dict.fromkeys(g.interval.speaks_of for g in groups if g.interval))
     st.caption(
         plain_markdown(
-            f"{plural(len(groups), 'group')} of {plural(len(found), 'planned run')}. Runs of a group are averaged within a replicate, then over "
-            f"replicates; {'; '.join(spoken)}. A group of several conditions mixes them evenly. No verdict rests on this table."
+            f"{plural(len(groups), 'group')} of {plural(len(runs), 'planned run')}. Runs of a group are averaged within"
+            f" a replicate, then over replicates; {'; '.join(spoken)}. A group of several conditions mixes them evenly."
+            " No verdict rests on this table."
         )
     )
     text = captions.csv_text(

@@ -35,14 +35,15 @@ def draw(store: Store, study: Study, summaries: Sequence[ConditionSummary]) -> N
     names = [name for name in CURVES if name in set(table["name"])]
     if not names:
         st.info(
-            "No finished run of this study has recorded a curve: its students were scored once, or brought from elsewhere."
+            "No finished run of this study has recorded a curve: its students were scored once, or brought from"
+            " elsewhere."
         )
         return
     left, right, _ = st.columns([2, 2, 3])
     with left:
-        name = frame.choose("What", names, key="curve", told=lambda n: CURVES[n][0])
+        name = frame.choose("What", names, key="curve", label_of=lambda n: CURVES[n][0])
     with right:
-        axis = frame.choose("Against", list(AXES), key="against", told=lambda a: AXES[a])
+        axis = frame.choose("Against", list(AXES), key="against", label_of=lambda a: AXES[a])
     title, share = CURVES[name]
     # A mean over fewer replicates than planned says so in its name.
     labels = {
@@ -50,16 +51,19 @@ def draw(store: Store, study: Study, summaries: Sequence[ConditionSummary]) -> N
     }
     rows = captions.curve_rows(table, labels, name, axis)
     lone = [row.label for row in rows if len(row.replicates) == 1]
-    told = "Strong line: mean over replicates; faint lines: each of them. Dotted: controls; dashed: transformed rationales. "
+    caption = (
+        "Strong line: mean over replicates; faint lines: each of them. Dotted: controls; dashed: transformed"
+        " rationales. "
+    )
     on_dev = name == "dev_accuracy"
-    told += (
+    caption += (
         f"Dev questions, so no verdict rests on it. {captions.missing_told(summaries)}"
         if on_dev
         else captions.missing_told(summaries)
     )
-    told += " One replicate only: a single line." if len(lone) == len(rows) else ""
+    caption += " One replicate only: a single line." if len(lone) == len(rows) else ""
     frame.chart(
         base.curves(rows, AXES[axis], title, captions.curve_title(rows, title, share=on_dev), share=share),
         "curves",
-        told,
+        caption,
     )

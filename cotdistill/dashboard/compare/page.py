@@ -58,15 +58,16 @@ def draw(store: Store) -> None:
     spec = spec_from_mapping(study.spec)
     summaries = results.summary(store, study.id)
     with right:
-        # Under a token budget the conditions that were trained carry it, so they are read from the results, not from the spec.
+        # Under a token budget the conditions that were trained carry it, so they are read from the results, not from
+        # the spec.
         planned = [s.condition for s in summaries]
         baseline = frame.choose(
-            "Baseline", planned, key="baseline", start=pinned(store, study), told=lambda c: parse(c).label
+            "Baseline", planned, key="baseline", start=pinned(store, study), label_of=lambda c: parse(c).label
         )
     frame.heading(spec.title or study.name, _about(study, spec))
     with st.container(horizontal=True, vertical_alignment="center"):
         view = pickers.switch(
-            "View", tuple(VIEWS), key="view", start="accuracy", told=VIEWS.__getitem__, label_visibility="collapsed"
+            "View", tuple(VIEWS), key="view", start="accuracy", label_of=VIEWS.__getitem__, label_visibility="collapsed"
         )
         said.draw(store, study, baseline)
     if any(s.finished < s.planned for s in summaries):
@@ -97,30 +98,30 @@ def draw(store: Store) -> None:
 
 def _rounds(store: Store, study: Study) -> None:
     """Where students learnt from students: each generation."""
-    if found := generations(store, study.id):
+    if rows := generations(store, study.id):
         frame.section("Rounds", "Students that learnt from what a student of the round before had written.")
-        told = [
+        cells = [
             [
                 markup.TableCell(text, condition=one.summary.condition if not place else "")
                 for place, text in enumerate(row)
             ]
-            for one, row in zip(found, rounds.rows(found), strict=True)
+            for one, row in zip(rows, rounds.rows(rows), strict=True)
         ]
-        st.html(markup.table([capital(head) for head in rounds.HEAD], told, "generations of students"))
-        st.caption(plain_markdown(rounds.caption(found)))
+        st.html(markup.table([capital(head) for head in rounds.HEAD], cells, "generations of students"))
+        st.caption(plain_markdown(rounds.caption(rows)))
 
 
 def _about(study: Study, spec: StudySpec) -> str:
     """Task, student and sizes in one line; an artificial task is called so."""
-    told = [
+    parts = [
         f"task {spec.task}{captions.world_told(spec)}",
         f"student {spec.student.name}",
         plural(spec.replicates, "replicate"),
     ]
     # Answers of other code say nothing of how their students were trained.
-    told += [
+    parts += [
         f"answers of {spec.answers}" if spec.answers else f"{spec.training.steps:,} steps",
         "imported" if study.origin else "",
     ]
-    told += [f"rationales by {spec.source}" if spec.source else "", f"study {study.id}, {ago(study.created)}"]
-    return " · ".join(part for part in told if part)
+    parts += [f"rationales by {spec.source}" if spec.source else "", f"study {study.id}, {ago(study.created)}"]
+    return " · ".join(part for part in parts if part)

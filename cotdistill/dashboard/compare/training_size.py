@@ -1,4 +1,6 @@
-"""Compare: accuracy against the number of training examples, by condition, and the distance to the baseline at each number."""
+"""Compare: accuracy against the number of training examples, by condition, and the distance to the baseline at each
+number.
+"""
 
 from __future__ import annotations
 
@@ -25,34 +27,39 @@ BASELINE = "label_only"
 
 
 def draw_size(store: Store, study: Study) -> None:
-    """The figures of a study in which conditions were trained on shares of the rows; what to compose where there are none yet."""
+    """The figures of a study in which conditions were trained on shares of the rows; what to compose where there are
+    none yet.
+    """
     curves = training_size.size_curves(store, study.id)
     if not curves:
         st.info(
             plain_markdown(
-                "No condition of this study has finished runs at two sizes of the training set. On page Train, cross the conditions with shares of "
-                "the rows, such as 0.1, 0.25, 0.5 and 1; in the terminal: study run --fractions 0.1,0.25,0.5,1"
+                "No condition of this study has finished runs at two sizes of the training set. On page Train, cross"
+                " the conditions with shares of the rows, such as 0.1, 0.25, 0.5 and 1; in the terminal: study run"
+                " --fractions 0.1,0.25,0.5,1"
             ),
             icon=":material/info:",
         )
         return
     summaries = results.summary(store, study.id)
-    found = training_size.gaps(store, study.id, curves, BASELINE)
+    gaps = training_size.gaps(store, study.id, curves, BASELINE)
     first = curves[0].sizes[0].summary
     frame.chart(
         figure(curves, levels(summaries), title(curves)),
         "size",
-        f"Each mark a condition at one number of training examples: mean over its replicates, {first.items:,} test questions in "
-        f"{plural(first.clusters, 'cluster')}. Bar: 95 % interval; {first.speaks_of}. At equal steps a smaller set is seen more often. "
-        f"A smaller set lies within each larger one. Exploratory: no verdict rests on it. {captions.missing_told(summaries)}",
+        f"Each mark a condition at one number of training examples: mean over its replicates, {first.items:,} test"
+        f" questions in {plural(first.clusters, 'cluster')}. Bar: 95 % interval; {first.speaks_of}. At equal steps a"
+        " smaller set is seen more often. A smaller set lies within each larger one. Exploratory: no verdict rests on"
+        f" it. {captions.missing_told(summaries)}",
     )
-    if found:
+    if gaps:
         frame.chart(
-            gap_figure(found, gap_title(found)),
+            gap_figure(gaps, gap_title(gaps)),
             "size-gaps",
-            "Paired on questions and replicates: both students were trained on the same rows. Bar: 95 % interval of the difference. Exploratory.",
+            "Paired on questions and replicates: both students were trained on the same rows. Bar: 95 % interval of the"
+            " difference. Exploratory.",
         )
-    _numbers(curves, found)
+    _numbers(curves, gaps)
     frame.terminal(command("study", "show", study.name, "--by", "size"))
 
 
@@ -68,76 +75,91 @@ def title(curves: Sequence[SizeCurve]) -> str:
     return f"{capital(rows)}, {other} changes by {points(most)} points, {label} by {points(least)}"
 
 
-def gap_title(found: Sequence[Gap]) -> str:
+def gap_title(gaps: Sequence[Gap]) -> str:
     """The largest distance at the smallest set, and what it is at the largest one."""
-    smallest = min(one.fraction for one in found)
-    lead = max((one for one in found if one.fraction == smallest), key=lambda one: one.difference)
-    last = max((one for one in found if one.condition == lead.condition), key=lambda one: one.fraction)
+    smallest = min(gap.fraction for gap in gaps)
+    lead = max((gap for gap in gaps if gap.fraction == smallest), key=lambda gap: gap.difference)
+    last = max((gap for gap in gaps if gap.condition == lead.condition), key=lambda gap: gap.fraction)
     return (
-        f"{capital(lead.label)} stands {points(lead.difference)} points from label only on {count(lead.rows)} examples, "
-        f"{points(last.difference)} on {count(last.rows)}"
+        f"{capital(lead.label)} stands {points(lead.difference)} points from label only on {count(lead.rows)} examples,"
+        f" {points(last.difference)} on {count(last.rows)}"
     )
 
 
 def levels(summaries: Sequence[ConditionSummary]) -> list[tuple[str, str, float]]:
     """What knows no training rows: the student as it was, and chance. (name, colour, share)."""
-    found = [
+    values = [
         ("undistilled", hue(s.condition), s.mean)
         for s in summaries
         if s.condition == "undistilled" and s.mean is not None
     ]
     chance = results.chance_of(summaries)
-    return [*found, *([("chance", GROUND, chance)] if chance is not None else [])]
+    return [*values, *([("chance", GROUND, chance)] if chance is not None else [])]
 
 
 def figure(curves: Sequence[SizeCurve], across: Sequence[tuple[str, str, float]], said: str) -> Any:
-    """Accuracy by training examples (logarithmic), every replicate faint, the mean and its interval strong, names at the ends."""
+    """Accuracy by training examples (logarithmic), every replicate faint, the mean and its interval strong, names at
+    the ends.
+    """
     drawn = base.titled(said, height=520)
     for _, color, share in across:
         drawn.add_hline(y=100 * share, line={"dash": "dot", "width": 1.4, "color": color})
     for curve in curves:
         seen = look(curve.condition)
-        told = []
+        texts = []
         for one in curve.sizes:
-            told.append(
-                f"{safe(curve.label)}, {count(one.rows)} examples ({one.epochs:.1f} epochs): {percent(one.summary.mean)}, interval "
-                f"{between(one.summary.low, one.summary.high)}, {one.summary.finished} of {one.summary.planned} replicates<extra></extra>"
+            texts.append(
+                f"{safe(curve.label)}, {count(one.rows)} examples ({one.epochs:.1f} epochs):"
+                f" {percent(one.summary.mean)}, interval {between(one.summary.low, one.summary.high)},"
+                f" {one.summary.finished} of {one.summary.planned} replicates<extra></extra>"
             )
             _bar(drawn, one.rows, one.summary.low, one.summary.high, seen.color)
             drawn.add_scatter(
-                x=[one.rows] * len(one.summary.points), y=[100 * v for v in one.summary.points], mode="markers", hoverinfo="skip",
+                x=[one.rows] * len(one.summary.points),
+                y=[100 * v for v in one.summary.points],
+                mode="markers",
+                hoverinfo="skip",
                 marker={"symbol": "line-ew", "size": 9, "line": {"width": 1.4, "color": tint(seen.color, 0.7)}},
-            )  # fmt: skip
+            )
         drawn.add_scatter(
-            x=[one.rows for one in curve.sizes], y=[100 * (one.summary.mean or 0) for one in curve.sizes], mode="lines+markers", hovertemplate=told,
-            line={"color": seen.color, "width": 2.2, "dash": seen.dash}, marker={"symbol": seen.mark, "size": 10, "color": seen.color},
-        )  # fmt: skip
+            x=[one.rows for one in curve.sizes],
+            y=[100 * (one.summary.mean or 0) for one in curve.sizes],
+            mode="lines+markers",
+            hovertemplate=texts,
+            line={"color": seen.color, "width": 2.2, "dash": seen.dash},
+            marker={"symbol": seen.mark, "size": 10, "color": seen.color},
+        )
     ends = [(100 * (curve.sizes[-1].summary.mean or 0), curve.label, hue(curve.condition)) for curve in curves]
     ends += [(100 * share, name, color) for name, color, share in across]
     _finish(drawn, curves_rows(curves), ends, "accuracy on test, percent")
     return drawn
 
 
-def gap_figure(found: Sequence[Gap], said: str) -> Any:
+def gap_figure(gaps: Sequence[Gap], said: str) -> Any:
     """Differences to the baseline by training examples, with their intervals."""
     drawn = base.titled(said, height=420)
     drawn.add_hline(y=0, line={"width": 1.4, "color": GROUND})
     ends = []
-    for condition in dict.fromkeys(one.condition for one in found):
-        own, seen = [one for one in found if one.condition == condition], look(condition)
-        told = []
-        for one in own:
+    for condition in dict.fromkeys(one.condition for one in gaps):
+        condition_gaps, seen = [one for one in gaps if one.condition == condition], look(condition)
+        texts = []
+        for one in condition_gaps:
             against = f"{safe(one.label)} against label only, {count(one.rows)} examples"
-            told.append(
-                f"{against}: {points(one.difference)} points, {between_points(one.low, one.high)}, {one.word}<extra></extra>"
+            texts.append(
+                f"{against}: {points(one.difference)} points, {between_points(one.low, one.high)},"
+                f" {one.word}<extra></extra>"
             )
             _bar(drawn, one.rows, one.low, one.high, seen.color)
         drawn.add_scatter(
-            x=[one.rows for one in own], y=[100 * one.difference for one in own], mode="lines+markers", hovertemplate=told,
-            line={"color": seen.color, "width": 2.2, "dash": seen.dash}, marker={"symbol": seen.mark, "size": 10, "color": seen.color},
-        )  # fmt: skip
-        ends.append((100 * own[-1].difference, own[-1].label, hue(condition)))
-    _finish(drawn, sorted({one.rows for one in found}), ends, "points of accuracy against label only")
+            x=[one.rows for one in condition_gaps],
+            y=[100 * one.difference for one in condition_gaps],
+            mode="lines+markers",
+            hovertemplate=texts,
+            line={"color": seen.color, "width": 2.2, "dash": seen.dash},
+            marker={"symbol": seen.mark, "size": 10, "color": seen.color},
+        )
+        ends.append((100 * condition_gaps[-1].difference, condition_gaps[-1].label, hue(condition)))
+    _finish(drawn, sorted({one.rows for one in gaps}), ends, "points of accuracy against label only")
     return drawn
 
 
@@ -172,20 +194,23 @@ def _finish(drawn: Any, rows: Sequence[float], ends: Sequence[tuple[float, str, 
     drawn.update_layout(margin_r=230)
 
 
-def _numbers(curves: Sequence[SizeCurve], found: Sequence[Gap]) -> None:
-    against = {(one.condition, one.fraction): one for one in found}
+def _numbers(curves: Sequence[SizeCurve], gaps: Sequence[Gap]) -> None:
+    against = {(one.condition, one.fraction): one for one in gaps}
     cells = []
     for curve in curves:
         for one in curve.sizes:
             gap = against.get((curve.condition, one.fraction))
             cells.append(
                 [
-                    markup.TableCell(curve.label, condition=curve.condition), markup.TableCell(f"{100 * one.fraction:g} %"), markup.TableCell(count(one.rows)),
-                    markup.TableCell(f"{one.epochs:.1f}", quiet=True), markup.TableCell(percent(one.summary.mean)),
+                    markup.TableCell(curve.label, condition=curve.condition),
+                    markup.TableCell(f"{100 * one.fraction:g} %"),
+                    markup.TableCell(count(one.rows)),
+                    markup.TableCell(f"{one.epochs:.1f}", quiet=True),
+                    markup.TableCell(percent(one.summary.mean)),
                     markup.TableCell(between(one.summary.low, one.summary.high), quiet=True),
                     markup.TableCell(f"{points(gap.difference)} ({between_points(gap.low, gap.high)})" if gap else "–"),
                 ]
-            )  # fmt: skip
+            )
     with st.expander("The numbers", type="compact"):
         heads = ("Condition", "Share", "Examples", "Epochs", "Accuracy", "95 % interval", "Against label only")
         st.html(markup.table(heads, cells, "accuracy by training examples"))

@@ -1,4 +1,6 @@
-"""The form that asks a teacher: which one, how it is asked, what that looks like, what it would take. The asking itself is a job."""
+"""The form that asks a teacher: which one, how it is asked, what that looks like, what it would take. The asking itself
+is a job.
+"""
 
 from __future__ import annotations
 
@@ -56,11 +58,11 @@ def draw(store: Store, task: Task, world: int) -> None:
 def _composed(task: Task, world: int) -> tuple[ElicitConfig, list[str]]:
     """What the form says, and the words of the terminal for it."""
     teacher = _teacher()
-    given = str(
+    hint = str(
         st.segmented_control("The teacher is shown", list(SHOWN), default="gold", key=f"{KEY}.given", required=True, format_func=SHOWN.__getitem__)
     )
-    one, two, three = st.columns(3)
-    split = one.selectbox("Split", SPLITS, key=f"{KEY}.split")
+    first, two, three = st.columns(3)
+    split = first.selectbox("Split", SPLITS, key=f"{KEY}.split")
     rows = int(
         two.number_input("Rows, by a fixed hash; 0: all", min_value=0, max_value=len(task.examples(split)), value=20, step=20, key=f"{KEY}.rows")
     )
@@ -72,15 +74,15 @@ def _composed(task: Task, world: int) -> tuple[ElicitConfig, list[str]]:
         sampling = forms.config(Sampling, Sampling(), key=f"{KEY}.sampling", skip=("stop",))
         part = st.selectbox("What of an answer becomes the rationale", list(reversed(PARTS)), key=f"{KEY}.part", format_func=TAKEN.__getitem__)
         contrast = Contrast()
-        if teacher.kind == "local" and given != "nothing":
+        if teacher.kind == "local" and hint != "nothing":
             contrast = forms.config(Contrast, Contrast(), key=f"{KEY}.contrast")
     config = ElicitConfig(
-        task=task.name, task_digest=task.digest, name=name, teacher=teacher, template=template, shots=shots, shown_shots=shown, given=given,
+        task=task.name, task_digest=task.digest, name=name, teacher=teacher, template=template, shots=shots, shown_shots=shown, given=hint,
         sampling=sampling, contrast=contrast, split=split, part=part, rows=rows, world=world,
-    )  # fmt: skip
+    )
     words = ["teacher", "elicit", "--task", task.name, *(["--world", str(world)] if world else []), "--name", config.name, "--rows", str(rows)]
     words += [f"--split={split}"] if split != "train" else []
-    words += [f"--given={given}"] if given != "gold" else []
+    words += [f"--given={hint}"] if hint != "gold" else []
     words += [f"--part={part}"] if part != "reason" else []
     words += ["--template", json.dumps(changed(template))] if changed(template) else []
     words += drawn
@@ -89,20 +91,20 @@ def _composed(task: Task, world: int) -> tuple[ElicitConfig, list[str]]:
 
 def _changed_words(config: Any) -> list[str]:
     """The options of the terminal that differ from their defaults."""
-    found = []
+    words = []
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if isinstance(field.default, (str, int, float)) and value != field.default:
-            found += [f"--{field.name.replace('_', '-')}", f"{value:g}" if isinstance(value, float) else str(value)]
+            words += [f"--{field.name.replace('_', '-')}", f"{value:g}" if isinstance(value, float) else str(value)]
         elif field.name == "extra" and value:
-            found += ["--extra", json.dumps(value)]
-    return found
+            words += ["--extra", json.dumps(value)]
+    return words
 
 
 def _teacher() -> TeacherConfig:
     kind = str(st.segmented_control("Teacher", list(KINDS), default="endpoint", key=f"{KEY}.kind", required=True, format_func=KINDS.__getitem__))
-    told = "its name on the server" if kind == "endpoint" else "a folder that save_pretrained wrote, or a hub id"
-    model = st.text_input(f"Model: {told}", key=f"{KEY}.model", placeholder="mistral-7b-instruct" if kind == "endpoint" else "/models/teacher")
+    help_text = "its name on the server" if kind == "endpoint" else "a folder that save_pretrained wrote, or a hub id"
+    model = st.text_input(f"Model: {help_text}", key=f"{KEY}.model", placeholder="mistral-7b-instruct" if kind == "endpoint" else "/models/teacher")
     if kind == "endpoint":
         try:
             address()
@@ -135,8 +137,8 @@ def _template() -> PromptTemplate:
         for field in dataclasses.fields(PromptTemplate):
             key = f"{KEY}.template.{field.name}"
             st.session_state.setdefault(key, getattr(start, field.name))
-            told = f"{forms.label_of(field.name)}: {plain_markdown(field.metadata['help'])}"
-            values[field.name] = st.text_area(told, key=key, height="content", persist_state="session")
+            label = f"{forms.label_of(field.name)}: {plain_markdown(field.metadata['help'])}"
+            values[field.name] = st.text_area(label, key=key, height="content", persist_state="session")
     return PromptTemplate(**values)
 
 
@@ -163,7 +165,7 @@ def _shots(task: Task) -> tuple[tuple[Shot, ...], int, list[str]]:
         edited = st.data_editor(
             table, key=f"{KEY}.shots.{source}.{seed}.{number}", hide_index=True, disabled=("row", "question", "answer"),
             column_config={"rationale": st.column_config.TextColumn("rationale (may be edited)", width="large", required=True)},
-        )  # fmt: skip
+        )
         st.caption(f"{number} are shown; the last one stands in where a row would be its own shot.")
     shots = tuple(dataclasses.replace(shot, rationale=str(row["rationale"])) for shot, row in zip(drawn, edited, strict=True))
     words = ["--shots", str(number), "--shots-source", source, "--shots-seed", str(seed)]
@@ -193,8 +195,8 @@ def _prompt(task: Task, config: ElicitConfig) -> None:
 def _go(store: Store, task: Task, config: ElicitConfig, pace: Pace) -> None:
     kept = Responses(store.home).path
     changed_at = kept.stat().st_mtime_ns if kept.is_file() else 0
-    found = _estimate(digest(config), digest(pace), changed_at, store, task, config, pace)
-    rows = [[markup.TableCell(what, quiet=True), markup.TableCell(told)] for what, told in estimated(found, pace)]
+    expected = _estimate(digest(config), digest(pace), changed_at, store, task, config, pace)
+    rows = [[markup.TableCell(what, quiet=True), markup.TableCell(told)] for what, told in estimated(expected, pace)]
     st.html(markup.table(("What it takes", ""), rows, "estimate"))
     if st.button("Ask the teacher", type="primary", icon=":material/forum:", key=f"{KEY}.go"):
         job = elicitation.submit(store, config, pace)

@@ -1,4 +1,6 @@
-"""What has been asked of teachers: progress, answers as they come, what got no answer and why; and what can be done next."""
+"""What has been asked of teachers: progress, answers as they come, what got no answer and why; and what can be done
+next.
+"""
 
 from __future__ import annotations
 
@@ -62,8 +64,8 @@ def _job(store: Store, task: Task, responses: Responses, job: Job) -> None:
         st.markdown(f"**{plain_markdown(job.label)}**  \n:small[:gray[{plain_markdown(_state(job))}]]", width="stretch")
         _buttons(store, job)
     if counted.asked:
-        told = [f"{counted.answered:,} of {counted.asked:,} answered", *_told(job)]
-        st.progress(min(1.0, (counted.answered + counted.failed) / counted.asked), text=plain_markdown(" · ".join(told)))
+        parts = [f"{counted.answered:,} of {counted.asked:,} answered", *_progress_parts(job)]
+        st.progress(min(1.0, (counted.answered + counted.failed) / counted.asked), text=plain_markdown(" · ".join(parts)))
     if job.error:
         st.error(plain_markdown(f"{job.error.get('message', '')} {job.error.get('hint', '')}"), icon=":material/error:")
     if job.result:
@@ -75,25 +77,25 @@ def _job(store: Store, task: Task, responses: Responses, job: Job) -> None:
 
 
 def _state(job: Job) -> str:
-    told = [f"job {job.id}", "paused" if job.held and job.state == "queued" else job.state]
-    told += [f"{job.request} asked for"] if job.request else []
-    told += [f"{duration(job.seconds)} of work"] if job.seconds else []
-    return " · ".join([*told, *([ago(job.finished)] if job.finished else [])])
+    parts = [f"job {job.id}", "paused" if job.held and job.state == "queued" else job.state]
+    parts += [f"{job.request} asked for"] if job.request else []
+    parts += [f"{duration(job.seconds)} of work"] if job.seconds else []
+    return " · ".join([*parts, *([ago(job.finished)] if job.finished else [])])
 
 
-def _told(job: Job) -> list[str]:
+def _progress_parts(job: Job) -> list[str]:
     """What the job says of itself while it runs."""
     if job.state != "running":
         return []
     now: dict[str, Any] = dict(job.progress)
     done, total, pace = now.get("step") or 0, now.get("total") or 0, now.get("pace")
-    told = [f"{now['failed']:,} without an answer"] if now.get("failed") else []
+    parts = [f"{now['failed']:,} without an answer"] if now.get("failed") else []
     if now.get("stage"):
-        return [*told, str(now["stage"])]
-    told += [f"{pace:.2g} a second", f"{duration((total - done) / pace)} left"] if pace else []
-    told += [f"cost {now['cost']:.4f}"] if now.get("cost") else []
-    told += [f"about {now['cost_left']:.4f} to come"] if now.get("cost_left") else []
-    return told + ([f"the server asks to wait {duration(now['wait'])}"] if now.get("wait") else [])
+        return [*parts, str(now["stage"])]
+    parts += [f"{pace:.2g} a second", f"{duration((total - done) / pace)} left"] if pace else []
+    parts += [f"cost {now['cost']:.4f}"] if now.get("cost") else []
+    parts += [f"about {now['cost_left']:.4f} to come"] if now.get("cost_left") else []
+    return parts + ([f"the server asks to wait {duration(now['wait'])}"] if now.get("wait") else [])
 
 
 def _buttons(store: Store, job: Job) -> None:
@@ -115,21 +117,21 @@ def _act(store: Store, verb: str, job: int) -> None:
             ensure_supervisor(store)
         else:
             {"pause": store.queue.pause, "stop": store.queue.stop}[verb](job)
-        told = command("teacher", "resume", str(job)) if verb == "resume" else command("runs", verb, str(job))
-        st.toast(f"In the terminal: `{told}`")
+        terminal = command("teacher", "resume", str(job)) if verb == "resume" else command("runs", verb, str(job))
+        st.toast(f"In the terminal: `{terminal}`")
     except CotdistillError as error:
         st.toast(plain_markdown(f"{error.message} {error.hint}"), icon=":material/error:")
 
 
 def _result(job: Job, result: dict[str, Any] | Any) -> None:
     source = result.get("source")
-    told = [f"{result['answered']:,} answered, {result['cached']:,} of them before this job"]
-    told += (
+    parts = [f"{result['answered']:,} answered, {result['cached']:,} of them before this job"]
+    parts += (
         [f"{percent(result['agrees'])} of the {result['stated']:,} stated answers are gold"] if result["stated"] else ["no text states its answer"]
     )
-    told += [f"{result['cut_off']:,} cut off by the limit of tokens"] if result["cut_off"] else []
-    told += [f"cost {result['cost']:.4f}"] if result["cost"] else []
-    st.caption(plain_markdown(f"{'; '.join(told)}."))
+    parts += [f"{result['cut_off']:,} cut off by the limit of tokens"] if result["cut_off"] else []
+    parts += [f"cost {result['cost']:.4f}"] if result["cost"] else []
+    st.caption(plain_markdown(f"{'; '.join(parts)}."))
     if source:
         st.markdown(f":material/check: Its answers are a source now: **{plain_markdown(source)}**")
     else:

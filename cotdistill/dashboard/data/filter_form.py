@@ -1,4 +1,6 @@
-"""Filters of rationales: what each would take away, with examples; and a source made of what stays. Nothing is deleted."""
+"""Filters of rationales: what each would take away, with examples; and a source made of what stays. Nothing is
+deleted.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,7 @@ START = ("agrees", "one_answer", "consistent")
 KEY = "filter"
 PICKED = {
     "first": "the first", "shortest": "the shortest", "longest": "the longest", "majority": "the first whose answer is the commonest",
-}  # fmt: skip
+}
 TAKEN = {"all": "all of its text", "reason": "its reason, without the sentences that state the answer"}
 
 
@@ -38,8 +40,8 @@ def draw(store: Store, task: Task, world: int) -> None:
         left.selectbox("Rationales by", options, key=f"{KEY}.of", format_func=lambda name: f"{name}: {jobs[name].label}" if name in jobs else name)
     )
     splits = right.multiselect("Splits", list(SPLITS), default=["train"], key=f"{KEY}.splits", disabled=of in jobs) if of not in jobs else []
-    told = {entry.name: f"{entry.name}: {entry.help}" for entry in FILTERS}
-    chosen = st.multiselect("Filters, one after the other", list(told), default=START, key=f"{KEY}.names", format_func=told.__getitem__, wrap=True)
+    labels = {entry.name: f"{entry.name}: {entry.help}" for entry in FILTERS}
+    chosen = st.multiselect("Filters, one after the other", list(labels), default=START, key=f"{KEY}.names", format_func=labels.__getitem__, wrap=True)
     text = ",".join(_parameters(name) for name in chosen)
     with st.expander("What is taken of each answer", icon=":material/content_cut:"), st.container(horizontal=True):
         pick = st.selectbox("Of several answers to one question", PICKS, key=f"{KEY}.pick", format_func=PICKED.__getitem__)
@@ -53,7 +55,7 @@ def draw(store: Store, task: Task, world: int) -> None:
     # What was counted stays on the page until something else is asked.
     asked, document = st.session_state.get(f"{KEY}.done", (None, {}))
     if asked == words:
-        _told(store, words, document)
+        _show_result(store, words, document)
     frame.terminal(command(*words))
 
 
@@ -75,7 +77,7 @@ def _parameters(name: str) -> str:
     return f"{name}({','.join(f'{parameter}={value}' for parameter, value in values)})"
 
 
-def _told(store: Store, words: list[str], document: dict[str, Any]) -> None:
+def _show_result(store: Store, words: list[str], document: dict[str, Any]) -> None:
     if error := document.get("error"):
         st.error(plain_markdown(f"{error['message']} {error.get('hint', '')}"), icon=":material/error:")
         return
@@ -98,12 +100,12 @@ def _told(store: Store, words: list[str], document: dict[str, Any]) -> None:
         name = st.text_input("Name of the new source", key=f"{KEY}.name", placeholder="concise", width=300)
         if st.button("Make what stays a source", icon=":material/add:", key=f"{KEY}.make", disabled=not name.strip() or not document["kept"]):
             with st.spinner("Writing the source and training its tokenizers…"):
-                made = carried_out(store, [*words, "--name", name.strip()])
-            if error := made.get("error"):
+                result = carried_out(store, [*words, "--name", name.strip()])
+            if error := result.get("error"):
                 st.error(plain_markdown(f"{error['message']} {error.get('hint', '')}"), icon=":material/error:")
             else:
-                st.query_params["source"] = made["source"]
-                st.session_state[f"{KEY}.made"] = made["source"]
+                st.query_params["source"] = result["source"]
+                st.session_state[f"{KEY}.made"] = result["source"]
                 st.rerun()
     if done := st.session_state.get(f"{KEY}.made"):
         st.success(plain_markdown(f"{done} is a source of this task now: study, preview and every condition can name it."), icon=":material/check:")

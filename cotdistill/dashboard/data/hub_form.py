@@ -1,5 +1,5 @@
-"""Import of a data set of the hub: one that is known, or any by its name and a column map. The terminal's own commands do the work, each in a
-process of its own, so the page never loads the hub's library."""
+"""Import of a data set of the hub: one that is known, or any by its name and a column map. The terminal's own commands
+do the work, each in a process of its own, so the page never loads the hub's library."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ LOOKED = "hub.looked"
 
 
 def draw(store: Store) -> None:
-    """The form: which data set, config, revision and splits; a look at its columns; then the import with its bad rows."""
+    """The form: which data set, config, revision and splits; a look at its columns; then the import with its bad
+    rows.
+    """
     st.caption("Through the library `datasets`, at a pinned commit. Without a network its cache is used. Code of a data set is never run.")
     names = list(dict.fromkeys([*HUB.names(), st.session_state.get("hub.name") or HUB.names()[0]]))
     name = st.selectbox("Data set: a known one, or type OWNER/NAME", names, key="hub.name", accept_new_options=True, format_func=_told_name)
@@ -34,8 +36,8 @@ def draw(store: Store) -> None:
         config = st.text_input("Config", key="hub.config", placeholder=(known.config if known else "") or "the data set's default")
         revision = st.text_input("Revision", key="hub.revision", placeholder=known.revision if known else "main")
         splits = st.text_input("Splits", key="hub.splits", placeholder="train=train,dev=validation,test=test", help="Ours by the hub's own names.")
-    given = {"--config": config.strip(), "--revision": revision.strip(), "--splits": splits.strip()}
-    asked = [f"{PREFIX}{name.removeprefix(PREFIX)}", *(word for option, value in given.items() if value for word in (option, value))]
+    options = {"--config": config.strip(), "--revision": revision.strip(), "--splits": splits.strip()}
+    asked = [f"{PREFIX}{name.removeprefix(PREFIX)}", *(word for option, value in options.items() if value for word in (option, value))]
     try:
         hub_source(asked[0], config.strip(), revision.strip())
     except CotdistillError as wrong:
@@ -60,7 +62,7 @@ def _import(store: Store, name: str, asked: list[str], columns: list[str]) -> No
     words = ["tasks", "import", *asked, "--name", task.strip(), *(["--keep-good-rows"] if keep else []), *columns]
     if st.button("Import", type="primary", key="hub.go"):
         with st.spinner("Fetching rows and training tokenizers…"):
-            import_form.told(carried_out(store, words))
+            import_form.show_result(carried_out(store, words))
     frame.terminal(command(*words))
 
 

@@ -1,4 +1,6 @@
-"""Import of a task: a folder or file by path, or a dropped file. The work is done by the terminal's own command in a process of its own."""
+"""Import of a task: a folder or file by path, or a dropped file. The work is done by the terminal's own command in a
+process of its own.
+"""
 
 from __future__ import annotations
 
@@ -24,41 +26,43 @@ BELONGS = ("source", "example")
 
 
 def draw(store: Store) -> None:
-    """The form: where from, what it holds, which column is what; then the import with its bad rows. The imported task becomes the one shown."""
+    """The form: where from, what it holds, which column is what; then the import with its bad rows. The imported task
+    becomes the one shown.
+    """
     st.caption("A folder with {train,dev,test}.{jsonl,csv,parquet}[.gz], and rationales/SPLIT.SOURCE.jsonl if there are more; or one file.")
-    given = st.text_input("Folder or file on this machine", key="import.path", placeholder="/data/commonsenseqa")
+    typed = st.text_input("Folder or file on this machine", key="import.path", placeholder="/data/commonsenseqa")
     dropped = st.file_uploader("or drop one file", type=["jsonl", "csv", "parquet", "gz"], key="import.file")
-    if not given.strip() and dropped is None:
+    if not typed.strip() and dropped is None:
         return
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(given.strip()).expanduser()
+        path = Path(typed.strip()).expanduser()
         if dropped is not None:
             path = Path(folder) / Path(dropped.name).name
             path.write_bytes(dropped.getvalue())
         try:
-            found = read_source(path)
+            preview = read_source(path)
         except CotdistillError as error:
             frame.problem(error)
             return
-        columns = columns_of(found)
+        columns = columns_of(preview)
         name = st.text_input("Name of the task", value=path.name.split(".")[0][:64], key="import.name")
         keep = st.toggle("Import the good rows if some are bad", key="import.keep")
         words = ["tasks", "import", str(path), "--name", name.strip(), *(["--keep-good-rows"] if keep else []), *columns]
         if st.button("Import", type="primary", key="import.go"):
             with st.spinner("Reading rows and training tokenizers…"):
-                told(carried_out(store, words))
+                show_result(carried_out(store, words))
         frame.terminal(command(*(words if dropped is None else ["FILE" if word == str(path) else word for word in words])))
 
 
-def columns_of(found: Preview) -> list[str]:
+def columns_of(preview: Preview) -> list[str]:
     """What there is to import, and which column is what; gives the options of the command."""
-    st.caption(plain_markdown("; ".join(f"{file}: {plural(count, 'row')}" for file, count in found.counts.items())))
-    st.dataframe(pd.DataFrame([{k: str(v) for k, v in row.items()} for row in found.rows[:3]]), hide_index=True)
-    if found.problems:
-        st.warning(f"{plural(len(found.problems), 'row')} cannot be read; each is listed when you import.", icon=":material/rule:")
-    guessed = found.guessed
+    st.caption(plain_markdown("; ".join(f"{file}: {plural(count, 'row')}" for file, count in preview.counts.items())))
+    st.dataframe(pd.DataFrame([{k: str(v) for k, v in row.items()} for row in preview.rows[:3]]), hide_index=True)
+    if preview.problems:
+        st.warning(f"{plural(len(preview.problems), 'row')} cannot be read; each is listed when you import.", icon=":material/rule:")
+    guessed = preview.guessed
     # Other columns are another form, so that no choice is carried over to them.
-    key = f"import.columns.{digest([found.columns, guessed])[:8]}"
+    key = f"import.columns.{digest([preview.columns, guessed])[:8]}"
     with st.expander("Which column is what", expanded=bool(guessed.missing())):
         chosen = forms.config(ColumnMap, guessed, key=key, columns=2)
     if chosen == guessed:
@@ -67,7 +71,7 @@ def columns_of(found: Preview) -> list[str]:
     return ["--map", *(f"{name}={value}" for name, value in said.items())]
 
 
-def told(document: dict[str, Any]) -> None:
+def show_result(document: dict[str, Any]) -> None:
     """What came of an import; the imported task becomes the one that is shown."""
     if error := document.get("error"):
         st.error(plain_markdown(f"{error['message']} {error.get('hint', '')}"), icon=":material/error:")

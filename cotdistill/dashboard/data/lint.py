@@ -53,7 +53,7 @@ def draw(task: Task, source: str) -> str:
         known,
         key="tokens",
         start=task.tokenizer_kind,
-        told=lambda n: f"built-in students, {n} tokens" if n in KINDS else n,
+        label_of=lambda n: f"built-in students, {n} tokens" if n in KINDS else n,
         moving=True,
         width=320,
     )
@@ -63,37 +63,37 @@ def draw(task: Task, source: str) -> str:
     same = command("lint", *words)
     try:
         limit = limit_of(StudentConfig(name=PRETRAINED.get(name).hub if name in PRETRAINED else BUILT_IN))
-        found, rows, vocabulary = _found(task, task.digest, source, str(path), limit)
+        findings, rows, vocabulary = _findings(task, task.digest, source, str(path), limit)
     except CotdistillError as error:
         frame.problem(error)
         return same
     about = f"{rows:,} training rows, {vocabulary:,} tokens known."
-    if not found:
+    if not findings:
         st.caption(
             f":material/check: {plain_markdown(about)} Every answer is one token, the same wherever it stands; no boundary between spans merges, "
             "nothing is unknown."
         )
     else:
-        st.html(markup.table(("", "What", "How many", "For example", "What it means, and what to do"), [_row(one) for one in found], "tokenisation"))
-        grave = sum(one.grave for one in found)
-        told = "Marked ones want mending before training." if grave else "Nothing here wants mending before training."
-        st.caption(plain_markdown(f"{about} Bars stand between tokens. {told} Tokenisation consistency: arXiv 2212.09912."))
+        st.html(markup.table(("", "What", "How many", "For example", "What it means, and what to do"), [_row(one) for one in findings], "tokenisation"))
+        grave = sum(one.grave for one in findings)
+        caption = "Marked ones want mending before training." if grave else "Nothing here wants mending before training."
+        st.caption(plain_markdown(f"{about} Bars stand between tokens. {caption} Tokenisation consistency: arXiv 2212.09912."))
     return same
 
 
 @st.cache_data(max_entries=16, show_spinner="Reading the rows as tokens…")
-def _found(_task: Task, digest: str, source: str, path: str, limit: int) -> tuple[list[Finding], int, int]:
+def _findings(_task: Task, digest: str, source: str, path: str, limit: int) -> tuple[list[Finding], int, int]:
     rows = _task.examples("train", source or None)
     rows = rows[:: max(1, len(rows) // ROWS)][:ROWS]
     encoder = Encoder(Path(path), _task.template)
     return lint(encoder, rows, limit), len(rows), encoder.vocabulary_size
 
 
-def _row(one: Finding) -> Sequence[markup.TableCell]:
+def _row(finding: Finding) -> Sequence[markup.TableCell]:
     return (
-        markup.TableCell("!" if one.grave else "", color=BAD if one.grave else ""),
-        markup.TableCell(HEADS[one.kind.partition(":")[0]]),
-        markup.TableCell(f"{one.count:,} of {one.of:,} {one.unit}"),
-        markup.TableCell(one.shown[0] if one.shown else "", code=True, title="\n".join(one.shown)),
-        markup.TableCell(f"{one.told}. {one.advice}", quiet=True),
+        markup.TableCell("!" if finding.grave else "", color=BAD if finding.grave else ""),
+        markup.TableCell(HEADS[finding.kind.partition(":")[0]]),
+        markup.TableCell(f"{finding.count:,} of {finding.of:,} {finding.unit}"),
+        markup.TableCell(finding.shown[0] if finding.shown else "", code=True, title="\n".join(finding.shown)),
+        markup.TableCell(f"{finding.message}. {finding.advice}", quiet=True),
     )

@@ -32,7 +32,7 @@ def draw(store: Store) -> None:
         (hub_form if origin == "the hub" else import_form).draw(store)
     known = {str(row["id"]): row for row in list_tasks(store.tasks_root)}
     with left:
-        name = frame.choose("Task", list(known), key="task", told=lambda n: _told(known[n]), drops=import_form.BELONGS)
+        name = frame.choose("Task", list(known), key="task", label_of=lambda n: _row_label(known[n]), drops=import_form.BELONGS)
     settings, world = _dials() if known[name].get("artificial") else (None, 0)
     try:
         with st.spinner("Opening the task…"):
@@ -50,13 +50,15 @@ def draw(store: Store) -> None:
     frame.terminal(command("tasks", "show", task.name), command("tasks", "list"), command("tasks", "export", task.name, "FOLDER"), lint)
 
 
-def _told(row: dict[str, Any]) -> str:
+def _row_label(row: dict[str, Any]) -> str:
     kind = " (generated, artificial)" if row.get("artificial") else ""
     return f"{row['id']}{kind}"
 
 
 def _dials() -> tuple[dict[str, Any] | None, int]:
-    """The dials of the generated task; None where all stand at their defaults, so that the usual world is named as everywhere."""
+    """The dials of the generated task; None where all stand at their defaults, so that the usual world is named as
+    everywhere.
+    """
     with st.expander("Dials of the generated task", icon=":material/tune:"):
         world = st.number_input(
             "World",

@@ -21,21 +21,21 @@ def _described(_task: Task, digest: str, added: tuple[str, ...]) -> dict[str, An
 
 def draw(task: Task) -> None:
     """The tables below the example; everything is counted once per version of a task."""
-    found = _described(task, task.digest, task.added)
+    statistics = _described(task, task.digest, task.added)
     frame.section("Counts and checks")
-    st.html(_splits(found["splits"]))
-    if found["sources"]:
-        st.html(_sources(found["sources"], task.default_source))
+    st.html(_splits(statistics["splits"]))
+    if statistics["sources"]:
+        st.html(_sources(statistics["sources"], task.default_source))
         st.caption("Gold in text: the rationale names the right choice as whole words. Letter in text: it names an answer key such as (B).")
-    if hub := found["hub"]:
+    if hub := statistics["hub"]:
         at = f" at commit {hub['commit'][:12]}" if hub["commit"] else ""
         config = f", config {hub['config']}" if hub["config"] else ""
         note = f" {hub['note']}" if hub["note"] else ""
-        told = f"From the hub: {hub['dataset']}{config}{at}. Licence: {hub['licence']}.{note}"
-        st.caption(f":material/cloud_download: {plain_markdown(told)}")
+        text = f"From the hub: {hub['dataset']}{config}{at}. Licence: {hub['licence']}.{note}"
+        st.caption(f":material/cloud_download: {plain_markdown(text)}")
     for warning in task.info.get("warnings", ()):
         st.caption(f":material/rule: {plain_markdown(str(warning))}")
-    checks = dict(found["checks"])
+    checks = dict(statistics["checks"])
     if checks and not any(checks.values()):
         st.caption(":material/check: No question is repeated within or across the splits, and no cluster stands in two of them.")
 

@@ -32,9 +32,9 @@ def draw(store: Store, task: Task, world: int) -> None:
     if not names or not splits:
         st.caption("Choose a source and a split.")
         return
-    found = _counted(store, task, world, names, splits)
-    if found:
-        st.html(_table(found))
+    counts = _counted(store, task, world, names, splits)
+    if counts:
+        st.html(_table(counts))
         st.caption(
             "Noted: the teacher's answer came with the rationale. Stated: its text says it for sure. Near-duplicates: Jaccard index of word triples "
             "of .8 and above. First named: where the teacher's own answer first stands; a student that writes the answer first learns from one "
@@ -50,7 +50,9 @@ def _where(task: Task, world: int) -> list[str]:
 
 
 def _counted(store: Store, task: Task, world: int, names: list[str], splits: list[str]) -> dict[str, Any]:
-    """The figures by source. What has not been counted yet is counted in a process of its own, one source after the other."""
+    """The figures by source. What has not been counted yet is counted in a process of its own, one source after the
+    other.
+    """
     kept = {name: known(store, task, name, splits) for name in names}
     missing = [name for name in names if kept[name] is None]
     if missing:
@@ -66,10 +68,10 @@ def _counted(store: Store, task: Task, world: int, names: list[str], splits: lis
     return {name: one for name, one in kept.items() if one is not None}
 
 
-def _table(found: dict[str, Any]) -> str:
-    columns = {name: dict(figures(one)) for name, one in found.items()}
-    told = list(dict.fromkeys(figure for column in columns.values() for figure in column))
-    rows = [[markup.TableCell(figure, quiet=True), *(markup.TableCell(column.get(figure, "–")) for column in columns.values())] for figure in told]
+def _table(counts: dict[str, Any]) -> str:
+    columns = {name: dict(figures(one)) for name, one in counts.items()}
+    names = list(dict.fromkeys(figure for column in columns.values() for figure in column))
+    rows = [[markup.TableCell(figure, quiet=True), *(markup.TableCell(column.get(figure, "–")) for column in columns.values())] for figure in names]
     return markup.table(("", *columns), rows, "figures of the sources")
 
 
@@ -77,11 +79,11 @@ def _by_students(task: Task) -> None:
     """What two sources are worth is what their students can do: the study that asks it, set up on page Train."""
     frame.section("By the students they make", "Figures describe rationales. Which of two sources teaches more, students trained on each tell.")
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        one = st.selectbox("One source", task.sources, key="students.one", width=300)
-        other = st.selectbox("Another source", [s for s in task.sources if s != one], key="students.other", width=300)
+        first = st.selectbox("One source", task.sources, key="students.one", width=300)
+        other = st.selectbox("Another source", [s for s in task.sources if s != first], key="students.other", width=300)
         seeds = int(st.number_input("Replicates", min_value=1, max_value=100, value=3, key="students.seeds", width=130))
     try:
-        spec = compared(task, str(one), str(other), seeds)
+        spec = compared(task, str(first), str(other), seeds)
     except CotdistillError as error:
         frame.problem(error)
         return
@@ -92,8 +94,8 @@ def _by_students(task: Task) -> None:
     frame.terminal(run_study(spec))
 
 
-def compared(task: Task, one: str, other: str, replicates: int) -> StudySpec:
+def compared(task: Task, first: str, second: str, replicates: int) -> StudySpec:
     """A study with the source as its axis: each placement under both teachers, and label only."""
-    conditions = ("label_only", "pre_cot", f"pre_cot@source={other}", "post_cot", f"post_cot@source={other}")
-    name = f"{task.name}-{one}-or-{other}"[:80]
-    return checked(StudySpec(name=name, task=task.name, source=one, conditions=conditions, replicates=replicates, baseline="label_only"))
+    conditions = ("label_only", "pre_cot", f"pre_cot@source={second}", "post_cot", f"post_cot@source={second}")
+    name = f"{task.name}-{first}-or-{second}"[:80]
+    return checked(StudySpec(name=name, task=task.name, source=first, conditions=conditions, replicates=replicates, baseline="label_only"))

@@ -1,4 +1,6 @@
-"""Page Data, part Teachers: what every source says of one question, its figures, filters that make a source, and asking a teacher for more."""
+"""Page Data, part Teachers: what every source says of one question, its figures, filters that make a source, and asking
+a teacher for more.
+"""
 
 from __future__ import annotations
 
@@ -40,8 +42,8 @@ def draw(store: Store, task: Task, world: int, *, dialled: bool) -> None:
 
 def _part(start: str) -> str:
     """Which part is shown; it lives in the URL by its own name."""
-    given = st.query_params.get(KEY, "")
-    st.session_state[KEY] = given if given in PARTS else start
+    wanted = st.query_params.get(KEY, "")
+    st.session_state[KEY] = wanted if wanted in PARTS else start
     chosen = st.segmented_control(
         "Teachers",
         list(PARTS),
@@ -59,16 +61,16 @@ def _sides(task: Task, world: int) -> None:
     """The example in view, as every source tells it."""
     id = st.query_params.get("example", "")
     try:
-        told = [_told(task, id, source) for source in task.sources]
+        sides = [_side(task, id, source) for source in task.sources]
     except CotdistillError as error:
         frame.problem(error)
         return
-    shown = [one for one in told if one is not None]
+    shown = [one for one in sides if one is not None]
     if not shown:
         st.info("No source says anything about the example in view.", icon=":material/search:")
         return
     st.html(teacher_cards.cards(shown))
-    silent = len(told) - len(shown)
+    silent = len(sides) - len(shown)
     st.caption(
         "Underlaid: every choice that the text names, the right one in green. The answer is the one noted with the rationale, else the one that "
         "its text states." + (f" {plural(silent, 'source')} say nothing about this example." if silent else "")
@@ -77,7 +79,7 @@ def _sides(task: Task, world: int) -> None:
     frame.terminal(command("teacher", "show", "--task", task.name, "--example", id, *words))
 
 
-def _told(task: Task, id: str, source: str) -> teacher_cards.Told | None:
+def _side(task: Task, id: str, source: str) -> teacher_cards.Told | None:
     example = task.example(id, source)
     if example.source != source or not example.rationale:
         return None

@@ -22,8 +22,8 @@ TOLD = "archive.told"
 
 def draw(store: Store, study: str | None) -> None:
     """The popover: the archive of a study to download, and a file to bring in; without a study, the latter alone."""
-    if told := st.session_state.pop(TOLD, None):
-        st.toast(plain_markdown(told), icon=":material/check:")
+    if message := st.session_state.pop(TOLD, None):
+        st.toast(plain_markdown(message), icon=":material/check:")
     with st.popover(
         "Archive", icon=":material/inventory_2:", help="This study for another group, or another group's here"
     ):
@@ -48,10 +48,10 @@ def _take(store: Store, study: str) -> None:
         help="So that others can look inside them; the file is then many times larger.",
     )
     # Made when it is asked for: with weights it takes a while.
-    made = partial(_made, store, study, weights=weights, texts=texts)
+    make = partial(_archive_bytes, store, study, weights=weights, texts=texts)
     st.download_button(
         "Download the archive",
-        made,
+        make,
         f"{study}{SUFFIX}",
         "application/zip",
         key="archive.download",
@@ -69,7 +69,7 @@ def _take(store: Store, study: str) -> None:
     st.code(command(*words), language="bash", wrap_lines=True)
 
 
-def _made(store: Store, study: str, *, weights: bool, texts: bool) -> bytes:
+def _archive_bytes(store: Store, study: str, *, weights: bool, texts: bool) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / f"study{SUFFIX}"
         export_study(store, study, out, weights=weights, texts=texts)
@@ -79,7 +79,8 @@ def _made(store: Store, study: str, *, weights: bool, texts: bool) -> bytes:
 def _bring(store: Store) -> None:
     st.markdown("**Bring one in**")
     st.caption(
-        "An archive, or answers that other code made: one row a question, condition and replicate, with the choices' probabilities."
+        "An archive, or answers that other code made: one row a question, condition and replicate, with the choices'"
+        " probabilities."
     )
     dropped = st.file_uploader(
         "Archive (.zip) or answers (.csv, .parquet, .jsonl)", type=["zip", *ROWS], key="archive.file"
@@ -92,7 +93,7 @@ def _bring(store: Store) -> None:
         with tempfile.TemporaryDirectory() as folder, st.spinner("Checking every byte…"):
             path = Path(folder) / Path(dropped.name).name
             path.write_bytes(dropped.getvalue())
-            _told(carried_out(store, [str(path) if word == "FILE" else word for word in words]))
+            _show_result(carried_out(store, [str(path) if word == "FILE" else word for word in words]))
 
 
 def _archive_words() -> list[str]:
@@ -118,7 +119,7 @@ def _answer_words(store: Store, stem: str) -> list[str]:
     return words
 
 
-def _told(document: dict[str, Any]) -> None:
+def _show_result(document: dict[str, Any]) -> None:
     if error := document.get("error"):
         st.error(plain_markdown(f"{error['message']} {error.get('hint', '')}"), icon=":material/error:")
         if document.get("problems"):

@@ -1,4 +1,6 @@
-"""Page Findings: the claims with their comparisons, figure, controls and what would change the verdict; presenter mode; export."""
+"""Page Findings: the claims with their comparisons, figure, controls and what would change the verdict; presenter mode;
+export.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,6 @@ from cotdistill.rationales.conditions import parse
 from cotdistill.report import export, markup
 from cotdistill.report import rivals as rivals_table
 from cotdistill.report.commands import command
-from cotdistill.report.figures.palette import OPEN
 from cotdistill.report.markup import escape
 from cotdistill.report.tables import Table
 from cotdistill.results.findings import findings
@@ -27,7 +28,11 @@ from cotdistill.text import plain_markdown, plural
 
 # Studies side by side; the terminal lists all of them.
 MOST = 8
-BADGES: dict[str, Literal["green", "red", "gray"]] = {"holds": "green", "fails": "red"}
+BADGES: dict[str, Literal["green", "red", "gray", "blue"]] = {
+    "holds": "green",
+    "fails": "red",
+    "this seed only": "blue",
+}
 
 
 def draw(store: Store) -> None:
@@ -50,9 +55,20 @@ def draw(store: Store) -> None:
         name = frame.choose("Study", names, key="study", width=320)
         document = findings(store, name, margin)
         st.number_input(
-            "Margin of “no worse”, points", 0.0, 20.0, margin, 0.5, key="margin_points", placeholder="from dev", width=220, on_change=_keep_margin,
-            help="Chosen before the scores are seen. Empty: the smaller of 2 points and half of what intact post-CoT gains on dev.",
-        )  # fmt: skip
+            "Margin of “no worse”, points",
+            0.0,
+            20.0,
+            margin,
+            0.5,
+            key="margin_points",
+            placeholder="from dev",
+            width=220,
+            on_change=_keep_margin,
+            help=(
+                "Chosen before the scores are seen. Empty: the smaller of 2 points and half of what intact post-CoT"
+                " gains on dev."
+            ),
+        )
         st.button("Present", icon=":material/slideshow:", on_click=_present, args=(True,))
         _downloads(document)
         archive.draw(store, name)
@@ -85,19 +101,19 @@ def draw(store: Store) -> None:
 
 def _margin() -> float | None:
     """The margin in the link, in points; one that is none is said to be so."""
-    given = st.query_params.get("margin")
+    wanted = st.query_params.get("margin")
     try:
-        found = float(given) if given else None
+        margin = float(wanted) if wanted else None
     except ValueError:
-        found = -1.0
-    if found is not None and not 0 < found <= 20:
+        margin = -1.0
+    if margin is not None and not 0 < margin <= 20:
         frame.problem(
             UsageError(
-                f"The margin {str(given)[:40]!r} in the link is not used.", "Expected points, above 0 and at most 20."
+                f"The margin {str(wanted)[:40]!r} in the link is not used.", "Expected points, above 0 and at most 20."
             )
         )
         return None
-    return found
+    return margin
 
 
 def _keep_margin() -> None:
@@ -112,7 +128,7 @@ def _claim(store: Store, document: dict[str, Any], claim: dict[str, Any]) -> Non
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="center"):
             st.subheader(plain_markdown(f"{claim['id']}. {claim['title']}"), anchor=False)
-            st.badge(claim["word"], color=BADGES.get(claim["word"], "gray"))
+            st.badge(claim["word"], color=BADGES.get(claim["word"].removesuffix(" (demonstration)"), "gray"))
         if claim["status"] == "not_run":
             st.markdown(plain_markdown(claim["told"]))
             _asked_by(store, claim)
@@ -122,7 +138,12 @@ def _claim(store: Store, document: dict[str, Any], claim: dict[str, Any]) -> Non
             frame.chart(figure, f"claim{claim['id']}", claim["told"])
         else:
             st.caption(plain_markdown(claim["told"]))
-        for icon, text in ((":material/balance:", claim["budget"]), (":material/rule:", claim["change"])):
+        lines = (
+            (":material/balance:", claim["budget"]),
+            (":material/rule:", claim["change"]),
+            (":material/compare_arrows:", export.other_loss_told(claim)),
+        )
+        for icon, text in lines:
             if text:
                 st.markdown(f"{icon} {plain_markdown(text)}")
         every = export.tables({**document, "claims": [claim]})[0]
@@ -137,7 +158,9 @@ def _claim(store: Store, document: dict[str, Any], claim: dict[str, Any]) -> Non
 
 
 def _rivals(store: Store, name: str) -> None:
-    """What each condition accounts for of the gain, in a study that trains with objectives beyond plain cross-entropy."""
+    """What each condition accounts for of the gain, in a study that trains with objectives beyond plain
+    cross-entropy.
+    """
     document = rivals(store, name)
     frame.section("Rival explanations", "What else brings the gain about, and how much of it?")
     rows = [[markup.TableCell(text) for text in row] for row in rivals_table.cells(document)]
@@ -158,19 +181,21 @@ def _elsewhere(store: Store, name: str) -> None:
     cells = []
     for study, row in zip(studies, rows, strict=True):
         words = [claim["word"] for claim in study["claims"]]
-        told = [
-            markup.TableCell(text, color=export.COLORS.get(word, "")) for word, text in zip(words, row[4:], strict=True)
+        table_rows = [
+            markup.TableCell(text, color=export.COLORS.get(word.removesuffix(" (demonstration)"), ""))
+            for word, text in zip(words, row[4:], strict=True)
         ]
         cells.append(
             [
                 markup.TableCell(f"{row[0]} (in view)" if row[0] == name else row[0]),
                 *(markup.TableCell(text, quiet=True) for text in row[1:4]),
-                *told,
+                *table_rows,
             ]
         )
     st.html(markup.table(head, cells, "the claims in several studies"))
     st.caption(
-        "Verdicts are Holm-adjusted within a study, over its three claims. Studies that share runs are not independent of each other."
+        "Verdicts are Holm-adjusted within a study, over the claims that it planned. Studies that share runs are not"
+        " independent of each other."
     )
     st.page_link(
         "pages/3_Compare.py",
@@ -234,14 +259,15 @@ def _go(place: int) -> None:
 def _presented(document: dict[str, Any]) -> None:
     """One claim a screen, large, with the arrow keys; the link keeps the screen."""
     screens = document["claims"]
-    given = st.query_params.get("present", "1")
-    at = min(max(int(given), 1), len(screens)) if given.isdecimal() else 1
+    wanted = st.query_params.get("present", "1")
+    at = min(max(int(wanted), 1), len(screens)) if wanted.isdecimal() else 1
     claim = screens[at - 1]
-    color = export.COLORS.get(claim["word"], OPEN)
+    color = export.word_color(claim["word"])
     st.html(
-        f'<div style="font-size:1.15rem;opacity:0.65">{escape(document["title"])}</div>'
-        f'<div style="font-size:2.6rem;font-weight:650;line-height:1.2;margin-top:0.6rem">{escape(claim["title"])}</div>'
-        f'<div style="font-size:2.2rem;font-weight:650;color:{color};margin:0.4rem 0 0.8rem">{escape(claim["word"])}</div>'
+        f'<div style="font-size:1.15rem;opacity:0.65">{escape(document["title"])}</div><div'
+        ' style="font-size:2.6rem;'
+        f'font-weight:650;line-height:1.2;margin-top:0.6rem">{escape(claim["title"])}</div><div'
+        f' style="font-size:2.2rem;font-weight:650;color:{color};margin:0.4rem 0 0.8rem">{escape(claim["word"])}</div>'
     )
     figure = export.claim_figure(document, claim)
     if figure is not None:
@@ -252,13 +278,13 @@ def _presented(document: dict[str, Any]) -> None:
         figure.update_xaxes(tickfont_size=16, title_font_size=18)
         figure.update_annotations(font_size=20)
         st.plotly_chart(figure, key=f"present{at}", config={"displaylogo": False, "displayModeBar": False})
-    told = " ".join(
+    summary = " ".join(
         text for text in (claim["told"] if figure is None else "", claim["budget"], claim["change"]) if text
     )
     n = export.tables({**document, "claims": [claim]})[0].caption.partition("Verdict:")[2].partition(". ")[2]
     st.html(
-        f'<div style="font-size:1.25rem;max-width:70rem">{escape(told)}</div>'
-        f'<div style="font-size:1rem;opacity:0.65;margin-top:0.8rem">{escape(n)} {escape(export.setting(document))}.</div>'
+        f'<div style="font-size:1.25rem;max-width:70rem">{escape(summary)}</div><div'
+        f' style="font-size:1rem;opacity:0.65;margin-top:0.8rem">{escape(n)} {escape(export.setting(document))}.</div>'
     )
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button(

@@ -35,15 +35,23 @@ def draw(ground: TrainingRationales, known: Sequence[FinishedSelection], part: s
         (f"human:{name}" for name in (st.query_params.get("set", "marks"),) if part == "mark" and name in sets),
         options[0],
     )
-    made = {one.selector for one in known}
+    selectors = {one.selector for one in known}
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        told = {
-            name: selections.selector_name(name)
-            + ("" if name in made or name.startswith("human:") else " (not made yet)")
+        labels = {
+            name: (
+                selections.selector_name(name)
+                + ("" if name in selectors or name.startswith("human:") else " (not made yet)")
+            )
             for name in options
         }
         selector = frame.choose(
-            "Key words by", options, key="trained", start=start, told=lambda name: told[name], moving=True, width=330
+            "Key words by",
+            options,
+            key="trained",
+            start=start,
+            label_of=lambda name: labels[name],
+            moving=True,
+            width=330,
         )
         human = selector.startswith("human:")
         k = (
@@ -66,8 +74,9 @@ def draw(ground: TrainingRationales, known: Sequence[FinishedSelection], part: s
     runs = len(spec.conditions) * spec.replicates
     st.caption(
         plain_markdown(
-            f"{'; '.join(names)}{more}. {plural(runs, 'run')} with {plural(spec.replicates, 'replicate')}, steps, student and seeds as in "
-            f"{ground.study.name if ground.study else 'a new study'}; what is done already is reused."
+            f"{'; '.join(names)}{more}. {plural(runs, 'run')} with {plural(spec.replicates, 'replicate')}, steps,"
+            f" student and seeds as in {ground.study.name if ground.study else 'a new study'}; what is done already is"
+            " reused."
         )
     )
     if st.button("Train on this selection", type="primary", icon=":material/model_training:", key="train.selection"):
@@ -77,10 +86,12 @@ def draw(ground: TrainingRationales, known: Sequence[FinishedSelection], part: s
 
 
 def offered(known: Sequence[FinishedSelection], sets: Sequence[str]) -> list[str]:
-    """Selections that are made already, marks of people, and every other selector that needs nothing more than its name."""
-    made = [one.selector for one in known if not one.selector.startswith("human:")]
+    """Selections that are made already, marks of people, and every other selector that needs nothing more than its
+    name.
+    """
+    selectors = [one.selector for one in known if not one.selector.startswith("human:")]
     bare = [entry.name for entry in SELECTORS if not entry.option or entry.option.startswith("[")]
-    return list(dict.fromkeys([*made, *(f"human:{name}" for name in sets), *bare]))
+    return list(dict.fromkeys([*selectors, *(f"human:{name}" for name in sets), *bare]))
 
 
 def _sweep(selector: str, k: int) -> list[str]:
@@ -88,8 +99,9 @@ def _sweep(selector: str, k: int) -> list[str]:
 
 
 def study(ground: TrainingRationales, selector: str, k: int, *, swept: bool = False) -> StudySpec:
-    """The study of a selection: its words, their complement, words matched to them and words by lot, between the whole rationale and the label alone.
-    Of marks, whose number differs by row: the marked words between the two. ConfigError, GrammarError, UnknownName."""
+    """The study of a selection: its words, their complement, words matched to them and words by lot, between the whole
+    rationale and the label alone. Of marks, whose number differs by row: the marked words between the two. ConfigError,
+    GrammarError, UnknownName."""
     entry, option = parse_selector(selector)
     if entry.name == "human":
         conditions = [*ANCHORS, f"post_cot/human(annotations={option})"]
@@ -125,8 +137,8 @@ def _few(ground: TrainingRationales, name: str) -> None:
     if len(marked) < len(ground.examples):
         st.info(
             plain_markdown(
-                f"{len(marked):,} of {len(ground.examples):,} training rationales are marked in {name}. The others train without a rationale, so "
-                "with few marks this student is close to label only."
+                f"{len(marked):,} of {len(ground.examples):,} training rationales are marked in {name}. The others"
+                " train without a rationale, so with few marks this student is close to label only."
             ),
             icon=":material/info:",
         )

@@ -1,4 +1,6 @@
-"""Marks that people make, blind: the words alone, and only after the choice what the selectors say of the same rationale."""
+"""Marks that people make, blind: the words alone, and only after the choice what the selectors say of the same
+rationale.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,10 @@ from cotdistill.report import wordmap
 from cotdistill.tasks.example import Example
 from cotdistill.text import plain_markdown, plural
 
-RULE = "Press the words that a person needs to get from the question to the answer. No selector is shown until you have saved."
+RULE = (
+    "Press the words that a person needs to get from the question to the answer. No selector is shown until you have"
+    " saved."
+)
 # An example that was saved is shown with the selectors until a person goes on; to mark it anew says so here.
 AGAIN = "mark.again"
 # The example in the URL: another one than that of the other views, where its selections have been seen.
@@ -29,13 +34,15 @@ KEY = "marking"
 
 @dataclass(frozen=True)
 class Desk:
-    """Who marks what: the set, the annotator, the examples in the one order that all annotators share, and this annotator's marks that fit."""
+    """Who marks what: the set, the annotator, the examples in the one order that all annotators share, and this
+    annotator's marks that fit.
+    """
 
     ground: TrainingRationales
     annotations: AnnotationSet
     annotator: str
     order: tuple[str, ...]
-    mine: dict[str, Mark]
+    marks: dict[str, Mark]
 
     def at(self) -> int:
         """Where in the order we are: by the id in the URL, else at the first that this annotator has not seen."""
@@ -43,9 +50,11 @@ class Desk:
         return self.order.index(wanted) if wanted in self.order else self.unseen(-1)
 
     def unseen(self, after: int) -> int:
-        """The next example without a mark or a skip of this annotator, going round once; the same one if all are done."""
+        """The next example without a mark or a skip of this annotator, going round once; the same one if all are
+        done.
+        """
         places = [*range(after + 1, len(self.order)), *range(max(after, 0))]
-        return next((place for place in places if self.order[place] not in self.mine), max(after, 0))
+        return next((place for place in places if self.order[place] not in self.marks), max(after, 0))
 
 
 @st.cache_data(max_entries=8, show_spinner=False)
@@ -74,8 +83,10 @@ def draw(ground: TrainingRationales, known: Sequence[FinishedSelection]) -> None
         frame.problem(error)
         return
     hashes = {e.id: text_hash(e.rationale or "") for e in ground.examples}
-    mine = {m.example: m for m in annotations.marks(annotator) if hashes.get(m.example) == m.text} if annotator else {}
-    desk = Desk(ground, annotations, annotator, _order(ground.task.digest, ground.source, tuple(hashes)), mine)
+    my_marks = (
+        {m.example: m for m in annotations.marks(annotator) if hashes.get(m.example) == m.text} if annotator else {}
+    )
+    desk = Desk(ground, annotations, annotator, _order(ground.task.digest, ground.source, tuple(hashes)), my_marks)
     _example(desk, known)
     marks.draw(ground, annotations, known)
 
@@ -91,7 +102,7 @@ def _example(desk: Desk, known: Sequence[FinishedSelection]) -> None:
         if who:
             # Words chosen before a name was given stay; those of another annotator do not.
             st.session_state.pop(_key(desk, example), None)
-    mark = desk.mine.get(example.id)
+    mark = desk.marks.get(example.id)
     revealed = mark is not None and not mark.skipped and not st.session_state.get(AGAIN)
     with st.container(border=True):
         st.html(wordmap.question(example))
@@ -121,20 +132,20 @@ def _words(desk: Desk, example: Example, mark: Mark | None) -> None:
 def _revealed(desk: Desk, example: Example, mark: Mark, known: Sequence[FinishedSelection]) -> None:
     """What was marked, and beside it what the selectors chose: as many words as were marked."""
     text = example.rationale or ""
-    mine = touched(word_spans(text), mark.spans)
+    marked_words = touched(word_spans(text), mark.spans)
     shown = [
         wordmap.WordRanking(
             f"Marked by {mark.annotator}",
             wordmap.MARKED,
             None,
             (),
-            mine,
-            f"{plural(len(mine), 'word')}, set {desk.annotations.name}",
+            marked_words,
+            f"{plural(len(marked_words), 'word')}, set {desk.annotations.name}",
         )
     ]
     chosen = selections.choose(known) if known else []
-    shown += [card for one in chosen if (card := marks.card(desk.ground, one, example, mine)) is not None]
-    st.html(wordmap.legend(len(mine), marked=True) + wordmap.cards(text, shown))
+    shown += [card for one in chosen if (card := marks.card(desk.ground, one, example, marked_words)) is not None]
+    st.html(wordmap.legend(len(marked_words), marked=True) + wordmap.cards(text, shown))
     if not known:
         st.caption("No selection of these rationales has been made yet, so there is nothing to hold the marks against.")
 
@@ -172,14 +183,19 @@ def _buttons(desk: Desk, at: int, revealed: bool) -> None:
                 type="primary",
                 icon=":material/check:",
                 key="mark.save",
-                on_click=_told,
+                on_click=_act_and_report,
                 args=(_save, desk, example),
                 disabled=not ready,
             )
             st.button(
-                "Skip", icon=":material/skip_next:", key="mark.skip", on_click=_told, args=(_skip, desk, example), disabled=not named,
+                "Skip",
+                icon=":material/skip_next:",
+                key="mark.skip",
+                on_click=_act_and_report,
+                args=(_skip, desk, example),
+                disabled=not named,
                 help="Kept as looked at and left unmarked.",
-            )  # fmt: skip
+            )
             st.button(
                 "Next",
                 icon=":material/arrow_forward:",
@@ -191,21 +207,24 @@ def _buttons(desk: Desk, at: int, revealed: bool) -> None:
             "Undo",
             icon=":material/undo:",
             key="mark.undo",
-            on_click=_told,
+            on_click=_act_and_report,
             args=(_undo, desk, example),
-            disabled=not desk.mine,
+            disabled=not desk.marks,
         )
         if not named:
             st.caption("Give your name first: marks are kept by annotator.")
 
 
 def _progress(desk: Desk, example: Example) -> str:
-    done = sum(not mark.skipped for mark in desk.mine.values())
-    seen = len(desk.mine) + (example.id not in desk.mine)
-    told = f"{done} marked of {seen} shown"
-    skipped = len(desk.mine) - done
-    told += f", {skipped} skipped" if skipped else ""
-    return f"{told}; {len(desk.order) - len(desk.mine):,} to go. Example {example.id}. Everybody marks in the same order, so annotators meet."
+    done = sum(not mark.skipped for mark in desk.marks.values())
+    seen = len(desk.marks) + (example.id not in desk.marks)
+    text = f"{done} marked of {seen} shown"
+    skipped = len(desk.marks) - done
+    text += f", {skipped} skipped" if skipped else ""
+    return (
+        f"{text}; {len(desk.order) - len(desk.marks):,} to go. Example {example.id}. Everybody marks in the same order,"
+        " so annotators meet."
+    )
 
 
 def _go(id: str) -> None:
@@ -217,7 +236,7 @@ def _again() -> None:
     st.session_state[AGAIN] = True
 
 
-def _told(act: Callable[[Desk, str], None], desk: Desk, example: str) -> None:
+def _act_and_report(act: Callable[[Desk, str], None], desk: Desk, example: str) -> None:
     """What goes wrong in a step is said beside the page, which stands as it was."""
     try:
         act(desk, example)
@@ -236,7 +255,7 @@ def _save(desk: Desk, id: str) -> None:
 def _skip(desk: Desk, id: str) -> None:
     example = desk.ground.by_id[id]
     desk.annotations.add(Mark(id, desk.annotator, (), text_hash(example.rationale or ""), skipped=True))
-    desk = dataclasses.replace(desk, mine={**desk.mine, id: Mark(id, desk.annotator, (), "", skipped=True)})
+    desk = dataclasses.replace(desk, marks={**desk.marks, id: Mark(id, desk.annotator, (), "", skipped=True)})
     _go(desk.order[desk.unseen(desk.order.index(id))])
 
 

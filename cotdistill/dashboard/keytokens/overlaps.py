@@ -1,4 +1,6 @@
-"""What selections are like over a task: how far they overlap, what share of their key words is content or the answer's own text, their top words."""
+"""What selections are like over a task: how far they overlap, what share of their key words is content or the answer's
+own text, their top words.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ from cotdistill.report import markup
 from cotdistill.report.figures import overlap as overlap_figure
 from cotdistill.text import capital, percent, plain_markdown, plural
 
-# Rationales that an overlap is counted on, evenly over the training rows; every pair of selections takes about a tenth of a second.
+# Rationales that an overlap is counted on, evenly over the training rows; every pair of selections takes about a tenth
+# of a second.
 COUNTED = 300
 WORDS = 12
 
@@ -45,8 +48,8 @@ def _overlap(
 ) -> dict[str, Any]:
     examples = _ground.examples[:: max(1, len(_ground.examples) // number)]
     rows = list(zip(examples, selections.passages(_ground, _one, examples), strict=True))
-    one, other = (_fitting(rows, selections.selection_of(_ground, c).scores or {}) for c in (_one, _other))
-    return overlap(rows, one, other, k)
+    first, second = (_fitting(rows, selections.selection_of(_ground, c).scores or {}) for c in (_one, _other))
+    return overlap(rows, first, second, k)
 
 
 def _fitting(rows: Sequence[tuple[Any, Any]], scores: Mapping[str, Sequence[float]]) -> dict[str, Sequence[float]]:
@@ -54,34 +57,38 @@ def _fitting(rows: Sequence[tuple[Any, Any]], scores: Mapping[str, Sequence[floa
     return {e.id: scores[e.id] for e, passage in rows if e.id in scores and len(scores[e.id]) == len(passage)}
 
 
-def between(ground: TrainingRationales, one: FinishedSelection, other: FinishedSelection) -> dict[str, Any]:
-    """Mean Jaccard of the key words and mean rank correlation of two selections, beside chance; kept by what was compared."""
-    return _overlap((one.digest, other.digest), ground.source, TOP, COUNTED, ground, one, other)
+def between(ground: TrainingRationales, first: FinishedSelection, second: FinishedSelection) -> dict[str, Any]:
+    """Mean Jaccard of the key words and mean rank correlation of two selections, beside chance; kept by what was
+    compared.
+    """
+    return _overlap((first.digest, second.digest), ground.source, TOP, COUNTED, ground, first, second)
 
 
 def _matrix(ground: TrainingRationales, chosen: Sequence[FinishedSelection]) -> None:
     if len(chosen) < 2:
         st.caption("Overlap needs two: choose another selection.")
         return
-    found = {(a.key, b.key): between(ground, a, b) for a, b in combinations(chosen, 2)}
-    told = [
-        (a, b, found[a.key, b.key]) for a, b in combinations(chosen, 2) if found[a.key, b.key]["jaccard"] is not None
+    overlaps = {(a.key, b.key): between(ground, a, b) for a, b in combinations(chosen, 2)}
+    pair_rows = [
+        (a, b, overlaps[a.key, b.key])
+        for a, b in combinations(chosen, 2)
+        if overlaps[a.key, b.key]["jaccard"] is not None
     ]
-    if not told:
+    if not pair_rows:
         st.info("These selections score no rationale in common on the same tokens.", icon=":material/info:")
         return
-    a, b, best = max(told, key=lambda one: one[2]["jaccard"])
+    a, b, best = max(pair_rows, key=lambda cell: cell[2]["jaccard"])
     title = (
         f"{capital(a.label)} and {b.label} overlap most: Jaccard {best['jaccard']:.2f}, by chance {best['chance']:.2f}"
     )
     frame.section(title)
-    names = [one.label for one in chosen]
+    names = [cell.label for cell in chosen]
     cells: dict[str, list[list[float | None]]] = {"jaccard": [], "rank": []}
     for name in cells:
-        for one in chosen:
+        for cell in chosen:
             cells[name].append(
                 [
-                    1.0 if one is two else (found.get((one.key, two.key)) or found[two.key, one.key])[name]
+                    1.0 if cell is two else (overlaps.get((cell.key, two.key)) or overlaps[two.key, cell.key])[name]
                     for two in chosen
                 ]
             )
@@ -95,8 +102,9 @@ def _matrix(ground: TrainingRationales, chosen: Sequence[FinishedSelection]) -> 
         frame.chart(overlap_figure.matrix(names, cells["rank"], "Rank correlation of all words", 0.0), "overlap.rank")
     st.caption(
         plain_markdown(
-            f"{best['examples']:,} of {len(ground.examples):,} training rationales by {ground.source}, evenly taken. Jaccard: words that both choose "
-            f"over words that either chooses; two choices by lot give {best['chance']:.2f}. Rank correlation: Spearman's, by lot 0."
+            f"{best['examples']:,} of {len(ground.examples):,} training rationales by {ground.source}, evenly taken."
+            " Jaccard: words that both choose over words that either chooses; two choices by lot give"
+            f" {best['chance']:.2f}. Rank correlation: Spearman's, by lot 0."
         )
     )
 
@@ -128,8 +136,9 @@ def _classes(ground: TrainingRationales, chosen: Sequence[FinishedSelection]) ->
     counted = max(int(result.get("rows") or 0) for _, result in results)
     st.caption(
         plain_markdown(
-            f"{counted:,} training rationales. Dotted line: the same share among all words, what a choice by lot would give. A selection rich "
-            "in the answer's text hands the student the label twice; the condition strip_labels takes it away."
+            f"{counted:,} training rationales. Dotted line: the same share among all words, what a choice by lot would"
+            " give. A selection rich in the answer's text hands the student the label twice; the condition"
+            " strip_labels takes it away."
         )
     )
 
@@ -163,21 +172,26 @@ def _replicates(
     """Whether a selection made anew chooses the same words."""
     rows: list[list[Any]] = []
     for selector in dict.fromkeys(one.selector for one in chosen):
-        mine = [one for one in known if one.selector == selector and one.ours]
-        if len(mine) < 2:
+        selections_shown = [one for one in known if one.selector == selector and one.ours]
+        if len(selections_shown) < 2:
             continue
-        found = [between(ground, a, b) for a, b in combinations(mine, 2)]
-        fitting = [f for f in found if f["jaccard"] is not None]
+        overlaps = [between(ground, a, b) for a, b in combinations(selections_shown, 2)]
+        fitting = [f for f in overlaps if f["jaccard"] is not None]
         if not fitting:
             continue
         mean, rank = (
             sum(f["jaccard"] for f in fitting) / len(fitting),
             [f["rank"] for f in fitting if f["rank"] is not None],
         )
-        rows.append([
-            markup.TableCell(selections.selector_name(selector)), markup.TableCell(f"{mean:.2f}"), markup.TableCell(f"{fitting[0]['chance']:.2f}", quiet=True),
-            markup.TableCell(f"{sum(rank) / len(rank):+.2f}".replace("-", "−") if rank else "–"), markup.TableCell(plural(len(mine), "replicate"), quiet=True),
-        ])  # fmt: skip
+        rows.append(
+            [
+                markup.TableCell(selections.selector_name(selector)),
+                markup.TableCell(f"{mean:.2f}"),
+                markup.TableCell(f"{fitting[0]['chance']:.2f}", quiet=True),
+                markup.TableCell(f"{sum(rank) / len(rank):+.2f}".replace("-", "−") if rank else "–"),
+                markup.TableCell(plural(len(selections_shown), "replicate"), quiet=True),
+            ]
+        )
     if not rows:
         return
     frame.section("Made anew for each replicate, how far a selection stays the same")
@@ -185,5 +199,6 @@ def _replicates(
         markup.table(("Selector", "Jaccard", "By chance", "Rank correlation", "Of"), rows, "stability over replicates")
     )
     st.caption(
-        "Every two replicates, averaged; each reads a student of its own, or draws anew. What is not listed is the same in all of them."
+        "Every two replicates, averaged; each reads a student of its own, or draws anew. What is not listed is the same"
+        " in all of them."
     )

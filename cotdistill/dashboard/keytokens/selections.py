@@ -1,4 +1,6 @@
-"""Which rationales are looked at on page Key tokens, and the finished selections over them: read once, kept by the digest of what was read."""
+"""Which rationales are looked at on page Key tokens, and the finished selections over them: read once, kept by the
+digest of what was read.
+"""
 
 from __future__ import annotations
 
@@ -39,8 +41,8 @@ BELONGS = ("source", "world", "example", "marking", "selection", "trained", "sea
 
 @dataclass(frozen=True)
 class TrainingRationales:
-    """The training rationales of one source of one task. spec: of the study in view, else a new study of the task; examples: those with a
-    rationale."""
+    """The training rationales of one source of one task. spec: of the study in view, else a new study of the task;
+    examples: those with a rationale."""
 
     store: Store
     task: Task
@@ -58,7 +60,9 @@ class TrainingRationales:
 
 @dataclass(frozen=True)
 class FinishedSelection:
-    """A finished selection. replicate: of the study in view, None where the selection is the same in all of them or belongs to none."""
+    """A finished selection. replicate: of the study in view, None where the selection is the same in all of them or
+    belongs to none.
+    """
 
     selector: str
     job: Job
@@ -74,10 +78,10 @@ class FinishedSelection:
 
     @property
     def label(self) -> str:
-        told = selector_name(self.selector)
+        text = selector_name(self.selector)
         if self.replicate is not None:
-            return f"{told}, replicate {self.replicate}"
-        return told if self.ours else f"{told}, run {self.job.id}"
+            return f"{text}, replicate {self.replicate}"
+        return text if self.ours else f"{text}, run {self.job.id}"
 
     @property
     def digest(self) -> str:
@@ -106,7 +110,9 @@ def selector_hue(selector: str) -> str:
 
 
 def ground(store: Store) -> TrainingRationales | None:
-    """The pickers: a study, or a task that no study stands on yet; whose rationales; in which world. None where there is nothing, told then."""
+    """The pickers: a study, or a task that no study stands on yet; whose rationales; in which world. None where there
+    is nothing, told then.
+    """
     studies: dict[str, Study] = {}
     for study in store.queue.studies():
         if not study.spec.get("answers"):  # else made by other code: there is nothing to select for
@@ -114,15 +120,22 @@ def ground(store: Store) -> TrainingRationales | None:
     tasks = [str(row["id"]) for row in list_tasks(store.tasks_root) if row["artificial"] or row["sources"]]
     options = [*studies, *(f"{frame.NO_STUDY}{name}" for name in tasks)]
     name = frame.choose(
-        "Study, or task", options, key="study", start=_start(studies, tasks), told=_told, drops=(*BELONGS, "task")
+        "Study, or task",
+        options,
+        key="study",
+        start=_start(studies, tasks),
+        label_of=_start_label,
+        drops=(*BELONGS, "task"),
     )
     chosen = studies.get(name)
     try:
-        found = _of_study(store, chosen) if chosen is not None else _of_task(store, name.removeprefix(frame.NO_STUDY))
+        rationales = (
+            _of_study(store, chosen) if chosen is not None else _of_task(store, name.removeprefix(frame.NO_STUDY))
+        )
     except CotdistillError as error:
         frame.problem(error)
         return None
-    task, spec, world = found
+    task, spec, world = rationales
     if not task.sources:
         st.info(
             plain_markdown(f"The task {task.name} has no rationales, so there is nothing to select from."),
@@ -146,11 +159,11 @@ def _start(studies: Mapping[str, Study], tasks: Sequence[str]) -> str | None:
     """Of the task in the link, if there is one: the newest study that selects, else the newest, else the task alone."""
     wanted = st.query_params.get("task")
     fitting = [study for study in studies.values() if wanted not in tasks or study.spec.get("task") == wanted]
-    found = next((study.name for study in fitting if _selects(study)), fitting[0].name if fitting else None)
-    return f"{frame.NO_STUDY}{wanted}" if found is None and wanted in tasks else found
+    name = next((study.name for study in fitting if _selects(study)), fitting[0].name if fitting else None)
+    return f"{frame.NO_STUDY}{wanted}" if name is None and wanted in tasks else name
 
 
-def _told(name: str) -> str:
+def _start_label(name: str) -> str:
     return f"{name}, without a study" if name.startswith(frame.NO_STUDY) else name
 
 
@@ -181,7 +194,9 @@ def _of_task(store: Store, name: str) -> tuple[Task, StudySpec, int]:
 
 
 def finished(ground: TrainingRationales) -> list[FinishedSelection]:
-    """The finished selections over these rationales: the study's own in the order planned, then others of the same data."""
+    """The finished selections over these rationales: the study's own in the order planned, then others of the same
+    data.
+    """
     jobs = [
         job
         for job in ground.store.queue.jobs(kind="select", state="finished", limit=LOOKED)
@@ -191,13 +206,13 @@ def finished(ground: TrainingRationales) -> list[FinishedSelection]:
     ]
     members = {m.identity: m.replicate for m in ground.study.members if m.role == "input"} if ground.study else {}
     order = [s for text in ground.spec.conditions for s in parse(text).selectors]
-    found = []
+    selections = []
     for job in jobs:
         selector, ours = str(job.config["selector"]), job.identity in members
         anew = parse_selector(selector)[0].draws or job.config["reads"]
-        found.append(FinishedSelection(selector, job, members[job.identity] if ours and anew else None, ours))
+        selections.append(FinishedSelection(selector, job, members[job.identity] if ours and anew else None, ours))
     return sorted(
-        found,
+        selections,
         key=lambda c: (
             not c.ours,
             order.index(c.selector) if c.selector in order else len(order),
@@ -213,7 +228,12 @@ def choose(known: Sequence[FinishedSelection]) -> list[FinishedSelection]:
     first = {one.selector: one.key for one in reversed(known)}
     start = list(dict.fromkeys(first[one.selector] for one in known))
     chosen = pickers.several(
-        "Selections, up to four", list(by_key), key="selection", start=start, told=lambda k: by_key[k].label, also=first
+        "Selections, up to four",
+        list(by_key),
+        key="selection",
+        start=start,
+        label_of=lambda k: by_key[k].label,
+        also=first,
     )
     return [by_key[key] for key in chosen]
 
@@ -223,14 +243,14 @@ def _selection(_store: Store, digest: str, name: str) -> Selection:
     return read_selection(_store.artifacts.path(digest), name)
 
 
-def selection_of(ground: TrainingRationales, one: FinishedSelection) -> Selection:
+def selection_of(ground: TrainingRationales, selection: FinishedSelection) -> Selection:
     """The scores; DataError or NotFound if the artefact cannot be read."""
-    return _selection(ground.store, one.digest, one.selector)
+    return _selection(ground.store, selection.digest, selection.selector)
 
 
-def encoder_of(ground: TrainingRationales, one: FinishedSelection) -> Encoder:
+def encoder_of(ground: TrainingRationales, selection: FinishedSelection) -> Encoder:
     """How the selection cut the rationales into tokens. StudentError if the tokenizer is gone."""
-    config = SelectConfig.from_plain(one.job.config)
+    config = SelectConfig.from_plain(selection.job.config)
     run = RunConfig(
         config.task,
         config.task_digest,
@@ -249,35 +269,37 @@ def _passages(
     return [_encoder.read(e.rationale or "") for e in _examples]
 
 
-def passages(ground: TrainingRationales, one: FinishedSelection, examples: Sequence[Example]) -> list[Passage]:
+def passages(ground: TrainingRationales, selection: FinishedSelection, examples: Sequence[Example]) -> list[Passage]:
     """The rationales of some examples (always the same ones for their number) as the selection's tokens."""
-    encoder = encoder_of(ground, one)
+    encoder = encoder_of(ground, selection)
     return _passages(str(encoder.path), ground.task.digest, ground.source, len(examples), encoder, examples)
 
 
 def row(
-    ground: TrainingRationales, one: FinishedSelection, example: Example, encoder: Encoder | None = None
+    ground: TrainingRationales, selection: FinishedSelection, example: Example, encoder: Encoder | None = None
 ) -> list[float] | None:
-    """(words,) the score of each word, the sum of its tokens'; None where the selection has not looked at the example or saw another text."""
-    scores: Mapping[str, Any] = selection_of(ground, one).scores or {}
-    own = scores.get(example.id)
-    passage = (encoder or encoder_of(ground, one)).read(example.rationale or "")
-    if own is None or len(own) != len(passage):
+    """(words,) the score of each word, the sum of its tokens'; None where the selection has not looked at the example
+    or saw another text.
+    """
+    scores: Mapping[str, Any] = selection_of(ground, selection).scores or {}
+    token_scores = scores.get(example.id)
+    passage = (encoder or encoder_of(ground, selection)).read(example.rationale or "")
+    if token_scores is None or len(token_scores) != len(passage):
         return None
-    found = [0.0] * len(word_spans(example.rationale or ""))
+    word_scores = [0.0] * len(word_spans(example.rationale or ""))
     for token in passage:
-        found[token.word] += float(own[token.origin])
-    return found
+        word_scores[token.word] += float(token_scores[token.origin])
+    return word_scores
 
 
-def lineage(ground: TrainingRationales, one: FinishedSelection) -> str:
+def lineage(ground: TrainingRationales, selection: FinishedSelection) -> str:
     """What a selection was read from, and what is trained on it."""
-    told = [f"selection {one.job.id}"]
-    if one.job.config["reads"]:
-        told.append(f"read from {_reader(ground.store, str(one.job.config['reads']))}")
-    trained = sum(one.job.identity in used for used in _used(ground))
-    told.append(f"used by {plural(trained, 'run')} of this study" if trained else "used by no run of this study")
-    return " · ".join(told)
+    parts = [f"selection {selection.job.id}"]
+    if selection.job.config["reads"]:
+        parts.append(f"read from {_reader(ground.store, str(selection.job.config['reads']))}")
+    trained = sum(selection.job.identity in used for used in _used(ground))
+    parts.append(f"used by {plural(trained, 'run')} of this study" if trained else "used by no run of this study")
+    return " · ".join(parts)
 
 
 def _reader(store: Store, identity: str) -> str:

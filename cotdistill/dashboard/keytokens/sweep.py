@@ -39,9 +39,9 @@ class Swept:
 def swept(
     summaries: Sequence[ConditionSummary], transform: str = "key_tokens", placement: str = "post_cot"
 ) -> list[Swept]:
-    """The conditions that differ in selector and k alone, by selector in the order planned and rising k: one step on the intact rationale, words in
-    the order of the text, the rest dropped, at the steps of the study."""
-    found = []
+    """The conditions that differ in selector and k alone, by selector in the order planned and rising k: one step on
+    the intact rationale, words in the order of the text, the rest dropped, at the steps of the study."""
+    points = []
     for summary in summaries:
         condition = parse(summary.condition)
         if condition.placement != placement or [s.name for s in condition.steps] != [transform]:
@@ -50,9 +50,9 @@ def swept(
             continue
         values = dict(condition.steps[0].parameters)
         if values["unit"] == "word" and values["rest"] == "drop" and values.get("order", "text") == "text":
-            found.append(Swept(str(values["selector"]), float(values["k"]), summary))
-    order = list(dict.fromkeys(one.selector for one in found))
-    return sorted(found, key=lambda one: (order.index(one.selector), one.k))
+            points.append(Swept(str(values["selector"]), float(values["k"]), summary))
+    order = list(dict.fromkeys(point.selector for point in points))
+    return sorted(points, key=lambda point: (order.index(point.selector), point.k))
 
 
 def draw(ground: TrainingRationales, known: Sequence[FinishedSelection]) -> None:
@@ -60,17 +60,18 @@ def draw(ground: TrainingRationales, known: Sequence[FinishedSelection]) -> None
         st.info("A sweep belongs to a study: choose one above, or compose one below.", icon=":material/info:")
         return
     summaries = results.summary(ground.store, ground.study.id)
-    found = swept(summaries)
-    if not found:
+    points = swept(summaries)
+    if not points:
         st.info(
             plain_markdown(
-                f"The study {ground.study.name} has no sweep: none of its conditions keeps a number of key words. Compose one below."
+                f"The study {ground.study.name} has no sweep: none of its conditions keeps a number of key words."
+                " Compose one below."
             ),
             icon=":material/info:",
         )
         return
-    done = [one for one in found if one.summary.mean is not None]
-    planned, finished = sum(one.summary.planned for one in found), sum(one.summary.finished for one in found)
+    done = [one for one in points if one.summary.mean is not None]
+    planned, finished = sum(one.summary.planned for one in points), sum(one.summary.finished for one in points)
     provisional = any(s.finished < s.planned for s in summaries)
     if provisional:
         st.info(
@@ -91,7 +92,7 @@ def draw(ground: TrainingRationales, known: Sequence[FinishedSelection]) -> None
 
 def lines(done: Sequence[Swept]) -> list[Line]:
     """One a selector; every point with its interval and the replicates behind it."""
-    found = []
+    curves = []
     for selector in dict.fromkeys(one.selector for one in done):
         points = [
             SweepPoint(
@@ -100,7 +101,7 @@ def lines(done: Sequence[Swept]) -> list[Line]:
             for one in done
             if one.selector == selector and one.summary.mean is not None
         ]
-        found.append(
+        curves.append(
             Line(
                 selections.selector_name(selector),
                 selections.selector_hue(selector),
@@ -108,25 +109,25 @@ def lines(done: Sequence[Swept]) -> list[Line]:
                 control=selector == "random",
             )
         )
-    return found
+    return curves
 
 
 def _levels(summaries: Sequence[ConditionSummary]) -> list[Level]:
     """What the curves lie between."""
     named = {"post_cot": "whole rationale", "label_only": "label only"}
     by_condition = {s.condition: s for s in summaries}
-    found = [(c, by_condition[c]) for c in named if c in by_condition]
-    return [Level(c, named[c], s.mean, s.low, s.high) for c, s in found if s.mean is not None]
+    levels = [(c, by_condition[c]) for c in named if c in by_condition]
+    return [Level(c, named[c], s.mean, s.low, s.high) for c, s in levels if s.mean is not None]
 
 
 def title(done: Sequence[Swept], levels: Sequence[Level]) -> str:
     """Every curve at the number nearest to five, best first, and the two lines."""
-    five = min({one.k for one in done}, key=lambda k: (abs(k - 5), k))
-    there = sorted((one for one in done if one.k == five), key=lambda one: -(one.summary.mean or 0.0))
+    five = min({point.k for point in done}, key=lambda k: (abs(k - 5), k))
+    there = sorted((point for point in done if point.k == five), key=lambda point: -(point.summary.mean or 0.0))
     words = f"{five:.0%} of the words" if five < 1 else plural(round(five), "word")
-    told = [f"{selections.selector_name(one.selector)} {100 * (one.summary.mean or 0):.1f}" for one in there[:4]]
+    parts = [f"{selections.selector_name(point.selector)} {100 * (point.summary.mean or 0):.1f}" for point in there[:4]]
     rest = [f"{level.name} {100 * level.mean:.1f}" for level in levels]
-    return f"With {words}: {', '.join(told)}{'; ' if rest else ''}{', '.join(rest)} percent"
+    return f"With {words}: {', '.join(parts)}{'; ' if rest else ''}{', '.join(rest)} percent"
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
@@ -136,10 +137,10 @@ def _share(digest: str, source: str, k: float, _ground: TrainingRationales, _one
     scores = selections.selection_of(_ground, _one).scores or {}
     kept = every = 0
     for example, passage in zip(examples, selections.passages(_ground, _one, examples), strict=True):
-        own = scores.get(example.id)
-        if own is None or len(own) != len(passage):
+        token_scores = scores.get(example.id)
+        if token_scores is None or len(token_scores) != len(passage):
             continue
-        words = sorted(units(passage, "word"), key=lambda word: -sum(own[t.origin] for t in word))
+        words = sorted(units(passage, "word"), key=lambda word: -sum(token_scores[t.origin] for t in word))
         kept += sum(len(word) for word in words[: number(k, len(words))])
         every += len(passage)
     return kept / every if every else None
@@ -148,32 +149,38 @@ def _share(digest: str, source: str, k: float, _ground: TrainingRationales, _one
 def _kept(ground: TrainingRationales, known: Sequence[FinishedSelection], done: Sequence[Swept]) -> dict[float, float]:
     """By k, the share of tokens kept, in the mean of the selectors."""
     first = {one.selector: one for one in reversed(known)}
-    found: dict[float, float] = {}
+    kept: dict[float, float] = {}
     for k in sorted({one.k for one in done}):
         shares = [
             _share(first[s].digest, ground.source, k, ground, first[s])
             for s in {one.selector for one in done if one.k == k}
             if s in first
         ]
-        if told := [share for share in shares if share is not None]:
-            found[k] = fmean(told)
-    return found
+        if known_shares := [share for share in shares if share is not None]:
+            kept[k] = fmean(known_shares)
+    return kept
 
 
 def _caption(ground: TrainingRationales, done: Sequence[Swept], levels: Sequence[Level], *, provisional: bool) -> None:
     first = done[0].summary
     most = max(one.summary.finished for one in done)
-    told = [
-        f"{first.items:,} test questions in {plural(first.clusters, 'cluster')}, up to {plural(most, 'replicate')} a point.",
-        "Band: 95 % interval of each accuracy; "
-        + f"{first.speaks_of}. Intervals of two curves may overlap where their paired difference does not: see Compare."
-        if first.speaks_of
-        else "",
+    parts = [
+        (
+            f"{first.items:,} test questions in {plural(first.clusters, 'cluster')}, up to {plural(most, 'replicate')}"
+            " a point."
+        ),
+        (
+            "Band: 95 % interval of each accuracy; "
+            + f"{first.speaks_of}. Intervals of two curves may overlap where their paired difference does not: see"
+            " Compare."
+            if first.speaks_of
+            else ""
+        ),
         "Equal steps: shorter texts are seen in fewer tokens.",
         "Top: share of rationale tokens kept." if levels else "",
         "The sweep is exploratory: no verdict rests on it." + (" Provisional." if provisional else ""),
     ]
-    st.caption(plain_markdown(" ".join(part for part in told if part)))
+    st.caption(plain_markdown(" ".join(part for part in parts if part)))
     st.page_link(
         "pages/3_Compare.py", label="Differences and verdicts of this study", icon=":material/leaderboard:",
         query_params=frame.carry(study=ground.study.name if ground.study else ""),
@@ -184,12 +191,15 @@ def _numbers(done: Sequence[Swept]) -> None:
     with st.expander("The numbers", type="compact"):
         rows: list[list[Any]] = [
             [
-                markup.TableCell(selections.selector_name(one.selector)), markup.TableCell(f"{one.k:g}"), markup.TableCell(percent(one.summary.mean)),
+                markup.TableCell(selections.selector_name(one.selector)),
+                markup.TableCell(f"{one.k:g}"),
+                markup.TableCell(percent(one.summary.mean)),
                 markup.TableCell(between(one.summary.low, one.summary.high), quiet=True),
-                markup.TableCell(f"{one.summary.finished} of {one.summary.planned}", quiet=True), markup.TableCell(count(one.summary.tokens), quiet=True),
+                markup.TableCell(f"{one.summary.finished} of {one.summary.planned}", quiet=True),
+                markup.TableCell(count(one.summary.tokens), quiet=True),
             ]
             for one in done
-        ]  # fmt: skip
+        ]
         st.html(
             markup.table(
                 ("Selector", "k", "Accuracy", "95 % interval", "Replicates", "Training tokens"),

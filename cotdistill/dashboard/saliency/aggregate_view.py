@@ -1,4 +1,6 @@
-"""Over many examples: where the mass lies by span, place, word class and word, and how far students and methods agree. From finished jobs."""
+"""Over many examples: where the mass lies by span, place, word class and word, and how far students and methods agree.
+From finished jobs.
+"""
 
 from __future__ import annotations
 
@@ -34,8 +36,9 @@ PARTS = {
     "attention": "attention",
 }
 WILL = (
-    "Here will stand what these students rest on over many examples, each mean with its n and interval: by span, by place in the rationale, "
-    "by word class and word; question against rationale by condition; and how far students and methods agree."
+    "Here will stand what these students rest on over many examples, each mean with its n and interval: by span, by"
+    " place in the rationale, by word class and word; question against rationale by condition; and how far students and"
+    " methods agree."
 )
 SPAN_NAMES = {"content": "content words", "function": "function words"}
 
@@ -44,7 +47,7 @@ def draw(scene: Scene) -> None:
     """The section below the single example."""
     frame.section("Over many examples")
     part = pickers.switch(
-        "What", list(PARTS), key="part", start="span", told=lambda p: PARTS[p], label_visibility="collapsed"
+        "What", list(PARTS), key="part", start="span", label_of=lambda p: PARTS[p], label_visibility="collapsed"
     )
     if part == "faithfulness":
         faithfulness.draw(scene)
@@ -55,9 +58,9 @@ def draw(scene: Scene) -> None:
     if part == "attention":
         attention.draw(scene)
         return
-    found = job_requests.attributions(scene)
-    done = [one for one in found if one.finished]
-    job_requests.offer(scene, found, WILL, "attribute", scene.split)
+    requests = job_requests.attributions(scene)
+    done = [one for one in requests if one.finished]
+    job_requests.offer(scene, requests, WILL, "attribute", scene.split)
     if part == "stability":
         if done:
             _stability(scene, done)
@@ -66,8 +69,8 @@ def draw(scene: Scene) -> None:
     if not done:
         return
     method = next((m for m in scene.methods if any(one.method == m for one in done)), scene.methods[0])
-    mine = [one for one in done if one.method == method]
-    {"span": _span, "rationale": _rationale, "place": _place, "class": _class, "words": _words}[part](scene, mine)
+    finished = [one for one in done if one.method == method]
+    {"span": _span, "rationale": _rationale, "place": _place, "class": _class, "words": _words}[part](scene, finished)
 
 
 @st.cache_data(max_entries=32, show_spinner="Reading the attributions…")
@@ -75,18 +78,18 @@ def _tokens(_store: Store, digest: str) -> pd.DataFrame:
     return _store.artifacts.table(digest)
 
 
-def tokens_of(scene: Scene, one: RequestedJob) -> pd.DataFrame:
+def tokens_of(scene: Scene, request: RequestedJob) -> pd.DataFrame:
     """The token table of a finished job."""
-    assert one.job is not None
-    return _tokens(scene.store, one.job.produced["tokens"])
+    assert request.job is not None
+    return _tokens(scene.store, request.job.produced["tokens"])
 
 
 def _dots(
-    scene: Scene, mine: Sequence[RequestedJob], means: Callable[[pd.DataFrame], Sequence[Mean]]
+    scene: Scene, finished: Sequence[RequestedJob], means: Callable[[pd.DataFrame], Sequence[Mean]]
 ) -> dict[str, list[Dot]]:
     """By name of the mean, one dot a student, in the order of the students."""
     rows: dict[str, list[Dot]] = {}
-    for one in mine:
+    for one in finished:
         for mean in means(tokens_of(scene, one)):
             rows.setdefault(mean.name, []).append(
                 Dot(str(one.student.condition), one.student.label, mean.mean, mean.low, mean.high)
@@ -94,32 +97,34 @@ def _dots(
     return rows
 
 
-def _told(scene: Scene, mine: Sequence[RequestedJob], more: str) -> None:
+def _caption(scene: Scene, finished: Sequence[RequestedJob], more: str) -> None:
     """What every figure here rests on: method, target, n, clusters, interval."""
-    counted = {(int(one.result["examples"]), int(one.result["clusters"])) for one in mine}
+    counted = {(int(one.result["examples"]), int(one.result["clusters"])) for one in finished}
     n = " and ".join(
         f"{examples:,} {scene.split} examples in {clusters:,} clusters" for examples, clusters in sorted(counted)
     )
-    left = sum(int(one.result.get("not_converged") or 0) for one in mine)
+    left = sum(int(one.result.get("not_converged") or 0) for one in finished)
     missed = f" {left} explanations did not converge." if left else ""
     st.caption(
         plain_markdown(
-            f"{n}. {capital(method_name(mine[0].method))} of the target {job_requests.target_of(scene)}. {more} "
+            f"{n}. {capital(method_name(finished[0].method))} of the target {job_requests.target_of(scene)}. {more} "
             f"Intervals: 95 %, over clusters of questions, for this one student each.{missed}"
         )
     )
 
 
-def _span(scene: Scene, mine: Sequence[RequestedJob]) -> None:
-    rows = _dots(scene, mine, aggregates.by_span)
+def _span(scene: Scene, finished: Sequence[RequestedJob]) -> None:
+    rows = _dots(scene, finished, aggregates.by_span)
     frame.chart(
         saliency.dots(rows, _span_title(rows), "share of the absolute scores, percent", share=True), "many.span"
     )
-    each = _dots(scene, mine, aggregates.per_token)
+    each = _dots(scene, finished, aggregates.per_token)
     with st.expander("Per token: spans differ in length", type="compact"):
         title = "What one token of each span bears, against the example's mean token"
         frame.chart(saliency.dots(each, title, "times the mean token of the example", base=1.0), "many.token")
-    _told(scene, mine, "The shares of an example add up to 100 %. A span that a student cannot read has no mark.")
+    _caption(
+        scene, finished, "The shares of an example add up to 100 %. A span that a student cannot read has no mark."
+    )
 
 
 def _span_title(rows: Mapping[str, Sequence[Dot]]) -> str:
@@ -127,25 +132,28 @@ def _span_title(rows: Mapping[str, Sequence[Dot]]) -> str:
     for span, found in rows.items():
         for dot in found:
             by_student.setdefault(dot.label, {})[span] = dot
-    told: list[str] = []
+    parts: list[str] = []
     for spans in by_student.values():
         top = "rationale" if "rationale" in spans else max(spans, key=lambda s: spans[s].mean)
-        rests = "" if told else "rests "
-        told.append(f"{parse(spans[top].condition).label} {rests}{100 * spans[top].mean:.0f} % on the {top}")
-    return capital(listed(dict.fromkeys(told)))
+        rests = "" if parts else "rests "
+        parts.append(f"{parse(spans[top].condition).label} {rests}{100 * spans[top].mean:.0f} % on the {top}")
+    return capital(listed(dict.fromkeys(parts)))
 
 
-def _rationale(scene: Scene, mine: Sequence[RequestedJob]) -> None:
-    def one(tokens: pd.DataFrame) -> list[Mean]:
+def _rationale(scene: Scene, finished: Sequence[RequestedJob]) -> None:
+    def means(tokens: pd.DataFrame) -> list[Mean]:
         mean = aggregates.question_against_rationale(tokens)
         return [] if mean is None else [mean]
 
-    rows = _dots(scene, mine, one)
+    rows = _dots(scene, finished, means)
     by_student = {dot.label: [dot] for found in rows.values() for dot in found}
-    blind = [g.student.label for g in mine if g.student.label not in by_student]
+    blind = [g.student.label for g in finished if g.student.label not in by_student]
     if by_student:
         top = max((d for found in by_student.values() for d in found), key=lambda d: d.mean)
-        title = f"{capital(top.label)}: {100 * top.mean:.0f} % of the mass lies on the rationale, the rest on the question and its choices"
+        title = (
+            f"{capital(top.label)}: {100 * top.mean:.0f} % of the mass lies on the rationale, the rest on the question"
+            " and its choices"
+        )
         frame.chart(
             saliency.dots(
                 by_student, title, "rationale's share of question, choices and rationale, percent", share=True
@@ -155,36 +163,40 @@ def _rationale(scene: Scene, mine: Sequence[RequestedJob]) -> None:
     if blind:
         st.info(
             plain_markdown(
-                f"Not readable, so no mark and not 0: {listed(blind)}. Their label stands before the rationale, or they read none; "
-                "what their rationales do is seen in training, below."
+                f"Not readable, so no mark and not 0: {listed(blind)}. Their label stands before the rationale, or they"
+                " read none; what their rationales do is seen in training, below."
             ),
             icon=":material/block:",
         )
     if by_student:
-        _told(scene, mine, "Question, choices and rationale are all compared with the baseline; absolute scores.")
+        _caption(
+            scene, finished, "Question, choices and rationale are all compared with the baseline; absolute scores."
+        )
 
 
-def _place(scene: Scene, mine: Sequence[RequestedJob]) -> None:
-    rows = _dots(scene, mine, aggregates.by_place)
+def _place(scene: Scene, finished: Sequence[RequestedJob]) -> None:
+    rows = _dots(scene, finished, aggregates.by_place)
     segment = "rationale"
     if not rows:
         segment = "question"
-        rows = _dots(scene, mine, lambda tokens: aggregates.by_place(tokens, "question"))
+        rows = _dots(scene, finished, lambda tokens: aggregates.by_place(tokens, "question"))
     title = f"Where in the {segment} the mass lies"
     frame.chart(saliency.places(rows, title, segment), "many.place")
-    _told(scene, mine, f"By tenth of the {segment}, in units of the example's mean token there: 1 is even.")
+    _caption(scene, finished, f"By tenth of the {segment}, in units of the example's mean token there: 1 is even.")
 
 
-def _class(scene: Scene, mine: Sequence[RequestedJob]) -> None:
-    rows = {SPAN_NAMES.get(name, name): found for name, found in _dots(scene, mine, aggregates.by_class).items()}
+def _class(scene: Scene, finished: Sequence[RequestedJob]) -> None:
+    rows = {SPAN_NAMES.get(name, name): found for name, found in _dots(scene, finished, aggregates.by_class).items()}
     title = "What a content word's token bears, and a function word's"
     frame.chart(saliency.dots(rows, title, "times the mean token of the example", base=1.0), "many.class")
-    _told(scene, mine, "Function words: articles, pronouns, prepositions, conjunctions, auxiliaries and punctuation.")
+    _caption(
+        scene, finished, "Function words: articles, pronouns, prepositions, conjunctions, auxiliaries and punctuation."
+    )
 
 
-def _words(scene: Scene, mine: Sequence[RequestedJob]) -> None:
-    absolute = not attribution_cards.is_signed(scene, mine[0].method)
-    for place, one in zip(st.columns(len(mine)), mine, strict=True):
+def _words(scene: Scene, finished: Sequence[RequestedJob]) -> None:
+    absolute = not attribution_cards.is_signed(scene, finished[0].method)
+    for place, one in zip(st.columns(len(finished)), finished, strict=True):
         tokens = tokens_of(scene, one)
         segment = "rationale" if ((tokens["segment"] == "rationale") & tokens["score"].notna()).any() else "question"
         best = aggregates.top_words(tokens, segment, 10, absolute=absolute)
@@ -205,7 +217,7 @@ def _words(scene: Scene, mine: Sequence[RequestedJob]) -> None:
                 )
             else:
                 st.caption(f"No word of the {segment} occurs {aggregates.LEAST} times.")
-    _told(scene, mine, f"The words with the largest mean score, scored at least {aggregates.LEAST} times; nats.")
+    _caption(scene, finished, f"The words with the largest mean score, scored at least {aggregates.LEAST} times; nats.")
 
 
 def _stability(scene: Scene, done: Sequence[RequestedJob]) -> None:
@@ -222,8 +234,8 @@ def _stability(scene: Scene, done: Sequence[RequestedJob]) -> None:
         scored[name] = aggregates.scores_by_example(tokens)
         clusters |= dict(zip(tokens["example"].astype(str), tokens["cluster"].astype(str), strict=True))
         unsigned += [] if attribution_cards.is_signed(scene, one.method) else [name]
-    found = sorted(stability.every_pair(scored, clusters, k=5, unsigned=unsigned), key=lambda pair: -pair.rank)
-    if not found:
+    agreements = sorted(stability.every_pair(scored, clusters, k=5, unsigned=unsigned), key=lambda pair: -pair.rank)
+    if not agreements:
         st.caption("No example is scored by two of them on the same tokens: these students read different sequences.")
         return
     rows = [
@@ -232,12 +244,11 @@ def _stability(scene: Scene, done: Sequence[RequestedJob]) -> None:
             markup.TableCell(_signed(pair.rank)), markup.TableCell(_range(pair.rank_low, pair.rank_high), quiet=True),
             markup.TableCell(f"{100 * pair.overlap:.0f} %"), markup.TableCell(f"{100 * pair.chance:.0f} %", quiet=True),
         ]
-        for pair in found
+        for pair in agreements
     ]  # fmt: skip
-    best = found[0]
-    st.markdown(
-        f"**{plain_markdown(f'{capital(best.one)} and {best.other} agree most: rank correlation {_signed(best.rank)}')}**"
-    )
+    best = agreements[0]
+    agreed = f"{capital(best.one)} and {best.other} agree most: rank correlation {_signed(best.rank)}"
+    st.markdown(f"**{plain_markdown(agreed)}**")
     st.html(
         markup.table(
             ("One", "Other", "Rank correlation", "95 % interval", "Top 5 shared", "By chance"),
@@ -247,9 +258,10 @@ def _stability(scene: Scene, done: Sequence[RequestedJob]) -> None:
     )
     st.caption(
         plain_markdown(
-            f"{best.examples:,} {scene.split} examples in {best.clusters:,} clusters. Spearman's correlation over an example's tokens, averaged; "
-            "random scores would give 0. Top 5 shared: how many of the five highest tokens both name, beside what five random tokens would share. "
-            "Where one method has no sign, absolute scores are compared. Interval over clusters."
+            f"{best.examples:,} {scene.split} examples in {best.clusters:,} clusters. Spearman's correlation over an"
+            " example's tokens, averaged; random scores would give 0. Top 5 shared: how many of the five highest"
+            " tokens both name, beside what five random tokens would share. Where one method has no sign, absolute"
+            " scores are compared. Interval over clusters."
         )
     )
 

@@ -1,4 +1,6 @@
-"""Which examples the students in view answer rightly: from the scored test, else asked of the warm process when a person filters by it."""
+"""Which examples the students in view answer rightly: from the scored test, else asked of the warm process when a
+person filters by it.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ Answers = Mapping[str, bool]
 
 
 def mode_of(student: PickedStudent) -> str:
-    """How the panels ask a student: a rationale before the label is the teacher's, since that is the text whose tokens are looked at."""
+    """How the panels ask a student: a rationale before the label is the teacher's, since that is the text whose tokens
+    are looked at.
+    """
     spans = student.condition.spec.sequences
     reads = any("rationale" in s and "label" in s and s.index("rationale") < s.index("label") for s in spans)
     return "given" if reads else "direct"
@@ -38,8 +42,8 @@ def of(store: Store, students: Sequence[PickedStudent], split: str, checkpoint: 
     for key, question in asked.items():
         if question.answer is not None:
             known[key] = dict(zip(question.answer["ids"], question.answer["correct"], strict=True))
-    found = [answers for answers in known.values() if answers is not None]
-    return found if len(found) == len(students) else None
+    known_answers = [answers for answers in known.values() if answers is not None]
+    return known_answers if len(known_answers) == len(students) else None
 
 
 @st.cache_data(max_entries=32, show_spinner=False)

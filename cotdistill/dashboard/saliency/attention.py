@@ -18,20 +18,22 @@ from cotdistill.store.store import Store
 from cotdistill.text import capital, listed, percent, plain_markdown
 
 WILL = (
-    "Here will stand how much of each head's attention goes to the words that decide, from the place where the answer is read, against the share "
-    "that their length alone would give."
+    "Here will stand how much of each head's attention goes to the words that decide, from the place where the answer"
+    " is read, against the share that their length alone would give."
 )
 
 
 def draw(scene: Scene) -> None:
     """The choice of a region, and the maps of the students in view."""
-    found = job_requests.concentrations(scene)
-    job_requests.offer(scene, found, WILL, "read", scene.split, start=400)
-    done = [one for one in found if one.finished]
+    requests = job_requests.concentrations(scene)
+    job_requests.offer(scene, requests, WILL, "read", scene.split, start=400)
+    done = [one for one in requests if one.finished]
     if not done:
         return
     known = [name for name in REGION_NAMES if any(name in one.result["regions"] for one in done)]
-    region = pickers.switch("Attention on", known, key="region", start=known[0], told=lambda name: REGION_NAMES[name])
+    region = pickers.switch(
+        "Attention on", known, key="region", start=known[0], label_of=lambda name: REGION_NAMES[name]
+    )
     shown = [_attended(scene.store, one, region) for one in done if region in one.result["regions"]]
     frame.chart(attention.heat(shown, _title(shown, region)), "many.attention")
     lacking = [one.student.label for one in done if region not in one.result["regions"]]
@@ -42,7 +44,7 @@ def draw(scene: Scene) -> None:
             ),
             icon=":material/block:",
         )
-    st.caption(plain_markdown(_told(shown, region, scene.split, artificial="latent" in known)))
+    st.caption(plain_markdown(_caption(shown, region, scene.split, artificial="latent" in known)))
 
 
 @st.cache_data(max_entries=32)
@@ -50,40 +52,47 @@ def _heads(_store: Store, digest: str) -> pd.DataFrame:
     return _store.artifacts.table(digest)
 
 
-def _attended(store: Store, one: RequestedJob, region: str) -> Attended:
-    assert one.job is not None
-    heads = _heads(store, one.job.produced["heads"])
-    mine = heads[(heads["region"] == region) & (heads["layer"] > 0)].astype(object)
-    rows: list[dict[Any, Any]] = mine.where(mine.notna(), None).to_dict("records")
+def _attended(store: Store, request: RequestedJob, region: str) -> Attended:
+    assert request.job is not None
+    heads = _heads(store, request.job.produced["heads"])
+    region_rows = heads[(heads["region"] == region) & (heads["layer"] > 0)].astype(object)
+    rows: list[dict[Any, Any]] = region_rows.where(region_rows.notna(), None).to_dict("records")
     return Attended(
-        str(one.student.condition), one.student.label, int(one.result["layers"]), int(one.result["heads"]), rows
+        str(request.student.condition),
+        request.student.label,
+        int(request.result["layers"]),
+        int(request.result["heads"]),
+        rows,
     )
 
 
 def _title(shown: Sequence[Attended], region: str) -> str:
-    cell, one = max(
-        ((cell, one) for one in shown for cell in one.cells if cell["head"] > 0),
+    cell, student = max(
+        ((cell, student) for student in shown for cell in student.cells if cell["head"] > 0),
         key=lambda pair: float(pair[0]["over"]),
     )
     if cell["over"] <= 0:
         return f"No head attends to {REGION_NAMES[region]} more than its length would give"
     return (
-        f"{capital(one.label)}: layer {cell['layer']}, head {cell['head']} has {percent(cell['share'])} of its attention on {REGION_NAMES[region]}, "
-        f"{percent(cell['uniform'])} by length"
+        f"{capital(student.label)}: layer {cell['layer']}, head {cell['head']} has {percent(cell['share'])} of its"
+        f" attention on {REGION_NAMES[region]}, {percent(cell['uniform'])} by length"
     )
 
 
-def _told(shown: Sequence[Attended], region: str, split: str, *, artificial: bool) -> str:
+def _caption(shown: Sequence[Attended], region: str, split: str, *, artificial: bool) -> str:
     first = shown[0].cells[0]
     what = {
-        "relevant": "What decides: the right answer's text in choices and rationale"
-        + (", the creature and its group. " if artificial else ". "),
+        "relevant": (
+            "What decides: the right answer's text in choices and rationale"
+            + (", the creature and its group. " if artificial else ". ")
+        ),
         "latent": "The latent type: the group's name in the rationale. ",
         "subject": "What is asked about: the creature in the question. ",
     }.get(region, "")
     return (
-        f"{first['examples']:,} {split} examples in {first['clusters']:,} clusters, read from the last token before the answer; a pre-CoT student "
-        f"after the teacher's rationale. {what}Numbers: percent of a head's attention. Colour: less the share of the tokens that it can see, blue "
-        "above it. 95 % interval on hover, over clusters, for this one student each; the title names the best of many heads, chosen after looking. "
-        "Attention says where a head looks, not what the answer rests on. arXiv 2410.02167."
+        f"{first['examples']:,} {split} examples in {first['clusters']:,} clusters, read from the last token before the"
+        f" answer; a pre-CoT student after the teacher's rationale. {what}Numbers: percent of a head's attention."
+        " Colour: less the share of the tokens that it can see, blue above it. 95 % interval on hover, over clusters,"
+        " for this one student each; the title names the best of many heads, chosen after looking. Attention says"
+        " where a head looks, not what the answer rests on. arXiv 2410.02167."
     )

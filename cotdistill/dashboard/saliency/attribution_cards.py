@@ -1,4 +1,6 @@
-"""The panels of page Saliency: one card a student, one heat map a method, all on one scale. Questions go out, cards come back."""
+"""The panels of page Saliency: one card a student, one heat map a method, all on one scale. Questions go out, cards
+come back.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ LENGTHS = {"saliency": "nats per unit of embedding", "attention_rollout": "share
 
 @dataclass(frozen=True)
 class CardRequest:
-    """One student on one text: a question a method, or why none could be asked. which: "" (as it stands) or "edited"."""
+    """One student on one text: a question a method, or why none could be asked. which: "" (as it stands) or
+    "edited".
+    """
 
     student: PickedStudent
     which: str
@@ -34,7 +38,7 @@ class CardRequest:
     questions: Mapping[str, Question] = field(default_factory=dict)
     refused: str = ""
 
-    def found(self, method: str) -> list[Explanation]:
+    def explained(self, method: str) -> list[Explanation]:
         """The explanations of a method; empty while they are on their way."""
         question = self.questions.get(method)
         answer = question.answer if question is not None else None
@@ -43,22 +47,24 @@ class CardRequest:
     @property
     def first(self) -> Explanation | None:
         """Any explanation: they agree on the prediction."""
-        return next((found[0] for method in self.questions if (found := self.found(method))), None)
+        return next((found[0] for method in self.questions if (found := self.explained(method))), None)
 
 
 def ask(scene: Scene) -> list[CardRequest]:
-    """Send the questions of a view: every student with the text as it stands, and, if it was edited, with the edited one."""
-    found = []
+    """Send the questions of a view: every student with the text as it stands, and, if it was edited, with the edited
+    one.
+    """
+    requests = []
     for student in scene.students:
         for which, text in (("", scene.example), ("edited", scene.edited)):
             if text is not None:
-                found.append(_ask(scene, student, which, text))
-    return found
+                requests.append(_ask(scene, student, which, text))
+    return requests
 
 
 def _ask(scene: Scene, student: PickedStudent, which: str, text: Example) -> CardRequest:
-    own = example_for(scene.store, student, scene.example)
-    if own is None:
+    example = example_for(scene.store, student, scene.example)
+    if example is None:
         return CardRequest(
             student,
             which,
@@ -66,11 +72,11 @@ def _ask(scene: Scene, student: PickedStudent, which: str, text: Example) -> Car
             refused=f"This student was trained in another world, which has no question “{scene.example.id}”.",
         )
     # The edited rationale is one for all; an untouched one stays each student's own.
-    shown = own if not which else _with(own, text, scene.example)
+    shown = example if not which else _with(example, text, scene.example)
     try:
         target = scene.aim.of(reading_of(scene.store, student, shown))
     except CotdistillError as error:
-        return CardRequest(student, which, "", refused=asking.told(error))
+        return CardRequest(student, which, "", refused=asking.message_of(error))
     where: dict[str, Any] = {"do": "attribute", "run": student.job.identity, "checkpoint": scene.checkpoint}
     where |= {"edited": spelled(shown)} if which else {"split": scene.split, "example": scene.example.id}
     questions = {
@@ -79,10 +85,10 @@ def _ask(scene: Scene, student: PickedStudent, which: str, text: Example) -> Car
     return CardRequest(student, which, target, questions)
 
 
-def _with(own: Example, edited: Example, original: Example) -> Example:
+def _with(example: Example, edited: Example, original: Example) -> Example:
     return Example(
-        own.id, edited.question, own.choices, own.answer, own.split,
-        own.rationale if edited.rationale == original.rationale else edited.rationale, own.source,
+        example.id, edited.question, example.choices, example.answer, example.split,
+        example.rationale if edited.rationale == original.rationale else edited.rationale, example.source,
     )  # fmt: skip
 
 
@@ -102,13 +108,15 @@ def is_signed(scene: Scene, method: str) -> bool:
 
 def scales(scene: Scene, asked: Sequence[CardRequest]) -> dict[str, Scale]:
     """By method. Signed methods share one scale, since all count in nats; each of the others has its own."""
-    by_method = {m: [e for one in asked for e in one.found(m)[:1]] for m in scene.methods}
+    by_method = {m: [e for one in asked for e in one.explained(m)[:1]] for m in scene.methods}
     signed = [e for m in scene.methods if is_signed(scene, m) for e in by_method[m]]
     shared = heat.signed_scale(largest(signed, scene.unit))
     return {
-        m: shared
-        if is_signed(scene, m)
-        else heat.length_scale(largest(by_method[m], scene.unit), LENGTHS.get(m, "nats"))
+        m: (
+            shared
+            if is_signed(scene, m)
+            else heat.length_scale(largest(by_method[m], scene.unit), LENGTHS.get(m, "nats"))
+        )
         for m in scene.methods
     }
 
@@ -124,47 +132,60 @@ def _original(asked: Sequence[CardRequest], edited: CardRequest) -> Explanation 
     return next((one.first for one in asked if edited.which and not one.which and one.student == edited.student), None)
 
 
-def _card(scene: Scene, one: CardRequest, by_method: Mapping[str, Scale], before: Explanation | None) -> StudentCard:
-    title = f"{one.student.label}{', edited' if one.which else ''}"
-    condition = str(one.student.condition)
-    if one.refused:
-        return StudentCard(condition, title, failed=one.refused)
-    errors = [asking.told(q.error) for q in one.questions.values() if q.error is not None]
-    first = one.first
+def _card(
+    scene: Scene, request: CardRequest, by_method: Mapping[str, Scale], before: Explanation | None
+) -> StudentCard:
+    title = f"{request.student.label}{', edited' if request.which else ''}"
+    condition = str(request.student.condition)
+    if request.refused:
+        return StudentCard(condition, title, failed=request.refused)
+    errors = [asking.message_of(q.error) for q in request.questions.values() if q.error is not None]
+    first = request.first
     if first is None:
         return StudentCard(condition, title, failed=errors[0] if errors else "", waiting=not errors)
     shown = [
-        _panel(scene, method, found[0], by_method[method]) for method in scene.methods if (found := one.found(method))
+        _panel(scene, method, explained[0], by_method[method])
+        for method in scene.methods
+        if (explained := request.explained(method))
     ]
-    return StudentCard(condition, title, bars(first, before), shown, _told(first))
+    return StudentCard(condition, title, bars(first, before), shown, _card_text(first))
 
 
-def _told(given: Explanation) -> str:
+def _card_text(explanation: Explanation) -> str:
     """What holds for every panel of a student."""
-    told = f"What is explained stands at {_nats(given.value)}."
-    told += f" {given.left_out} rationale tokens were cut off: the student reads no more." if given.left_out else ""
-    return f"{told} Rationale {given.not_readable}" if given.not_readable else told
+    text = f"What is explained stands at {_nats(explanation.value)}."
+    text += (
+        f" {explanation.left_out} rationale tokens were cut off: the student reads no more."
+        if explanation.left_out
+        else ""
+    )
+    return f"{text} Rationale {explanation.not_readable}" if explanation.not_readable else text
 
 
-def bars(given: Explanation, before: Explanation | None = None) -> list[Bar]:
+def bars(explanation: Explanation, before: Explanation | None = None) -> list[Bar]:
     """The probabilities over the choices; before: of the text as it stood, to be marked on the bars."""
-    was = before.probabilities if before is not None else [None] * len(given.probabilities)
+    was = before.probabilities if before is not None else [None] * len(explanation.probabilities)
     return [
-        Bar(text, share, place == given.gold, place == given.predicted, old)
-        for place, (text, share, old) in enumerate(zip(given.choices, given.probabilities, was, strict=True))
+        Bar(text, share, place == explanation.gold, place == explanation.predicted, old)
+        for place, (text, share, old) in enumerate(
+            zip(explanation.choices, explanation.probabilities, was, strict=True)
+        )
     ]
 
 
-def _panel(scene: Scene, method: str, given: Explanation, scale: Scale) -> Panel:
-    told = warned = ""
-    if given.gap is not None:
-        whole = math.fsum(score for score in given.scores if not math.isnan(score))
-        told = f"adds up to {_nats(whole)}; completeness gap {percent(given.gap)} at {given.steps} steps"
-        if not given.converged:
+def _panel(scene: Scene, method: str, explanation: Explanation, scale: Scale) -> Panel:
+    caption = warned = ""
+    if explanation.gap is not None:
+        whole = math.fsum(score for score in explanation.scores if not math.isnan(score))
+        caption = f"adds up to {_nats(whole)}; completeness gap {percent(explanation.gap)} at {explanation.steps} steps"
+        if not explanation.converged:
             warned = (
-                f"Not converged: the scores miss {percent(given.gap)} of what they explain, after {given.steps} steps."
+                f"Not converged: the scores miss {percent(explanation.gap)} of what they explain, after"
+                f" {explanation.steps} steps."
             )
-    return Panel(capital(method_name(method)), marks(given, scene.unit), scale, masses(given), told, warned)
+    return Panel(
+        capital(method_name(method)), marks(explanation, scene.unit), scale, masses(explanation), caption, warned
+    )
 
 
 def _nats(value: float) -> str:
@@ -178,7 +199,7 @@ def states(asked: Sequence[CardRequest]) -> list[str]:
             m.state
             for one in asked
             for method in one.questions
-            for e in one.found(method)[:1]
+            for e in one.explained(method)[:1]
             for m in marks(e)
             if m.state
         )
@@ -190,36 +211,36 @@ def headline(scene: Scene, asked: Sequence[CardRequest]) -> str:
     if scene.edited is not None and (effects := edit_told(asked)):
         return f"Edited: {'; '.join(effects)}"
     method = scene.methods[0]
-    told: list[str] = []
+    parts: list[str] = []
     for one in asked:
-        found = one.found(method)
-        shares = masses(found[0]) if found else []
+        explained = one.explained(method)
+        shares = masses(explained[0]) if explained else []
         if one.which or not any(mass.total for mass in shares):
             continue
         top = next((mass for mass in shares if mass.segment == "rationale"), max(shares, key=lambda mass: mass.share))
-        rests = "rests " if not told else ""
-        told.append(f"{one.student.condition.label} {rests}{100 * top.share:.0f} % on the {top.segment}")
-    return capital(listed(dict.fromkeys(told))) if told else "What the answer rests on"
+        rests = "rests " if not parts else ""
+        parts.append(f"{one.student.condition.label} {rests}{100 * top.share:.0f} % on the {top.segment}")
+    return capital(listed(dict.fromkeys(parts))) if parts else "What the answer rests on"
 
 
 def edit_told(asked: Sequence[CardRequest]) -> list[str]:
     """What an edit did to each student's answer."""
-    found = []
+    changes = []
     for one in asked:
         before, after = _original(asked, one), one.first
         if before is None or after is None:
             continue
         name = one.student.condition.label
         if after.predicted != before.predicted:
-            found.append(
+            changes.append(
                 f"{name} answers “{after.choices[after.predicted]}” instead of “{before.choices[before.predicted]}”"
             )
         elif _same(before, after):
-            found.append(f"nothing changes for {name}")
+            changes.append(f"nothing changes for {name}")
         else:
-            found.append(f"{name} still answers “{after.choices[after.predicted]}”")
-    return list(dict.fromkeys(found))
+            changes.append(f"{name} still answers “{after.choices[after.predicted]}”")
+    return list(dict.fromkeys(changes))
 
 
-def _same(one: Explanation, other: Explanation) -> bool:
-    return max(abs(a - b) for a, b in zip(one.probabilities, other.probabilities, strict=True)) < 1e-4
+def _same(first: Explanation, second: Explanation) -> bool:
+    return max(abs(a - b) for a, b in zip(first.probabilities, second.probabilities, strict=True)) < 1e-4

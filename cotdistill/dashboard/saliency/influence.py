@@ -1,4 +1,6 @@
-"""Training-signal alignment: does a training step on a rationale token also lower the loss of the label? One example, then many."""
+"""Training-signal alignment: does a training step on a rationale token also lower the loss of the label? One example,
+then many.
+"""
 
 from __future__ import annotations
 
@@ -33,12 +35,13 @@ POOLS = {
     "cosine_value": "cosine, matched − random",
 }
 ABOUT = (
-    "A rationale behind the answer is read by no prediction; what it can do, it does in training. For each rationale token: does a step on it alone "
-    "also lower the loss of the label? Violet: yes; gold: it raises it."
+    "A rationale behind the answer is read by no prediction; what it can do, it does in training. For each rationale"
+    " token: does a step on it alone also lower the loss of the label? Violet: yes; gold: it raises it."
 )
 WILL = (
-    "Here will stand which kinds of rationale tokens help the label over many training examples: content and function words, the answer's own text, "
-    "and, on the generated task, the words that name the latent group; at every recorded checkpoint, with intervals."
+    "Here will stand which kinds of rationale tokens help the label over many training examples: content and function"
+    " words, the answer's own text, and, on the generated task, the words that name the latent group; at every recorded"
+    " checkpoint, with intervals."
 )
 
 
@@ -55,7 +58,8 @@ def draw(scene: Scene) -> None:
         with st.container(horizontal=True, vertical_alignment="center"):
             st.button("Show a training example", icon=":material/school:", on_click=_to_training)
             st.caption(
-                f"The example in view stands in {scene.split}; alignment is about examples that a student is trained on, and never about test."
+                f"The example in view stands in {scene.split}; alignment is about examples that a student is trained"
+                " on, and never about test."
             )
     _many(scene)
 
@@ -83,7 +87,7 @@ def _single(scene: Scene, taught: Sequence[PickedStudent]) -> None:
                 list(POOLS),
                 key="pool",
                 start="cosine_value" if every else "value",
-                told=lambda p: POOLS[p],
+                label_of=lambda p: POOLS[p],
             )
     asked, absent = [], []
     for student in taught:
@@ -102,15 +106,17 @@ def _single(scene: Scene, taught: Sequence[PickedStudent]) -> None:
     title, panels = st.empty(), st.empty()
 
     def drawn() -> None:
-        found = [(one, aligned(one.question.answer, pool)) for one in asked if one.question.answer is not None]
+        aligned_requests = [
+            (one, aligned(one.question.answer, pool)) for one in asked if one.question.answer is not None
+        ]
         scale = heat.alignment_scale(
-            largest([e for _, e in found], "token"), "" if pool == "cosine_value" else "nats a unit step"
+            largest([e for _, e in aligned_requests], "token"), "" if pool == "cosine_value" else "nats a unit step"
         )
-        title.markdown(f"**{plain_markdown(_headline(found))}**")
+        title.markdown(f"**{plain_markdown(_headline(aligned_requests))}**")
         legend = heat.legend(scale, _says(pool))
         panels.html(
             f'<div style="margin-bottom:14px">{legend}</div>'
-            + heat.cards(_cards(asked, found, scale), wide=every)
+            + heat.cards(_cards(asked, aligned_requests, scale), wide=every)
             + heat.key(("noted",))
         )
 
@@ -123,10 +129,10 @@ def _single(scene: Scene, taught: Sequence[PickedStudent]) -> None:
     )
     st.caption(
         plain_markdown(
-            "Inner product of two gradients over the transformer blocks: of the token's own loss, and of the label's. "
-            f"Matched: {questions} dev questions of the same cluster or with the same answer; random: as many others. Matched minus random is what "
-            "the token does for its own kind of question beyond what it does for any. Each student on the text that it was trained on. "
-            "To first order; test questions are never used."
+            "Inner product of two gradients over the transformer blocks: of the token's own loss, and of the label's."
+            f" Matched: {questions} dev questions of the same cluster or with the same answer; random: as many others."
+            " Matched minus random is what the token does for its own kind of question beyond what it does for any."
+            " Each student on the text that it was trained on. To first order; test questions are never used."
         )
     )
     lines = [
@@ -161,12 +167,12 @@ def aligned(answer: Mapping[str, Any], pool: str) -> Explanation:
 
 
 def _cards(
-    asked: Sequence[_InfluenceRequest], found: Sequence[tuple[_InfluenceRequest, Explanation]], scale: Scale
+    asked: Sequence[_InfluenceRequest], aligned_requests: Sequence[tuple[_InfluenceRequest, Explanation]], scale: Scale
 ) -> list[StudentCard]:
     by_student: dict[str, list[_InfluenceRequest]] = {}
     for one in asked:
         by_student.setdefault(one.student.key, []).append(one)
-    answers = {(one.student.key, one.checkpoint): explained for one, explained in found}
+    answers = {(one.student.key, one.checkpoint): explained for one, explained in aligned_requests}
     cards = []
     for mine in by_student.values():
         student = mine[0].student
@@ -175,15 +181,15 @@ def _cards(
             for one in mine
             if (explained := answers.get((student.key, one.checkpoint))) is not None
         ]
-        errors = [asking.told(one.question.error) for one in mine if one.question.error is not None]
+        errors = [asking.message_of(one.question.error) for one in mine if one.question.error is not None]
         empty = bool(shown) and all(mark.state for panel in shown for mark in panel.marks)
-        told = "Not readable: no other dev question shares the cluster or the answer of this example." if empty else ""
+        text = "Not readable: no other dev question shares the cluster or the answer of this example." if empty else ""
         cards.append(
             StudentCard(
                 str(student.condition),
                 student.label,
                 panels=shown,
-                told=told,
+                caption=text,
                 failed="" if shown else "".join(errors[:1]),
                 waiting=not shown and not errors,
             )
@@ -191,28 +197,28 @@ def _cards(
     return cards
 
 
-def _rationale(given: Explanation) -> list[ScoredUnit]:
+def _rationale(explanation: Explanation) -> list[ScoredUnit]:
     """Only the rationale has scores here, so only it is shown."""
-    return [mark for mark in marks(given) if mark.segment in ("rationale_cue", "rationale")]
+    return [mark for mark in marks(explanation) if mark.segment in ("rationale_cue", "rationale")]
 
 
 def _percent(share: str) -> str:
     return f"{100 * float(share):g} %"
 
 
-def _headline(found: Sequence[tuple[_InfluenceRequest, Explanation]]) -> str:
+def _headline(aligned_requests: Sequence[tuple[_InfluenceRequest, Explanation]]) -> str:
     """The token whose signal helps most, by student at its last checkpoint in view."""
-    last = {one.student.key: (one, e) for one, e in found}
-    told = []
+    last = {one.student.key: (one, e) for one, e in aligned_requests}
+    parts = []
     for one, e in last.values():
         best = max(
             (c for c in range(len(e.scores)) if not math.isnan(e.scores[c])), key=lambda c: e.scores[c], default=None
         )
         if best is not None and e.scores[best] > 0:
-            told.append(f"“{heat.visible(e.pieces[best].strip(), short=True)}” for {one.student.condition.label}")
+            parts.append(f"“{heat.visible(e.pieces[best].strip(), short=True)}” for {one.student.condition.label}")
     return (
-        f"The signal that helps the label most: {listed(dict.fromkeys(told))}"
-        if told
+        f"The signal that helps the label most: {listed(dict.fromkeys(parts))}"
+        if parts
         else "No token of the rationale helps the label here"
     )
 
@@ -227,9 +233,9 @@ def _says(pool: str) -> str:
 
 
 def _many(scene: Scene) -> None:
-    found = job_requests.alignments(scene)
-    job_requests.offer(scene, found, WILL, "align", "train", job_requests.START_ALIGNED)
-    done = [one for one in found if one.finished]
+    requests = job_requests.alignments(scene)
+    job_requests.offer(scene, requests, WILL, "align", "train", job_requests.START_ALIGNED)
+    done = [one for one in requests if one.finished]
     summaries = {one.student.key: _at(one, scene.checkpoint) for one in done}
     rows: dict[str, list[Dot]] = {}
     for one in done:
@@ -249,9 +255,10 @@ def _many(scene: Scene) -> None:
     )
     st.caption(
         plain_markdown(
-            f"{counted}, after {_percent(scene.checkpoint)} of training. Right of the dotted line: a step on such a token lowers the label's loss on "
-            "questions of its kind more than on others. The answer's own text is left out of all other rows. "
-            f"Intervals: 95 %, over clusters of questions, for this one student each.{_pairs(done, summaries)}{_agreement(done, summaries)}"
+            f"{counted}, after {_percent(scene.checkpoint)} of training. Right of the dotted line: a step on such a"
+            " token lowers the label's loss on questions of its kind more than on others. The answer's own text is"
+            " left out of all other rows. Intervals: 95 %, over clusters of questions, for this one student"
+            f" each.{_pairs(done, summaries)}{_agreement(done, summaries)}"
         )
     )
 
@@ -265,40 +272,42 @@ GROUPS = {
 }
 
 
-def _at(one: RequestedJob, checkpoint: str) -> Mapping[str, Any] | None:
-    return next((c for c in one.result.get("checkpoints", ()) if c["checkpoint"] == checkpoint), None)
+def _at(request: RequestedJob, checkpoint: str) -> Mapping[str, Any] | None:
+    return next((c for c in request.result.get("checkpoints", ()) if c["checkpoint"] == checkpoint), None)
 
 
 def _title(done: Sequence[RequestedJob], summaries: Mapping[str, Mapping[str, Any] | None]) -> str:
-    """Whether the words that name the latent group stand out, where a task has such words; else no more than what is shown."""
-    told = [
-        f"{100 * found['auc']:.0f} % for {one.student.condition.label}"
+    """Whether the words that name the latent group stand out, where a task has such words; else no more than what is
+    shown.
+    """
+    parts = [
+        f"{100 * type_words['auc']:.0f} % for {one.student.condition.label}"
         for one in done
-        if (found := (summaries[one.student.key] or {}).get("type_words")) is not None
+        if (type_words := (summaries[one.student.key] or {}).get("type_words")) is not None
     ]
     return (
-        f"Words that name the group outrank others in {listed(told)} of pairs; chance is 50 %"
-        if told
+        f"Words that name the group outrank others in {listed(parts)} of pairs; chance is 50 %"
+        if parts
         else "Which rationale words help the label"
     )
 
 
 def _pairs(done: Sequence[RequestedJob], summaries: Mapping[str, Mapping[str, Any] | None]) -> str:
     """The intervals of what the title says."""
-    told = []
+    rows = []
     for one in done:
-        found = (summaries[one.student.key] or {}).get("type_words")
-        if found is not None and found["low"] is not None:
-            reach = f"{100 * found['low']:.0f} to {100 * found['high']:.0f} %"
-            told.append(f"{reach} for {one.student.label} ({plural(found['examples'], 'example')})")
-    return f" Pairs within one rationale, 95 % interval: {listed(told)}." if told else ""
+        type_words = (summaries[one.student.key] or {}).get("type_words")
+        if type_words is not None and type_words["low"] is not None:
+            reach = f"{100 * type_words['low']:.0f} to {100 * type_words['high']:.0f} %"
+            rows.append(f"{reach} for {one.student.label} ({plural(type_words['examples'], 'example')})")
+    return f" Pairs within one rationale, 95 % interval: {listed(rows)}." if rows else ""
 
 
 def _agreement(done: Sequence[RequestedJob], summaries: Mapping[str, Mapping[str, Any] | None]) -> str:
     """How well the alignment foretells real steps, where they were tried."""
-    told = []
+    parts = []
     for one in done:
         tried = (summaries[one.student.key] or {}).get("adam_step") or {}
         if tried.get("raw") is not None:
-            told.append(f"{tried['raw']:+.2f} for {one.student.label}".replace("-", "−"))
-    return f" Rank correlation with the effect of real AdamW steps on single tokens: {listed(told)}." if told else ""
+            parts.append(f"{tried['raw']:+.2f} for {one.student.label}".replace("-", "−"))
+    return f" Rank correlation with the effect of real AdamW steps on single tokens: {listed(parts)}." if parts else ""

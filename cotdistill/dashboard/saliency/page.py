@@ -1,4 +1,6 @@
-"""Page Saliency: what each token counts, for up to four students and four methods side by side, on one example that can be edited."""
+"""Page Saliency: what each token counts, for up to four students and four methods side by side, on one example that can
+be edited.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,10 @@ from cotdistill.studies.inspection_jobs import checkpoints
 from cotdistill.tasks.example import Example
 from cotdistill.text import listed, plain_markdown
 
-ABOUT = "What each token counts for an answer, students side by side. Hover over a token for its value; every view is a link."
+ABOUT = (
+    "What each token counts for an answer, students side by side. Hover over a token for its value; every view is a"
+    " link."
+)
 
 
 def draw(store: Store) -> None:
@@ -32,7 +37,8 @@ def draw(store: Store) -> None:
     if not studies:
         frame.empty(
             "What each token counts for an answer will stand here",
-            "Students side by side on one example: question, choices and rationale, coloured by what they count. It needs a trained student.",
+            "Students side by side on one example: question, choices and rationale, coloured by what they count. It"
+            " needs a trained student.",
         )
         return
     names = list(dict.fromkeys(study.name for study in studies))
@@ -89,35 +95,39 @@ def _scene(store: Store, study: Study, students: Sequence[PickedStudent], method
 def _with_rationale(store: Store, students: Sequence[PickedStudent], example: Example) -> EncodedExample | None:
     """The sequence of the first student in view that reads or writes a rationale."""
     for student in students:
-        own = example_for(store, student, example)
-        if own is not None and own.rationale and student.condition.spec.uses_rationale:
-            return reading_of(store, student, own)
+        loaded = example_for(store, student, example)
+        if loaded is not None and loaded.rationale and student.condition.spec.uses_rationale:
+            return reading_of(store, student, loaded)
     return None
 
 
 def _shares(students: Sequence[PickedStudent]) -> tuple[list[str], str]:
     """The checkpoints that all students in view have, and the one that the URL names, else the last."""
     shared = [share for share in checkpoints(students[0].job) if all(share in checkpoints(s.job) for s in students)]
-    given = st.query_params.get("checkpoint", "1")
-    return shared, given if given in shared else "1"
+    wanted = st.query_params.get("checkpoint", "1")
+    return shared, wanted if wanted in shared else "1"
 
 
 def _view(
     students: Sequence[PickedStudent], methods: Sequence[str], example: Example
 ) -> tuple[str, str, AttributionSettings, bool]:
-    """Token, word or sentence; how far the training had come; the settings that few people touch; and whether the text is being edited."""
+    """Token, word or sentence; how far the training had come; the settings that few people touch; and whether the text
+    is being edited.
+    """
     with st.container(horizontal=True, vertical_alignment="bottom"):
         unit = pickers.switch("Show", UNITS, key="unit", start="token")
         shared, checkpoint = _shares(students)
         if len(shared) > 1:
             checkpoint = pickers.switch(
-                "After training", shared, key="checkpoint", start="1", told=lambda c: f"{100 * float(c):g} %"
+                "After training", shared, key="checkpoint", start="1", label_of=lambda c: f"{100 * float(c):g} %"
             )
         with st.popover("Baseline", icon=":material/tune:"):
             baseline = frame.choose(
-                "A token is compared with", BASELINES, key="from", start="mean", told=lambda b: BASELINE_NAMES[b]
+                "A token is compared with", BASELINES, key="from", start="mean", label_of=lambda b: BASELINE_NAMES[b]
             )
-            moves = frame.choose("What is compared", MOVES, key="moves", start="content", told=lambda m: MOVE_NAMES[m])
+            moves = frame.choose(
+                "What is compared", MOVES, key="moves", start="content", label_of=lambda m: MOVE_NAMES[m]
+            )
             takes = "token"
             if "occlusion" in methods:
                 takes = frame.choose(
@@ -125,7 +135,7 @@ def _view(
                     ("token", "word"),
                     key="takes",
                     start="token",
-                    told=lambda t: f"a {t} at once",
+                    label_of=lambda t: f"a {t} at once",
                 )
         edit = editing.switch(example)
     return unit, checkpoint, AttributionSettings(baseline=baseline, moves=moves, unit=takes), edit
@@ -159,18 +169,18 @@ def _look(scene: Scene) -> None:
 
 def _legend(scene: Scene, asked: Sequence[attribution_cards.CardRequest]) -> str:
     """One legend for all signed methods, one for each of the others."""
-    found = []
+    parts = []
     by_method = attribution_cards.scales(scene, asked)
     signed = [m for m in scene.methods if attribution_cards.is_signed(scene, m)]
     if signed:
-        says = f"blue speaks for {scene.aim.told(scene.example)}; orange against it (nats)"
-        found.append(heat.legend(by_method[signed[0]], says))
+        says = f"blue speaks for {scene.aim.describe(scene.example)}; orange against it (nats)"
+        parts.append(heat.legend(by_method[signed[0]], says))
     for method in scene.methods:
         if method not in signed:
             scale = by_method[method]
             says = f"{pickers.method_name(method)} has no sign: how much, not in which direction ({scale.unit})"
-            found.append(heat.legend(scale, says))
-    return f'<div style="display:flex;flex-direction:column;gap:8px;margin-bottom:14px">{"".join(found)}</div>'
+            parts.append(heat.legend(scale, says))
+    return f'<div style="display:flex;flex-direction:column;gap:8px;margin-bottom:14px">{"".join(parts)}</div>'
 
 
 def _caption(scene: Scene) -> None:
@@ -182,14 +192,14 @@ def _caption(scene: Scene) -> None:
         if set(scene.methods) <= {"saliency", "attention_rollout", "input_x_gradient"}
         else f"Compared with {BASELINE_NAMES[scene.settings.baseline]}. "
     )
-    given = [s.condition.label for s in scene.students if answered.mode_of(s) == "given"]
-    teacher = f"{listed(dict.fromkeys(given))}: asked with the teacher's rationale. " if given else ""
+    forced = [s.condition.label for s in scene.students if answered.mode_of(s) == "given"]
+    teacher = f"{listed(dict.fromkeys(forced))}: asked with the teacher's rationale. " if forced else ""
     sums = "" if scene.unit == "token" else f"A {scene.unit} bears the sum of its tokens. "
-    told = [
+    parts = [
         f"One example: {example.id} of {scene.split} ({', '.join(facts)}). {compared}{sums}{teacher}",
         "Bars: probability of each choice, ✓ the right one. Thin bar: what each span bears of the absolute scores.",
     ]
-    st.caption(plain_markdown(" ".join(told)))
+    st.caption(plain_markdown(" ".join(parts)))
     with st.expander("The methods in view", type="compact"):
         for method in scene.methods:
             st.markdown(

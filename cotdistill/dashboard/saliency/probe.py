@@ -19,8 +19,8 @@ from cotdistill.studies.probe import TOLD, probed_keys
 from cotdistill.text import capital, plain_markdown, points
 
 WILL = (
-    "Here will stand what a linear map can read off the student's hidden states, layer by layer and place by place: the answer, or a latent class "
-    "of the task, always beside a control task that the probe can only learn by heart."
+    "Here will stand what a linear map can read off the student's hidden states, layer by layer and place by place: the"
+    " answer, or a latent class of the task, always beside a control task that the probe can only learn by heart."
 )
 
 
@@ -37,15 +37,15 @@ def draw(scene: Scene) -> None:
         known,
         key="what",
         start=known[0],
-        told=lambda name: f"{name}: {TOLD[name]}" if name in TOLD else name,
+        label_of=lambda name: f"{name}: {TOLD[name]}" if name in TOLD else name,
     )
-    found = job_requests.probes(scene, what)
-    job_requests.offer(scene, found, WILL, "probe", scene.split, start=400)
-    done = [one for one in found if one.finished]
+    requests = job_requests.probes(scene, what)
+    job_requests.offer(scene, requests, WILL, "probe", scene.split, start=400)
+    done = [one for one in requests if one.finished]
     if not done:
         return
     frame.chart(probe.heat([_probed(scene.store, one) for one in done], _title(done, what)), "many.probe")
-    st.caption(plain_markdown(_told(done[0].result, scene.split)))
+    st.caption(plain_markdown(_caption(done[0].result, scene.split)))
 
 
 @st.cache_data(max_entries=32)
@@ -53,21 +53,26 @@ def _cells(_store: Store, digest: str) -> pd.DataFrame:
     return _store.artifacts.table(digest)
 
 
-def _probed(store: Store, one: RequestedJob) -> Probed:
-    assert one.job is not None
-    cells = _cells(store, one.job.produced["cells"]).astype(object)
+def _probed(store: Store, request: RequestedJob) -> Probed:
+    assert request.job is not None
+    cells = _cells(store, request.job.produced["cells"]).astype(object)
     rows: list[dict[Any, Any]] = cells.where(cells.notna(), None).to_dict("records")
-    return Probed(str(one.student.condition), one.student.label, one.result["layers"], one.result["places"], rows)
+    return Probed(
+        str(request.student.condition), request.student.label, request.result["layers"], request.result["places"], rows
+    )
 
 
 def _title(done: Sequence[RequestedJob], what: str) -> str:
-    one = max(done, key=lambda one: float(one.result["best"]["over"]))
-    best = one.result["best"]
+    strongest = max(done, key=lambda strongest: float(strongest.result["best"]["over"]))
+    best = strongest.result["best"]
     layer = f"layer {best['layer']}" if best["layer"] else "the embeddings"
-    return f"{capital(what)}: furthest over its control in {one.student.label}, {layer}, {PLACES[best['place']]} ({points(best['over'])} points)"
+    return (
+        f"{capital(what)}: furthest over its control in {strongest.student.label}, {layer}, {PLACES[best['place']]}"
+        f" ({points(best['over'])} points)"
+    )
 
 
-def _told(result: Mapping[str, Any], split: str) -> str:
+def _caption(result: Mapping[str, Any], split: str) -> str:
     guess = "guessing among the choices" if result["what"] == "answer" else "the most frequent class"
     left = (
         f" {result['left_out']:,} left out: a place is missing, or no training row shows the class."
@@ -75,9 +80,10 @@ def _told(result: Mapping[str, Any], split: str) -> str:
         else ""
     )
     return (
-        f"{result['examples']:,} {split} examples in {result['clusters']:,} clusters; logistic regression fitted on {result['rows']:,} training "
-        f"rows, {result['classes']} classes; {guess}: {100 * result['guess']:.1f} %. Numbers: accuracy in percent. Colour: accuracy over that of a "
-        f"control task (classes dealt anew over {result['control']}), blue above it. * reads what the teacher wrote: rationale or label. "
-        "The title names the best of many cells, so it is chosen after looking. It says what can be read off the states, not what the student uses. "
-        f"Probes: arXiv 1610.01644; control tasks: arXiv 1909.03368.{left}"
+        f"{result['examples']:,} {split} examples in {result['clusters']:,} clusters; logistic regression fitted on"
+        f" {result['rows']:,} training rows, {result['classes']} classes; {guess}: {100 * result['guess']:.1f} %."
+        " Numbers: accuracy in percent. Colour: accuracy over that of a control task (classes dealt anew over"
+        f" {result['control']}), blue above it. * reads what the teacher wrote: rationale or label. The title names the"
+        " best of many cells, so it is chosen after looking. It says what can be read off the states, not what the"
+        f" student uses. Probes: arXiv 1610.01644; control tasks: arXiv 1909.03368.{left}"
     )

@@ -1,4 +1,6 @@
-"""Each rationale token explained by itself, onto all that stands before it: one matrix a student. Where does a written rationale come from?"""
+"""Each rationale token explained by itself, onto all that stands before it: one matrix a student. Where does a written
+rationale come from?
+"""
 
 from __future__ import annotations
 
@@ -29,40 +31,41 @@ def draw(scene: Scene) -> None:
     title, place = st.empty(), st.container()
     asking.wait(attribution_cards.questions_of(asked), lambda: None, "Explaining every token of the rationale")
     asking.failures(attribution_cards.questions_of(asked))
-    found = [(one, matrix(explained, scene.unit)) for one in asked if (explained := one.found(method))]
-    if found:
+    matrices = [(one, matrix(explained, scene.unit)) for one in asked if (explained := one.explained(method))]
+    if matrices:
         title.subheader(
-            plain_markdown(_headline([(one.student.condition.label, m) for one, m in found if not one.which])),
+            plain_markdown(_headline([(one.student.condition.label, m) for one, m in matrices if not one.which])),
             anchor=False,
         )
-    limit = max((abs(v) for _, m in found for line in m.values for v in line if v == v), default=0.0)
+    limit = max((abs(v) for _, m in matrices for line in m.values for v in line if v == v), default=0.0)
     scale = (
         heat.signed_scale(limit)
         if attribution_cards.is_signed(scene, method)
         else heat.length_scale(limit, attribution_cards.LENGTHS.get(method, "nats"))
     )
     with place:
-        if found:
+        if matrices:
             st.html(heat.legend(scale, _says(scale)))
         for one in asked:
             name = f"{one.student.label}{', edited' if one.which else ''}"
-            mine = next((m for other, m in found if other is one), None)
-            if mine is not None:
+            own_matrix = next((m for other, m in matrices if other is one), None)
+            if own_matrix is not None:
                 frame.chart(
-                    saliency.matrix(mine, scale, f"{capital(name)}: {_shares(mine)}"),
+                    saliency.matrix(own_matrix, scale, f"{capital(name)}: {_shares(own_matrix)}"),
                     f"matrix.{one.student.key}.{one.which}",
                 )
             elif one.refused:
                 st.caption(plain_markdown(f"{name}: {one.refused}"))
     drawn = (
         f" Only the first {saliency.MOST_ROWS} are drawn."
-        if any(len(m.rows) > saliency.MOST_ROWS for _, m in found)
+        if any(len(m.rows) > saliency.MOST_ROWS for _, m in matrices)
         else ""
     )
     st.caption(
         plain_markdown(
-            f"One example of {scene.split}; {method_name(method)}. Each row is a {scene.unit} of the rationale, read from left to right: what "
-            f"speaks for it among all that stands before it. Shares are of absolute scores, averaged over rows.{drawn}"
+            f"One example of {scene.split}; {method_name(method)}. Each row is a {scene.unit} of the rationale, read"
+            " from left to right: what speaks for it among all that stands before it. Shares are of absolute scores,"
+            f" averaged over rows.{drawn}"
         )
     )
     frame.terminal(*commands(scene, {one.student.key: one.target for one in asked if not one.which}))
@@ -76,22 +79,22 @@ def _says(scale: Scale) -> str:
     )
 
 
-def _shares(given: AttributionMatrix) -> str:
-    ordered = sorted(given.shares.items(), key=lambda pair: -pair[1])
+def _shares(matrix_shown: AttributionMatrix) -> str:
+    ordered = sorted(matrix_shown.shares.items(), key=lambda pair: -pair[1])
     return (
         ", ".join(f"{100 * share:.0f} % {SPANS.get(span, span)}" for span, share in ordered if share >= 0.005)
         or "nothing to read"
     )
 
 
-def _headline(found: list[tuple[str, AttributionMatrix]]) -> str:
+def _headline(matrices: list[tuple[str, AttributionMatrix]]) -> str:
     """Which span the rationale rests on most, by student."""
-    tops = [(name, max(m.shares, key=lambda s: m.shares[s]), m) for name, m in found if m.shares]
+    tops = [(name, max(m.shares, key=lambda s: m.shares[s]), m) for name, m in matrices if m.shares]
     if tops and {span for _, span, _ in tops} == {"rationale"}:
-        told = [f"{100 * m.shares['rationale']:.0f} % for {name}" for name, _, m in tops]
-        return f"The rationale rests most on what is written before it: {listed(dict.fromkeys(told))}"
-    told = [
+        parts = [f"{100 * m.shares['rationale']:.0f} % for {name}" for name, _, m in tops]
+        return f"The rationale rests most on what is written before it: {listed(dict.fromkeys(parts))}"
+    parts = [
         f"{name}'s rationale rests {100 * m.shares[span]:.0f} % on the {SPANS.get(span, span)}"
         for name, span, m in tops
     ]
-    return capital(listed(dict.fromkeys(told))) or "What the rationale rests on"
+    return capital(listed(dict.fromkeys(parts))) or "What the rationale rests on"

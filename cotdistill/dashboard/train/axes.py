@@ -17,7 +17,9 @@ START = "0.1, 0.25, 0.5, 1"
 
 
 def draw(task: Task, field: str, source: str) -> None:
-    """A popover that rewrites the conditions held in the session under `field`. source: whose rationales the study takes unless told otherwise."""
+    """A popover that rewrites the conditions held in the session under `field`. source: whose rationales the study
+    takes unless told otherwise.
+    """
     with st.popover(
         "Sizes and sources",
         icon=":material/grid_on:",
@@ -36,27 +38,32 @@ def draw(task: Task, field: str, source: str) -> None:
                 help="Every condition trains on the rows for which all of them have a rationale.",
             )  # fmt: skip
         try:
-            found = cross(
+            product = cross(
                 [parse(text) for text in st.session_state.get(field, ())], shares, named, source or task.default_source
             )
         except CotdistillError as error:
             frame.problem(error)
             return
         st.caption(
-            f"{plural(len(found), 'condition')}. What is not trained, or says its own share or source, stays as it is."
+            f"{plural(len(product), 'condition')}. What is not trained, or says its own share or source, stays as"
+            " it is."
         )
         st.button(
-            "Cross the conditions", key="axes.go", type="primary", on_click=_put, args=(field, [str(c) for c in found])
+            "Cross the conditions",
+            key="axes.go",
+            type="primary",
+            on_click=_put,
+            args=(field, [str(c) for c in product]),
         )
 
 
-def cross(conditions: Sequence[Condition], shares: str, sources: Sequence[str], own: str) -> list[Condition]:
+def cross(conditions: Sequence[Condition], shares: str, sources: Sequence[str], default_source: str) -> list[Condition]:
     """`rationales.conditions.crossed` of shares as a person writes them; GrammarError for one that is none."""
     return crossed(
         conditions,
         sources=sources,
         fractions=[read_fraction(part.strip()) for part in shares.split(",") if part.strip()],
-        own=own,
+        default_source=default_source,
     )
 
 

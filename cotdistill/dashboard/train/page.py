@@ -27,7 +27,8 @@ from cotdistill.text import plain_markdown
 def draw(store: Store) -> None:
     frame.heading(
         "Train",
-        "Conditions × replicates become runs; what the store has already is not trained again. Training goes on when this page is closed.",
+        "Conditions × replicates become runs; what the store has already is not trained again. Training goes on when"
+        " this page is closed.",
     )
     left, right = st.columns([3, 2], gap="large")
     with left:
@@ -37,7 +38,7 @@ def draw(store: Store) -> None:
             planned = _launch(store, spec)
         if planned is not None:
             with st.expander(
-                f"Every run of this plan: {plans.told(planned)}", expanded=True, icon=":material/table_rows:"
+                f"Every run of this plan: {plans.summary_line(planned)}", expanded=True, icon=":material/table_rows:"
             ):
                 st.html(plans.table(planned))
     st.divider()
@@ -72,11 +73,11 @@ def _compose(store: Store) -> StudySpec | None:
 
 def _starts(store: Store) -> dict[str, StudySpec]:
     """Studies to start from: the built-in ones, the store's own (newest of each name), and an empty one."""
-    found = {entry.name: entry.make() for entry in STUDIES}
+    starts = {entry.name: entry.make() for entry in STUDIES}
     for study in store.queue.studies():
         if not study.spec.get("answers"):  # else made by other code: it cannot be trained
-            found.setdefault(study.name, spec_from_mapping(study.spec))
-    return found | {NEW: StudySpec(name="my-study", conditions=("label_only", "pre_cot", "post_cot"))}
+            starts.setdefault(study.name, spec_from_mapping(study.spec))
+    return starts | {NEW: StudySpec(name="my-study", conditions=("label_only", "pre_cot", "post_cot"))}
 
 
 def _told_start(name: str) -> str:
@@ -101,9 +102,9 @@ def _task(store: Store, start: StudySpec) -> tuple[Task, dict[str, Any]]:
     settings: dict[str, Any] = {}
     if name in TASKS:
         with st.expander("Dials of the generated task", icon=":material/tune:"):
-            given = dict(start.task_settings) if name == start.task else {}
+            dials = dict(start.task_settings) if name == start.task else {}
             settings = forms.changed(
-                forms.config(WorldSettings, from_mapping(WorldSettings, given), key=f"{KEY}.dials")
+                forms.config(WorldSettings, from_mapping(WorldSettings, dials), key=f"{KEY}.dials")
             )
     with st.spinner("Opening the task…"):
         return open_task(store.tasks_root, name, settings=settings or None), settings
@@ -138,8 +139,8 @@ def _fields(task: Task, start: StudySpec) -> dict[str, Any]:
         args=(start,),
     )
     if (entry := entry_of(student)) is not None:
-        told = f"Settings that suit {entry.name} are in the form: {entry.told()}."
-        st.caption(plain_markdown(f"{told} They are ours; the paper's are not known to us."))
+        text = f"Settings that suit {entry.name} are in the form: {entry.settings_text()}."
+        st.caption(plain_markdown(f"{text} They are ours; the paper's are not known to us."))
     chosen = st.session_state[f"{KEY}.conditions"]
     conditions = st.multiselect(
         "Conditions; type any, such as post_cot/mask(fraction=0.3)",
@@ -153,9 +154,9 @@ def _fields(task: Task, start: StudySpec) -> dict[str, Any]:
     with st.container(horizontal=True):
         example.composer(task, "composer", f"{KEY}.conditions")
         axes.draw(task, f"{KEY}.conditions", str(st.session_state.get(f"{KEY}.source", start.source)))
-    one, two = st.columns(2)
-    three, four = st.columns(2)
-    replicates = one.number_input(
+    first, second = st.columns(2)
+    third, fourth = st.columns(2)
+    replicates = first.number_input(
         "Replicates",
         min_value=1,
         max_value=1000,
@@ -165,21 +166,21 @@ def _fields(task: Task, start: StudySpec) -> dict[str, Any]:
     )
     sources = ["", *task.sources]
     _first(f"{KEY}.source", start.source if start.source in sources else "")
-    source = two.selectbox(
+    source = second.selectbox(
         "Rationales by",
         sources,
         key=f"{KEY}.source",
         persist_state="session",
         format_func=lambda s: s or f"default: {task.default_source or 'none'}",
     )
-    budget = three.selectbox(
+    budget = third.selectbox(
         "Equal",
         BUDGETS,
         key=_first(f"{KEY}.budget", start.budget),
         persist_state="session",
         help="steps: the same number; tokens: as many as the longest sees",
     )
-    baseline = four.selectbox(
+    baseline = fourth.selectbox(
         "Baseline",
         ["", *conditions],
         key=_first(f"{KEY}.baseline", start.baseline),
@@ -206,18 +207,18 @@ def _more(task: Task, start: StudySpec) -> dict[str, Any]:
         key=f"{KEY}.student_settings",
         skip=("name", "tokenizer"),
     )
-    one, two, three = st.columns(3)
-    tokenizer = one.selectbox(
+    first, second, third = st.columns(3)
+    tokenizer = first.selectbox(
         "Tokenizer", ("auto", "word", "bpe"), key=_first(f"{KEY}.tokenizer", start.tokenizer), persist_state="session"
     )
-    missing = two.selectbox(
+    missing = second.selectbox(
         "Rows without a rationale",
         MISSING,
         key=_first(f"{KEY}.missing", start.missing_rationale),
         persist_state="session",
     )
     steps = start.base_steps if task.artificial else 0
-    base_steps = three.number_input(
+    base_steps = third.number_input(
         "Steps of the shared base",
         min_value=0,
         step=100,
@@ -257,12 +258,16 @@ def _told_student(name: str) -> str:
 
 
 def _suit(start: StudySpec) -> None:
-    """Another student: what suits it goes into the form; a student without settings of its own gets those of the start back."""
+    """Another student: what suits it goes into the form; a student without settings of its own gets those of the start
+    back.
+    """
     entry = entry_of(str(st.session_state.get(f"{KEY}.student")))
     for prefix, cls, key in (("training", TrainingConfig, "training"), ("student", StudentConfig, "student_settings")):
         # Only what the catalogue speaks of: the rest is as a person left it.
-        own = {name.partition(".")[2] for one in PRETRAINED for name in one.defaults if name.startswith(f"{prefix}.")}
-        values = {name: getattr(getattr(start, prefix), name) for name in own}
+        spoken_of = {
+            name.partition(".")[2] for one in PRETRAINED for name in one.defaults if name.startswith(f"{prefix}.")
+        }
+        values = {name: getattr(getattr(start, prefix), name) for name in spoken_of}
         values |= {
             name.partition(".")[2]: value
             for name, value in (entry.defaults.items() if entry else ())

@@ -41,9 +41,10 @@ def accuracy(store: Store, study: Study, summaries: Sequence[results.ConditionSu
     frame.chart(
         base.accuracy(rows, chance, captions.accuracy_title(rows, chance)),
         "accuracy",
-        f"{first.items:,} test questions in {plural(first.clusters, 'cluster')}{each}. {captions.rows_told(store, study)} "
-        f"Small ticks: each replicate ({max(s.finished for s in summaries)}). Large mark: their mean. "
-        f"Bar: 95 % interval; {first.speaks_of}. Hollow marks are controls. Dotted line: chance. {captions.missing_told(summaries)}",
+        f"{first.items:,} test questions in {plural(first.clusters, 'cluster')}{each}."
+        f" {captions.rows_told(store, study)} Small ticks: each replicate ({max(s.finished for s in summaries)}). Large"
+        f" mark: their mean. Bar: 95 % interval; {first.speaks_of}. Hollow marks are controls. Dotted line: chance."
+        f" {captions.missing_told(summaries)}",
     )
 
 
@@ -76,7 +77,10 @@ def _differences(store: Store, study: Study, compared: results.Comparison) -> No
         return
     kinds = list(dict.fromkeys(row.kind for row in compared.rows))
     first = compared.rows[0]
-    size = f"{first.items:,} questions in {plural(first.clusters, 'cluster')}, {plural(max(r.replicates for r in compared.rows), 'replicate')}"
+    size = (
+        f"{first.items:,} questions in {plural(first.clusters, 'cluster')},"
+        f" {plural(max(r.replicates for r in compared.rows), 'replicate')}"
+    )
     frame.chart(
         base.forest(rows, name, captions.difference_title(rows, name)),
         "forest",
@@ -91,18 +95,23 @@ def _every_interval(store: Store, study: Study, compared: results.Comparison) ->
     with st.expander("The same differences under other methods", type="compact"):
         labels = {row.condition: row.label for row in compared.rows}
         start = "post_cot" if "post_cot" in labels else None
-        chosen = frame.choose("Condition", list(labels), key="judged", start=start, told=lambda c: labels[c], width=420)
+        chosen = frame.choose(
+            "Condition", list(labels), key="judged", start=start, label_of=lambda c: labels[c], width=420
+        )
         pair = results.paired(store, study.id, chosen, compared.baseline)
         if pair is None:
             return
         row = next(r for r in compared.rows if r.condition == chosen)
         cells = [
             [
-                markup.TableCell(one.method), markup.TableCell(points(one.mean)), markup.TableCell(between_points(one.low, one.high)), markup.TableCell(p_value(one.p)),
+                markup.TableCell(one.method),
+                markup.TableCell(points(one.mean)),
+                markup.TableCell(between_points(one.low, one.high)),
+                markup.TableCell(p_value(one.p)),
                 markup.TableCell(one.speaks_of, quiet=True),
             ]
             for one in every_interval(pair.values, pair.clusters, pair.nested)
-        ]  # fmt: skip
+        ]
         st.html(
             markup.table(
                 ("Method", "Points", "95 % interval", "p", "What it speaks of"), cells, "intervals of one difference"
@@ -115,8 +124,8 @@ def _every_interval(store: Store, study: Study, compared: results.Comparison) ->
         )
         st.caption(
             plain_markdown(
-                f"Verdicts rest on the first. Effect size: Cohen's h {row.cohens_h:+.2f}{scaled}. The two-level bootstrap raises too many false "
-                "alarms at three replicates, so it is shown and never judged."
+                f"Verdicts rest on the first. Effect size: Cohen's h {row.cohens_h:+.2f}{scaled}. The two-level"
+                " bootstrap raises too many false alarms at three replicates, so it is shown and never judged."
             )
         )
 

@@ -1,4 +1,5 @@
-"""Asking students about single examples without freezing the page: questions wait in threads, the page looks in on them and stays answerable.
+"""Asking students about single examples without freezing the page: questions wait in threads, the page looks in on them
+and stays answerable.
 
 What a student answers never changes, so answers are kept; an error is not, so that it can be tried again.
 """
@@ -80,7 +81,9 @@ def forget(questions: Sequence[Question]) -> None:
 
 
 def wait(questions: Sequence[Question], draw: Callable[[], None], what: str = "Asking the students") -> None:
-    """Draw again whenever one more is answered, until all are; meanwhile say what is waited for. Whatever a person presses goes first."""
+    """Draw again whenever one more is answered, until all are; meanwhile say what is waited for. Whatever a person
+    presses goes first.
+    """
     status = st.empty()
     begun, drawn = time.monotonic(), -1
     while True:
@@ -94,7 +97,8 @@ def wait(questions: Sequence[Question], draw: Callable[[], None], what: str = "A
         if seconds > 1:
             # Every write to the page is also a chance for the person's next click to take over.
             status.caption(
-                f":material/hourglass_top: {what}: {done} of {len(questions)} answered, {seconds:.0f} s. {_starting(seconds, done)}"
+                f":material/hourglass_top: {what}: {done} of {len(questions)} answered, {seconds:.0f} s."
+                f" {_starting(seconds, done)}"
             )
         wait_for([q.future for q in questions if not q.done], timeout=LOOK_IN)
     status.empty()
@@ -111,15 +115,15 @@ def _starting(seconds: float, done: int) -> str:
 def failures(questions: Sequence[Question]) -> None:
     """What went wrong, each cause once, with a button to try again."""
     failed = [question for question in questions if question.error is not None]
-    told: dict[str, CotdistillError] = {str(q.error): q.error for q in failed if q.error is not None}
-    for error in told.values():
+    errors: dict[str, CotdistillError] = {str(q.error): q.error for q in failed if q.error is not None}
+    for error in errors.values():
         frame.problem(error)
-    if told:
+    if errors:
         st.button(
             "Try again", icon=":material/refresh:", key=f"again.{failed[0].key[:12]}", on_click=forget, args=(failed,)
         )
 
 
-def told(error: CotdistillError) -> str:
+def message_of(error: CotdistillError) -> str:
     """An error inside a figure, where there is no room for more than its sentence."""
     return f"{error.message} {error.hint}".strip()

@@ -31,13 +31,23 @@ def begin(task: str, settings: Mapping[str, Any]) -> None:
 
 
 def begin_with(spec: StudySpec) -> None:
-    """Set the form up with everything a study says, under its name, as a study still to be launched; called by page Key tokens."""
+    """Set the form up with everything a study says, under its name, as a study still to be launched; called by page Key
+    tokens.
+    """
     begin(spec.task, spec.task_settings)
     values = {
-        "name": spec.name, "student": spec.student.name, "conditions": list(spec.conditions), "replicates": spec.replicates, "source": spec.source,
-        "budget": spec.budget, "baseline": spec.baseline, "tokenizer": spec.tokenizer, "missing": spec.missing_rationale,
-        "base_steps": spec.base_steps, "fixed": list(spec.fixed_seeds),
-    }  # fmt: skip
+        "name": spec.name,
+        "student": spec.student.name,
+        "conditions": list(spec.conditions),
+        "replicates": spec.replicates,
+        "source": spec.source,
+        "budget": spec.budget,
+        "baseline": spec.baseline,
+        "tokenizer": spec.tokenizer,
+        "missing": spec.missing_rationale,
+        "base_steps": spec.base_steps,
+        "fixed": list(spec.fixed_seeds),
+    }
     for name, value in values.items():
         st.session_state[f"{KEY}.{name}"] = value
     forms.reset(TrainingConfig, plain(spec.training), key=f"{KEY}.training")

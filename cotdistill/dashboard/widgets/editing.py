@@ -22,11 +22,11 @@ def _parts(example: Example) -> tuple[dict[str, str], dict[str, str]]:
 
 def switch(example: Example) -> bool:
     """Whether the text is being edited; a link with an edit opens it."""
-    original, given = _parts(example)
-    if given != original:
+    original, edited = _parts(example)
+    if edited != original:
         st.session_state["edit.open"] = True
     too_long = any(len(text) > MOST_IN_URL for text in original.values())
-    told = "This text is too long for a link, so it is not edited here." if too_long else None
+    help_text = "This text is too long for a link, so it is not edited here." if too_long else None
     return (
         bool(
             st.toggle(
@@ -35,7 +35,7 @@ def switch(example: Example) -> bool:
                 on_change=_closed,
                 persist_state="session",
                 disabled=too_long,
-                help=told,
+                help=help_text,
             )
         )
         and not too_long
@@ -48,12 +48,14 @@ def _closed() -> None:
 
 
 def draw(example: Example) -> Example | None:
-    """The two text areas; gives the edited example, None where nothing differs or the edit cannot be used (which is told)."""
-    original, given = _parts(example)
-    touched = given != original
+    """The two text areas; gives the edited example, None where nothing differs or the edit cannot be used (which is
+    told).
+    """
+    original, edited = _parts(example)
+    touched = edited != original
     left, right = st.columns(2)
     for place, part in zip((left, right), BELONGS, strict=True):
-        st.session_state[KEYS[part]] = given[part]
+        st.session_state[KEYS[part]] = edited[part]
         with place:
             st.text_area(
                 part.capitalize(),
@@ -68,22 +70,23 @@ def draw(example: Example) -> Example | None:
             "Reset", icon=":material/undo:", on_click=reset, disabled=not touched, help="The example as it stands."
         )
         st.caption(
-            "Ctrl+Enter asks again. The text as it stands and the edited one are shown side by side; choices and answer stay."
+            "Ctrl+Enter asks again. The text as it stands and the edited one are shown side by side; choices and answer"
+            " stay."
         )
     if not touched:
         return None
-    if not given["question"].strip():
+    if not edited["question"].strip():
         st.warning("The question is empty, so there is nothing to ask. Write one, or reset.", icon=":material/edit:")
         return None
-    return changed(example, given["question"], given["rationale"])
+    return changed(example, edited["question"], edited["rationale"])
 
 
 def _keep(part: str, original: str) -> None:
-    given = str(st.session_state[KEYS[part]])
-    if given == original:
+    typed = str(st.session_state[KEYS[part]])
+    if typed == original:
         st.query_params.pop(part, None)
     else:
-        st.query_params[part] = given
+        st.query_params[part] = typed
 
 
 def reset() -> None:

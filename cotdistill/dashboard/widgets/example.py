@@ -1,4 +1,6 @@
-"""One example under every condition, side by side: the exact tokens a student reads, what bears loss, and what was done to the rationale."""
+"""One example under every condition, side by side: the exact tokens a student reads, what bears loss, and what was done
+to the rationale.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,8 @@ def draw(task: Task, source: str, world: int = 0) -> None:
     """The centrepiece of page Data. world: which one of a generated task, for the command that shows the same."""
     frame.section(
         "One example under every condition",
-        "Exactly what a student reads. Hover over a token for its id, its span and its place in the teacher's rationale.",
+        "Exactly what a student reads. Hover over a token for its id, its span and its place in the teacher's"
+        " rationale.",
     )
     bar = st.container(horizontal=True, vertical_alignment="bottom")
     with bar:
@@ -84,26 +87,31 @@ def _next_seed() -> None:
 
 @st.cache_resource(max_entries=8, show_spinner="Reading the rationales as tokens…")
 def _read(_task: Task, digest: str, tokenizer: str, source: str, split: str) -> tuple[Encoder, Corpus]:
-    """The split as a student reads it: tokenizer of one source, rationales of another. An immutable thing, so it is kept."""
+    """The split as a student reads it: tokenizer of one source, rationales of another. An immutable thing, so it is
+    kept.
+    """
     encoder = Encoder(_task.tokenizer(tokenizer, _task.tokenizer_kind), _task.template)
     examples = _task.examples(split, source or None)
-    told = [example for example in examples if example.rationale]
+    explained = [example for example in examples if example.rationale]
     # Rows without a rationale leave training in every condition, so partners are drawn among the others, as in a run.
-    return encoder, encoder.corpus(told or examples)
+    return encoder, encoder.corpus(explained or examples)
 
 
 def _step(examples: Sequence[Example]) -> int:
-    """Which example is shown: by number, with buttons and arrow keys; by id in the URL, so that a link means the same after a new import."""
+    """Which example is shown: by number, with buttons and arrow keys; by id in the URL, so that a link means the same
+    after a new import.
+    """
     last = len(examples) - 1
-    given = st.query_params.get("example")
+    wanted = st.query_params.get("example")
     ids = {example.id: i for i, example in enumerate(examples)}
     at = min(max(0, int(st.session_state.get("row", 1)) - 1), last)
-    if given is not None and "row" not in st.session_state:
-        if given in ids:
-            at = ids[given]
+    if wanted is not None and "row" not in st.session_state:
+        if wanted in ids:
+            at = ids[wanted]
         else:
             st.warning(
-                f"The link names example “{plain_markdown(given[:80])}”, which is not in this split; showing the first.",
+                f"The link names example “{plain_markdown(wanted[:80])}”, which is not in this split; showing the"
+                " first.",
                 icon=":material/link_off:",
             )
     st.session_state["row"] = at + 1
@@ -133,15 +141,16 @@ def _question(example: Example) -> None:
 
 
 def offered(sources: Sequence[str] | None = None) -> list[str]:
-    """Conditions to pick from without typing: those of the built-in studies, the placements and the presets, in canonical form.
+    """Conditions to pick from without typing: those of the built-in studies, the placements and the presets, in
+    canonical form.
 
     sources: only conditions that these sources can serve; None: all.
     """
-    found = [
+    names = [
         str(c) for study in STUDIES for c in study.make().parsed() if sources is None or c.source in ("", *sources)
     ]
-    found += [p.name for p in PLACEMENTS] + [preset.condition for preset in PRESETS]
-    return list(dict.fromkeys(str(parse(text)) for text in found))
+    names += [p.name for p in PLACEMENTS] + [preset.condition for preset in PRESETS]
+    return list(dict.fromkeys(str(parse(text)) for text in names))
 
 
 @cache
@@ -150,7 +159,9 @@ def _names() -> dict[str, str]:
 
 
 def named(text: str) -> str:
-    """A condition in a list to pick from: its name if it is one of the usual ones, else the text that a person has typed or composed."""
+    """A condition in a list to pick from: its name if it is one of the usual ones, else the text that a person has
+    typed or composed.
+    """
     return _names().get(text, text)
 
 
@@ -170,13 +181,13 @@ def _conditions(task: Task) -> list[Condition]:
         wrap=True,
         max_selections=MOST,
     )
-    found: list[Condition] = []
+    conditions: list[Condition] = []
     for text in chosen:
         try:
-            found.append(parse(text))
+            conditions.append(parse(text))
         except CotdistillError as error:
             frame.problem(error)
-    return found or [parse("label_only")]
+    return conditions or [parse("label_only")]
 
 
 def composer(task: Task, key: str, field: str) -> None:
@@ -215,13 +226,13 @@ def _card(
     except CotdistillError as error:
         return markup.ConditionCard(str(condition), condition.label, (), f"{error.message} {error.hint}")
     shown = [pieces(sequence, encoder.pieces(sequence)) for sequence in encoded]
-    told = (
-        difference(shown, len(corpus.passages[index])).told()
+    text = (
+        difference(shown, len(corpus.passages[index])).describe()
         if condition.spec.uses_rationale
         else "no rationale in this condition"
     )
     if condition.fraction != 1:
-        told += f"; a student is trained on {100 * condition.fraction:g} % of the rows, drawn by hash"
+        text += f"; a student is trained on {100 * condition.fraction:g} % of the rows, drawn by hash"
     if condition.tokens:
-        told += f"; trained until it has seen the tokens of {parse(condition.tokens).label}"
-    return markup.ConditionCard(str(condition), condition.label, shown, told)
+        text += f"; trained until it has seen the tokens of {parse(condition.tokens).label}"
+    return markup.ConditionCard(str(condition), condition.label, shown, text)

@@ -1,4 +1,6 @@
-"""Finding an example: split, words in its text, what the chosen students answer, one step back or on; its id lives in the URL."""
+"""Finding an example: split, words in its text, what the chosen students answer, one step back or on; its id lives in
+the URL.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ def kept(wanted: str, answers: Sequence[bool]) -> bool:
 
 
 def matches(example: Example, words: str) -> bool:
-    """Whether every word stands somewhere in the example: id, question, choices, rationale, metadata; case does not matter."""
+    """Whether every word stands somewhere in the example: id, question, choices, rationale, metadata; case does not
+    matter.
+    """
     text = " ".join(
         [
             example.id,
@@ -57,36 +61,36 @@ def draw(examples: Sequence[Example], answers: Callable[[], Sequence[Mapping[str
     """The rest of the bar: search, filter and steps. answers: by student, called only when a person filters by them."""
     words = st.text_input("Search", key="search", placeholder="words, an id", bind="query-params", width=125)
     wanted = frame.choose(
-        "Answered by them", list(FILTERS), key="answered", start="any", told=lambda f: FILTERS[f], width=140
+        "Answered by them", list(FILTERS), key="answered", start="any", label_of=lambda f: FILTERS[f], width=140
     )
-    found = [e for e in examples if matches(e, words or "")]
+    matching = [e for e in examples if matches(e, words or "")]
     if wanted != "any":
         known = answers()
         if known is None:
             return None
-        found = [e for e in found if all(e.id in a for a in known) and kept(wanted, [a[e.id] for a in known])]
-    given = st.query_params.get("example")
-    if given is not None and not any(example.id == given for example in examples):
-        frame.lost("example", given)
-    return found[_step(found)] if found else None
+        matching = [e for e in matching if all(e.id in a for a in known) and kept(wanted, [a[e.id] for a in known])]
+    wanted_id = st.query_params.get("example")
+    if wanted_id is not None and not any(example.id == wanted_id for example in examples):
+        frame.lost("example", wanted_id)
+    return matching[_step(matching)] if matching else None
 
 
 def search(examples: Sequence[Example]) -> Example | None:
     """Search and steps alone, where no student answers."""
     words = st.text_input("Search", key="search", placeholder="words, an id", bind="query-params", width=125)
-    found = [e for e in examples if matches(e, words or "")]
-    given = st.query_params.get("example")
-    if given is not None and not any(example.id == given for example in examples):
-        frame.lost("example", given)
-    return found[_step(found)] if found else None
+    matching = [e for e in examples if matches(e, words or "")]
+    wanted_id = st.query_params.get("example")
+    if wanted_id is not None and not any(example.id == wanted_id for example in examples):
+        frame.lost("example", wanted_id)
+    return matching[_step(matching)] if matching else None
 
 
-def _step(found: Sequence[Example]) -> int:
+def _step(matching: Sequence[Example]) -> int:
     """Where in the list we are: by the id in the URL, with buttons and arrow keys."""
-    last = len(found) - 1
-    at = next((i for i, example in enumerate(found) if example.id == st.query_params.get("example")), 0)
-    st.query_params["example"] = found[at].id
-    ids = [example.id for example in found]
+    last = len(matching) - 1
+    at = next((i for i, example in enumerate(matching) if example.id == st.query_params.get("example")), 0)
+    st.query_params["example"] = matching[at].id
+    ids = [example.id for example in matching]
     st.button(
         "Previous",
         icon=":material/arrow_back:",

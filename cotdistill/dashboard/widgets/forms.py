@@ -1,4 +1,6 @@
-"""Forms that follow from what is registered: a frozen config's field metadata, a transform's parameters. Nothing is written twice."""
+"""Forms that follow from what is registered: a frozen config's field metadata, a transform's parameters. Nothing is
+written twice.
+"""
 
 from __future__ import annotations
 
@@ -34,19 +36,19 @@ def field(
     high: float | None = None,
     choices: Collection[str] | None = None,
 ) -> Any:
-    """One input for one value: the default's type says which. A value already in the session under `key` wins, and is kept
-    while other pages are visited."""
-    label, told = label_of(name), plain_markdown(help)
+    """One input for one value: the default's type says which. A value already in the session under `key` wins, and is
+    kept while other pages are visited."""
+    label, help_text = label_of(name), plain_markdown(help)
     if key not in st.session_state:
         st.session_state[key] = default
     if choices:
-        return st.selectbox(label, list(choices), key=key, help=told, persist_state="session")
+        return st.selectbox(label, list(choices), key=key, help=help_text, persist_state="session")
     if isinstance(default, bool):
-        return st.toggle(label, key=key, help=told, persist_state="session")
+        return st.toggle(label, key=key, help=help_text, persist_state="session")
     if isinstance(default, int):
         least, most = (None if bound is None else int(bound) for bound in (low, high))
         return st.number_input(
-            label, min_value=least, max_value=most, step=1, key=key, help=told, persist_state="session"
+            label, min_value=least, max_value=most, step=1, key=key, help=help_text, persist_state="session"
         )
     if isinstance(default, float):
         least_, most_ = (None if bound is None else float(bound) for bound in (low, high))
@@ -57,10 +59,10 @@ def field(
             step=_step(default),
             format="%.6g",
             key=key,
-            help=told,
+            help=help_text,
             persist_state="session",
         )
-    return st.text_input(label, key=key, help=told, persist_state="session")
+    return st.text_input(label, key=key, help=help_text, persist_state="session")
 
 
 def _step(default: float) -> float:
@@ -80,9 +82,9 @@ def config(
     for row in rows:
         for place, one in zip(st.columns(columns), row, strict=False):
             with place:
-                told = {name: one.metadata.get(name) for name in ("low", "high", "choices")}
+                bounds = {name: one.metadata.get(name) for name in ("low", "high", "choices")}
                 values[one.name] = field(
-                    one.name, values[one.name], one.metadata.get("help", ""), key=f"{key}.{one.name}", **told
+                    one.name, values[one.name], one.metadata.get("help", ""), key=f"{key}.{one.name}", **bounds
                 )
     return from_mapping(cls, values)
 
@@ -100,7 +102,9 @@ def reset(cls: type[Any], values: Mapping[str, Any], *, key: str) -> None:
 
 
 def condition(sources: Collection[str], *, key: str) -> Condition:
-    """A condition composed from placement, transforms and objectives with their parameters, source and budget; GrammarError where it is none."""
+    """A condition composed from placement, transforms and objectives with their parameters, source and budget;
+    GrammarError where it is none.
+    """
     placement = st.selectbox(
         "Placement",
         [p.name for p in PLACEMENTS if p.uses_rationale],

@@ -1,4 +1,6 @@
-"""Jobs over many examples: which finished ones a view can draw on, which are on their way, and one button for those that are missing."""
+"""Jobs over many examples: which finished ones a view can draw on, which are on their way, and one button for those
+that are missing.
+"""
 
 from __future__ import annotations
 
@@ -45,8 +47,8 @@ START_ALIGNED = 60
 
 @dataclass(frozen=True)
 class RequestedJob:
-    """The best job for one student (and method) in view, in whatever state it is; None without one. spec: the job over the first N examples of
-    the split; words: the same in the terminal."""
+    """The best job for one student (and method) in view, in whatever state it is; None without one. spec: the job over
+    the first N examples of the split; words: the same in the terminal."""
 
     student: PickedStudent
     method: str
@@ -212,7 +214,9 @@ def _gathered(
     spec: Callable[[tuple[str, ...]], JobSpec],
     words: list[str],
 ) -> RequestedJob:
-    """Any job that differs from what is wanted in nothing but its examples will do; finished ones first, then those with most examples."""
+    """Any job that differs from what is wanted in nothing but its examples will do; finished ones first, then those
+    with most examples.
+    """
     wanted = {name: value for name, value in plain(config).items() if name != "examples"}
     fitting = [
         job
@@ -235,9 +239,9 @@ def _worth(job: Job) -> tuple[bool, bool, int]:
     return job.state == "finished", job.state in ("queued", "running"), len(job.config["examples"])
 
 
-def offer(scene: Scene, found: Sequence[RequestedJob], what: str, verb: str, split: str, start: int = START) -> None:
+def offer(scene: Scene, requests: Sequence[RequestedJob], what: str, verb: str, split: str, start: int = START) -> None:
     """What will stand here, and the button that brings it; while jobs run, how far they are."""
-    missing = [one for one in found if not one.finished]
+    missing = [one for one in requests if not one.finished]
     if not missing:
         return
     key = f"gather.{verb}"
@@ -264,9 +268,13 @@ def offer(scene: Scene, found: Sequence[RequestedJob], what: str, verb: str, spl
                 frame.problem(error)
                 return
             st.button(
-                f"{capital(verb)} {number:,} {split} examples", type="primary", icon=":material/playlist_add:", key=f"{key}.go",
-                on_click=submit, args=(scene.store, specs),
-            )  # fmt: skip
+                f"{capital(verb)} {number:,} {split} examples",
+                type="primary",
+                icon=":material/playlist_add:",
+                key=f"{key}.go",
+                on_click=submit,
+                args=(scene.store, specs),
+            )
             st.caption(plain_markdown(_cost(scene.store, specs)))
     frame.terminal(*(command(*one.words(number)) for one in missing), label="These jobs in the terminal")
 

@@ -1,4 +1,6 @@
-"""Which students and which methods are looked at, kept in the URL by their own names, so that a link restores the view."""
+"""Which students and which methods are looked at, kept in the URL by their own names, so that a link restores the
+view.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ FIRST = ("pre_cot", "post_cot")
 
 @dataclass(frozen=True)
 class PickedStudent:
-    """A finished run to look into: its condition and replicate, and the job that trained it. place: the condition's place in the study."""
+    """A finished run to look into: its condition and replicate, and the job that trained it. place: the condition's
+    place in the study.
+    """
 
     condition: Condition
     replicate: int
@@ -50,13 +54,13 @@ class PickedStudent:
 def finished(store: Store, study: Study) -> list[PickedStudent]:
     """The study's students that can be looked into, by condition and replicate, in the order planned."""
     jobs = {job.id: job for job in store.queue.jobs(state="finished", kind="train", study=study.id)}
-    found = [
+    students = [
         PickedStudent(parse(m.condition), m.replicate, jobs[m.job_id])
         for m in study.members
         if m.role == "run" and m.job_id in jobs
     ]
-    order = list(dict.fromkeys(str(s.condition) for s in found))
-    return sorted(found, key=lambda s: (order.index(str(s.condition)), s.replicate))
+    order = list(dict.fromkeys(str(s.condition) for s in students))
+    return sorted(students, key=lambda s: (order.index(str(s.condition)), s.replicate))
 
 
 def students(known: Sequence[PickedStudent]) -> list[PickedStudent]:
@@ -65,7 +69,7 @@ def students(known: Sequence[PickedStudent]) -> list[PickedStudent]:
     first = {str(student.condition): student.key for student in reversed(known)}
     start = [first[name] for name in FIRST if name in first] or [s.key for s in known[:1]]
     chosen = several(
-        "Students, up to four", list(by_key), key="student", start=start, told=lambda k: by_key[k].label, also=first
+        "Students, up to four", list(by_key), key="student", start=start, label_of=lambda k: by_key[k].label, also=first
     )
     return [by_key[key] for key in chosen]
 
@@ -73,7 +77,7 @@ def students(known: Sequence[PickedStudent]) -> list[PickedStudent]:
 def methods() -> list[str]:
     """Up to four attribution methods."""
     return several(
-        "Methods, up to four", METHODS.names(), key="method", start=["integrated_gradients"], told=method_name,
+        "Methods, up to four", METHODS.names(), key="method", start=["integrated_gradients"], label_of=method_name,
         help="  \n".join(f"**{method_name(m.name)}**: {m.help}" for m in METHODS),
     )  # fmt: skip
 
@@ -89,23 +93,25 @@ def several(
     *,
     key: str,
     start: Sequence[str],
-    told: Callable[[str], str] = str,
+    label_of: Callable[[str], str] = str,
     also: dict[str, str] | None = None,
     most: int = MOST,
     **more: Any,
 ) -> list[str]:
-    """Up to `most` of the options, kept in the URL; what the URL names and is not there is said to be so. also: other names for options."""
-    given = list(dict.fromkeys((also or {}).get(name, name) for name in st.query_params.get_all(key)))
-    for name in given:
+    """Up to `most` of the options, kept in the URL; what the URL names and is not there is said to be so. also: other
+    names for options.
+    """
+    wanted = list(dict.fromkeys((also or {}).get(name, name) for name in st.query_params.get_all(key)))
+    for name in wanted:
         if name not in options:
             frame.lost(key, name)
-    st.session_state[key] = ([name for name in given if name in options] or list(start))[:most]
+    st.session_state[key] = ([name for name in wanted if name in options] or list(start))[:most]
     return list(
         st.multiselect(
             label,
             options,
             key=key,
-            format_func=told,
+            format_func=label_of,
             max_selections=most,
             wrap=True,
             on_change=keep_several,
@@ -125,14 +131,14 @@ def keep_several(key: str) -> None:
 
 
 def switch(
-    label: str, options: Sequence[str], *, key: str, start: str, told: Callable[[str], str] = str, **more: Any
+    label: str, options: Sequence[str], *, key: str, start: str, label_of: Callable[[str], str] = str, **more: Any
 ) -> str:
     """A switch between a few options that lives in the URL; nonsense there is taken for the start."""
-    given = st.query_params.get(key)
-    if given is not None and given not in options:
-        frame.lost(key, given)
-    st.session_state[key] = given if given in options else start
+    wanted = st.query_params.get(key)
+    if wanted is not None and wanted not in options:
+        frame.lost(key, wanted)
+    st.session_state[key] = wanted if wanted in options else start
     chosen = st.segmented_control(
-        label, options, key=key, format_func=told, required=True, on_change=frame.keep, args=(key,), **more
+        label, options, key=key, format_func=label_of, required=True, on_change=frame.keep, args=(key,), **more
     )
     return str(chosen or start)

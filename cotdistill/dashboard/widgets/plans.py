@@ -1,4 +1,6 @@
-"""A plan before it is launched: how many runs, how long, how much memory, what difference it could find, and each run with its state."""
+"""A plan before it is launched: how many runs, how long, how much memory, what difference it could find, and each run
+with its state.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ from cotdistill.text import about, duration, plain_markdown, plural, size
 
 
 def plan_of(store: Store, spec: StudySpec) -> plan.Plan:
-    """The plan of a study. Kept until a job of the store changes its state: lengths and partners are not counted again for every click."""
+    """The plan of a study. Kept until a job of the store changes its state: lengths and partners are not counted again
+    for every click.
+    """
     states = tuple(sorted(store.queue.states().items()))
     return _plan(store, str(store.home), spec.plan_hash, spec.name, states, store.queue.workers(), spec)
 
@@ -57,7 +61,7 @@ def effect_told(planned: plan.Plan) -> str:
     """The smallest true difference the study would find in four of five tries: "2.1 to 4.0 points"."""
     low, high = (planned.effect.get(f"points_{end}") for end in ("low", "high"))
     if not isinstance(low, (int, float)) or not isinstance(high, (int, float)) or low != low or high != high:
-        return "needs two replicates"
+        return "none: too few questions" if planned.spec.replicates > 1 else "needs two replicates"
     return f"{low:.1f} to {high:.1f} points"
 
 
@@ -67,23 +71,29 @@ def no_worse_told(planned: plan.Plan) -> str:
     if not isinstance(low, float) or not isinstance(high, float):
         return ""
     margin = planned.effect["margin"]
-    return f' Chance to show "no worse" by {margin:g} points where there is no difference: {100 * low:.0f} to {100 * high:.0f} %.'
+    return (
+        f' Chance to show "no worse" by {margin:g} points where there is no difference: {100 * low:.0f} to'
+        f" {100 * high:.0f} %."
+    )
 
 
 def memory_told(planned: plan.Plan) -> str:
     """What the largest run takes, part by part, and what is free for it."""
-    fit, told = planned.fit, planned.fit.memory
+    fit, memory = planned.fit, planned.fit.memory
     parts = {
-        "weights": told.weights,
-        "gradients": told.gradients,
-        "optimiser": told.optimiser,
-        "activations": told.activations,
-        "logits": told.logits,
+        "weights": memory.weights,
+        "gradients": memory.gradients,
+        "optimiser": memory.optimiser,
+        "activations": memory.activations,
+        "logits": memory.logits,
     }
     listed_parts = ", ".join(f"{name} {size(value)}" for name, value in parts.items() if value)
     where = "of a GPU" if fit.device == "cuda" else "of this machine"
     free = f" {size(fit.free)} {where} are free." if fit.free is not None else ""
-    return f"The largest run: {listed_parts}; most at once while in its {told.when}. Parts do not all stand at the same time.{free}"
+    return (
+        f"The largest run: {listed_parts}; most at once while in its {memory.when}. Parts do not all stand at the same"
+        f" time.{free}"
+    )
 
 
 def numbers(planned: plan.Plan) -> None:
@@ -125,7 +135,7 @@ def draw(planned: plan.Plan) -> None:
         st.caption(":material/check: Lengths, rationales and partners are in order.")
 
 
-def told(planned: plan.Plan) -> str:
+def summary_line(planned: plan.Plan) -> str:
     """How much of a plan is there already: "33 runs, 12 done"."""
     done = sum(run.state == "finished" for run in planned.runs)
     return plural(len(planned.runs), "run") + (f", {done} done and struck out" if done else ", none done yet")
@@ -136,8 +146,8 @@ def table(planned: plan.Plan) -> str:
     rows: list[list[markup.TableCell | markup.Marks]] = []
     if planned.bases:
         states = [run.state for run in planned.bases]
-        told = f"shared base, {plural(len(states), 'world')}" if len(states) > 1 else "shared base"
-        rows.append(_row("", told, states, sum(b.job.seconds for b in planned.bases)))
+        label = f"shared base, {plural(len(states), 'world')}" if len(states) > 1 else "shared base"
+        rows.append(_row("", label, states, sum(b.job.seconds for b in planned.bases)))
     for condition in dict.fromkeys(run.condition for run in planned.runs):
         runs = [run for run in planned.runs if run.condition == condition]
         rows.append(
@@ -174,9 +184,9 @@ def confirm(store: Store, spec: StudySpec) -> None:
     st.markdown(f"**{plain_markdown(spec.title or spec.name)}**")
     numbers(planned)
     st.markdown(
-        f"{plural(len(planned.runs), 'small student')} on {plural(store.queue.workers(), 'worker process', 'worker processes')}. "
-        "The tab may be closed: training goes on, "
-        "and this page finds it again."
+        f"{plural(len(planned.runs), 'small student')} on"
+        f" {plural(store.queue.workers(), 'worker process', 'worker processes')}. The tab may be closed: training goes"
+        " on, and this page finds it again."
     )
     for check in planned.checks:
         st.caption(f":material/rule: {plain_markdown(check)}")

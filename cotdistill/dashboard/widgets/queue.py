@@ -88,10 +88,20 @@ def _controls(store: Store) -> None:
             chosen = list(dict.fromkeys(devices.chosen(store.queue)))
             together = [devices.TOGETHER.join(here)] if len(here) > 1 else []
             st.multiselect(
-                "GPUs", list(dict.fromkeys([*here, *together, *chosen])), default=chosen, key="queue.gpus", on_change=_choose, args=(store,),
-                format_func=lambda slot: f"{slot}: {here[slot].name if slot in here else 'together, for one run with training.processes'}",
-                width="stretch", help="Runs that ask for a GPU (training.device is cuda) get one each. Runs that have begun keep theirs.",
-            )  # fmt: skip
+                "GPUs",
+                list(dict.fromkeys([*here, *together, *chosen])),
+                default=chosen,
+                key="queue.gpus",
+                on_change=_choose,
+                args=(store,),
+                format_func=lambda slot: (
+                    f"{slot}: {here[slot].name if slot in here else 'together, for one run with training.processes'}"
+                ),
+                width="stretch",
+                help=(
+                    "Runs that ask for a GPU (training.device is cuda) get one each. Runs that have begun keep theirs."
+                ),
+            )
     if paused:
         st.info("The queue is paused: nothing new is begun.", icon=":material/pause:")
     if full := store.refusal:
@@ -122,7 +132,9 @@ def _choose(store: Store) -> None:
 
 @st.fragment(run_every=2)
 def live(store: Store, *, short: bool = False) -> None:
-    """What changes by itself. short: only what runs now, for Home and Compare; there the page is drawn again when a run ends."""
+    """What changes by itself. short: only what runs now, for Home and Compare; there the page is drawn again when a run
+    ends.
+    """
     with frame.told_errors():
         _live(store, short=short)
 
@@ -137,7 +149,8 @@ def _live(store: Store, *, short: bool) -> None:
     _summary(store, running, waiting, counted)
     for job in sorted(running, key=lambda job: job.started or 0):
         _running(store, job, short=short)
-    # Home and Compare show every run that ends; page Train only strikes out its plan when all have ended, so that nobody is disturbed in the form.
+    # Home and Compare show every run that ends; page Train only strikes out its plan when all have ended, so that
+    # nobody is disturbed in the form.
     ended = counted.total() - len(running) - len(waiting)
     if st.session_state.setdefault("queue.ended", ended) != ended and (short or not (running or waiting)):
         st.session_state["queue.ended"] = ended
@@ -157,16 +170,16 @@ def _live(store: Store, *, short: bool) -> None:
 
 def _summary(store: Store, running: Sequence[Job], waiting: Sequence[Job], counted: Mapping[str, int]) -> None:
     held = sum(job.held for job in waiting)
-    told = [
+    parts = [
         f"{number} {name}"
         for number, name in ((len(running), "running"), (len(waiting) - held, "waiting"), (held, "paused"))
         if number
     ]
-    told += [f"{counted[state]} {state}" for state in ("finished", "failed", "stopped") if counted.get(state)]
+    parts += [f"{counted[state]} {state}" for state in ("finished", "failed", "stopped") if counted.get(state)]
     left = sum(job.estimate for job in waiting if not job.held) + sum(time_left(job) or job.estimate for job in running)
     if left and not store.queue.paused:
-        told.append(f"about {duration(left / max(1, store.queue.workers()))} left")
-    st.markdown(f"**{capital(' · '.join(told))}**" if told else ":gray[Nothing runs.]")
+        parts.append(f"about {duration(left / max(1, store.queue.workers()))} left")
+    st.markdown(f"**{capital(' · '.join(parts))}**" if parts else ":gray[Nothing runs.]")
 
 
 def time_left(job: Job, now: float | None = None) -> float | None:
@@ -181,18 +194,18 @@ def time_left(job: Job, now: float | None = None) -> float | None:
 
 def _running(store: Store, job: Job, *, short: bool) -> None:
     step, total = int(job.progress.get("step") or 0), int(job.progress.get("total") or 0)
-    told = [f"step {step:,} of {total:,}"] if total else ["starting"]
+    parts = [f"step {step:,} of {total:,}"] if total else ["starting"]
     loss, dev = job.progress.get("loss"), job.progress.get("dev_accuracy")
-    told += [f"loss {loss:.3f}"] if isinstance(loss, (int, float)) else []
-    told += [f"dev {percent(float(dev))}"] if isinstance(dev, (int, float)) else []
-    told += [f"{duration(left)} left"] if (left := time_left(job)) is not None else []
-    told += [str(job.progress["device"])] if job.progress.get("device") else []
-    told += [f"on {job.progress['node']}"] if job.progress.get("node") else []
-    told += [f"{job.request} asked for"] if job.request else []
+    parts += [f"loss {loss:.3f}"] if isinstance(loss, (int, float)) else []
+    parts += [f"dev {percent(float(dev))}"] if isinstance(dev, (int, float)) else []
+    parts += [f"{duration(left)} left"] if (left := time_left(job)) is not None else []
+    parts += [str(job.progress["device"])] if job.progress.get("device") else []
+    parts += [f"on {job.progress['node']}"] if job.progress.get("node") else []
+    parts += [f"{job.request} asked for"] if job.request else []
     with st.container(horizontal=True, vertical_alignment="center"):
         st.progress(
             min(1.0, step / total) if total else 0.0,
-            text=f"{plain_markdown(job.label or job.kind)}  \n{plain_markdown(' · '.join(told))}",
+            text=f"{plain_markdown(job.label or job.kind)}  \n{plain_markdown(' · '.join(parts))}",
         )
         if not short:
             _menu(store, job, "running")
@@ -215,7 +228,10 @@ def _failed(store: Store, job: Job) -> None:
                 on_click=act,
                 args=(store, "half", job.id),
                 icon=":material/compress:",
-                help="As a new run that takes this one's place: steps as large as before, half as many sequences in memory at a time.",
+                help=(
+                    "As a new run that takes this one's place: steps as large as before, half as many sequences in"
+                    " memory at a time."
+                ),
             )
         st.button("Log", key=f"log.{job.id}", on_click=act, args=(store, "log", job.id), icon=":material/article:")
     if error.get("hint"):
@@ -231,23 +247,25 @@ def _rows(store: Store, state: str, title: str, jobs: Sequence[Job], total: int 
             with st.container(
                 horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", key=f"row.{job.id}"
             ):
-                st.markdown(f"{plain_markdown(job.label or job.kind)}  \n:small[:gray[{plain_markdown(_told(job))}]]")
+                st.markdown(
+                    f"{plain_markdown(job.label or job.kind)}  \n:small[:gray[{plain_markdown(_ended_line(job))}]]"
+                )
                 _menu(store, job, state)
         if number > SHOWN:
             st.caption(f"… and {number - SHOWN:,} more. Any run can be opened under “One run” below.")
 
 
-def _told(job: Job) -> str:
+def _ended_line(job: Job) -> str:
     result = job.result or {}
-    told = [f"run {job.id}"]
+    parts = [f"run {job.id}"]
     if isinstance(result.get("accuracy"), (int, float)):
-        told.append(f"accuracy {percent(float(result['accuracy']))}")
+        parts.append(f"accuracy {percent(float(result['accuracy']))}")
     if job.state == "finished":
-        told += [duration(job.seconds), ago(job.finished), *(["imported"] if job.origin else [])]
+        parts += [duration(job.seconds), ago(job.finished), *(["imported"] if job.origin else [])]
     elif job.estimate:
-        told.append(f"about {duration(job.estimate)}")
-    told += [job.waits] if job.waits else []
-    return " · ".join(told)
+        parts.append(f"about {duration(job.estimate)}")
+    parts += [job.waits] if job.waits else []
+    return " · ".join(parts)
 
 
 def _menu(store: Store, job: Job, state: str) -> None:
@@ -273,11 +291,11 @@ def act(store: Store, verb: str, job: int) -> None:
             return
         if verb == "half":
             new = retry_at_half(queue, queue.job(job))
-            told = command("runs", "retry", str(job), "--half-micro-batch")
+            terminal = command("runs", "retry", str(job), "--half-micro-batch")
             done = f"Run {new.id} takes the place of run {job}"
         elif verb in ("first", "last"):
             queue.move(job, before=verb)
-            told = command("runs", "move", str(job), f"--{verb}")
+            terminal = command("runs", "move", str(job), f"--{verb}")
         else:
             {
                 "stop": queue.stop,
@@ -286,10 +304,10 @@ def act(store: Store, verb: str, job: int) -> None:
                 "retry": queue.retry,
                 "delete": queue.delete,
             }[verb](job)
-            told = command("runs", verb, str(job))
+            terminal = command("runs", verb, str(job))
         if verb in ("resume", "retry", "half"):
             ensure_supervisor(store)
-        st.toast(f"{done}. In the terminal: `{told}`")
+        st.toast(f"{done}. In the terminal: `{terminal}`")
     except CotdistillError as error:
         st.toast(plain_markdown(f"{error.message} {error.hint}"), icon=":material/error:")
 
@@ -299,14 +317,14 @@ def _details(store: Store) -> None:
     if not jobs:
         return
     frame.section("One run")
-    given = st.query_params.get("run", "")
-    if given and given not in jobs:
+    wanted = st.query_params.get("run", "")
+    if wanted and wanted not in jobs:
         try:
-            found = store.queue.job(given)
-            jobs[str(found.id)], given = found, str(found.id)
+            run = store.queue.job(wanted)
+            jobs[str(run.id)], wanted = run, str(run.id)
         except CotdistillError as error:
             frame.problem(error)
-    st.session_state["run"] = given if given in jobs else None
+    st.session_state["run"] = wanted if wanted in jobs else None
     chosen = st.selectbox(
         "Run",
         list(jobs),

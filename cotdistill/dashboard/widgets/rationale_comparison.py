@@ -20,22 +20,23 @@ def draw(task: Task, example: Example) -> None:
     """A table of the sources; nothing for a task with fewer than two."""
     if len(task.sources) < 2:
         return
-    found = told_of(task, example.id)
-    there = sum(one["rationale"] is not None for one in found)
-    with st.expander(f"What {plural(there, 'source')} of {len(found)} say of this question", icon=":material/forum:"):
-        st.html(table(found))
+    rows = told_of(task, example.id)
+    there = sum(one["rationale"] is not None for one in rows)
+    with st.expander(f"What {plural(there, 'source')} of {len(rows)} say of this question", icon=":material/forum:"):
+        st.html(table(rows))
         st.caption(
-            "Gives away: the rationale holds the right choice's text, or names a letter. A teacher that was not shown the label may argue for "
-            "another answer. In a study: the source is an axis, on page Train under Sizes and sources, or as @source=NAME in a condition."
+            "Gives away: the rationale holds the right choice's text, or names a letter. A teacher that was not shown"
+            " the label may argue for another answer. In a study: the source is an axis, on page Train under Sizes and"
+            " sources, or as @source=NAME in a condition."
         )
         frame.terminal(command("teacher", "show", "--task", task.name, "--example", example.id))
 
 
-def table(found: list[dict[str, Any]]) -> str:
+def table(sides: list[dict[str, Any]]) -> str:
     """One row a source."""
     rows = []
-    for one in found:
-        given = [told for told, holds in (("text", one["gold_text"]), ("letter", one["answer_key"])) if holds]
+    for one in sides:
+        revealed = [told for told, holds in (("text", one["gold_text"]), ("letter", one["answer_key"])) if holds]
         answered = (
             "–"
             if one["teacher_label"] is None
@@ -43,11 +44,13 @@ def table(found: list[dict[str, Any]]) -> str:
         )
         rows.append(
             [
-                markup.TableCell(one["source"]), markup.TableCell(one["rationale"] or "none", quiet=one["rationale"] is None),
-                markup.TableCell(str(one["words"]) if one["rationale"] else "–", quiet=True), markup.TableCell(" and ".join(given) or "–", quiet=True),
+                markup.TableCell(one["source"]),
+                markup.TableCell(one["rationale"] or "none", quiet=one["rationale"] is None),
+                markup.TableCell(str(one["words"]) if one["rationale"] else "–", quiet=True),
+                markup.TableCell(" and ".join(revealed) or "–", quiet=True),
                 markup.TableCell(answered, color=BAD if one["right"] is False else ""),
             ]
-        )  # fmt: skip
+        )
     return markup.table(
         ("Rationale by", "What it says", "Words", "Gives away", "Teacher's own answer"), rows, "rationales side by side"
     )

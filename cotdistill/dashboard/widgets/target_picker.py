@@ -1,6 +1,8 @@
-"""What is explained, picked by hand: a label, a contrast of two, words of the rationale clicked on, or each rationale token by itself.
+"""What is explained, picked by hand: a label, a contrast of two, words of the rationale clicked on, or each rationale
+token by itself.
 
-A stretch of the rationale is kept by its places in the intact rationale ("words:12-15"), since it stands in other columns for every student.
+A stretch of the rationale is kept by its places in the intact rationale ("words:12-15"), since it stands in other
+columns for every student.
 """
 
 from __future__ import annotations
@@ -37,8 +39,8 @@ OTHERS, GOLD, PREDICTED = "all others", "the right one", "the one it prefers"
 
 @dataclass(frozen=True)
 class Aim:
-    """A target as the URL holds it: one of saliency.targets, or "words:FIRST-LAST" in places of the intact rationale (first, last), which read
-    `words`."""
+    """A target as the URL holds it: one of saliency.targets, or "words:FIRST-LAST" in places of the intact rationale
+    (first, last), which read `words`."""
 
     text: str
     first: int = -1
@@ -54,7 +56,8 @@ class Aim:
         """The target for one student's sequence. NotReadable where the sequence has no such place."""
         if self.kind == "rationale" and len(reading.columns("rationale")) > MOST_EACH:
             raise NotReadable(
-                f"This rationale has {len(reading.columns('rationale')):,} tokens; at most {MOST_EACH} are explained one by one while you wait.",
+                f"This rationale has {len(reading.columns('rationale')):,} tokens; at most {MOST_EACH} are explained"
+                " one by one while you wait.",
                 "Explain some of its words, or take the terminal: attribute ... --target rationale --job",
             )
         if self.kind != "words":
@@ -67,11 +70,11 @@ class Aim:
             )
         return f"span:{columns[0]}-{columns[-1]}"
 
-    def told(self, example: Example) -> str:
+    def describe(self, example: Example) -> str:
         """What a positive score speaks for."""
         kind, _, inside = self.text.partition(":")
         named = {choice.label: choice.text for choice in example.choices}
-        one, _, other = inside.partition("-")
+        first, _, second = inside.partition("-")
         if kind == "words":
             return f"“{self.words}”" if self.words else "the chosen words"
         if kind == "rationale":
@@ -79,11 +82,11 @@ class Aim:
         if kind == "predicted":
             return "the answer it prefers"
         if kind == "label":
-            return f"“{named.get(one, one)}”"
-        if kind == "contrast" and other:
-            return f"“{named.get(one, one)}” and against “{named.get(other, other)}”"
+            return f"“{named.get(first, first)}”"
+        if kind == "contrast" and second:
+            return f"“{named.get(first, first)}” and against “{named.get(second, second)}”"
         right = f"the right answer, “{example.answer_text}”"
-        return right if kind == "gold" else f"{right}, over {f'“{named.get(one, one)}”' if one else 'the others'}"
+        return right if kind == "gold" else f"{right}, over {f'“{named.get(first, first)}”' if first else 'the others'}"
 
 
 def read_aim(text: str, example: Example) -> Aim | None:
@@ -105,11 +108,11 @@ def read_aim(text: str, example: Example) -> Aim | None:
 
 def draw(example: Example, reading: EncodedExample | None) -> Aim:
     """The picker. reading: the sequence of a student in view that holds the rationale; None if none does."""
-    given = st.query_params.get("target", START)
-    aim = read_aim(given, example)
+    wanted = st.query_params.get("target", START)
+    aim = read_aim(wanted, example)
     if aim is None:
-        if given.partition(":")[0] not in ("label", "contrast", "words"):
-            frame.lost("target", given)
+        if wanted.partition(":")[0] not in ("label", "contrast", "words"):
+            frame.lost("target", wanted)
         aim = Aim(START)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         offered = [kind for kind in KINDS if reading is not None or kind in ("contrast", "label", aim.kind)]
@@ -136,10 +139,10 @@ def _kind() -> None:
 def _choices(example: Example, aim: Aim) -> None:
     labels = {choice.label: f"({choice.label}) {choice.text}" for choice in example.choices}
     kind, _, inside = aim.text.partition(":")
-    one, _, other = inside.partition("-")
+    first, _, second = inside.partition("-")
     if aim.kind == "label":
         options = [GOLD, PREDICTED, *labels]
-        st.session_state["target.one"] = {"gold": GOLD, "predicted": PREDICTED}.get(kind, one)
+        st.session_state["target.one"] = {"gold": GOLD, "predicted": PREDICTED}.get(kind, first)
         st.selectbox(
             "Answer",
             options,
@@ -150,19 +153,25 @@ def _choices(example: Example, aim: Aim) -> None:
         )
         return
     # contrast:B is the right one against B; contrast:A-B names both.
-    wanted, against = (one, other) if other else (example.answer, one or OTHERS)
+    wanted, against = (first, second) if second else (example.answer, first or OTHERS)
     st.session_state["target.for"], st.session_state["target.against"] = wanted, against
     right = {label: f"{text} ✓" if label == example.answer else text for label, text in labels.items()}
-    told = lambda o: right.get(str(o), str(o))  # noqa: E731  one for both boxes
+    label_of = lambda o: right.get(str(o), str(o))  # noqa: E731  one for both boxes
     st.selectbox(
-        "For", list(labels), key="target.for", format_func=told, on_change=_contrast, args=(example.answer,), width=180
+        "For",
+        list(labels),
+        key="target.for",
+        format_func=label_of,
+        on_change=_contrast,
+        args=(example.answer,),
+        width=180,
     )
     rivals = [*([OTHERS] if wanted == example.answer else []), *(label for label in labels if label != wanted)]
     st.selectbox(
         "Against",
         rivals,
         key="target.against",
-        format_func=told,
+        format_func=label_of,
         on_change=_contrast,
         args=(example.answer,),
         width=180,
@@ -170,16 +179,16 @@ def _choices(example: Example, aim: Aim) -> None:
 
 
 def _label() -> None:
-    one = st.session_state["target.one"]
-    st.query_params["target"] = {GOLD: "gold", PREDICTED: "predicted"}.get(one, f"label:{one}")
+    label = st.session_state["target.one"]
+    st.query_params["target"] = {GOLD: "gold", PREDICTED: "predicted"}.get(label, f"label:{label}")
 
 
 def _contrast(answer: str) -> None:
-    one, other = st.session_state["target.for"], st.session_state["target.against"]
-    if one == answer:
-        st.query_params["target"] = "contrast" if other in (OTHERS, one) else f"contrast:{other}"
+    first, second = st.session_state["target.for"], st.session_state["target.against"]
+    if first == answer:
+        st.query_params["target"] = "contrast" if second in (OTHERS, first) else f"contrast:{second}"
     else:
-        st.query_params["target"] = f"contrast:{one}-{answer if other in (OTHERS, one) else other}"
+        st.query_params["target"] = f"contrast:{first}-{answer if second in (OTHERS, first) else second}"
 
 
 def _words(aim: Aim, reading: EncodedExample | None) -> Aim:
@@ -209,7 +218,9 @@ def _words(aim: Aim, reading: EncodedExample | None) -> Aim:
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """A word of the rationale: its text, its sentence, and the places of its first and last token in the intact rationale."""
+    """A word of the rationale: its text, its sentence, and the places of its first and last token in the intact
+    rationale.
+    """
 
     text: str
     sentence: int
@@ -218,16 +229,16 @@ class Word:
 
 
 def rationale_words(reading: EncodedExample) -> list[Word]:
-    found: dict[int, Word] = {}
+    words: dict[int, Word] = {}
     for column in reading.columns("rationale"):
         number, place = int(reading.words[column]), int(reading.origin[column])
         text = reading.pieces[column]
-        if number in found:
-            word = found[number]
-            found[number] = Word(word.text + text, word.sentence, word.first, place)
+        if number in words:
+            word = words[number]
+            words[number] = Word(word.text + text, word.sentence, word.first, place)
         else:
-            found[number] = Word(text, int(reading.sentences[column]), place, place)
-    return list(found.values())
+            words[number] = Word(text, int(reading.sentences[column]), place, place)
+    return list(words.values())
 
 
 def names(words: Sequence[Word]) -> list[str]:
@@ -238,12 +249,12 @@ def names(words: Sequence[Word]) -> list[str]:
 def told_apart(texts: Sequence[str]) -> list[str]:
     """Streamlit tells pills apart by what they say, so a word that comes again bears its number: climber, climber₂."""
     met: Counter[str] = Counter()
-    found = []
+    labels = []
     for text in texts:
         shown = heat.visible(text.strip(), short=True) or "·"
         met[shown] += 1
-        found.append(plain_markdown(shown) + (str(met[shown]).translate(_SMALL) if met[shown] > 1 else ""))
-    return found
+        labels.append(plain_markdown(shown) + (str(met[shown]).translate(_SMALL) if met[shown] > 1 else ""))
+    return labels
 
 
 _SMALL = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")

@@ -1,4 +1,6 @@
-"""What is looked at on page Saliency, all of it from the URL: students, methods, example, what is explained, and how."""
+"""What is looked at on page Saliency, all of it from the URL: students, methods, example, what is explained, and
+how.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,8 @@ from cotdistill.tasks.task import Task
 
 @dataclass(frozen=True)
 class Scene:
-    """One view. example: as it stands in the first student's task; edited: the same with what a person changed, or None. settings: all but method
-    and target. checkpoint: share of the training steps."""
+    """One view. example: as it stands in the first student's task; edited: the same with what a person changed, or
+    None. settings: all but method and target. checkpoint: share of the training steps."""
 
     store: Store
     study: Study
@@ -50,10 +52,10 @@ def example_for(store: Store, student: PickedStudent, example: Example) -> Examp
     """The example with the rationale that this student learnt from; None where its world has no such question."""
     task = task_of_student(store, student)
     try:
-        own = task.example(example.id, student.source or None)
+        loaded = task.example(example.id, student.source or None)
     except CotdistillError:
         return None
-    return own if own.question == example.question and own.choices == example.choices else None
+    return loaded if loaded.question == example.question and loaded.choices == example.choices else None
 
 
 def reading_of(store: Store, student: PickedStudent, example: Example) -> EncodedExample:
@@ -74,7 +76,7 @@ def changed(example: Example, question: str | None, rationale: str | None) -> Ex
 
 def commands(scene: Scene, targets: dict[str, str]) -> list[str]:
     """The terminal's way to the same numbers; targets: by student, what is explained."""
-    found = []
+    commands_shown = []
     for student in scene.students:
         for method in scene.methods:
             words = [
@@ -89,8 +91,8 @@ def commands(scene: Scene, targets: dict[str, str]) -> list[str]:
                 method,
             ]
             words += ["--target", targets.get(student.key, "gold"), *options(scene)]
-            found.append(command(*words))
-    return found
+            commands_shown.append(command(*words))
+    return commands_shown
 
 
 def options(scene: Scene) -> list[str]:

@@ -23,7 +23,7 @@ from cotdistill.students.scoring.rationale_tests import (
     Intact,
     PerturbedAnswer,
     Saved,
-    TestedStudent,
+    StudentUnderTest,
     every_test,
     leakage,
 )
@@ -65,7 +65,7 @@ def job(context: JobContext) -> Outcome:
     train = opened.encoder.corpus(opened.task.examples("train", config.source or None))
     types = [word for word, role in word_roles(opened.task).items() if role == "type" and train.word_counts[word]]
     saved = read_saved(context.resume_file)
-    student = TestedStudent(
+    student = StudentUnderTest(
         opened.model,
         opened.encoder,
         examples,
@@ -198,7 +198,7 @@ def summary(
 
 def write_saved(path: Path, saved: Saved) -> None:
     """What was scored so far, whole or not at all."""
-    own = None if saved.own is None else [[w.ids, w.terminated, w.after] for w in saved.own]
+    own = None if saved.own_texts is None else [[w.ids, w.terminated, w.after] for w in saved.own_texts]
     write_note(path, json.dumps({"own": own, "sums": saved.sums}))
 
 

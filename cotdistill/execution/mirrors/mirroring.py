@@ -113,11 +113,11 @@ class Writer:
             self._process.wait()
 
 
-def pending(store: Store, told: State) -> Iterator[dict[str, Any]]:
+def pending(store: Store, state: State) -> Iterator[dict[str, Any]]:
     """What a mirror does not know yet: of running jobs the latest values, of ended ones everything. Changes nothing."""
     groups = _groups(store)
     for job in store.queue.jobs(state="running"):
-        if int(job.progress.get("step", 0)) > told.live.get(job.identity, 0):
+        if int(job.progress.get("step", 0)) > state.live.get(job.identity, 0):
             yield _message(store, job, groups.get(job.identity, "other jobs"))
     for identity, now in store.queue.states().items():
         if now not in ("finished", "failed", "stopped"):
@@ -127,7 +127,7 @@ def pending(store: Store, told: State) -> Iterator[dict[str, Any]]:
         except NotFound:
             # Deleted meanwhile.
             continue
-        if told.ended.get(identity) != job.attempt and job.kind != ANSWERS and job.state not in ("queued", "running"):
+        if state.ended.get(identity) != job.attempt and job.kind != ANSWERS and job.state not in ("queued", "running"):
             yield _message(store, job, groups.get(identity, "other jobs"))
 
 
@@ -167,48 +167,48 @@ def _curve(store: Store, job: Job) -> list[list[Any]]:
 
 def _flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
     """Nested mappings as one, with names joined by dots; lists as text."""
-    found: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, Mapping):
-            found |= _flat(value, f"{before}{name}.")
+            flat |= _flat(value, f"{before}{name}.")
         elif value is not None:
-            found[f"{before}{name}"] = value if isinstance(value, (bool, int, float, str)) else json.dumps(value)
-    return found
+            flat[f"{before}{name}"] = value if isinstance(value, (bool, int, float, str)) else json.dumps(value)
+    return flat
 
 
 def _groups(store: Store) -> dict[str, str]:
     """The newest study of each run."""
-    found: dict[str, str] = {}
+    groups: dict[str, str] = {}
     for study in store.queue.studies():
         for member in study.members:
-            found.setdefault(member.identity, study.name)
-    return found
+            groups.setdefault(member.identity, study.name)
+    return groups
 
 
 def sync(store: Store, mirror: Mirror, writer: Writer | None = None) -> tuple[int, Writer | None]:
     """Tell a mirror what it does not know yet; how many runs, and the writer for the next pass. MirrorFailed is written down and raised."""
-    told, count = settings.state(store, mirror.name), 0
+    state, count = settings.state(store, mirror.name), 0
     try:
-        for message in pending(store, told):
+        for message in pending(store, state):
             writer = writer or Writer(store, mirror)
             writer.tell(message)
             if message["result"] is None:
-                told.live[message["run"]] = message["step"]
+                state.live[message["run"]] = message["step"]
             else:
-                told.ended[message["run"]] = message["attempt"]
-                told.live.pop(message["run"], None)
+                state.ended[message["run"]] = message["attempt"]
+                state.live.pop(message["run"], None)
             count += 1
             if count % NOTE_EVERY == 0:
-                settings.save(store, mirror.name, told)
+                settings.save(store, mirror.name, state)
     except MirrorFailed as failure:
-        told.failure = {"message": failure.message, "at": time.time()}
-        settings.save(store, mirror.name, told)
+        state.failure = {"message": failure.message, "at": time.time()}
+        settings.save(store, mirror.name, state)
         if writer is not None:
             writer.close()
         raise
-    if count or told.failure or told.synced is None:
-        told.failure, told.synced = None, time.time()
-        settings.save(store, mirror.name, told)
+    if count or state.failure or state.synced is None:
+        state.failure, state.synced = None, time.time()
+        settings.save(store, mirror.name, state)
     return count, writer
 
 

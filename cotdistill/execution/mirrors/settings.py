@@ -67,12 +67,12 @@ def folder(store: Store) -> Path:
 
 def mirrors(store: Store) -> list[Mirror]:
     """The mirrors of a store, by name. A file that cannot be read is no mirror."""
-    found = []
+    mirror_list = []
     for path in sorted(folder(store).glob("*.mirror.json")):
         values = _read(path)
         if set(values) == set(Mirror.__dataclass_fields__):
-            found.append(Mirror(**values))
-    return found
+            mirror_list.append(Mirror(**values))
+    return mirror_list
 
 
 def mirror(store: Store, name: str) -> Mirror:
@@ -110,18 +110,18 @@ def add(store: Store, kind: str, to: str, *, name: str = "", python: str = "") -
         to = str(place)
     elif kind != "mlflow":
         raise UsageError(f"{to} is an address; {kind} is mirrored to a folder.", "Give --to FOLDER.")
-    made = Mirror(name, kind, to, python or default_python(entry), time.time())
-    _check(entry, made.python)
-    _write(folder(store) / f"{name}.mirror.json", asdict(made))
-    return made
+    new_mirror = Mirror(name, kind, to, python or default_python(entry), time.time())
+    _check(entry, new_mirror.python)
+    _write(folder(store) / f"{name}.mirror.json", asdict(new_mirror))
+    return new_mirror
 
 
 def remove(store: Store, name: str) -> Mirror:
     """Forget a mirror; what stands in it stays there."""
-    found = mirror(store, name)
+    known = mirror(store, name)
     for suffix in ("mirror.json", "state.json", "log"):
         (folder(store) / f"{name}.{suffix}").unlink(missing_ok=True)
-    return found
+    return known
 
 
 def state(store: Store, name: str) -> State:
@@ -129,16 +129,16 @@ def state(store: Store, name: str) -> State:
     return State(**{key: value for key, value in values.items() if key in State.__dataclass_fields__})
 
 
-def save(store: Store, name: str, told: State) -> None:
+def save(store: Store, name: str, state: State) -> None:
     # Not for a mirror that was removed meanwhile.
     if (folder(store) / f"{name}.mirror.json").exists():
-        _write(folder(store) / f"{name}.state.json", asdict(told))
+        _write(folder(store) / f"{name}.state.json", asdict(state))
 
 
 def default_python(entry: MirrorKind) -> str:
     """The interpreter of `.venv-NAME` beside the package, where `make mirror-NAME` puts it; else this one."""
-    own = Path(cotdistill.__file__).resolve().parents[1] / f".venv-{entry.name}" / "bin" / "python"
-    return str(own) if own.exists() else sys.executable
+    interpreter = Path(cotdistill.__file__).resolve().parents[1] / f".venv-{entry.name}" / "bin" / "python"
+    return str(interpreter) if interpreter.exists() else sys.executable
 
 
 def _check(entry: MirrorKind, python: str) -> None:

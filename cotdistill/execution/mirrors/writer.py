@@ -34,8 +34,8 @@ def tensorboard(to: str) -> Write:
         writer = EventFileWriter(str(Path(to) / folder_of(run)))
         try:
             if run["result"] is not None:
-                told = "\n".join(f"    {name}: {value}" for name, value in sorted(run["config"].items()))
-                writer.add_event(Event(wall_time=run["created"], step=0, summary=text_pb("config", told)))
+                text = "\n".join(f"    {name}: {value}" for name, value in sorted(run["config"].items()))
+                writer.add_event(Event(wall_time=run["created"], step=0, summary=text_pb("config", text)))
             for name, step, value, seconds in points_of(run):
                 summary = Summary(value=[Summary.Value(tag=name, simple_value=value)])
                 writer.add_event(Event(wall_time=run["created"] + seconds, step=step, summary=summary))
@@ -59,15 +59,15 @@ def mlflow(to: str) -> Write:
         client, place = MlflowClient(f"sqlite:///{Path(to) / 'mlflow.db'}"), (Path(to) / "artifacts").as_uri()
 
     def experiment(name: str) -> str:
-        found = client.get_experiment_by_name(name)
-        return str(found.experiment_id if found else client.create_experiment(name, artifact_location=place))
+        known = client.get_experiment_by_name(name)
+        return str(known.experiment_id if known else client.create_experiment(name, artifact_location=place))
 
     def write(run: dict[str, Any]) -> None:
         number = experiment(run["group"])
-        found = client.search_runs([number], f"tags.`cotdistill.run` = '{run['run']}'")
+        runs = client.search_runs([number], f"tags.`cotdistill.run` = '{run['run']}'")
         at = (
-            found[0]
-            if found
+            runs[0]
+            if runs
             else client.create_run(number, int(1000 * run["created"]), {"cotdistill.run": run["run"]}, run["name"])
         )
         metrics = [

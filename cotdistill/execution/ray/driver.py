@@ -150,7 +150,7 @@ class Driver(Supervisor):
         training = job.config.get("training", {})
         cpus, gpus = float(training.get("threads", 1)), float(training.get("device") == "cuda")
         resume = attempt.resume_file
-        given = {
+        payload = {
             "version": cotdistill.__version__,
             "modules": os.environ.get(EXTRA_KINDS, ""),
             "job": job,
@@ -161,7 +161,7 @@ class Driver(Supervisor):
             "inputs": {identity: self._products(identity) for identity in self._needs(job)},
         }
         options = self.task.options(num_cpus=cpus, num_gpus=gpus, max_retries=0, scheduling_strategy="SPREAD")
-        return Flight(attempt, options.remote(given, self.inbox), intake, cpus, gpus)
+        return Flight(attempt, options.remote(payload, self.inbox), intake, cpus, gpus)
 
     def _needs(self, job: Job) -> list[str]:
         with self.queue.database.read() as connection:
@@ -169,13 +169,13 @@ class Driver(Supervisor):
 
     def _products(self, identity: str) -> dict[str, tuple[Any, str]]:
         """What another job has made, by role: a reference into the object store, put there once, and the file's name."""
-        found = {}
+        products = {}
         for role, digest in self.queue.job(identity).produced.items():
             path = self.store.artifacts.path(digest)
             if digest not in self.sent:
                 self.sent[digest] = self.ray.put(path.read_bytes())
-            found[role] = (self.sent[digest], path.name)
-        return found
+            products[role] = (self.sent[digest], path.name)
+        return products
 
     def _task(self, job: Job) -> tuple[Any, str, str] | None:
         """The files of the task that a job reads, packed; None for a job without one."""
@@ -248,16 +248,16 @@ class Driver(Supervisor):
 
     def land(self, flight: Flight) -> None:
         """Record the end of an attempt, once: a newer attempt, or an earlier record of the same end, refuses it."""
-        attempt, told = flight.attempt, flight.intake.outcome
-        assert told is not None
+        attempt, outcome = flight.attempt, flight.intake.outcome
+        assert outcome is not None
         try:
             attempt.beat({**attempt.job.progress, **flight.intake.progress})
-            if told["state"] == "finished":
-                attempt.finish(told["result"], told["produced"], told["used"])
-            elif told["state"] == "failed":
-                attempt.fail(told["error"])
+            if outcome["state"] == "finished":
+                attempt.finish(outcome["result"], outcome["produced"], outcome["used"])
+            elif outcome["state"] == "failed":
+                attempt.fail(outcome["error"])
             else:
-                attempt.release(told["request"])
+                attempt.release(outcome["request"])
         except Superseded:
             say(f"Attempt {attempt.number} of run {attempt.job.id} no longer counts.")
         self.close(flight)

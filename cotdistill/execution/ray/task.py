@@ -39,16 +39,16 @@ RESUME_SECONDS = 5.0
 LOG_BLOCK = 200_000
 
 
-def carry_out(given: Mapping[str, Any], inbox: Any) -> str:
+def carry_out(payload: Mapping[str, Any], inbox: Any) -> str:
     """Run one attempt on this node; gives how it ended. What is told on the way, and the end itself, is in the inbox before this returns."""
-    for module in filter(None, given["modules"].split(",")):
+    for module in filter(None, payload["modules"].split(",")):
         importlib.import_module(module)
     folder = Path(tempfile.mkdtemp(prefix="cotdistill-"))
     try:
         # Where outputs of this process go, the Ray worker's own log does not learn of.
         with captured(folder / "log"):
-            sender = Sender(inbox, given["attempt"], folder)
-            outcome = _tried(given, folder, sender)
+            sender = Sender(inbox, payload["attempt"], folder)
+            outcome = _tried(payload, folder, sender)
         sender.end(outcome)
         return str(outcome["state"])
     except Superseded:
@@ -57,22 +57,22 @@ def carry_out(given: Mapping[str, Any], inbox: Any) -> str:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _tried(given: Mapping[str, Any], folder: Path, sender: Sender) -> dict[str, Any]:
+def _tried(payload: Mapping[str, Any], folder: Path, sender: Sender) -> dict[str, Any]:
     import ray
 
-    job: Job = given["job"]
+    job: Job = payload["job"]
     node = f"{platform.node()} {ray.get_runtime_context().get_node_id()[:8]}"
-    told = f"Attempt {given['number']} of run {job.id} ({job.label or job.kind}); a Ray task on {node}"
+    header = f"Attempt {payload['number']} of run {job.id} ({job.label or job.kind}); a Ray task on {node}"
     print(
-        f"{time.strftime('%H:%M:%S')} {told}, process {os.getpid()}, cotdistill {cotdistill.__version__}.", flush=True
+        f"{time.strftime('%H:%M:%S')} {header}, process {os.getpid()}, cotdistill {cotdistill.__version__}.", flush=True
     )
     try:
-        if given["version"] != cotdistill.__version__:
+        if payload["version"] != cotdistill.__version__:
             raise StoreError(
-                f"This node has cotdistill {cotdistill.__version__}, the head has {given['version']}.",
+                f"This node has cotdistill {cotdistill.__version__}, the head has {payload['version']}.",
                 "Install the same version on every node.",
             )
-        context = RemoteContext(given, folder, sender)
+        context = RemoteContext(payload, folder, sender)
         sender.progress["node"] = node
         sender.start()
         try:
@@ -199,16 +199,16 @@ class Sender(threading.Thread):
 class RemoteContext(JobContext):
     """What a job function is handed on a node."""
 
-    def __init__(self, given: Mapping[str, Any], folder: Path, sender: Sender) -> None:
+    def __init__(self, payload: Mapping[str, Any], folder: Path, sender: Sender) -> None:
         import ray
 
-        self.config = given["job"].config
-        self.identity = given["job"].identity
-        self._given, self._folder, self._sender = given, folder, sender
+        self.config = payload["job"].config
+        self.identity = payload["job"].identity
+        self._given, self._folder, self._sender = payload, folder, sender
         self._fetch: Callable[[Any], bytes] = ray.get
         self.resume_file = sender.resume_file
-        if given["resume"] is not None:
-            self.resume_file.write_bytes(self._fetch(given["resume"]))
+        if payload["resume"] is not None:
+            self.resume_file.write_bytes(self._fetch(payload["resume"]))
 
     def task(self, name: str, world: int = 0, settings: Mapping[str, Any] | None = None) -> Task:
         from cotdistill.tasks.task import open_folder

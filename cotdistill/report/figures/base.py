@@ -1,4 +1,5 @@
-"""The figures of the pages: plain rows in, Plotly figures out. Plotly is imported on use, so that the terminal never pays for it.
+"""The figures of the pages: plain rows in, Plotly figures out. Plotly is imported on use, so that the terminal never
+pays for it.
 
 Accuracies and differences come as shares (0.72) and are drawn in percent and points.
 """
@@ -18,7 +19,9 @@ ROW_HEIGHT, AROUND = 34, 118
 
 @dataclass(frozen=True, slots=True)
 class AccuracyRow:
-    """One condition: its mean over replicates, interval (None: not to be had), one point a replicate, how many were planned."""
+    """One condition: its mean over replicates, interval (None: not to be had), one point a replicate, how many were
+    planned.
+    """
 
     condition: str
     label: str
@@ -31,7 +34,9 @@ class AccuracyRow:
 
 @dataclass(frozen=True, slots=True)
 class ForestRow:
-    """One condition against the baseline: difference, interval, verdict word; color is one of palette's GOOD, BAD, OPEN."""
+    """One condition against the baseline: difference, interval, verdict word; color is one of palette's GOOD, BAD,
+    OPEN.
+    """
 
     condition: str
     label: str
@@ -107,7 +112,9 @@ def titled(title: str, rows: int | None = None, height: int | None = None) -> An
 
 @dataclass
 class FigureItems:
-    """Texts and shapes for a figure, in plotly's own words, added all at once: plotly checks every one that is there anew for each added alone."""
+    """Texts and shapes for a figure, in plotly's own words, added all at once: plotly checks every one that is there
+    anew for each added alone.
+    """
 
     figure: Any
     texts: list[dict[str, Any]] = field(default_factory=list)
@@ -193,15 +200,15 @@ def forest(rows: Sequence[ForestRow], baseline: str, title: str) -> Any:
     figure.add_vline(x=0, line={"width": 1.4, "color": GROUND})
     for place, row in enumerate(ordered):
         seen = look(row.condition)
-        told = f"{row.label} against {baseline}: {points(row.difference)} points, {between_points(row.low, row.high)}"
+        hover = f"{row.label} against {baseline}: {points(row.difference)} points, {between_points(row.low, row.high)}"
         if row.low is not None and row.high is not None:
-            bar(figure, 100 * row.low, 100 * row.high, place, seen.color, told)
+            bar(figure, 100 * row.low, 100 * row.high, place, seen.color, hover)
         figure.add_scatter(
             x=[100 * row.difference],
             y=[place],
             mode="markers",
             marker={"symbol": seen.mark, "size": 12, "color": seen.color, "line": {"width": 1.8, "color": seen.color}},
-            hovertemplate=f"{safe(told)}<extra></extra>",
+            hovertemplate=f"{safe(hover)}<extra></extra>",
         )
         text = f"<b>{points(row.difference)}</b>  <span style='color:{row.color}'>{safe(row.word)}</span>"
         beside.text(x=1.0, xref="paper", y=place, text=text, xanchor="left", align="left", xshift=10, font={"size": 13})
@@ -213,7 +220,9 @@ def forest(rows: Sequence[ForestRow], baseline: str, title: str) -> Any:
 
 
 def curves(shown: Sequence[LearningCurve], x_title: str, y_title: str, title: str, *, share: bool) -> Any:
-    """Learning curves by condition: the mean strong, each replicate faint, the name at the end of its line. share: y is a share, drawn in percent."""
+    """Learning curves by condition: the mean strong, each replicate faint, the name at the end of its line. share: y is
+    a share, drawn in percent.
+    """
     factor = 100.0 if share else 1.0
     figure = titled(title, height=440)
     ends: list[tuple[float, LearningCurve]] = []
@@ -293,14 +302,14 @@ def _name_ends(figure: Any, ends: list[tuple[float, LearningCurve]]) -> None:
         )
 
 
-def bar(figure: Any, low: float, high: float, place: float, color: str, told: str) -> None:
+def bar(figure: Any, low: float, high: float, place: float, color: str, text: str) -> None:
     """An interval as a thick line across a row."""
     figure.add_scatter(
         x=[low, high],
         y=[place, place],
         mode="lines",
         line={"color": tint(color, 0.45), "width": 5},
-        hovertemplate=f"{safe(told)}<extra></extra>",
+        hovertemplate=f"{safe(text)}<extra></extra>",
     )
 
 

@@ -17,8 +17,8 @@ BETTER, WORSE = "#1B7FC2", "#D55E00"
 def heat(
     columns: Sequence[Column], conditions: Sequence[str], names: Sequence[str], title: str, *, difference: bool
 ) -> Any:
-    """One row a condition, one column a study, each cell with its number. difference: one diverging scale, symmetric about zero; else from the
-    lowest to the highest accuracy in view. A cell without a result is empty."""
+    """One row a condition, one column a study, each cell with its number. difference: one diverging scale, symmetric
+    about zero; else from the lowest to the highest accuracy in view. A cell without a result is empty."""
     figure = titled(title, height=AROUND + 60 + 40 * len(conditions))
     values: list[list[float | None]] = []
     texts: list[list[str]] = []
@@ -35,10 +35,21 @@ def heat(
     diverging = [[0.0, tint(WORSE, 0.75)], [0.5, tint(GROUND, 0.06)], [1.0, tint(BETTER, 0.75)]]
     scale = diverging if difference else [[0.0, tint(BETTER, 0.05)], [1.0, tint(BETTER, 0.7)]]
     figure.add_heatmap(
-        z=values, x=list(range(len(columns))), y=list(range(len(conditions))), text=texts, texttemplate="%{text}", hovertext=hovers,
-        hovertemplate="%{hovertext}<extra></extra>", colorscale=scale, zmin=-top if difference else min(every, default=0.0), zmax=top,
-        showscale=False, xgap=3, ygap=3, textfont={"size": 13},
-    )  # fmt: skip
+        z=values,
+        x=list(range(len(columns))),
+        y=list(range(len(conditions))),
+        text=texts,
+        texttemplate="%{text}",
+        hovertext=hovers,
+        hovertemplate="%{hovertext}<extra></extra>",
+        colorscale=scale,
+        zmin=-top if difference else min(every, default=0.0),
+        zmax=top,
+        showscale=False,
+        xgap=3,
+        ygap=3,
+        textfont={"size": 13},
+    )
     figure.update_xaxes(
         tickvals=list(range(len(columns))),
         ticktext=[safe(name) for name in names],
@@ -69,4 +80,7 @@ def _hover(condition: str, study: str, cell: StudyCell | None, *, difference: bo
         f"{points(cell.value)} points, {between_points(cell.low, cell.high)}" if difference else percent(cell.value)
     )
     interval = "" if difference else f", interval {between(cell.low, cell.high)}"
-    return f"{name}: {number}{interval}{f', {cell.word}' if cell.word else ''}; {cell.items:,} questions, {plural(cell.finished, 'replicate')}"
+    return (
+        f"{name}: {number}{interval}{f', {cell.word}' if cell.word else ''}; {cell.items:,} questions,"
+        f" {plural(cell.finished, 'replicate')}"
+    )

@@ -1,4 +1,6 @@
-"""Plotly's marker shapes as small images, so that a condition bears the same mark in a table as in a figure, whatever fonts there are."""
+"""Plotly's marker shapes as small images, so that a condition bears the same mark in a table as in a figure, whatever
+fonts there are.
+"""
 
 from __future__ import annotations
 
@@ -49,12 +51,17 @@ PATHS |= {
 
 
 def image(look: Look) -> str:
-    """The mark of a look as an image the size of a letter. It stands in the address of the image, since bare SVG is taken out of a page's HTML."""
+    """The mark of a look as an image the size of a letter. It stands in the address of the image, since bare SVG is
+    taken out of a page's HTML.
+    """
     name = look.mark.removesuffix("-dot").removesuffix("-open")
     shape = f'<path d="{PATHS[name]}"/>' if name in PATHS else '<circle cx="6" cy="6" r="4.4"/>'
     dot = '<circle cx="6" cy="6" r="1.3" fill="#fff" stroke="none"/>' if look.mark.endswith("-dot") else ""
     drawn = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 12 12" fill="{"none" if look.hollow else look.color}" stroke="{look.color}" '
-        f'stroke-width="1.3" stroke-linejoin="round">{shape}{dot}</svg>'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 12 12" fill="{"none" if look.hollow else look.color}"'
+        f' stroke="{look.color}" stroke-width="1.3" stroke-linejoin="round">{shape}{dot}</svg>'
     )
-    return f'<img alt="" width="12" height="12" style="display:inline;vertical-align:-1px" src="data:image/svg+xml,{quote(drawn)}">'
+    return (
+        '<img alt="" width="12" height="12" style="display:inline;vertical-align:-1px"'
+        f' src="data:image/svg+xml,{quote(drawn)}">'
+    )

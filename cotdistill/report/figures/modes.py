@@ -26,11 +26,13 @@ HALF_WIDTH, HALF_HEIGHT = 0.46, 0.4
 
 
 def grid(cells: Sequence[ModeCell], chance: float | None, title: str) -> Any:
-    """Conditions by modes, each cell its accuracy: full in the condition's colour where its students were trained for the mode, else hollow."""
+    """Conditions by modes, each cell its accuracy: full in the condition's colour where its students were trained for
+    the mode, else hollow.
+    """
     conditions = list(dict.fromkeys(cell.condition for cell in cells))
     figure = titled(title, height=AROUND - 26 + ROW_HEIGHT * len(conditions))
-    told = [cell.accuracy.mean for cell in cells if cell.accuracy is not None]
-    low, high = min([*told, chance or 1.0], default=0.0), max(told, default=1.0)
+    means = [cell.accuracy.mean for cell in cells if cell.accuracy is not None]
+    low, high = min([*means, chance or 1.0], default=0.0), max(means, default=1.0)
     drawn = FigureItems(figure)
     places, hovers = [], []
     for cell in cells:
@@ -43,10 +45,19 @@ def grid(cells: Sequence[ModeCell], chance: float | None, title: str) -> Any:
         # The better, the fuller; a hollow cell has its edge only.
         depth = (cell.accuracy.mean - low) / (high - low) if high > low else 1.0
         drawn.shape(
-            type="rect", x0=x - HALF_WIDTH, x1=x + HALF_WIDTH, y0=y - HALF_HEIGHT, y1=y + HALF_HEIGHT, layer="below",
+            type="rect",
+            x0=x - HALF_WIDTH,
+            x1=x + HALF_WIDTH,
+            y0=y - HALF_HEIGHT,
+            y1=y + HALF_HEIGHT,
+            layer="below",
             fillcolor=tint(seen.color, 0.08 + 0.26 * depth) if cell.trained else "rgba(0,0,0,0)",
-            line={"color": tint(seen.color, 1.0 if cell.trained else 0.75), "width": 1.2, "dash": "solid" if cell.trained else "dot"},
-        )  # fmt: skip
+            line={
+                "color": tint(seen.color, 1.0 if cell.trained else 0.75),
+                "width": 1.2,
+                "dash": "solid" if cell.trained else "dot",
+            },
+        )
         number = f"{100 * cell.accuracy.mean:.1f}"
         few = (
             f" <span style='font-size:11px'>({len(cell.points)} of {cell.planned})</span>"
@@ -56,13 +67,21 @@ def grid(cells: Sequence[ModeCell], chance: float | None, title: str) -> Any:
         drawn.text(x=x, y=y, text=(f"<b>{number}</b>" if cell.trained else f"{number} °") + few, font={"size": 14})
     drawn.place()
     figure.add_scatter(
-        x=[x for x, _ in places], y=[y for _, y in places], mode="markers", hovertemplate=[f"{text}<extra></extra>" for text in hovers],
+        x=[x for x, _ in places],
+        y=[y for _, y in places],
+        mode="markers",
+        hovertemplate=[f"{text}<extra></extra>" for text in hovers],
         marker={"symbol": "square", "size": 30, "opacity": 0},
-    )  # fmt: skip
+    )
     figure.update_xaxes(
-        tickvals=list(range(len(MODES))), ticktext=[MODE_NAMES[mode] for mode in MODES], side="top", range=[-0.55, len(MODES) - 0.45], showgrid=False,
-        fixedrange=True, tickfont_size=13,
-    )  # fmt: skip
+        tickvals=list(range(len(MODES))),
+        ticktext=[MODE_NAMES[mode] for mode in MODES],
+        side="top",
+        range=[-0.55, len(MODES) - 0.45],
+        showgrid=False,
+        fixedrange=True,
+        tickfont_size=13,
+    )
     names = [
         f"<span style='color:{hue(c)}'>{safe(next(cell.label for cell in cells if cell.condition == c))}</span>"
         for c in conditions
@@ -80,36 +99,38 @@ def grid(cells: Sequence[ModeCell], chance: float | None, title: str) -> Any:
 
 
 def _cell_told(cell: ModeCell) -> str:
-    told = f"{safe(cell.label)}, {MODE_NAMES[cell.mode]}: "
+    text = f"{safe(cell.label)}, {MODE_NAMES[cell.mode]}: "
     if cell.accuracy is None:
-        return told + "not asked yet"
-    told += f"{percent(cell.accuracy.mean)}, interval {between(cell.accuracy.low, cell.accuracy.high)}"
-    told += f"<br>{cell.items:,} questions, {plural(len(cell.points), 'replicate')}"
-    told += f" of {cell.planned}" if len(cell.points) < cell.planned else ""
+        return text + "not asked yet"
+    text += f"{percent(cell.accuracy.mean)}, interval {between(cell.accuracy.low, cell.accuracy.high)}"
+    text += f"<br>{cell.items:,} questions, {plural(len(cell.points), 'replicate')}"
+    text += f" of {cell.planned}" if len(cell.points) < cell.planned else ""
     if cell.over_direct is not None:
         gain = cell.over_direct
-        told += f"<br>against no rationale: {signed(gain.mean)} points ({between_points(gain.low, gain.high)})"
-    return told + ("" if cell.trained else "<br>not trained for this mode")
+        text += f"<br>against no rationale: {signed(gain.mean)} points ({between_points(gain.low, gain.high)})"
+    return text + ("" if cell.trained else "<br>not trained for this mode")
 
 
-def curves(found: Sequence[PerturbationCurve], chance: float | None, measure: str, title: str) -> Any:
-    """One panel a graded test: each condition's curve from the intact rationale on, its intact line, and as many random tokens (dotted)."""
+def curves(shown: Sequence[PerturbationCurve], chance: float | None, measure: str, title: str) -> Any:
+    """One panel a graded test: each condition's curve from the intact rationale on, its intact line, and as many random
+    tokens (dotted).
+    """
     from plotly.subplots import make_subplots
 
-    tests = list(dict.fromkeys(c.test for c in found))
+    tests = list(dict.fromkeys(c.test for c in shown))
     figure = make_subplots(
         cols=len(tests), shared_yaxes=True, horizontal_spacing=0.03, subplot_titles=[_panel_title(t) for t in tests]
     )
     figure.update_layout(titled(title, height=440).layout)
     ends: list[tuple[float, str, str]] = []
     for column, test in enumerate(tests, start=1):
-        for c in (c for c in found if c.test == test):
+        for c in (c for c in shown if c.test == test):
             _line(figure, c, column)
             if column == len(tests):
                 ends.append((100 * c.points[-1].value.mean, c.label + ("" if c.trained else " °"), hue(c.condition)))
     every = [
         100 * v
-        for c in found
+        for c in shown
         for p in c.points
         for one in (p.value, p.control)
         if one
@@ -123,9 +144,15 @@ def curves(found: Sequence[PerturbationCurve], chance: float | None, measure: st
     if chance is not None and measure == "correct":
         figure.add_hline(y=100 * chance, line={"dash": "dot", "width": 1.4, "color": GROUND})
         figure.add_annotation(
-            x=0, xref="paper", y=100 * chance, text=f"chance {100 * chance:.0f} %", showarrow=False, xanchor="left", yanchor="bottom",
+            x=0,
+            xref="paper",
+            y=100 * chance,
+            text=f"chance {100 * chance:.0f} %",
+            showarrow=False,
+            xanchor="left",
+            yanchor="bottom",
             font={"size": 12, "color": GROUND},
-        )  # fmt: skip
+        )
     name_ends(figure, ends, shift=10, height=high - low)
     figure.update_xaxes(
         title_text="share of its tokens touched, percent", range=[-4, 104], tickvals=[0, 25, 50, 75, 100]
@@ -166,8 +193,8 @@ def _line(figure: Any, c: PerturbationCurve, column: int) -> None:
             hovertemplate=f"{safe(c.label)}, random tokens: %{{y:.1f}}<extra></extra>", **where,
         )  # fmt: skip
     hovers = [
-        f"{safe(c.label)}, {100 * p.share:.0f} %: {percent(p.value.mean)}, interval {between(p.value.low, p.value.high)}"
-        + ("" if c.trained else "<br>not trained for this")
+        f"{safe(c.label)}, {100 * p.share:.0f} %: {percent(p.value.mean)}, interval"
+        f" {between(p.value.low, p.value.high)}" + ("" if c.trained else "<br>not trained for this")
         for p in c.points
     ]
     figure.add_scatter(
@@ -177,14 +204,16 @@ def _line(figure: Any, c: PerturbationCurve, column: int) -> None:
     )  # fmt: skip
 
 
-def points(found: Sequence[PerturbationCurve], measure: str, title: str) -> Any:
-    """Tests made at one point: a row a test and condition, its value with the interval, as many random tokens (small cross), the intact line."""
-    tests = list(dict.fromkeys(c.test for c in found))
-    figure = titled(title, height=96 + 25 * len(found) + 12 * len(tests))
+def points(shown: Sequence[PerturbationCurve], measure: str, title: str) -> Any:
+    """Tests made at one point: a row a test and condition, its value with the interval, as many random tokens (small
+    cross), the intact line.
+    """
+    tests = list(dict.fromkeys(c.test for c in shown))
+    figure = titled(title, height=96 + 25 * len(shown) + 12 * len(tests))
     at, ticks, places = 0.0, [], []
     for test in tests:
-        begun, mine = at, [c for c in found if c.test == test]
-        for c in mine:
+        begun, curves_of_test = at, [c for c in shown if c.test == test]
+        for c in curves_of_test:
             _row(figure, c, at)
             at += 1.0
         ticks.append(capital(TEST_NAMES[test]))
@@ -214,11 +243,20 @@ def _row(figure: Any, c: PerturbationCurve, at: float) -> None:
         )
         return
     figure.add_scatter(
-        x=[100 * intact.mean] * 2, y=[at - 0.42, at + 0.42], mode="lines", line={"color": seen.color, "width": 1.4, "dash": "dash"},
+        x=[100 * intact.mean] * 2,
+        y=[at - 0.42, at + 0.42],
+        mode="lines",
+        line={"color": seen.color, "width": 1.4, "dash": "dash"},
         hovertemplate=f"{safe(c.label)}, intact: {percent(intact.mean)}<extra></extra>",
-    )  # fmt: skip
-    told = f"{safe(c.label)}, {TEST_NAMES[c.test]}: {percent(value.mean)}, interval {between(value.low, value.high)}<br>lost {loss_told(c)} points"
-    told += f", against random tokens {over_told(c)}<br>made on {percent(c.made)} of the rows, {percent(c.touched)} of the tokens"
+    )
+    hover = (
+        f"{safe(c.label)}, {TEST_NAMES[c.test]}: {percent(value.mean)}, interval"
+        f" {between(value.low, value.high)}<br>lost {loss_told(c)} points"
+    )
+    hover += (
+        f", against random tokens {over_told(c)}<br>made on {percent(c.made)} of the rows, {percent(c.touched)} of the"
+        " tokens"
+    )
     if value.low is not None and value.high is not None:
         bar(
             figure,
@@ -230,11 +268,14 @@ def _row(figure: Any, c: PerturbationCurve, at: float) -> None:
         )
     if control is not None:
         figure.add_scatter(
-            x=[100 * control.mean], y=[at], mode="markers", marker={"symbol": "x-thin", "size": 8, "line": {"width": 1.6, "color": GROUND}},
+            x=[100 * control.mean],
+            y=[at],
+            mode="markers",
+            marker={"symbol": "x-thin", "size": 8, "line": {"width": 1.6, "color": GROUND}},
             hovertemplate=f"{safe(c.label)}, as many random tokens: {percent(control.mean)}<extra></extra>",
-        )  # fmt: skip
+        )
     figure.add_scatter(
-        x=[100 * value.mean], y=[at], mode="markers", hovertemplate=f"{told}<extra></extra>",
+        x=[100 * value.mean], y=[at], mode="markers", hovertemplate=f"{hover}<extra></extra>",
         marker={
             "symbol": seen.mark if c.trained or seen.hollow else f"{seen.mark}-open", "size": 11, "color": seen.color,
             "line": {"width": 1.8, "color": seen.color},

@@ -58,7 +58,9 @@ def _two(value: float) -> str:
 def shares(
     rows: Mapping[str, Sequence[tuple[str, str, float | None]]], marks: Mapping[str, float | None], title: str
 ) -> Any:
-    """Groups of bars, one bar a selection (name, colour, share), its value at its end; marks: the share by chance of each group."""
+    """Groups of bars, one bar a selection (name, colour, share), its value at its end; marks: the share by chance of
+    each group.
+    """
     lines = [
         (group, name, color, share)
         for group, members in rows.items()
@@ -71,9 +73,16 @@ def shares(
         first = at
         for _, name, color, share in (line for line in lines if line[0] == group):
             figure.add_bar(
-                x=[100 * share], y=[at], orientation="h", width=0.72, marker_color=tint(color, 0.8), text=[f"{safe(name)}: {percent(share)}"],
-                textposition="outside", cliponaxis=False, hovertemplate=f"{safe(name)}, {safe(group)}: {percent(share)}<extra></extra>",
-            )  # fmt: skip
+                x=[100 * share],
+                y=[at],
+                orientation="h",
+                width=0.72,
+                marker_color=tint(color, 0.8),
+                text=[f"{safe(name)}: {percent(share)}"],
+                textposition="outside",
+                cliponaxis=False,
+                hovertemplate=f"{safe(name)}, {safe(group)}: {percent(share)}<extra></extra>",
+            )
             at += 1
         chance = marks.get(group)
         if chance is not None and at > first:

@@ -1,7 +1,8 @@
-"""One colour and one mark for a condition, everywhere, on light and dark ground; from Okabe and Ito's colour-blind-safe set.
+"""One colour and one mark for a condition, everywhere, on light and dark ground; from Okabe and Ito's colour-blind-safe
+set.
 
-The hue is the placement's. A transform changes the shade and the mark; controls are hollow; another teacher's rationales get a dotted mark.
-All of it follows from the condition alone, so a condition looks the same in every study.
+The hue is the placement's. A transform changes the shade and the mark; controls are hollow; another teacher's
+rationales get a dotted mark. All of it follows from the condition alone, so a condition looks the same in every study.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from dataclasses import dataclass
 from cotdistill.config import stable_seed
 from cotdistill.rationales.conditions import Condition, parse
 
-# Mid-tones near the Okabe-Ito set: at least 3:1 against both grounds, and apart for deuteranopes (its own green falls on our grey).
+# Mid-tones near the Okabe-Ito set: at least 3:1 against both grounds, and apart for deuteranopes (its own green falls
+# on our grey).
 HUES = {
     "undistilled": "#8A8F94",
     "label_only": "#74797E",
@@ -48,8 +50,20 @@ GOOD, BAD, OPEN = "#008A64", "#C2410C", "#8A8F94"
 
 # One a selector of key tokens, apart from the hues of the placements; what is drawn by lot is grey.
 SELECTOR_HUES = (
-    "#8257B8", "#A8611E", "#C2410C", "#A0522D", "#008A78", "#4C72B0", "#7A8B00", "#B565A7", "#2E8B8B", "#9B4F96", "#B07A00", "#B5485D", "#D0457B",
-)  # fmt: skip
+    "#8257B8",
+    "#A8611E",
+    "#C2410C",
+    "#A0522D",
+    "#008A78",
+    "#4C72B0",
+    "#7A8B00",
+    "#B565A7",
+    "#2E8B8B",
+    "#9B4F96",
+    "#B07A00",
+    "#B5485D",
+    "#D0457B",
+)
 QUIET_SELECTOR = "#7E8388"
 
 # States of a run: (mark, colour).
@@ -75,26 +89,26 @@ class Look:
 
 def look(condition: Condition | str) -> Look:
     """The look of a condition, given as such or as its text."""
-    told = parse(condition) if isinstance(condition, str) else condition
-    color = HUES.get(told.placement, OTHER_HUE)
+    parsed = parse(condition) if isinstance(condition, str) else condition
+    color = HUES.get(parsed.placement, OTHER_HUE)
     mark, dash = "circle", "solid"
-    for step in told.steps:
+    for step in parsed.steps:
         mark = MARKS.get(step.name) or SPARE_MARKS[stable_seed(step.name) % len(SPARE_MARKS)]
         if step.name == "shuffle":
             mark = {"word": "diamond-wide", "sentence": "diamond-tall"}.get(str(dict(step.parameters)["unit"]), mark)
         # Parameters move the shade a little, so two settings of one transform are told apart.
         color = _shade(color, (stable_seed(str(step)) % 5 - 2) * 0.045)
         dash = "dash"
-    for one in told.objectives:
+    for one in parsed.objectives:
         mark, dash = SPARE_MARKS[stable_seed(one.name) % len(SPARE_MARKS)], "dash"
         color = _shade(color, (stable_seed(str(one)) % 5 - 2) * 0.045)
-    if told.source:
+    if parsed.source:
         mark, color, dash = f"{mark}-dot", _shade(color, 0.07), "dashdot"
     # Fewer training rows are fainter.
-    color = _shade(color, 0.12 * (1 - told.fraction)) if told.fraction != 1 else color
-    if told.is_control:
+    color = _shade(color, 0.12 * (1 - parsed.fraction)) if parsed.fraction != 1 else color
+    if parsed.is_control:
         dash = "dot"
-    hollow = told.is_control or told.placement == "undistilled"
+    hollow = parsed.is_control or parsed.placement == "undistilled"
     return Look(color, _open(mark) if hollow else mark, dash, hollow)
 
 

@@ -15,11 +15,13 @@ from cotdistill.report.heat import Scale, number, visible
 MOST_ROWS = 120
 
 
-def matrix(given: AttributionMatrix, scale: Scale, title: str) -> Any:
-    """Rationale tokens by row, what each is explained onto by column, in reading order from the top left; spans are divided by thin lines."""
-    rows = [visible(text.strip(), short=True) for text in given.rows[:MOST_ROWS]]
-    columns = [visible(text.strip(), short=True) for text in given.columns]
-    values = [[None if value != value else value for value in line] for line in given.values[:MOST_ROWS]]
+def matrix(shown: AttributionMatrix, scale: Scale, title: str) -> Any:
+    """Rationale tokens by row, what each is explained onto by column, in reading order from the top left; spans are
+    divided by thin lines.
+    """
+    rows = [visible(text.strip(), short=True) for text in shown.rows[:MOST_ROWS]]
+    columns = [visible(text.strip(), short=True) for text in shown.columns]
+    values = [[None if value != value else value for value in line] for line in shown.values[:MOST_ROWS]]
     figure = titled(title, height=150 + 17 * len(rows))
     figure.add_heatmap(
         z=values,
@@ -34,15 +36,15 @@ def matrix(given: AttributionMatrix, scale: Scale, title: str) -> Any:
         hoverongaps=False,
         text=[
             [f"{safe(row)} ← {safe(column)} ({segment}): {number(v, scale)} {scale.unit}" if v is not None else ""
-             for column, segment, v in zip(columns, given.segments, line, strict=True)]
+             for column, segment, v in zip(columns, shown.segments, line, strict=True)]
             for row, line in zip(rows, values, strict=True)
         ],
         hovertemplate="%{text}<extra></extra>",
     )  # fmt: skip
-    for edge, (before, after) in enumerate(zip(given.segments, given.segments[1:], strict=False), start=1):
+    for edge, (before, after) in enumerate(zip(shown.segments, shown.segments[1:], strict=False), start=1):
         if before != after:
             figure.add_vline(x=edge - 0.5, line={"width": 1, "color": tint(GROUND, 0.8)})
-    for place, segment in _middles(given.segments):
+    for place, segment in _middles(shown.segments):
         figure.add_annotation(
             x=place,
             y=1.0,
@@ -87,13 +89,13 @@ def _rgba(color: str) -> str:
 
 def _middles(segments: Sequence[str]) -> list[tuple[float, str]]:
     """The middle of each run of one span, with its name."""
-    found: list[tuple[float, str]] = []
+    middles: list[tuple[float, str]] = []
     start = 0
     for place in range(1, len(segments) + 1):
         if place == len(segments) or segments[place] != segments[start]:
-            found.append(((start + place - 1) / 2, segments[start]))
+            middles.append(((start + place - 1) / 2, segments[start]))
             start = place
-    return found
+    return middles
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,9 @@ class Dot:
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """One student's faithfulness curves, in shares of probability, over `shares` of its tokens; each point is mean, low, high."""
+    """One student's faithfulness curves, in shares of probability, over `shares` of its tokens; each point is mean,
+    low, high.
+    """
 
     condition: str
     label: str
@@ -123,7 +127,9 @@ class Drop:
 def dots(
     rows: Mapping[str, Sequence[Dot]], title: str, x_title: str, *, share: bool = False, base: float | None = None
 ) -> Any:
-    """One row a name, in it one mark a student with its interval and value; share: in percent; base: a line to compare with."""
+    """One row a name, in it one mark a student with its interval and value; share: in percent; base: a line to compare
+    with.
+    """
     factor = 100.0 if share else 1.0
     lines = [(name, dot) for name, found in rows.items() for dot in found]
     figure = titled(title, height=118 + 26 * max(1, len(lines)) + 10 * len(rows))
@@ -133,15 +139,26 @@ def dots(
         begun = at
         for dot in found:
             seen = look(dot.condition)
-            told = f"{safe(name)}, {safe(dot.label)}: {_short(dot.mean, share=share)}"
+            hover = f"{safe(name)}, {safe(dot.label)}: {_short(dot.mean, share=share)}"
             if dot.low is not None and dot.high is not None:
-                told += f", interval {_short(dot.low, share=share)} to {_short(dot.high, share=share)}"
-                bar(figure, factor * dot.low, factor * dot.high, at, seen.color, told)
+                hover += f", interval {_short(dot.low, share=share)} to {_short(dot.high, share=share)}"
+                bar(figure, factor * dot.low, factor * dot.high, at, seen.color, hover)
             figure.add_scatter(
-                x=[factor * dot.mean], y=[at], mode="markers", hovertemplate=f"{told}<extra></extra>",
-                marker={"symbol": seen.mark, "size": 11, "color": seen.color, "line": {"width": 1.8, "color": seen.color}},
-            )  # fmt: skip
-            text = f"<b>{_short(dot.mean, share=share)}</b>  <span style='color:{hue(dot.condition)}'>{safe(dot.label if several else '')}</span>"
+                x=[factor * dot.mean],
+                y=[at],
+                mode="markers",
+                hovertemplate=f"{hover}<extra></extra>",
+                marker={
+                    "symbol": seen.mark,
+                    "size": 11,
+                    "color": seen.color,
+                    "line": {"width": 1.8, "color": seen.color},
+                },
+            )
+            text = (
+                f"<b>{_short(dot.mean, share=share)}</b>  <span"
+                f" style='color:{hue(dot.condition)}'>{safe(dot.label if several else '')}</span>"
+            )
             figure.add_annotation(
                 x=1.0, xref="paper", y=at, text=text, showarrow=False, xanchor="left", xshift=8, font_size=12
             )
@@ -176,9 +193,13 @@ def places(rows: Mapping[str, Sequence[Dot]], title: str, segment: str) -> Any:
         if all(dot.low is not None for _, dot in line):
             band(figure, x, [dot.low for _, dot in line], [dot.high for _, dot in line], seen.color)
         figure.add_scatter(
-            x=x, y=[dot.mean for _, dot in line], mode="lines+markers", line={"color": seen.color, "width": 2.2, "dash": seen.dash},
-            marker={"symbol": seen.mark, "size": 7}, hovertemplate=f"{safe(label)}: %{{y:.2f}}<extra></extra>",
-        )  # fmt: skip
+            x=x,
+            y=[dot.mean for _, dot in line],
+            mode="lines+markers",
+            line={"color": seen.color, "width": 2.2, "dash": seen.dash},
+            marker={"symbol": seen.mark, "size": 7},
+            hovertemplate=f"{safe(label)}: %{{y:.2f}}<extra></extra>",
+        )
         figure.add_annotation(
             x=1.0, xref="paper", y=line[-1][1].mean, text=safe(label), showarrow=False, xanchor="left", xshift=8,
             font={"color": hue(line[0][1].condition), "size": 12},
@@ -205,13 +226,15 @@ def band(
     )
 
 
-def drops(found: Sequence[Drop], title: str) -> Any:
-    """Left: the loss of probability when the highest tokens are taken away; right: when only they are kept. Dotted: as many random tokens."""
+def drops(shown: Sequence[Drop], title: str) -> Any:
+    """Left: the loss of probability when the highest tokens are taken away; right: when only they are kept. Dotted: as
+    many random tokens.
+    """
     from plotly.subplots import make_subplots
 
     figure = make_subplots(cols=2, horizontal_spacing=0.09)
     figure.update_layout(titled(title, height=430).layout)
-    for one in found:
+    for one in shown:
         seen = look(one.condition)
         for column, own, random in ((1, one.without, one.random_without), (2, one.alone, one.random_alone)):
             for curve, dash, told in ((own, "solid", one.label), (random, "dot", f"{one.label}, random tokens")):
@@ -222,9 +245,16 @@ def drops(found: Sequence[Drop], title: str) -> Any:
                 if len(known) == len(curve):
                     edge = [*(100 * high for _, _, high in curve), *(100 * low for _, low, _ in reversed(curve))]
                     figure.add_scatter(
-                        x=[*x, *reversed(x)], y=edge, fill="toself", fillcolor=tint(seen.color, 0.14 if dash == "solid" else 0.07),
-                        line={"width": 0}, hoverinfo="skip", mode="lines", row=1, col=column,
-                    )  # fmt: skip
+                        x=[*x, *reversed(x)],
+                        y=edge,
+                        fill="toself",
+                        fillcolor=tint(seen.color, 0.14 if dash == "solid" else 0.07),
+                        line={"width": 0},
+                        hoverinfo="skip",
+                        mode="lines",
+                        row=1,
+                        col=column,
+                    )
                 figure.add_scatter(
                     x=x, y=[100 * mean for mean, _, _ in curve], mode="lines+markers", row=1, col=column,
                     line={"color": seen.color, "width": 2.2 if dash == "solid" else 1.5, "dash": dash},

@@ -13,7 +13,9 @@ from cotdistill.text import between, percent
 
 @dataclass(frozen=True, slots=True)
 class SweepPoint:
-    """Accuracy (a share) at k words with its interval (None: not to be had), each replicate's own, and how many were planned."""
+    """Accuracy (a share) at k words with its interval (None: not to be had), each replicate's own, and how many were
+    planned.
+    """
 
     k: float
     mean: float
@@ -78,7 +80,7 @@ def draw(lines: Sequence[Line], levels: Sequence[Level], kept: Mapping[float, fl
     name_ends(figure, ends, gap=0.05, size=13)
     figure.update_xaxes(
         tickvals=list(place.values()),
-        ticktext=[_told(k) for k in ks],
+        ticktext=[_k_label(k) for k in ks],
         range=[-0.25, len(ks) - 0.75],
         title_text="key words kept, k",
         showgrid=False,
@@ -91,11 +93,16 @@ def draw(lines: Sequence[Line], levels: Sequence[Level], kept: Mapping[float, fl
         figure.update_layout(
             margin_t=96,
             xaxis2={
-                "overlaying": "x", "side": "top", "range": [-0.25, len(ks) - 0.75], "showgrid": False,
+                "overlaying": "x",
+                "side": "top",
+                "range": [-0.25, len(ks) - 0.75],
+                "showgrid": False,
                 "title": {"text": "tokens kept", "standoff": 6},
-                "tickvals": [place[k] for k in ks if k in kept], "ticktext": [f"{100 * kept[k]:.0f} %" for k in ks if k in kept], "zeroline": False,
+                "tickvals": [place[k] for k in ks if k in kept],
+                "ticktext": [f"{100 * kept[k]:.0f} %" for k in ks if k in kept],
+                "zeroline": False,
             },
-        )  # fmt: skip
+        )
     return figure
 
 
@@ -119,7 +126,7 @@ def _band(figure: Any, line: Line, place: Mapping[float, int]) -> None:
     )
 
 
-def _told(k: float) -> str:
+def _k_label(k: float) -> str:
     return f"{100 * k:g} %" if k < 1 else f"{k:g}"
 
 
@@ -127,7 +134,10 @@ def _hover(line: Line, point: SweepPoint) -> str:
     missing = (
         f", {len(point.replicates)} of {point.planned} replicates" if len(point.replicates) < point.planned else ""
     )
-    return f"{safe(line.name)}, k {_told(point.k)}: {percent(point.mean)}, interval {between(point.low, point.high)}{missing}<extra></extra>"
+    return (
+        f"{safe(line.name)}, k {_k_label(point.k)}: {percent(point.mean)}, interval"
+        f" {between(point.low, point.high)}{missing}<extra></extra>"
+    )
 
 
 def name_ends(
@@ -139,10 +149,10 @@ def name_ends(
     shift: int = 8,
     height: float | None = None,
 ) -> None:
-    """Names at the right end, pushed apart so that none covers another. ends: (y, name, colour); gap: the least distance, as a share of the height
-    (in units of y; that of everything drawn so far where it is not given)."""
+    """Names at the right end, pushed apart so that none covers another. ends: (y, name, colour); gap: the least
+    distance, as a share of the height (in units of y; that of everything drawn so far where it is not given)."""
     if height is None:
-        every = [v for trace in figure.data for v in (trace.y or ()) if v is not None] + [value for value, _, _ in ends]
+        every = [v for trace in figure.data for v in trace.y or () if v is not None] + [value for value, _, _ in ends]
         height = max(every) - min(every)
     ordered = sorted(ends)
     for at, (_, name, color) in zip(
@@ -161,7 +171,9 @@ def name_ends(
 
 
 def spread(values: Sequence[float], gap: float) -> list[float]:
-    """Rising values moved as little as can be (by least squares) until neighbours are a gap apart: those that crowd share their middle."""
+    """Rising values moved as little as can be (by least squares) until neighbours are a gap apart: those that crowd
+    share their middle.
+    """
     blocks: list[tuple[float, int]] = []
     for place, value in enumerate(values):
         total, count = value - place * gap, 1

@@ -1,4 +1,6 @@
-"""Scoring: choices by log-likelihood right after the answer cue, in each of the three modes; predictions per example."""
+"""Scoring: choices by log-likelihood right after the answer cue, in each of the three modes; predictions per
+example.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ METRICS = ("sum", "per_byte")
 
 @dataclass(frozen=True)
 class Prediction:
-    """One example in one mode. scores and sums are one number a choice (scores: the primary metric); rationale is the student's own."""
+    """One example in one mode. scores and sums are one number a choice (scores: the primary metric); rationale is the
+    student's own.
+    """
 
     id: str
     cluster: str
@@ -42,7 +46,9 @@ class Prediction:
 
 
 def primary_metric(encoder: Encoder, examples: Sequence[Example]) -> str:
-    """Fixed by the task, before training: "sum" for letters and one-token answers, "per_byte" (sum / UTF-8 bytes) otherwise."""
+    """Fixed by the task, before training: "sum" for letters and one-token answers, "per_byte" (sum / UTF-8 bytes)
+    otherwise.
+    """
     if encoder.template.target == "letter":
         return "sum"
     # Of consistent targets: how a label is tokenised changes nothing about how it is judged.
@@ -58,19 +64,19 @@ def choice_scores(
     pad: int,
     batch: int = 64,
 ) -> list[list[float]]:
-    """Summed log-likelihood of each choice after its prompt. A question is one row: the prompt once, the choices behind it side by side,
-    each seeing the prompt and itself only. One-token choices need the prompt alone."""
+    """Summed log-likelihood of each choice after its prompt. A question is one row: the prompt once, the choices behind
+    it side by side, each seeing the prompt and itself only. One-token choices need the prompt alone."""
     size = [len(prompts[i]) + sum(len(c) - 1 for c in choices[i]) for i in range(len(prompts))]
     if not reader.packs(max(size, default=0)) and any(len(cs) > 1 and any(len(c) > 1 for c in cs) for cs in choices):
         return _apart(reader, prompts, choices, pad, batch)
-    found: list[list[float]] = [[] for _ in prompts]
+    results: list[list[float]] = [[] for _ in prompts]
     order = sorted(range(len(prompts)), key=lambda i: size[i])
     for start in range(0, len(order), batch):
         members = order[start : start + batch]
         scores = _packed(reader, [prompts[i] for i in members], [choices[i] for i in members], pad)
         for i, row in zip(members, scores, strict=True):
-            found[i] = row
-    return found
+            results[i] = row
+    return results
 
 
 def _apart(
@@ -79,10 +85,10 @@ def _apart(
     """The same with one choice a row, for students that take no mask of one's own."""
     members = [(i, choice) for i, options in enumerate(choices) for choice in options]
     rows = choice_scores(reader, [prompts[i] for i, _ in members], [[choice] for _, choice in members], pad, batch)
-    found: list[list[float]] = [[] for _ in prompts]
+    scores: list[list[float]] = [[] for _ in prompts]
     for (i, _), (value,) in zip(members, rows, strict=True):
-        found[i].append(value)
-    return found
+        scores[i].append(value)
+    return scores
 
 
 def _packed(
@@ -126,10 +132,10 @@ def _packed(
     device = reader.device
     laid = (torch.tensor(given, device=device) for given in (rows, columns, picks, targets))
     likelihood = reader.likelihood_at(torch.from_numpy(ids).to(device), *laid, **more).cpu().numpy()
-    found = [[0.0] * len(cs) for cs in choices]
+    scores = [[0.0] * len(cs) for cs in choices]
     for (r, c), value in zip(belongs, likelihood, strict=True):
-        found[r][c] += float(value)
-    return found
+        scores[r][c] += float(value)
+    return scores
 
 
 def score(
@@ -143,17 +149,18 @@ def score(
     limit: int,
     batch: int = 64,
 ) -> list[Prediction]:
-    """Predictions of a student over examples in one mode: "direct", "own" (its own greedy rationale of at most `limit` tokens first)
-    or "given" (the teacher's, cut at its end where the student reads no more; examples without one are asked directly)."""
+    """Predictions of a student over examples in one mode: "direct", "own" (its own greedy rationale of at most `limit`
+    tokens first) or "given" (the teacher's, cut at its end where the student reads no more; examples without one are
+    asked directly)."""
     model.eval()  # type: ignore[no-untyped-call]
     reader = Forward(model)
     prompts, written = asked(reader, encoder, examples, placement, mode, limit)
     sums = choice_scores(
         reader, prompts, [encoder.targets(example) for example in examples], encoder.specials.pad, batch
     )
-    told: Sequence[WrittenText | None] = written or [None] * len(examples)
+    texts: Sequence[WrittenText | None] = written or [None] * len(examples)
     return [
-        predicted(encoder, e, s, mode, metric=metric, written=w) for e, s, w in zip(examples, sums, told, strict=True)
+        predicted(encoder, e, s, mode, metric=metric, written=w) for e, s, w in zip(examples, sums, texts, strict=True)
     ]
 
 
@@ -166,7 +173,9 @@ def asked(
     limit: int,
     lots: Lots | None = None,
 ) -> tuple[list[list[int]], list[WrittenText] | None]:
-    """The prompts of a mode as `score` asks them; for "own" also what the student has written, greedily or as `lots` have it."""
+    """The prompts of a mode as `score` asks them; for "own" also what the student has written, greedily or as `lots`
+    have it.
+    """
     if mode == "given":
         rationales = [[token.id for token in encoder.read(example.rationale or "")] for example in examples]
         return [
@@ -188,7 +197,9 @@ def asked(
 def rationale_prompt(
     encoder: Encoder, example: Example, placement: Placement, rationale: Sequence[int], positions: int
 ) -> list[int]:
-    """The prompt with these ids as its rationale, cut at their end where the student reads no more; without any, the direct prompt."""
+    """The prompt with these ids as its rationale, cut at their end where the student reads no more; without any, the
+    direct prompt.
+    """
     spans = placement.prompt("given")
     prompt = encoder.prompt(example, spans, rationale)
     over = len(prompt) + max(map(len, encoder.targets(example))) - 1 - positions
@@ -206,7 +217,9 @@ def predicted(
     metric: str,
     written: WrittenText | None = None,
 ) -> Prediction:
-    """The prediction from the summed log-likelihood of each choice. written: the rationale in the prompt, if the student wrote it itself."""
+    """The prediction from the summed log-likelihood of each choice. written: the rationale in the prompt, if the
+    student wrote it itself.
+    """
     values = np.array(sums)
     scores = (
         values if metric == "sum" else values / [len(text.encode()) for text in encoder.template.target_texts(example)]

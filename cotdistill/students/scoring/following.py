@@ -1,4 +1,6 @@
-"""Does a student under the counterfactual objective (SCOTT, arXiv 2305.01879) follow its rationale, or the tag? Every tag with every rationale."""
+"""Does a student under the counterfactual objective (SCOTT, arXiv 2305.01879) follow its rationale, or the tag? Every
+tag with every rationale.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +59,7 @@ def followed(
             ]
             sums = choice_scores(reader, prompts, targets, encoder.specials.pad)
             for example, values in zip(examples, sums, strict=True):
-                told = predicted(encoder, example, values, "given", metric=metric)
-                argued = example.choices[told.predicted].label == example.counterfactual.answer
-                rows.append((example.id, told.cluster, tag, rationale, told.predicted, told.correct, argued))
+                choice = predicted(encoder, example, values, "given", metric=metric)
+                argued = example.choices[choice.predicted].label == example.counterfactual.answer
+                rows.append((example.id, choice.cluster, tag, rationale, choice.predicted, choice.correct, argued))
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype({"predicted": "int16"})

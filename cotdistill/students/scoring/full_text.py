@@ -1,4 +1,6 @@
-"""Full-text choice scoring: each choice's text given the question, the question given the choice, and the text given nothing (arXiv 2004.14074)."""
+"""Full-text choice scoring: each choice's text given the question, the question given the choice, and the text given
+nothing (arXiv 2004.14074).
+"""
 
 from __future__ import annotations
 
@@ -23,10 +25,11 @@ def likelihoods(
     prompts: Sequence[Sequence[int]],
     report: Callable[[int, int], None] | None = None,
 ) -> list[Likelihoods]:
-    """What every scorer is made of, for each example; prompts: as the student is asked, up to the answer cue (see evaluation.asked).
+    """What every scorer is made of, for each example; prompts: as the student is asked, up to the answer cue (see
+    evaluation.asked).
 
-    Labels are scored as `evaluation.score` does. The question alone, without its list of choices, is scored after the answer cue and a choice.
-    SequenceTooLong where the student reads no more.
+    Labels are scored as `evaluation.score` does. The question alone, without its list of choices, is scored after the
+    answer cue and a choice. SequenceTooLong where the student reads no more.
     """
     pad = encoder.specials.pad
     labels = [encoder.targets(example) for example in examples]
@@ -64,18 +67,22 @@ def likelihoods(
             for row in choice_scores(reader, [before for before, _ in part], [[question] for _, question in part], pad)
         ]
         one_done()
-    found, at = [], 0
+    scores, at = [], 0
     for example, label, text, ids in zip(examples, by_label, by_text, texts, strict=True):
         n = len(ids)
-        found.append(
+        scores.append(
             Likelihoods(
-                np.array(label), np.array(text), np.array([alone[tuple(one)] for one in ids]), np.array(asked[at : at + n]),
-                np.array([len(one) for one in ids], float), _sizes([choice.text for choice in example.choices]),
+                np.array(label),
+                np.array(text),
+                np.array([alone[tuple(one)] for one in ids]),
+                np.array(asked[at : at + n]),
+                np.array([len(one) for one in ids], float),
+                _sizes([choice.text for choice in example.choices]),
                 _sizes(encoder.template.target_texts(example)),
             )
-        )  # fmt: skip
+        )
         at += n
-    return found
+    return scores
 
 
 def _backwards(encoder: Encoder, example: Example, choice: int) -> tuple[list[int], list[int]]:

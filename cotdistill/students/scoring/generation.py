@@ -1,4 +1,6 @@
-"""Greedy and sampled rationales, many prompts at a time, with a key-value cache where the student's architecture has one."""
+"""Greedy and sampled rationales, many prompts at a time, with a key-value cache where the student's architecture has
+one.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ from cotdistill.students.reader import Forward
 
 @dataclass(frozen=True, slots=True)
 class WrittenText:
-    """What a student wrote after a prompt: ids before the stop sequence, whether the stop came, and the ids that followed it."""
+    """What a student wrote after a prompt: ids before the stop sequence, whether the stop came, and the ids that
+    followed it.
+    """
 
     ids: list[int]
     terminated: bool
@@ -25,7 +29,9 @@ class WrittenText:
 
 
 class Lots:
-    """What is drawn where continuations are sampled: of each prompt its own generator, so that its draws do not depend on its neighbours."""
+    """What is drawn where continuations are sampled: of each prompt its own generator, so that its draws do not depend
+    on its neighbours.
+    """
 
     def __init__(self, generators: Sequence[np.random.Generator], temperature: float) -> None:
         self.generators, self.temperature = generators, temperature
@@ -45,27 +51,36 @@ class Lots:
 
 @torch.no_grad()
 def greedy(
-    reader: Forward, prompts: Sequence[Sequence[int]], stop: Sequence[int], *, limit: int, after: int, pad: int, eos: int, batch: int = 256,
+    reader: Forward,
+    prompts: Sequence[Sequence[int]],
+    stop: Sequence[int],
+    *,
+    limit: int,
+    after: int,
+    pad: int,
+    eos: int,
+    batch: int = 256,
     lots: Lots | None = None,
-) -> list[WrittenText]:  # fmt: skip
-    """Greedy continuations, at most `limit` tokens each; generation goes on for `after` tokens past the stop sequence. lots: drawn at random instead.
+) -> list[WrittenText]:
+    """Greedy continuations, at most `limit` tokens each; generation goes on for `after` tokens past the stop sequence.
+    lots: drawn at random instead.
 
     The end token also ends a row, without counting as terminated. Rows that have ended leave the batch.
     """
-    found: list[WrittenText | None] = [None] * len(prompts)
+    results: list[WrittenText | None] = [None] * len(prompts)
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     for start in range(0, len(order), batch):
         members = order[start : start + batch]
         asked = [prompts[i] for i in members]
-        mine = lots.of(members) if lots is not None else None
+        draws = lots.of(members) if lots is not None else None
         # What is drawn needs the logits themselves, which a plain head alone gives from the states of a cache.
-        if reader.abilities.left_padding and (mine is None or reader.abilities.plain_head):
-            told = _batch(reader.model, asked, list(stop), limit, after, pad, eos, mine)
+        if reader.abilities.left_padding and (draws is None or reader.abilities.plain_head):
+            texts = _batch(reader.model, asked, list(stop), limit, after, pad, eos, draws)
         else:
-            told = _uncached(reader, asked, list(stop), limit, after, pad, eos, mine)
-        for i, written in zip(members, told, strict=True):
-            found[i] = written
-    return [written for written in found if written is not None]
+            texts = _uncached(reader, asked, list(stop), limit, after, pad, eos, draws)
+        for i, written in zip(members, texts, strict=True):
+            results[i] = written
+    return [written for written in results if written is not None]
 
 
 def _batch(
@@ -127,7 +142,9 @@ def _batch(
 
 
 class _Roomy(DynamicLayer):  # type: ignore[no-untyped-call]
-    """Keys and values with room behind them: a token more is written there, where all before it would be copied to stand beside it."""
+    """Keys and values with room behind them: a token more is written there, where all before it would be copied to
+    stand beside it.
+    """
 
     def __init__(self, room: int) -> None:
         """room: for so many tokens in all."""
@@ -161,7 +178,9 @@ class _Roomy(DynamicLayer):  # type: ignore[no-untyped-call]
 
 
 def _cache(model: PreTrainedModel, room: int) -> DynamicCache:
-    """Keys and values of all layers, for so many tokens; those that look back over a fixed number of tokens keep their own way."""
+    """Keys and values of all layers, for so many tokens; those that look back over a fixed number of tokens keep their
+    own way.
+    """
     cache = DynamicCache(config=model.config)
     cache.layers = [_Roomy(room) if type(layer) is DynamicLayer else layer for layer in cache.layers]
     return cache
@@ -177,7 +196,9 @@ def _uncached(
     eos: int,
     lots: Lots | None,
 ) -> list[WrittenText]:
-    """The same by reading every row anew for each token, padded on the right: for architectures whose state cannot be padded on the left."""
+    """The same by reading every row anew for each token, padded on the right: for architectures whose state cannot be
+    padded on the left.
+    """
     rows = [list(prompt) for prompt in prompts]
     stopped_at: list[int | None] = [None] * len(rows)
     alive = list(range(len(rows)))

@@ -1,4 +1,6 @@
-"""Of a student's last block, what each token does by itself (its MLP) is done only for the tokens whose states are read: nothing else reads it."""
+"""Of a student's last block, what each token does by itself (its MLP) is done only for the tokens whose states are
+read: nothing else reads it.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ def own_part(model: PreTrainedModel) -> torch.nn.Module | None:
 
 @contextmanager
 def only_at(part: torch.nn.Module, rows: torch.Tensor, columns: torch.Tensor) -> Iterator[None]:
-    """While this lasts, `part` works for the (n,) places of a (batch, seq, hidden) input alone and gives zeros elsewhere."""
+    """While this lasts, `part` works for the (n,) places of a (batch, seq, hidden) input alone and gives zeros
+    elsewhere.
+    """
     taken: list[tuple[torch.Size, tuple[torch.Tensor, ...]]] = []
 
     def before(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:

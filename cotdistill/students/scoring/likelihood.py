@@ -1,6 +1,6 @@
-"""Log-probabilities of given tokens from hidden states. A vocabulary of 50,000 makes logits larger than all else that a small student computes, so
-they are gone over in pieces of the vocabulary that stay in a core's cache, and are held once: what torch's own functions give (to the rounding),
-which hold them three times over.
+"""Log-probabilities of given tokens from hidden states. A vocabulary of 50,000 makes logits larger than all else that a
+small student computes, so they are gone over in pieces of the vocabulary that stay in a core's cache, and are held
+once: what torch's own functions give (to the rounding), which hold them three times over.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ PIECE, LOGITS = 2048, 1 << 21
 
 
 class LogitBuffer:
-    """Memory for one (rows, vocabulary) tensor, kept between uses: fresh memory of that size costs as much as what is computed in it.
+    """Memory for one (rows, vocabulary) tensor, kept between uses: fresh memory of that size costs as much as what is
+    computed in it.
 
     What was laid in it before is gone with the next use; a backward pass that still needed it is refused by autograd.
     """
@@ -50,8 +51,8 @@ def suits(states: torch.Tensor, head: torch.nn.Linear) -> bool:
 
 
 class _LogLikelihood(torch.autograd.Function):
-    """What is held for the backward pass are exponentials of the logits, each piece's less its own highest: softmax but for one factor a row and
-    piece, which the backward pass puts on the states instead."""
+    """What is held for the backward pass are exponentials of the logits, each piece's less its own highest: softmax but
+    for one factor a row and piece, which the backward pass puts on the states instead."""
 
     @staticmethod
     def forward(
@@ -63,13 +64,13 @@ class _LogLikelihood(torch.autograd.Function):
         room: LogitBuffer,
     ) -> torch.Tensor:
         held = room.of(len(states) * len(matrix))
-        found, highest, total = _gone_over(states, matrix, picks, tokens, held)
+        picked, highest, total = _gone_over(states, matrix, picks, tokens, held)
         ctx.save_for_backward(held, states, matrix, picks, tokens, (highest - total[:, None]).exp_())
-        return found
+        return picked
 
     @staticmethod
-    def backward(ctx: Any, *given: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        (outer,) = given
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        (outer,) = gradients
         held, states, matrix, picks, tokens, factors = ctx.saved_tensors
         # Of each row's softmax so much is taken away, and so much stands where its tokens are.
         factors = factors * -outer.new_zeros(len(states)).index_add_(0, picks, outer)[:, None]
@@ -91,28 +92,30 @@ class _LogLikelihood(torch.autograd.Function):
 def log_likelihood(
     states: torch.Tensor, head: torch.nn.Linear, picks: torch.Tensor, tokens: torch.Tensor, room: LogitBuffer
 ) -> torch.Tensor:
-    """(places, hidden) states and (n,) tokens -> (n,) the log-probability of each token after the state picks[n]. States and head have to suit."""
+    """(places, hidden) states and (n,) tokens -> (n,) the log-probability of each token after the state picks[n].
+    States and head have to suit.
+    """
     matrix = head.weight
     if products.is_active():
         states = products.longer(states, products.rounded(len(states)))
     if torch.is_grad_enabled() and (states.requires_grad or matrix.requires_grad):
-        found: torch.Tensor = _LogLikelihood.apply(states, matrix, picks, tokens, room)  # type: ignore[no-untyped-call]
-        return found
+        values: torch.Tensor = _LogLikelihood.apply(states, matrix, picks, tokens, room)  # type: ignore[no-untyped-call]
+        return values
     return _gone_over(states, matrix, picks, tokens, None)[0]
 
 
 def _gone_over(
     states: torch.Tensor, matrix: torch.Tensor, picks: torch.Tensor, tokens: torch.Tensor, held: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """(n,) log-probabilities; (rows, pieces) the highest logit of each piece; (rows,) the logarithm of each row's sum. The exponentials of what each
-    logit lies below its piece's highest are laid into `held`."""
+    """(n,) log-probabilities; (rows, pieces) the highest logit of each piece; (rows,) the logarithm of each row's sum.
+    The exponentials of what each logit lies below its piece's highest are laid into `held`."""
     pieces = _pieces(states, matrix)
-    found = torch.empty(len(tokens))
+    picked = torch.empty(len(tokens))
     highest, sums = torch.empty(len(states), len(pieces)), torch.empty(len(states), len(pieces))
     for number, (start, end) in enumerate(pieces):
         logits = torch.mm(states, matrix[start:end].t())
-        mine = ((tokens >= start) & (tokens < end)).nonzero()[:, 0]
-        found[mine] = logits[picks[mine], tokens[mine] - start]
+        in_piece = ((tokens >= start) & (tokens < end)).nonzero()[:, 0]
+        picked[in_piece] = logits[picks[in_piece], tokens[in_piece] - start]
         top = torch.amax(logits, 1, out=highest[:, number])
         logits -= top[:, None]
         torch.sum(
@@ -121,7 +124,7 @@ def _gone_over(
             out=sums[:, number],
         )
     total = (sums.log_() + highest).logsumexp(1)
-    return found - total[picks], highest, total
+    return picked - total[picks], highest, total
 
 
 def _pieces(states: torch.Tensor, matrix: torch.Tensor) -> list[tuple[int, int]]:

@@ -1,7 +1,9 @@
-"""What a student answers when the rationale that it reads first is perturbed: the given one and its own, test by test, share by share.
+"""What a student answers when the rationale that it reads first is perturbed: the given one and its own, test by test,
+share by share.
 
-The modes are asked as a run's own scoring asks them (`evaluation.score`), whole, so they are the same numbers to the bit. Perturbed prompts are
-scored once each, however many tests arrive at them; what has been scored can be saved and taken up again.
+The modes are asked as a run's own scoring asks them (`evaluation.score`), whole, so they are the same numbers to the
+bit. Perturbed prompts are scored once each, however many tests arrive at them; what has been scored can be saved and
+taken up again.
 """
 
 from __future__ import annotations
@@ -32,8 +34,9 @@ Known = dict[str, list[float]]
 
 @dataclass(frozen=True, slots=True)
 class PerturbedAnswer:
-    """One example after one test at one share: what the student answered, and what after as many random tokens (None: no control, it is the
-    control itself or the intact rationale). tokens: in the intact rationale; touched: see `perturbations.Perturbed`."""
+    """One example after one test at one share: what the student answered, and what after as many random tokens (None:
+    no control, it is the control itself or the intact rationale). tokens: in the intact rationale; touched: see
+    `perturbations.Perturbed`."""
 
     rationale: str
     test: str
@@ -46,9 +49,11 @@ class PerturbedAnswer:
 
 @dataclass
 class Saved:
-    """What is worth keeping while a student is asked: its own rationales, and every prompt's answer. Plain values, for a resume file."""
+    """What is worth keeping while a student is asked: its own rationales, and every prompt's answer. Plain values, for
+    a resume file.
+    """
 
-    own: list[WrittenText] | None = None
+    own_texts: list[WrittenText] | None = None
     sums: Known = field(default_factory=dict)
 
 
@@ -61,8 +66,10 @@ class Intact:
     predictions: list[Prediction]
 
 
-class TestedStudent:
-    """A trained student that answers some examples, in any mode and after any test. limit: the most tokens of a rationale of its own."""
+class StudentUnderTest:
+    """A trained student that answers some examples, in any mode and after any test. limit: the most tokens of a
+    rationale of its own.
+    """
 
     def __init__(
         self,
@@ -92,25 +99,25 @@ class TestedStudent:
         prompts, _ = asked(self.reader, self.encoder, self.examples, self.placement, "direct", self.limit)
         return self._mode(prompts, "direct")
 
-    def given(self) -> Intact:
+    def given_rationale(self) -> Intact:
         """After each example's own rationale; an example without one is asked directly."""
         prompts, _ = asked(self.reader, self.encoder, self.examples, self.placement, "given", self.limit)
         return Intact(
             [self.encoder.read(e.rationale or "") for e in self.examples], prompts, self._mode(prompts, "given")
         )
 
-    def own(self) -> Intact:
+    def own_rationale(self) -> Intact:
         """After the rationale that the student writes itself, greedily."""
-        if self.saved.own is None:
+        if self.saved.own_texts is None:
             prompts, written = asked(self.reader, self.encoder, self.examples, self.placement, "own", self.limit)
-            self.saved.own = written or []
+            self.saved.own_texts = written or []
         else:
             starts = [self.encoder.prompt(e, self.placement.prompt("own")) for e in self.examples]
             prompts = [
-                [*start, *w.ids, *self.encoder.label_cue] for start, w in zip(starts, self.saved.own, strict=True)
+                [*start, *w.ids, *self.encoder.label_cue] for start, w in zip(starts, self.saved.own_texts, strict=True)
             ]
-        passages = [self.encoder.passage(w.ids) for w in self.saved.own]
-        return Intact(passages, prompts, self._mode(prompts, "own", self.saved.own))
+        passages = [self.encoder.passage(w.ids) for w in self.saved.own_texts]
+        return Intact(passages, prompts, self._mode(prompts, "own", self.saved.own_texts))
 
     def _mode(
         self, prompts: Sequence[Sequence[int]], mode: str, written: Sequence[WrittenText] | None = None
@@ -122,10 +129,10 @@ class TestedStudent:
             self.saved.sums |= dict(zip(keys, sums, strict=True))
         for i, prompt in enumerate(prompts):
             self.saved.sums.setdefault(_key(i, prompt), self.saved.sums[keys[i]])
-        told: Sequence[WrittenText | None] = written or [None] * len(prompts)
+        texts: Sequence[WrittenText | None] = written or [None] * len(prompts)
         return [
             predicted(self.encoder, e, self.saved.sums[key], mode, metric=self.metric, written=w)
-            for e, key, w in zip(self.examples, keys, told, strict=True)
+            for e, key, w in zip(self.examples, keys, texts, strict=True)
         ]
 
     def answers(self, prompts: Sequence[Sequence[int]], mode: str) -> list[Prediction]:
@@ -161,18 +168,21 @@ class TestedStudent:
     def test(
         self, intact: Intact, rows: PerturbationRows, name: str, share: float, rationale: str
     ) -> list[PerturbedAnswer]:
-        """Every example after a test at a share of its rationale, beside as many random tokens. What a test leaves as it is keeps its answer."""
+        """Every example after a test at a share of its rationale, beside as many random tokens. What a test leaves as
+        it is keeps its answer.
+        """
         entry = PERTURBATIONS.get(name)
-        found = [entry.apply(rows, i, share) for i in range(len(self.examples))]
-        predictions = self.answers([self._prompt(intact, i, p.passage) for i, p in enumerate(found)], rationale)
-        controls: list[Prediction] | list[None] = [None] * len(found)
+        perturbed = [entry.apply(rows, i, share) for i in range(len(self.examples))]
+        predictions = self.answers([self._prompt(intact, i, p.passage) for i, p in enumerate(perturbed)], rationale)
+        controls: list[Prediction] | list[None] = [None] * len(perturbed)
         if name != CONTROL:
             controls = self.answers(
-                [self._prompt(intact, i, replaced(rows, i, p.touched)) for i, p in enumerate(found)], rationale
+                [self._prompt(intact, i, replaced(rows, i, p.touched)) for i, p in enumerate(perturbed)], rationale
             )
         return [
-            PerturbedAnswer(rationale, name, share, len(intact.passages[i]), p.touched, predictions[i], controls[i]) for i, p in enumerate(found)
-        ]  # fmt: skip
+            PerturbedAnswer(rationale, name, share, len(intact.passages[i]), p.touched, predictions[i], controls[i])
+            for i, p in enumerate(perturbed)
+        ]
 
     def _prompt(self, intact: Intact, index: int, passage: Passage) -> list[int]:
         ids = [token.id for token in passage]
@@ -191,12 +201,16 @@ def unperturbed(intact: Intact, rationale: str) -> list[PerturbedAnswer]:
 
 def leakage(intact: Intact, examples: Sequence[Example]) -> float:
     """The share of rationales that name the right answer's text; 0 where there is none."""
-    told = [(e, p) for e, p in zip(examples, intact.passages, strict=True) if p]
-    return sum(bool(mentions(units(p, "word"), e.answer_text)) for e, p in told) / len(told) if told else 0.0
+    explained = [(e, p) for e, p in zip(examples, intact.passages, strict=True) if p]
+    return (
+        sum(bool(mentions(units(p, "word"), e.answer_text)) for e, p in explained) / len(explained)
+        if explained
+        else 0.0
+    )
 
 
 def every_test(
-    student: TestedStudent,
+    student: StudentUnderTest,
     tests: Sequence[str],
     shares: Sequence[float],
     unigrams: npt.NDArray[np.int64],
@@ -205,8 +219,8 @@ def every_test(
     report: Callable[[int, int], None] | None = None,
     paraphrases: Sequence[Passage] = (),
 ) -> tuple[dict[str, list[Prediction]], dict[str, Intact], list[PerturbedAnswer]]:
-    """The three modes' predictions, what the student read in them, and every answer. report(done, total) after each point of a curve.
-    paraphrases: of the given rationales; of their own, nobody has any."""
+    """The three modes' predictions, what the student read in them, and every answer. report(done, total) after each
+    point of a curve. paraphrases: of the given rationales; of their own, nobody has any."""
     points = [(name, share) for name in tests for share in (shares if PERTURBATIONS.get(name).graded else (1.0,))]
     total, done = 3 + len(RATIONALES) * len(points), 0
 
@@ -222,7 +236,7 @@ def every_test(
     read: dict[str, Intact] = {}
     answers: list[PerturbedAnswer] = []
     for rationale in RATIONALES:
-        intact = read[rationale] = student.given() if rationale == "given" else student.own()
+        intact = read[rationale] = student.given_rationale() if rationale == "given" else student.own_rationale()
         modes[rationale] = intact.predictions
         rows = student.rows(intact, unigrams, types, seed, paraphrases if rationale == "given" else ())
         answers += unperturbed(intact, rationale)

@@ -1,4 +1,6 @@
-"""How a finished student's choices may be scored beside the way its run scored them: names, and the score of each choice. No torch."""
+"""How a finished student's choices may be scored beside the way its run scored them: names, and the score of each
+choice. No torch.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ Values = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Scorer:
-    """A registered scorer: how likely the student finds a choice, in its own way. sampled: it needs rationales that the student draws."""
+    """A registered scorer: how likely the student finds a choice, in its own way. sampled: it needs rationales that the
+    student draws.
+    """
 
     name: str
     help: str
@@ -33,7 +37,8 @@ SCORERS.register(Scorer("per_byte", "the same by byte of the text: nor are choic
 SCORERS.register(
     Scorer(
         "pmi",
-        "text after the question less text after the bare answer cue: common choices are not preferred (arXiv 2104.08315)",
+        "text after the question less text after the bare answer cue: common choices are not preferred (arXiv"
+        " 2104.08315)",
     )
 )
 SCORERS.register(Scorer("question", "log-likelihood of the question after the choice's full text (arXiv 2004.14074)"))
@@ -50,9 +55,10 @@ SCORERS.register(
 
 @dataclass(frozen=True)
 class Likelihoods:
-    """Of one question, one number a choice, summed natural logs: of its label and of its text after the prompt, of its text after the bare answer
-    cue, of the question after its text; tokens and size (bytes) of its text; label_size: bytes of its label; marginal: log of
-    its mean probability among the choices over rationales that were drawn, None where none were."""
+    """Of one question, one number a choice, summed natural logs: of its label and of its text after the prompt, of its
+    text after the bare answer cue, of the question after its text; tokens and size (bytes) of its text; label_size:
+    bytes of its label; marginal: log of its mean probability among the choices over rationales that were drawn, None
+    where none were."""
 
     label: Values
     text: Values
@@ -64,17 +70,19 @@ class Likelihoods:
     marginal: Values | None = None
 
 
-def scores(found: Likelihoods, scorer: str, metric: str) -> Values:
-    """(choices,) what a scorer makes of the likelihoods; metric: how the run scored its labels, "sum" or "per_byte". UnknownName for no scorer."""
+def scores(likelihoods: Likelihoods, scorer: str, metric: str) -> Values:
+    """(choices,) what a scorer makes of the likelihoods; metric: how the run scored its labels, "sum" or "per_byte".
+    UnknownName for no scorer.
+    """
     SCORERS.get(scorer)
-    made: dict[str, Values] = {
-        LABEL: found.label if metric == "sum" else found.label / found.label_size,
-        "text": found.text,
-        "per_token": found.text / found.tokens,
-        "per_byte": found.text / found.size,
-        "pmi": found.text - found.neutral,
-        "question": found.question,
+    by_scorer: dict[str, Values] = {
+        LABEL: likelihoods.label if metric == "sum" else likelihoods.label / likelihoods.label_size,
+        "text": likelihoods.text,
+        "per_token": likelihoods.text / likelihoods.tokens,
+        "per_byte": likelihoods.text / likelihoods.size,
+        "pmi": likelihoods.text - likelihoods.neutral,
+        "question": likelihoods.question,
     }
-    if found.marginal is not None:
-        made["marginal"] = found.marginal
-    return made[scorer]
+    if likelihoods.marginal is not None:
+        by_scorer["marginal"] = likelihoods.marginal
+    return by_scorer[scorer]

@@ -1,7 +1,8 @@
 """The generated task, `field_guide`: an artificial world in which a rationale names what the question hides.
 
-Creatures belong to groups; every fact is a fact of the group. A question names the creature, a rationale names the group ("it is a
-burrower"), so a student that learns which creature belongs to which group answers questions about relations it never saw with that creature.
+Creatures belong to groups; every fact is a fact of the group. A question names the creature, a rationale names the
+group ("it is a burrower"), so a student that learns which creature belongs to which group answers questions about
+relations it never saw with that creature.
 """
 
 from __future__ import annotations
@@ -85,12 +86,21 @@ class WorldSettings:
         high=1.0,
         later=True,
     )
+    without_rationales: float = param(
+        0.0,
+        "share of the creatures whose training rows have no rationale; test questions say of which kind they are",
+        low=0.0,
+        high=1.0,
+        later=True,
+    )
     documents: int = param(8000, "documents for the shared base, on groups only", low=0, high=200_000)
 
 
 @dataclass(frozen=True)
 class World:
-    """The facts of one world: which group each creature belongs to, which the teacher believes, and the value of each group and relation."""
+    """The facts of one world: which group each creature belongs to, which the teacher believes, and the value of each
+    group and relation.
+    """
 
     settings: WorldSettings
     seed: int
@@ -106,7 +116,9 @@ class World:
 
 
 def make_world(seed: int, settings: WorldSettings) -> World:
-    """Draw a world. Values are shared out evenly over groups, groups over creatures, trained relations over creatures."""
+    """Draw a world. Values are shared out evenly over groups, groups over creatures, trained relations over
+    creatures.
+    """
     check(settings)
     rng = random.Random(stable_seed("facts", seed))
     groups = list(GROUPS[: settings.groups])
@@ -146,6 +158,13 @@ def make_world(seed: int, settings: WorldSettings) -> World:
     return World(settings, seed, group_of, believed, table, trained, split_of)
 
 
+def without_rationales(world: World) -> frozenset[str]:
+    """The creatures whose training rows have no rationale. A wider share holds all those of a narrower one."""
+    names = sorted(world.group_of)
+    order = world.random("without_rationales").sample(names, len(names))
+    return frozenset(order[: round(world.settings.without_rationales * len(names))])
+
+
 def _choices(world: World, relation: str, gold: str, rng: random.Random) -> tuple[tuple[Choice, ...], str]:
     others = rng.sample([value for value in VALUES[relation] if value != gold], world.settings.choices - 1)
     texts = rng.sample([gold, *others], world.settings.choices)
@@ -159,15 +178,18 @@ def _question(relation: str, wording: int, subject: str, rng: random.Random) -> 
 
 def examples(world: World) -> list[Example]:
     """All questions: each trained pair in several wordings, each held-out pair once, in dev or test by creature."""
-    found = []
+    built = []
+    bare = without_rationales(world)
     for name, group in world.group_of.items():
+        # Named only where the dial is turned: a world without it keeps its bytes.
+        kind = {"rationales": "none" if name in bare else "in training"} if bare else {}
         for relation in RELATIONS:
             trains = relation in world.trained[name]
             rng = world.random("question", name, relation)
             order = rng.sample(range(3), 3)
             for wording in range(world.settings.wordings if trains else 1):
                 choices, answer = _choices(world, relation, world.table[group, relation], rng)
-                found.append(
+                built.append(
                     Example(
                         id=f"w{world.seed}-{name}-{relation}-{wording}",
                         question=_question(relation, order[wording % 3], name, rng),
@@ -181,15 +203,17 @@ def examples(world: World) -> list[Example]:
                             "relation": relation,
                             "wording": wording,
                             "teacher_believes": world.believed[name],
+                            **kind,
                         },
                     )
                 )
-    return found
+    return built
 
 
 def rationale(world: World, example: Example, style: str) -> str:
-    """What the teacher says of a question in a style: the group it believes, the property that leads to the right answer, in either order;
-    now and then an opener, an irrelevant sentence, a wrong choice ruled out, a conclusion. It never names the creature."""
+    """What the teacher says of a question in a style: the group it believes, the property that leads to the right
+    answer, in either order; now and then an opener, an irrelevant sentence, a wrong choice ruled out, a conclusion. It
+    never names the creature."""
     rng = world.random("rationale", style, example.id)
     if style == "mixed":
         style = rng.choice(("deductive", "answer_first"))
@@ -220,8 +244,8 @@ def rationale(world: World, example: Example, style: str) -> str:
 
 
 def _noisy(world: World, example: Example, style: str, core: Sequence[str]) -> list[str]:
-    """The two steps, each false with the world's share: another group than the believed one, another value than the right one. A wider share makes
-    more of the same steps false, and says of them the same."""
+    """The two steps, each false with the world's share: another group than the believed one, another value than the
+    right one. A wider share makes more of the same steps false, and says of them the same."""
     rng = world.random("step_noise", style, example.id)
     group, relation, value = (
         str(example.metadata["teacher_believes"]),
@@ -249,13 +273,15 @@ def _padded(world: World, example: Example, style: str, core: Sequence[str]) -> 
 
 
 def reworded(world: World, example: Example, style: str) -> str:
-    """What the same teacher says of a question when it is asked once more: the same group and value, wordings and side remarks drawn again."""
+    """What the same teacher says of a question when it is asked once more: the same group and value, wordings and side
+    remarks drawn again.
+    """
     return rationale(world, replace(example, id=f"{example.id} reworded"), style)
 
 
 def counterfactual(world: World, example: Example, style: str) -> Counterfactual:
-    """What the rules give for a wrong choice: the rationale of a question whose creature belongs to a group that has this value. Drawn as the
-    teacher's own is, so both are alike but for the group and the value."""
+    """What the rules give for a wrong choice: the rationale of a question whose creature belongs to a group that has
+    this value. Drawn as the teacher's own is, so both are alike but for the group and the value."""
     rng, relation = world.random("counterfactual", example.id), str(example.metadata["relation"])
     wrong = rng.choice([choice for choice in example.choices if choice.label != example.answer])
     group = rng.choice(
@@ -273,7 +299,9 @@ def world_of(task: Task) -> World | None:
 
 
 def documents(world: World) -> list[str]:
-    """What the shared base reads: facts, questions with answers, and explanations in both orders, on groups only, never on a creature."""
+    """What the shared base reads: facts, questions with answers, and explanations in both orders, on groups only, never
+    on a creature.
+    """
     return list(_documents(world))
 
 
@@ -305,12 +333,17 @@ def _documents(world: World) -> Iterator[str]:
                     )
                 )
             )
-        told = " ".join(said)
+        joined = " ".join(said)
         yield {
             1: f"{prompt}{TEMPLATE.label_cue} {value}",
-            2: f"{prompt}{TEMPLATE.label_cue} {value}{TEMPLATE.rationale_cue} {told}",
-            3: f"{prompt}{TEMPLATE.rationale_cue} {told}{TEMPLATE.label_cue} {value}",
+            2: f"{prompt}{TEMPLATE.label_cue} {value}{TEMPLATE.rationale_cue} {joined}",
+            3: f"{prompt}{TEMPLATE.rationale_cue} {joined}{TEMPLATE.label_cue} {value}",
         }[number % 4]
+
+
+def _is_bare(example: Example) -> bool:
+    """Whether a training row has no rationale; those of dev and test always have one, for the diagnostics that give it."""
+    return example.split == "train" and example.metadata.get("rationales") == "none"
 
 
 def materialise(root: Path, name: str, seed: int, settings: Mapping[str, Any]) -> Task:
@@ -318,13 +351,15 @@ def materialise(root: Path, name: str, seed: int, settings: Mapping[str, Any]) -
     checked = from_mapping(WorldSettings, settings)
     world = make_world(seed, checked)
     rows: Sequence[Example] = examples(world)
-    told = [Rationale(e.id, style, rationale(world, e, style)) for style in STYLES for e in rows]
+    rationales = [
+        Rationale(e.id, style, rationale(world, e, style)) for style in STYLES for e in rows if not _is_bare(e)
+    ]
     held = len(RELATIONS) - checked.trained_relations
     return write_task(
         root,
         name,
         examples=rows,
-        rationales=told,
+        rationales=rationales,
         template=TEMPLATE,
         roles={
             "train": f"{checked.trained_relations} relations a creature, {checked.wordings} wordings each",

@@ -1,4 +1,6 @@
-"""Which column of a file holds what, guessed from names; and one row of a file read into question, choices and answer."""
+"""Which column of a file holds what, guessed from names; and one row of a file read into question, choices and
+answer.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +71,9 @@ INLINE = re.compile(r"\(\s?([A-Z]|[1-9])\s?\)")
 
 @dataclass(frozen=True)
 class ColumnMap:
-    """Which column holds which field; empty where the file has none. A dot goes into nested values (`question.stem`)."""
+    """Which column holds which field; empty where the file has none. A dot goes into nested values
+    (`question.stem`).
+    """
 
     id: str = param("", "the row's id; without one rows are numbered")
     question: str = param("", "the question")
@@ -90,8 +94,8 @@ class ColumnMap:
 
     def missing(self) -> list[str]:
         """The fields an import cannot do without."""
-        found = [name for name in ("question", "answer") if not getattr(self, name)]
-        return found if self.choices or self.fixed_choices or self.inline_choices else [*found, "choices"]
+        absent = [name for name in ("question", "answer") if not getattr(self, name)]
+        return absent if self.choices or self.fixed_choices or self.inline_choices else [*absent, "choices"]
 
     def names(self) -> list[str]:
         """Every column that is used."""
@@ -108,7 +112,9 @@ class ColumnMap:
         return [(column.strip(), name.strip()) for column, _, name in parts]
 
     def noted(self) -> dict[str, Any]:
-        """The map as it is kept with a task. What was added later and is not used is left out, so that the same files make the same task."""
+        """The map as it is kept with a task. What was added later and is not used is left out, so that the same files
+        make the same task.
+        """
         return {name: value for name, value in vars(self).items() if name != "inline_choices" or value}
 
     def choice_columns(self) -> list[str]:
@@ -117,18 +123,19 @@ class ColumnMap:
 
 def header_of(rows: Iterable[Row]) -> list[str]:
     """The column names of some rows, those of nested objects with a dot, in order of appearance."""
-    found: dict[str, None] = {}
+    header: dict[str, None] = {}
     for row in rows:
         for name, value in row.items():
-            found[str(name)] = None
+            header[str(name)] = None
             if isinstance(value, Mapping):
-                found.update({f"{name}.{inner}": None for inner in value})
-    return list(found)
+                header.update({f"{name}.{inner}": None for inner in value})
+    return list(header)
 
 
 def guess_columns(header: Sequence[str], rows: Iterable[Row] = ()) -> ColumnMap:
-    """The map that fits a header: hub and original forms of CommonsenseQA, OpenBookQA, QuaRel, CoS-E and e-SNLI, and choices in columns of their
-    own. rows: some of the rows, by whose questions one can see whether the choices stand in them."""
+    """The map that fits a header: hub and original forms of CommonsenseQA, OpenBookQA, QuaRel, CoS-E and e-SNLI, and
+    choices in columns of their own. rows: some of the rows, by whose questions one can see whether the choices stand in
+    them."""
     known = {name.casefold(): name for name in reversed(header)}
     chosen = {field: next((known[n] for n in names if n in known), "") for field, names in NAMES.items()}
     if not chosen["hypothesis"] and chosen["question"].casefold() in ("premise", "sentence1"):
@@ -140,14 +147,14 @@ def guess_columns(header: Sequence[str], rows: Iterable[Row] = ()) -> ColumnMap:
     if not chosen["choices"]:
         chosen["choices"] = "+".join(_separate(known))
     fixed = NLI if chosen["hypothesis"] and not chosen["choices"] else ""
-    found = replace(ColumnMap(fixed_choices=fixed), **chosen)  # type: ignore[arg-type]
-    if found.missing() == ["choices"]:
-        questions = [at(row, found.question) for row in islice(rows, 20)]
-        found = replace(
-            found,
+    guess = replace(ColumnMap(fixed_choices=fixed), **chosen)  # type: ignore[arg-type]
+    if guess.missing() == ["choices"]:
+        questions = [at(row, guess.question) for row in islice(rows, 20)]
+        guess = replace(
+            guess,
             inline_choices=bool(questions) and all(isinstance(q, str) and len(inline(q)[1]) > 1 for q in questions),
         )
-    return found
+    return guess
 
 
 def inline(question: str) -> tuple[str, list[tuple[str, str]]]:
@@ -313,26 +320,28 @@ def number_of(value: Any) -> int | None:
 
 
 def first_number(rows: Iterable[tuple[Any, Sequence[Choice]]]) -> int:
-    """Whether numbers as answers count from 0 or from 1: from 1 if some answer equals the number of choices and none is 0."""
+    """Whether numbers as answers count from 0 or from 1: from 1 if some answer equals the number of choices and none is
+    0.
+    """
     numbers = [(number_of(answer), len(choices)) for answer, choices in rows]
     return 1 if any(n == count for n, count in numbers) and not any(n == 0 for n, _ in numbers) else 0
 
 
 def answer_of(value: Any, choices: Sequence[Choice], first: int) -> str:
     """The label of the right choice, given by label, text or number; DataError with the reason if it is no choice."""
-    given = needed(value, "answer")
+    stated = needed(value, "answer")
     labels = [choice.label for choice in choices]
     for same in (str.strip, str.casefold):
-        if same(given) in [same(label) for label in labels]:
-            return labels[[same(label) for label in labels].index(same(given))]
+        if same(stated) in [same(label) for label in labels]:
+            return labels[[same(label) for label in labels].index(same(stated))]
     texts = [choice.text.casefold() for choice in choices]
-    if texts.count(given.casefold()) == 1:
-        return labels[texts.index(given.casefold())]
-    if given.casefold() in texts:
-        raise DataError(f"the answer {given[:60]!r} is the text of two choices")
+    if texts.count(stated.casefold()) == 1:
+        return labels[texts.index(stated.casefold())]
+    if stated.casefold() in texts:
+        raise DataError(f"the answer {stated[:60]!r} is the text of two choices")
     number = number_of(value)
     if number is not None and 0 <= number - first < len(choices):
         return labels[number - first]
     raise DataError(
-        f"the answer {given[:60]!r} is no choice; expected one of {', '.join(labels)[:80]} or the text of one"
+        f"the answer {stated[:60]!r} is no choice; expected one of {', '.join(labels)[:80]} or the text of one"
     )

@@ -1,4 +1,6 @@
-"""Files of rows: JSONL, CSV and Parquet, plain or gzip; every row that cannot be read is told with its file, line and reason."""
+"""Files of rows: JSONL, CSV and Parquet, plain or gzip; every row that cannot be read is told with its file, line and
+reason.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +57,9 @@ class SourceFiles:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """The start of something to import: column names, the guessed map, a few rows, rows that cannot be read, rows in each file."""
+    """The start of something to import: column names, the guessed map, a few rows, rows that cannot be read, rows in
+    each file.
+    """
 
     columns: list[str]
     guessed: ColumnMap
@@ -73,12 +77,12 @@ def kind_of(path: Path) -> str | None:
 def find_files(path: Path) -> SourceFiles:
     """The files of a folder or the one file; DataError if there is nothing to import."""
     try:
-        return _found(path)
+        return _locate(path)
     except OSError as error:
         raise DataError(f"{str(path)[:200]} cannot be read: {error.strerror or error}", EXPECTED) from error
 
 
-def _found(path: Path) -> SourceFiles:
+def _locate(path: Path) -> SourceFiles:
     if path.is_file():
         if kind_of(path) is None:
             raise DataError(

@@ -1,6 +1,8 @@
-"""Data sets of the Hugging Face hub, read by `datasets.load_dataset`: revision pinned and recorded, the cache honoured, no code of the data set run.
+"""Data sets of the Hugging Face hub, read by `datasets.load_dataset`: revision pinned and recorded, the cache honoured,
+no code of the data set run.
 
-The libraries are imported when a data set is read, never before: the page process must stay small, and the terminal's help quick.
+The libraries are imported when a data set is read, never before: the page process must stay small, and the terminal's
+help quick.
 """
 
 from __future__ import annotations
@@ -28,13 +30,17 @@ PROBE_SECONDS = 6.0
 COMMIT = re.compile(r"[0-9a-f]{40}")
 # Readers of plain tables. Others decode archives, media or code of their own.
 READERS = ("parquet", "json", "csv", "arrow")
-FETCH = "Fetch it where there is a network (hf download {name} --repo-type dataset{revision}), and take HF_HOME along; or import files."
+FETCH = (
+    "Fetch it where there is a network (hf download {name} --repo-type dataset{revision}), and take HF_HOME along; or"
+    " import files."
+)
 
 
 @dataclass(frozen=True)
 class HubSource:
-    """What is asked of the hub. dataset: OWNER/NAME, or a folder on this machine that is laid out like one. config, revision: "" for the data
-    set's own default. splits: our splits (train, dev, test) by the hub's names for them; empty takes the usual names."""
+    """What is asked of the hub. dataset: OWNER/NAME, or a folder on this machine that is laid out like one. config,
+    revision: "" for the data set's own default. splits: our splits (train, dev, test) by the hub's names for them;
+    empty takes the usual names."""
 
     dataset: str
     config: str = ""
@@ -48,14 +54,14 @@ class HubSource:
         return Path(self.dataset).name if Path(self.dataset).is_absolute() else self.dataset
 
     @property
-    def told(self) -> str:
+    def description(self) -> str:
         return self.name + (f" ({self.config})" if self.config else "")
 
 
 @dataclass(frozen=True)
 class HubRows:
-    """What was read. records: by our split, "" where there is a single one. commit: what the revision was, "" of a folder. names: of each label
-    column, what its numbers mean. warnings: what a person should know."""
+    """What was read. records: by our split, "" where there is a single one. commit: what the revision was, "" of a
+    folder. names: of each label column, what its numbers mean. warnings: what a person should know."""
 
     records: Mapping[str, list[Record]]
     splits: Mapping[str, str]
@@ -65,7 +71,9 @@ class HubRows:
 
 
 def hub_source(text: str, config: str = "", revision: str = "", splits: Mapping[str, str] | None = None) -> HubSource:
-    """`hub:OWNER/NAME`, `hub:FOLDER` or `hub:KNOWN` (a name of the catalogue, with its config and pinned revision) as a source; UsageError."""
+    """`hub:OWNER/NAME`, `hub:FOLDER` or `hub:KNOWN` (a name of the catalogue, with its config and pinned revision) as a
+    source; UsageError.
+    """
     name = text.removeprefix(PREFIX).strip()
     for ours in splits or {}:
         if ours not in ("train", "dev", "test"):
@@ -77,8 +85,12 @@ def hub_source(text: str, config: str = "", revision: str = "", splits: Mapping[
         # Another config or revision is another data set: what is known of this one need not hold for it.
         same = config in ("", known.config)
         return HubSource(
-            known.dataset, config or known.config, revision or known.revision, dict(splits or known.splits), known if same else None
-        )  # fmt: skip
+            known.dataset,
+            config or known.config,
+            revision or known.revision,
+            dict(splits or known.splits),
+            known if same else None,
+        )
     if not name or (name.count("/") != 1 and not Path(name).expanduser().is_dir()):
         raise UsageError(
             f"{text!r} names no data set of the hub.",
@@ -95,8 +107,8 @@ def hub_source(text: str, config: str = "", revision: str = "", splits: Mapping[
 
 
 def read_hub(source: HubSource) -> HubRows:
-    """The rows of a data set. HubUnreachable where neither the hub nor the cache has it; DataError for what cannot be read, a data set that is a
-    program among it; UsageError for a split that it lacks."""
+    """The rows of a data set. HubUnreachable where neither the hub nor the cache has it; DataError for what cannot be
+    read, a data set that is a program among it; UsageError for a split that it lacks."""
     warnings: list[str] = []
     loaded, commit = _loaded(source, warnings)
     splits = _splits(source, list(loaded), warnings)
@@ -111,7 +123,7 @@ def read_hub(source: HubSource) -> HubRows:
         rows = part.data.table.to_pylist()
         records[ours] = [Record(theirs, number, _named(row, names)) for number, row in enumerate(rows, start=1)]
     if not any(records.values()):
-        raise DataError(f"{source.told} has no rows.", "Name another config (--config).")
+        raise DataError(f"{source.description} has no rows.", "Name another config (--config).")
     return HubRows(records, splits, commit, names, tuple(warnings))
 
 
@@ -120,10 +132,10 @@ def hub_columns(source: HubSource, rows: HubRows) -> ColumnMap:
     if source.known is not None:
         return source.known.columns
     every = [record.row for records in rows.records.values() for record in records[:100]]
-    found = guess_columns(header_of(every), every)
-    if found.answer in rows.names and not found.choices and not found.inline_choices:
-        return ColumnMap(**{**vars(found), "fixed_choices": "|".join(rows.names[found.answer])})
-    return found
+    guess = guess_columns(header_of(every), every)
+    if guess.answer in rows.names and not guess.choices and not guess.inline_choices:
+        return ColumnMap(**{**vars(guess), "fixed_choices": "|".join(rows.names[guess.answer])})
+    return guess
 
 
 def look_at_hub(source: HubSource, rows: int = 5) -> tuple[Preview, HubRows]:
@@ -137,8 +149,8 @@ def look_at_hub(source: HubSource, rows: int = 5) -> tuple[Preview, HubRows]:
 
 def _named(row: Row, names: Mapping[str, Sequence[str]]) -> Row:
     """Labels by their names; a number without one (-1: kept back) as nothing."""
-    told = {column: _name(row.get(column), known) for column, known in names.items() if column in row}
-    return {**row, **told}
+    named = {column: _name(row.get(column), known) for column, known in names.items() if column in row}
+    return {**row, **named}
 
 
 def _name(value: Any, known: Sequence[str]) -> str | None:
@@ -152,7 +164,7 @@ def _splits(source: HubSource, there: Sequence[str], warnings: list[str]) -> dic
         for theirs in source.splits.values():
             if theirs not in there:
                 raise UsageError(
-                    f"{source.told} has no split {theirs!r}; it has {listed}.",
+                    f"{source.description} has no split {theirs!r}; it has {listed}.",
                     "Name them as --splits train=train,dev=validation",
                 )
         chosen = {ours: source.splits[ours] for ours in ("train", "dev", "test") if ours in source.splits}
@@ -166,13 +178,14 @@ def _splits(source: HubSource, there: Sequence[str], warnings: list[str]) -> dic
             ours = SPLIT_NAMES.get(theirs.casefold())
             if ours is not None and ours in usual:
                 raise UsageError(
-                    f"{usual[ours]!r} and {theirs!r} of {source.told} are both the {ours} split.", "Choose by --splits."
+                    f"{usual[ours]!r} and {theirs!r} of {source.description} are both the {ours} split.",
+                    "Choose by --splits.",
                 )
             if ours is not None:
                 usual[ours] = theirs
         if "train" not in usual:
             raise UsageError(
-                f"{source.told} has no split named train; it has {listed}.",
+                f"{source.description} has no split named train; it has {listed}.",
                 f"Say which is which: --splits train={there[0]}",
             )
         chosen = {ours: usual[ours] for ours in ("train", "dev", "test") if ours in usual}
@@ -191,11 +204,11 @@ def _loaded(source: HubSource, warnings: list[str]) -> tuple[Mapping[str, Any], 
         return _load(source, source.dataset, "")[0], ""
     if not datasets.config.HF_HUB_OFFLINE and reachable():
         commit = _commit(source)
-        loaded, found = _load(source, source.dataset, commit)
+        loaded, features = _load(source, source.dataset, commit)
         # Where something fails on the way, `datasets` takes whatever commit its cache holds.
-        if found != commit:
+        if features != commit:
             raise HubUnreachable(
-                f"The hub broke off while {source.told} was read at commit {commit[:12]}.", "Try again."
+                f"The hub broke off while {source.description} was read at commit {commit[:12]}.", "Try again."
             )
         return loaded, commit
     why = "Offline mode is on" if datasets.config.HF_HUB_OFFLINE else "The hub cannot be reached"
@@ -206,13 +219,15 @@ def _loaded(source: HubSource, warnings: list[str]) -> tuple[Mapping[str, Any], 
 
 
 def _commit(source: HubSource) -> str:
-    """The commit that the wished revision is now; DataError for a data set or revision that is not there, and for one that is a program."""
+    """The commit that the wished revision is now; DataError for a data set or revision that is not there, and for one
+    that is a program.
+    """
     from huggingface_hub import HfApi
 
     try:
         info = HfApi().dataset_info(source.dataset, revision=source.revision or None, timeout=PROBE_SECONDS)
     except Exception as error:
-        raise _told(source, error) from error
+        raise _load_error(source, error) from error
     script = f"{source.dataset.split('/')[-1]}.py"
     if any(file.rfilename == script for file in info.siblings or ()):
         raise _program(source, script)
@@ -221,13 +236,16 @@ def _commit(source: HubSource) -> str:
 
 def _program(source: HubSource, script: str) -> DataError:
     return DataError(
-        f"{source.told} is a program ({script}), and code of a data set is never run here.",
-        "Most have a copy in Parquet that the hub has made: add --revision refs/convert/parquet. Or load it elsewhere and import its files.",
+        f"{source.description} is a program ({script}), and code of a data set is never run here.",
+        "Most have a copy in Parquet that the hub has made: add --revision refs/convert/parquet. Or load it elsewhere"
+        " and import its files.",
     )
 
 
 def _cached(source: HubSource, why: str) -> tuple[Mapping[str, Any], str]:
-    """A data set from the caches: the files that were fetched of the wished revision, else the tables that an earlier load has made."""
+    """A data set from the caches: the files that were fetched of the wished revision, else the tables that an earlier
+    load has made.
+    """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
@@ -246,18 +264,21 @@ def _cached(source: HubSource, why: str) -> tuple[Mapping[str, Any], str]:
         loaded, commit = _load(source, source.dataset, "")
     except DataError as error:
         raise HubUnreachable(
-            f"{why}, and {source.told} is not in the cache of this machine ({_home()}).", hint
+            f"{why}, and {source.description} is not in the cache of this machine ({_home()}).", hint
         ) from error
     if COMMIT.fullmatch(source.revision) and commit != source.revision:
         raise HubUnreachable(
-            f"{why}, and the cache of this machine holds {source.told} at commit {commit[:12]}, not at {source.revision[:12]}.",
+            f"{why}, and the cache of this machine holds {source.description} at commit {commit[:12]}, not at"
+            f" {source.revision[:12]}.",
             f"Take what is there by --revision {commit}. {hint}",
         )
     return loaded, commit
 
 
 def _load(source: HubSource, where: str, revision: str) -> tuple[Mapping[str, Any], str]:
-    """One call of `load_dataset`, at the commit that its builder has found. The token, if any, comes from the environment alone."""
+    """One call of `load_dataset`, at the commit that its builder has found. The token, if any, comes from the
+    environment alone.
+    """
     import datasets
 
     try:
@@ -265,7 +286,7 @@ def _load(source: HubSource, where: str, revision: str) -> tuple[Mapping[str, An
         reader = type(builder).__module__.split(".")[-1]
         if reader not in (*READERS, "cache"):
             raise DataError(
-                f"{source.told} is read by {reader!r}; expected tables ({', '.join(READERS)}).",
+                f"{source.description} is read by {reader!r}; expected tables ({', '.join(READERS)}).",
                 "Export it to one of these first.",
             )
         commit = str(builder.hash) if COMMIT.fullmatch(str(builder.hash)) else ""
@@ -274,11 +295,11 @@ def _load(source: HubSource, where: str, revision: str) -> tuple[Mapping[str, An
         raise
     # `datasets` raises whatever its readers and its client raise.
     except Exception as error:
-        raise _told(source, error) from error
+        raise _load_error(source, error) from error
     return (loaded if isinstance(loaded, Mapping) else {str(loaded.split or "train"): loaded}), commit
 
 
-def _told(source: HubSource, error: Exception) -> DataError:
+def _load_error(source: HubSource, error: Exception) -> DataError:
     """What went wrong at the hub, and what to do."""
     text = " ".join(str(error).split())[:400]
     if "scripts are no longer supported" in text:
@@ -286,7 +307,7 @@ def _told(source: HubSource, error: Exception) -> DataError:
     kind = type(error).__name__
     if kind in ("DatasetNotFoundError", "RepositoryNotFoundError", "RevisionNotFoundError", "GatedRepoError"):
         return DataError(
-            f"{source.told} cannot be had: {text}",
+            f"{source.description} cannot be had: {text}",
             "Check its name and revision. For a gated or private one, put a token into HF_TOKEN.",
         )
     if "Config name is missing" in text or "BuilderConfig" in text:
@@ -299,10 +320,11 @@ def _told(source: HubSource, error: Exception) -> DataError:
     ):
         asked = f" --revision {source.revision}" if source.revision else ""
         return HubUnreachable(
-            f"The hub broke off while {source.told} was read: {text}", FETCH.format(name=source.dataset, revision=asked)
+            f"The hub broke off while {source.description} was read: {text}",
+            FETCH.format(name=source.dataset, revision=asked),
         )
     return DataError(
-        f"{source.told} cannot be loaded: {kind}: {text}",
+        f"{source.description} cannot be loaded: {kind}: {text}",
         "Check config and revision, or export it to files and import these.",
     )
 
@@ -319,20 +341,22 @@ def _offline(datasets: Any) -> Iterator[None]:
 
 
 def reachable() -> bool:
-    """Whether the hub answers within seconds, through whatever proxy the environment names. What it answers does not matter."""
-    found = threading.Event()
+    """Whether the hub answers within seconds, through whatever proxy the environment names. What it answers does not
+    matter.
+    """
+    connected = threading.Event()
 
     def ask() -> None:
         request = urllib.request.Request(os.environ.get("HF_ENDPOINT") or "https://huggingface.co", method="HEAD")
         try:
             urllib.request.urlopen(request, timeout=PROBE_SECONDS).close()
-            found.set()
+            connected.set()
         except urllib.error.HTTPError:
-            found.set()
+            connected.set()
         except urllib.error.URLError as error:
             # Somebody answered; whether to trust it is for the client to say.
             if isinstance(error.reason, ssl.SSLError):
-                found.set()
+                connected.set()
         except OSError:
             pass
 
@@ -340,7 +364,7 @@ def reachable() -> bool:
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(PROBE_SECONDS)
-    return found.is_set()
+    return connected.is_set()
 
 
 def _home() -> str:

@@ -1,4 +1,6 @@
-"""Hub data sets that are known by name: where they are, at which commit, which column is what, and what is known of their licence."""
+"""Hub data sets that are known by name: where they are, at which commit, which column is what, and what is known of
+their licence.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,8 @@ from cotdistill.tasks.template import Template
 
 @dataclass(frozen=True)
 class HubDataset:
-    """One data set. splits: our splits by the hub's names; empty for the usual ones. licence: as the hub or the source states it; note: what to
-    know before use."""
+    """One data set. splits: our splits by the hub's names; empty for the usual ones. licence: as the hub or the source
+    states it; note: what to know before use."""
 
     name: str
     title: str
@@ -85,7 +87,10 @@ HUB.register(
         revision="52be7f062d2c13d401a9e53b6963d8fbcc4abeb4",
         columns=ColumnMap(id="id", question="question", inline_choices=True, answer="answer_index", first_number=0),
         licence=UNSTATED,
-        note="The choices are cut off the question. The worlds of a story (world1, world2) become metadata. No rationales: add a teacher's.",
+        note=(
+            "The choices are cut off the question. The worlds of a story (world1, world2) become metadata. No"
+            " rationales: add a teacher's."
+        ),
     )
 )
 HUB.register(
@@ -94,7 +99,8 @@ HUB.register(
         title="e-SNLI",
         help="does a premise entail a hypothesis, with human explanations (arXiv 1812.01193)",
         dataset="esnli/esnli",
-        # The data set itself is a program; this branch is the hub's own copy of its tables. The commit is recorded at import.
+        # The data set itself is a program; this branch is the hub's own copy of its tables. The commit is recorded at
+        # import.
         revision="refs/convert/parquet",
         columns=ColumnMap(
             question="premise",

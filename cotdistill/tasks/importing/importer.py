@@ -1,4 +1,6 @@
-"""Import of a task from files or from the hub: rows checked one by one, more rationales joined, all of it written whole or not at all."""
+"""Import of a task from files or from the hub: rows checked one by one, more rationales joined, all of it written whole
+or not at all.
+"""
 
 from __future__ import annotations
 
@@ -48,8 +50,8 @@ class ImportReport:
 
 @dataclass(frozen=True)
 class _Found:
-    """What there is to import, wherever it is from. by_split: rows that were read, and those that could not be. test_asked: a person has named
-    the test split. info: where it is from, kept with the task."""
+    """What there is to import, wherever it is from. by_split: rows that were read, and those that could not be.
+    test_asked: a person has named the test split. info: where it is from, kept with the task."""
 
     by_split: Mapping[str, tuple[list[Record], list[RowProblem]]]
     guessed: ColumnMap | None = None
@@ -64,7 +66,9 @@ class _Found:
 
 @dataclass
 class _ImportedRows:
-    """What was read so far; `refused` holds the ids of rows that cannot be used, whose further rationales are no news."""
+    """What was read so far; `refused` holds the ids of rows that cannot be used, whose further rationales are no
+    news.
+    """
 
     examples: list[Example] = field(default_factory=list)
     rationales: list[Rationale] = field(default_factory=list)
@@ -84,10 +88,11 @@ def import_task(
     template: Template | None = None,
     progress: Progress | None = None,
 ) -> ImportReport:
-    """Import a file, a folder of splits with `rationales/SPLIT.SOURCE.*`, or a data set of the hub, as the newest version of the task `name`.
+    """Import a file, a folder of splits with `rationales/SPLIT.SOURCE.*`, or a data set of the hub, as the newest
+    version of the task `name`.
 
-    cluster: a column, or "regex:PATTERN" whose first group on the question names the cluster. BadRows lists every row that cannot be used,
-    unless keep_good_rows. Nothing is imported unless everything is.
+    cluster: a column, or "regex:PATTERN" whose first group on the question names the cluster. BadRows lists every row
+    that cannot be used, unless keep_good_rows. Nothing is imported unless everything is.
     """
     tell = progress or (lambda share, what: None)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name) or name in TASKS:
@@ -97,17 +102,17 @@ def import_task(
         )
     pattern = pattern_of(cluster) if cluster and cluster.startswith("regex:") else None
     tell(0.05, "reading rows")
-    found = _of_hub(source) if isinstance(source, HubSource) else _of_files(source)
-    given = columns or found.guessed
+    source_rows = _of_hub(source) if isinstance(source, HubSource) else _of_files(source)
+    mapping = columns or source_rows.guessed
     chosen = _columns(
-        given,
+        mapping,
         cluster if cluster and not pattern else None,
-        [r.row for records, _ in found.by_split.values() for r in records],
+        [r.row for records, _ in source_rows.by_split.values() for r in records],
     )
-    rows = _read(found, chosen)
-    own = _usual(rows)
+    rows = _read(source_rows, chosen)
+    default = _usual(rows)
     tell(0.3, "reading rationales")
-    for side in found.side:
+    for side in source_rows.side:
         _add_side(rows, side)
     tell(0.4, "checking rows")
     if rows.problems and not keep_good_rows:
@@ -125,24 +130,24 @@ def import_task(
         name,
         examples=examples,
         rationales=rows.rationales,
-        template=template or found.template,
+        template=template or source_rows.template,
         roles=roles,
-        title=found.title or name,
-        help=found.help,
-        default_source=own,
+        title=source_rows.title or name,
+        help=source_rows.help,
+        default_source=default,
         tokenizer_kind="bpe",
         info={
             "checks": checked,
             "columns": plain(chosen.noted()),
             "left_out": len(rows.problems),
             "warnings": warnings,
-            **found.info,
+            **source_rows.info,
         },
         progress=lambda stage: tell(0.7, stage),
     )
     tell(1.0, "done")
     # How it was read is no part of the task: the same rows from the hub and from its cache are the same task.
-    return ImportReport(task, tuple(rows.problems), (*found.warnings, *warnings))
+    return ImportReport(task, tuple(rows.problems), (*source_rows.warnings, *warnings))
 
 
 def _of_files(path: Path) -> _Found:
@@ -159,14 +164,21 @@ def _of_hub(source: HubSource) -> _Found:
     known = source.known
     at = f" at {read.commit[:12]}" if read.commit else ""
     info = {
-        "dataset": source.name, "config": source.config, "revision": source.revision, "commit": read.commit, "splits": dict(read.splits),
-        "licence": known.licence if known else "see the data set's card", "note": known.note if known else "",
-    }  # fmt: skip
+        "dataset": source.name,
+        "config": source.config,
+        "revision": source.revision,
+        "commit": read.commit,
+        "splits": dict(read.splits),
+        "licence": known.licence if known else "see the data set's card",
+        "note": known.note if known else "",
+    }
     return _Found(
         {ours: (records, []) for ours, records in read.records.items()},
         guessed=hub_columns(source, read),
         title=known.title if known else "",
-        help=f"{known.help}; from the hub, {source.told}{at}" if known else f"from the hub, {source.told}{at}",
+        help=f"{known.help}; from the hub, {source.description}{at}"
+        if known
+        else f"from the hub, {source.description}{at}",
         template=known.template if known else Template(),
         test_asked=source.splits.get("test", "") if known is None else "",
         warnings=read.warnings,
@@ -174,10 +186,12 @@ def _of_hub(source: HubSource) -> _Found:
     )
 
 
-def _columns(given: ColumnMap | None, cluster: str | None, rows: Sequence[Row]) -> ColumnMap:
-    """The columns to read: those said, else those guessed. UnknownName for one that no row has, DataError where a needed one is not known."""
+def _columns(mapping: ColumnMap | None, cluster: str | None, rows: Sequence[Row]) -> ColumnMap:
+    """The columns to read: those said, else those guessed. UnknownName for one that no row has, DataError where a
+    needed one is not known.
+    """
     header = header_of(rows)
-    chosen = given or guess_columns(header, rows)
+    chosen = mapping or guess_columns(header, rows)
     if cluster:
         chosen = dataclasses.replace(chosen, cluster=cluster)
     if missing := chosen.missing():
@@ -198,11 +212,11 @@ def _usual(rows: _ImportedRows) -> str:
     return counts.most_common(1)[0][0] if counts else ""
 
 
-def _read(found: _Found, columns: ColumnMap) -> _ImportedRows:
+def _read(located: _Found, columns: ColumnMap) -> _ImportedRows:
     rows = _ImportedRows()
-    for _, problems in found.by_split.values():
+    for _, problems in located.by_split.values():
         rows.problems += problems
-    placed = _placed(found, columns, rows)
+    placed = _placed(located, columns, rows)
     seen: dict[str, str] = {}
     for file in dict.fromkeys(record.file for record, _ in placed):
         read: list[tuple[Record, str, str, tuple[Choice, ...]]] = []
@@ -225,11 +239,11 @@ def _read(found: _Found, columns: ColumnMap) -> _ImportedRows:
     return rows
 
 
-def _placed(found: _Found, columns: ColumnMap, rows: _ImportedRows) -> list[tuple[Record, str]]:
-    """Every row with its official split ("" where there is none). A test or dev split without a single answer is left out whole, and said so;
-    DataError for such a test split that was asked for by name."""
+def _placed(located: _Found, columns: ColumnMap, rows: _ImportedRows) -> list[tuple[Record, str]]:
+    """Every row with its official split ("" where there is none). A test or dev split without a single answer is left
+    out whole, and said so; DataError for such a test split that was asked for by name."""
     placed: list[tuple[Record, str]] = []
-    for file_split, (records, _) in found.by_split.items():
+    for file_split, (records, _) in located.by_split.items():
         said = {r.line: at(r.row, columns.split) for r in records} if columns.split and not file_split else {}
         named = any(value not in (None, "") for value in said.values())
         for record in records:
@@ -238,16 +252,20 @@ def _placed(found: _Found, columns: ColumnMap, rows: _ImportedRows) -> list[tupl
             except DataError as error:
                 _refuse(rows, record, columns, error)
     for kept_back in ("test", "dev"):
-        own = [record for record, split in placed if split == kept_back]
-        if not own or len(own) == len(placed) or not all(_empty(at(record.row, columns.answer)) for record in own):
+        held_back = [record for record, split in placed if split == kept_back]
+        if (
+            not held_back
+            or len(held_back) == len(placed)
+            or not all(_empty(at(record.row, columns.answer)) for record in held_back)
+        ):
             continue
-        if kept_back == "test" and found.test_asked:
+        if kept_back == "test" and located.test_asked:
             raise DataError(
-                f"The split {found.test_asked!r} has no labels ({len(own)} rows): it cannot be a test set.",
+                f"The split {located.test_asked!r} has no labels ({len(held_back)} rows): it cannot be a test set.",
                 "Leave it out: then official dev is the test, and a hash-fixed 10 % of train is dev.",
             )
-        rows.warnings.append(f"The {len(own)} rows of the {kept_back} split have no answers: they are left out.")
-        rows.refused |= {_id(record, columns) for record in own}
+        rows.warnings.append(f"The {len(held_back)} rows of the {kept_back} split have no answers: they are left out.")
+        rows.refused |= {_id(record, columns) for record in held_back}
         placed = [(record, split) for record, split in placed if split != kept_back]
     return placed
 
@@ -305,18 +323,20 @@ def _keep(
         metadata=_metadata(row, set(columns.names())),
     )
     held = columns.rationale_columns()
-    told = {(column, named): text_of(at(row, column), "rationale") for column, named in held}
+    texts = {(column, named): text_of(at(row, column), "rationale") for column, named in held}
     source = text_of(at(row, columns.rationale_source), "rationale source")
     seen[id] = f"{record.file} line {record.line}"
     rows.examples.append(example)
-    for (column, named), text in told.items():
+    for (column, named), text in texts.items():
         if text:
             usual = source or ("rationale" if len(held) == 1 else column)
             rows.rationales.append(Rationale(id, source_name(named or usual), text))
 
 
 def _metadata(row: Row, used: set[str]) -> dict[str, Any]:
-    """The other columns, and what stands under `metadata`, as far as they are short plain values; of QuaRel, the worlds that a story compares."""
+    """The other columns, and what stands under `metadata`, as far as they are short plain values; of QuaRel, the worlds
+    that a story compares.
+    """
     held: list[tuple[Any, Any]] = list(row.items())
     if isinstance(nested := row.get("metadata"), Mapping):
         held += nested.items()
@@ -334,7 +354,9 @@ def _is_plain(value: Any) -> bool:
 
 
 def _add_side(rows: _ImportedRows, side: SideFile) -> None:
-    """More rationales by one source, joined by id; ids that no row has are told. The main file's rationale by the same source stays."""
+    """More rationales by one source, joined by id; ids that no row has are told. The main file's rationale by the same
+    source stays.
+    """
     known = {example.id for example in rows.examples}
     have = {(r.id, r.source): place for place, r in enumerate(rows.rationales)}
     records, problems = read_records(side.path)

@@ -1,4 +1,6 @@
-"""A task's folder as it travels from one store to another: which files it has, whether they are what they say, and where they go."""
+"""A task's folder as it travels from one store to another: which files it has, whether they are what they say, and
+where they go.
+"""
 
 from __future__ import annotations
 
@@ -34,17 +36,19 @@ LARGEST_TABLE = 2 << 30
 
 def files_of(folder: Path, known: re.Pattern[str] = FILE) -> dict[str, Path]:
     """The files of a task's folder by their names in it; DataError where there are others than a task has."""
-    found = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
-    if strange := [name for name in found if not known.fullmatch(name)]:
+    files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    if strange := [name for name in files if not known.fullmatch(name)]:
         raise DataError(
             f"The folder of the task {folder} holds {strange[0][:80]!r}, which is no file of a task.",
             "Import the task again.",
         )
-    return found
+    return files
 
 
 def checked(folder: Path, name: str, digest: str) -> Task:
-    """The task in a folder that came from elsewhere, once all of it was read. DataError for one that is not what it says."""
+    """The task in a folder that came from elsewhere, once all of it was read. DataError for one that is not what it
+    says.
+    """
     if not NAME.fullmatch(name):
         raise DataError(
             f"{name[:80]!r} cannot name a task.", "Use letters, digits, dot, dash or underscore, at most 64 of them."
@@ -72,8 +76,8 @@ def checked(folder: Path, name: str, digest: str) -> Task:
 def _checked(folder: Path, name: str, digest: str) -> Task:
     if not any(file.startswith("tokenizers/") for file in files_of(folder)):
         raise DataError("it has no tokenizer")
-    if (found := folder_digest(folder)) != digest:
-        raise DataError(f"its files hash to {found[:12]}, expected {digest[:12]}")
+    if (actual := folder_digest(folder)) != digest:
+        raise DataError(f"its files hash to {actual[:12]}, expected {digest[:12]}")
     info: dict[str, Any] = json.loads((folder / "task.json").read_text(encoding="utf-8"))
     if info["name"] != name:
         raise DataError(f"it calls itself {str(info['name'])[:80]!r}")
@@ -128,8 +132,8 @@ def _check_source(task: Task, name: str) -> None:
 
 
 def adopt(root: Path, name: str, digest: str, folder: Path) -> Task:
-    """Put a checked folder among the tasks of a store, as that version of the task; as its newest one only where the name is new there. The sources
-    that were added to it come along."""
+    """Put a checked folder among the tasks of a store, as that version of the task; as its newest one only where the
+    name is new there. The sources that were added to it come along."""
     task = version_of(root, name, digest)
     if task is None:
         task = adopt_folder(root, name, folder, newest=name not in TASKS and not (root / name / "newest").is_file())

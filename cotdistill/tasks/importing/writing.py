@@ -47,9 +47,9 @@ def write_task(
     info: Mapping[str, Any] | None = None,
     progress: Callable[[str], None] = lambda stage: None,
 ) -> Task:
-    """Materialise a task under `<root>/<name>/`, tokenizers included, and make it the newest of its name. Nothing is half-written:
-    everything goes to a temporary folder that is renamed to the digest of its content. `Example.rationale` is ignored; rationales come apart.
-    DiskFull or StoreError if the folder cannot be written."""
+    """Materialise a task under `<root>/<name>/`, tokenizers included, and make it the newest of its name. Nothing is
+    half-written: everything goes to a temporary folder that is renamed to the digest of its content.
+    `Example.rationale` is ignored; rationales come apart. DiskFull or StoreError if the folder cannot be written."""
     template.check()
     home = root / name
     with new_folder(home) as part:
@@ -60,7 +60,7 @@ def write_task(
         if documents:
             (part / "documents.txt").write_text("\n".join(documents) + "\n", encoding="utf-8")
         test = [e for e in examples if e.split == "test"]
-        told = {
+        manifest = {
             **(dict(info) if info else {}),
             "name": name,
             "title": title,
@@ -74,14 +74,16 @@ def write_task(
             "rows": {split: sum(e.split == split for e in examples) for split in SPLITS},
             "tokenizer_kind": tokenizer_kind,
         }
-        (part / "task.json").write_text(canonical_json(told), encoding="utf-8")
+        (part / "task.json").write_text(canonical_json(manifest), encoding="utf-8")
         folder = _put(part, home)
         write_note(home / "newest", folder.name)
     return open_folder(folder)
 
 
 def adopt_folder(root: Path, name: str, source: Path, *, newest: bool) -> Task:
-    """Copy a task's folder that was written elsewhere under `<root>/<name>/`, whole or not at all. newest: it is what the name stands for."""
+    """Copy a task's folder that was written elsewhere under `<root>/<name>/`, whole or not at all. newest: it is what
+    the name stands for.
+    """
     home = root / name
     with new_folder(home) as part:
         shutil.copytree(source, part, dirs_exist_ok=True)
@@ -93,7 +95,9 @@ def adopt_folder(root: Path, name: str, source: Path, *, newest: bool) -> Task:
 
 @contextlib.contextmanager
 def new_folder(home: Path) -> Iterator[Path]:
-    """An empty folder in `home` to write into; what is left of it in the end is removed. DiskFull or StoreError where the disk fails meanwhile."""
+    """An empty folder in `home` to write into; what is left of it in the end is removed. DiskFull or StoreError where
+    the disk fails meanwhile.
+    """
     with disk_in_words(home):
         home.mkdir(parents=True, exist_ok=True)
         sweep(home)
@@ -133,7 +137,9 @@ def write_note(path: Path, text: str) -> None:
 
 
 def _put(part: Path, home: Path) -> Path:
-    """Rename the finished folder to its digest. The same content may be there already; what is there but damaged gives way."""
+    """Rename the finished folder to its digest. The same content may be there already; what is there but damaged gives
+    way.
+    """
     settle_all(part)
     digest = folder_digest(part)
     folder = home / digest[:12]
@@ -185,15 +191,17 @@ def train_tokenizers(
     minimum: int,
     progress: Callable[[str], None],
 ) -> list[str]:
-    """Train both kinds of tokenizer for each source that speaks about training rows; gives those sources, in the order they were met."""
+    """Train both kinds of tokenizer for each source that speaks about training rows; gives those sources, in the order
+    they were met.
+    """
     (part / "tokenizers").mkdir()
     train = sorted((e for e in examples if e.split == "train"), key=lambda e: e.id)
     by_source: dict[str, dict[str, str]] = {}
     for rationale in rationales:
-        told = by_source.setdefault(rationale.source, {})
+        source_texts = by_source.setdefault(rationale.source, {})
         if rationale.text:
-            told[rationale.id] = rationale.text
-    sources = [source for source, told in by_source.items() if any(e.id in told for e in train)]
+            source_texts[rationale.id] = rationale.text
+    sources = [source for source, source_texts in by_source.items() if any(e.id in source_texts for e in train)]
     always = literal_text(template)
     for source in sources or [""]:
         progress(f"training tokenizers {source}".strip())

@@ -62,7 +62,7 @@ def import_(arguments: argparse.Namespace) -> Result:
         "tasks": list(done.tasks),
         "weights": done.weights,
         "texts": done.texts,
-        "told": list(done.told),
+        "told": list(done.notes),
     }
     head = (
         "It can be imported; nothing was written"
@@ -70,7 +70,7 @@ def import_(arguments: argparse.Namespace) -> Result:
         else f"Imported study {done.name} (number {done.study})"
     )
     jobs = f"{plural(done.new, 'job')} new here, {done.completed} completed, {done.reused} here already"
-    lines = [f"{head}: {jobs}.", f"Its digest: {done.digest}", *(f"  {printable(text)}" for text in done.told)]
+    lines = [f"{head}: {jobs}.", f"Its digest: {done.digest}", *(f"  {printable(text)}" for text in done.notes)]
     if done.study is not None:
         lines.append(f"See it: cotdistill compare {done.name}")
     return Result(document, "\n".join(lines))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cotdistill.cli.command import Command, Result, whole_number
-from cotdistill.cli.commands.study.show import rivals_text
+from cotdistill.cli.commands.study.by import rivals_text
 from cotdistill.cli.output import note, printable, table
 from cotdistill.cli.overrides import add_overrides, spec_of
 from cotdistill.cli.study_text import claims_text, report
@@ -171,7 +171,9 @@ def _memory_text(memory: Mapping[str, Any]) -> str:
 
 def _effect(effect: Mapping[str, Any]) -> str:
     if effect["points_low"] is None:
-        return "none can be stated"
+        return "none can be stated" if effect["no_worse_low"] is None else "none: not even 100 points"
+    if effect["points_high"] is None:
+        return f"{effect['points_low']:.1f} points, if the noise is low"
     return f"{effect['points_low']:.1f} to {effect['points_high']:.1f} points"
 
 
@@ -271,7 +273,7 @@ COMMANDS = (
             "effect": "what it could show, from earlier runs of the task and student or from stated guesses",
             "effect.label": "from which",
             "effect.points_low": "smallest true difference, in points, that four of five such studies would find, if noise is low; or null",
-            "effect.points_high": "the same if noise is high",
+            "effect.points_high": "the same if noise is high; null where not even 100 points would be found",
             "effect.margin": "the largest margin of 'no worse', in points",
             "effect.no_worse_low": "how often two conditions without a true difference are shown to be no worse by it, if noise is high; or null",
             "effect.no_worse_high": "the same if noise is low",

@@ -7,16 +7,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from cotdistill.cli.command import Command, Result
+from cotdistill.cli.commands.study.by import BY_KEYS, rivals_text, sizes
+from cotdistill.cli.commands.study.by import by_field as fields_of
 from cotdistill.cli.output import printable, table
 from cotdistill.cli.study_text import REPORT_KEYS, report, report_text
 from cotdistill.rationales.conditions import parse
-from cotdistill.report.rivals import HEAD, cells, gain_told
-from cotdistill.results import training_size
 from cotdistill.results.rivals import rivals
 from cotdistill.store.records import Study
 from cotdistill.store.store import Store
 from cotdistill.studies.annotations import Remark, remark, remarks, set_remark
-from cotdistill.text import ago, between_points, count, percent, points
+from cotdistill.text import ago
 
 
 def list_(arguments: argparse.Namespace) -> Result:
@@ -93,55 +93,11 @@ def show(arguments: argparse.Namespace) -> Result:
     by_size, sizes_text = (
         sizes(store, shown["id"], arguments.baseline or "label_only") if arguments.by == "size" else (None, "")
     )
-    text = rivals_text(by_rival) if by_rival else sizes_text if by_size is not None else report_text(shown)
-    return Result({**shown, "by_rival": by_rival, "by_size": by_size}, text)
-
-
-def rivals_text(document: dict[str, Any]) -> str:
-    """What each rival explanation accounts for of post-CoT's gain, as a table."""
-    lines = [gain_told(document)]
-    return "\n\n".join([*lines, table(list(HEAD), cells(document))] if document["rivals"] else lines)
-
-
-def sizes(store: Store, which: int | str, baseline: str) -> tuple[list[dict[str, Any]], str]:
-    """Accuracy at each share of the training rows, with the paired difference to `baseline` at the same share; the same as text."""
-    study = store.queue.study(which)
-    curves = training_size.size_curves(store, study.id)
-    against = {
-        (one.condition, one.fraction): one for one in training_size.gaps(store, study.id, curves, str(parse(baseline)))
-    }
-    document = []
-    rows = []
-    for curve in curves:
-        for one in curve.sizes:
-            gap, summary = against.get((curve.condition, one.fraction)), one.summary
-            document.append(
-                {
-                    "condition": curve.condition, "label": curve.label, "fraction": one.fraction, "rows": one.rows, "epochs": one.epochs,
-                    "accuracy": summary.mean, "low": summary.low, "high": summary.high, "replicates": list(summary.points),
-                    "planned": summary.planned, "difference": gap and 100 * gap.difference,
-                    "difference_low": None if gap is None or gap.low is None else 100 * gap.low,
-                    "difference_high": None if gap is None or gap.high is None else 100 * gap.high,
-                    "word": gap.word if gap else "",
-                }
-            )  # fmt: skip
-            told = f"{points(gap.difference)} ({between_points(gap.low, gap.high)})" if gap else ""
-            finished = f"{summary.finished} of {summary.planned}"
-            rows.append(
-                [
-                    curve.label,
-                    f"{100 * one.fraction:g} %",
-                    count(one.rows),
-                    f"{one.epochs:.1f}",
-                    percent(summary.mean),
-                    finished,
-                    told,
-                ]
-            )
-    against_told = f"against {parse(baseline).label}"
-    heads = ["condition", "share", "examples", "epochs", "accuracy", "finished", against_told]
-    none = "No condition of this study has finished runs at two sizes of the training set: study run --fractions 0.1,0.25,0.5,1"
-    return document, table(heads, rows, right=("share", "examples", "epochs", "accuracy", "finished")) if rows else none
+    by_field, field_text = None, ""
+    if arguments.by not in (None, "rival", "size"):
+        by_field, field_text = fields_of(store, shown["id"], arguments.by, shown["baseline"])
+    text = rivals_text(by_rival) if by_rival else sizes_text or field_text or report_text(shown)
+    return Result({**shown, "by_rival": by_rival, "by_size": by_size, "by_field": by_field}, text)
 
 
 def say(arguments: argparse.Namespace) -> Result:
@@ -180,9 +136,10 @@ def _show_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--by",
-        choices=("rival", "size"),
+        metavar="WHAT",
         help="rival: what every other condition accounts for of post-CoT's gain over label only; "
-        "size: accuracy against the number of training examples, against label only unless --baseline is given",
+        "size: accuracy against the number of training examples, against label only unless --baseline is given; "
+        "a field of the test questions' metadata, such as relation: accuracy on each of its values",
     )
 
 
@@ -227,42 +184,6 @@ CLAIM_KEYS = {
     "claims[].points": "their difference in points, or null",
     "claims[].low": "lower end of the 95 % interval, or null",
     "claims[].high": "upper end, or null",
-}
-
-BY_KEYS = {
-    "by_rival": "with --by rival: what every other condition accounts for of post-CoT's gain over label only; else null",
-    "by_rival.study": "name",
-    "by_rival.gain": "post-CoT less label only, a share, with its 95 % interval; or null",
-    "by_rival.margin": "of 'as much as the rationale', a share, from the gain on dev; or null",
-    "by_rival.replicates": "replicates finished",
-    "by_rival.items": "test questions",
-    "by_rival.provisional": "whether planned runs are missing",
-    "by_rival.word": "better if there is a gain to explain, else why not",
-    "by_rival.rivals": "one entry a condition",
-    "by_rival.rivals[].condition": "canonical form",
-    "by_rival.rivals[].label": "its name for people",
-    "by_rival.rivals[].why": "the explanation that it stands for",
-    "by_rival.rivals[].accuracy": "mean over replicates, or null",
-    "by_rival.rivals[].gain": "less label only: mean, low, high; or null",
-    "by_rival.rivals[].short": "less intact post-CoT: mean, low, high; or null",
-    "by_rival.rivals[].kept": "share of post-CoT's gain with its interval over replicates, or null",
-    "by_rival.rivals[].p": "of a gain, adjusted after Holm over the rivals, or null",
-    "by_rival.rivals[].word": "what it accounts for",
-    "by_size": "with --by size: one entry per condition and share of the training rows; else null",
-    "by_size[].condition": "the condition as it is at all rows",
-    "by_size[].label": "its name for people",
-    "by_size[].fraction": "share of the training rows",
-    "by_size[].rows": "training examples, mean over replicates",
-    "by_size[].epochs": "how often each was seen",
-    "by_size[].accuracy": "mean over finished replicates (share)",
-    "by_size[].low": "lower end of its 95 % interval, or null",
-    "by_size[].high": "upper end, or null",
-    "by_size[].replicates": "accuracy of each finished replicate",
-    "by_size[].planned": "replicates planned",
-    "by_size[].difference": "points against the baseline at the same share, paired; null for the baseline itself",
-    "by_size[].difference_low": "lower end of its 95 % interval, or null",
-    "by_size[].difference_high": "upper end, or null",
-    "by_size[].word": "better, worse, not distinguishable or provisional; exploratory",
 }
 
 COMMANDS = (

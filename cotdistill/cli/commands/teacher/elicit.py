@@ -51,17 +51,17 @@ def elicit(arguments: argparse.Namespace) -> Result:
     config = checked(config_of(task, arguments))
     pace = _read(Pace, arguments, elicitation.pace_of(store, config.teacher.model))
     check(pace)
-    found = elicitation.estimate(store, task, config, pace)
+    expected = elicitation.estimate(store, task, config, pace)
     first = requests(task, config)[0]
     document: dict[str, Any] = {
         "id": None,
         "state": None,
         "label": label_of(config),
-        "estimate": plain(found),
+        "estimate": plain(expected),
         "result": None,
     }
     document |= {"prompt": first.turns, "against": first.against}
-    lines = [label_of(config), *_estimated(estimated(found, pace)), "", "The first question as it is asked:"]
+    lines = [label_of(config), *_estimated(estimated(expected, pace)), "", "The first question as it is asked:"]
     lines += [f"  [{turn['role']}] {line}" for turn in first.turns for line in printable_lines(turn["content"])]
     if arguments.estimate:
         return Result(document, "\n".join([*lines, "", "Nothing was asked. Leave --estimate out to begin."]))
@@ -81,10 +81,10 @@ def _begun(store: Store, job: Job, document: dict[str, Any], lines: list[str], *
                 [*lines, "", f"Job {job.id} is {job.state}. See it: {command('teacher', 'progress', str(job.id))}"]
             ),
         )
-    return Result(document, "\n".join([*lines, "", *_told(job)]))
+    return Result(document, "\n".join([*lines, "", *_progress_parts(job)]))
 
 
-def _told(job: Job) -> list[str]:
+def _progress_parts(job: Job) -> list[str]:
     result = job.result or {}
     lines = [
         f"Job {job.id}: {result['answered']:,} of {result['requests']:,} answered, {result['cached']:,} of them before."
@@ -190,8 +190,8 @@ def _extra(text: str) -> Mapping[str, Any]:
 
 def _read(cls: type[C], arguments: argparse.Namespace, start: C) -> C:
     """A config from the options that were given, laid over `start`."""
-    given = {f.name: getattr(arguments, f.name) for f in _fields(cls) if getattr(arguments, f.name, None) is not None}
-    return from_mapping(cls, {**plain(start), **given})
+    options = {f.name: getattr(arguments, f.name) for f in _fields(cls) if getattr(arguments, f.name, None) is not None}
+    return from_mapping(cls, {**plain(start), **options})
 
 
 def _fields(cls: type[Any]) -> list[dataclasses.Field[Any]]:
@@ -238,24 +238,25 @@ def progress(arguments: argparse.Namespace) -> Result:
 def list_(arguments: argparse.Namespace) -> Result:
     store = Store.open()
     responses = Responses(store.home)
-    found = []
+    listed = []
     for job in store.queue.jobs(kind="elicit"):
         counted = responses.count(job.identity)
-        found.append(
+        listed.append(
             {
                 "id": job.id, "label": job.label, "state": job.state, "task": job.config["task"], "model": job.config["teacher"]["model"],
                 "asked": counted.asked, "answered": counted.answered, "failed": counted.failed, "source": (job.result or {}).get("source"),
             }
         )  # fmt: skip
     rows = [
-        [j["id"], j["state"], printable(j["label"]), j["answered"], j["asked"], j["failed"], j["source"]] for j in found
+        [j["id"], j["state"], printable(j["label"]), j["answered"], j["asked"], j["failed"], j["source"]]
+        for j in listed
     ]
     text = table(
         ["job", "state", "what", "answered", "asked", "failed", "source"],
         rows,
         right=("job", "answered", "asked", "failed"),
     )
-    return Result(found, text if rows else "No teacher was asked yet.")
+    return Result(listed, text if rows else "No teacher was asked yet.")
 
 
 def elicit_arguments(parser: argparse.ArgumentParser) -> None:
@@ -325,7 +326,7 @@ def _add(parser: argparse.ArgumentParser, cls: type[Any]) -> None:
     """One option for every field. What is not given keeps its default; a pace keeps what was last set for the model."""
     for field in _fields(cls):
         choices = field.metadata["choices"]
-        told = (
+        text = (
             f"{field.metadata['help']}; default {field.default}"
             if field.default not in ("", None)
             else field.metadata["help"]
@@ -338,7 +339,7 @@ def _add(parser: argparse.ArgumentParser, cls: type[Any]) -> None:
             default=None,
             choices=choices,
             metavar=metavar,
-            help=told,
+            help=text,
             required=field.name == "model",
         )
 

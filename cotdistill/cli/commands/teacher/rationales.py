@@ -43,17 +43,17 @@ class Given:
     origin: Mapping[str, Any]
 
 
-def given(arguments: argparse.Namespace) -> Given:
+def requested(arguments: argparse.Namespace) -> Given:
     """The answers that the words name."""
     store = Store.open()
     if arguments.job:
         job = elicitation.elicited(store, arguments.job)
         asked_of = elicitation.task_of(store, ElicitConfig.from_plain(job.config))
-        found = elicitation.answers(store, job)
+        answers = elicitation.answers(store, job)
         return Given(
             asked_of,
             str(job.config["name"]),
-            found,
+            answers,
             rows_of(asked_of, [str(job.config["split"])]),
             {"job": job.identity},
         )
@@ -75,11 +75,11 @@ def given(arguments: argparse.Namespace) -> Given:
 
 def splits_of(text: str) -> tuple[str, ...]:
     """`train,dev` as splits; UnknownName for one that there is not."""
-    found = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
-    for split in found:
+    splits = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    for split in splits:
         if split not in SPLITS:
             raise UnknownName("split", split, SPLITS)
-    return found or SPLITS
+    return splits or SPLITS
 
 
 def rows_of(task: Task, splits: Sequence[str]) -> int:
@@ -97,9 +97,9 @@ def filters(arguments: argparse.Namespace) -> Result:
 def show_quality(arguments: argparse.Namespace) -> Result:
     if arguments.job:
         arguments.source = ""
-        one = given(arguments)
-        document = {one.name: quality(one.answers, one.rows)}
-        return Result({"task": one.task.name, "splits": [], "sources": document}, _side_by_side(document))
+        asked_for = requested(arguments)
+        document = {asked_for.name: quality(asked_for.answers, asked_for.rows)}
+        return Result({"task": asked_for.task.name, "splits": [], "sources": document}, _side_by_side(document))
     if not arguments.task:
         raise UsageError("Whose rationales? Neither a task nor an elicitation is named.", "Name --task or --job.")
     store = Store.open()
@@ -111,35 +111,37 @@ def show_quality(arguments: argparse.Namespace) -> Result:
     )
     splits = splits_of(arguments.splits)
     progress = Progress(max(1, len(names)), "sources")
-    found: dict[str, Any] = {}
+    by_source: dict[str, Any] = {}
     try:
         for number, name in enumerate(names):
             progress.show(number, f"reading {name}")
-            found[name] = figures_of(store, task, name, splits)
+            by_source[name] = figures_of(store, task, name, splits)
     finally:
         progress.close()
-    return Result({"task": task.name, "splits": list(splits), "sources": found}, _side_by_side(found))
+    return Result({"task": task.name, "splits": list(splits), "sources": by_source}, _side_by_side(by_source))
 
 
-def _side_by_side(found: Mapping[str, Mapping[str, Any]]) -> str:
+def _side_by_side(by_source: Mapping[str, Mapping[str, Any]]) -> str:
     """One line a figure, one column a source."""
-    columns = [dict(figures(one)) for one in found.values()]
-    told = list(dict.fromkeys(name for column in columns for name in column))
-    return table(["", *found], [[name, *(column.get(name) for column in columns)] for name in told], right=list(found))
+    columns = [dict(figures(one)) for one in by_source.values()]
+    names = list(dict.fromkeys(name for column in columns for name in column))
+    return table(
+        ["", *by_source], [[name, *(column.get(name) for column in columns)] for name in names], right=list(by_source)
+    )
 
 
 def filter_(arguments: argparse.Namespace) -> Result:
     chosen = parse_filters(arguments.filters)
-    one = given(arguments)
-    left, counted = apply(one.answers, chosen)
+    asked_for = requested(arguments)
+    left, counted = apply(asked_for.answers, chosen)
     source = None
     if arguments.name:
-        origin = {**one.origin, "filters": ",".join(map(str, chosen))}
-        source = add(one.task, arguments.name, left, how=arguments.pick, part=arguments.part, origin=origin)
+        origin = {**asked_for.origin, "filters": ",".join(map(str, chosen))}
+        source = add(asked_for.task, arguments.name, left, how=arguments.pick, part=arguments.part, origin=origin)
     document: dict[str, Any] = {
-        "task": one.task.name,
-        "of": one.name,
-        "answers": len(one.answers),
+        "task": asked_for.task.name,
+        "of": asked_for.name,
+        "answers": len(asked_for.answers),
         "kept": len(left),
         "questions": len({a.example.id for a in left}),
         "filters": [
@@ -169,15 +171,25 @@ def filter_(arguments: argparse.Namespace) -> Result:
             for a, reason in c.examples[:2]
         ]
     lines.append(
-        f"{plural(len(left), 'rationale')} of {len(one.answers):,} stay, for {plural(document['questions'], 'question')}. Nothing is deleted."
+        f"{plural(len(left), 'rationale')} of {len(asked_for.answers):,} stay, for {plural(document['questions'], 'question')}. Nothing is deleted."
     )
     if source:
         conditions = (
-            f"label_only,post_cot@source={one.name},post_cot@source={source}"
-            if one.name in one.task.sources
+            f"label_only,post_cot@source={asked_for.name},post_cot@source={source}"
+            if asked_for.name in asked_for.task.sources
             else "label_only,post_cot"
         )
-        words = ["study", "run", "--task", one.task.name, "--source", source, "--conditions", conditions, "--wait"]
+        words = [
+            "study",
+            "run",
+            "--task",
+            asked_for.task.name,
+            "--source",
+            source,
+            "--conditions",
+            conditions,
+            "--wait",
+        ]
         lines.append(f"They are a source now: {source}\nTrain on it: {command(*words)}")
     else:
         lines.append("Name them to make them a source: --name N")
@@ -188,21 +200,23 @@ def show(arguments: argparse.Namespace) -> Result:
     store = Store.open()
     task = open_task(store.tasks_root, arguments.task, world=arguments.world)
     example = task.example(arguments.example)
-    told: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
     facts = {entry["source"]: entry for entry in told_of(task, example.id)}
     for source in task.sources:
-        own = task.example(example.id, source)
-        if own.source == source and own.rationale:
-            one = TeacherAnswer(own, own.rationale, task.teacher_labels(source).get(own.id))
-            told.append(
+        explained = task.example(example.id, source)
+        if explained.source == source and explained.rationale:
+            teacher_answer = TeacherAnswer(
+                explained, explained.rationale, task.teacher_labels(source).get(explained.id)
+            )
+            rows.append(
                 {
-                    "source": source, "text": one.text, "label": one.label, "stated": one.stated.label, "how": one.stated.how or one.stated.problem,
-                    "reason": one.rationale, "contradicts": one.stated.contradicts, "words": len(one.shown.split()),
+                    "source": source, "text": teacher_answer.text, "label": teacher_answer.label, "stated": teacher_answer.stated.label, "how": teacher_answer.stated.how or teacher_answer.stated.problem,
+                    "reason": teacher_answer.rationale, "contradicts": teacher_answer.stated.contradicts, "words": len(teacher_answer.shown.split()),
                     **{key: facts[source][key] for key in ("right", "gold_text", "answer_key")},
                 }
             )  # fmt: skip
     document = {
-        "id": example.id, "question": example.question, "choices": [plain(c) for c in example.choices], "answer": example.answer, "rationales": told
+        "id": example.id, "question": example.question, "choices": [plain(c) for c in example.choices], "answer": example.answer, "rationales": rows
     }  # fmt: skip
     lines = [
         printable(example.question),
@@ -210,24 +224,24 @@ def show(arguments: argparse.Namespace) -> Result:
             f"{'*' if c.label == example.answer else ''}({c.label}) {printable(c.text)}" for c in example.choices
         ),
     ]
-    for row in told:
+    for row in rows:
         answer = f"answers {row['label']}" if row["label"] else f"{row['how']} {row['stated'] or ''}".strip()
         answer += ", not the label" if row["right"] is False else ""
         lines += ["", f"{row['source']} ({row['words']} words; {answer})", f"  {printable(row['text'])}"]
-    return Result(document, "\n".join(lines if told else [*lines, "", "No source says anything about this row."]))
+    return Result(document, "\n".join(lines if rows else [*lines, "", "No source says anything about this row."]))
 
 
 def export(arguments: argparse.Namespace) -> Result:
-    one = given(arguments)
+    asked_for = requested(arguments)
     rows = [
         {
-            "id": a.example.id, "rationale": a.shown, "rationale_source": one.name, "teacher_label": a.answer, "split": a.example.split,
+            "id": a.example.id, "rationale": a.shown, "rationale_source": asked_for.name, "teacher_label": a.answer, "split": a.example.split,
             "sample": a.sample, "given": a.given or None, "finish": a.finish or None,
         }
-        for a in one.answers
+        for a in asked_for.answers
     ]  # fmt: skip
     write_lines(arguments.out, rows)
-    document = {"task": one.task.name, "source": one.name, "rows": len(rows), "out": str(arguments.out)}
+    document = {"task": asked_for.task.name, "source": asked_for.name, "rows": len(rows), "out": str(arguments.out)}
     return Result(document, f"{plural(len(rows), 'rationale')} written to {arguments.out}")
 
 
