@@ -42,7 +42,9 @@ def test_pilots_differ_in_the_setting_and_share_no_run_with_the_study(store):
     assert not own & {run.job.identity for pilot in pilots for run in plan(store, pilot).runs}
 
 
-@pytest.mark.parametrize(("setting", "values"), [("student.name", ["nano", "micro"]), ("training.lr", [0.1]), ("training.nothing", [1, 2])])
+@pytest.mark.parametrize(
+    ("setting", "values"), [("student.name", ["nano", "micro"]), ("training.lr", [0.1]), ("training.nothing", [1, 2])]
+)
 def test_what_cannot_be_tuned_is_refused(setting, values):
     with pytest.raises(UsageError):
         pilot_specs(study_spec(None, SPEC), setting, values)

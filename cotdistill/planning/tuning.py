@@ -22,10 +22,13 @@ def pilot_specs(spec: StudySpec, setting: str, values: Sequence[Any]) -> list[St
     outer, _, name = setting.partition(".")
     if outer != "training" or name not in plain(TrainingConfig()):
         raise UsageError(
-            f"{setting!r} cannot be tuned; expected a setting of the training.", "For example --tune training.lr=0.001,0.002"
+            f"{setting!r} cannot be tuned; expected a setting of the training.",
+            "For example --tune training.lr=0.001,0.002",
         )
     if len(values) < 2:
-        raise UsageError(f"The grid of {setting} has {len(values)} value; expected at least two.", "Separate them by commas.")
+        raise UsageError(
+            f"The grid of {setting} has {len(values)} value; expected at least two.", "Separate them by commas."
+        )
     return [
         checked(
             dataclasses.replace(
@@ -48,7 +51,9 @@ def best_values(store: Store, studies: Sequence[int], values: Sequence[Any]) -> 
     for place, study in enumerate(studies):
         runs = results.runs(store, study)
         if (runs["state"] != "finished").any():
-            raise UsageError("Not all pilots have finished.", "Run the same command again when they have, or add --wait.")
+            raise UsageError(
+                "Not all pilots have finished.", "Run the same command again when they have, or add --wait."
+            )
         trained = runs[runs["steps"].fillna(0) > 0]
         for condition, accuracy in trained.groupby("condition")["dev_accuracy"].mean().items():
             scores.setdefault(str(condition), {})[place] = float(accuracy)
@@ -59,5 +64,9 @@ def best_values(store: Store, studies: Sequence[int], values: Sequence[Any]) -> 
 
 def tuned_spec(spec: StudySpec, setting: str, best: Mapping[str, Any]) -> StudySpec:
     """The study with each condition at its own value."""
-    tuned = {condition: {setting.partition(".")[2]: value} for condition, value in best.items() if condition in spec.conditions}
+    tuned = {
+        condition: {setting.partition(".")[2]: value}
+        for condition, value in best.items()
+        if condition in spec.conditions
+    }
     return checked(dataclasses.replace(spec, tuned=tuned))

@@ -338,7 +338,9 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
 def grid_of(text: str) -> tuple[str, list[Any]]:
     """`training.lr=0.001,0.002` as a setting and its values; UsageError or UnknownName where it is none."""
     key, _, values = text.partition("=")
-    return setting_of(f"{key}=0")[0], [setting_of(f"{key}={value.strip()}")[1] for value in values.split(",") if value.strip()]
+    return setting_of(f"{key}=0")[0], [
+        setting_of(f"{key}={value.strip()}")[1] for value in values.split(",") if value.strip()
+    ]
 
 
 def _plan_arguments(parser: argparse.ArgumentParser) -> None:
