@@ -295,8 +295,8 @@ def test_a_plan_counts_its_runs_and_trains_nothing(say: Say, home: Path) -> None
     said = say("study plan starter --json")
     assert said.code == 0, said
     check_keys("study plan", said.document)
-    assert said.document["counts"] == {"runs": 33, "new": 33, "bases": 1, "replicates": 3}
-    assert len({run["id"] for run in said.document["runs"]}) == 33
+    assert said.document["counts"] == {"runs": 50, "new": 50, "bases": 1, "replicates": 5}
+    assert len({run["id"] for run in said.document["runs"]}) == 50
     assert Store.open(home).queue.jobs() == []
     assert "50 runs to train" in say("study plan starter").out
 

@@ -95,6 +95,7 @@ def findings(store: Store, which: int | str, margin: float | None = None) -> dic
         "missing_runs": missing,
         "extended": extended(store, study),
         "margin": margin,
+        "tuned": _tuned(store, spec),
         "claims": [
             _claim(store, study.id, verdict, summaries, planned) | {"other_loss": other.get(verdict.claim)}
             for verdict in verdicts
@@ -108,6 +109,20 @@ def findings(store: Store, which: int | str, margin: float | None = None) -> dic
             for s in summaries.values()
         ],
     }  # fmt: skip
+
+
+def _tuned(store: Store, spec: StudySpec) -> dict[str, Any] | None:
+    """The settings of conditions that were chosen on dev, and what the same study says at the shared setting; None for an untuned study."""
+    if not spec.tuned:
+        return None
+    shared = dataclasses.replace(spec, tuned={})
+    same = [one for one in store.queue.studies() if one.plan_hash == shared.plan_hash]
+    found = max(same, key=lambda one: one.id, default=None)
+    return {
+        "settings": {condition: dict(settings) for condition, settings in spec.tuned.items()},
+        "shared": None if found is None else found.name,
+        "claims": [] if found is None else [{"id": v.claim, "word": v.word} for v in claims.judge(store, found.id)],
+    }
 
 
 def _other_loss(store: Store, study: Study, spec: StudySpec) -> dict[str, dict[str, Any]]:
@@ -283,6 +298,7 @@ def _not_run(name: str) -> dict[str, Any]:
         "missing_runs": len(spec.conditions) * spec.replicates,
         "extended": None,
         "margin": None,
+        "tuned": None,
         "claims": asked,
         "conditions": [],
     }

@@ -9,7 +9,7 @@ from cotdistill.cli.command import Command, Noun, Result
 from cotdistill.cli.output import table
 from cotdistill.cli.study_text import REPORT_KEYS, report, report_text
 from cotdistill.errors import UsageError
-from cotdistill.report.export import extended_told, other_loss_told, setting, tables
+from cotdistill.report.export import extended_told, other_loss_told, setting, tables, tuned_told
 from cotdistill.results.findings import findings
 from cotdistill.store.store import Store
 from cotdistill.text import plural
@@ -40,6 +40,8 @@ def claims_lines(found: dict[str, Any]) -> list[str]:
         lines.append(f"! Provisional: {plural(found['missing_runs'], 'planned run')} still missing.")
     if extended := extended_told(found):
         lines.append(f"! {extended}")
+    if tuned := tuned_told(found):
+        lines.append(tuned)
     for claim, part in zip(found["claims"], tables(found), strict=False):
         lines += ["", f"{claim['id']}. {claim['title']}: {claim['word']}"]
         lines += [
@@ -109,6 +111,12 @@ _KEYS = {
     "extended.runs": "how many runs of this study had ended by then, or null",
     "extended.of": "runs of this study",
     "margin": "of 'no worse' in points if it was given, else null",
+    "tuned": "the settings that conditions have of their own, chosen on dev (study run --tune), or null",
+    "tuned.settings": "training settings by condition",
+    "tuned.shared": "the same study at the shared setting, or null where nobody has run it",
+    "tuned.claims": "its verdicts",
+    "tuned.claims[].id": "number of the claim",
+    "tuned.claims[].word": "its word",
     "claims": "one entry a claim",
     "claims[].id": "its number",
     "claims[].title": "what it says",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 from cotdistill.cli.command import Command, Result, whole_number
 from cotdistill.cli.commands.study.by import rivals_text
 from cotdistill.cli.output import note, printable, table
-from cotdistill.cli.overrides import add_overrides, spec_of
+from cotdistill.cli.overrides import add_overrides, setting_of, spec_of
 from cotdistill.cli.study_text import claims_text, report
 from cotdistill.cli.waiting import wait
 from cotdistill.config import plain
@@ -18,6 +19,7 @@ from cotdistill.execution.supervisor import ensure_supervisor, move_to
 from cotdistill.planning.memory_fit import Fit
 from cotdistill.planning.plan import Plan, PlannedRun, launch
 from cotdistill.planning.plan import plan as make_plan
+from cotdistill.planning.tuning import best_values, pilot_specs, tuned_spec
 from cotdistill.rationales.conditions import parse
 from cotdistill.results.rivals import rivals
 from cotdistill.store.store import Store
@@ -38,7 +40,19 @@ def run(arguments: argparse.Namespace) -> Result:
     store = Store.open()
     if arguments.workers is not None:
         store.queue.set_workers(arguments.workers)
-    planned = make_plan(store, spec_of(store, arguments))
+    spec, pilots = spec_of(store, arguments), []
+    if arguments.tune:
+        setting, values = grid_of(arguments.tune)
+        for pilot in pilot_specs(spec, setting, values):
+            submitted = launch(store, make_plan(store, pilot)).study_id
+            assert submitted is not None  # as below
+            pilots.append(submitted)
+        ensure_supervisor(store)
+        for pilot_study in pilots if arguments.wait else ():
+            wait(store, pilot_study)
+        spec = tuned_spec(spec, setting, best_values(store, pilots, values))
+        spec = dataclasses.replace(spec, name=arguments.name or f"{spec.name}-tuned")
+    planned = make_plan(store, spec)
     if arguments.executor or arguments.address:
         move_to(store, Executor(arguments.executor or executor(store).name, arguments.address))
     if arguments.wait:
@@ -182,6 +196,14 @@ def _no_worse(effect: Mapping[str, Any]) -> str:
     return f'Chance to show "no worse" by {effect["margin"]:g} points where there is no difference: {low} to {high} %.'
 
 
+def grid_of(text: str) -> tuple[str, list[Any]]:
+    """`training.lr=0.001,0.002` as a setting and its values; UsageError or UnknownName where it is none."""
+    key, _, values = text.partition("=")
+    return setting_of(f"{key}=0")[0], [
+        setting_of(f"{key}={value.strip()}")[1] for value in values.split(",") if value.strip()
+    ]
+
+
 def _plan_arguments(parser: argparse.ArgumentParser) -> None:
     add_overrides(parser)
     parser.add_argument(
@@ -197,6 +219,12 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
         help="stay until every run has ended, then print the table; Ctrl-C leaves the training running",
     )
 
+    parser.add_argument(
+        "--tune",
+        metavar="SETTING=A,B",
+        help="choose a training setting per condition on dev, with pilot replicates outside the claims, then train each "
+        "condition at its own best, for example training.lr=0.001,0.002,0.004",
+    )
     parser.add_argument(
         "--executor",
         choices=list(EXECUTORS),
