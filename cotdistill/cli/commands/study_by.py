@@ -43,7 +43,7 @@ def sizes(store: Store, which: int | str, baseline: str) -> tuple[list[dict[str,
                     "word": gap.word if gap else "",
                 }
             )  # fmt: skip
-            told = f"{points(gap.difference)} ({between_points(gap.low, gap.high)})" if gap else ""
+            difference = f"{points(gap.difference)} ({between_points(gap.low, gap.high)})" if gap else ""
             finished = f"{summary.finished} of {summary.planned}"
             rows.append(
                 [
@@ -53,7 +53,7 @@ def sizes(store: Store, which: int | str, baseline: str) -> tuple[list[dict[str,
                     f"{one.epochs:.1f}",
                     percent(summary.mean),
                     finished,
-                    told,
+                    difference,
                 ]
             )
     against_told = f"against {parse(baseline).label}"
