@@ -29,7 +29,8 @@ def compare(arguments: argparse.Namespace) -> Result:
         )
     compared = report(store, arguments.study, baseline=arguments.baseline, margin=arguments.margin)
     document = {**findings_document, **compared}
-    return Result(document, "\n".join([report_text(compared), *claims_lines(findings_document)]))
+    title, _, *rows = report_text(compared).split("\n")
+    return Result(document, "\n".join([title, setting(findings_document), *rows, *claims_lines(findings_document)]))
 
 
 def claims_lines(document: dict[str, Any]) -> list[str]:

@@ -1,4 +1,4 @@
-"""study show --by: a study seen by its rival explanations, by the number of training examples, or by a field of the questions' metadata."""
+"""study show --by: a study by rival explanations, by the number of training examples, or by a metadata field."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from cotdistill.errors import UnknownName
 from cotdistill.rationales.conditions import parse
 from cotdistill.report.rivals import HEAD, cells, gain_told
 from cotdistill.results import training_size
-from cotdistill.results.prediction_matrix import matrix, texts
-from cotdistill.results.slices import fields, slices
 from cotdistill.store.store import Store
 from cotdistill.text import between, between_points, count, percent, points
 
@@ -63,8 +61,14 @@ def sizes(store: Store, which: int | str, baseline: str) -> tuple[list[dict[str,
 
 
 def by_field(store: Store, which: int | str, field: str, baseline: str) -> tuple[list[dict[str, Any]], str]:
-    """Accuracy on the test questions with each value of a metadata field, with the paired difference to `baseline`; the same as text. UnknownName
-    for a field by which the questions do not differ."""
+    """Accuracy on the test questions with each value of a metadata field, paired with `baseline`; the same as text.
+
+    UnknownName for a field by which the questions do not differ.
+    """
+    # Imported here: they load pandas, which no other command of `study` needs.
+    from cotdistill.results.prediction_matrix import matrix, texts
+    from cotdistill.results.slices import fields, slices
+
     study = store.queue.study(which)
     answers, rows = matrix(store, study.id), texts(store, study.id)
     known = dict(zip(rows.index, rows["metadata"], strict=True)) if len(rows) else {}
