@@ -257,7 +257,9 @@ def _compared(ground: _ClaimData, planned: PlannedComparison, first: str | None,
     first_name, second_name = first or planned.first, second or planned.second
     open_ = Compared(first_name, second_name, planned.no_worse, NOT_RUN, "")
     if first is None or second is None:
-        lacking = " or ".join(_said(name) for name, there in ((first_name, first), (second_name, second)) if there is None)
+        lacking = " or ".join(
+            _said(name) for name, there in ((first_name, first), (second_name, second)) if there is None
+        )
         return replace(open_, message=f"This study has no {lacking}.")
     pair_runs = ground.runs[ground.runs["condition"].isin([first, second])]
     left = int((pair_runs["state"] != "finished").sum())
@@ -301,7 +303,9 @@ def _no_worse(ground: _ClaimData, seen: Compared, interval: Interval) -> Compare
         ends = f"{100 * kept[1]:.0f} to {100 * kept[2]:.0f}, for {KEPT_SPEAKS_OF[seen.nested]}"
         share = f"keeping {100 * kept[0]:.0f} % of the gain ({ends})"
     if seen.word in (BETTER, BETTER_HERE):
-        return replace(seen, margin=margin, kept=kept, message=f"{seen.message} (better, so no worse by any margin), {share}")
+        return replace(
+            seen, margin=margin, kept=kept, message=f"{seen.message} (better, so no worse by any margin), {share}"
+        )
     full = ground.difference("post_cot", "label_only")
     reason = ""
     if full is None or word(full[0]) not in (BETTER, BETTER_HERE):
@@ -310,7 +314,9 @@ def _no_worse(ground: _ClaimData, seen: Compared, interval: Interval) -> Compare
         reason = _no_margin(ground.runs)
     if reason or margin is None:
         word_ = seen.word if seen.status != DONE else CANNOT
-        return replace(seen, status=seen.status if seen.status != DONE else NOT_ASKED, message=reason, p=None, word=word_)
+        return replace(
+            seen, status=seen.status if seen.status != DONE else NOT_ASKED, message=reason, p=None, word=word_
+        )
     said = seen.word if seen.status != DONE else word(interval, margin)
     message = f"{seen.message} (margin {100 * margin:.1f}), {share}"
     p, refuted = noninferiority_p(interval, margin), inferiority_p(interval, margin)

@@ -142,7 +142,13 @@ def _other_loss(store: Store, study: Study, spec: StudySpec) -> dict[str, dict[s
         return {claim: {"loss": loss, "study": None, "word": None, "told": "", "command": command} for claim in BY_LOSS}
     newest = max(same, key=lambda study_: study_.id)
     return {
-        verdict.claim: {"loss": loss, "study": newest.name, "word": verdict.word, "told": verdict.message, "command": None}
+        verdict.claim: {
+            "loss": loss,
+            "study": newest.name,
+            "word": verdict.word,
+            "told": verdict.message,
+            "command": None,
+        }
         for verdict in claims.judge(store, newest.id)
         if verdict.claim in BY_LOSS
     }

@@ -181,7 +181,9 @@ def grid(store: Store, requests: Sequence[ModesRequest], wanted: Wanted = EVERYT
             paired = Layout.of([answers[replicate] for replicate in both])
             over_direct = None
             if paired is not None:
-                answers_here, answers_direct = (paired.stack([rows[m][r].correct for r in both]) for m in (mode, "direct"))
+                answers_here, answers_direct = (
+                    paired.stack([rows[m][r].correct for r in both]) for m in (mode, "direct")
+                )
                 over_direct = paired.mean(answers_here - answers_direct)
             cells.append(
                 ModeCell(
@@ -204,7 +206,11 @@ def answered_in(store: Store, request: ModesRequest, mode: str, wanted: Wanted) 
         and mode in (trained.result or {}).get("modes", {})
     ):
         return store.artifacts.path(trained.produced["predictions"])
-    return store.artifacts.path(request.job.produced["predictions"]) if request.finished and request.job is not None else None
+    return (
+        store.artifacts.path(request.job.produced["predictions"])
+        if request.finished and request.job is not None
+        else None
+    )
 
 
 def curves(

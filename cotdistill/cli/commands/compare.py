@@ -20,8 +20,22 @@ def compare(arguments: argparse.Namespace) -> Result:
     findings_document = findings(store, arguments.study, arguments.margin)
     if findings_document["id"] is None:
         # A built-in study that was never launched: every comparison is there, without numbers.
-        document = {**{key: None for key in REPORT_KEYS if "." not in key}, "runs": 0, "failures": [], **findings_document}
-        return Result(document, "\n".join([str(findings_document["title"] or findings_document["name"]), setting(findings_document), *claims_lines(findings_document)]))
+        document = {
+            **{key: None for key in REPORT_KEYS if "." not in key},
+            "runs": 0,
+            "failures": [],
+            **findings_document,
+        }
+        return Result(
+            document,
+            "\n".join(
+                [
+                    str(findings_document["title"] or findings_document["name"]),
+                    setting(findings_document),
+                    *claims_lines(findings_document),
+                ]
+            ),
+        )
     if len(findings_document["conditions"]) < 2:
         raise UsageError(
             f"The study {arguments.study!r} has one condition, so there is nothing to compare.",
