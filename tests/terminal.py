@@ -80,11 +80,11 @@ def check_keys(words: str, document: Any) -> None:
     noun, _, verb = words.partition(" ")
     (command,) = [c for c in NOUNS[noun] if c.verb == verb]
     documents = document if command.listed else [document]
-    top = {key for key in command.keys if "." not in key}
-    detailed = {key.rpartition(".")[0].removesuffix("[]") for key in command.keys if "." in key}
+    top = {key for key in command.documented if "." not in key}
+    detailed = {key.rpartition(".")[0].removesuffix("[]") for key in command.documented if "." in key}
     for part in documents:
         assert set(part) == top, words
         for key in keys_of(part):
             parent = key.rpartition(".")[0].removesuffix("[]")
             if not parent or parent in detailed:
-                assert key in command.keys, f"{words}: {key} is not documented"
+                assert key in command.documented, f"{words}: {key} is not documented"

@@ -107,9 +107,19 @@ def test_stop_before_any_setup_has_nothing_to_stop(tmp_path: Path) -> None:
     assert "Nothing runs" in done.stdout
 
 
-def test_ci_runs_the_tests_and_can_be_run() -> None:
+def test_the_browser_is_installed_once_the_package_manager_is_free() -> None:
+    recipe = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert "APT_WAIT := -o DPkg::Lock::Timeout=300" in recipe
+    assert (
+        len(re.findall(r"apt-get \$\(APT_WAIT\) (update|install)", recipe))
+        == 2
+        == len(re.findall(r"apt-get \$", recipe))
+    )
+
+
+def test_ci_runs_the_checks_and_then_the_tests() -> None:
     script = ROOT / ".ci/run"
     assert os.access(script, os.X_OK)
     text = script.read_text(encoding="utf-8")
     assert "set -euo pipefail" in text
-    assert re.search(r"^make test$", text, re.MULTILINE)
+    assert re.search(r"^make check\nmake test$", text, re.MULTILINE)

@@ -6,12 +6,14 @@ import re
 import shlex
 import subprocess
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cotdistill.cli import NOUNS, contents
+from cotdistill.cli.documents import keys_of
 from cotdistill.cli.reference import PAGES
 from cotdistill.cli.renamed import RENAMED
 from cotdistill.store.store import Store
@@ -293,8 +295,8 @@ def test_a_plan_counts_its_runs_and_trains_nothing(say: Say, home: Path) -> None
     said = say("study plan starter --json")
     assert said.code == 0, said
     check_keys("study plan", said.document)
-    assert said.document["counts"] == {"runs": 33, "new": 33, "bases": 1, "replicates": 3}
-    assert len({run["id"] for run in said.document["runs"]}) == 33
+    assert said.document["counts"] == {"runs": 50, "new": 50, "bases": 1, "replicates": 5}
+    assert len({run["id"] for run in said.document["runs"]}) == 50
     assert Store.open(home).queue.jobs() == []
     assert "50 runs to train" in say("study plan starter").out
 
@@ -310,6 +312,19 @@ def test_overrides_make_a_variant_under_the_same_name(say: Say) -> None:
     assert variant["spec"]["training"]["steps"] == 100
     assert variant["spec"]["training"]["lr"] == 0.001
     assert variant["spec"]["conditions"] == ["label_only", "post_cot/shuffle(unit=token,fraction=1.0)"]
+
+
+def test_conditions_without_the_baseline_of_the_study_are_compared_to_the_first_and_that_is_said(say: Say) -> None:
+    said = say("study plan starter --conditions pre_cot,post_cot --json")
+    assert said.code == 0 and said.document["baseline"] == "pre_cot"
+    assert (
+        "label_only, the baseline of starter, is not among these conditions: differences are taken to pre_cot."
+        in said.err
+    )
+    named = say("study plan starter --conditions pre_cot,post_cot --baseline post_cot --json")
+    assert named.document["baseline"] == "post_cot" and "not among" not in named.err
+    kept = say("study plan starter --conditions label_only,post_cot --json")
+    assert kept.document["baseline"] == "label_only" and "not among" not in kept.err
 
 
 def test_a_study_without_a_name_starts_from_its_task(say: Say) -> None:
@@ -377,3 +392,52 @@ def test_an_old_spelling_answers_with_the_new_one_and_exit_code_2(old: str, say:
 def test_the_arguments_of_an_old_spelling_are_kept(say: Say) -> None:
     assert "cotdistill inspect probe 7 --split 'a b'" in say("probe 7 --split 'a b'").err
     assert "cotdistill study show starter --by rival" in say("rivals starter").err
+
+
+# --- documents described by dataclasses ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Leaf:
+    share: float  # between 0 and 1
+
+
+@dataclass(frozen=True)
+class Tree:
+    name: str  # what it is called
+    leaves: list[Leaf]  # every leaf
+    crown: Leaf | None  # the highest leaf, or null
+    height: float = field(default=0.0, metadata={"help": "metres"})
+
+
+def test_the_keys_of_a_document_are_the_fields_of_its_dataclass_with_their_comments() -> None:
+    assert keys_of(Tree) == {
+        "name": "what it is called",
+        "leaves": "every leaf",
+        "leaves[].share": "between 0 and 1",
+        "crown": "the highest leaf, or null",
+        "crown.share": "between 0 and 1",
+        "height": "metres",
+    }
+
+
+def test_a_field_that_nothing_describes_is_an_error() -> None:
+    @dataclass(frozen=True)
+    class Bare:
+        name: str
+
+    with pytest.raises(TypeError, match=r"Bare\.name has no comment"):
+        keys_of(Bare)
+
+
+def test_the_help_begins_with_eight_commands_and_the_page_for_people_stays_short(say: Say) -> None:
+    first = say("--help").out.split("\n\n")[2].splitlines()
+    assert [re.split(r"  +", line.strip())[0] for line in first] == [
+        "app start", "tasks import", "preview", "study plan", "study run", "compare", "inspect", "report",
+    ]  # fmt: skip
+    assert len((ROOT / "docs" / "cli.md").read_text(encoding="utf-8").splitlines()) < 1100
+
+
+def test_every_module_of_the_commands_fits_in_a_room_of_twenty() -> None:
+    folder = ROOT / "cotdistill" / "cli"
+    assert all(len(list(room.glob("*.py"))) <= 20 for room in [folder, *folder.rglob("*")] if room.is_dir())

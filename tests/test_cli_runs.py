@@ -18,7 +18,7 @@ from tests.terminal import Say, check_keys, speaker
 
 @pytest.fixture(autouse=True)
 def nobody_works(monkeypatch: pytest.MonkeyPatch) -> None:
-    for noun in ("study", "runs", "queue"):
+    for noun in ("study.plan", "runs", "queue"):
         monkeypatch.setattr(f"cotdistill.cli.commands.{noun}.ensure_supervisor", lambda store: None)
 
 

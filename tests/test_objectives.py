@@ -523,16 +523,12 @@ def test_what_an_objective_draws_a_step_with_is_a_curve_of_its_own(neighbours):
 
 
 def test_the_word_of_a_rival_follows_from_both_comparisons():
-    def said(word, p):
-        return rivals._accounts({"word": word, "p": p})
-
-    assert (said("worse", 0.01), said("no worse", 0.01), said("better", 0.01)) == (rivals.PART, rivals.ALL, rivals.MORE)
-    assert (said("worse", 0.3), said("not distinguishable", 0.3), said("no worse", 0.3)) == (
-        rivals.NONE,
-        rivals.UNCLEAR,
-        rivals.UNCLEAR,
-    )
-    assert said("not distinguishable", 0.01) == "some of the gain" and said("provisional", None) == "provisional"
+    # p of the gain, difference to intact post-CoT, p of that difference, p of being no worse.
+    shown = [rivals._accounts(0.01, *rest) for rest in ((-0.1, 0.01, 1.0), (0.0, 0.9, 0.01), (0.1, 0.01, 0.001))]
+    assert shown == [rivals.PART, rivals.ALL, rivals.MORE]
+    nothing = [rivals._accounts(0.3, *rest) for rest in ((-0.1, 0.01, 1.0), (0.0, 0.9, 0.9), (0.0, 0.9, 0.01))]
+    assert nothing == [rivals.NONE, rivals.UNCLEAR, rivals.UNCLEAR]
+    assert rivals._accounts(0.01, -0.01, 0.3, 0.3) == "some of the gain"
 
 
 def form():

@@ -6,7 +6,7 @@ import pytest
 
 from cotdistill.rationales.placement import PLACEMENTS
 from cotdistill.report.paraphrases import title
-from cotdistill.results.pooled import pooled
+from cotdistill.results.replicates import pooled
 from cotdistill.saliency.paraphrased import Version, agreements, compared, units_of
 from cotdistill.saliency.reading import read_example
 from cotdistill.tasks.example import Choice, Example

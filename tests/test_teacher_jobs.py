@@ -251,7 +251,7 @@ def test_without_an_address_nothing_is_queued(store, monkeypatch):
 def test_the_terminal_estimates_elicits_tells_and_filters(store, server, capsys, tmp_path, monkeypatch):
     say = speaker(capsys)
     # In this process, so that the test needs no supervisor.
-    monkeypatch.setattr("cotdistill.cli.commands.elicit.ensure_supervisor", work)
+    monkeypatch.setattr("cotdistill.cli.commands.teacher.elicit.ensure_supervisor", work)
     words = "teacher elicit --task numbers --model big --name net --rows 12 --shots 1 --price-in 2 --price-out 8 --concurrency 3 --pause 0.01 --tries 2"
     looked = say(f"{words} --estimate --json")
     check_keys("teacher elicit", looked.document)

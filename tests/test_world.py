@@ -319,3 +319,21 @@ def test_the_share_of_errors_leaves_facts_relations_and_splits_as_they_are():
     )
     wrong = [{n for n in w.group_of if w.believed[n] != w.group_of[n]} for w in (one, other)]
     assert wrong[0] < wrong[1]
+
+
+def test_a_share_of_the_creatures_trains_without_rationales_and_the_test_questions_say_of_which_kind(tmp_path):
+    settings = {"creatures": 24, "documents": 20, "wordings": 1}
+    whole = open_task(tmp_path, "field_guide", world=0, settings=settings)
+    half = open_task(tmp_path, "field_guide", world=0, settings={**settings, "without_rationales": 0.5})
+    kinds = Counter()
+    for row in half.examples("train", "mixed"):
+        assert (row.rationale is None) == (row.metadata["rationales"] == "none")
+        kinds[row.metadata["rationales"]] += 1
+    assert kinds == {"none": 24, "in training": 24}
+    test = half.examples("test", "mixed")
+    assert {row.metadata["rationales"] for row in test} == {"none", "in training"} and all(
+        row.rationale for row in test
+    )
+    # The questions and what is said of them stay the same.
+    assert [(r.id, r.rationale) for r in test] == [(r.id, r.rationale) for r in whole.examples("test", "mixed")]
+    assert "rationales" not in whole.examples("test")[0].metadata

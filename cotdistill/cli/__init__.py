@@ -63,6 +63,7 @@ def _columns() -> int:
 def parser_of(command: Command) -> Parser:
     """The parser of one command."""
     description = command.help[:1].upper() + command.help[1:] + "." + (f"\n\n{command.notes}" if command.notes else "")
+    description += f"\n\nExample: {PROGRAM} {command.words} {command.example}" if command.example else ""
     parser = Parser(
         prog=f"{PROGRAM} {command.words}", description=description, formatter_class=_Help, allow_abbrev=False
     )

@@ -1,42 +1,60 @@
-"""What a command is: a noun and a verb, its arguments, what it gives back, and the keys of its JSON document."""
+"""What a command is: a noun and a verb, its arguments, its result, and the keys of its JSON document."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a command gives back: one JSON document, the same told to a person, and the exit code (0, or 1 where the work failed)."""
+    """What a command gives back."""
 
-    document: Any
-    text: str
-    code: int = 0
+    document: Any  # what --json prints: a dataclass, a mapping, or a list of either
+    text: str  # the same for a person
+    code: int = 0  # exit code; 1 where the work failed
+
+
+@dataclass(frozen=True)
+class StudyReference:
+    """A study as documents name it."""
+
+    id: int  # its number
+    name: str  # its name
 
 
 Arguments = Callable[[argparse.ArgumentParser], None]
 
 
 def no_arguments(parser: argparse.ArgumentParser) -> None:
-    """A command that takes nothing but --json."""
+    """The arguments of a command that has only --json."""
 
 
 @dataclass(frozen=True)
 class Command:
-    """One command of the terminal. `keys` documents its JSON document (a dot goes one level down, [] stands for the items of a list);
-    `listed` means that the document is an array of such objects."""
+    """One command of the terminal."""
 
-    noun: str
-    verb: str
-    help: str
-    run: Callable[[argparse.Namespace], Result]
-    keys: Mapping[str, str]
-    arguments: Arguments = no_arguments
-    listed: bool = False
-    notes: str = field(default="")
+    noun: str  # study
+    verb: str  # plan; empty for the only command of a noun
+    help: str  # one line, as --help shows it
+    run: Callable[[argparse.Namespace], Result]  # does the work
+    keys: Mapping[str, str] | type[Any]  # its JSON document: a dataclass, or each key's meaning ("runs[].id": ...)
+    arguments: Arguments = no_arguments  # adds its options to a parser
+    listed: bool = False  # whether the document is an array of such objects
+    notes: str = ""  # paragraphs below the help
+    example: str = ""  # arguments of a typical call: starter --wait
+
+    @property
+    def documented(self) -> Mapping[str, str]:
+        """The keys of its JSON document and what each is; a dot goes one level down, [] stands for the items of a list."""
+        if not isinstance(self.keys, type):
+            return self.keys
+        # Imported here: reading the comments of a dataclass is for the docs and the tests.
+        from cotdistill.cli.documents import keys_of
+
+        return keys_of(self.keys)
 
     @property
     def words(self) -> str:
@@ -48,9 +66,9 @@ class Command:
 class Noun:
     """A noun with its verbs; a noun of a single command has one with an empty verb."""
 
-    name: str
-    help: str
-    commands: tuple[Command, ...]
+    name: str  # study
+    help: str  # one line
+    commands: tuple[Command, ...]  # in the order of the help
 
     @property
     def verbs(self) -> list[str]:

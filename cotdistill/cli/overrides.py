@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from cotdistill.cli.command import whole_number
+from cotdistill.cli.output import note
 from cotdistill.config import LARGEST_THAT_FITS, StudentConfig, TrainingConfig
 from cotdistill.errors import GrammarError, UnknownName, UsageError
-from cotdistill.rationales.conditions import crossed, read_fraction
+from cotdistill.rationales.conditions import crossed, parse_list, read_fraction
 from cotdistill.store.store import Store
 from cotdistill.studies.spec import BUDGETS, MISSING, STUDIES, StudySpec, spec_from_mapping, study_spec
 from cotdistill.tasks.catalog import open_task
@@ -130,11 +131,27 @@ def _described(store: Store, arguments: argparse.Namespace) -> StudySpec:
             )
         return study_spec(None, values)
     if name in STUDIES or name.endswith((".yaml", ".yml")) or Path(name).is_file():
-        return study_spec(name, values)
+        return study_spec(name, _with_baseline(values, study_spec(name, {})))
     stored = {study.name: study for study in reversed(store.queue.studies())}
     if name in stored:
-        return spec_from_mapping(values, spec_from_mapping(stored[name].spec))
+        base = spec_from_mapping(stored[name].spec)
+        return spec_from_mapping(_with_baseline(values, base), base)
     raise UnknownName("study", name, [*STUDIES.names(), *stored])
+
+
+def _with_baseline(values: dict[str, Any], base: StudySpec) -> dict[str, Any]:
+    """`values` with a baseline where other conditions leave out that of `base` and none is named: label only, else the first condition."""
+    if "conditions" not in values or "baseline" in values or not base.baseline:
+        return values
+    conditions = [str(condition) for condition in parse_list(values["conditions"])]
+    if not conditions or base.baseline in conditions:
+        return values
+    baseline = "label_only" if "label_only" in conditions else conditions[0]
+    note(
+        f"{base.baseline}, the baseline of {base.name}, is not among these conditions: differences are taken to {baseline}. "
+        "Another one: --baseline CONDITION"
+    )
+    return {**values, "baseline": baseline}
 
 
 def setting_of(text: str) -> tuple[str, Any]:

@@ -1,4 +1,4 @@
-"""docs/cli.md and docs/conditions.md, written from the parsers and the registries, and what `--help` lists: `make docs`."""
+"""docs/cli.md, docs/json.md and docs/conditions.md, from the commands and the registries, and what `--help` lists: `make docs`."""
 
 from __future__ import annotations
 
@@ -9,17 +9,28 @@ from cotdistill.cli import PROGRAM, contents, parser_of
 from cotdistill.cli.command import Command
 from cotdistill.cli.commands.conditions import entries, told
 from cotdistill.cli.nouns import NOUNS
+from cotdistill.cli.renamed import RENAMED
 
 _HEAD = f"""# The terminal
 
-Written by `make docs`; do not edit. Every command is `{PROGRAM} NOUN VERB`.
+Written by `make docs`; do not edit. Every command is `{PROGRAM} NOUN VERB`; `{PROGRAM} --help` lists all of them, `--help` after a
+command shows its options.
 
-- `--json` on any command: exactly one JSON document on stdout, progress and logs on stderr. Lists are arrays of objects with an `id`.
-- An error is `{{"error": {{"kind", "message", "hint"}}}}`. Where rows of a file cannot be read, `problems` beside it lists all of them
+- `--json` on any command: exactly one JSON document on stdout, progress and logs on stderr. [json.md](json.md) describes every document.
+- Exit codes: 0 success, 1 the work failed, 2 usage error, 130 interrupted.
+- The store is one folder: `COTDISTILL_HOME`, else `data/store` of the clone.
+- STUDY is a name (the latest study of that name) or a number; RUN is the number of a run, or the start of its identity.
+
+"""
+
+_JSON_HEAD = """# JSON documents
+
+Written by `make docs`; do not edit. What each command prints with `--json`. Keys are a contract: they stay, and new ones may come.
+
+- A dot goes one level down, `[]` stands for the items of a list. Lists are arrays of objects with an `id` where they have one.
+- An error is `{"error": {"kind", "message", "hint"}}`. Where rows of a file cannot be read, `problems` beside it lists all of them
   (`file`, `line`, `reason`).
-- Exit codes: 0; 1 the work failed; 2 the words were wrong; 130 interrupted.
-- Everything is kept in one folder: `COTDISTILL_HOME`, else `data/store` of the clone.
-- Shares are between 0 and 1, times are seconds (moments: unix time), sizes are bytes unless a key says otherwise.
+- Shares are between 0 and 1, times are seconds (moments: unix time), sizes are bytes unless a key says otherwise. NaN becomes null.
 """
 
 _CONDITIONS_HEAD = """# Conditions
@@ -37,36 +48,57 @@ A control stands beside the claims: foreign or emptied rationales, and arms at e
 
 
 def terminal_page() -> str:
-    """docs/cli.md."""
-    parts = [_HEAD]
+    """docs/cli.md: every command with its options, for people."""
+    lines = [_HEAD]
     for noun in NOUNS.values():
-        parts.append(f"## {noun.name}\n\n{noun.help[:1].upper()}{noun.help[1:]}.\n")
-        parts += [_command(command) for command in noun]
-    return "\n".join(parts)
-
-
-def _command(command: Command) -> str:
-    actions = [action for action in parser_of(command)._actions if action.dest not in ("help", "json")]
-    synopsis = " ".join([command.words, *(_shape(action) for action in actions)])
-    lines = [f"### `{command.words}`", "", f"{command.help[:1].upper()}{command.help[1:]}.", "", f"    {synopsis}", ""]
-    if command.notes:
-        lines += [command.notes, ""]
-    if actions:
-        lines += [
-            "| argument | what it is |",
-            "| --- | --- |",
-            *(f"| `{_cell(_name(a))}` | {_cell(_help(a))} |" for a in actions),
-            "",
-        ]
-    shape = "An array of objects with these keys:" if command.listed else "A document with these keys:"
+        lines += [f"## {noun.name}", "", *([_sentence(noun.help), ""] if noun.verbs else [])]
+        lines += [line for command in noun for line in _command(command)]
     lines += [
-        shape,
+        "## Earlier names",
         "",
-        "| key | what it is |",
+        "An earlier name is refused with the new command line.",
+        "",
+        "| earlier | now |",
         "| --- | --- |",
-        *(f"| `{key}` | {_cell(help)} |" for key, help in command.keys.items()),
-        "",
     ]
+    lines += [f"| `{old}` | `{new.format('...')}` |" for old, new in RENAMED.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _command(command: Command) -> list[str]:
+    actions = [action for action in parser_of(command)._actions if action.dest not in ("help", "json")]
+    positional = [_shape(action) for action in actions if not action.option_strings]
+    options = [action for action in actions if action.option_strings]
+    needed = [_shape(action) for action in options if action.required]
+    rest = ["[options]"] if len(needed) < len(options) else []
+    lines = [f"### `{' '.join([command.words, *positional, *needed, *rest])}`", "", _sentence(command.help), ""]
+    if command.example:
+        lines += [f"    {PROGRAM} {command.words} {command.example}", ""]
+    if command.notes:
+        lines += [_notes(command.notes), ""]
+    if actions:
+        lines += [*(f"- `{_name(action)}`: {_help(action)}" for action in actions), ""]
+    return lines
+
+
+def _notes(text: str) -> str:
+    """Notes of --help as Markdown: lines that are indented there are a list here."""
+    return "\n".join(f"- {line.strip()}" if line.startswith("  ") else line for line in text.splitlines())
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def json_page() -> str:
+    """docs/json.md: the keys of every command's document."""
+    lines = [_JSON_HEAD]
+    for noun in NOUNS.values():
+        for command in noun:
+            shape = "An array of objects" if command.listed else "An object"
+            lines += [f"## `{command.words}`", "", f"{shape}:", "", "| key | what it is |", "| --- | --- |"]
+            lines += [f"| `{key}` | {_cell(help)} |" for key, help in command.documented.items()]
+            lines.append("")
     return "\n".join(lines)
 
 
@@ -120,7 +152,7 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
 
-PAGES = {"cli.md": terminal_page, "conditions.md": conditions_page}
+PAGES = {"cli.md": terminal_page, "json.md": json_page, "conditions.md": conditions_page}
 
 
 def write(folder: Path) -> list[Path]:

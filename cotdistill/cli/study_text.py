@@ -148,23 +148,23 @@ def claims_text(store: Store, document: dict[str, Any], margin: float | None = N
     titles = {claim.name: claim.title for claim in claims.CLAIMS}
     lines = [report_text(document), "", "The planned claims:"]
     for verdict in claims.judge(store, document["id"], None if margin is None else margin / 100):
-        lines += [f"  {verdict.claim}. {titles[verdict.claim]}: {verdict.word}", f"     {verdict.told}"]
+        lines += [f"  {verdict.claim}. {titles[verdict.claim]}: {verdict.word}", f"     {verdict.message}"]
     return "\n".join(lines)
 
 
 def _setting(document: dict[str, Any]) -> str:
     artificial = " (artificial)" if document["artificial"] else ""
-    told = [
+    parts = [
         f"{'task ' if document['answers'] else ''}{document['task']}{artificial}",
         f"student {document['student']}",
         f"answers of other code ({document['answers']})" if document["answers"] else f"{document['steps']:,} steps",
     ]
     if document["train_rows"]:
         left = f", {count(document['excluded_rows'])} left out" if document["excluded_rows"] else ""
-        told.append(f"trained on {count(document['train_rows'])} rows{left}")
+        parts.append(f"trained on {count(document['train_rows'])} rows{left}")
     if document["test_is"]:
-        told.append(f"test: {document['test_is']}")
-    return "; ".join(told)
+        parts.append(f"test: {document['test_is']}")
+    return "; ".join(parts)
 
 
 def _row(condition: dict[str, Any], baseline: str) -> list[Any]:
@@ -193,18 +193,18 @@ def _row(condition: dict[str, Any], baseline: str) -> list[Any]:
 
 
 def _missing(document: dict[str, Any]) -> list[str]:
-    told = []
+    warnings = []
     left = document["runs"] - document["finished"]
     if left:
         states = ", ".join(f"{document[state]} {state}" for state in STATES[1:] if document[state])
-        told.append(
+        warnings.append(
             f"Provisional: {plural(left, 'planned run')} of {document['runs']} not finished ({states or 'deleted'})."
         )
-    told += [f"{c['label']}: {warning}." for c in document["conditions"] for warning in c["warnings"]]
-    told += [f"failed: {failure['label']}: {printable(failure['message'])}" for failure in document["failures"]]
+    warnings += [f"{c['label']}: {warning}." for c in document["conditions"] for warning in c["warnings"]]
+    warnings += [f"failed: {failure['label']}: {printable(failure['message'])}" for failure in document["failures"]]
     if document["conditions"] and max(c["planned"] for c in document["conditions"]) < 5:
-        told.append("Fewer than five replicates: a demonstration; claims want five or more.")
-    return told
+        warnings.append("Fewer than five replicates: a demonstration; claims want five or more.")
+    return warnings
 
 
 REPORT_KEYS = {

@@ -6,8 +6,9 @@ import dataclasses
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from cotdistill.config import RunConfig, Seeds, TrainingConfig, plain
+from cotdistill.config import RunConfig, Seeds, TrainingConfig, from_mapping, plain
 from cotdistill.errors import NoRationale, StudentError, UnknownName, UsageError
 from cotdistill.planning import memory_fit
 from cotdistill.planning.cost import FLOPS_PER_SECOND, SECONDS_AROUND, Costs, measured
@@ -104,7 +105,7 @@ def plan(store: Store, spec: StudySpec) -> Plan:
             bases.setdefault(
                 base.identity, PlannedRun(Condition("undistilled"), replicate, base, known.get(base.identity, "new"))
             )
-        per_replicate = _Replicate(replicate, run, base, costs, spec.training, known, smaller)
+        per_replicate = _Replicate(replicate, run, base, costs, spec.training, known, smaller, spec.tuned)
         for condition in costs.conditions:
             identities: dict[str, str] = {}
             for selector in condition.selectors:
@@ -184,12 +185,17 @@ class _Replicate:
     training: TrainingConfig
     known: Mapping[str, str]
     smaller: Mapping[str, int]
+    tuned: Mapping[str, Mapping[str, Any]]
 
     def trained(self, condition: Condition, identities: Mapping[str, str]) -> PlannedRun:
         """The run of a condition; made: the identity of the job that makes each selection it reads."""
         needs = (self.base.identity,) if self.base else ()
+        training = self.run.training
+        if settings := self.tuned.get(str(condition)):
+            training = from_mapping(TrainingConfig, {**plain(training), **settings})
+        base = needs[0] if needs else ""
         config = dataclasses.replace(
-            self.run, condition=str(condition), base=needs[0] if needs else "", selections=identities
+            self.run, condition=str(condition), base=base, selections=identities, training=training
         )
         label = f"{self.run.task} · {condition.label} · replicate {self.number}"
         seconds = self.costs.seconds(condition, self.training)

@@ -89,6 +89,23 @@ def extended_told(document: dict[str, Any]) -> str:
     )
 
 
+def tuned_told(document: dict[str, Any]) -> str:
+    """The settings that conditions have of their own, and the verdicts at the shared setting; empty for an untuned study."""
+    tuned = document["tuned"]
+    if tuned is None:
+        return ""
+    labels = {one["id"]: one["label"] for one in document["conditions"]}
+    each = "; ".join(
+        f"{labels.get(name, name)} {', '.join(f'{key} {value}' for key, value in settings.items())}"
+        for name, settings in tuned["settings"].items()
+    )
+    beside = "The same study at the shared setting has not been run."
+    if tuned["shared"]:
+        words = "; ".join(f"claim {one['id']} {one['word']}" for one in tuned["claims"])
+        beside = f"At the shared setting (study {tuned['shared']}): {words}."
+    return f"Each condition at its own best setting on dev, chosen with pilot replicates outside the claims: {each}. {beside}"
+
+
 def other_loss_told(claim: dict[str, Any]) -> str:
     """What the claim comes to under the other loss, or how to ask; empty where it has no twin to be asked in."""
     other = claim["other_loss"]
@@ -201,6 +218,7 @@ def _n(comparisons: list[dict[str, Any]]) -> str:
 def _markdown(document: dict[str, Any], every: list[Table]) -> str:
     lines = [f"# {markdown(str(document['title'] or document['name']))}", "", markdown(setting(document)), ""]
     lines += [f"**{markdown(extended)}**", ""] if (extended := extended_told(document)) else []
+    lines += [markdown(tuned), ""] if (tuned := tuned_told(document)) else []
     for claim, one in zip(document["claims"], every, strict=False):
         lines += [
             f"## {claim['id']}. {markdown(claim['title'])}: **{markdown(claim['word'])}**",
@@ -278,6 +296,8 @@ def html_page(document: dict[str, Any]) -> str:
         )
     if extended := extended_told(document):
         parts.append(f"<p><strong>{escape(extended)}</strong></p>")
+    if tuned := tuned_told(document):
+        parts.append(f"<p>{escape(tuned)}</p>")
     drawn = 0
     for claim, one in zip(document["claims"], every, strict=False):
         color = word_color(claim["word"])

@@ -43,7 +43,7 @@ class Column:
 
 def grid(store: Store, studies: Sequence[Study], baseline: str = "") -> list[Column]:
     """One column a study. baseline: a condition, for differences to it; "" for accuracies."""
-    found = []
+    columns = []
     for study in studies:
         summaries = {s.condition: s for s in results.summary(store, study.id)}
         chance = results.chance_of(summaries.values())
@@ -66,8 +66,8 @@ def grid(store: Store, studies: Sequence[Study], baseline: str = "") -> list[Col
                 for s in summaries.values()
                 if s.mean is not None
             }
-        found.append(Column(study, spec_from_mapping(study.spec), chance, cells))
-    return found
+        columns.append(Column(study, spec_from_mapping(study.spec), chance, cells))
+    return columns
 
 
 def conditions(columns: Sequence[Column]) -> list[str]:
@@ -93,13 +93,13 @@ def differing(settings: Sequence[Mapping[str, Any]]) -> list[tuple[str, tuple[st
 
 def flattened(settings: Mapping[str, Any], before: str = "") -> dict[str, Any]:
     """Nested settings as one level: {"training": {"lr": 1}} -> {"training.lr": 1}; an empty mapping vanishes."""
-    found: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for name, value in settings.items():
         if isinstance(value, Mapping):
-            found |= flattened(value, f"{before}{name}.")
+            flat |= flattened(value, f"{before}{name}.")
         elif before or name not in NOT_SETTINGS:
-            found[f"{before}{name}"] = value
-    return found
+            flat[f"{before}{name}"] = value
+    return flat
 
 
 def told(value: Any) -> str:

@@ -132,8 +132,8 @@ class _Over:
     layout: Layout
 
     @classmethod
-    def of(cls, store: Store, mine: Sequence[ModesRequest]) -> _Over | None:
-        jobs = [one.job for one in mine if one.finished and one.job is not None]
+    def of(cls, store: Store, requests: Sequence[ModesRequest]) -> _Over | None:
+        jobs = [one.job for one in requests if one.finished and one.job is not None]
         runs = tuple(_run(store.artifacts.path(job.produced["answers"])) for job in jobs)
         layout = Layout.of(runs)
         return cls(runs, layout) if layout else None
@@ -160,16 +160,16 @@ class _Over:
         return self.layout.accuracy(values) if measure == "correct" else within_unit(self.mean(values))
 
 
-def grid(store: Store, found: Sequence[ModesRequest], wanted: Wanted = EVERYTHING) -> list[ModeCell]:
+def grid(store: Store, requests: Sequence[ModesRequest], wanted: Wanted = EVERYTHING) -> list[ModeCell]:
     """Every condition in every mode. What a training run has scored itself is taken from there; the rest from the jobs that asked."""
     cells = []
-    for condition in dict.fromkeys(one.condition for one in found):
-        mine = [one for one in found if one.condition == condition]
+    for condition in dict.fromkeys(answers_here.condition for answers_here in requests):
+        asked = [answers_here for answers_here in requests if answers_here.condition == condition]
         rows = {
             mode: {
-                one.replicate: run_answers(path, mode)
-                for one in mine
-                if (path := answered_in(store, one, mode, wanted))
+                answers_here.replicate: run_answers(path, mode)
+                for answers_here in asked
+                if (path := answered_in(store, answers_here, mode, wanted))
             }
             for mode in MODES
         }
@@ -181,44 +181,50 @@ def grid(store: Store, found: Sequence[ModesRequest], wanted: Wanted = EVERYTHIN
             paired = Layout.of([answers[replicate] for replicate in both])
             over_direct = None
             if paired is not None:
-                one, other = (paired.stack([rows[m][r].correct for r in both]) for m in (mode, "direct"))
-                over_direct = paired.mean(one - other)
+                answers_here, answers_direct = (
+                    paired.stack([rows[m][r].correct for r in both]) for m in (mode, "direct")
+                )
+                over_direct = paired.mean(answers_here - answers_direct)
             cells.append(
                 ModeCell(
                     condition, parse(condition).label, mode, mode in modes_of(condition),
                     layout.accuracy(correct) if layout else None, over_direct,
                     tuple(float(row.mean()) for row in correct), layout.size if layout else 0,
-                    layout.cluster_count if layout else 0, len(mine),
+                    layout.cluster_count if layout else 0, len(asked),
                 )
             )  # fmt: skip
     return cells
 
 
-def answered_in(store: Store, one: ModesRequest, mode: str, wanted: Wanted) -> Path | None:
+def answered_in(store: Store, request: ModesRequest, mode: str, wanted: Wanted) -> Path | None:
     """The table that holds a run's answers in a mode; None if it was not asked in it."""
-    own: Job | None = one.trained
+    trained: Job | None = request.trained
     if (
-        own is not None
-        and own.state == "finished"
+        trained is not None
+        and trained.state == "finished"
         and not (wanted.examples or wanted.source)
-        and mode in (own.result or {}).get("modes", {})
+        and mode in (trained.result or {}).get("modes", {})
     ):
-        return store.artifacts.path(own.produced["predictions"])
-    return store.artifacts.path(one.job.produced["predictions"]) if one.finished and one.job is not None else None
+        return store.artifacts.path(trained.produced["predictions"])
+    return (
+        store.artifacts.path(request.job.produced["predictions"])
+        if request.finished and request.job is not None
+        else None
+    )
 
 
 def curves(
-    store: Store, found: Sequence[ModesRequest], rationale: str, measure: str = "correct", tests: Sequence[str] = ()
+    store: Store, requests: Sequence[ModesRequest], rationale: str, measure: str = "correct", tests: Sequence[str] = ()
 ) -> list[PerturbationCurve]:
     """Every condition that was asked, under every test (some of them), in the order planned; rationale: "given" or "own"."""
-    made = []
-    for condition in dict.fromkeys(one.condition for one in found):
-        over = _Over.of(store, [one for one in found if one.condition == condition])
+    drawn = []
+    for condition in dict.fromkeys(one.condition for one in requests):
+        over = _Over.of(store, [one for one in requests if one.condition == condition])
         if over is not None:
             trained = rationale in modes_of(condition)
             names = [p.name for p in PERTURBATIONS if (not tests or p.name in tests) and over.has(rationale, p.name)]
-            made += [_curve(over, condition, rationale, name, measure, trained=trained) for name in names]
-    return made
+            drawn += [_curve(over, condition, rationale, name, measure, trained=trained) for name in names]
+    return drawn
 
 
 def _curve(over: _Over, condition: str, rationale: str, test: str, measure: str, *, trained: bool) -> PerturbationCurve:
@@ -256,12 +262,12 @@ def _lost(shares: Sequence[float], values: Sequence[Values], measure: str) -> Va
     return area
 
 
-def read(found: Sequence[ModesRequest]) -> dict[str, Read]:
+def read(requests: Sequence[ModesRequest]) -> dict[str, Read]:
     """By condition, what its finished jobs say of the rationales."""
-    told: dict[str, list[Mapping[str, Any]]] = {}
-    for one in found:
+    documents: dict[str, list[Mapping[str, Any]]] = {}
+    for one in requests:
         if one.finished and one.job is not None and one.job.result:
-            told.setdefault(one.condition, []).append(one.job.result)
+            documents.setdefault(one.condition, []).append(one.job.result)
     return {
         condition: Read(
             dict(results[0]["sources"]),
@@ -269,5 +275,5 @@ def read(found: Sequence[ModesRequest]) -> dict[str, Read]:
             fmean(one["unterminated"] for one in results),
             {name: fmean(one["empty"][name] / one["n"] for one in results) for name in ("given", "own")},
         )
-        for condition, results in told.items()
+        for condition, results in documents.items()
     }

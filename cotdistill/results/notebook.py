@@ -82,9 +82,9 @@ class StudyFrames:
         """All 95 % intervals of one difference (shares), the one that verdicts rest on first: mean, low, high, p, df, method, speaks_of. Empty where
         the two have no finished replicate in common."""
         pair = results.paired(self._store, self.id, condition, baseline)
-        found = every_interval(pair.values, pair.clusters, pair.nested) if pair else ()
+        every = every_interval(pair.values, pair.clusters, pair.nested) if pair else ()
         return pd.DataFrame(
-            [dataclasses.asdict(one) for one in found], columns=[field.name for field in dataclasses.fields(Interval)]
+            [dataclasses.asdict(one) for one in every], columns=[field.name for field in dataclasses.fields(Interval)]
         )
 
     def examples(self, baseline: str = "", mode: str = "primary") -> pd.DataFrame:

@@ -107,7 +107,7 @@ def _read(path: Path, mode: str) -> Any:
     return table.take(pc.sort_indices(table["id"]))
 
 
-def by_example(found: PredictionMatrix, baseline: str = "") -> pd.DataFrame:
+def by_example(answers: PredictionMatrix, baseline: str = "") -> pd.DataFrame:
     """One row an example, in the order of the ids: item, cluster, disagreement, undecided, and for each condition
 
     "right CONDITION"   share of its replicates that are right
@@ -119,28 +119,28 @@ def by_example(found: PredictionMatrix, baseline: str = "") -> pd.DataFrame:
     conditions of a replicate share does not count. undecided: mean over all runs of the distance of the margin from 0. gained and lost only with
     a baseline, paired in the replicates that both have. UnknownName for a baseline that has not answered.
     """
-    if baseline and baseline not in found.conditions:
-        raise UnknownName("condition with answers", baseline, found.conditions)
-    columns: dict[str, Any] = {"item": found.items, "cluster": found.clusters}
-    asked, hit = found.right >= 0, found.right == 1
+    if baseline and baseline not in answers.conditions:
+        raise UnknownName("condition with answers", baseline, answers.conditions)
+    columns: dict[str, Any] = {"item": answers.items, "cluster": answers.clusters}
+    asked, hit = answers.right >= 0, answers.right == 1
     number, hits = asked.sum(0, dtype=np.float32), hit.sum(0, dtype=np.float32)
     pairs = np.where(number > 1, number * (number - 1) / 2, np.nan)
     columns["disagreement"] = _mean(hits * (number - hits) / pairs, 0)
-    columns["undecided"] = _mean(np.abs(found.margin), (0, 1))
-    columns |= _named(RIGHT, found, _mean(np.where(asked, hit, np.nan), 1))
-    columns |= _named(GOLD, found, _mean(found.gold, 1)) | _named(MARGIN, found, _mean(found.margin, 1))
+    columns["undecided"] = _mean(np.abs(answers.margin), (0, 1))
+    columns |= _named(RIGHT, answers, _mean(np.where(asked, hit, np.nan), 1))
+    columns |= _named(GOLD, answers, _mean(answers.gold, 1)) | _named(MARGIN, answers, _mean(answers.margin, 1))
     if baseline:
-        base = found.conditions.index(baseline)
+        base = answers.conditions.index(baseline)
         both = asked & asked[base]
-        columns |= _named(GAINED, found, _mean(np.where(both, hit & ~hit[base], np.nan), 1))
-        columns |= _named(LOST, found, _mean(np.where(both, ~hit & hit[base], np.nan), 1))
+        columns |= _named(GAINED, answers, _mean(np.where(both, hit & ~hit[base], np.nan), 1))
+        columns |= _named(LOST, answers, _mean(np.where(both, ~hit & hit[base], np.nan), 1))
     return pd.DataFrame(columns)
 
 
 def _named(
-    name: str, found: PredictionMatrix, values: npt.NDArray[np.floating[Any]]
+    name: str, answers: PredictionMatrix, values: npt.NDArray[np.floating[Any]]
 ) -> dict[str, npt.NDArray[np.floating[Any]]]:
-    return {f"{name} {condition}": values[i] for i, condition in enumerate(found.conditions)}
+    return {f"{name} {condition}": values[i] for i, condition in enumerate(answers.conditions)}
 
 
 def _mean(values: npt.NDArray[np.floating[Any]], axis: int | tuple[int, int]) -> npt.NDArray[np.floating[Any]]:
@@ -230,8 +230,8 @@ def page(
     if chosen.text:
         rows = rows[_holding(rows["item"], texts, chosen.text.casefold())]
     if chosen.slices:
-        found = _metadata(rows["item"], texts)
-        rows = rows[[all(str(meta.get(name)) in values for name, values in chosen.slices.items()) for meta in found]]
+        metadata = _metadata(rows["item"], texts)
+        rows = rows[[all(str(meta.get(name)) in values for name, values in chosen.slices.items()) for meta in metadata]]
     _column(table, sort)
     rows = rows.sort_values(
         [sort, "item"] if sort != "item" else "item",
@@ -253,11 +253,11 @@ def _holding(items: Iterable[str], texts: pd.DataFrame | None, text: str) -> lis
         zip(texts.index, zip(texts["question"], texts["choices"], texts["rationale"], strict=True), strict=True)
     )
     nothing = ("", (), "")
-    found = []
+    flags = []
     for item in items:
         question, choices, rationale = said.get(item, nothing)
-        found.append(text in "\n".join((item, question, *choices, rationale)).casefold())
-    return found
+        flags.append(text in "\n".join((item, question, *choices, rationale)).casefold())
+    return flags
 
 
 def _metadata(items: Iterable[str], texts: pd.DataFrame | None) -> list[Mapping[str, Any]]:
@@ -265,16 +265,16 @@ def _metadata(items: Iterable[str], texts: pd.DataFrame | None) -> list[Mapping[
     return [known.get(item, {}) for item in items]
 
 
-def reliability(found: PredictionMatrix, coverages: tuple[float, ...] = (0.5, 0.8)) -> pd.DataFrame:
+def reliability(answers: PredictionMatrix, coverages: tuple[float, ...] = (0.5, 0.8)) -> pd.DataFrame:
     """How far confidence can be believed, one row a run: condition, replicate, items, accuracy, calibration_error (expected, over bins of equal
     mass), and "accuracy at 0.5" and so on: accuracy on that share of the questions of which the student is surest."""
     rows: list[dict[str, Any]] = []
-    for c, condition in enumerate(found.conditions):
-        for s, replicate in enumerate(found.replicates):
-            asked = found.right[c, s] >= 0
+    for c, condition in enumerate(answers.conditions):
+        for s, replicate in enumerate(answers.replicates):
+            asked = answers.right[c, s] >= 0
             if not asked.any():
                 continue
-            confidence, right = found.confidence[c, s][asked].astype(np.float64), found.right[c, s][asked] == 1
+            confidence, right = answers.confidence[c, s][asked].astype(np.float64), answers.right[c, s][asked] == 1
             row = {
                 "condition": condition,
                 "replicate": replicate,

@@ -95,14 +95,14 @@ def rivals(store: Store, study: int | str) -> dict[str, Any]:
     shown = full is not None and word(full[0]) in (BETTER, BETTER_HERE)
     margin = margin_of(runs)
     shorts: dict[str, Interval] = {}
-    found: list[Rival] = []
+    rows: list[Rival] = []
     for condition, summary in summaries.items():
         if condition in (BASE, FULL) or not parse(condition).spec.sequences or parse(condition).source:
             continue
         gain, short = (results.difference(store, study, condition, other, planned) for other in (BASE, FULL))
         if short is not None:
             shorts[condition] = short[0]
-        found.append(
+        rows.append(
             Rival(
                 condition, summary.label, why(parse(condition)), summary.mean,
                 (gain[0].mean, gain[0].low, gain[0].high) if gain else None, (short[0].mean, short[0].low, short[0].high) if short else None,
@@ -111,13 +111,13 @@ def rivals(store: Store, study: int | str) -> dict[str, Any]:
             )
         )  # fmt: skip
     gains = dict(
-        zip([r.condition for r in found if r.p is not None], holm([r.p for r in found if r.p is not None]), strict=True)
+        zip([r.condition for r in rows if r.p is not None], holm([r.p for r in rows if r.p is not None]), strict=True)
     )
     # Holm over the rivals for each of the two questions that are asked against intact post-CoT, too.
     apart = dict(zip(shorts, holm([one.p if one.p is not None else 1.0 for one in shorts.values()]), strict=True))
     same = dict(zip(shorts, holm([noninferiority_p(one, margin or 0.0) for one in shorts.values()]), strict=True))
-    told = [asdict(rival) | {"p": gains.get(rival.condition)} for rival in found]
-    for one in told:
+    documents = [asdict(rival) | {"p": gains.get(rival.condition)} for rival in rows]
+    for one in documents:
         name = one["condition"]
         if not one["word"]:
             said = _accounts(one["p"], shorts[name].mean, apart[name], same[name] if margin else 1.0)
@@ -130,7 +130,7 @@ def rivals(store: Store, study: int | str) -> dict[str, Any]:
         "items": summaries[FULL].items,
         "provisional": provisional,
         "word": PROVISIONAL if provisional else BETTER if shown else CANNOT,
-        "rivals": told,
+        "rivals": documents,
     }
 
 

@@ -37,35 +37,35 @@ def doses(store: Store, study: int | str) -> list[Dose]:
             continue
         examples = int(job.result["steps"]) * int(job.config["training"]["batch_size"])
         predicted.setdefault(condition, []).append(float(job.result["loss_tokens"]) / examples)
-    found = []
+    rows = []
     for summary in results.summary(store, study):
         parsed = parse(summary.condition)
         if summary.mean is None or parsed.tokens or parsed.fraction != 1 or summary.condition not in predicted:
             continue
         family, dose = _family(parsed)
         name = _name(parsed) if family else summary.label
-        found.append(Dose(summary, fmean(predicted[summary.condition]), family, dose, name))
-    order = list(dict.fromkeys(one.family for one in found))
-    return sorted(found, key=lambda one: (order.index(one.family), one.predicted))
+        rows.append(Dose(summary, fmean(predicted[summary.condition]), family, dose, name))
+    order = list(dict.fromkeys(one.family for one in rows))
+    return sorted(rows, key=lambda one: (order.index(one.family), one.predicted))
 
 
 def _family(condition: Condition) -> tuple[str, str]:
     """The condition as text without its dose, and the dose; both empty where there is none."""
-    told = []
+    amounts = []
     steps = []
     for step in condition.steps:
-        told += [
+        amounts += [
             f"{name} {value:g}" for name, value in step.parameters if name in DOSES and isinstance(value, (int, float))
         ]
         steps.append(Step(step.name, tuple((name, value) for name, value in step.parameters if name not in DOSES)))
-    if not told:
+    if not amounts:
         return "", ""
-    return str(replace(condition, steps=tuple(steps))), ", ".join(told)
+    return str(replace(condition, steps=tuple(steps))), ", ".join(amounts)
 
 
 def _name(condition: Condition) -> str:
-    told = [replace(condition, steps=()).label]
+    parts = [replace(condition, steps=()).label]
     for step in condition.steps:
         selector = dict(step.parameters).get("selector")
-        told.append(step.name.replace("_", " ") + (f" by {str(selector).replace('_', ' ')}" if selector else ""))
-    return ", ".join(told)
+        parts.append(step.name.replace("_", " ") + (f" by {str(selector).replace('_', ' ')}" if selector else ""))
+    return ", ".join(parts)

@@ -65,7 +65,7 @@ def size_curves(store: Store, study: int | str) -> list[SizeCurve]:
         if job is not None and job.state == "finished" and job.result and job.result.get("train_rows"):
             examples = int(job.result["steps"]) * int(job.config["training"]["batch_size"])
             seen.setdefault(condition, []).append((int(job.result["train_rows"]), examples))
-    found: dict[str, list[Size]] = {}
+    sizes_of: dict[str, list[Size]] = {}
     for summary in results.summary(store, study):
         if summary.mean is None or summary.condition not in seen:
             continue
@@ -76,10 +76,10 @@ def size_curves(store: Store, study: int | str) -> list[SizeCurve]:
             fmean(rows for rows, _ in counts),
             fmean(examples / rows for rows, examples in counts),
         )
-        found.setdefault(str(whole(parsed)), []).append(size)
+        sizes_of.setdefault(str(whole(parsed)), []).append(size)
     return [
         SizeCurve(condition, parse(condition).label, tuple(sorted(sizes, key=lambda one: one.fraction)))
-        for condition, sizes in found.items()
+        for condition, sizes in sizes_of.items()
         if len(sizes) > 1
     ]
 
@@ -90,7 +90,7 @@ def gaps(store: Store, study: int | str, curves: Sequence[SizeCurve], baseline: 
     if base is None:
         return []
     at = {size.fraction: size for size in base.sizes}
-    found = []
+    rows = []
     for curve in curves:
         for size in curve.sizes if curve is not base else ():
             other = at.get(size.fraction)
@@ -100,10 +100,10 @@ def gaps(store: Store, study: int | str, curves: Sequence[SizeCurve], baseline: 
             interval, answers = pair
             open_ = any(s.finished < s.planned for s in (size.summary, other.summary))
             said = PROVISIONAL if open_ else word(interval)
-            found.append(
+            rows.append(
                 Gap(
                     curve.condition, curve.label, size.fraction, size.rows, interval.mean, interval.low, interval.high, said,
                     len(answers.replicates), answers.correct.shape[1],
                 )
             )  # fmt: skip
-    return found
+    return rows

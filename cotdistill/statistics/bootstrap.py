@@ -34,7 +34,7 @@ def resampled_means(
     np.add.at(sums, clusters, values.reshape(conditions * s, -1).T)
     sums = np.concatenate([sums, sizes[:, None]], axis=1)
     rng = np.random.default_rng(seed)
-    found = np.empty((resamples, conditions))
+    every_mean = np.empty((resamples, conditions))
     for start in range(0, resamples, BLOCK):
         rows = min(BLOCK, resamples - start)
         if not nested:
@@ -49,8 +49,8 @@ def resampled_means(
                 top += totals[:, :-1].reshape(rows, conditions, s)[np.arange(rows), :, picked]
                 bottom += totals[:, -1:]
             means = top / bottom
-        found[start : start + rows] = means
-    return found
+        every_mean[start : start + rows] = means
+    return every_mean
 
 
 def two_level(
@@ -65,7 +65,7 @@ def two_level(
     low, high = np.quantile(means, (0.025, 0.975))
     side = min(int((means <= 0).sum()), int((means >= 0).sum()))
     p = min(1.0, 2 * (side + 1) / (resamples + 1))
-    told = "new worlds and new seeds" if nested else "new questions and new seeds"
+    speaks_of = "new worlds and new seeds" if nested else "new questions and new seeds"
     return Interval(
-        float(values.mean()), float(low), float(high), p, None, "two-level bootstrap", f"it speaks of {told}"
+        float(values.mean()), float(low), float(high), p, None, "two-level bootstrap", f"it speaks of {speaks_of}"
     )

@@ -191,11 +191,11 @@ def _sparse_accuracy(interval: Interval, correct: Values, clusters: npt.NDArray[
     return replace(interval, low=low, high=high, method=method)
 
 
-def within_unit(found: Interval) -> Interval:
+def within_unit(interval: Interval) -> Interval:
     """The interval of a share, kept within 0 and 1."""
-    if found.low is None or found.high is None:
-        return found
-    return replace(found, low=max(0.0, found.low), high=min(1.0, found.high))
+    if interval.low is None or interval.high is None:
+        return interval
+    return replace(interval, low=max(0.0, interval.low), high=min(1.0, interval.high))
 
 
 def numbered(names: list[str]) -> npt.NDArray[np.int64]:

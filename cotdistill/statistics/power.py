@@ -130,7 +130,7 @@ def settling(effect: float, replicates: int, clusters: int, noise: Noise, nested
     It takes the effect for the truth, so it is a guide to the size of the next study and no verdict on this one.
     """
     effect = abs(effect)
-    found = [
+    enough = [
         s
         for s in range(max(2, replicates), MOST_REPLICATES + 1)
         if _reach(s) * noise.error(s, clusters, nested) <= effect
@@ -138,7 +138,7 @@ def settling(effect: float, replicates: int, clusters: int, noise: Noise, nested
     room = (effect / _reach(replicates)) ** 2 - noise.replicate**2 / replicates if replicates > 1 else 0.0
     by_items = noise.cluster**2 / (replicates if nested else 1) + noise.rest**2 / replicates
     times = None if room <= 0 or by_items <= 0 else max(1.0, by_items / room / clusters)
-    return Settling(found[0] if found else None, times)
+    return Settling(enough[0] if enough else None, times)
 
 
 def foretold(

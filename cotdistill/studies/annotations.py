@@ -56,8 +56,8 @@ def set_remark(
     baseline: str | None = None,
 ) -> Remark:
     """Change what is given and keep the rest. UsageError for what is too long; UnknownName for a baseline that the study does not have."""
-    found = store.queue.study(study)
-    changed = remark(store, found.id)
+    record = store.queue.study(study)
+    changed = remark(store, record.id)
     if note is not None:
         if len(note) > LONGEST_NOTE:
             raise UsageError(f"The note has {len(note):,} characters; expected at most {LONGEST_NOTE:,}.")
@@ -65,16 +65,16 @@ def set_remark(
     if tags is not None:
         changed = replace(changed, tags=checked_tags(tags))
     if baseline is not None:
-        planned = list(dict.fromkeys(member.condition for member in found.members if member.role == "run"))
+        planned = list(dict.fromkeys(member.condition for member in record.members if member.role == "run"))
         if baseline and baseline not in planned:
-            raise UnknownName(f"condition of the study {found.name}", baseline, planned)
+            raise UnknownName(f"condition of the study {record.name}", baseline, planned)
         changed = replace(changed, baseline=baseline)
     changed = replace(changed, changed=time.time())
     with store.queue.database.write() as connection:
         connection.execute(
             "INSERT INTO remark VALUES (?, ?, ?, ?, ?) ON CONFLICT (study) DO UPDATE SET "
             "note = excluded.note, tags = excluded.tags, baseline = excluded.baseline, changed = excluded.changed",
-            (found.id, changed.note, json.dumps(changed.tags, ensure_ascii=False), changed.baseline, changed.changed),
+            (record.id, changed.note, json.dumps(changed.tags, ensure_ascii=False), changed.baseline, changed.changed),
         )
     return changed
 
@@ -91,13 +91,13 @@ def pinned(store: Store, study: Study) -> str:
 
 def checked_tags(tags: Sequence[str]) -> tuple[str, ...]:
     """Tags without the space around them, once each, sorted; UsageError for one that is too long or holds a comma, or for too many."""
-    found = sorted({tag.strip() for tag in tags if tag.strip()})
-    for tag in found:
+    names = sorted({tag.strip() for tag in tags if tag.strip()})
+    for tag in names:
         if len(tag) > LONGEST_TAG or "," in tag or not tag.isprintable():
             raise UsageError(
                 f"{tag[:LONGEST_TAG]!r} is no tag.",
                 f"Expected at most {LONGEST_TAG} printable characters, without a comma.",
             )
-    if len(found) > MOST_TAGS:
-        raise UsageError(f"A study has {len(found)} tags; expected at most {MOST_TAGS}.")
-    return tuple(found)
+    if len(names) > MOST_TAGS:
+        raise UsageError(f"A study has {len(names)} tags; expected at most {MOST_TAGS}.")
+    return tuple(names)

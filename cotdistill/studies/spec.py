@@ -49,6 +49,10 @@ class StudySpec:
     )
     baseline: str = param("", "the condition that differences are taken to; empty: label_only, or the first")
     primary: str = param("", "of several key-token conditions, the one that claim 3 is judged by; named before launch")
+    first_replicate: int = param(0, "index of the first replicate; pilots begin far away", low=0, high=1_000_000)
+    tuned: Mapping[str, Mapping[str, Any]] = field(
+        default_factory=dict, metadata={"help": "training settings of single conditions, chosen on dev (--tune)"}
+    )
     missing_rationale: str = param("exclude", "training rows without a rationale", choices=MISSING)
     budget: str = param(
         "steps", "steps: the same in every condition; tokens: each sees as many tokens as the longest", choices=BUDGETS
@@ -81,7 +85,11 @@ class StudySpec:
         return 1 if "world" in self.fixed_seeds else self.replicates
 
     def seeds(self, replicate: int) -> Seeds:
-        return Seeds.of_replicate(replicate, self.fixed_seeds)
+        return Seeds.of_replicate(self.first_replicate + replicate, self.fixed_seeds)
+
+
+# Settings that were added later: a plan that leaves them alone keeps its hash.
+UNHASHED_IF_UNUSED = ("answers", "primary", "first_replicate", "tuned")
 
 
 def plan_hash_of(values: Mapping[str, Any]) -> str:
@@ -95,7 +103,7 @@ def plan_hash_of(values: Mapping[str, Any]) -> str:
         {
             key: value
             for key, value in document.items()
-            if key not in ("name", "title") and (key not in ("answers", "primary") or value)
+            if key not in ("name", "title") and (key not in UNHASHED_IF_UNUSED or value)
         }
     )
 
@@ -126,6 +134,14 @@ def checked(spec: StudySpec) -> StudySpec:
                 problems.append(f"baseline {spec.baseline!r} is none of the conditions")
         except UsageError as error:
             problems.append(error.message)
+    for condition, settings in spec.tuned.items():
+        if condition not in conditions or not isinstance(settings, Mapping):
+            problems.append(f"tuned has {condition!r}: {settings!r}; expected settings of one of the conditions")
+            continue
+        try:
+            check(from_mapping(TrainingConfig, {**plain(spec.training), **settings}))
+        except (ConfigError, UnknownName) as error:
+            problems.append(f"tuned, {condition}: {error.message}")
     if spec.primary and not problems:
         try:
             if str(parse(spec.primary)) not in conditions:
@@ -163,7 +179,7 @@ def spec_from_mapping(values: Mapping[str, Any], base: StudySpec | None = None) 
             current[outer] = [str(c) for c in parse_list(value)] if isinstance(value, str) else _texts(value)
         else:
             current[outer] = value
-    for key in ("task_settings", "fixed_seeds", "student", "training"):
+    for key in ("task_settings", "fixed_seeds", "student", "training", "tuned"):
         if not isinstance(current[key], Mapping):
             raise ConfigError([f"{key} is {current[key]!r}; expected a mapping"])
     _suit(current, values, base)

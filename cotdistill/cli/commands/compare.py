@@ -9,7 +9,7 @@ from cotdistill.cli.command import Command, Noun, Result
 from cotdistill.cli.output import table
 from cotdistill.cli.study_text import REPORT_KEYS, report, report_text
 from cotdistill.errors import UsageError
-from cotdistill.report.export import extended_told, other_loss_told, setting, tables
+from cotdistill.report.export import extended_told, other_loss_told, setting, tables, tuned_told
 from cotdistill.results.findings import findings
 from cotdistill.store.store import Store
 from cotdistill.text import plural
@@ -17,29 +17,46 @@ from cotdistill.text import plural
 
 def compare(arguments: argparse.Namespace) -> Result:
     store = Store.open()
-    found = findings(store, arguments.study, arguments.margin)
-    if found["id"] is None:
+    findings_document = findings(store, arguments.study, arguments.margin)
+    if findings_document["id"] is None:
         # A built-in study that was never launched: every comparison is there, without numbers.
-        document = {**{key: None for key in REPORT_KEYS if "." not in key}, "runs": 0, "failures": [], **found}
-        return Result(document, "\n".join([str(found["title"] or found["name"]), setting(found), *claims_lines(found)]))
-    if len(found["conditions"]) < 2:
+        document = {
+            **{key: None for key in REPORT_KEYS if "." not in key},
+            "runs": 0,
+            "failures": [],
+            **findings_document,
+        }
+        return Result(
+            document,
+            "\n".join(
+                [
+                    str(findings_document["title"] or findings_document["name"]),
+                    setting(findings_document),
+                    *claims_lines(findings_document),
+                ]
+            ),
+        )
+    if len(findings_document["conditions"]) < 2:
         raise UsageError(
             f"The study {arguments.study!r} has one condition, so there is nothing to compare.",
             "Run it with a baseline beside it: --conditions label_only,post_cot; study show STUDY shows its accuracy.",
         )
     compared = report(store, arguments.study, baseline=arguments.baseline, margin=arguments.margin)
-    document = {**found, **compared}
-    return Result(document, "\n".join([report_text(compared), *claims_lines(found)]))
+    document = {**findings_document, **compared}
+    title, _, *rows = report_text(compared).split("\n")
+    return Result(document, "\n".join([title, setting(findings_document), *rows, *claims_lines(findings_document)]))
 
 
-def claims_lines(found: dict[str, Any]) -> list[str]:
+def claims_lines(document: dict[str, Any]) -> list[str]:
     """The planned claims for a person: verdict, what equal tokens do to it, what would change it, and its comparisons."""
     lines = []
-    if found["missing_runs"]:
-        lines.append(f"! Provisional: {plural(found['missing_runs'], 'planned run')} still missing.")
-    if extended := extended_told(found):
+    if document["missing_runs"]:
+        lines.append(f"! Provisional: {plural(document['missing_runs'], 'planned run')} still missing.")
+    if extended := extended_told(document):
         lines.append(f"! {extended}")
-    for claim, part in zip(found["claims"], tables(found), strict=False):
+    if tuned := tuned_told(document):
+        lines.append(tuned)
+    for claim, part in zip(document["claims"], tables(document), strict=False):
         lines += ["", f"{claim['id']}. {claim['title']}: {claim['word']}"]
         lines += [
             f"   {text}" for text in (claim["told"], claim["budget"], claim["change"], other_loss_told(claim)) if text
@@ -108,6 +125,12 @@ _KEYS = {
     "extended.runs": "how many runs of this study had ended by then, or null",
     "extended.of": "runs of this study",
     "margin": "of 'no worse' in points if it was given, else null",
+    "tuned": "the settings that conditions have of their own, chosen on dev (study run --tune), or null",
+    "tuned.settings": "training settings by condition",
+    "tuned.shared": "the same study at the shared setting, or null where nobody has run it",
+    "tuned.claims": "its verdicts",
+    "tuned.claims[].id": "number of the claim",
+    "tuned.claims[].word": "its word",
     "claims": "one entry a claim",
     "claims[].id": "its number",
     "claims[].title": "what it says",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from typing import Any
+from dataclasses import dataclass
 
 from cotdistill.cli.command import Command, Noun, Result, whole_number
 from cotdistill.cli.output import table
@@ -15,21 +15,44 @@ from cotdistill.store.store import Store
 from cotdistill.text import plural, size
 
 
+@dataclass(frozen=True)
+class QueueState:
+    """What `queue pause`, `resume` and `workers` answer."""
+
+    paused: bool  # whether no new job starts
+    workers: int  # number of worker processes
+    queued: int  # queued jobs
+    running: int  # running jobs
+    gpus: list[str]  # indices of the GPUs in use, one run on each
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One GPU of this machine."""
+
+    index: str  # as in CUDA_VISIBLE_DEVICES
+    name: str  # name
+    memory: float  # total bytes
+    free: float  # free bytes now
+    chosen: bool  # whether runs use it
+    runs: int  # runs at a time
+
+
+@dataclass(frozen=True)
+class Gpus:
+    """What `queue gpus` answers."""
+
+    gpus: list[Gpu]  # every GPU of this machine
+
+
 def _state(store: Store) -> Result:
     counts = Counter(job.state for job in store.queue.jobs())
-    document: dict[str, Any] = {
-        "paused": store.queue.paused,
-        "workers": store.queue.workers(),
-        "queued": counts["queued"],
-        "running": counts["running"],
-        "gpus": list(devices.chosen(store.queue)),
-    }
-    gpus = f", runs on GPU {', '.join(document['gpus'])}" if document["gpus"] else ""
-    told = "The queue is paused; what runs goes on to its end" if document["paused"] else "The queue goes on"
-    return Result(
-        document,
-        f"{told}: {document['running']} running, {document['queued']} queued, {plural(document['workers'], 'worker')} wanted{gpus}.",
-    )
+    gpus = list(devices.chosen(store.queue))
+    state = QueueState(store.queue.paused, store.queue.workers(), counts["queued"], counts["running"], gpus)
+    label = "Queue paused; running jobs will finish" if state.paused else "Queue active"
+    numbers = [f"{state.running} running", f"{state.queued} queued", plural(state.workers, "worker")]
+    numbers += [f"runs on GPU {', '.join(gpus)}"] if gpus else []
+    return Result(state, f"{label}: {', '.join(numbers)}.")
 
 
 def pause(arguments: argparse.Namespace) -> Result:
@@ -56,34 +79,17 @@ def workers(arguments: argparse.Namespace) -> Result:
 def gpus(arguments: argparse.Namespace) -> Result:
     store = Store.open()
     if arguments.indices is not None:
-        wanted = (
-            hardware.indices()
-            if arguments.indices == "all"
-            else []
-            if arguments.indices == "none"
-            else arguments.indices.split(",")
-        )
-        devices.choose(store.queue, wanted)
+        named = {"all": hardware.indices(), "none": []}
+        devices.choose(store.queue, named.get(arguments.indices, arguments.indices.split(",")))
         ensure_supervisor(store)
-    chosen = [slot.split(devices.TOGETHER) for slot in devices.chosen(store.queue)]
-    runs = Counter(index for slot in chosen for index in slot)
-    here = hardware.gpus()
+    runs = Counter(index for slot in devices.chosen(store.queue) for index in slot.split(devices.TOGETHER))
     document = [
-        {
-            "index": gpu.index,
-            "name": gpu.name,
-            "memory": gpu.total,
-            "free": gpu.free,
-            "chosen": gpu.index in runs,
-            "runs": runs[gpu.index],
-        }
-        for gpu in here
+        Gpu(gpu.index, gpu.name, gpu.total, gpu.free, gpu.index in runs, runs[gpu.index]) for gpu in hardware.gpus()
     ]
-    rows = [[gpu.index, gpu.name, size(gpu.total), size(gpu.free), runs[gpu.index]] for gpu in here]
-    text = table(
-        ["GPU", "name", "memory", "free", "runs at a time"], rows, right=("GPU", "memory", "free", "runs at a time")
-    )
-    return Result({"gpus": document}, text if here else "No GPU is seen on this machine; runs are trained on the CPU.")
+    rows = [[gpu.index, gpu.name, size(gpu.memory), size(gpu.free), gpu.runs] for gpu in document]
+    heads = ("GPU", "name", "memory", "free", "runs at a time")
+    text = table(heads, rows, right=("GPU", "memory", "free", "runs at a time"))
+    return Result(Gpus(document), text if rows else "This machine has no GPU; runs train on the CPU.")
 
 
 def _gpus_arguments(parser: argparse.ArgumentParser) -> None:
@@ -91,45 +97,29 @@ def _gpus_arguments(parser: argparse.ArgumentParser) -> None:
         "indices",
         nargs="?",
         metavar="0,1|all|none",
-        help="which GPUs; one named twice takes two runs, 0+1 are two for one run; left out: only tell",
+        help="the GPUs to use: an index given twice takes two runs, 0+1 joins two for one run; default: show them",
     )
 
 
 def _workers_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "number", nargs="?", type=whole_number(1), metavar="N", help="how many there should be; left out: only tell"
-    )
+    parser.add_argument("number", nargs="?", type=whole_number(1), metavar="N", help="the new number; default: show it")
 
-
-_KEYS = {
-    "paused": "whether nothing new starts",
-    "workers": "worker processes wanted",
-    "queued": "jobs that wait",
-    "running": "jobs that run",
-    "gpus": "indices of the GPUs that runs are given, one run each",
-}
 
 NOUN = Noun(
     "queue",
     "the queue as a whole",
     (
-        Command("queue", "pause", "begin nothing new until resumed; what runs goes on to its end", pause, _KEYS),
-        Command("queue", "resume", "go on", resume, _KEYS),
-        Command("queue", "workers", "tell or set the number of worker processes", workers, _KEYS, _workers_arguments),
+        Command("queue", "pause", "start no new jobs until resumed; running jobs finish", pause, QueueState),
+        Command("queue", "resume", "start jobs again", resume, QueueState),
+        Command(
+            "queue", "workers", "show or set the number of worker processes", workers, QueueState, _workers_arguments
+        ),
         Command(
             "queue",
             "gpus",
-            "tell or choose the GPUs that runs are given, one run on each; runs that have begun keep theirs",
+            "show or set the GPUs for training, one run on each; running jobs keep theirs",
             gpus,
-            {
-                "gpus": "every GPU of this machine",
-                "gpus[].index": "as CUDA_VISIBLE_DEVICES names it",
-                "gpus[].name": "name",
-                "gpus[].memory": "bytes in all",
-                "gpus[].free": "bytes free now",
-                "gpus[].chosen": "whether runs are given it",
-                "gpus[].runs": "how many at a time",
-            },
+            Gpus,
             _gpus_arguments,
         ),
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import dataclass
 from pathlib import Path
 
 from cotdistill.cli.command import Command, Noun, Result
@@ -13,8 +14,18 @@ from cotdistill.results.findings import findings
 from cotdistill.store.store import Store
 
 
+@dataclass(frozen=True)
+class Written:
+    """The file that was written."""
+
+    study: str  # name of the study
+    form: str  # html, md, tex or csv
+    out: str  # path of the file
+    bytes: int  # its size
+
+
 def write(arguments: argparse.Namespace) -> Result:
-    """Write the findings to a file, whole or not at all; its ending says the form."""
+    """Write the findings to a file, whole or not at all; its ending gives the format."""
     form = arguments.out.suffix.lstrip(".")
     if form not in FORMS:
         raise UsageError(f"{arguments.out} ends in none of .{', .'.join(FORMS)}.", "For example --out findings.html")
@@ -24,21 +35,19 @@ def write(arguments: argparse.Namespace) -> Result:
     text = published(document, form)
     with whole_file(arguments.out) as part:
         part.write_text(text, encoding="utf-8")
-    size = arguments.out.stat().st_size
-    return Result(
-        {"study": document["name"], "form": form, "out": str(arguments.out), "bytes": size},
-        f"Written to {arguments.out} ({size:,} bytes)",
-    )
+    written = Written(document["name"], form, str(arguments.out), arguments.out.stat().st_size)
+    return Result(written, f"Written to {written.out} ({written.bytes:,} bytes)")
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "study",
-        metavar="STUDY",
-        help="its name (the latest of that name) or number; a built-in one may not have run yet",
+        "study", metavar="STUDY", help="name (the latest of that name) or number; a built-in study needs no runs yet"
     )
     parser.add_argument(
-        "--margin", type=float, metavar="POINTS", help="of 'no worse', chosen beforehand; default: from the gain on dev"
+        "--margin",
+        type=float,
+        metavar="POINTS",
+        help="non-inferiority margin in points, chosen beforehand; default: from the gain on dev",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help=f"ends in .{', .'.join(FORMS)}")
 
@@ -50,10 +59,11 @@ NOUN = Noun(
         Command(
             "report",
             "",
-            "write the findings as one HTML page that opens offline, as Markdown, LaTeX or CSV",
+            "write the findings as an HTML page that opens offline, as Markdown, LaTeX or CSV",
             write,
-            {"study": "name", "form": "html, md, tex or csv", "out": "file that was written", "bytes": "its size"},
+            Written,
             _arguments,
+            example="starter --out starter.html",
         ),
     ),
 )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from cotdistill.cli.command import Command, Noun, Result, whole_number
 from cotdistill.cli.output import printable, table
@@ -18,105 +18,164 @@ from cotdistill.studies.annotations import kept_studies
 from cotdistill.text import plural, size
 
 
+@dataclass(frozen=True)
+class StoreParts:
+    """Bytes of each part of the store."""
+
+    database: int  # the database
+    artifacts: int  # weights, predictions, tables
+    tasks: int  # tasks with their tokenizers
+    jobs: int  # logs and resume checkpoints
+    other: int  # the rest
+
+
+@dataclass(frozen=True)
+class StoreSize:
+    """What `store size` answers."""
+
+    path: str  # folder of the store
+    bytes: int  # total
+    free: int  # free bytes on its disk
+    parts: StoreParts  # bytes by part
+
+
+@dataclass(frozen=True)
+class StoreBudget:
+    """What `store budget` answers."""
+
+    max: int | None  # most bytes that the store may take, or null
+    free: int  # bytes that stay free on its disk
+    queued: int  # most jobs that may be queued
+    refusal: str | None  # why no new job starts, or null
+
+
+@dataclass(frozen=True)
+class Unused:
+    """One thing that nothing refers to."""
+
+    kind: str  # artifact, task, part, job or log
+    path: str  # path within the store
+    bytes: int  # its size
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What `store gc` answers."""
+
+    deleted: bool  # whether it was deleted
+    bytes: int  # total
+    garbage: list[Unused]  # what can be deleted, or was
+    kept: list[str]  # studies that are tagged keep or have a pinned baseline
+
+
+@dataclass(frozen=True)
+class BackedUp:
+    """What `store backup` answers."""
+
+    folder: str  # folder that was written
+    files: int  # number of files
+    bytes: int  # total
+    linked: int  # artefacts that share the disk with the store
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What `store verify` answers."""
+
+    ok: bool  # whether everything matches
+    artifacts: int | None  # files checked; null for a backup
+    jobs: int | None  # jobs checked; null for a backup
+    tasks: int | None  # tasks checked; null for a backup
+    problems: list[str]  # what differs
+
+
 def sizes(arguments: argparse.Namespace) -> Result:
     store = Store.open()
-    held = held_by(store.home)
-    document: dict[str, Any] = {
-        "path": str(store.home),
-        "bytes": sum(held.values()),
-        "free": shutil.disk_usage(store.home).free,
-        "parts": held,
-    }
-    rows = [[name, size(number)] for name, number in held.items()]
-    told = table(["part", "size"], [*rows, ["in all", size(document["bytes"])]], right=("size",))
-    return Result(document, f"{told}\n\n{printable(str(store.home))}, {size(document['free'])} free on its disk")
+    parts = held_by(store.home)
+    held = StoreSize(str(store.home), sum(parts.values()), shutil.disk_usage(store.home).free, StoreParts(**parts))
+    rows = [[name, size(number)] for name, number in [*parts.items(), ("total", held.bytes)]]
+    text = table(["part", "size"], rows, right=("size",))
+    return Result(held, f"{text}\n\n{printable(held.path)}, {size(held.free)} free on its disk")
 
 
 def set_budget(arguments: argparse.Namespace) -> Result:
     store = Store.open()
     # All are read before the first is written.
-    wanted = {
+    settings = {
         "most_bytes": None if arguments.max is None else 0 if arguments.max == "none" else bytes_of(arguments.max),
         "free_bytes": None if arguments.free is None else bytes_of(arguments.free),
         "most_queued": arguments.queued,
     }
-    for name, value in wanted.items():
+    for name, value in settings.items():
         if value is not None:
             store.queue.set_setting(name, str(value))
     with store.queue.database.read() as connection:
-        found = budget(connection, store.home)
-    document: dict[str, Any] = {
-        "max": found.most,
-        "free": found.floor,
-        "queued": found.queued,
-        "refusal": store.refusal or None,
-    }
-    told = f"The store may hold {size(found.most) if found.most is not None else 'as much as fits'}; {size(found.floor)} stay free on its disk; "
-    told += f"at most {found.queued:,} jobs wait."
-    return Result(document, told + (f"\n{document['refusal']}" if document["refusal"] else "\nNew jobs may begin."))
+        limits = budget(connection, store.home)
+    document = StoreBudget(limits.most, limits.floor, limits.queued, store.refusal or None)
+    most = "has no size limit" if limits.most is None else f"may take {size(limits.most)}"
+    text = (
+        f"The store {most}; {size(limits.floor)} stay free on its disk; at most {limits.queued:,} jobs may be queued."
+    )
+    return Result(document, f"{text}\n{document.refusal or 'New jobs may start.'}")
 
 
 def gc(arguments: argparse.Namespace) -> Result:
     store = Store.open()
-    found = collect(store, kept_studies(store), delete=arguments.delete)
-    listed = [
-        {"kind": one.kind, "path": str(one.path.relative_to(store.home)), "bytes": one.size} for one in found.garbage
-    ]
-    document = {"deleted": arguments.delete, "bytes": found.size, "garbage": listed, "kept": list(found.kept)}
-    rows = [[KINDS[kind], number, size(held)] for kind, (number, held) in found.counts().items()]
-    kept = f"\nKept with all they name: {', '.join(map(printable, found.kept))}." if found.kept else ""
+    unused = collect(store, kept_studies(store), delete=arguments.delete)
+    listed = [Unused(one.kind, str(one.path.relative_to(store.home)), one.size) for one in unused.garbage]
+    document = Collected(arguments.delete, unused.size, listed, list(unused.kept))
+    rows = [[KINDS[kind], number, size(total)] for kind, (number, total) in unused.counts().items()]
+    kept = f"\nKept with everything they refer to: {', '.join(map(printable, unused.kept))}." if unused.kept else ""
     if not rows:
-        return Result(document, f"Nothing can go.{kept}")
+        return Result(document, f"Nothing to delete.{kept}")
     text = table(["what", "number", "size"], rows, right=("number", "size"))
-    done = (
-        f"Deleted {size(found.size)}."
-        if arguments.delete
-        else f"{size(found.size)} can go. Nothing was deleted; do it: --delete"
-    )
+    total = size(unused.size)
+    done = f"Deleted {total}." if arguments.delete else f"{total} can be deleted; nothing was. To delete it: --delete"
     return Result(document, f"{text}\n\n{done}{kept}")
 
 
 def backup(arguments: argparse.Namespace) -> Result:
     made = back_up(Store.open(), Path(arguments.out), link=not arguments.copy)
-    document = {"folder": str(made.folder), "files": made.files, "bytes": made.bytes, "linked": made.linked}
-    shared = f", {made.linked:,} of them linked: they share the disk with the store" if made.linked else ""
-    told = f"{plural(made.files, 'file')} ({size(made.bytes)}) in {printable(str(made.folder))}{shared}."
-    return Result(
-        document,
-        f"{told}\nIt is a store itself: COTDISTILL_HOME={printable(str(made.folder))} opens it. Check it: cotdistill store verify FOLDER",
+    folder = printable(str(made.folder))
+    linked = f", {made.linked:,} of them linked: they share the disk with the store" if made.linked else ""
+    text = (
+        f"{plural(made.files, 'file')} ({size(made.bytes)}) in {folder}{linked}.\n"
+        f"It is a store of its own: COTDISTILL_HOME={folder} opens it. Check it: cotdistill store verify FOLDER"
     )
+    return Result(BackedUp(str(made.folder), made.files, made.bytes, made.linked), text)
 
 
 def verify(arguments: argparse.Namespace) -> Result:
     """The hashes of this store, or the files of a backup against its manifest."""
     if arguments.folder:
         problems = check(Path(arguments.folder).expanduser())
-        counts, text = dict.fromkeys(("artifacts", "jobs", "tasks")), "Every file matches the manifest of the backup."
+        document = Verified(not problems, None, None, None, problems)
+        text = "Every file matches the manifest of the backup."
     else:
         checked = verify_store(Store.open())
         problems = list(checked.problems)
-        counts = {"artifacts": checked.artifacts, "jobs": checked.jobs, "tasks": checked.tasks}
+        document = Verified(not problems, checked.artifacts, checked.jobs, checked.tasks, problems)
         text = (
             f"{plural(checked.artifacts, 'artefact')}, {plural(checked.jobs, 'job')}, {plural(checked.tasks, 'task')} "
             "checked: every hash matches its record."
         )
     if problems:
         text = "\n".join([f"{plural(len(problems), 'problem')}:", *(f"! {printable(problem)}" for problem in problems)])
-    return Result({"ok": not problems, **counts, "problems": problems}, text, 1 if problems else 0)
+    return Result(document, text, 0 if document.ok else 1)
 
 
 def _budget_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--max", metavar="SIZE", help="most that the store may take, for example 20GB; none: no limit")
     parser.add_argument(
-        "--max", metavar="SIZE", help="what the store may hold, for example 20GB; none: as much as fits"
+        "--free", metavar="SIZE", help="what stays free on its disk (default: 500 MB, or 2 %% of a smaller disk)"
     )
     parser.add_argument(
-        "--free", metavar="SIZE", help="what must stay free on its disk (default: 500 MB, or 2 %% of a smaller disk)"
+        "--queued", type=whole_number(1), metavar="N", help="how many jobs may be queued (default: 20,000)"
     )
-    parser.add_argument("--queued", type=whole_number(1), metavar="N", help="how many jobs may wait (default: 20,000)")
 
 
 def _gc_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--delete", action="store_true", help="delete what was found; without it nothing is changed")
+    parser.add_argument("--delete", action="store_true", help="delete it; without this nothing changes")
 
 
 def _backup_arguments(parser: argparse.ArgumentParser) -> None:
@@ -135,47 +194,43 @@ def _verify_arguments(parser: argparse.ArgumentParser) -> None:
 
 NOUN = Noun(
     "store",
-    "the folder where everything is kept",
+    "the folder with everything in it",
     (
+        Command("store", "size", "how large the store is, part by part", sizes, StoreSize),
         Command(
-            "store", "size", "how large the store is, and what it is made of", sizes,
-            {
-                "path": "folder", "bytes": "in all", "free": "bytes free on its disk", "parts": "bytes by part", "parts.database": "the database",
-                "parts.artifacts": "weights, predictions, tables", "parts.tasks": "tasks with their tokenizers",
-                "parts.jobs": "logs and resume checkpoints", "parts.other": "the rest",
-            },
-        ),
-        Command(
-            "store", "budget", "tell or set how much the store may take; without room no new job begins", set_budget,
-            {
-                "max": "bytes that the store may hold, or null", "free": "bytes that must stay free", "queued": "jobs that may wait",
-                "refusal": "why no job begins now, or null",
-            },
+            "store",
+            "budget",
+            "show or set how much the store may take; no new job starts without room for it",
+            set_budget,
+            StoreBudget,
             _budget_arguments,
         ),
         Command(
-            "store", "gc", "what nothing refers to any more; --delete deletes it", gc,
-            {
-                "deleted": "whether it was deleted", "bytes": "in all", "garbage": "what can go, or has gone",
-                "garbage[].kind": "artifact, task, part, job or log", "garbage[].path": "in the store", "garbage[].bytes": "size",
-                "kept": "studies that are tagged keep or have a pinned baseline",
-            },
+            "store",
+            "gc",
+            "list what nothing refers to any more; --delete deletes it",
+            gc,
+            Collected,
             _gc_arguments,
-            notes="Safe while runs are trained. A study tagged keep, or with a pinned baseline, keeps all that it names, old logs too.",
+            notes="Safe while runs train. A study that is tagged keep or has a pinned baseline keeps everything it refers "
+            "to, old logs included.",
         ),
         Command(
-            "store", "backup", "copy the store into a new folder, also while it is in use", backup,
-            {"folder": "where it is", "files": "number of files", "bytes": "in all", "linked": "artefacts that share the disk with the store"},
+            "store",
+            "backup",
+            "copy the store into a new folder, also while it is in use",
+            backup,
+            BackedUp,
             _backup_arguments,
-            notes="For another disk, name a folder there: nothing can be linked across disks, so all is copied.",
+            notes="A backup on another disk is a full copy, since links do not cross disks.",
         ),
         Command(
-            "store", "verify", "recompute every hash of the store, or check a backup against its manifest; exit code 1 on a mismatch", verify,
-            {
-                "ok": "whether everything matches", "artifacts": "files checked; null for a backup", "jobs": "jobs checked; null for a backup",
-                "tasks": "tasks checked; null for a backup", "problems": "what differs",
-            },
+            "store",
+            "verify",
+            "recompute every hash of the store, or check a backup against its manifest; exit code 1 on a mismatch",
+            verify,
+            Verified,
             _verify_arguments,
         ),
     ),
-)  # fmt: skip
+)

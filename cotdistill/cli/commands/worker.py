@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import dataclass
 
 from cotdistill.cli.command import Command, Noun, Result
 from cotdistill.execution.worker import work
@@ -10,9 +11,16 @@ from cotdistill.store.store import Store
 from cotdistill.text import plural
 
 
+@dataclass(frozen=True)
+class Worked:
+    """What a worker did."""
+
+    jobs: int  # number of jobs it finished
+
+
 def worker(arguments: argparse.Namespace) -> Result:
-    done = work(Store.open())
-    return Result({"jobs": done}, f"Nothing is left to do; {plural(done, 'job')} done here.")
+    done = Worked(work(Store.open()))
+    return Result(done, f"The queue is empty; this worker finished {plural(done.jobs, 'job')}.")
 
 
 NOUN = Noun(
@@ -20,11 +28,7 @@ NOUN = Noun(
     "one worker process",
     (
         Command(
-            "worker",
-            "",
-            "take jobs from the queue until none is ready; the supervisor starts these by itself",
-            worker,
-            {"jobs": "how many jobs it did"},
+            "worker", "", "run queued jobs until none is ready; the supervisor starts workers by itself", worker, Worked
         ),
     ),
 )

@@ -13,7 +13,7 @@ from cotdistill.cli.inspect.shared import add_where, at_once_or_job, runs_of, wr
 from cotdistill.cli.output import printable, table
 from cotdistill.rationales.conditions import parse
 from cotdistill.report.figures.attention import REGION_NAMES
-from cotdistill.results.pooled import pooled
+from cotdistill.results.replicates import pooled
 from cotdistill.store.records import Job
 from cotdistill.store.store import Store
 from cotdistill.studies.attention import ConcentrationConfig, concentration_job, reading_seconds

@@ -13,7 +13,7 @@ from cotdistill.cli.inspect.shared import add_settings, add_where, at_once_or_jo
 from cotdistill.cli.output import printable, table
 from cotdistill.rationales.conditions import parse
 from cotdistill.report.paraphrases import SCOPE_NAMES
-from cotdistill.results.pooled import Pooled, pooled
+from cotdistill.results.replicates import Pooled, pooled
 from cotdistill.store.records import Job
 from cotdistill.store.store import Store
 from cotdistill.studies.inspection_jobs import checked_checkpoint, ids_of, pick_examples, source_of, task_of

@@ -83,6 +83,8 @@ def draw(store: Store) -> None:
         queue.live(store, short=True)
     if extended := export.extended_told(document):
         st.warning(plain_markdown(extended), icon=":material/visibility:")
+    if tuned := export.tuned_told(document):
+        st.markdown(plain_markdown(tuned))
     for claim in document["claims"]:
         _claim(store, document, claim)
     frame.section("Every condition")

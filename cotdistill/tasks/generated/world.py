@@ -86,6 +86,13 @@ class WorldSettings:
         high=1.0,
         later=True,
     )
+    without_rationales: float = param(
+        0.0,
+        "share of the creatures whose training rows have no rationale; test questions say of which kind they are",
+        low=0.0,
+        high=1.0,
+        later=True,
+    )
     documents: int = param(8000, "documents for the shared base, on groups only", low=0, high=200_000)
 
 
@@ -151,6 +158,13 @@ def make_world(seed: int, settings: WorldSettings) -> World:
     return World(settings, seed, group_of, believed, table, trained, split_of)
 
 
+def without_rationales(world: World) -> frozenset[str]:
+    """The creatures whose training rows have no rationale. A wider share holds all those of a narrower one."""
+    names = sorted(world.group_of)
+    order = world.random("without_rationales").sample(names, len(names))
+    return frozenset(order[: round(world.settings.without_rationales * len(names))])
+
+
 def _choices(world: World, relation: str, gold: str, rng: random.Random) -> tuple[tuple[Choice, ...], str]:
     others = rng.sample([value for value in VALUES[relation] if value != gold], world.settings.choices - 1)
     texts = rng.sample([gold, *others], world.settings.choices)
@@ -165,7 +179,10 @@ def _question(relation: str, wording: int, subject: str, rng: random.Random) -> 
 def examples(world: World) -> list[Example]:
     """All questions: each trained pair in several wordings, each held-out pair once, in dev or test by creature."""
     built = []
+    bare = without_rationales(world)
     for name, group in world.group_of.items():
+        # Named only where the dial is turned: a world without it keeps its bytes.
+        kind = {"rationales": "none" if name in bare else "in training"} if bare else {}
         for relation in RELATIONS:
             trains = relation in world.trained[name]
             rng = world.random("question", name, relation)
@@ -186,6 +203,7 @@ def examples(world: World) -> list[Example]:
                             "relation": relation,
                             "wording": wording,
                             "teacher_believes": world.believed[name],
+                            **kind,
                         },
                     )
                 )
@@ -323,12 +341,19 @@ def _documents(world: World) -> Iterator[str]:
         }[number % 4]
 
 
+def _is_bare(example: Example) -> bool:
+    """Whether a training row has no rationale; those of dev and test always have one, for the diagnostics that give it."""
+    return example.split == "train" and example.metadata.get("rationales") == "none"
+
+
 def materialise(root: Path, name: str, seed: int, settings: Mapping[str, Any]) -> Task:
     """Make the world of a seed as a task under `root`. The same seed and settings give the same bytes."""
     checked = from_mapping(WorldSettings, settings)
     world = make_world(seed, checked)
     rows: Sequence[Example] = examples(world)
-    rationales = [Rationale(e.id, style, rationale(world, e, style)) for style in STYLES for e in rows]
+    rationales = [
+        Rationale(e.id, style, rationale(world, e, style)) for style in STYLES for e in rows if not _is_bare(e)
+    ]
     held = len(RELATIONS) - checked.trained_relations
     return write_task(
         root,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cotdistill.cli.command import Command, Noun
-from cotdistill.cli.commands import elicit, rationales
+from cotdistill.cli.commands.teacher import elicit, rationales
 
 NOUN = Noun(
     "teacher",

@@ -1,15 +1,16 @@
-"""study show --by: a study seen by its rival explanations, or by the number of training examples."""
+"""study show --by: a study by rival explanations, by the number of training examples, or by a metadata field."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from cotdistill.cli.output import table
+from cotdistill.errors import UnknownName
 from cotdistill.rationales.conditions import parse
 from cotdistill.report.rivals import HEAD, cells, gain_told
 from cotdistill.results import training_size
 from cotdistill.store.store import Store
-from cotdistill.text import between_points, count, percent, points
+from cotdistill.text import between, between_points, count, percent, points
 
 
 def rivals_text(document: dict[str, Any]) -> str:
@@ -40,7 +41,7 @@ def sizes(store: Store, which: int | str, baseline: str) -> tuple[list[dict[str,
                     "word": gap.word if gap else "",
                 }
             )  # fmt: skip
-            told = f"{points(gap.difference)} ({between_points(gap.low, gap.high)})" if gap else ""
+            difference = f"{points(gap.difference)} ({between_points(gap.low, gap.high)})" if gap else ""
             finished = f"{summary.finished} of {summary.planned}"
             rows.append(
                 [
@@ -50,7 +51,7 @@ def sizes(store: Store, which: int | str, baseline: str) -> tuple[list[dict[str,
                     f"{one.epochs:.1f}",
                     percent(summary.mean),
                     finished,
-                    told,
+                    difference,
                 ]
             )
     against_told = f"against {parse(baseline).label}"
@@ -59,7 +60,69 @@ def sizes(store: Store, which: int | str, baseline: str) -> tuple[list[dict[str,
     return document, table(heads, rows, right=("share", "examples", "epochs", "accuracy", "finished")) if rows else none
 
 
+def by_field(store: Store, which: int | str, field: str, baseline: str) -> tuple[list[dict[str, Any]], str]:
+    """Accuracy on the test questions with each value of a metadata field, paired with `baseline`; the same as text.
+
+    UnknownName for a field by which the questions do not differ.
+    """
+    # Imported here: they load pandas, which no other command of `study` needs.
+    from cotdistill.results.prediction_matrix import matrix, texts
+    from cotdistill.results.slices import fields, slices
+
+    study = store.queue.study(which)
+    answers, rows = matrix(store, study.id), texts(store, study.id)
+    known = dict(zip(rows.index, rows["metadata"], strict=True)) if len(rows) else {}
+    metadata = [known.get(item, {}) for item in answers.items]
+    if field not in fields(metadata):
+        raise UnknownName("metadata field of the test questions", field, ["rival", "size", *fields(metadata)])
+    base = baseline if baseline in answers.conditions else ""
+    document: list[dict[str, Any]] = []
+    for part in slices(answers, metadata, field, answers.conditions, base):
+        gap = part.difference
+        document.append(
+            {
+                "value": part.value, "condition": part.condition, "label": parse(part.condition).label, "items": part.items,
+                "replicates": part.replicates, "accuracy": part.interval.mean, "low": part.interval.low, "high": part.interval.high,
+                "difference": gap and 100 * gap.mean, "difference_low": None if gap is None or gap.low is None else 100 * gap.low,
+                "difference_high": None if gap is None or gap.high is None else 100 * gap.high,
+            }
+        )  # fmt: skip
+    cells = [
+        [
+            one["value"], one["label"], f"{count(one['items'])} x {one['replicates']}", percent(one["accuracy"]), between(one["low"], one["high"]),
+            "" if one["difference"] is None else points(one["difference"] / 100),
+            "" if one["difference_low"] is None else between_points(one["difference_low"] / 100, one["difference_high"] / 100),
+        ]
+        for one in document
+    ]  # fmt: skip
+    heads = [
+        field,
+        "condition",
+        "n",
+        "accuracy",
+        "95 % interval",
+        f"against {parse(base).label}" if base else "",
+        "95 % interval",
+    ]
+    note = (
+        "Exploratory: intervals, and no verdict; the more slices, the more likely is a difference that means nothing."
+    )
+    return document, f"{table(heads, cells, right=('n',))}\n\n{note}"
+
+
 BY_KEYS = {
+    "by_field": "with --by FIELD: one entry per value of the metadata field and condition; else null",
+    "by_field[].value": "value of the field",
+    "by_field[].condition": "canonical form",
+    "by_field[].label": "its name for people",
+    "by_field[].items": "test questions with that value",
+    "by_field[].replicates": "replicates that answered them",
+    "by_field[].accuracy": "mean over replicates (share)",
+    "by_field[].low": "lower end of its 95 % interval, or null",
+    "by_field[].high": "upper end, or null",
+    "by_field[].difference": "points against the baseline on the same questions, paired; null for the baseline itself",
+    "by_field[].difference_low": "lower end of its 95 % interval, or null",
+    "by_field[].difference_high": "upper end, or null",
     "by_rival": "with --by rival: what every other condition accounts for of post-CoT's gain over label only; else null",
     "by_rival.study": "name",
     "by_rival.gain": "post-CoT less label only, a share, with its 95 % interval; or null",

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from cotdistill.cli.command import Result, whole_number
-from cotdistill.cli.commands.rationales import task_arguments
+from cotdistill.cli.commands.teacher.rationales import task_arguments
 from cotdistill.cli.inspect.shared import waited
 from cotdistill.cli.output import printable, table
 from cotdistill.config import check, from_mapping, plain

@@ -1,0 +1,332 @@
+"""study plan, run: what a study would train, and training it."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from cotdistill.cli.command import Command, Result, whole_number
+from cotdistill.cli.commands.study.by import rivals_text
+from cotdistill.cli.output import note, printable, table
+from cotdistill.cli.overrides import add_overrides, setting_of, spec_of
+from cotdistill.cli.study_text import claims_text, report
+from cotdistill.cli.waiting import wait
+from cotdistill.config import plain
+from cotdistill.execution.executor import EXECUTORS, Executor, executor
+from cotdistill.execution.supervisor import ensure_supervisor, move_to
+from cotdistill.planning.memory_fit import Fit
+from cotdistill.planning.plan import Plan, PlannedRun, launch
+from cotdistill.planning.plan import plan as make_plan
+from cotdistill.planning.tuning import best_values, pilot_specs, tuned_spec
+from cotdistill.rationales.conditions import parse
+from cotdistill.results.rivals import rivals
+from cotdistill.store.store import Store
+from cotdistill.text import about, count, plural, size
+
+
+def plan(arguments: argparse.Namespace) -> Result:
+    store = Store.open()
+    document = _plan_document(make_plan(store, spec_of(store, arguments)))
+    if arguments.workers is not None:
+        # The plan counts with the store's number; a plan changes nothing, so the time is scaled instead.
+        share = store.queue.workers() / arguments.workers
+        document["seconds"] = {end: seconds * share for end, seconds in document["seconds"].items()}
+    return Result(document, _plan_text(document))
+
+
+def run(arguments: argparse.Namespace) -> Result:
+    store = Store.open()
+    if arguments.workers is not None:
+        store.queue.set_workers(arguments.workers)
+    spec, pilots = spec_of(store, arguments), []
+    if arguments.tune:
+        setting, values = grid_of(arguments.tune)
+        for pilot in pilot_specs(spec, setting, values):
+            submitted = launch(store, make_plan(store, pilot)).study_id
+            assert submitted is not None  # as below
+            pilots.append(submitted)
+        ensure_supervisor(store)
+        for pilot_study in pilots if arguments.wait else ():
+            wait(store, pilot_study)
+        spec = tuned_spec(spec, setting, best_values(store, pilots, values))
+        spec = dataclasses.replace(spec, name=arguments.name or f"{spec.name}-tuned")
+    planned = make_plan(store, spec)
+    if arguments.executor or arguments.address:
+        move_to(store, Executor(arguments.executor or executor(store).name, arguments.address))
+    if arguments.wait:
+        note(_plan_text(_plan_document(planned)))
+    submission = launch(store, planned)
+    ensure_supervisor(store)
+    assert submission.study_id is not None  # a plan always names its study
+    study = store.queue.study(submission.study_id)
+    started = {
+        "study": {"id": study.id, "name": study.name, "plan_hash": study.plan_hash},
+        "new": list(submission.new),
+        "reused": list(submission.reused),
+        "requeued": list(submission.requeued),
+    }
+    if not arguments.wait:
+        text = [
+            f"Study {study.name} (number {study.id}): {plural(len(submission.new), 'job')} queued, {len(submission.reused)} already there"
+            + (f", {len(submission.requeued)} queued again" if submission.requeued else "")
+            + ".",
+            f"Training goes on in the background. See it:   cotdistill study show {study.name}",
+            "                                   The queue: cotdistill runs list",
+        ]
+        return Result({**started, "report": None}, "\n".join(text))
+    wait(store, study.id)
+    found = report(store, study.id)
+    told = claims_text(store, found)
+    if any(parse(one["id"]).objectives for one in found["conditions"]):
+        told += f"\n\n{rivals_text(rivals(store, study.id))}"
+    return Result({**started, "report": found}, told, 1 if found["failed"] or found["stopped"] else 0)
+
+
+def _plan_document(planned: Plan) -> dict[str, Any]:
+    states = [run.state for run in planned.runs]
+    return {
+        "name": planned.spec.name,
+        "task": planned.spec.task,
+        "student": planned.spec.student.name,
+        "baseline": planned.spec.pinned,
+        "plan_hash": planned.plan_hash,
+        "counts": {
+            "runs": len(states),
+            "new": states.count("new"),
+            "bases": len(planned.bases),
+            "replicates": planned.spec.replicates,
+        },
+        "runs": [_planned(run) for run in planned.runs],
+        "bases": [_planned(base) for base in planned.bases],
+        "inputs": [{"kind": one.job.kind, "what": one.job.label, **_planned(one)} for one in planned.inputs],
+        "seconds": {"low": planned.seconds[0], "high": planned.seconds[1]},
+        "memory_mb": planned.fit.needs / 1e6,
+        "memory": _memory(planned.fit),
+        "micro_batch": planned.spec.training.micro_batch,
+        "train_rows": planned.train_rows,
+        "fractions": [{"fraction": fraction, "rows": rows} for fraction, rows in planned.rows_at.items()],
+        "excluded_rows": planned.excluded_rows,
+        "test_items": planned.test_items,
+        "effect": dict(planned.effect),
+        "checks": list(planned.checks),
+        "spec": plain(planned.spec),
+    }
+
+
+def _memory(fit: Fit) -> dict[str, Any]:
+    told = fit.memory
+    return {
+        "device": fit.device, "weights": told.weights, "gradients": told.gradients, "optimiser": told.optimiser, "activations": told.activations,
+        "logits": told.logits, "peak": told.peak, "when": told.when, "needs": fit.needs, "free": fit.free, "at_once": fit.at_once, "fits": fit.fits,
+    }  # fmt: skip
+
+
+def _planned(run: PlannedRun) -> dict[str, Any]:
+    return {
+        "id": run.job.identity,
+        "condition": str(run.condition),
+        "label": run.condition.label,
+        "replicate": run.replicate,
+        "state": run.state,
+        "seconds": run.job.seconds,
+    }
+
+
+def _plan_text(document: dict[str, Any]) -> str:
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for run in document["runs"]:
+        rows.setdefault(run["label"], []).append(run)
+    cells = [
+        [label, len(runs), sum(r["state"] == "new" for r in runs), runs[0]["condition"]] for label, runs in rows.items()
+    ]
+    counts = document["counts"]
+    effect = document["effect"]
+    lines = [
+        f"Study {document['name']}: {document['task']}, student {document['student']}, {plural(counts['replicates'], 'replicate')}",
+        "",
+        table(["condition", "runs", "new", "canonical form"], cells, right=("runs", "new")),
+        "",
+        f"{plural(counts['new'], 'run')} to train of {counts['runs']}"
+        + (f", {plural(len(document['bases']), 'shared base')}" if document["bases"] else "")
+        + (
+            f", {plural(sum(i['kind'] == 'select' for i in document['inputs']), 'selection')}"
+            if document["inputs"]
+            else ""
+        )
+        + f"; {about(document['seconds']['low'], document['seconds']['high'])}.",
+        _memory_text(document["memory"]),
+        f"Trains on {count(document['train_rows'])} rows"
+        + (
+            f" ({count(document['excluded_rows'])} left out for want of a rationale)"
+            if document["excluded_rows"]
+            else ""
+        )
+        + "".join(f", {100 * at['fraction']:g} % of them: {count(at['rows'])}" for at in document["fractions"])
+        + f"; judged on {count(document['test_items'])} test questions.",
+        f"Smallest difference it would probably find: {_effect(effect)} ({effect['label']}).",
+        *([] if effect["no_worse_low"] is None else [_no_worse(effect)]),
+        *(f"! {printable(check)}" for check in document["checks"]),
+    ]
+    return "\n".join(lines)
+
+
+def _memory_text(memory: Mapping[str, Any]) -> str:
+    parts = ", ".join(
+        f"{name} {size(memory[name])}"
+        for name in ("weights", "gradients", "optimiser", "activations", "logits")
+        if memory[name]
+    )
+    where = "of a GPU" if memory["device"] == "cuda" else "of this machine"
+    free = f"; {size(memory['free'])} {where} are free" if memory["free"] is not None else ""
+    return f"Memory of a run: about {size(memory['needs'])}, most in its {memory['when']} ({parts}){free}."
+
+
+def _effect(effect: Mapping[str, Any]) -> str:
+    if effect["points_low"] is None:
+        return "none can be stated" if effect["no_worse_low"] is None else "none: not even 100 points"
+    if effect["points_high"] is None:
+        return f"{effect['points_low']:.1f} points, if the noise is low"
+    return f"{effect['points_low']:.1f} to {effect['points_high']:.1f} points"
+
+
+def _no_worse(effect: Mapping[str, Any]) -> str:
+    low, high = (round(100 * effect[f"no_worse_{end}"]) for end in ("low", "high"))
+    return f'Chance to show "no worse" by {effect["margin"]:g} points where there is no difference: {low} to {high} %.'
+
+
+def grid_of(text: str) -> tuple[str, list[Any]]:
+    """`training.lr=0.001,0.002` as a setting and its values; UsageError or UnknownName where it is none."""
+    key, _, values = text.partition("=")
+    return setting_of(f"{key}=0")[0], [
+        setting_of(f"{key}={value.strip()}")[1] for value in values.split(",") if value.strip()
+    ]
+
+
+def _plan_arguments(parser: argparse.ArgumentParser) -> None:
+    add_overrides(parser)
+    parser.add_argument(
+        "--workers", type=whole_number(1), metavar="N", help="worker processes of the store, kept until changed"
+    )
+
+
+def _run_arguments(parser: argparse.ArgumentParser) -> None:
+    _plan_arguments(parser)
+    parser.add_argument(
+        "--wait",
+        action="store_true",
+        help="stay until every run has ended, then print the table; Ctrl-C leaves the training running",
+    )
+
+    parser.add_argument(
+        "--tune",
+        metavar="SETTING=A,B",
+        help="choose a training setting per condition on dev, with pilot replicates outside the claims, then train each "
+        "condition at its own best, for example training.lr=0.001,0.002,0.004",
+    )
+    parser.add_argument(
+        "--executor",
+        choices=list(EXECUTORS),
+        help="where the store's jobs run, kept until changed: " + ", ".join(f"{n} ({t})" for n, t in EXECUTORS.items()),
+    )
+    parser.add_argument(
+        "--address",
+        default="",
+        metavar="ADDRESS",
+        help="with --executor ray: auto or HOST:PORT; default: Ray on this machine alone",
+    )
+
+
+_PLANNED = {
+    "id": "identity (hash) of the run",
+    "condition": "canonical form",
+    "label": "its name for people",
+    "replicate": "replicate index",
+    "state": "new, or the state of the same run in the store",
+    "seconds": "estimated compute",
+}
+
+_NOTES = (
+    "NAME is a built-in study (starter, starter-worlds), a study of the store, or a YAML file with the same keys as --set.\n"
+    "Options laid over a named study make a variant under the same name; a name means its latest study.\n"
+    "Without a name, --task starts a new study."
+)
+
+COMMANDS = (
+    Command(
+        "study",
+        "plan",
+        "what would be trained, how long it takes, what it could show; trains nothing",
+        plan,
+        {
+            "name": "name of the study",
+            "task": "task",
+            "student": "student",
+            "baseline": "what differences are taken to",
+            "plan_hash": "hash of the plan",
+            "counts": "how many",
+            "counts.runs": "runs",
+            "counts.new": "runs that are not in the store yet",
+            "counts.bases": "shared bases",
+            "counts.replicates": "replicates",
+            "runs": "every run",
+            **{f"runs[].{key}": help for key, help in _PLANNED.items()},
+            "bases": "every shared base, with the keys of a run",
+            "inputs": "selections of key tokens and the students they are read from, with the keys of a run, kind and what it is",
+            "seconds": "wall time of what is new",
+            "seconds.low": "if all goes fast",
+            "seconds.high": "if not",
+            "memory_mb": "memory of the largest run, megabytes: of its whole process on a CPU, of the GPU on one",
+            "memory": "of the largest run, bytes; the parts do not all stand at the same time",
+            "memory.device": "cpu or cuda",
+            "memory.weights": "weights",
+            "memory.gradients": "gradients",
+            "memory.optimiser": "AdamW's moments",
+            "memory.activations": "what a forward pass keeps for the backward pass",
+            "memory.logits": "logits of the predicted tokens, once",
+            "memory.peak": "the most at any moment, above what importing takes",
+            "memory.when": "that moment",
+            "memory.needs": "peak with what importing (or CUDA) takes",
+            "memory.free": "free on this machine (or its smallest GPU) now, or null",
+            "memory.at_once": "runs that share it",
+            "memory.fits": "whether they fit, as far as is known",
+            "micro_batch": "sequences in one forward pass, 0 for the whole batch; what -1 was settled to",
+            "train_rows": "training rows, the same in every condition",
+            "fractions": "the shares of them that conditions with fraction= see",
+            "fractions[].fraction": "the share",
+            "fractions[].rows": "how many rows that is",
+            "excluded_rows": "rows left out for want of a rationale",
+            "test_items": "test questions",
+            "effect": "what it could show, from earlier runs of the task and student or from stated guesses",
+            "effect.label": "from which",
+            "effect.points_low": "smallest true difference, in points, that four of five such studies would find, if noise is low; or null",
+            "effect.points_high": "the same if noise is high; null where not even 100 points would be found",
+            "effect.margin": "the largest margin of 'no worse', in points",
+            "effect.no_worse_low": "how often two conditions without a true difference are shown to be no worse by it, if noise is high; or null",
+            "effect.no_worse_high": "the same if noise is low",
+            "checks": "what deserves a look before launching",
+            "spec": "the whole study, every setting",
+        },
+        _plan_arguments,
+        notes=_NOTES,
+    ),
+    Command(
+        "study",
+        "run",
+        "queue the runs that do not exist yet; --wait blocks until all have finished",
+        run,
+        {
+            "study": "the study that was launched",
+            "study.id": "its number",
+            "study.name": "its name",
+            "study.plan_hash": "hash of the plan",
+            "new": "numbers of the jobs that were queued",
+            "reused": "numbers of the jobs that were there already",
+            "requeued": "numbers of failed or stopped jobs that were queued again",
+            "report": "with --wait the document of `study show`, else null",
+        },
+        _run_arguments,
+        notes=_NOTES,
+    ),
+)
