@@ -233,7 +233,8 @@ def test_ids_that_begin_anew_in_each_split_get_their_split_in_front(tmp_path):
     write(tmp_path / "f" / "rationales" / "train.other.jsonl", [{"id": "3", "rationale": "so"}])
     report = import_task(tmp_path / "root", tmp_path / "f", "anew")
     assert (
-        report.task.example("train:3", "other").rationale == "so" and report.task.example("test:3").question == "test 3 ?"
+        report.task.example("train:3", "other").rationale == "so"
+        and report.task.example("test:3").question == "test 3 ?"
     )
     assert "Ids begin anew in each split: each gets its split in front (train:0)." in report.warnings
 
