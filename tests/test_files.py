@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from cotdistill.errors import DataError
@@ -20,7 +21,7 @@ def put(path, content):
 
 def test_the_ending_tells_the_kind_with_or_without_gz():
     names = ("a.jsonl", "A.CSV.GZ", "b.parquet", "c.json", "d.gz")
-    assert [kind_of(Path(name)) for name in names] == ["jsonl", "csv", "parquet", None, None]
+    assert [kind_of(Path(name)) for name in names] == ["jsonl", "csv", "parquet", "json", None]
 
 
 def test_a_folder_gives_training_first_and_its_side_files(tmp_path):
@@ -34,7 +35,7 @@ def test_a_folder_gives_training_first_and_its_side_files(tmp_path):
     ):
         put(tmp_path / name, "x")
     found = find_files(tmp_path)
-    assert {split: path.name for split, path in found.main.items()} == {
+    assert {split: path.name for split, (path,) in found.main.items()} == {
         "train": "train.jsonl.gz",
         "dev": "validation.csv",
         "test": "test.parquet",
@@ -43,11 +44,59 @@ def test_a_folder_gives_training_first_and_its_side_files(tmp_path):
     assert [(side.split, side.source) for side in found.side] == [("train", "a.b"), ("dev", "people")]
 
 
-def test_two_files_of_one_split_are_refused(tmp_path):
-    put(tmp_path / "dev.csv", "x")
-    put(tmp_path / "validation.jsonl", "x")
-    with pytest.raises(DataError, match="both the dev split"):
-        find_files(tmp_path)
+def test_files_named_as_published_are_files_of_their_split_in_order(tmp_path):
+    for name in ("esnli_train_2.csv", "esnli_train_1.csv", "dev_rand_split.jsonl", "validation.jsonl", "traintest.csv"):
+        put(tmp_path / name, "x")
+    files = find_files(tmp_path).main
+    assert {split: [path.name for path in of_split] for split, of_split in files.items()} == {
+        "train": ["esnli_train_1.csv", "esnli_train_2.csv"],
+        "dev": ["dev_rand_split.jsonl", "validation.jsonl"],
+    }
+
+
+ROWS = [{"question": f"{i} ?", "answer": "A"} for i in range(3)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        json.dumps(ROWS),
+        "\n".join(map(json.dumps, ROWS)),
+        json.dumps({str(i): row for i, row in enumerate(ROWS)}),
+        json.dumps({"name": "t", "examples": ROWS, "tags": ["x"]}),
+    ],
+)
+def test_a_json_file_is_an_array_lines_rows_by_id_or_rows_under_a_key(tmp_path, text):
+    put(tmp_path / "train.json", text)
+    records, problems = read_records(tmp_path / "train.json")
+    assert [record.row["question"] for record in records] == ["0 ?", "1 ?", "2 ?"] and problems == []
+
+
+def test_tabs_and_json_lines_in_text_files_are_read(tmp_path):
+    put(tmp_path / "a.tsv", 'question\tanswer\nhe said "so\tA\n')
+    put(tmp_path / "b.txt", '{"question": "q", "answer": "A"}\n')
+    assert read_records(tmp_path / "a.tsv")[0][0].row == {"question": 'he said "so', "answer": "A"}
+    assert read_records(tmp_path / "b.txt")[0][0].row["question"] == "q"
+
+
+def test_arrow_files_and_streams_are_read(tmp_path):
+    table = pa.table({"question": ["q"], "answer": ["A"]})
+    for name, writer in (("a.arrow", pa.ipc.new_file), ("b.arrow", pa.ipc.new_stream)):
+        with writer(tmp_path / name, table.schema) as sink:
+            sink.write_table(table)
+        assert [record.row for record in read_records(tmp_path / name)[0]] == [{"question": "q", "answer": "A"}]
+    put(tmp_path / "c.arrow", "nonsense")
+    with pytest.raises(DataError, match="cannot be read as Arrow"):
+        read_records(tmp_path / "c.arrow")
+
+
+def test_labels_that_stand_line_by_line_in_a_second_file_are_joined_or_refused(tmp_path):
+    put(tmp_path / "dev.jsonl", '{"goal": "g"}\n{"goal": "h"}\n')
+    put(tmp_path / "dev-labels.lst", "1\n0\n")
+    assert [record.row["label"] for record in read_records(tmp_path / "dev.jsonl")[0]] == ["1", "0"]
+    put(tmp_path / "dev-labels.lst", "1\n")
+    with pytest.raises(DataError, match=r"dev-labels.lst has 1 labels, dev.jsonl 2 rows"):
+        read_records(tmp_path / "dev.jsonl")
 
 
 def test_a_side_file_that_names_no_split_is_refused(tmp_path):

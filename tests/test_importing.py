@@ -75,7 +75,6 @@ def test_side_files_are_further_sources_of_the_same_rows(tmp_path, folder):
         ({"answer": "C"}, "is no choice"),
         ({"choices": [{"label": "A", "text": "even"}]}, "one choice"),
         ({"question": ""}, "question is empty"),
-        ({"id": "q1"}, "stands already"),
         ({"choices": None}, "no choices"),
     ],
 )
@@ -220,17 +219,106 @@ def test_a_bad_row_is_told_once_and_not_again_for_its_further_rationales(tmp_pat
     assert [(p.file, p.line) for p in error.value.problems] == [("train.jsonl", 6)]
 
 
-def test_the_first_of_two_rows_with_one_id_keeps_its_further_rationales(tmp_path, folder):
+def test_the_first_of_two_rows_with_one_id_keeps_it_and_its_further_rationales(tmp_path, folder):
     write(folder / "train.jsonl", [*(row(i) for i in range(60)), row(7, question="another ?")])
-    report = import_task(tmp_path / "root", folder, "numbers", keep_good_rows=True)
-    assert [(p.line, p.reason) for p in report.problems] == [(61, "the id 'q7' stands already in train.jsonl line 8")]
+    report = import_task(tmp_path / "root", folder, "numbers")
+    assert any(w.startswith("1 rows have the id of an earlier row") for w in report.warnings)
     assert report.task.example("q7", "other").rationale == "because"
+    assert report.task.example("q7:61").question == "another ?"
+
+
+def test_ids_that_begin_anew_in_each_split_get_their_split_in_front(tmp_path):
+    for split in ("train", "dev", "test"):
+        write(tmp_path / "f" / f"{split}.jsonl", [row(i, id=str(i), question=f"{split} {i} ?") for i in range(20)])
+    write(tmp_path / "f" / "rationales" / "train.other.jsonl", [{"id": "3", "rationale": "so"}])
+    report = import_task(tmp_path / "root", tmp_path / "f", "anew")
+    assert (
+        report.task.example("train:3", "other").rationale == "so"
+        and report.task.example("test:3").question == "test 3 ?"
+    )
+    assert "Ids begin anew in each split: each gets its split in front (train:0)." in report.warnings
+
+
+def test_answers_of_all_files_are_read_by_one_rule(tmp_path):
+    # The test split alone would fit places from 0; the training split shows that they count from 1.
+    def numbered(split, answers):
+        rows = [{"question": f"{split} {i} ?", "choices": ["w", "x", "y"], "answer": a} for i, a in enumerate(answers)]
+        write(tmp_path / "f" / f"{split}.jsonl", rows)
+
+    numbered("train", [1, 2, 3] * 10)
+    numbered("test", [1, 2, 1, 2])
+    report = import_task(tmp_path / "root", tmp_path / "f", "numbered")
+    assert [e.answer_text for e in report.task.examples("test")] == ["w", "x", "w", "x"]
+    assert report.task.info["answers"] == "places counted from 1"
+
+
+def test_a_map_changes_what_it_names_and_keeps_the_rest_of_the_guess(tmp_path):
+    rows = [
+        {
+            "question": f"{i} ?",
+            "choices": ["red", "blue"],
+            "answer": "AB"[i % 2],
+            "explanation": "no",
+            "note": f"so {i}",
+        }
+        for i in range(30)
+    ]
+    path = write(tmp_path / "a.jsonl", rows)
+    task = import_task(tmp_path / "root", path, "noted", changes={"rationale": "note"}).task
+    assert {e.rationale for e in task.examples("train")} <= {f"so {i}" for i in range(30)}
+    assert task.info["columns"]["choices"] == "choices"
+
+
+def test_a_right_choice_that_always_stands_first_is_told_and_can_be_shuffled(tmp_path):
+    rows = [{"question": f"{i} ?", "right": f"r{i}", "b": f"w{i}", "c": f"v{i}"} for i in range(60)]
+    path = write(tmp_path / "a.jsonl", rows)
+    changes = {"choices": "right+b+c", "answer": "right"}
+    report = import_task(tmp_path / "root", path, "first", changes=changes)
+    assert any("place 1 in 60 of 60 rows" in warning for warning in report.warnings)
+    mixed = import_task(tmp_path / "root", path, "mixed", changes=changes, shuffle_choices=0)
+    examples = [e for split in ("train", "dev", "test") for e in mixed.task.examples(split)]
+    assert all(e.answer_text.startswith("r") for e in examples) and {e.gold for e in examples} == {0, 1, 2}
+    assert [c.label for c in examples[0].choices] == ["A", "B", "C"] and mixed.task.info["shuffle_choices"] == 0
+    assert not any("gives it away" in warning for warning in mixed.warnings)
+    assert (
+        import_task(tmp_path / "other", path, "mixed", changes=changes, shuffle_choices=0).task.digest
+        == mixed.task.digest
+    )
+    assert mixed.task.digest != report.task.digest
+
+
+def test_a_passage_is_joined_before_the_question_and_what_nothing_reads_is_named(tmp_path):
+    rows = [
+        {"context": f"the box number {i} holds a ball", "question": f"what is in box {i}", "answer0": "a ball",
+         "answer1": "a cat", "label": i % 2, "remark": f"a long remark about box {i}"}
+        for i in range(30)
+    ]  # fmt: skip
+    report = import_task(tmp_path / "root", write(tmp_path / "a.jsonl", rows), "boxes")
+    first = report.task.example("a.jsonl:1")
+    assert first.question == "the box number 0 holds a ball\nwhat is in box 0"
+    assert any("No field reads these columns of text: remark." in warning for warning in report.warnings)
+
+
+def test_true_and_false_answer_questions_whose_choices_are_yes_and_no(tmp_path):
+    rows = [{"question": f"is {i} even", "answer": i % 2 == 0} for i in range(30)]
+    path = write(tmp_path / "a.jsonl", rows)
+    task = import_task(tmp_path / "root", path, "even", changes={"fixed_choices": "no|yes"}).task
+    assert task.example("a.jsonl:1").answer_text == "yes" and task.example("a.jsonl:2").answer_text == "no"
+    changes = {"fixed_choices": "odd|even", "values": "true=even,false=odd"}
+    named = import_task(tmp_path / "root", path, "named", changes=changes).task
+    assert named.example("a.jsonl:1").answer_text == "even"
+
+
+def test_answers_that_are_written_are_told_as_such(tmp_path):
+    rows = [{"question": f"{i} and 1", "answer": f"{i} + 1\n#### {i + 1}"} for i in range(12)]
+    with pytest.raises(DataError, match="free-form"):
+        import_task(tmp_path / "root", write(tmp_path / "a.jsonl", rows), "written")
 
 
 def test_further_rationales_for_no_row_are_told_with_their_line(tmp_path, folder):
     write(
         folder / "rationales" / "train.other.jsonl",
-        [{"id": "q1", "rationale": "x"}, {"id": "nobody", "rationale": "x"}, {"id": "q2", "rationale": ["x"]}],
+        [{"id": "q1", "rationale": "x"}, {"id": "nobody", "rationale": "x"}, {"id": "q2", "rationale": [{"x": 1}]}],
     )
     with pytest.raises(BadRows) as error:
         import_task(tmp_path / "root", folder, "numbers")

@@ -176,7 +176,7 @@ def test_an_accuracy_that_holds_chance_in_its_interval_is_at_chance(store):
 def test_a_claim_holds_only_if_each_of_its_comparisons_does(store):
     fill(store, {"label_only": 0.4, "pre_cot": 0.5, "post_cot": 0.7})
     first = claims.judge(store, 1)[0]
-    assert first.word == "holds" and first.p < 0.05 and "200 questions" in first.told
+    assert first.word == "holds" and first.p < 0.05 and "200 questions" in first.message
 
 
 def test_a_claim_fails_when_one_comparison_goes_the_other_way(store):
@@ -188,7 +188,7 @@ def test_a_claim_with_runs_left_is_provisional(store):
     fill(store, {"label_only": 0.4, "pre_cot": 0.5, "post_cot": 0.7})
     store.add("pre_cot", 5, answers(0.5, 5), state="running")
     first = claims.judge(store, 1)[0]
-    assert first.word == "provisional" and first.told.startswith("1 of 16")
+    assert first.word == "provisional" and first.message.startswith("1 of 16")
 
 
 SECOND = ("label_only", "post_cot/random_tokens", SHUFFLED, "post_cot")
@@ -197,20 +197,20 @@ SECOND = ("label_only", "post_cot/random_tokens", SHUFFLED, "post_cot")
 def test_shuffled_as_good_as_intact_holds_and_says_how_much_of_the_gain_is_kept(store):
     fill(store, dict(zip(SECOND, (0.3, 0.32, 0.75, 0.7), strict=True)))
     second = claims.judge(store, 1)[1]
-    assert second.word == "holds" and "no worse by any margin" in second.told and "% of the gain (" in second.told
-    assert "for new seeds on these questions)" in second.told
+    assert second.word == "holds" and "no worse by any margin" in second.message and "% of the gain (" in second.message
+    assert "for new seeds on these questions)" in second.message
 
 
 def test_without_a_gain_on_dev_or_on_test_there_is_nothing_to_keep(store, tmp_path):
     accuracies = dict(zip(SECOND, (0.3, 0.3, 0.7, 0.7), strict=True))
     fill(store, accuracies, dev=dict.fromkeys(SECOND, 0.5))
     second = claims.judge(store, 1)[1]
-    assert second.word == "cannot be asked here" and "on dev" in second.told
+    assert second.word == "cannot be asked here" and "on dev" in second.message
     (tmp_path / "test").mkdir()
     other = FakeStore(tmp_path / "test")
     fill(other, {**accuracies, SHUFFLED: 0.3, "post_cot": 0.3}, dev=accuracies)
     second = claims.judge(other, 1)[1]
-    assert second.word == "cannot be asked here" and "on dev" not in second.told
+    assert second.word == "cannot be asked here" and "on dev" not in second.message
 
 
 def test_a_gain_that_vanishes_at_equal_tokens_is_called_a_gain_of_steps(store):
@@ -242,7 +242,7 @@ def test_every_verdict_says_what_would_change_it(store):
 def test_a_margin_that_was_chosen_beforehand_is_used(store):
     fill(store, dict(zip(SECOND, (0.3, 0.32, 0.66, 0.7), strict=True)))
     strict, lenient = (claims.judge(store, 1, margin=m)[1] for m in (0.01, 0.3))
-    assert "margin 1.0" in strict.told and strict.word != "holds" and lenient.word == "holds"
+    assert "margin 1.0" in strict.message and strict.word != "holds" and lenient.word == "holds"
     assert lenient.comparisons[2].word == "no worse" and lenient.comparisons[2].margin == 0.3
 
 

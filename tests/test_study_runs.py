@@ -110,9 +110,9 @@ def test_a_claim_is_judged_or_says_what_is_missing(ran):
     verdicts = {v.claim: v for v in claims.judge(store, "small")}
     assert (
         verdicts["1"].word.removesuffix(" (demonstration)") in ("holds", "fails", "not shown")
-        and "108 questions" in verdicts["1"].told
+        and "108 questions" in verdicts["1"].message
     )
-    assert verdicts["3"].word == "cannot be asked here" and "key tokens" in verdicts["3"].told
+    assert verdicts["3"].word == "cannot be asked here" and "key tokens" in verdicts["3"].message
 
 
 def test_a_study_with_runs_missing_is_provisional_and_never_an_error(ran):

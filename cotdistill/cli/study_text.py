@@ -1,4 +1,6 @@
-"""A study as the terminal tells it: accuracies with every replicate, differences to the baseline with interval and word."""
+"""A study as the terminal tells it: accuracies with every replicate, differences to the baseline with interval and
+word.
+"""
 
 from __future__ import annotations
 
@@ -87,7 +89,8 @@ def _about(store: Store, study: Study, spec: StudySpec) -> dict[str, Any]:
     runs = [jobs.get(member.job_id) for member in study.members if member.role == "run"]
     states = Counter(job.state if job else "deleted" for job in runs)
     known = [job.result for job in runs if job and job.result]
-    # The undistilled student has seen no row, and one with fraction= a share of them, so they cannot tell how many there are.
+    # The undistilled student has seen no row, and one with fraction= a share of them, so they cannot tell how many
+    # there are.
     first: Mapping[str, Any] = max(known, key=lambda result: int(result.get("train_rows") or 0), default={})
     return {
         "id": study.id,
@@ -148,23 +151,23 @@ def claims_text(store: Store, document: dict[str, Any], margin: float | None = N
     titles = {claim.name: claim.title for claim in claims.CLAIMS}
     lines = [report_text(document), "", "The planned claims:"]
     for verdict in claims.judge(store, document["id"], None if margin is None else margin / 100):
-        lines += [f"  {verdict.claim}. {titles[verdict.claim]}: {verdict.word}", f"     {verdict.told}"]
+        lines += [f"  {verdict.claim}. {titles[verdict.claim]}: {verdict.word}", f"     {verdict.message}"]
     return "\n".join(lines)
 
 
 def _setting(document: dict[str, Any]) -> str:
     artificial = " (artificial)" if document["artificial"] else ""
-    told = [
+    parts = [
         f"{'task ' if document['answers'] else ''}{document['task']}{artificial}",
         f"student {document['student']}",
         f"answers of other code ({document['answers']})" if document["answers"] else f"{document['steps']:,} steps",
     ]
     if document["train_rows"]:
         left = f", {count(document['excluded_rows'])} left out" if document["excluded_rows"] else ""
-        told.append(f"trained on {count(document['train_rows'])} rows{left}")
+        parts.append(f"trained on {count(document['train_rows'])} rows{left}")
     if document["test_is"]:
-        told.append(f"test: {document['test_is']}")
-    return "; ".join(told)
+        parts.append(f"test: {document['test_is']}")
+    return "; ".join(parts)
 
 
 def _row(condition: dict[str, Any], baseline: str) -> list[Any]:
@@ -193,18 +196,18 @@ def _row(condition: dict[str, Any], baseline: str) -> list[Any]:
 
 
 def _missing(document: dict[str, Any]) -> list[str]:
-    told = []
+    warnings = []
     left = document["runs"] - document["finished"]
     if left:
         states = ", ".join(f"{document[state]} {state}" for state in STATES[1:] if document[state])
-        told.append(
+        warnings.append(
             f"Provisional: {plural(left, 'planned run')} of {document['runs']} not finished ({states or 'deleted'})."
         )
-    told += [f"{c['label']}: {warning}." for c in document["conditions"] for warning in c["warnings"]]
-    told += [f"failed: {failure['label']}: {printable(failure['message'])}" for failure in document["failures"]]
+    warnings += [f"{c['label']}: {warning}." for c in document["conditions"] for warning in c["warnings"]]
+    warnings += [f"failed: {failure['label']}: {printable(failure['message'])}" for failure in document["failures"]]
     if document["conditions"] and max(c["planned"] for c in document["conditions"]) < 5:
-        told.append("Fewer than five replicates: a demonstration; claims want five or more.")
-    return told
+        warnings.append("Fewer than five replicates: a demonstration; claims want five or more.")
+    return warnings
 
 
 REPORT_KEYS = {

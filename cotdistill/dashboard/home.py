@@ -122,7 +122,7 @@ def _card(claim: claims.Claim, verdict: claims.Verdict | None) -> None:
             color=BADGES.get(verdict.word.removesuffix(" (demonstration)"), "gray") if verdict else "gray",
         )
         st.markdown(f"**{plain_markdown(claim.title)}**")
-        st.caption(plain_markdown(verdict.told if verdict else claim.help))
+        st.caption(plain_markdown(verdict.message if verdict else claim.help))
 
 
 def _latest(store: Store, studies: Sequence[Study]) -> None:

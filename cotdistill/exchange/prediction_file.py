@@ -18,7 +18,8 @@ from typing import Any
 from cotdistill.config import param
 from cotdistill.errors import BadRows, DataError, RowProblem, UnknownName
 from cotdistill.tasks.example import Example
-from cotdistill.tasks.importing.columns import Row, header_of
+from cotdistill.tasks.importing.cells import Row
+from cotdistill.tasks.importing.columns import header_of
 from cotdistill.tasks.importing.files import Record, read_records
 from cotdistill.tasks.task import Task
 

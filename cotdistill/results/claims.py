@@ -1,4 +1,6 @@
-"""The paper's three claims as planned comparisons. A claim is a conjunction: every one of its comparisons must hold, and its p is the largest."""
+"""The paper's three claims as planned comparisons. A claim is a conjunction: every one of its comparisons must hold,
+and its p is the largest.
+"""
 
 from __future__ import annotations
 
@@ -46,8 +48,9 @@ HOLDS, FAILS, NOT_SHOWN = "holds", "fails", "not shown"
 
 @dataclass(frozen=True)
 class PlannedComparison:
-    """One comparison of a claim: `first` better than `second`, or no worse. A name that ends in * stands for the key-token
-    condition that the study names primary, or for the control matched to it."""
+    """One comparison of a claim: `first` better than `second`, or no worse. A name that ends in * stands for the
+    key-token condition that the study names primary, or for the control matched to it.
+    """
 
     first: str
     second: str
@@ -66,16 +69,17 @@ class Claim:
 class Compared:
     """One comparison as it stands: differences are shares of accuracy with their 95 % interval.
 
-    status: done; provisional (planned runs have not finished); not_run (the study has no such condition); cannot (there is nothing to judge by).
-    told: the numbers in a line, or what is missing. margin: of non-inferiority, a share. kept: share of intact post-CoT's gain that is kept,
-    with its interval. settled_by: where it is not distinguishable, what would show the difference that was seen, were it the true one.
+    status: done; provisional (planned runs have not finished); not_run (the study has no such condition); cannot (there
+    is nothing to judge by). message: the numbers in a line, or what is missing. margin: of non-inferiority, a share.
+    kept: share of intact post-CoT's gain that is kept, with its interval. settled_by: where it is not distinguishable,
+    what would show the difference that was seen, were it the true one.
     """
 
     first: str
     second: str
     no_worse: bool
     status: str
-    told: str
+    message: str
     difference: float | None = None
     low: float | None = None
     high: float | None = None
@@ -96,16 +100,17 @@ class Compared:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a study says of a claim. word: holds, fails, not shown, provisional, or cannot be asked here; told: the numbers, or what is missing.
+    """What a study says of a claim. word: holds, fails, not shown, provisional, or cannot be asked here; message: the
+    numbers, or what is missing.
 
-    p: the claim's largest p, adjusted after Holm over the claims that were planned; None if it could not be asked. comparisons: at equal steps, which
-    the verdict rests on; at_tokens: the same at equal training tokens, exploratory. budget: what equal tokens do to it, in words. change: what
-    would change the verdict.
+    p: the claim's largest p, adjusted after Holm over the claims that were planned; None if it could not be asked.
+    comparisons: at equal steps, which the verdict rests on; at_tokens: the same at equal training tokens, exploratory.
+    budget: what equal tokens do to it, in words. change: what would change the verdict.
     """
 
     claim: str
     word: str
-    told: str
+    message: str
     p: float | None = None
     comparisons: tuple[Compared, ...] = ()
     at_tokens: tuple[Compared, ...] = ()
@@ -144,13 +149,15 @@ CLAIMS = (
 
 
 def judge(store: Store, study: int | str, margin: float | None = None) -> list[Verdict]:
-    """A verdict for each claim, at equal steps, on the study's own source. Missing arms and missing runs are named, never an error.
+    """A verdict for each claim, at equal steps, on the study's own source. Missing arms and missing runs are named,
+    never an error.
 
     margin: of non-inferiority, a share that was chosen beforehand; None takes the one that dev gives.
     """
     ground = _ground(store, study, margin)
     judged = [_asked(ground, claim) for claim in CLAIMS]
-    # Holm runs over the claims that the study has all the conditions of, also where one of them cannot be asked in the end.
+    # Holm runs over the claims that the study has all the conditions of, also where one of them cannot be asked in the
+    # end.
     planned = [verdict for verdict in judged if all(c.status != NOT_RUN for c in verdict.comparisons)]
     adjusted = holm([1.0 if verdict.p is None else verdict.p for verdict in planned])
     ps = {verdict.claim: p for verdict, p in zip(planned, adjusted, strict=True) if verdict.p is not None}
@@ -170,8 +177,9 @@ def judge(store: Store, study: int | str, margin: float | None = None) -> list[V
 
 @dataclass(frozen=True, eq=False)
 class _ClaimData:
-    """What a study's claims are judged on, read once. margin: of non-inferiority, a share; None where there is none to be had.
-    primary: the key-token condition of claim 3; None where there is none, or several and none was named."""
+    """What a study's claims are judged on, read once. margin: of non-inferiority, a share; None where there is none to
+    be had. primary: the key-token condition of claim 3; None where there is none, or several and none was named.
+    """
 
     store: Store
     study: int | str
@@ -201,18 +209,18 @@ def _asked(ground: _ClaimData, claim: Claim) -> Verdict:
     equal = [_at_tokens(c, names, runs) for c in claim.comparisons]
     at_tokens = tuple(_compared(ground, c, first, second) for c, first, second in equal)
     verdict = Verdict(claim.name, CANNOT, "", None, compared, at_tokens, _budget(compared, at_tokens))
-    mine = runs[runs["condition"].isin([c for c in names.values() if c])]
-    left = int((mine["state"] != "finished").sum())
+    claim_runs = runs[runs["condition"].isin([c for c in names.values() if c])]
+    left = int((claim_runs["state"] != "finished").sum())
     lacking = sorted({name for name, condition in names.items() if condition is None})
     if left and not lacking:
-        message = f"{left} of {len(mine)} planned runs of this claim have not finished: no verdict yet."
-        return replace(verdict, word=PROVISIONAL, told=message)
+        message = f"{left} of {len(claim_runs)} planned runs of this claim have not finished: no verdict yet."
+        return replace(verdict, word=PROVISIONAL, message=message)
     # Over the parts of a conjunction that was refuted the p is adjusted after Bonferroni.
     refuted = [c for c in compared if c.status == DONE and c.refuted_p * len(compared) < 0.05]
     if refuted and not left:
         done = [c for c in compared if c.status == DONE]
-        rest = [c.told for c in compared if c.status != DONE]
-        return replace(verdict, word=FAILS, told=_told(claim, done, rest), p=max(_p(c) for c in done))
+        rest = [c.message for c in compared if c.status != DONE]
+        return replace(verdict, word=FAILS, message=_numbers(claim, done, rest), p=max(_p(c) for c in done))
     if lacking:
         several = _key_tokens(conditions) if any("*" in name for name in lacking) else []
         if len(several) > 1 and ground.primary is None:
@@ -220,21 +228,21 @@ def _asked(ground: _ClaimData, claim: Claim) -> Verdict:
                 f"{len(several)} key-token conditions, and none was named primary before launch: the best of a sweep is no finding. "
                 "Name one: --set primary=CONDITION."
             )
-            return replace(verdict, told=message)
+            return replace(verdict, message=message)
         wanted = dict.fromkeys(
             _said(_matched(names) if name == MATCHED and _matched(names) else name) for name in lacking
         )
-        return replace(verdict, told=f"This study has no {', '.join(wanted)}.")
+        return replace(verdict, message=f"This study has no {', '.join(wanted)}.")
     if barred := next((c for c in compared if c.status != DONE), None):
-        return replace(verdict, told=barred.told)
-    return replace(verdict, word=NOT_SHOWN, told=_told(claim, compared, ()), p=max(_p(c) for c in compared))
+        return replace(verdict, message=barred.message)
+    return replace(verdict, word=NOT_SHOWN, message=_numbers(claim, compared, ()), p=max(_p(c) for c in compared))
 
 
 def _p(c: Compared) -> float:
     return c.p if c.p is not None else 1.0
 
 
-def _told(claim: Claim, done: Sequence[Compared], rest: Sequence[str]) -> str:
+def _numbers(claim: Claim, done: Sequence[Compared], rest: Sequence[str]) -> str:
     """The numbers of the comparisons that could be made, why others could not, and how many answers they rest on."""
     first, last = _said(claim.comparisons[0].first), done[-1]
     questions = f"{last.items:,} questions in {last.clusters:,} clusters"
@@ -244,7 +252,7 @@ def _told(claim: Claim, done: Sequence[Compared], rest: Sequence[str]) -> str:
     few = "" if last.replicates >= FEWEST_REPLICATES else " Fewer than five replicates: a demonstration."
     if last.replicates == 1:
         few = " One replicate says nothing of other seeds: add replicates for a verdict."
-    numbers = "; ".join(c.told for c in done)
+    numbers = "; ".join(c.message for c in done)
     return " ".join([f"{capital(first)}, in points: {numbers}. {size}.{few}", *rest])
 
 
@@ -254,35 +262,39 @@ def _times(replicates: int) -> str:
 
 def _compared(ground: _ClaimData, planned: PlannedComparison, first: str | None, second: str | None) -> Compared:
     """One comparison of two conditions of the study; None stands for a condition that it does not have."""
-    one, other = first or planned.first, second or planned.second
-    open_ = Compared(one, other, planned.no_worse, NOT_RUN, "")
+    first_name, second_name = first or planned.first, second or planned.second
+    open_ = Compared(first_name, second_name, planned.no_worse, NOT_RUN, "")
     if first is None or second is None:
-        lacking = " or ".join(_said(name) for name, there in ((one, first), (other, second)) if there is None)
-        return replace(open_, told=f"This study has no {lacking}.")
-    mine = ground.runs[ground.runs["condition"].isin([first, second])]
-    left = int((mine["state"] != "finished").sum())
+        lacking = " or ".join(
+            _said(name) for name, there in ((first_name, first), (second_name, second)) if there is None
+        )
+        return replace(open_, message=f"This study has no {lacking}.")
+    pair_runs = ground.runs[ground.runs["condition"].isin([first, second])]
+    left = int((pair_runs["state"] != "finished").sum())
     pair = ground.difference(first, second)
     if pair is None:
         if left:
-            return replace(open_, status=WAITING, told=f"{left} of {len(mine)} planned runs have not finished.")
-        message = f"{_said(one)} and {_said(other)} did not answer the same questions."
-        return replace(open_, status=NOT_ASKED, told=message)
+            return replace(open_, status=WAITING, message=f"{left} of {len(pair_runs)} planned runs have not finished.")
+        message = f"{_said(first_name)} and {_said(second_name)} did not answer the same questions."
+        return replace(open_, status=NOT_ASKED, message=message)
     interval, answers = pair
     if interval.low is None and not left:
-        message = f"{_points(interval)} against {_said(other)}, without an interval: the replicates have no spread, or there is one question."
-        return replace(open_, status=NOT_ASKED, told=message, difference=interval.mean, word=CANNOT)
+        message = f"{_points(interval)} against {_said(second_name)}, without an interval: the replicates have no spread, or there is one question."
+        return replace(open_, status=NOT_ASKED, message=message, difference=interval.mean, word=CANNOT)
     seen = replace(
         open_, status=WAITING if left else DONE, difference=interval.mean, low=interval.low, high=interval.high, p=superiority_p(interval),
         word=PROVISIONAL if left else word(interval), items=answers.correct.shape[1], clusters=answers.layout.cluster_count,
         replicates=len(answers.replicates), method=interval.method, speaks_of=interval.speaks_of, nested=answers.layout.nested,
-        told=f"{_points(interval)} against {_said(other)}", refuted_p=inferiority_p(interval),
+        message=f"{_points(interval)} against {_said(second_name)}", refuted_p=inferiority_p(interval),
     )  # fmt: skip
     judged = seen if not planned.no_worse else _no_worse(ground, seen, interval)
     return replace(judged, settled_by=_settling(ground, judged)) if judged.word == OPEN else judged
 
 
 def _settling(ground: _ClaimData, open_: Compared) -> Settling | None:
-    """What would settle a comparison that is not distinguishable; None with one replicate, or where what was seen speaks against the claim."""
+    """What would settle a comparison that is not distinguishable; None with one replicate, or where what was seen
+    speaks against the claim.
+    """
     pair = results.paired(ground.store, ground.study, open_.first, open_.second, ground.planned)
     noise = measured([pair.values], pair.clusters, pair.nested) if pair else None
     effect = (open_.difference or 0.0) + (open_.margin or 0.0)
@@ -293,15 +305,19 @@ def _settling(ground: _ClaimData, open_: Compared) -> Settling | None:
 
 
 def _no_worse(ground: _ClaimData, seen: Compared, interval: Interval) -> Compared:
-    """The same comparison as non-inferiority: what is better is no worse at any margin; otherwise there must be a gain to keep."""
+    """The same comparison as non-inferiority: what is better is no worse at any margin; otherwise there must be a gain
+    to keep.
+    """
     margin, seen = ground.margin, replace(seen, refuted_p=1.0)
     kept = gain_kept(ground.runs, seen.first)
-    share = "the share of the gain kept cannot be told"
+    share = "the share of the gain kept cannot be given"
     if kept is not None:
         ends = f"{100 * kept[1]:.0f} to {100 * kept[2]:.0f}, for {KEPT_SPEAKS_OF[seen.nested]}"
         share = f"keeping {100 * kept[0]:.0f} % of the gain ({ends})"
     if seen.word in (BETTER, BETTER_HERE):
-        return replace(seen, margin=margin, kept=kept, told=f"{seen.told} (better, so no worse by any margin), {share}")
+        return replace(
+            seen, margin=margin, kept=kept, message=f"{seen.message} (better, so no worse by any margin), {share}"
+        )
     full = ground.difference("post_cot", "label_only")
     reason = ""
     if full is None or word(full[0]) not in (BETTER, BETTER_HERE):
@@ -310,11 +326,13 @@ def _no_worse(ground: _ClaimData, seen: Compared, interval: Interval) -> Compare
         reason = _no_margin(ground.runs)
     if reason or margin is None:
         word_ = seen.word if seen.status != DONE else CANNOT
-        return replace(seen, status=seen.status if seen.status != DONE else NOT_ASKED, told=reason, p=None, word=word_)
+        return replace(
+            seen, status=seen.status if seen.status != DONE else NOT_ASKED, message=reason, p=None, word=word_
+        )
     said = seen.word if seen.status != DONE else word(interval, margin)
-    message = f"{seen.told} (margin {100 * margin:.1f}), {share}"
+    message = f"{seen.message} (margin {100 * margin:.1f}), {share}"
     p, refuted = noninferiority_p(interval, margin), inferiority_p(interval, margin)
-    return replace(seen, p=p, refuted_p=refuted, margin=margin, kept=kept, word=said, told=message)
+    return replace(seen, p=p, refuted_p=refuted, margin=margin, kept=kept, word=said, message=message)
 
 
 def _no_margin(runs: pd.DataFrame) -> str:
@@ -340,32 +358,33 @@ def gain_kept(runs: pd.DataFrame, first: str) -> tuple[float, float, float] | No
     )
     if not set(used) <= set(wide.columns) or wide.empty:
         return None
-    own, none, full = (wide[name].to_numpy(dtype=float) for name in used)
-    return share_kept(own - none, full - none)
+    kept, none, full = (wide[name].to_numpy(dtype=float) for name in used)
+    return share_kept(kept - none, full - none)
 
 
 def _at_tokens(
     planned: PlannedComparison, names: Mapping[str, str | None], runs: pd.DataFrame
 ) -> tuple[PlannedComparison, str | None, str | None]:
-    """A comparison at intact post-CoT's training tokens: conditions as they stand where they see as many, else their own arms for it; None for
-    one that the study does not have."""
+    """A comparison at intact post-CoT's training tokens: conditions as they stand where they see as many, else their
+    own arms for it; None for one that the study does not have.
+    """
     tokens = runs["tokens"].astype(float).groupby(runs["condition"]).mean()
     whole = float(tokens.get("post_cot", float("nan")))
 
     def arm(name: str) -> tuple[str, str | None]:
-        own = names[name]
-        if own is not None and abs(float(tokens.get(own, float("nan"))) / whole - 1) <= SAME_TOKENS:
-            return name, own
-        wanted = f"{own or name}@tokens=post_cot"
+        name_of = names[name]
+        if name_of is not None and abs(float(tokens.get(name_of, float("nan"))) / whole - 1) <= SAME_TOKENS:
+            return name, name_of
+        wanted = f"{name_of or name}@tokens=post_cot"
         return wanted, wanted if wanted in tokens.index else None
 
-    (first, one), (second, other) = arm(planned.first), arm(planned.second)
-    return PlannedComparison(first, second, planned.no_worse), one, other
+    (first, first_arm), (second, second_arm) = arm(planned.first), arm(planned.second)
+    return PlannedComparison(first, second, planned.no_worse), first_arm, second_arm
 
 
 def _budget(compared: tuple[Compared, ...], at_tokens: tuple[Compared, ...]) -> str:
     """What becomes of the differences at equal training tokens."""
-    told: list[str] = []
+    sentences: list[str] = []
     if any(c.status == NOT_RUN for c in compared):
         return ""
     for steps, tokens in zip(compared, at_tokens, strict=True):
@@ -375,20 +394,20 @@ def _budget(compared: tuple[Compared, ...], at_tokens: tuple[Compared, ...]) -> 
             and steps.word == BETTER
             and tokens.word != BETTER
         ):
-            told.append(
+            sentences.append(
                 f"The difference to {_said(steps.second)} is a gain of steps: at equal training tokens it is {_between(tokens)}."
             )
-    if lacking := list(dict.fromkeys(c.told for c in at_tokens if c.status == NOT_RUN)):
-        told.append(f"Not asked at equal training tokens. {' '.join(lacking)}")
-    if not told and all(c.status == DONE for c in at_tokens):
-        told.append("It says the same at equal training tokens.")
-    return " ".join(told)
+    if lacking := list(dict.fromkeys(c.message for c in at_tokens if c.status == NOT_RUN)):
+        sentences.append(f"Not asked at equal training tokens. {' '.join(lacking)}")
+    if not sentences and all(c.status == DONE for c in at_tokens):
+        sentences.append("It says the same at equal training tokens.")
+    return " ".join(sentences)
 
 
 def _change(verdict: Verdict) -> str:
     """What would change the verdict: the comparison that it hangs on, and where its interval would have to lie."""
     if verdict.p is None:
-        missing = list(dict.fromkeys(c.told for c in verdict.comparisons if c.status in (NOT_RUN, WAITING)))
+        missing = list(dict.fromkeys(c.message for c in verdict.comparisons if c.status in (NOT_RUN, WAITING)))
         return f"It can be judged once the planned runs are there. {' '.join(missing)}".strip() if missing else ""
     weakest = max((c for c in verdict.comparisons if c.status == DONE), key=_p)
     edge = f"above −{100 * weakest.margin:.1f}" if weakest.no_worse and weakest.margin else "above 0"
@@ -443,7 +462,9 @@ def _key_tokens(conditions: Sequence[str]) -> list[str]:
 
 
 def matched_control(condition: str) -> str:
-    """The random control of a key-token condition: as many words of the same rationale, matched to that very selection."""
+    """The random control of a key-token condition: as many words of the same rationale, matched to that very
+    selection.
+    """
     (step,) = parse(condition).steps
     values = dict(step.parameters)
     return str(
@@ -454,8 +475,10 @@ def matched_control(condition: str) -> str:
 
 
 def primary_of(conditions: Sequence[str], primary: str = "") -> str | None:
-    """The key-token condition that claim 3 is judged by: the one named primary, else the only one with its own matched control, else
-    the only one. None where there are several: the first or the best of a sweep is no planned comparison."""
+    """The key-token condition that claim 3 is judged by: the one named primary, else the only one with its own matched
+    control, else the only one. None where there are several: the first or the best of a sweep is no planned
+    comparison.
+    """
     candidates = _key_tokens(conditions)
     if primary:
         return primary if primary in candidates else None
@@ -479,7 +502,7 @@ def _matched(names: Mapping[str, str | None]) -> str:
 
 
 def _said(name: str) -> str:
-    """A condition's name in a sentence; a pattern or one that the study lacks is told by its transform."""
+    """A condition's name in a sentence; a pattern or one that the study lacks is named after its transform."""
     if name == SHUFFLED:
         return "token-shuffled post-CoT"
     if "*" in name or name == "post_cot/random_tokens":

@@ -19,8 +19,9 @@ ABSENT = "–"
 
 @dataclass(frozen=True)
 class StudyCell:
-    """One condition of one study: an accuracy, or its paired difference to a baseline (both as shares) with its 95 % interval. word: the verdict on
-    a difference, "" for an accuracy. finished, planned: replicates."""
+    """One condition of one study: an accuracy, or its paired difference to a baseline (both as shares) with its 95 %
+    interval. word: the verdict on a difference, "" for an accuracy. finished, planned: replicates.
+    """
 
     value: float
     low: float | None
@@ -43,7 +44,7 @@ class Column:
 
 def grid(store: Store, studies: Sequence[Study], baseline: str = "") -> list[Column]:
     """One column a study. baseline: a condition, for differences to it; "" for accuracies."""
-    found = []
+    columns = []
     for study in studies:
         summaries = {s.condition: s for s in results.summary(store, study.id)}
         chance = results.chance_of(summaries.values())
@@ -66,12 +67,14 @@ def grid(store: Store, studies: Sequence[Study], baseline: str = "") -> list[Col
                 for s in summaries.values()
                 if s.mean is not None
             }
-        found.append(Column(study, spec_from_mapping(study.spec), chance, cells))
-    return found
+        columns.append(Column(study, spec_from_mapping(study.spec), chance, cells))
+    return columns
 
 
 def conditions(columns: Sequence[Column]) -> list[str]:
-    """Every condition of the grid: those that stand in most studies first, then in the order of the first study that has them."""
+    """Every condition of the grid: those that stand in most studies first, then in the order of the first study that
+    has them.
+    """
     order = list(dict.fromkeys(condition for column in columns for condition in column.cells))
     return sorted(
         order,
@@ -84,25 +87,27 @@ def conditions(columns: Sequence[Column]) -> list[str]:
 
 
 def differing(settings: Sequence[Mapping[str, Any]]) -> list[tuple[str, tuple[str, ...]]]:
-    """(setting, its value in each) of the settings that are not the same in all, nested ones as training.lr; a value that is not there is ABSENT."""
+    """(setting, its value in each) of the settings that are not the same in all, nested ones as training.lr; a value
+    that is not there is ABSENT.
+    """
     flat = [flattened(one) for one in settings]
     names = list(dict.fromkeys(name for one in flat for name in one))
-    rows = [(name, tuple(told(one.get(name)) for one in flat)) for name in names]
+    rows = [(name, tuple(setting_text(one.get(name)) for one in flat)) for name in names]
     return [(name, values) for name, values in rows if len(set(values)) > 1]
 
 
 def flattened(settings: Mapping[str, Any], before: str = "") -> dict[str, Any]:
     """Nested settings as one level: {"training": {"lr": 1}} -> {"training.lr": 1}; an empty mapping vanishes."""
-    found: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for name, value in settings.items():
         if isinstance(value, Mapping):
-            found |= flattened(value, f"{before}{name}.")
+            flat |= flattened(value, f"{before}{name}.")
         elif before or name not in NOT_SETTINGS:
-            found[f"{before}{name}"] = value
-    return found
+            flat[f"{before}{name}"] = value
+    return flat
 
 
-def told(value: Any) -> str:
+def setting_text(value: Any) -> str:
     """A setting's value for people."""
     if value is None or value == "":
         return ABSENT

@@ -1,5 +1,6 @@
-"""Each question answered directly and after the student's own rationale, side by side: right or wrong by right or wrong (arXiv 2410.16198).
-A diagnostic; no torch."""
+"""Each question answered directly and after the student's own rationale, side by side: right or wrong by right or wrong
+(arXiv 2410.16198). A diagnostic; no torch.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +23,11 @@ CELLS = ((True, True), (True, False), (False, True), (False, False))
 
 @dataclass(frozen=True)
 class Crossed:
-    """One condition. cells: the share of the questions in each of CELLS, with its 95 % interval over replicates and questions; counts: by replicate,
-    how many questions in each; p: by replicate, McNemar's exact test of the two that differ, which takes questions as independent; gain: right after
-    its own rationale less right directly, paired, over replicates and clusters. trained: whether its students were trained for both."""
+    """One condition. cells: the share of the questions in each of CELLS, with its 95 % interval over replicates and
+    questions; counts: by replicate, how many questions in each; p: by replicate, McNemar's exact test of the two that
+    differ, which takes questions as independent; gain: right after its own rationale less right directly, paired, over
+    replicates and clusters. trained: whether its students were trained for both.
+    """
 
     condition: str
     label: str
@@ -38,25 +41,25 @@ class Crossed:
     planned: int
 
 
-def direct_by_own(store: Store, found: Sequence[ModesRequest], wanted: Wanted = EVERYTHING) -> list[Crossed]:
+def direct_by_own(store: Store, requests: Sequence[ModesRequest], wanted: Wanted = EVERYTHING) -> list[Crossed]:
     """Every condition whose students were asked both ways, in the order planned."""
     crossed = []
-    for condition in dict.fromkeys(one.condition for one in found):
-        mine = [one for one in found if one.condition == condition]
-        paths = [(answered_in(store, one, "direct", wanted), answered_in(store, one, "own", wanted)) for one in mine]
+    for condition in dict.fromkeys(one.condition for one in requests):
+        asked = [one for one in requests if one.condition == condition]
+        paths = [(answered_in(store, one, "direct", wanted), answered_in(store, one, "own", wanted)) for one in asked]
         both = [(run_answers(one, "direct"), run_answers(other, "own")) for one, other in paths if one and other]
         layout = Layout.of([direct for direct, _ in both])
         if layout is None:
             continue
-        directly, own = (layout.stack([pair[which].correct for pair in both]) for which in (0, 1))
-        masks = [(directly == one) & (own == other) for one, other in CELLS]
+        directly, after_own = (layout.stack([pair[which].correct for pair in both]) for which in (0, 1))
+        masks = [(directly == one) & (after_own == other) for one, other in CELLS]
         counts = tuple(tuple(int(mask[replicate].sum()) for mask in masks) for replicate in range(len(directly)))
         crossed.append(
             Crossed(
                 condition, parse(condition).label, {"direct", "own"} <= set(modes_of(condition)),
                 tuple(layout.accuracy(mask.astype(np.float64)) for mask in masks), counts,
-                tuple(mcnemar(only_direct, only_own) for _, only_direct, only_own, _ in counts), layout.mean(own - directly),
-                layout.size, layout.cluster_count, len(mine),
+                tuple(mcnemar(only_direct, only_own) for _, only_direct, only_own, _ in counts), layout.mean(after_own - directly),
+                layout.size, layout.cluster_count, len(asked),
             )
         )  # fmt: skip
     return crossed

@@ -1,4 +1,5 @@
-"""What a study has found, as one document: the claims with every comparison, their controls, and what would change each verdict.
+"""What a study has found, as one document: the claims with every comparison, their controls, and what would change each
+verdict.
 
 Page Findings, its export and `compare --json` all read this one, so they agree to the last digit.
 """
@@ -51,8 +52,9 @@ BY_LOSS = ("2", "3")
 
 
 def findings(store: Store, which: int | str, margin: float | None = None) -> dict[str, Any]:
-    """The findings of a study. margin: of non-inferiority, in points, chosen beforehand. A study that is not launched yet answers with "not_run"
-    for every comparison if it is a built-in one; UnknownName otherwise."""
+    """The findings of a study. margin: of non-inferiority, in points, chosen beforehand. A study that is not launched
+    yet answers with "not_run" for every comparison if it is a built-in one; UnknownName otherwise.
+    """
     try:
         study = store.queue.study(which)
     except UnknownName:
@@ -112,25 +114,28 @@ def findings(store: Store, which: int | str, margin: float | None = None) -> dic
 
 
 def _tuned(store: Store, spec: StudySpec) -> dict[str, Any] | None:
-    """The settings of conditions that were chosen on dev, and what the same study says at the shared setting; None for an untuned study."""
+    """The settings of conditions that were chosen on dev, and what the same study says at the shared setting; None for
+    an untuned study.
+    """
     if not spec.tuned:
         return None
     shared = dataclasses.replace(spec, tuned={})
     same = [one for one in store.queue.studies() if one.plan_hash == shared.plan_hash]
-    found = max(same, key=lambda one: one.id, default=None)
+    newest = max(same, key=lambda study: study.id, default=None)
     return {
         "settings": {condition: dict(settings) for condition, settings in spec.tuned.items()},
-        "shared": None if found is None else found.name,
-        "claims": [] if found is None else [{"id": v.claim, "word": v.word} for v in claims.judge(store, found.id)],
+        "shared": None if newest is None else newest.name,
+        "claims": [] if newest is None else [{"id": v.claim, "word": v.word} for v in claims.judge(store, newest.id)],
     }
 
 
 def _other_loss(store: Store, study: Study, spec: StudySpec) -> dict[str, dict[str, Any]]:
-    """What the study's twin under the other loss says, by claim: the newest study that differs from it in the loss alone. study None: nobody
-    has run it; command: how to."""
+    """What the study's twin under the other loss says, by claim: the newest study that differs from it in the loss
+    alone. study None: nobody has run it; command: how to.
+    """
     loss = "token_mean" if spec.training.loss == "span" else "span"
     twin = dataclasses.replace(spec, training=dataclasses.replace(spec.training, loss=loss))
-    same = [one for one in store.queue.studies() if one.plan_hash == twin.plan_hash]
+    same = [study_ for study_ in store.queue.studies() if study_.plan_hash == twin.plan_hash]
     if not same:
         built_in = f"{study.name}-token-mean"
         options = (
@@ -140,10 +145,16 @@ def _other_loss(store: Store, study: Study, spec: StudySpec) -> dict[str, dict[s
         )
         command = f"study run {options or built_in}"
         return {claim: {"loss": loss, "study": None, "word": None, "told": "", "command": command} for claim in BY_LOSS}
-    found = max(same, key=lambda one: one.id)
+    newest = max(same, key=lambda study_: study_.id)
     return {
-        verdict.claim: {"loss": loss, "study": found.name, "word": verdict.word, "told": verdict.told, "command": None}
-        for verdict in claims.judge(store, found.id)
+        verdict.claim: {
+            "loss": loss,
+            "study": newest.name,
+            "word": verdict.word,
+            "told": verdict.message,
+            "command": None,
+        }
+        for verdict in claims.judge(store, newest.id)
         if verdict.claim in BY_LOSS
     }
 
@@ -165,7 +176,7 @@ def _claim(
         "word": verdict.word,
         "status": "not_run" if lacking else verdict.comparisons[0].status,
         "p": verdict.p,
-        "told": verdict.told,
+        "told": verdict.message,
         "budget": verdict.budget,
         "change": verdict.change,
         "asked_by": ASKS[verdict.claim] if lacking else None,
@@ -201,7 +212,7 @@ def _compared(c: Compared) -> dict[str, Any]:
             "replicates": c.settled_by.replicates,
             "items": None if c.settled_by.times_items is None else round(c.settled_by.times_items * c.items),
         },
-        "told": c.told,
+        "told": c.message,
     }
 
 
@@ -228,9 +239,11 @@ def _controls(
     planned: PlannedRuns,
     primary: str,
 ) -> list[dict[str, Any]]:
-    """The conditions of the study that stand beside a claim, each with its accuracy and its difference to label only; exploratory.
-    primary: the first condition of the claim; controls that keep or drop a selection are those of its selection."""
-    found = []
+    """The conditions of the study that stand beside a claim, each with its accuracy and its difference to label only;
+    exploratory. primary: the first condition of the claim; controls that keep or drop a selection are those of its
+    selection.
+    """
+    controls = []
     selection = selection_of(primary)
     for start, why in CONTROLS[claim]:
         for name, summary in summaries.items():
@@ -241,7 +254,7 @@ def _controls(
                 continue
             difference = results.difference(store, study, name, "label_only", planned) if name != "label_only" else None
             interval: Interval | None = difference[0] if difference else None
-            found.append(
+            controls.append(
                 {
                     "id": name, "label": summary.label, "why": why, "accuracy": summary.mean, "low": summary.low, "high": summary.high,
                     "points": _points(interval.mean) if interval else None, "points_low": _points(interval.low) if interval else None,
@@ -249,7 +262,7 @@ def _controls(
                     "word": PROVISIONAL if summary.finished < summary.planned else word(interval) if interval else None,
                 }
             )  # fmt: skip
-    return found
+    return controls
 
 
 def _points(share: float | None) -> float | None:
@@ -265,7 +278,7 @@ def _not_run(name: str) -> dict[str, Any]:
             _compared(Compared(c.first, c.second, c.no_worse, claims.NOT_RUN, "Not run yet."))
             for c in claim.comparisons
         ]
-        one = {
+        entry = {
             "id": claim.name,
             "title": claim.title,
             "word": CANNOT,
@@ -275,7 +288,7 @@ def _not_run(name: str) -> dict[str, Any]:
             "budget": "",
         }
         change = {"change": f"Run the study {ASKS[claim.name]}.", "asked_by": ASKS[claim.name]}
-        asked.append({**one, **change, "comparisons": compared, "at_tokens": [], "controls": [], "other_loss": None})
+        asked.append({**entry, **change, "comparisons": compared, "at_tokens": [], "controls": [], "other_loss": None})
     return {
         "id": None,
         "name": name,

@@ -1,5 +1,6 @@
-"""Whether answers follow the rationale or the tag before the question, for students of the counterfactual objective: over replicates, with intervals.
-A diagnostic, taken when a run is scored; no torch."""
+"""Whether answers follow the rationale or the tag before the question, for students of the counterfactual objective:
+over replicates, with intervals. A diagnostic, taken when a run is scored; no torch.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +23,11 @@ TAGS, RATIONALES = ("factual", "counterfactual"), ("given", "wrong", "none")
 
 @dataclass(frozen=True)
 class Following:
-    """One condition. right, argued: by (tag, rationale), the share of answers that are right, and that are the wrong choice that the wrong rationale
-    argues for. by_tag: by rationale, the share of answers that another tag changes; by_rationale: by tag, the share that the wrong rationale changes
-    where the teacher's stood. All with 95 % intervals over replicates and questions."""
+    """One condition. right, argued: by (tag, rationale), the share of answers that are right, and that are the wrong
+    choice that the wrong rationale argues for. by_tag: by rationale, the share of answers that another tag changes;
+    by_rationale: by tag, the share that the wrong rationale changes where the teacher's stood. All with 95 % intervals
+    over replicates and questions.
+    """
 
     condition: str
     label: str
@@ -59,17 +62,17 @@ def _run(path: Path) -> _FollowedRun:
 def following(store: Store, study: int | str) -> list[Following]:
     """Every condition of a study whose runs were asked under both tags, in the order planned."""
     planned = planned_runs(store, study)
-    found = []
+    rows = []
     for condition in dict.fromkeys(name for name, _, _ in planned):
-        mine = [job for name, _, job in planned if name == condition]
+        jobs = [job for name, _, job in planned if name == condition]
         runs = [
             _run(store.artifacts.path(job.produced["followed"]))
-            for job in mine
+            for job in jobs
             if job and job.state == "finished" and "followed" in job.produced
         ]
         if runs:
-            found.append(_over(condition, runs, len(mine)))
-    return found
+            rows.append(_over(condition, runs, len(jobs)))
+    return rows
 
 
 def _over(condition: str, runs: list[_FollowedRun], planned: int) -> Following:
@@ -82,11 +85,11 @@ def _over(condition: str, runs: list[_FollowedRun], planned: int) -> Following:
 
     cells = [(tag, rationale) for tag in TAGS for rationale in RATIONALES]
     answers = {cell: column("predicted", *cell) for cell in cells}
-    one, other = TAGS
+    factual, other = TAGS
     return Following(
         condition, parse(condition).label,
         {cell: share(column("right", *cell)) for cell in cells}, {cell: share(column("argued", *cell)) for cell in cells},
-        {r: share((answers[one, r] != answers[other, r]).astype(np.float64)) for r in RATIONALES},
+        {r: share((answers[factual, r] != answers[other, r]).astype(np.float64)) for r in RATIONALES},
         {t: share((answers[t, "given"] != answers[t, "wrong"]).astype(np.float64)) for t in TAGS},
         layout.size, layout.cluster_count, len(runs), planned,
     )  # fmt: skip

@@ -1,5 +1,6 @@
-"""What students answer in each mode and after each test of their rationale, over replicates and questions, with intervals. Diagnostics: they stand
-beside the claims and are never part of one."""
+"""What students answer in each mode and after each test of their rationale, over replicates and questions, with
+intervals. Diagnostics: they stand beside the claims and are never part of one.
+"""
 
 from __future__ import annotations
 
@@ -34,10 +35,13 @@ MEASURES = {
 
 @dataclass(frozen=True)
 class ModeCell:
-    """A condition asked in one mode: accuracy (a share) over replicates and questions with its 95 % interval, None before it was asked.
+    """A condition asked in one mode: accuracy (a share) over replicates and questions with its 95 % interval, None
+    before it was asked.
 
-    over_direct: paired difference to the same students' answers without a rationale, None where there is nothing to pair; trained: whether its
-    students were trained for the mode; points: accuracy of each replicate asked; planned: how many there are to be."""
+    over_direct: paired difference to the same students' answers without a rationale, None where there is nothing to
+    pair; trained: whether its students were trained for the mode; points: accuracy of each replicate asked; planned:
+    how many there are to be.
+    """
 
     condition: str
     label: str
@@ -64,9 +68,11 @@ class PerturbationPoint:
 class PerturbationCurve:
     """One condition under one test of one rationale, by rising share; the first point is the intact rationale.
 
-    loss: the area between the intact line and the curve over the shares, in the unit of the measure (for a test of one point: the drop at it; of
-    "changed": the area under the curve); control_loss: the same of as many random tokens; over_control: their paired difference, above 0 where the
-    test costs more than they do. made: share of the rows on which the test could be made; touched: mean share of the tokens touched at the end."""
+    loss: the area between the intact line and the curve over the shares, in the unit of the measure (for a test of one
+    point: the drop at it; of "changed": the area under the curve); control_loss: the same of as many random tokens;
+    over_control: their paired difference, above 0 where the test costs more than they do. made: share of the rows on
+    which the test could be made; touched: mean share of the tokens touched at the end.
+    """
 
     condition: str
     label: str
@@ -87,8 +93,10 @@ class PerturbationCurve:
 
 @dataclass(frozen=True)
 class Read:
-    """What stood before the answers of some runs: rows by source of the given rationales, the share of rationales that name the right answer (given,
-    own; means over runs), of own rationales that did not end with the answer cue, and of rows without one."""
+    """What stood before the answers of some runs: rows by source of the given rationales, the share of rationales that
+    name the right answer (given, own; means over runs), of own rationales that did not end with the answer cue, and of
+    rows without one.
+    """
 
     sources: Mapping[str, int]
     leakage: Mapping[str, float]
@@ -98,7 +106,9 @@ class Read:
 
 @dataclass(frozen=True)
 class _ModeAnswers:
-    """The answers of one job, by item. values: (rationale, test, share) -> measure, "control_" + measure, touched, tokens, each (items,)."""
+    """The answers of one job, by item. values: (rationale, test, share) -> measure, "control_" + measure, touched,
+    tokens, each (items,).
+    """
 
     items: tuple[str, ...]
     clusters: tuple[str, ...]
@@ -132,8 +142,8 @@ class _Over:
     layout: Layout
 
     @classmethod
-    def of(cls, store: Store, mine: Sequence[ModesRequest]) -> _Over | None:
-        jobs = [one.job for one in mine if one.finished and one.job is not None]
+    def of(cls, store: Store, requests: Sequence[ModesRequest]) -> _Over | None:
+        jobs = [one.job for one in requests if one.finished and one.job is not None]
         runs = tuple(_run(store.artifacts.path(job.produced["answers"])) for job in jobs)
         layout = Layout.of(runs)
         return cls(runs, layout) if layout else None
@@ -160,16 +170,18 @@ class _Over:
         return self.layout.accuracy(values) if measure == "correct" else within_unit(self.mean(values))
 
 
-def grid(store: Store, found: Sequence[ModesRequest], wanted: Wanted = EVERYTHING) -> list[ModeCell]:
-    """Every condition in every mode. What a training run has scored itself is taken from there; the rest from the jobs that asked."""
+def grid(store: Store, requests: Sequence[ModesRequest], wanted: Wanted = EVERYTHING) -> list[ModeCell]:
+    """Every condition in every mode. What a training run has scored itself is taken from there; the rest from the jobs
+    that asked.
+    """
     cells = []
-    for condition in dict.fromkeys(one.condition for one in found):
-        mine = [one for one in found if one.condition == condition]
+    for condition in dict.fromkeys(answers_here.condition for answers_here in requests):
+        asked = [answers_here for answers_here in requests if answers_here.condition == condition]
         rows = {
             mode: {
-                one.replicate: run_answers(path, mode)
-                for one in mine
-                if (path := answered_in(store, one, mode, wanted))
+                answers_here.replicate: run_answers(path, mode)
+                for answers_here in asked
+                if (path := answered_in(store, answers_here, mode, wanted))
             }
             for mode in MODES
         }
@@ -181,44 +193,52 @@ def grid(store: Store, found: Sequence[ModesRequest], wanted: Wanted = EVERYTHIN
             paired = Layout.of([answers[replicate] for replicate in both])
             over_direct = None
             if paired is not None:
-                one, other = (paired.stack([rows[m][r].correct for r in both]) for m in (mode, "direct"))
-                over_direct = paired.mean(one - other)
+                answers_here, answers_direct = (
+                    paired.stack([rows[m][r].correct for r in both]) for m in (mode, "direct")
+                )
+                over_direct = paired.mean(answers_here - answers_direct)
             cells.append(
                 ModeCell(
                     condition, parse(condition).label, mode, mode in modes_of(condition),
                     layout.accuracy(correct) if layout else None, over_direct,
                     tuple(float(row.mean()) for row in correct), layout.size if layout else 0,
-                    layout.cluster_count if layout else 0, len(mine),
+                    layout.cluster_count if layout else 0, len(asked),
                 )
             )  # fmt: skip
     return cells
 
 
-def answered_in(store: Store, one: ModesRequest, mode: str, wanted: Wanted) -> Path | None:
+def answered_in(store: Store, request: ModesRequest, mode: str, wanted: Wanted) -> Path | None:
     """The table that holds a run's answers in a mode; None if it was not asked in it."""
-    own: Job | None = one.trained
+    trained: Job | None = request.trained
     if (
-        own is not None
-        and own.state == "finished"
+        trained is not None
+        and trained.state == "finished"
         and not (wanted.examples or wanted.source)
-        and mode in (own.result or {}).get("modes", {})
+        and mode in (trained.result or {}).get("modes", {})
     ):
-        return store.artifacts.path(own.produced["predictions"])
-    return store.artifacts.path(one.job.produced["predictions"]) if one.finished and one.job is not None else None
+        return store.artifacts.path(trained.produced["predictions"])
+    return (
+        store.artifacts.path(request.job.produced["predictions"])
+        if request.finished and request.job is not None
+        else None
+    )
 
 
 def curves(
-    store: Store, found: Sequence[ModesRequest], rationale: str, measure: str = "correct", tests: Sequence[str] = ()
+    store: Store, requests: Sequence[ModesRequest], rationale: str, measure: str = "correct", tests: Sequence[str] = ()
 ) -> list[PerturbationCurve]:
-    """Every condition that was asked, under every test (some of them), in the order planned; rationale: "given" or "own"."""
-    made = []
-    for condition in dict.fromkeys(one.condition for one in found):
-        over = _Over.of(store, [one for one in found if one.condition == condition])
+    """Every condition that was asked, under every test (some of them), in the order planned; rationale: "given" or
+    "own".
+    """
+    drawn = []
+    for condition in dict.fromkeys(one.condition for one in requests):
+        over = _Over.of(store, [one for one in requests if one.condition == condition])
         if over is not None:
             trained = rationale in modes_of(condition)
             names = [p.name for p in PERTURBATIONS if (not tests or p.name in tests) and over.has(rationale, p.name)]
-            made += [_curve(over, condition, rationale, name, measure, trained=trained) for name in names]
-    return made
+            drawn += [_curve(over, condition, rationale, name, measure, trained=trained) for name in names]
+    return drawn
 
 
 def _curve(over: _Over, condition: str, rationale: str, test: str, measure: str, *, trained: bool) -> PerturbationCurve:
@@ -245,7 +265,9 @@ def _curve(over: _Over, condition: str, rationale: str, test: str, measure: str,
 
 
 def _lost(shares: Sequence[float], values: Sequence[Values], measure: str) -> Values:
-    """(replicates, items) the area between the intact line and the curve, by trapezoids over the shares; of one point, the drop at it."""
+    """(replicates, items) the area between the intact line and the curve, by trapezoids over the shares; of one point,
+    the drop at it.
+    """
     sign = -1.0 if measure == "changed" else 1.0
     gaps = sign * (values[0] - np.stack(values[1:]))
     if len(gaps) == 1:
@@ -256,12 +278,12 @@ def _lost(shares: Sequence[float], values: Sequence[Values], measure: str) -> Va
     return area
 
 
-def read(found: Sequence[ModesRequest]) -> dict[str, Read]:
+def read(requests: Sequence[ModesRequest]) -> dict[str, Read]:
     """By condition, what its finished jobs say of the rationales."""
-    told: dict[str, list[Mapping[str, Any]]] = {}
-    for one in found:
+    documents: dict[str, list[Mapping[str, Any]]] = {}
+    for one in requests:
         if one.finished and one.job is not None and one.job.result:
-            told.setdefault(one.condition, []).append(one.job.result)
+            documents.setdefault(one.condition, []).append(one.job.result)
     return {
         condition: Read(
             dict(results[0]["sources"]),
@@ -269,5 +291,5 @@ def read(found: Sequence[ModesRequest]) -> dict[str, Read]:
             fmean(one["unterminated"] for one in results),
             {name: fmean(one["empty"][name] / one["n"] for one in results) for name in ("given", "own")},
         )
-        for condition, results in told.items()
+        for condition, results in documents.items()
     }

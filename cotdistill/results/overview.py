@@ -18,13 +18,15 @@ _MOST = 256
 
 
 def overview(store: Store, most: int | None = None) -> list[dict[str, Any]]:
-    """One entry for the latest study of every name of which a run has finished, newest first, at most `most`: name, task, student, source,
-    replicates, status, and of each claim its word and its first comparison (points, low, high; None where it has no number)."""
+    """One entry for the latest study of every name of which a run has finished, newest first, at most `most`: name,
+    task, student, source, replicates, status, and of each claim its word and its first comparison (points, low, high;
+    None where it has no number).
+    """
     states = store.queue.states()
     latest: dict[str, Study] = {}
     for study in store.queue.studies():
         latest.setdefault(study.name, study)
-    found = []
+    entries = []
     for study in latest.values():
         done = tuple(m.job_id for m in study.members if m.role == "run" and states.get(m.identity) == "finished")
         if not done:
@@ -34,10 +36,10 @@ def overview(store: Store, most: int | None = None) -> list[dict[str, Any]]:
             _KEPT[key] = _judged(store, study, len(done))
             while len(_KEPT) > _MOST:
                 _KEPT.popitem(last=False)
-        found.append(_KEPT[key])
-        if len(found) == most:
+        entries.append(_KEPT[key])
+        if len(entries) == most:
             break
-    return found
+    return entries
 
 
 def _judged(store: Store, study: Study, finished: int) -> dict[str, Any]:

@@ -1,4 +1,5 @@
-"""Examples x conditions: which conditions answer which question rightly, how sure they are, and where they flip against a baseline.
+"""Examples x conditions: which conditions answer which question rightly, how sure they are, and where they flip against
+a baseline.
 
 whole = matrix(store, study)                                  # arrays, kept: a second call reads the queue only
 table = by_example(whole, baseline="label_only")              # one row an example
@@ -32,11 +33,12 @@ RIGHT, GOLD, MARGIN, GAINED, LOST = "right", "gold", "margin", "gained", "lost"
 
 @dataclass(frozen=True, eq=False)
 class PredictionMatrix:
-    """What the finished runs of a study answered. Arrays are (conditions, replicates, items), where a run did not finish, or an item is not asked
-    of it (worlds of their own): right -1, the others NaN.
+    """What the finished runs of a study answered. Arrays are (conditions, replicates, items), where a run did not
+    finish, or an item is not asked of it (worlds of their own): right -1, the others NaN.
 
-    items: ids, sorted; clusters: of each item. right: 1 or 0. gold: probability of the right choice; confidence: of the one that was chosen.
-    margin: score of the right choice minus that of the best other one, in nats, negative where it is wrong.
+    items: ids, sorted; clusters: of each item. right: 1 or 0. gold: probability of the right choice; confidence: of the
+    one that was chosen. margin: score of the right choice minus that of the best other one, in nats, negative where it
+    is wrong.
     """
 
     items: tuple[str, ...]
@@ -50,8 +52,9 @@ class PredictionMatrix:
 
 
 def matrix(store: Store, study: int | str, mode: str = "primary") -> PredictionMatrix:
-    """The matrix of a study. mode: "primary" (the one a condition is judged in), "direct", "own" or "given"; conditions without a finished run in
-    that mode are left out. A study of which nothing has run has no items."""
+    """The matrix of a study. mode: "primary" (the one a condition is judged in), "direct", "own" or "given"; conditions
+    without a finished run in that mode are left out. A study of which nothing has run has no items.
+    """
     runs = []
     for condition, replicate, job in planned_runs(store, study):
         if job is not None and job.state == "finished" and job.result and "predictions" in job.produced:
@@ -100,14 +103,16 @@ def _matrix(runs: tuple[tuple[str, int, Path, str], ...]) -> PredictionMatrix:
 
 
 def _read(path: Path, mode: str) -> Any:
-    """An Arrow table of one run in one mode, by id: strings stay in Arrow, which is what makes 150 runs a matter of a second."""
+    """An Arrow table of one run in one mode, by id: strings stay in Arrow, which is what makes 150 runs a matter of a
+    second.
+    """
     columns = ["id", "cluster", "mode", "correct", "predicted", "answer", "margin", "probabilities"]
     table = pq.read_table(path, columns=columns)
     table = table.filter(pc.equal(table["mode"], pa.scalar(mode)))
     return table.take(pc.sort_indices(table["id"]))
 
 
-def by_example(found: PredictionMatrix, baseline: str = "") -> pd.DataFrame:
+def by_example(answers: PredictionMatrix, baseline: str = "") -> pd.DataFrame:
     """One row an example, in the order of the ids: item, cluster, disagreement, undecided, and for each condition
 
     "right CONDITION"   share of its replicates that are right
@@ -115,32 +120,33 @@ def by_example(found: PredictionMatrix, baseline: str = "") -> pd.DataFrame:
     "margin CONDITION"  mean score of the right choice minus the best other one
     "gained CONDITION"  share of replicates in which it is right and the baseline wrong, "lost CONDITION" the reverse
 
-    disagreement: of all pairs of conditions in one replicate, the share in which exactly one is right, mean over replicates; so noise that the
-    conditions of a replicate share does not count. undecided: mean over all runs of the distance of the margin from 0. gained and lost only with
-    a baseline, paired in the replicates that both have. UnknownName for a baseline that has not answered.
+    disagreement: of all pairs of conditions in one replicate, the share in which exactly one is right, mean over
+    replicates; so noise that the conditions of a replicate share does not count. undecided: mean over all runs of the
+    distance of the margin from 0. gained and lost only with a baseline, paired in the replicates that both have.
+    UnknownName for a baseline that has not answered.
     """
-    if baseline and baseline not in found.conditions:
-        raise UnknownName("condition with answers", baseline, found.conditions)
-    columns: dict[str, Any] = {"item": found.items, "cluster": found.clusters}
-    asked, hit = found.right >= 0, found.right == 1
+    if baseline and baseline not in answers.conditions:
+        raise UnknownName("condition with answers", baseline, answers.conditions)
+    columns: dict[str, Any] = {"item": answers.items, "cluster": answers.clusters}
+    asked, hit = answers.right >= 0, answers.right == 1
     number, hits = asked.sum(0, dtype=np.float32), hit.sum(0, dtype=np.float32)
     pairs = np.where(number > 1, number * (number - 1) / 2, np.nan)
     columns["disagreement"] = _mean(hits * (number - hits) / pairs, 0)
-    columns["undecided"] = _mean(np.abs(found.margin), (0, 1))
-    columns |= _named(RIGHT, found, _mean(np.where(asked, hit, np.nan), 1))
-    columns |= _named(GOLD, found, _mean(found.gold, 1)) | _named(MARGIN, found, _mean(found.margin, 1))
+    columns["undecided"] = _mean(np.abs(answers.margin), (0, 1))
+    columns |= _named(RIGHT, answers, _mean(np.where(asked, hit, np.nan), 1))
+    columns |= _named(GOLD, answers, _mean(answers.gold, 1)) | _named(MARGIN, answers, _mean(answers.margin, 1))
     if baseline:
-        base = found.conditions.index(baseline)
+        base = answers.conditions.index(baseline)
         both = asked & asked[base]
-        columns |= _named(GAINED, found, _mean(np.where(both, hit & ~hit[base], np.nan), 1))
-        columns |= _named(LOST, found, _mean(np.where(both, ~hit & hit[base], np.nan), 1))
+        columns |= _named(GAINED, answers, _mean(np.where(both, hit & ~hit[base], np.nan), 1))
+        columns |= _named(LOST, answers, _mean(np.where(both, ~hit & hit[base], np.nan), 1))
     return pd.DataFrame(columns)
 
 
 def _named(
-    name: str, found: PredictionMatrix, values: npt.NDArray[np.floating[Any]]
+    name: str, answers: PredictionMatrix, values: npt.NDArray[np.floating[Any]]
 ) -> dict[str, npt.NDArray[np.floating[Any]]]:
-    return {f"{name} {condition}": values[i] for i, condition in enumerate(found.conditions)}
+    return {f"{name} {condition}": values[i] for i, condition in enumerate(answers.conditions)}
 
 
 def _mean(values: npt.NDArray[np.floating[Any]], axis: int | tuple[int, int]) -> npt.NDArray[np.floating[Any]]:
@@ -154,8 +160,9 @@ def _mean(values: npt.NDArray[np.floating[Any]], axis: int | tuple[int, int]) ->
 
 
 def texts(store: Store, study: int | str) -> pd.DataFrame:
-    """The test questions of a study by id: question, choices, answer (its text), rationale, metadata (a mapping). Of several worlds, all of theirs;
-    of runs without a task in this store, none."""
+    """The test questions of a study by id: question, choices, answer (its text), rationale, metadata (a mapping). Of
+    several worlds, all of theirs; of runs without a task in this store, none.
+    """
     rows: dict[str, dict[str, Any]] = {}
     seen: set[str] = set()
     for _, _, job in planned_runs(store, study):
@@ -183,9 +190,10 @@ def texts(store: Store, study: int | str) -> pd.DataFrame:
 class Filters:
     """Which examples are shown; all of it must hold.
 
-    right, wrong: conditions that are right (wrong) in more than half of their replicates, so right="label_only", wrong="post_cot" is "baseline
-    right, this wrong". flips: a condition that differs from the baseline in some replicate. most_undecided: undecided at most this (low margin,
-    in nats). text: must stand in the id, question, choices or rationale, whatever the case. slices: values of metadata, each one of those given.
+    right, wrong: conditions that are right (wrong) in more than half of their replicates, so right="label_only",
+    wrong="post_cot" is "baseline right, this wrong". flips: a condition that differs from the baseline in some
+    replicate. most_undecided: undecided at most this (low margin, in nats). text: must stand in the id, question,
+    choices or rationale, whatever the case. slices: values of metadata, each one of those given.
     """
 
     right: str = ""
@@ -214,8 +222,9 @@ def page(
     offset: int = 0,
     limit: int = 50,
 ) -> Page:
-    """A page of `by_example`'s table. texts: needed for the filters text and slices. sort: a column; rows that tie come by id, rows without a value
-    last. UnknownName for a condition or column that the table does not have."""
+    """A page of `by_example`'s table. texts: needed for the filters text and slices. sort: a column; rows that tie come
+    by id, rows without a value last. UnknownName for a condition or column that the table does not have.
+    """
     chosen = filters or Filters()
     kept = np.ones(len(table), dtype=bool)
     if chosen.right:
@@ -230,8 +239,8 @@ def page(
     if chosen.text:
         rows = rows[_holding(rows["item"], texts, chosen.text.casefold())]
     if chosen.slices:
-        found = _metadata(rows["item"], texts)
-        rows = rows[[all(str(meta.get(name)) in values for name, values in chosen.slices.items()) for meta in found]]
+        metadata = _metadata(rows["item"], texts)
+        rows = rows[[all(str(meta.get(name)) in values for name, values in chosen.slices.items()) for meta in metadata]]
     _column(table, sort)
     rows = rows.sort_values(
         [sort, "item"] if sort != "item" else "item",
@@ -253,11 +262,11 @@ def _holding(items: Iterable[str], texts: pd.DataFrame | None, text: str) -> lis
         zip(texts.index, zip(texts["question"], texts["choices"], texts["rationale"], strict=True), strict=True)
     )
     nothing = ("", (), "")
-    found = []
+    flags = []
     for item in items:
         question, choices, rationale = said.get(item, nothing)
-        found.append(text in "\n".join((item, question, *choices, rationale)).casefold())
-    return found
+        flags.append(text in "\n".join((item, question, *choices, rationale)).casefold())
+    return flags
 
 
 def _metadata(items: Iterable[str], texts: pd.DataFrame | None) -> list[Mapping[str, Any]]:
@@ -265,16 +274,18 @@ def _metadata(items: Iterable[str], texts: pd.DataFrame | None) -> list[Mapping[
     return [known.get(item, {}) for item in items]
 
 
-def reliability(found: PredictionMatrix, coverages: tuple[float, ...] = (0.5, 0.8)) -> pd.DataFrame:
-    """How far confidence can be believed, one row a run: condition, replicate, items, accuracy, calibration_error (expected, over bins of equal
-    mass), and "accuracy at 0.5" and so on: accuracy on that share of the questions of which the student is surest."""
+def reliability(answers: PredictionMatrix, coverages: tuple[float, ...] = (0.5, 0.8)) -> pd.DataFrame:
+    """How far confidence can be believed, one row a run: condition, replicate, items, accuracy, calibration_error
+    (expected, over bins of equal mass), and "accuracy at 0.5" and so on: accuracy on that share of the questions of
+    which the student is surest.
+    """
     rows: list[dict[str, Any]] = []
-    for c, condition in enumerate(found.conditions):
-        for s, replicate in enumerate(found.replicates):
-            asked = found.right[c, s] >= 0
+    for c, condition in enumerate(answers.conditions):
+        for s, replicate in enumerate(answers.replicates):
+            asked = answers.right[c, s] >= 0
             if not asked.any():
                 continue
-            confidence, right = found.confidence[c, s][asked].astype(np.float64), found.right[c, s][asked] == 1
+            confidence, right = answers.confidence[c, s][asked].astype(np.float64), answers.right[c, s][asked] == 1
             row = {
                 "condition": condition,
                 "replicate": replicate,

@@ -1,4 +1,6 @@
-"""From the store to tables: runs, predictions, curves, accuracies and differences with their intervals. A partial study gives what there is."""
+"""From the store to tables: runs, predictions, curves, accuracies and differences with their intervals. A partial study
+gives what there is.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,8 @@ RUN_COLUMNS = (
 
 @dataclass(frozen=True)
 class ConditionSummary:
-    """One condition of a study. mean, low, high: accuracy as a share with its 95 % interval; points: each finished replicate's accuracy.
+    """One condition of a study. mean, low, high: accuracy as a share with its 95 % interval; points: each finished
+    replicate's accuracy.
 
     at_chance: whether the interval contains chance. tokens, seconds: means over finished runs.
     """
@@ -55,7 +58,8 @@ class ConditionSummary:
 
 @dataclass(frozen=True)
 class DifferenceRow:
-    """A condition against the baseline: the paired difference of accuracies (a share) with its 95 % interval, p and verdict word.
+    """A condition against the baseline: the paired difference of accuracies (a share) with its 95 % interval, p and
+    verdict word.
 
     cohens_h, standardised: the difference on other scales (`statistics.effects`), the second over replicates.
     """
@@ -97,8 +101,10 @@ class ConditionAnswers:
 
 @dataclass(frozen=True)
 class Paired:
-    """What two conditions answered to the same questions, over the replicates that both have finished: paired differences -1, 0 or 1 of shape
-    (replicates, items). clusters: (items,) numbered from 0. nested: the items differ between replicates. accuracies: of both, means over all."""
+    """What two conditions answered to the same questions, over the replicates that both have finished: paired
+    differences -1, 0 or 1 of shape (replicates, items). clusters: (items,) numbered from 0. nested: the items differ
+    between replicates. accuracies: of both, means over all.
+    """
 
     values: npt.NDArray[np.float64]
     clusters: npt.NDArray[np.int64]
@@ -110,14 +116,14 @@ def runs(store: Store, study: int | str | None = None) -> pd.DataFrame:
     """One row a planned run (columns RUN_COLUMNS); of every study if none is named."""
     import pandas as pd
 
-    told = outcomes(store, study)
-    if not told:
+    rows = outcomes(store, study)
+    if not rows:
         return pd.DataFrame(columns=list(RUN_COLUMNS))
-    names, conditions, replicates, jobs, states, results, errors = zip(*told, strict=True)
+    names, conditions, replicates, jobs, states, results, errors = zip(*rows, strict=True)
     # One document of all: reading 10,000 small ones takes longer than everything else here.
-    found = read_document(f"[{','.join(text or '{}' for text in results)}]")
+    documents = read_document(f"[{','.join(text or '{}' for text in results)}]")
     gone = "the run was deleted"
-    columns: dict[str, Sequence[Any]] = {name: [result.get(name) for result in found] for name in RUN_COLUMNS}
+    columns: dict[str, Sequence[Any]] = {name: [result.get(name) for result in documents] for name in RUN_COLUMNS}
     labels = {condition: parse(condition).label for condition in set(conditions)}
     columns |= {
         "job": jobs, "study": names, "condition": conditions, "label": [labels[condition] for condition in conditions], "replicate": replicates,
@@ -130,7 +136,8 @@ def runs(store: Store, study: int | str | None = None) -> pd.DataFrame:
 
 
 def predictions(store: Store, study: int | str, mode: str = "primary") -> pd.DataFrame:
-    """One row an item, condition and replicate: item, cluster, condition, replicate, correct, predicted, answer, margin.
+    """One row an item, condition and replicate: item, cluster, condition, replicate, correct, predicted, answer,
+    margin.
 
     mode: "primary" (the one a condition is judged in), "direct", "own" or "given"; conditions without it are left out.
     """
@@ -188,19 +195,19 @@ def _scored(job: Job) -> bool:
 def summary(store: Store, study: int | str) -> list[ConditionSummary]:
     """Every condition of a study in the order planned, with its accuracy over the finished replicates."""
     planned = planned_runs(store, study)
-    found = []
+    summaries = []
     for condition in dict.fromkeys(name for name, _, _ in planned):
-        mine = [job for name, _, job in planned if name == condition]
-        results = [job.result for job in mine if job is not None and job.state == "finished" and job.result]
+        jobs = [job for name, _, job in planned if name == condition]
+        results = [job.result for job in jobs if job is not None and job.state == "finished" and job.result]
         answers = _answers(store, planned, condition)
         interval = answers.layout.accuracy(answers.correct) if answers else None
         chance = float(results[0]["chance"]) if results else None
         low, high = (interval.low, interval.high) if interval else (None, None)
-        found.append(
+        summaries.append(
             ConditionSummary(
                 condition=condition,
                 label=parse(condition).label,
-                planned=len(mine),
+                planned=len(jobs),
                 finished=len(results),
                 mean=interval.mean if interval else None,
                 low=low,
@@ -216,7 +223,7 @@ def summary(store: Store, study: int | str) -> list[ConditionSummary]:
                 warnings=answers.warnings if answers else (),
             )
         )
-    return found
+    return summaries
 
 
 def chance_of(summaries: Iterable[ConditionSummary]) -> float | None:
@@ -233,18 +240,21 @@ def _mean(results: Sequence[Mapping[str, Any]], name: str) -> float | None:
 def difference(
     store: Store, study: int | str, condition: str, baseline: str, planned: PlannedRuns | None = None
 ) -> tuple[Interval, ConditionAnswers] | None:
-    """The paired difference of two conditions over the replicates that both have finished; None if there are none, or if they did not answer
-    the same questions. planned: the study's `planned_runs`, for whoever asks more than once."""
-    found = _paired(store, planned if planned is not None else planned_runs(store, study), condition, baseline)
-    return (_interval(found[0]), found[1]) if found else None
+    """The paired difference of two conditions over the replicates that both have finished; None if there are none, or
+    if they did not answer the same questions. planned: the study's `planned_runs`, for whoever asks more than once.
+    """
+    pair = _paired(store, planned if planned is not None else planned_runs(store, study), condition, baseline)
+    return (_interval(pair[0]), pair[1]) if pair else None
 
 
 def paired(
     store: Store, study: int | str, condition: str, baseline: str, planned: PlannedRuns | None = None
 ) -> Paired | None:
-    """The differences that `difference` judges, for other ways to judge them (`statistics.methods`, `statistics.power`); None as there."""
-    found = _paired(store, planned if planned is not None else planned_runs(store, study), condition, baseline)
-    return found[0] if found else None
+    """The differences that `difference` judges, for other ways to judge them (`statistics.methods`,
+    `statistics.power`); None as there.
+    """
+    pair = _paired(store, planned if planned is not None else planned_runs(store, study), condition, baseline)
+    return pair[0] if pair else None
 
 
 def _interval(seen: Paired) -> Interval:
@@ -259,23 +269,25 @@ def _paired(
         for wanted in (condition, baseline)
     ]
     only = both[0] & both[1]
-    one, other = (_answers(store, planned, name, only) for name in (condition, baseline))
-    if one is None or other is None or one.items != other.items:
+    first, second = (_answers(store, planned, name, only) for name in (condition, baseline))
+    if first is None or second is None or first.items != second.items:
         return None
-    accuracies = float(one.correct.mean()), float(other.correct.mean())
-    return Paired(one.correct - other.correct, one.layout.clusters, one.layout.nested, accuracies), one
+    accuracies = float(first.correct.mean()), float(second.correct.mean())
+    return Paired(first.correct - second.correct, first.layout.clusters, first.layout.nested, accuracies), first
 
 
 def comparison(store: Store, study: int | str, baseline: str, *, margin: float | None = None) -> Comparison:
-    """Every condition with results against the baseline. margin (a share): also say "no worse" when the interval lies above -margin."""
+    """Every condition with results against the baseline. margin (a share): also say "no worse" when the interval lies
+    above -margin.
+    """
     planned = planned_runs(store, study)
     open_ = {name for name, _, job in planned if job is None or job.state != "finished"}
     rows = []
     for condition in dict.fromkeys(name for name, _, _ in planned if name != baseline):
-        found = _paired(store, planned, condition, baseline)
-        if found is None:
+        pair = _paired(store, planned, condition, baseline)
+        if pair is None:
             continue
-        seen, answers = found
+        seen, answers = pair
         interval = _interval(seen)
         rows.append(
             DifferenceRow(

@@ -1,7 +1,8 @@
-"""Rival explanations of what a rationale after the label does: how much of its gain each of them brings about without it, or otherwise than it does.
+"""Rival explanations of what a rationale after the label does: how much of its gain each of them brings about without
+it, or otherwise than it does.
 
-The planned comparison of each rival is against label only; against intact post-CoT it is asked whether it is better, worse or no worse. All are
-adjusted after Holm over the rivals.
+The planned comparison of each rival is against label only; against intact post-CoT it is asked whether it is better,
+worse or no worse. All are adjusted after Holm over the rivals.
 """
 
 from __future__ import annotations
@@ -62,8 +63,10 @@ WHY = {
 
 @dataclass(frozen=True)
 class Rival:
-    """One rival. Differences are shares of accuracy with 95 % intervals: gain to label only, short to intact post-CoT. kept: the share of post-CoT's
-    gain, with its interval over replicates. p: of a gain, adjusted after Holm over the rivals. word: what it accounts for."""
+    """One rival. Differences are shares of accuracy with 95 % intervals: gain to label only, short to intact post-CoT.
+    kept: the share of post-CoT's gain, with its interval over replicates. p: of a gain, adjusted after Holm over the
+    rivals. word: what it accounts for.
+    """
 
     condition: str
     label: str
@@ -77,8 +80,9 @@ class Rival:
 
 
 def rivals(store: Store, study: int | str) -> dict[str, Any]:
-    """What every other condition of a study accounts for of post-CoT's gain over label only, as a plain document. Empty where the study lacks one of
-    the two; provisional while runs are missing."""
+    """What every other condition of a study accounts for of post-CoT's gain over label only, as a plain document. Empty
+    where the study lacks one of the two; provisional while runs are missing.
+    """
     summaries = {one.condition: one for one in results.summary(store, study)}
     if BASE not in summaries or FULL not in summaries:
         return {
@@ -95,14 +99,14 @@ def rivals(store: Store, study: int | str) -> dict[str, Any]:
     shown = full is not None and word(full[0]) in (BETTER, BETTER_HERE)
     margin = margin_of(runs)
     shorts: dict[str, Interval] = {}
-    found: list[Rival] = []
+    rows: list[Rival] = []
     for condition, summary in summaries.items():
         if condition in (BASE, FULL) or not parse(condition).spec.sequences or parse(condition).source:
             continue
         gain, short = (results.difference(store, study, condition, other, planned) for other in (BASE, FULL))
         if short is not None:
             shorts[condition] = short[0]
-        found.append(
+        rows.append(
             Rival(
                 condition, summary.label, why(parse(condition)), summary.mean,
                 (gain[0].mean, gain[0].low, gain[0].high) if gain else None, (short[0].mean, short[0].low, short[0].high) if short else None,
@@ -111,13 +115,13 @@ def rivals(store: Store, study: int | str) -> dict[str, Any]:
             )
         )  # fmt: skip
     gains = dict(
-        zip([r.condition for r in found if r.p is not None], holm([r.p for r in found if r.p is not None]), strict=True)
+        zip([r.condition for r in rows if r.p is not None], holm([r.p for r in rows if r.p is not None]), strict=True)
     )
     # Holm over the rivals for each of the two questions that are asked against intact post-CoT, too.
     apart = dict(zip(shorts, holm([one.p if one.p is not None else 1.0 for one in shorts.values()]), strict=True))
     same = dict(zip(shorts, holm([noninferiority_p(one, margin or 0.0) for one in shorts.values()]), strict=True))
-    told = [asdict(rival) | {"p": gains.get(rival.condition)} for rival in found]
-    for one in told:
+    documents = [asdict(rival) | {"p": gains.get(rival.condition)} for rival in rows]
+    for one in documents:
         name = one["condition"]
         if not one["word"]:
             said = _accounts(one["p"], shorts[name].mean, apart[name], same[name] if margin else 1.0)
@@ -130,13 +134,14 @@ def rivals(store: Store, study: int | str) -> dict[str, Any]:
         "items": summaries[FULL].items,
         "provisional": provisional,
         "word": PROVISIONAL if provisional else BETTER if shown else CANNOT,
-        "rivals": told,
+        "rivals": documents,
     }
 
 
 def _accounts(gain_p: float | None, short: float, apart_p: float, same_p: float) -> str:
-    """What a rival accounts for, from p values adjusted over the rivals: of a gain on label only, of a difference to intact post-CoT whose
-    sign is that of `short`, and of being no worse than it."""
+    """What a rival accounts for, from p values adjusted over the rivals: of a gain on label only, of a difference to
+    intact post-CoT whose sign is that of `short`, and of being no worse than it.
+    """
     if gain_p is None or gain_p >= 0.05:
         # A rival that beats nothing explains nothing, however wide the other interval.
         return NONE if short < 0 and apart_p < 0.05 else UNCLEAR

@@ -1,4 +1,6 @@
-"""How students would answer under another scorer: the jobs that ask, and one table over conditions and replicates. Diagnostics; no torch."""
+"""How students would answer under another scorer: the jobs that ask, and one table over conditions and replicates.
+Diagnostics; no torch.
+"""
 
 from __future__ import annotations
 
@@ -34,8 +36,10 @@ _WORTH = {"finished": 3, "running": 2, "queued": 2, "failed": 1}
 
 @dataclass(frozen=True)
 class ScorersConfig:
-    """One trained student under every scorer, on test, in the mode that it is judged in. run: identity of its training job; examples: the first so
-    many of the split by id, 0 all of it; samples: rationales of its own that it draws for the scorer marginal, 0 for none, with a seed."""
+    """One trained student under every scorer, on test, in the mode that it is judged in. run: identity of its training
+    job; examples: the first so many of the split by id, 0 all of it; samples: rationales of its own that it draws for
+    the scorer marginal, 0 for none, with a seed.
+    """
 
     run: str
     examples: int = 0
@@ -50,9 +54,10 @@ class ScorersConfig:
 
 @dataclass(frozen=True)
 class ScorerCell:
-    """A condition under one scorer: accuracy over replicates and questions with its 95 % interval; over_label: paired difference to the scorer that
-    the runs are judged by, None for that one; agreement: share of the questions with the same answer as under it; points: accuracy of each
-    replicate; spread: their standard deviation, None below two."""
+    """A condition under one scorer: accuracy over replicates and questions with its 95 % interval; over_label: paired
+    difference to the scorer that the runs are judged by, None for that one; agreement: share of the questions with the
+    same answer as under it; points: accuracy of each replicate; spread: their standard deviation, None below two.
+    """
 
     condition: str
     label: str
@@ -70,8 +75,10 @@ class ScorerCell:
 
 @dataclass(frozen=True)
 class ScorerRow:
-    """A scorer over all conditions asked: means of accuracy and agreement; spread: standard deviation over restarts, pooled over the conditions, with
-    the 95 % interval of chi-squared (conditions taken as independent), None where no condition has two replicates."""
+    """A scorer over all conditions asked: means of accuracy and agreement; spread: standard deviation over restarts,
+    pooled over the conditions, with the 95 % interval of chi-squared (conditions taken as independent), None where no
+    condition has two replicates.
+    """
 
     scorer: str
     conditions: int
@@ -84,7 +91,9 @@ class ScorerRow:
 
 
 def scorers_job(store: Store, job: Job, examples: int, samples: int = 0, seed: int = 0) -> JobSpec:
-    """The job that scores a student anew; UsageError without test questions. samples: where the student was trained to write a rationale first."""
+    """The job that scores a student anew; UsageError without test questions. samples: where the student was trained to
+    write a rationale first.
+    """
     task = task_of(store, job)
     rows = task.examples("test", source_of(job) or None)
     if not rows:
@@ -98,14 +107,14 @@ def scorers_job(store: Store, job: Job, examples: int, samples: int = 0, seed: i
         START_SECONDS
         + n * (2 + written + samples * (1 + WRITTEN_PASSES) + len(rows[0].choices)) * size / PASSES_PER_SECOND
     )
-    told = (f"{n:,} questions" if config.examples else "all questions") + (
+    scope = (f"{n:,} questions" if config.examples else "all questions") + (
         f", {samples} rationales drawn of each" if samples else ""
     )
     values = plain(config)
     if not samples:
         # Jobs from before that scorer keep their identity.
         del values["samples"], values["seed"]
-    return JobSpec("scorers", values, (config.run,), f"every scorer, {told} · {job.label}", seconds)
+    return JobSpec("scorers", values, (config.run,), f"every scorer, {scope} · {job.label}", seconds)
 
 
 def drawn_before(store: Store, study: int | str) -> tuple[int, int]:
@@ -118,7 +127,9 @@ def drawn_before(store: Store, study: int | str) -> tuple[int, int]:
 def asked(
     store: Store, study: int | str, examples: int = 0, conditions: Sequence[str] = (), samples: int = 0, seed: int = 0
 ) -> list[ModesRequest]:
-    """Every planned run of a study (of some of its conditions) with the job that scores it anew; UnknownName for no condition of it."""
+    """Every planned run of a study (of some of its conditions) with the job that scores it anew; UnknownName for no
+    condition of it.
+    """
     planned = planned_runs(store, study)
     known = list(dict.fromkeys(name for name, _, _ in planned))
     for name in conditions:
@@ -127,7 +138,7 @@ def asked(
     jobs: dict[str, list[Job]] = {}
     for job in store.queue.jobs(kind="scorers"):
         jobs.setdefault(job.identity, []).append(job)
-    found = []
+    requests = []
     for condition, replicate, trained in planned:
         if conditions and condition not in conditions:
             continue
@@ -141,8 +152,8 @@ def asked(
             if spec
             else None
         )
-        found.append(ModesRequest(condition, replicate, trained, spec, best))
-    return found
+        requests.append(ModesRequest(condition, replicate, trained, spec, best))
+    return requests
 
 
 @dataclass(frozen=True)
@@ -169,12 +180,12 @@ def _run(path: Path) -> _ScorerAnswers:
     return _ScorerAnswers(tuple(first["example"]), tuple(first["cluster"]), correct, agrees)
 
 
-def table(store: Store, found: Sequence[ModesRequest]) -> list[ScorerCell]:
+def table(store: Store, requests: Sequence[ModesRequest]) -> list[ScorerCell]:
     """Every condition that was asked, under every scorer, in the order planned."""
     cells = []
-    for condition in dict.fromkeys(one.condition for one in found):
-        mine = [one for one in found if one.condition == condition]
-        jobs = [one.job for one in mine if one.finished and one.job is not None]
+    for condition in dict.fromkeys(one.condition for one in requests):
+        asked = [one for one in requests if one.condition == condition]
+        jobs = [one.job for one in asked if one.finished and one.job is not None]
         if not jobs:
             continue
         runs = [_run(store.artifacts.path(job.produced["scored"])) for job in jobs]
@@ -189,7 +200,7 @@ def table(store: Store, found: Sequence[ModesRequest]) -> list[ScorerCell]:
                 ScorerCell(
                     condition, parse(condition).label, scorer, str((jobs[0].result or {})["mode"]), layout.accuracy(right),
                     None if scorer == LABEL else layout.mean(right - by_label), layout.accuracy(same),
-                    points, float(np.std(points, ddof=1)) if len(points) > 1 else None, layout.size, layout.cluster_count, len(mine),
+                    points, float(np.std(points, ddof=1)) if len(points) > 1 else None, layout.size, layout.cluster_count, len(asked),
                 )
             )  # fmt: skip
     return cells
@@ -199,16 +210,16 @@ def by_scorer(cells: Sequence[ScorerCell]) -> list[ScorerRow]:
     """Accuracy, agreement and variance over restarts of every scorer, over the conditions that were asked."""
     rows = []
     for scorer in SCORERS.names():
-        mine = [cell for cell in cells if cell.scorer == scorer]
-        if not mine:
+        cells_of = [cell for cell in cells if cell.scorer == scorer]
+        if not cells_of:
             continue
-        spreads = [(cell.spread**2, len(cell.points) - 1) for cell in mine if cell.spread is not None]
+        spreads = [(cell.spread**2, len(cell.points) - 1) for cell in cells_of if cell.spread is not None]
         freedom = sum(df for _, df in spreads)
         summed = sum(variance * df for variance, df in spreads)
         low, high = (math.sqrt(summed / chi2_quantile(q, freedom)) for q in (0.975, 0.025)) if freedom else (None, None)
         rows.append(
             ScorerRow(
-                scorer, len(mine), fmean(cell.accuracy.mean for cell in mine), fmean(cell.agreement.mean for cell in mine),
+                scorer, len(cells_of), fmean(cell.accuracy.mean for cell in cells_of), fmean(cell.agreement.mean for cell in cells_of),
                 math.sqrt(summed / freedom) if freedom else None, low, high, freedom,
             )
         )  # fmt: skip
@@ -217,8 +228,10 @@ def by_scorer(cells: Sequence[ScorerCell]) -> list[ScorerRow]:
 
 @dataclass(frozen=True)
 class MarginalCell:
-    """A condition whose students drew rationales of their own. log_likelihood: log mean over the draws of p(right label | question, rationale), nats,
-    mean over questions and replicates with its 95 % interval; standard_error: of that mean, from the draws alone (None for one draw)."""
+    """A condition whose students drew rationales of their own. log_likelihood: log mean over the draws of p(right label
+    | question, rationale), nats, mean over questions and replicates with its 95 % interval; standard_error: of that
+    mean, from the draws alone (None for one draw).
+    """
 
     condition: str
     label: str
@@ -229,13 +242,13 @@ class MarginalCell:
     replicates: int
 
 
-def marginals(store: Store, found: Sequence[ModesRequest]) -> list[MarginalCell]:
+def marginals(store: Store, requests: Sequence[ModesRequest]) -> list[MarginalCell]:
     """Every condition whose jobs drew rationales, in the order planned."""
     cells = []
-    for condition in dict.fromkeys(one.condition for one in found):
+    for condition in dict.fromkeys(one.condition for one in requests):
         jobs = [
             one.job
-            for one in found
+            for one in requests
             if one.condition == condition and one.finished and one.job and "marginal" in one.job.produced
         ]
         if not jobs:
@@ -244,11 +257,11 @@ def marginals(store: Store, found: Sequence[ModesRequest]) -> list[MarginalCell]
         layout = Layout.of([Items(tuple(table["example"]), tuple(table["cluster"])) for table in tables])
         assert layout is not None  # as above
         values = layout.stack([table["log_likelihood"].to_numpy(np.float64) for table in tables])
-        told = [(job.result or {})["marginal"] for job in jobs]
-        errors = [one["standard_error"] for one in told if one["standard_error"] is not None]
+        documents = [(job.result or {})["marginal"] for job in jobs]
+        errors = [one["standard_error"] for one in documents if one["standard_error"] is not None]
         cells.append(
             MarginalCell(
-                condition, parse(condition).label, int(told[0]["samples"]), int(told[0]["seed"]),
+                condition, parse(condition).label, int(documents[0]["samples"]), int(documents[0]["seed"]),
                 layout.mean(values),
                 math.sqrt(sum(error**2 for error in errors)) / len(errors) if errors else None, len(jobs),
             )
@@ -256,13 +269,13 @@ def marginals(store: Store, found: Sequence[ModesRequest]) -> list[MarginalCell]
     return cells
 
 
-def items(store: Store, found: Sequence[ModesRequest]) -> pd.DataFrame:
+def items(store: Store, requests: Sequence[ModesRequest]) -> pd.DataFrame:
     """Every answer that was scored: condition and replicate beside the columns of look_scorers.COLUMNS."""
     import pandas as pd
 
     parts = [
         store.artifacts.table(one.job.produced["scored"]).assign(condition=one.condition, replicate=one.replicate)
-        for one in found
+        for one in requests
         if one.finished and one.job is not None
     ]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()

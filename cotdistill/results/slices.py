@@ -1,4 +1,6 @@
-"""Accuracy on parts of the test questions: by a field of their metadata. Exploratory: intervals, and no verdict of their own."""
+"""Accuracy on parts of the test questions: by a field of their metadata. Exploratory: intervals, and no verdict of
+their own.
+"""
 
 from __future__ import annotations
 
@@ -29,15 +31,17 @@ class Slice:
 
 
 def fields(metadata: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str, ...]]:
-    """The fields that can be sliced by, with their values, most frequent first: at least two values, at most MOST_VALUES."""
+    """The fields that can be sliced by, with their values, most frequent first: at least two values, at most
+    MOST_VALUES.
+    """
     counts: dict[str, dict[str, int]] = {}
     for one in metadata:
         for name, value in one.items():
-            own = counts.setdefault(name, {})
-            if len(own) <= MOST_VALUES:
-                own[str(value)] = own.get(str(value), 0) + 1
-    kept = {name: own for name, own in counts.items() if 2 <= len(own) <= MOST_VALUES}
-    return {name: tuple(sorted(own, key=lambda value: (-own[value], value))) for name, own in kept.items()}
+            values = counts.setdefault(name, {})
+            if len(values) <= MOST_VALUES:
+                values[str(value)] = values.get(str(value), 0) + 1
+    kept = {name: values for name, values in counts.items() if 2 <= len(values) <= MOST_VALUES}
+    return {name: tuple(sorted(values, key=lambda value: (-values[value], value))) for name, values in kept.items()}
 
 
 def slices(
@@ -47,27 +51,29 @@ def slices(
     conditions: Sequence[str],
     baseline: str = "",
 ) -> list[Slice]:
-    """Every value of a field under every condition, values in the order of `fields`. metadata: one mapping per item, in the order of the matrix."""
+    """Every value of a field under every condition, values in the order of `fields`. metadata: one mapping per item, in
+    the order of the matrix.
+    """
     values = fields(metadata).get(name, ())
     holds = np.array([str(one[name]) if name in one else "" for one in metadata], dtype=object)
     rows = []
     for value in values:
         inside = holds == value
         clusters = numbered([cluster for cluster, there in zip(answers.clusters, inside, strict=True) if there])
-        own = {
+        right_of = {
             c: answers.right[answers.conditions.index(c)][:, inside]
             for c in {*conditions, *([baseline] if baseline else [])}
         }
         for condition in conditions:
-            right = own[condition]
+            right = right_of[condition]
             answered = (right >= 0).any(1)
             if not answered.any():
                 continue
             interval = _over(right[answered], right[answered] >= 0, clusters, accuracy_interval)
             difference = None
-            if baseline and condition != baseline and (both := answered & (own[baseline] >= 0).any(1)).any():
-                asked = (right[both] >= 0) & (own[baseline][both] >= 0)
-                gaps = right[both].astype(np.float64) - own[baseline][both]
+            if baseline and condition != baseline and (both := answered & (right_of[baseline] >= 0).any(1)).any():
+                asked = (right[both] >= 0) & (right_of[baseline][both] >= 0)
+                gaps = right[both].astype(np.float64) - right_of[baseline][both]
                 difference = _over(gaps, asked, clusters, mean_interval)
             items = int((right >= 0).sum(1).max())
             rows.append(Slice(value, condition, items, int(answered.sum()), interval, difference))
@@ -80,7 +86,9 @@ def _over(
     clusters: npt.NDArray[np.int64],
     interval: Callable[..., Interval],
 ) -> Interval:
-    """The interval of (replicates, items) values. In worlds of their own each replicate was asked other questions, so it is the unit."""
+    """The interval of (replicates, items) values. In worlds of their own each replicate was asked other questions, so
+    it is the unit.
+    """
     if asked.all():
         return interval(values.astype(np.float64), clusters, nested=False)
     means = np.array([[row[there].mean()] for row, there in zip(values, asked, strict=True)], np.float64)

@@ -27,15 +27,17 @@ def known(store: Store, task: Task, source: str, splits: Sequence[str]) -> dict[
 
 
 def figures(store: Store, task: Task, source: str, splits: Sequence[str]) -> dict[str, Any]:
-    """The figures of a source over some splits (see `teachers.quality.quality`), counted if need be. UnknownName for another source."""
-    found = known(store, task, source, splits)
-    if found is None:
-        found = quality(of_source(task, source, splits), sum(int(task.info["rows"][split]) for split in splits))
+    """The figures of a source over some splits (see `teachers.quality.quality`), counted if need be. UnknownName for
+    another source.
+    """
+    figures_ = known(store, task, source, splits)
+    if figures_ is None:
+        figures_ = quality(of_source(task, source, splits), sum(int(task.info["rows"][split]) for split in splits))
         path = _path(store, task, source, splits)
         with disk_in_words(path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_note(path, canonical_json(found))
-    return found
+            write_note(path, canonical_json(figures_))
+    return figures_
 
 
 def _path(store: Store, task: Task, source: str, splits: Sequence[str]) -> Path:

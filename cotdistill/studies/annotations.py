@@ -19,7 +19,9 @@ KEEP = "keep"
 
 @dataclass(frozen=True)
 class Remark:
-    """note: free text; tags: short words, sorted; baseline: the condition that is pinned, "" for the plan's own; changed: unix time, 0 for never."""
+    """note: free text; tags: short words, sorted; baseline: the condition that is pinned, "" for the plan's own;
+    changed: unix time, 0 for never.
+    """
 
     note: str = ""
     tags: tuple[str, ...] = ()
@@ -55,9 +57,11 @@ def set_remark(
     tags: Sequence[str] | None = None,
     baseline: str | None = None,
 ) -> Remark:
-    """Change what is given and keep the rest. UsageError for what is too long; UnknownName for a baseline that the study does not have."""
-    found = store.queue.study(study)
-    changed = remark(store, found.id)
+    """Change what is given and keep the rest. UsageError for what is too long; UnknownName for a baseline that the
+    study does not have.
+    """
+    record = store.queue.study(study)
+    changed = remark(store, record.id)
     if note is not None:
         if len(note) > LONGEST_NOTE:
             raise UsageError(f"The note has {len(note):,} characters; expected at most {LONGEST_NOTE:,}.")
@@ -65,23 +69,24 @@ def set_remark(
     if tags is not None:
         changed = replace(changed, tags=checked_tags(tags))
     if baseline is not None:
-        planned = list(dict.fromkeys(member.condition for member in found.members if member.role == "run"))
+        planned = list(dict.fromkeys(member.condition for member in record.members if member.role == "run"))
         if baseline and baseline not in planned:
-            raise UnknownName(f"condition of the study {found.name}", baseline, planned)
+            raise UnknownName(f"condition of the study {record.name}", baseline, planned)
         changed = replace(changed, baseline=baseline)
     changed = replace(changed, changed=time.time())
     with store.queue.database.write() as connection:
         connection.execute(
             "INSERT INTO remark VALUES (?, ?, ?, ?, ?) ON CONFLICT (study) DO UPDATE SET "
             "note = excluded.note, tags = excluded.tags, baseline = excluded.baseline, changed = excluded.changed",
-            (found.id, changed.note, json.dumps(changed.tags, ensure_ascii=False), changed.baseline, changed.changed),
+            (record.id, changed.note, json.dumps(changed.tags, ensure_ascii=False), changed.baseline, changed.changed),
         )
     return changed
 
 
 def pinned(store: Store, study: Study) -> str:
-    """The condition that differences are taken to: the one pinned by hand, else the plan's own, else the first that was trained. Under a token
-    budget the plan's own is found with its budget."""
+    """The condition that differences are taken to: the one pinned by hand, else the plan's own, else the first that was
+    trained. Under a token budget the plan's own is found with its budget.
+    """
     trained = list(dict.fromkeys(member.condition for member in study.members if member.role == "run"))
     wanted = [remark(store, study.id).baseline, spec_from_mapping(study.spec).pinned]
     return next(
@@ -90,14 +95,16 @@ def pinned(store: Store, study: Study) -> str:
 
 
 def checked_tags(tags: Sequence[str]) -> tuple[str, ...]:
-    """Tags without the space around them, once each, sorted; UsageError for one that is too long or holds a comma, or for too many."""
-    found = sorted({tag.strip() for tag in tags if tag.strip()})
-    for tag in found:
+    """Tags without the space around them, once each, sorted; UsageError for one that is too long or holds a comma, or
+    for too many.
+    """
+    names = sorted({tag.strip() for tag in tags if tag.strip()})
+    for tag in names:
         if len(tag) > LONGEST_TAG or "," in tag or not tag.isprintable():
             raise UsageError(
                 f"{tag[:LONGEST_TAG]!r} is no tag.",
                 f"Expected at most {LONGEST_TAG} printable characters, without a comma.",
             )
-    if len(found) > MOST_TAGS:
-        raise UsageError(f"A study has {len(found)} tags; expected at most {MOST_TAGS}.")
-    return tuple(found)
+    if len(names) > MOST_TAGS:
+        raise UsageError(f"A study has {len(names)} tags; expected at most {MOST_TAGS}.")
+    return tuple(names)

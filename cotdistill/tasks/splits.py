@@ -124,6 +124,19 @@ def _cut(examples: Sequence[Example], named: Sequence[str]) -> list[Example]:
     return [replace(e, split=split[e.cluster]) for e in examples]
 
 
+def same_place(examples: Sequence[Example]) -> str:
+    """A sentence where nine of ten right choices stand in one place, which a student can learn instead of the answer;
+    "" otherwise, and for choices that are the same in every row.
+    """
+    varied = [e for e in examples if e.choices]
+    if len(varied) < 10 or len({tuple(c.text for c in e.choices) for e in varied}) == 1:
+        return ""
+    place, count = Counter(e.gold for e in varied).most_common(1)[0]
+    if count < 0.9 * len(varied):
+        return ""
+    return f"The right choice stands in place {place + 1} in {count:,} of {len(varied):,} rows: its position gives it away."
+
+
 def checks(examples: Sequence[Example], warnings: list[str]) -> dict[str, Any]:
     """Questions that occur twice with the same choices (case, punctuation and the order of the choices aside), within a
     split and across splits, how many of them word for word, and clusters that stand in two splits."""

@@ -17,32 +17,48 @@ from cotdistill.text import plural
 
 def compare(arguments: argparse.Namespace) -> Result:
     store = Store.open()
-    found = findings(store, arguments.study, arguments.margin)
-    if found["id"] is None:
+    findings_document = findings(store, arguments.study, arguments.margin)
+    if findings_document["id"] is None:
         # A built-in study that was never launched: every comparison is there, without numbers.
-        document = {**{key: None for key in REPORT_KEYS if "." not in key}, "runs": 0, "failures": [], **found}
-        return Result(document, "\n".join([str(found["title"] or found["name"]), setting(found), *claims_lines(found)]))
-    if len(found["conditions"]) < 2:
+        document = {
+            **{key: None for key in REPORT_KEYS if "." not in key},
+            "runs": 0,
+            "failures": [],
+            **findings_document,
+        }
+        return Result(
+            document,
+            "\n".join(
+                [
+                    str(findings_document["title"] or findings_document["name"]),
+                    setting(findings_document),
+                    *claims_lines(findings_document),
+                ]
+            ),
+        )
+    if len(findings_document["conditions"]) < 2:
         raise UsageError(
             f"The study {arguments.study!r} has one condition, so there is nothing to compare.",
             "Run it with a baseline beside it: --conditions label_only,post_cot; study show STUDY shows its accuracy.",
         )
     compared = report(store, arguments.study, baseline=arguments.baseline, margin=arguments.margin)
-    document = {**found, **compared}
+    document = {**findings_document, **compared}
     title, _, *rows = report_text(compared).split("\n")
-    return Result(document, "\n".join([title, setting(found), *rows, *claims_lines(found)]))
+    return Result(document, "\n".join([title, setting(findings_document), *rows, *claims_lines(findings_document)]))
 
 
-def claims_lines(found: dict[str, Any]) -> list[str]:
-    """The planned claims for a person: verdict, what equal tokens do to it, what would change it, and its comparisons."""
+def claims_lines(document: dict[str, Any]) -> list[str]:
+    """The planned claims for a person: verdict, what equal tokens do to it, what would change it, and its
+    comparisons.
+    """
     lines = []
-    if found["missing_runs"]:
-        lines.append(f"! Provisional: {plural(found['missing_runs'], 'planned run')} still missing.")
-    if extended := extended_told(found):
+    if document["missing_runs"]:
+        lines.append(f"! Provisional: {plural(document['missing_runs'], 'planned run')} still missing.")
+    if extended := extended_told(document):
         lines.append(f"! {extended}")
-    if tuned := tuned_told(found):
+    if tuned := tuned_told(document):
         lines.append(tuned)
-    for claim, part in zip(found["claims"], tables(found), strict=False):
+    for claim, part in zip(document["claims"], tables(document), strict=False):
         lines += ["", f"{claim['id']}. {claim['title']}: {claim['word']}"]
         lines += [
             f"   {text}" for text in (claim["told"], claim["budget"], claim["change"], other_loss_told(claim)) if text

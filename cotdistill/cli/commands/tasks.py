@@ -137,12 +137,22 @@ def look(arguments: argparse.Namespace) -> Result:
 def hub_list(arguments: argparse.Namespace) -> Result:
     document = [
         {
-            "id": one.name, "title": one.title, "help": one.help, "dataset": one.dataset, "config": one.config, "revision": one.revision,
-            "columns": {name: value for name, value in one.columns.noted().items() if value != getattr(ColumnMap(), name)},
-            "splits": dict(one.splits), "template": plain(one.template), "licence": one.licence, "note": one.note,
+            "id": one.name,
+            "title": one.title,
+            "help": one.help,
+            "dataset": one.dataset,
+            "config": one.config,
+            "revision": one.revision,
+            "columns": {
+                name: value for name, value in one.columns.noted().items() if value != getattr(ColumnMap(), name)
+            },
+            "splits": dict(one.splits),
+            "template": plain(one.template),
+            "licence": one.licence,
+            "note": one.note,
         }
         for one in HUB
-    ]  # fmt: skip
+    ]
     rows = [[f"{PREFIX}{one.name}", one.dataset, one.config, one.revision[:12], one.help] for one in HUB]
     text = table(["name", "data set", "config", "revision", ""], rows)
     text += "\n\n" + "\n".join(f"{one.name}: licence {one.licence}. {one.note}" for one in HUB)
@@ -155,11 +165,7 @@ def import_(arguments: argparse.Namespace) -> Result:
     name = arguments.name or (source.known.name if isinstance(source, HubSource) and source.known else "")
     if not name:
         raise UsageError("The task needs a name.", "Give it one: --name mytask")
-    columns = (
-        _columns({field: column for pairs in arguments.columns for field, column in pairs.items()})
-        if arguments.columns
-        else None
-    )
+    changes = _changes({field: column for pairs in arguments.columns or () for field, column in pairs.items()})
     template = _template(arguments.template) if arguments.template else None
     progress = Progress(1.0, "share")
     try:
@@ -167,7 +173,8 @@ def import_(arguments: argparse.Namespace) -> Result:
             Store.open().tasks_root,
             source,
             name,
-            columns=columns,
+            changes=changes,
+            shuffle_choices=arguments.shuffle_choices,
             keep_good_rows=arguments.keep_good_rows,
             cluster=arguments.cluster,
             template=template,
@@ -183,6 +190,8 @@ def import_(arguments: argparse.Namespace) -> Result:
         "roles": dict(report.task.roles),
         "chance": report.task.chance,
         "hub": report.task.info.get("hub"),
+        "columns": report.task.info.get("columns", {}),
+        "answers": report.task.info.get("answers", ""),
         "problems": [plain(problem) for problem in report.problems],
         "warnings": list(report.warnings),
     }
@@ -193,23 +202,37 @@ def import_(arguments: argparse.Namespace) -> Result:
         f"  {split}: {count} rows ({document['roles'].get(split, '')})" for split, count in document["rows"].items()
     ]
     lines.append(f"  rationales by: {', '.join(document['sources']) or 'nobody'}; chance {percent(document['chance'])}")
+    lines.append(f"  read as: {printable(_read_as(document['columns']))}; answers as {document['answers']}")
     lines += [f"  warning: {printable(warning)}" for warning in document["warnings"]]
     if document["problems"]:
         lines.append(f"  {len(document['problems'])} rows were left out; each is listed above with its reason.")
-    lines.append(
-        f"Next: cotdistill study run --task {document['task']} --conditions label_only,post_cot --seeds 3 --wait"
-    )
+    conditions = "label_only,post_cot" if report.task.sources else "label_only"
+    lines.append(f"Next: cotdistill study run --task {document['task']} --conditions {conditions} --seeds 3 --wait")
+    total = sum(document["rows"].values())
+    lines.append(f"Imported {total:,} rows. What is in them: cotdistill tasks show {document['task']}")
     return Result(document, "\n".join(lines))
 
 
-def _columns(pairs: Mapping[str, str]) -> ColumnMap:
-    """Every field is a column's name but first_number, which is a number, and inline_choices, which is true or false."""
+def _read_as(columns: Mapping[str, Any]) -> str:
+    """The fields of a map that differ from an empty one, as --map takes them."""
+    empty = vars(ColumnMap())
+    return " ".join(f"{name}={value}" for name, value in columns.items() if value != empty.get(name))
+
+
+def _changes(pairs: Mapping[str, str]) -> dict[str, Any]:
+    """Fields of the map: column names, but first_number, which is a number, and inline_choices, true or false."""
     values: dict[str, Any] = dict(pairs)
-    if (said := pairs.get("inline_choices", "").casefold()) in ("true", "false"):
-        values["inline_choices"] = said == "true"
+    if (flag := pairs.get("inline_choices", "").casefold()) in ("true", "false"):
+        values["inline_choices"] = flag == "true"
     if (number := pairs.get("first_number", "")).lstrip("-").isdigit():
         values["first_number"] = int(number)
-    return from_mapping(ColumnMap, values)
+    checked = from_mapping(ColumnMap, values)
+    return {field: getattr(checked, field) for field in values}
+
+
+def _field_pairs(text: str) -> dict[str, str]:
+    """question=q,answer=gold as a mapping; what `values` stands for has commas of its own."""
+    return {"values": text.removeprefix("values=")} if text.startswith("values=") else parsed_pairs(text)
 
 
 def _template(path: str) -> Template:
@@ -268,9 +291,9 @@ def _import_arguments(parser: argparse.ArgumentParser) -> None:
         "--columns",
         "--map",
         nargs="+",
-        type=parsed_pairs,
+        type=_field_pairs,
         metavar="FIELD=COLUMN",
-        help="which column holds which field, where it is not guessed",
+        help="fields that are read otherwise than guessed (question=context+question, values=false=no,true=yes)",
     )
     parser.add_argument(
         "--cluster",
@@ -281,6 +304,12 @@ def _import_arguments(parser: argparse.ArgumentParser) -> None:
         "--keep-good-rows",
         action="store_true",
         help="leave bad rows out (each is listed) instead of refusing the whole import",
+    )
+    parser.add_argument(
+        "--shuffle-choices",
+        type=whole_number(0),
+        metavar="SEED",
+        help="put the choices of each row into another order, drawn from the seed and the row's id",
     )
     parser.add_argument(
         "--template", metavar="FILE", help="a JSON file with the parts of the prompt that differ from the default"
@@ -387,6 +416,8 @@ NOUN = Noun(
                 "roles": "what each split is",
                 "chance": "accuracy of guessing (share)",
                 "hub": "dataset, config, revision, commit, splits and licence of a data set of the hub, or null",
+                "columns": "the column of each field",
+                "answers": "how answers were read: labels, texts or places",
                 "problems": "rows that were left out",
                 "problems[].file": "file",
                 "problems[].line": "line (1-based)",

@@ -5,7 +5,6 @@ answer.
 from __future__ import annotations
 
 import json
-import math
 import re
 import string
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,8 +15,8 @@ from typing import Any
 from cotdistill.config import param
 from cotdistill.errors import DataError
 from cotdistill.tasks.example import Choice
+from cotdistill.tasks.importing.cells import Row, at, needed, text_of
 
-Row = Mapping[str, Any]
 # Names met in the wild, the likeliest first; compared without case.
 NAMES: dict[str, tuple[str, ...]] = {
     "id": ("id", "pairid", "qid", "question_id", "guid", "uid"),
@@ -55,6 +54,18 @@ NAMES: dict[str, tuple[str, ...]] = {
         "reasoning",
         "fact1",
         "solution",
+        "explanation.open-ended",
+        "reason",
+        "exp",
+        "response",
+        "support",
+        "lecture",
+        "facts",
+        "cot",
+        "chain_of_thought",
+        "thinking",
+        "thought",
+        "justification",
     ),
     "rationale_source": ("rationale_source",),
     "cluster": ("cluster",),
@@ -65,8 +76,15 @@ SEPARATE = (
     ("option{}", "option_{}", "choice{}", "choice_{}", "opt{}", "sol{}", "ending{}", "answer{}", "op{}"),
 )
 NLI = "entailment|neutral|contradiction"
-# "(A) this (B) that" within a question.
+# A text that the question is about, joined before it in this order.
+PASSAGES = ("passage", "context", "article", "hint", "support")
+# "(A) this (B) that" within a question; "A. this" or "A) this" on lines of their own; "- this" below OPTIONS.
 INLINE = re.compile(r"\(\s?([A-Z]|[1-9])\s?\)")
+LINES = re.compile(r"^[ \t]*([A-Z]|[1-9])[.)][ \t]*", re.MULTILINE)
+DASHES = re.compile(r"^[ \t]*[-•*][ \t]+", re.MULTILINE)
+HEADING = re.compile(r"\s*(?:options|choices|answer choices)\s*:?\s*\Z", re.IGNORECASE)
+# A letter that stands before the text of a choice: "(A) this", "A) this", "A. this".
+LETTERED = re.compile(r"\(?([A-Z])[).:]\s*")
 
 
 @dataclass(frozen=True)
@@ -76,12 +94,18 @@ class ColumnMap:
     """
 
     id: str = param("", "the row's id; without one rows are numbered")
-    question: str = param("", "the question")
+    question: str = param("", "the question; several columns joined by + are joined in that order (context+question)")
     hypothesis: str = param("", "a second sentence: the question becomes 'Premise: ... Hypothesis: ...'")
     choices: str = param("", "the choices: one column, or several joined by + (a+b+c+d)")
     fixed_choices: str = param("", "choices that are the same in every row, separated by | (no|yes)")
     inline_choices: bool = param(False, "the choices end the question: '... (A) this (B) that'")
     answer: str = param("", "the right choice: its label, its text or its number")
+    answer_is: str = param(
+        "",
+        "how answers are read: label, text or number; by what fits every row if empty",
+        choices=("", "label", "text", "number"),
+    )
+    values: str = param("", "what other values of the answer stand for (false=no,true=yes)")
     first_number: int = param(
         -1, "what number the first choice has where answers are numbers; -1 tells 0 from 1 by the data", low=-1, high=1
     )
@@ -99,7 +123,15 @@ class ColumnMap:
 
     def names(self) -> list[str]:
         """Every column that is used."""
-        single = (self.id, self.question, self.hypothesis, self.answer, self.rationale_source, self.cluster, self.split)
+        single = (
+            self.id,
+            *self.question_columns(),
+            self.hypothesis,
+            self.answer,
+            self.rationale_source,
+            self.cluster,
+            self.split,
+        )
         return [
             name
             for name in (*single, *(column for column, _ in self.rationale_columns()), *self.choice_columns())
@@ -115,7 +147,16 @@ class ColumnMap:
         """The map as it is kept with a task. What was added later and is not used is left out, so that the same files
         make the same task.
         """
-        return {name: value for name, value in vars(self).items() if name != "inline_choices" or value}
+        later = ("inline_choices", "answer_is", "values")
+        return {name: value for name, value in vars(self).items() if name not in later or value}
+
+    def question_columns(self) -> list[str]:
+        return [name.strip() for name in self.question.split("+") if name.strip()]
+
+    def named_values(self) -> dict[str, str]:
+        """What other values of the answer stand for, without case."""
+        pairs = (part.partition("=") for part in self.values.split(",") if part.strip())
+        return {value.strip().casefold(): meaning.strip() for value, _, meaning in pairs}
 
     def choice_columns(self) -> list[str]:
         return [name.strip() for name in self.choices.split("+") if name.strip()]
@@ -137,7 +178,14 @@ def guess_columns(header: Sequence[str], rows: Iterable[Row] = ()) -> ColumnMap:
     choices in columns of their own. rows: some of the rows, by whose questions one can see whether the choices stand in
     them."""
     known = {name.casefold(): name for name in reversed(header)}
-    chosen = {field: next((known[n] for n in names if n in known), "") for field, names in NAMES.items()}
+    seen = list(islice(rows, 20))
+    nested = {name for name in header if any(isinstance(at(row, name), Mapping) for row in seen)}
+    chosen = {
+        field: next((known[n] for n in names if n in known and (field == "choices" or known[n] not in nested)), "")
+        for field, names in NAMES.items()
+    }
+    if chosen["rationale"] in (chosen["answer"], chosen["question"]):
+        chosen["rationale"] = ""
     if not chosen["hypothesis"] and chosen["question"].casefold() in ("premise", "sentence1"):
         chosen["question"] = ""
     if chosen["hypothesis"]:
@@ -148,8 +196,13 @@ def guess_columns(header: Sequence[str], rows: Iterable[Row] = ()) -> ColumnMap:
         chosen["choices"] = "+".join(_separate(known))
     fixed = NLI if chosen["hypothesis"] and not chosen["choices"] else ""
     guess = replace(ColumnMap(fixed_choices=fixed), **chosen)  # type: ignore[arg-type]
+    if guess.question and not guess.hypothesis:
+        used = set(guess.names())
+        texts = [name for name in PASSAGES if name in known and known[name] not in used]
+        passages = [known[name] for name in texts if any(isinstance(at(row, known[name]), str) for row in seen)]
+        guess = replace(guess, question="+".join([*passages, guess.question]))
     if guess.missing() == ["choices"]:
-        questions = [at(row, guess.question) for row in islice(rows, 20)]
+        questions = [at(row, guess.question_columns()[-1]) for row in seen]
         guess = replace(
             guess,
             inline_choices=bool(questions) and all(isinstance(q, str) and len(inline(q)[1]) > 1 for q in questions),
@@ -158,18 +211,31 @@ def guess_columns(header: Sequence[str], rows: Iterable[Row] = ()) -> ColumnMap:
 
 
 def inline(question: str) -> tuple[str, list[tuple[str, str]]]:
-    """A question that ends in "(A) this (B) that", cut into its stem and (label, text) pairs; none if it does not."""
-    marks = list(INLINE.finditer(question))
-    starts = [place for place, mark in enumerate(marks) if mark.group(1) in "A1"]
-    if not starts:
-        return question, []
-    run = marks[starts[-1] :]
-    first = ord(run[0].group(1))
-    if [mark.group(1) for mark in run] != [chr(first + place) for place in range(len(run))]:
-        return question, []
-    ends = [mark.start() for mark in run[1:]] + [len(question)]
-    pairs = [(mark.group(1), question[mark.end() : end].strip(" ,;\t\n")) for mark, end in zip(run, ends, strict=True)]
-    return question[: run[0].start()].strip(), pairs
+    """A question that ends in its choices, cut into its stem and (label, text) pairs; no pairs if it does not.
+
+    Forms: "... (A) this (B) that"; "A. this" or "A)this" on lines of their own; "- this" on lines below OPTIONS.
+    """
+    for pattern in (INLINE, LINES):
+        marks = list(pattern.finditer(question))
+        starts = [place for place, mark in enumerate(marks) if mark.group(1) in "A1"]
+        run = marks[starts[-1] :] if starts else []
+        if len(run) > 1 and [m.group(1) for m in run] == [chr(ord(run[0].group(1)) + i) for i in range(len(run))]:
+            return _stem(question, run[0].start()), _cut(question, run, [mark.group(1) for mark in run])
+    marks = list(DASHES.finditer(question))
+    if len(marks) > 1 and HEADING.search(question[: marks[0].start()]):
+        return _stem(question, marks[0].start()), _cut(question, marks, list(string.ascii_uppercase))
+    return question, []
+
+
+def _stem(question: str, end: int) -> str:
+    return HEADING.sub("", question[:end]).strip()
+
+
+def _cut(question: str, marks: Sequence[re.Match[str]], labels: Sequence[str]) -> list[tuple[str, str]]:
+    """The texts between marks, each with a label."""
+    ends = [mark.start() for mark in marks[1:]] + [len(question)]
+    texts = [question[mark.end() : end].strip(" ,;\t\n") for mark, end in zip(marks, ends, strict=True)]
+    return list(zip(labels, texts, strict=False))
 
 
 def _separate(known: Mapping[str, str]) -> list[str]:
@@ -189,61 +255,63 @@ def _separate(known: Mapping[str, str]) -> list[str]:
     return best
 
 
-def at(row: Row, path: str) -> Any:
-    """The value at a column name or dotted path; None if there is none."""
-    if not path:
-        return None
-    if path in row:
-        return row[path]
-    value: Any = row
-    for part in path.split("."):
-        if not isinstance(value, Mapping) or part not in value:
-            return None
-        value = value[part]
-    return value
-
-
-def text_of(value: Any, what: str) -> str | None:
-    """A cell as trimmed text, None if it is empty; DataError (the reason only) if it cannot be text."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return None
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
-        value = int(value)
-    if isinstance(value, (int, float)):
-        return str(value)
-    if not isinstance(value, str):
-        raise DataError(f"the {what} is a {type(value).__name__}; expected text")
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError:
-        raise DataError(f"the {what} holds half a character (an unpaired surrogate)") from None
-    return value.strip().replace("\0", "") or None
-
-
-def needed(value: Any, what: str) -> str:
-    """As `text_of`, but an empty cell is refused."""
-    text = text_of(value, what)
-    if text is None:
-        raise DataError(f"the {what} is empty")
-    return text
-
-
 def question_of(row: Row, columns: ColumnMap) -> str:
-    question = needed(at(row, columns.question), "question")
+    """The question of a row: its passages first, each on lines of its own, then what is asked."""
+    *passages, asked = columns.question_columns()
+    question = needed(at(row, asked), "question")
     if columns.inline_choices:
         question = needed(inline(question)[0], "question before its choices")
     if columns.hypothesis:
-        return f"Premise: {question} Hypothesis: {needed(at(row, columns.hypothesis), 'hypothesis')}"
-    return question
+        question = f"Premise: {question} Hypothesis: {needed(at(row, columns.hypothesis), 'hypothesis')}"
+    before = [text_of(at(row, name), f"passage in column {name}") for name in passages]
+    return "\n".join([*(text for text in before if text), question])
+
+
+def unread_texts(rows: Sequence[Row], columns: ColumnMap) -> list[str]:
+    """Columns that hold text in most of these rows and that no field reads: 20 letters on average, not all the same."""
+    used = set(columns.names())
+    unread = []
+    for name in header_of(rows):
+        values = [value for row in rows if isinstance(value := at(row, name), str) and value.strip()]
+        long = len(set(values)) > 1 and sum(map(len, values)) >= 20 * len(values)
+        if name not in used and 2 * len(values) > len(rows) and long:
+            unread.append(name)
+    return unread
+
+
+def own_labels(rows: Sequence[Row], columns: ColumnMap) -> bool:
+    """Whether the file names its choices itself; else their labels are our numbering."""
+    if columns.inline_choices:
+        return bool(rows) and all(LINES.search(q) or INLINE.search(q) for q in _asked(rows, columns))
+    if columns.fixed_choices or len(columns.choice_columns()) > 1:
+        return False
+    cells = [at(row, columns.choices) for row in rows]
+    parsed = [_parsed(cell) if isinstance(cell, str) and cell.lstrip()[:1] in ("[", "{") else cell for cell in cells]
+    return bool(parsed) and all(
+        (isinstance(cell, Mapping) and set(cell) != {"text"})
+        or (isinstance(cell, list) and cell and all(isinstance(part, Mapping) and _label(part) for part in cell))
+        for cell in parsed
+    )
+
+
+def _asked(rows: Sequence[Row], columns: ColumnMap) -> list[str]:
+    return [str(at(row, columns.question_columns()[-1])) for row in rows]
+
+
+def without_letters(choices: Sequence[Choice]) -> tuple[Choice, ...] | None:
+    """Choices whose texts begin with their own letters, in order ("A)324"), without them; None if they do not."""
+    marks = [LETTERED.match(choice.text) for choice in choices]
+    if not all(marks) or [m.group(1) for m in marks if m] != list(string.ascii_uppercase[: len(choices)]):
+        return None
+    texts = [choice.text[mark.end() :].strip() for choice, mark in zip(choices, marks, strict=True) if mark]
+    return tuple(Choice(c.label, text) for c, text in zip(choices, texts, strict=True)) if all(texts) else None
 
 
 def choices_of(row: Row, columns: ColumnMap) -> tuple[Choice, ...]:
     """The choices of a row, two or more with labels of their own; DataError with the reason."""
     pairs: Sequence[tuple[Any, Any]]
     if columns.inline_choices:
-        pairs = inline(needed(at(row, columns.question), "question"))[1]
+        pairs = inline(needed(at(row, columns.question_columns()[-1]), "question"))[1]
         if not pairs:
             raise DataError("the question does not end in its choices; expected ... (A) this (B) that")
     elif columns.fixed_choices:
@@ -284,18 +352,31 @@ def _pairs(value: Any) -> list[tuple[Any, Any]]:
             if isinstance(labels, str) or not isinstance(labels, Sequence) or len(labels) != len(texts):
                 raise DataError("the choices have not as many labels as texts")
             return list(zip(labels, texts, strict=True))
-        if value and all(isinstance(text, str) for text in value.values()):
-            return list(value.items())
+        # A question with fewer choices leaves the others empty.
+        filled = {label: text for label, text in value.items() if text is not None}
+        if filled and all(isinstance(text, str) for text in filled.values()):
+            return list(filled.items())
         raise DataError("the choices are an object without a list 'text'")
     if value is None:
         raise DataError("there are no choices; expected two or more")
     if not isinstance(value, Sequence):
         raise DataError(f"the choices are a {type(value).__name__}; expected a list")
     if value and all(isinstance(item, Mapping) for item in value):
-        if all("label" in item for item in value):
-            return [(item["label"], item.get("text")) for item in value]
-        return _labelled([item.get("text") for item in value])
+        texts = [_text(item) for item in value]
+        return (
+            [(_label(item), text) for item, text in zip(value, texts, strict=True)]
+            if all(map(_label, value))
+            else _labelled(texts)
+        )
     return _labelled(value)
+
+
+def _label(item: Mapping[str, Any]) -> Any:
+    return next((item[name] for name in ("label", "key", "letter", "id") if item.get(name) is not None), None)
+
+
+def _text(item: Mapping[str, Any]) -> Any:
+    return next((item[name] for name in ("text", "value", "content", "option") if item.get(name) is not None), None)
 
 
 def _parsed(text: str) -> Any:
@@ -306,42 +387,3 @@ def _parsed(text: str) -> Any:
         except (ValueError, RecursionError):
             raise DataError("the choices look like JSON but cannot be read") from None
     return text.split("|")
-
-
-def number_of(value: Any) -> int | None:
-    """An answer that is a whole number, also as text."""
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if isinstance(value, str) and re.fullmatch(r"\s*-?[0-9]{1,6}\s*", value):
-        value = int(value)
-    return value if isinstance(value, int) else None
-
-
-def first_number(rows: Iterable[tuple[Any, Sequence[Choice]]]) -> int:
-    """Whether numbers as answers count from 0 or from 1: from 1 if some answer equals the number of choices and none is
-    0.
-    """
-    numbers = [(number_of(answer), len(choices)) for answer, choices in rows]
-    return 1 if any(n == count for n, count in numbers) and not any(n == 0 for n, _ in numbers) else 0
-
-
-def answer_of(value: Any, choices: Sequence[Choice], first: int) -> str:
-    """The label of the right choice, given by label, text or number; DataError with the reason if it is no choice."""
-    stated = needed(value, "answer")
-    labels = [choice.label for choice in choices]
-    for same in (str.strip, str.casefold):
-        if same(stated) in [same(label) for label in labels]:
-            return labels[[same(label) for label in labels].index(same(stated))]
-    texts = [choice.text.casefold() for choice in choices]
-    if texts.count(stated.casefold()) == 1:
-        return labels[texts.index(stated.casefold())]
-    if stated.casefold() in texts:
-        raise DataError(f"the answer {stated[:60]!r} is the text of two choices")
-    number = number_of(value)
-    if number is not None and 0 <= number - first < len(choices):
-        return labels[number - first]
-    raise DataError(
-        f"the answer {stated[:60]!r} is no choice; expected one of {', '.join(labels)[:80]} or the text of one"
-    )

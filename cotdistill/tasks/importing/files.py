@@ -5,6 +5,7 @@ reason.
 from __future__ import annotations
 
 import csv
+import glob
 import gzip
 import io
 import json
@@ -13,19 +14,24 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cotdistill.errors import DataError, RowProblem
-from cotdistill.tasks.importing.columns import ColumnMap, Row, guess_columns, header_of
+from cotdistill.tasks.importing.cells import Row
+from cotdistill.tasks.importing.columns import ColumnMap, guess_columns, header_of
 
-FORMATS = ("jsonl", "csv", "parquet")
-SPLIT_NAMES = {"train": "train", "dev": "dev", "test": "test", "validation": "dev", "valid": "dev", "val": "dev"}
+FORMATS = ("jsonl", "json", "csv", "tsv", "txt", "parquet", "arrow")
+SPLIT_NAMES = {
+    "train": "train", "training": "train", "test": "test",
+    "dev": "dev", "validation": "dev", "valid": "dev", "val": "dev", "eval": "dev",
+}  # fmt: skip
 LARGEST = 2 << 30
 EXPECTED = (
-    "Expected {train,dev,test}.{jsonl,csv,parquet}, plain or .gz, and more rationales as rationales/SPLIT.SOURCE.jsonl."
+    "Expected {train,dev,test}.{jsonl,json,csv,tsv,parquet,arrow}, plain or .gz, and more rationales as "
+    "rationales/SPLIT.SOURCE.jsonl."
 )
 
 
@@ -49,9 +55,11 @@ class SideFile:
 
 @dataclass(frozen=True, slots=True)
 class SourceFiles:
-    """What there is to import: a file a split ("" for a single file), and files of more rationales."""
+    """What there is to import."""
 
-    main: dict[str, Path]
+    # The files of each split; "" for a single file.
+    main: dict[str, tuple[Path, ...]]
+    # More rationales for the same rows.
     side: tuple[SideFile, ...] = ()
 
 
@@ -69,7 +77,7 @@ class Preview:
 
 
 def kind_of(path: Path) -> str | None:
-    """jsonl, csv or parquet by the ending of the name, None for another."""
+    """jsonl, json, csv, tsv, txt, parquet or arrow by the ending of the name, None for another."""
     name = path.name.casefold().removesuffix(".gz")
     return next((kind for kind in FORMATS if name.endswith(f".{kind}")), None)
 
@@ -86,19 +94,16 @@ def _locate(path: Path) -> SourceFiles:
     if path.is_file():
         if kind_of(path) is None:
             raise DataError(
-                f"{path.name} is no file of rows.", "Expected the ending .jsonl, .csv or .parquet, plain or with .gz."
+                f"{path.name} is no file of rows.",
+                f"Expected the ending {', '.join(f'.{kind}' for kind in FORMATS)}, plain or with .gz.",
             )
-        return SourceFiles({"": path})
+        return SourceFiles({"": (path,)})
     if not path.is_dir():
         raise DataError(f"There is no file or folder {str(path)[:200]}.", EXPECTED)
-    main: dict[str, Path] = {}
+    main: dict[str, tuple[Path, ...]] = {}
     for file in _rows_files(path):
-        split = SPLIT_NAMES.get(_stem(file).casefold())
-        if split is None:
-            continue
-        if split in main:
-            raise DataError(f"{main[split].name} and {file.name} are both the {split} split.", "Leave one of them.")
-        main[split] = file
+        if split := split_of(_stem(file)):
+            main[split] = (*main.get(split, ()), file)
     # Training first: its rationales come before those of dev and test.
     main = {split: main[split] for split in ("train", "dev", "test") if split in main}
     if not main:
@@ -116,6 +121,15 @@ def _locate(path: Path) -> SourceFiles:
     return SourceFiles(main, tuple(side))
 
 
+def split_of(stem: str) -> str | None:
+    """The split that a file's name speaks of, as published: train, train_rand_split, esnli_train_1, validation; None if
+    it names none, or two.
+    """
+    whole = SPLIT_NAMES.get(stem.casefold())
+    words = {SPLIT_NAMES[word] for word in re.split(r"[^a-z]+", stem.casefold()) if word in SPLIT_NAMES}
+    return whole or (words.pop() if len(words) == 1 else None)
+
+
 def source_name(text: str) -> str:
     """The name of a rationale source, fit for file names and addresses: letters, digits, dot, dash, underscore."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.")[:64] or "rationale"
@@ -130,24 +144,70 @@ def _rows_files(folder: Path) -> list[Path]:
 
 
 def _stem(path: Path) -> str:
-    return re.sub(r"\.(jsonl|csv|parquet)(\.gz)?$", "", path.name, flags=re.IGNORECASE)
+    return re.sub(rf"\.({'|'.join(FORMATS)})(\.gz)?$", "", path.name, flags=re.IGNORECASE)
 
 
 def read_records(path: Path) -> tuple[list[Record], list[RowProblem]]:
     """The rows of a file in order, and the rows that cannot be read. DataError if the file as a whole cannot be."""
     content = _content(path)
     kind = kind_of(path)
-    if kind == "parquet":
-        return _parquet(path.name, content), []
+    if kind in ("parquet", "arrow"):
+        return _columnar(path.name, content, kind), []
     if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise DataError(
             f"{path.name} is UTF-16 text; expected UTF-8.", f"Convert it: iconv -f UTF-16 -t UTF-8 {path.name}"
         )
     content = content.removeprefix(b"\xef\xbb\xbf")
-    records, problems = _jsonl(path.name, content) if kind == "jsonl" else _csv(path.name, content)
+    if kind == "json":
+        records, problems = _json(path.name, content)
+    elif kind in ("csv", "tsv"):
+        records, problems = _csv(path.name, content, "," if kind == "csv" else "\t")
+    else:
+        records, problems = _jsonl(path.name, content)
     if not records and not problems:
         raise DataError(f"{path.name} is empty: it has no rows.", "Name a file with rows.")
+    return _with_labels(path, records), problems
+
+
+def _with_labels(path: Path, records: list[Record]) -> list[Record]:
+    """Rows with the labels that stand line by line in a second file (dev.jsonl and dev-labels.lst), as column label."""
+    for file in sorted(path.parent.glob(f"{glob.escape(_stem(path))}[-_]labels.*")):
+        lines = file.read_text(encoding="utf-8", errors="replace").split()
+        if len(lines) == len(records) and not any("label" in record.row for record in records):
+            return [Record(r.file, r.line, {**r.row, "label": label}) for r, label in zip(records, lines, strict=True)]
+        raise DataError(
+            f"{file.name} has {len(lines):,} labels, {path.name} {len(records):,} rows.",
+            "Each row needs one label, in the same order; else move the file of labels away.",
+        )
+    return records
+
+
+def _json(name: str, content: bytes) -> tuple[list[Record], list[RowProblem]]:
+    """A .json file in any of its common shapes: an array, lines, rows by id, or rows under one key."""
+    try:
+        whole = json.loads(content.decode("utf-8"))
+    except (ValueError, RecursionError):
+        return _jsonl(name, content)
+    if isinstance(whole, dict):
+        if lists := [value for value in whole.values() if isinstance(value, list) and _are_rows(value)]:
+            whole = max(lists, key=len)
+        elif len(whole) > 1 and _are_rows(list(whole.values())):
+            whole = [{"id": id, **row} for id, row in whole.items()]
+        else:
+            whole = [whole]
+    if not isinstance(whole, list):
+        raise DataError(f"{name} holds a {type(whole).__name__}; expected rows.", EXPECTED)
+    records = [Record(name, number, row) for number, row in enumerate(whole, 1) if isinstance(row, dict)]
+    problems = [
+        RowProblem(name, number, f"a {type(row).__name__}; expected a JSON object")
+        for number, row in enumerate(whole, 1)
+        if not isinstance(row, dict)
+    ]
     return records, problems
+
+
+def _are_rows(values: list[Any]) -> bool:
+    return bool(values) and all(isinstance(value, dict) for value in values)
 
 
 def _content(path: Path) -> bytes:
@@ -188,7 +248,7 @@ def _jsonl(name: str, content: bytes) -> tuple[list[Record], list[RowProblem]]:
     return records, problems
 
 
-def _csv(name: str, content: bytes) -> tuple[list[Record], list[RowProblem]]:
+def _csv(name: str, content: bytes, delimiter: str = ",") -> tuple[list[Record], list[RowProblem]]:
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -197,7 +257,9 @@ def _csv(name: str, content: bytes) -> tuple[list[Record], list[RowProblem]]:
             f"{name} line {line} is not UTF-8 text.", f"Convert it, for example: iconv -f LATIN1 -t UTF-8 {name}"
         ) from None
     csv.field_size_limit(max(csv.field_size_limit(), 1 << 27))
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    # Tab-separated files as published quote nothing.
+    quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if delimiter == "," else csv.QUOTE_NONE
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter, quoting=quoting)
     records: list[Record] = []
     problems: list[RowProblem] = []
     header: list[str] = []
@@ -222,12 +284,17 @@ def _csv(name: str, content: bytes) -> tuple[list[Record], list[RowProblem]]:
     return records, problems
 
 
-def _parquet(name: str, content: bytes) -> list[Record]:
+def _columnar(name: str, content: bytes, kind: str) -> list[Record]:
     try:
-        table = pq.read_table(io.BytesIO(content))
+        if kind == "parquet":
+            table = pq.read_table(io.BytesIO(content))
+        else:
+            # A file begins with its magic word, a stream (as datasets writes them) does not.
+            opened = pa.ipc.open_file if content[:6] == b"ARROW1" else pa.ipc.open_stream
+            table = opened(pa.BufferReader(content)).read_all()
         rows: Sequence[Row] = table.to_pylist()
     except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, OverflowError) as error:
-        raise DataError(f"{name} cannot be read as Parquet: {error}", "Is it whole?") from error
+        raise DataError(f"{name} cannot be read as {kind.capitalize()}: {error}", "Is it whole?") from error
     if not rows:
         raise DataError(f"{name} is empty: it has no rows.", "Name a file with rows.")
     return [Record(name, number, row) for number, row in enumerate(rows, start=1)]
@@ -239,7 +306,7 @@ def read_source(path: Path, rows: int = 5) -> Preview:
     first: list[dict[str, Any]] = []
     problems: list[RowProblem] = []
     seen: list[Row] = []
-    for file in find_files(path).main.values():
+    for file in (file for files in find_files(path).main.values() for file in files):
         records, bad = read_records(file)
         counts[file.name] = len(records)
         problems += bad

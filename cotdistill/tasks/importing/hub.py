@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from cotdistill.errors import DataError, HubUnreachable, UsageError
-from cotdistill.tasks.importing.columns import ColumnMap, Row, guess_columns, header_of
+from cotdistill.tasks.importing.cells import Row
+from cotdistill.tasks.importing.columns import ColumnMap, guess_columns, header_of
 from cotdistill.tasks.importing.files import SPLIT_NAMES, Preview, Record
 from cotdistill.tasks.importing.hub_catalog import HUB, HubDataset
 

@@ -13,26 +13,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cotdistill.config import plain
+import numpy as np
+
+from cotdistill.config import plain, stable_seed
 from cotdistill.errors import BadRows, DataError, RowProblem, UnknownName, UsageError
 from cotdistill.tasks.catalog import TASKS
 from cotdistill.tasks.example import Choice, Example
+from cotdistill.tasks.importing.answers import READINGS, answer_of, reading_of
+from cotdistill.tasks.importing.cells import Row, at, rationale_text, text_of
 from cotdistill.tasks.importing.columns import (
     ColumnMap,
-    Row,
-    answer_of,
-    at,
     choices_of,
-    first_number,
     guess_columns,
     header_of,
+    own_labels,
     question_of,
-    text_of,
+    unread_texts,
+    without_letters,
 )
 from cotdistill.tasks.importing.files import SPLIT_NAMES, Record, SideFile, find_files, read_records, source_name
 from cotdistill.tasks.importing.hub import HubSource, hub_columns, read_hub
 from cotdistill.tasks.importing.writing import write_task
-from cotdistill.tasks.splits import checks, pattern_of, with_clusters, with_roles
+from cotdistill.tasks.splits import checks, pattern_of, same_place, with_clusters, with_roles
 from cotdistill.tasks.task import Rationale, Task
 from cotdistill.tasks.template import Template
 
@@ -75,6 +77,9 @@ class _ImportedRows:
     problems: list[RowProblem] = field(default_factory=list)
     refused: set[str] = field(default_factory=set)
     warnings: list[str] = field(default_factory=list)
+    reading: str = ""
+    # By file and line, the ids that had to be made unique.
+    renamed: dict[tuple[str, int], str] = field(default_factory=dict)
 
 
 def import_task(
@@ -83,6 +88,8 @@ def import_task(
     name: str,
     *,
     columns: ColumnMap | None = None,
+    changes: Mapping[str, Any] | None = None,
+    shuffle_choices: int | None = None,
     keep_good_rows: bool = False,
     cluster: str | None = None,
     template: Template | None = None,
@@ -91,6 +98,8 @@ def import_task(
     """Import a file, a folder of splits with `rationales/SPLIT.SOURCE.*`, or a data set of the hub, as the newest
     version of the task `name`.
 
+    columns: the whole map; changes: fields of the map that differ from the guess, which stays for the others.
+    shuffle_choices: a seed by which the choices of each row are put into another order, drawn by the row's id.
     cluster: a column, or "regex:PATTERN" whose first group on the question names the cluster. BadRows lists every row
     that cannot be used, unless keep_good_rows. Nothing is imported unless everything is.
     """
@@ -103,13 +112,17 @@ def import_task(
     pattern = pattern_of(cluster) if cluster and cluster.startswith("regex:") else None
     tell(0.05, "reading rows")
     source_rows = _of_hub(source) if isinstance(source, HubSource) else _of_files(source)
-    mapping = columns or source_rows.guessed
-    chosen = _columns(
-        mapping,
-        cluster if cluster and not pattern else None,
-        [r.row for records, _ in source_rows.by_split.values() for r in records],
-    )
+    every = [r.row for records, _ in source_rows.by_split.values() for r in records]
+    mapping = columns or source_rows.guessed or guess_columns(header_of(every), every)
+    chosen = _columns(_changed(mapping, changes or {}), cluster if cluster and not pattern else None, every)
     rows = _read(source_rows, chosen)
+    if unread := unread_texts(every[:200], chosen):
+        rows.warnings.append(
+            f"No field reads these columns of text: {', '.join(unread)[:300]}. "
+            f"If one is a rationale or a part of the question, say so (rationale={unread[0]})."
+        )
+    if shuffle_choices is not None:
+        rows.examples = [_shuffled(example, shuffle_choices) for example in rows.examples]
     default = _usual(rows)
     tell(0.3, "reading rationales")
     for side in source_rows.side:
@@ -122,6 +135,8 @@ def import_task(
     warnings = rows.warnings
     examples, roles = with_roles(with_clusters(rows.examples, pattern, warnings), warnings)
     checked = checks(examples, warnings)
+    if alarm := same_place(examples):
+        warnings.append(f"{alarm} Put the choices into another order: --shuffle-choices 0.")
     if not any(rationale.text for rationale in rows.rationales):
         warnings.append("There are no rationales: only label_only can be trained.")
     tell(0.5, "writing, and training tokenizers")
@@ -139,6 +154,8 @@ def import_task(
         info={
             "checks": checked,
             "columns": plain(chosen.noted()),
+            **({"answers": READINGS[rows.reading][0]} if rows.reading else {}),
+            **({"shuffle_choices": shuffle_choices} if shuffle_choices is not None else {}),
             "left_out": len(rows.problems),
             "warnings": warnings,
             **source_rows.info,
@@ -153,10 +170,17 @@ def import_task(
 def _of_files(path: Path) -> _Found:
     files = find_files(path)
     return _Found(
-        {split: read_records(file) for split, file in files.main.items()},
+        {split: _together([read_records(file) for file in of_split]) for split, of_split in files.main.items()},
         side=files.side,
         help=f"imported from {path.name}",
     )
+
+
+def _together(
+    parts: Sequence[tuple[list[Record], list[RowProblem]]],
+) -> tuple[list[Record], list[RowProblem]]:
+    """The rows and problems of several files of one split."""
+    return [record for records, _ in parts for record in records], [p for _, problems in parts for p in problems]
 
 
 def _of_hub(source: HubSource) -> _Found:
@@ -186,23 +210,43 @@ def _of_hub(source: HubSource) -> _Found:
     )
 
 
-def _columns(mapping: ColumnMap | None, cluster: str | None, rows: Sequence[Row]) -> ColumnMap:
-    """The columns to read: those said, else those guessed. UnknownName for one that no row has, DataError where a
-    needed one is not known.
-    """
+def _changed(mapping: ColumnMap, changes: Mapping[str, Any]) -> ColumnMap:
+    """A map with some fields changed. Choices that are named take the place of those that were guessed."""
+    if {"choices", "fixed_choices", "inline_choices"} & set(changes):
+        mapping = dataclasses.replace(mapping, choices="", fixed_choices="", inline_choices=False)
+    if "question" in changes and "hypothesis" not in changes:
+        mapping = dataclasses.replace(mapping, hypothesis="")
+    return dataclasses.replace(mapping, **changes)
+
+
+def _columns(chosen: ColumnMap, cluster: str | None, rows: Sequence[Row]) -> ColumnMap:
+    """The columns to read. UnknownName for one that no row has, DataError where a needed one is not known."""
     header = header_of(rows)
-    chosen = mapping or guess_columns(header, rows)
     if cluster:
         chosen = dataclasses.replace(chosen, cluster=cluster)
     if missing := chosen.missing():
+        if missing == ["choices"] and _written(chosen, rows):
+            raise DataError(
+                "The answers are free-form: each is written (behind ####, or in a box), not chosen among choices.",
+                "Tasks have choices in this version. Name a column of choices: --map choices=COLUMN",
+            )
         raise DataError(
             f"No column is known for {', '.join(missing)}; the file has: {', '.join(header)[:300] or 'none'}.",
-            "Say which is which with --columns.",
+            "Say which is which with --map FIELD=COLUMN; what is guessed stays.",
         )
     for name in chosen.names():
         if name not in header and all(at(row, name) is None for row in rows):
             raise UnknownName("column", name, header)
     return chosen
+
+
+def _written(chosen: ColumnMap, rows: Sequence[Row]) -> bool:
+    """Whether answers stand behind ####, in a box, or are plain numbers: written, not chosen."""
+    answers = [at(row, chosen.answer) for row in rows[:50]]
+    return bool(answers) and all(
+        isinstance(a, (int, float)) or (isinstance(a, str) and re.search(r"####|\\\\boxed\b|^\s*-?[\d.,]+\s*$", a))
+        for a in answers
+    )
 
 
 def _usual(rows: _ImportedRows) -> str:
@@ -217,26 +261,77 @@ def _read(located: _Found, columns: ColumnMap) -> _ImportedRows:
     for _, problems in located.by_split.values():
         rows.problems += problems
     placed = _placed(located, columns, rows)
-    seen: dict[str, str] = {}
-    for file in dict.fromkeys(record.file for record, _ in placed):
-        read: list[tuple[Record, str, str, tuple[Choice, ...]]] = []
-        for record, split in placed:
-            if record.file == file:
-                try:
-                    read.append((record, split, question_of(record.row, columns), choices_of(record.row, columns)))
-                except DataError as error:
-                    _refuse(rows, record, columns, error)
-        first = (
-            columns.first_number
-            if columns.first_number >= 0
-            else first_number((at(r.row, columns.answer), c) for r, _, _, c in read)
-        )
-        for record, split, question, choices in read:
-            try:
-                _keep(rows, seen, record, split, question, choices, first, columns)
-            except DataError as error:
-                _refuse(rows, record, columns, error)
+    _make_ids_unique(rows, placed, columns)
+    named = columns.named_values()
+    read: list[tuple[Record, str, str, tuple[Choice, ...], Any]] = []
+    for record, split in placed:
+        try:
+            answer = _meaning(at(record.row, columns.answer), named, columns)
+            read.append((record, split, question_of(record.row, columns), choices_of(record.row, columns), answer))
+        except DataError as error:
+            _refuse(rows, record, columns, error)
+    bare = [without_letters(choices) for _, _, _, choices, _ in read]
+    if read and all(bare):
+        rows.warnings.append('The choices began with their own letters ("A)..."): these are taken off.')
+        read = [(*r[:3], choices, r[4]) for r, choices in zip(read, bare, strict=True) if choices]
+    rows.reading = reading_of(
+        [(answer, choices) for _, _, _, choices, answer in read],
+        own_labels=own_labels([record.row for record, *_ in read[:50]], columns) or (bool(read) and all(bare)),
+        answer_is=columns.answer_is,
+        first_number=columns.first_number,
+    )
+    for record, split, question, choices, answer in read:
+        try:
+            _keep(rows, record, split, question, choices, answer_of(answer, choices, rows.reading), columns)
+        except DataError as error:
+            _refuse(rows, record, columns, error)
     return rows
+
+
+def _meaning(value: Any, named: Mapping[str, str], columns: ColumnMap) -> Any:
+    """The answer that a value stands for, as `values` says; true and false are yes and no where these are the
+    choices.
+    """
+    stated = text_of(value, "answer")
+    if stated is None:
+        return value
+    if named:
+        return named.get(stated.casefold(), value)
+    choices = {choice.strip().casefold() for choice in columns.fixed_choices.split("|")}
+    if choices == {"yes", "no"}:
+        return {"true": "yes", "false": "no"}.get(stated.casefold(), value)
+    return value
+
+
+def _make_ids_unique(rows: _ImportedRows, placed: Sequence[tuple[Record, str]], columns: ColumnMap) -> None:
+    """Ids that repeat get their split in front, and their line behind where they repeat within a split; said so."""
+    ids = [_id(record, columns) for record, _ in placed]
+    if len(set(ids)) == len(ids):
+        return
+    within = Counter((split, id) for id, (_, split) in zip(ids, placed, strict=True))
+    repeated = sum(count - 1 for count in within.values())
+    if repeated:
+        rows.warnings.append(
+            f"{repeated:,} rows have the id of an earlier row of their split: each gets its line behind the id."
+        )
+    else:
+        rows.warnings.append("Ids begin anew in each split: each gets its split in front (train:0).")
+    anew = len({id for _, id in within}) < len(within)
+    taken: set[tuple[str, str]] = set()
+    for id, (record, split) in zip(ids, placed, strict=True):
+        front = f"{split}:{id}" if anew else id
+        # The first row keeps the id, so that further rationales still find it.
+        rows.renamed[record.file, record.line] = f"{front}:{record.line}" if (split, id) in taken else front
+        taken.add((split, id))
+
+
+def _shuffled(example: Example, seed: int) -> Example:
+    """The same labels before texts in another order, drawn from the seed and the example's id."""
+    order = np.random.default_rng(stable_seed("shuffle_choices", seed, example.id)).permutation(len(example.choices))
+    texts = [example.choices[place].text for place in order]
+    choices = tuple(Choice(c.label, text) for c, text in zip(example.choices, texts, strict=True))
+    gold = [int(place) for place in order].index(example.gold)
+    return dataclasses.replace(example, choices=choices, answer=choices[gold].label)
 
 
 def _placed(located: _Found, columns: ColumnMap, rows: _ImportedRows) -> list[tuple[Record, str]]:
@@ -300,32 +395,28 @@ def _id(record: Record, columns: ColumnMap) -> str:
 
 def _keep(
     rows: _ImportedRows,
-    seen: dict[str, str],
     record: Record,
     split: str,
     question: str,
     choices: tuple[Choice, ...],
-    first: int,
+    answer: str,
     columns: ColumnMap,
 ) -> None:
     row = record.row
     text_of(at(row, columns.id), "id")
-    id = _id(record, columns)
-    if id in seen:
-        raise DataError(f"the id {id[:60]!r} stands already in {seen[id]}")
+    id = rows.renamed.get((record.file, record.line)) or _id(record, columns)
     example = Example(
         id=id,
         question=question,
         choices=choices,
-        answer=answer_of(at(row, columns.answer), choices, first),
+        answer=answer,
         split=split,
         cluster=text_of(at(row, columns.cluster), "cluster") or "",
         metadata=_metadata(row, set(columns.names())),
     )
     held = columns.rationale_columns()
-    texts = {(column, named): text_of(at(row, column), "rationale") for column, named in held}
+    texts = {(column, named): rationale_text(at(row, column)) for column, named in held}
     source = text_of(at(row, columns.rationale_source), "rationale source")
-    seen[id] = f"{record.file} line {record.line}"
     rows.examples.append(example)
     for (column, named), text in texts.items():
         if text:
@@ -362,7 +453,7 @@ def _add_side(rows: _ImportedRows, side: SideFile) -> None:
     records, problems = read_records(side.path)
     rows.problems += [dataclasses.replace(problem, file=f"rationales/{problem.file}") for problem in problems]
     header = header_of(record.row for record in records)
-    columns = guess_columns(header)
+    columns = guess_columns(header, [record.row for record in records[:20]])
     if records and not (columns.id and columns.rationale):
         lacking = " and ".join(name for name in ("id", "rationale") if not getattr(columns, name))
         raise DataError(
@@ -372,8 +463,10 @@ def _add_side(rows: _ImportedRows, side: SideFile) -> None:
     for record in records:
         try:
             id = text_of(at(record.row, columns.id), "id")
-            text = text_of(at(record.row, columns.rationale), "rationale")
+            text = rationale_text(at(record.row, columns.rationale))
             label = text_of(at(record.row, "teacher_label"), "teacher's label")
+            if id is not None and id not in known and f"{side.split}:{id}" in known:
+                id = f"{side.split}:{id}"
             if id is None or id not in known:
                 if id in rows.refused:
                     continue

@@ -1,0 +1,65 @@
+"""One cell of a row of a file: where it stands, and its text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cotdistill.errors import DataError
+
+Row = Mapping[str, Any]
+# Written where there is nothing.
+NOTHING = {"nan", "null", "none", "n/a"}
+
+
+def at(row: Row, path: str) -> Any:
+    """The value at a column name or dotted path; None if there is none."""
+    if not path:
+        return None
+    if path in row:
+        return row[path]
+    value: Any = row
+    for part in path.split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            return None
+        value = value[part]
+    return value
+
+
+def text_of(value: Any, what: str) -> str | None:
+    """A cell as trimmed text, None if it is empty; DataError (the reason only) if it cannot be text."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        value = int(value)
+    if isinstance(value, (int, float)):
+        return str(value)
+    if not isinstance(value, str):
+        raise DataError(f"the {what} is a {type(value).__name__}; expected text")
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        raise DataError(f"the {what} holds half a character (an unpaired surrogate)") from None
+    return value.strip().replace("\0", "") or None
+
+
+def needed(value: Any, what: str) -> str:
+    """As `text_of`, but an empty cell is refused."""
+    text = text_of(value, what)
+    if text is None:
+        raise DataError(f"the {what} is empty")
+    return text
+
+
+def rationale_text(value: Any) -> str | None:
+    """A rationale: text, or sentences in a list, which are joined by blanks. None for an empty one, and for a word that
+    stands for nothing (nan, null).
+    """
+    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
+        sentences = [text_of(part, "sentence of the rationale") for part in value]
+        value = " ".join(sentence for sentence in sentences if sentence)
+    text = text_of(value, "rationale")
+    return None if text is None or text.casefold() in NOTHING else text
