@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable
 
 from cotdistill.cli.output import Progress, note
-from cotdistill.execution.supervisor import ensure_supervisor, no_supervisor
+from cotdistill.errors import StoreError
+from cotdistill.execution.supervisor import ensure_supervisor, last_stop, no_supervisor
 from cotdistill.store.records import Job
 from cotdistill.store.store import Store
 from cotdistill.text import duration, plural
@@ -25,9 +26,9 @@ def wait(store: Store, study_id: int) -> None:
 def wait_for(store: Store, of: Callable[[], list[Job]], come_back: str) -> None:
     """Block until every job that `of` returns has ended. come_back: the command that shows their progress.
 
-    StoreError if no worker can be started; the jobs stay queued.
+    StoreError if no worker can be started, or if the store is stopped meanwhile; the jobs stay queued.
     """
-    jobs = of()
+    jobs, stop_before = of(), last_stop(store)
     total = sum(_weight(job) for job in jobs)
     progress = Progress(total, "seconds of work")
     begun, said_held, said_full, said_failed = time.monotonic(), False, False, set[int]()
@@ -53,6 +54,12 @@ def wait_for(store: Store, of: Callable[[], list[Job]], come_back: str) -> None:
             if not said_full and (full := store.refusal):
                 said_full = True
                 note(full)
+            if last_stop(store) != stop_before:
+                raise StoreError(
+                    f"The store was stopped while this command waited (cotdistill app stop); {len(waiting)} of "
+                    f"{plural(len(jobs), 'job')} had not finished.",
+                    f"They stay queued and continue at the next start: cotdistill app start    Progress: {come_back}",
+                )
             # Each time: a supervisor that was killed is started again, one that runs is left alone.
             ensure_supervisor(store)
             if (reason := no_supervisor(store)) is not None:
