@@ -61,10 +61,21 @@ def test_the_earlier_study_with_the_most_replicates_speaks(store):
     store.launch(dataclasses.replace(starter(), name="large"), 5)
     store.launch(dataclasses.replace(starter(), name="small"), 3)
     label, low, high = noise.earlier(store, starter())
-    assert label == "from the noise of 5 earlier replicates, study large"
+    assert label.startswith("from the noise of 5 earlier replicates, study large")
     # Two independent spreads of 5 points make a difference of 7 points.
     assert low.replicate < 0.07 < high.replicate and low.rest == high.rest > 0
     assert noise.detectable_effect(store, starter(), ITEMS, ITEMS)["label"] == label
+
+
+def test_a_collapsed_replicate_of_the_earlier_study_is_named(store):
+    store.launch(starter(), 5, spread=0.0)
+    for member, job in zip(store.members, store.jobs_, strict=True):
+        if member.condition == "post_cot" and member.replicate == 3:
+            path = store.folder / f"{job.produced['predictions']}.parquet"
+            table = store.artifacts.table(job.produced["predictions"])
+            table.assign(correct=False).to_parquet(path)
+    label, _, _ = noise.earlier(store, starter())
+    assert "there post-CoT: replicate 3 (0.0 %) stands far from the others" in label
 
 
 @pytest.mark.parametrize(

@@ -116,6 +116,26 @@ def test_a_supervisor_that_cannot_start_is_told_with_what_it_said_last_and_the_w
     assert no_supervisor(store) is None and is_right(store.queue.job(1))
 
 
+def test_a_command_that_waits_ends_when_the_store_is_stopped_and_starts_nothing_again(store: Store) -> None:
+    store.queue.submit([counting(1, steps=100_000)])
+    seen: list[str] = []
+
+    def jobs() -> list[Job]:
+        # What another terminal does as soon as the job has begun.
+        if not seen and reached(store, 1, 10)():
+            seen.append("stopped")
+            stop_all(store)
+        return store.queue.jobs()
+
+    with pytest.raises(StoreError, match=r"stopped while this command waited .*; 1 of 1 job had not finished") as error:
+        wait_for(store, jobs, "cotdistill runs list")
+    assert error.value.exit_code == 1 and "cotdistill app start" in error.value.hint
+    assert states(store) == ["queued"] and not workers(store) and not is_held(store.home / "supervisor.lock")
+    # The stop of before does not end a command that begins to wait now.
+    store.queue.stop(1)
+    wait_for(store, store.queue.jobs, "cotdistill runs list")
+
+
 def test_workers_outlive_their_supervisor_and_are_not_doubled_by_the_next(store: Store) -> None:
     store.queue.submit([counting(i, steps=1000) for i in range(2)])
     ensure_supervisor(store)

@@ -1,7 +1,7 @@
 """The terminal: `cotdistill NOUN VERB ...` does everything that the pages do.
 
-With --json a command prints exactly one JSON document on stdout, errors as {"error": {"kind", "message", "hint"}}; progress and logs
-go to stderr. Exit codes: 0, 1 (the work failed), 2 (usage error), 130 (interrupted).
+With --json a command prints exactly one JSON document on stdout, errors as {"error": {"kind", "message", "hint"}};
+progress and logs go to stderr. Exit codes: 0, 1 (the work failed), 2 (usage error), 130 (interrupted).
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def parser_of(command: Command) -> Parser:
 
 
 def overview() -> str:
-    """The help of the whole program, for which no command is imported: eight commands first, the rest under headings."""
+    """The help of the whole program, which imports no command: eight commands first, the rest under headings."""
     known = listed()
     helps = {
         f"{name} {verb}".strip(): help for name, contents in known.items() for verb, help in contents.commands.items()
@@ -100,7 +100,7 @@ def overview() -> str:
 
 
 def _find(argv: Sequence[str]) -> tuple[Command, list[str]] | str:
-    """The command that is meant and the rest of the words; or text to print where only help is asked for."""
+    """The command and its arguments; or the text to print where only help was requested."""
     words = [word for word in argv if not word.startswith("-")]
     asks = any(word in ("-h", "--help") for word in argv)
     if not words:
@@ -166,28 +166,27 @@ def _parse(command: Command, words: list[str]) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
-    given = list(sys.argv[1:] if argv is None else argv)
-    as_json = "--json" in given
+    words = list(sys.argv[1:] if argv is None else argv)
+    as_json = "--json" in words
     out = sys.stdout
     try:
-        # Whatever a library prints belongs to the logs: stdout holds the answer alone.
+        # What libraries print goes to the logs: stdout holds the answer alone.
         with contextlib.redirect_stdout(sys.stderr):
-            found = _find(given)
-            if isinstance(found, str):
-                result = Result({"help": found}, found)
-            elif any(word in ("-h", "--help") for word in given):
-                text = parser_of(found[0]).format_help().rstrip()
+            call = _find(words)
+            if isinstance(call, str):
+                result = Result({"help": call}, call)
+            elif any(word in ("-h", "--help") for word in words):
+                text = parser_of(call[0]).format_help().rstrip()
                 result = Result({"help": text}, text)
             else:
-                arguments = _parse(*found)
-                result = found[0].run(arguments)
+                result = call[0].run(_parse(*call))
         _print(out, _json(result.document) if as_json else result.text)
         return result.code
     except CotdistillError as error:
-        return _tell(out, error, as_json)
+        return _fail(out, error, as_json)
     except KeyboardInterrupt:
-        return _tell(
-            out, _Interrupted("Interrupted.", "Training that was started goes on; runs list shows it."), as_json
+        return _fail(
+            out, _Interrupted("Interrupted.", f"Training that was started continues: {PROGRAM} runs list"), as_json
         )
     except BrokenPipeError:
         # The reader of stdout has left (`| head`): nothing more to say, and nothing to flush at exit.
@@ -197,11 +196,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if os.environ.get("COTDISTILL_DEBUG"):
             traceback.print_exc()
         where = traceback.extract_tb(error.__traceback__)[-1]
-        told = _Unexpected(
+        unexpected = _Unexpected(
             f"{type(error).__name__}: {error} ({os.path.basename(where.filename)}, line {where.lineno})",
-            "This should not happen. COTDISTILL_DEBUG=1 shows the whole traceback; please report it.",
+            "This should not happen: please report it. COTDISTILL_DEBUG=1 shows the traceback.",
         )
-        return _tell(out, told, as_json)
+        return _fail(out, unexpected, as_json)
 
 
 class _Interrupted(CotdistillError):
@@ -213,7 +212,7 @@ class _Unexpected(CotdistillError):
     kind = "unexpected"
 
 
-def _tell(out: Any, error: CotdistillError, as_json: bool) -> int:
+def _fail(out: Any, error: CotdistillError, as_json: bool) -> int:
     """An error for a person on stderr, or as a document on stdout; bad rows are all listed."""
     problems = [plain(problem) for problem in error.problems] if isinstance(error, BadRows) else []
     if as_json:

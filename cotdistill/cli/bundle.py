@@ -1,4 +1,4 @@
-"""A report that may be shown to anybody: versions, sizes, settings, counts and kinds of errors; no text of data, no path, no name, no secret."""
+"""A report to share: versions, sizes, settings, counts and kinds of errors; no data, no paths, no names, no secrets."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from cotdistill.store.database import MIGRATIONS
 from cotdistill.store.disk import disk_errors
 from cotdistill.store.store import Store
 
-# Of what doctor finds, what tells nothing of the person or the place.
+# The parts of the doctor's document that hold nothing personal.
 SHARED = ("ok", "cotdistill", "python", "platform", "cpus", "memory", "disk", "device", "packages")
 
 
-def write_bundle(path: Path, found: Mapping[str, Any], store: Store | None) -> Path:
+def write_bundle(path: Path, document: Mapping[str, Any], store: Store | None) -> Path:
     """Write the report as a zip of one JSON document, whole or not at all. UsageError if the file is there."""
     path = path.expanduser().absolute()
     if path.exists():
-        raise UsageError(f"{path} is there already.", "Name a file that does not exist.")
-    told = {
-        **{name: found[name] for name in SHARED},
-        "problems": len(found["problems"]),
+        raise UsageError(f"{path} exists already.", "Name a file that does not exist.")
+    report = {
+        **{name: document[name] for name in SHARED},
+        "problems": len(document["problems"]),
         "store": None if store is None else _store(store),
     }
     # Names alone: values may be secrets or paths.
-    told["environment"] = sorted(
+    report["environment"] = sorted(
         name for name in os.environ if re.fullmatch(r"COTDISTILL_[A-Z_]+|OMP_NUM_THREADS|CUDA_VISIBLE_DEVICES", name)
     )
     with disk_errors(path.parent, "the report"):
         part = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             with zipfile.ZipFile(part, "x", zipfile.ZIP_DEFLATED) as archive:
-                archive.writestr("report.json", json.dumps(told, indent=2, sort_keys=True))
+                archive.writestr("report.json", json.dumps(report, indent=2, sort_keys=True))
             os.replace(part, path)
         finally:
             part.unlink(missing_ok=True)

@@ -48,7 +48,7 @@ class Command:
 
     @property
     def documented(self) -> Mapping[str, str]:
-        """The keys of its JSON document and what each is; a dot goes one level down, [] stands for the items of a list."""
+        """The keys of its JSON document and what each is; see `documents.keys_of`."""
         if not isinstance(self.keys, type):
             return self.keys
         # Imported here: reading the comments of a dataclass is for the docs and the tests.

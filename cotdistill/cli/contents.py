@@ -1,4 +1,4 @@
-"""What `--help` lists, a line per command, without importing any: contents.json, which `make docs` writes from the commands."""
+"""What `--help` lists without importing a command: contents.json, which `make docs` writes from the commands."""
 
 from __future__ import annotations
 

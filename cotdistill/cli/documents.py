@@ -1,4 +1,4 @@
-"""The JSON documents of commands, described from the dataclasses that the commands return: one key per field, with the field's own comment."""
+"""The keys of JSON documents, from the dataclasses that commands return: one per field, with the field's comment."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from typing import Any
 
 
 def keys_of(cls: type[Any]) -> Mapping[str, str]:
-    """What each key of a dataclass as JSON is: {"jobs": ..., "jobs[].id": ...}; a dot goes one level down, [] stands for the items of a list.
+    """What each key of a dataclass as JSON is, by its path: {"jobs": ..., "jobs[].id": ...}.
 
-    A field is described by the `help` of its metadata, else by the comment at the end of its line. TypeError for a field without either.
+    A dot goes one level down, [] stands for the items of a list. A field is described by the `help` of its metadata,
+    else by the comment at the end of its line; TypeError for a field without either.
     """
     keys: dict[str, str] = {}
     hints = typing.get_type_hints(cls)
@@ -34,7 +35,7 @@ def keys_of(cls: type[Any]) -> Mapping[str, str]:
 
 def _comments(cls: type[Any]) -> dict[str, str]:
     """The comment behind each field of a dataclass, its bases included."""
-    found: dict[str, str] = {}
+    comments: dict[str, str] = {}
     for base in reversed([base for base in cls.__mro__ if dataclasses.is_dataclass(base)]):
         source = textwrap.dedent(inspect.getsource(base))
         lines = source.splitlines()
@@ -45,8 +46,8 @@ def _comments(cls: type[Any]) -> dict[str, str]:
                     "#"
                 )
                 if hash_sign:
-                    found[node.target.id] = comment.strip()
-    return found
+                    comments[node.target.id] = comment.strip()
+    return comments
 
 
 def _nested(hint: Any) -> tuple[type[Any] | None, bool]:
@@ -55,7 +56,7 @@ def _nested(hint: Any) -> tuple[type[Any] | None, bool]:
         return typing.cast("type[Any]", hint), False
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
-        return next((found for part in arguments if (found := _nested(part))[0] is not None), (None, False))
+        return next((inner for part in arguments if (inner := _nested(part))[0] is not None), (None, False))
     if origin in (list, tuple) and arguments:
         return _nested(arguments[0])[0], True
     return None, False

@@ -1,4 +1,4 @@
-"""The nouns of the terminal. Each module is imported when one of its commands is asked for, so that no command waits for another's imports."""
+"""The nouns of the terminal, each imported on first use: no command waits for the imports of another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the terminal shows things: tables in columns, progress on stderr. Numbers are worded as on the pages."""
+"""Output of the terminal: tables in columns, progress on stderr."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cotdistill.errors import UsageError
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]], *, right: Sequence[str] = ()) -> str:
-    """Columns as wide as their widest cell; the columns named in `right` are aligned to the right. None becomes a dash."""
+    """Columns as wide as their widest cell, those in `right` aligned to the right. None becomes a dash."""
     cells = [[_cell(value) for value in row] for row in rows]
     widths = [max(len(name), *(len(row[i]) for row in cells)) if cells else len(name) for i, name in enumerate(header)]
 
@@ -34,13 +34,13 @@ def _cell(value: Any) -> str:
 
 
 def printable(text: str) -> str:
-    """Text from data without control characters: a terminal must not obey what stands in a question."""
+    """Text from data without control characters: a question must not control the terminal."""
     return "".join(char if char.isprintable() else " " for char in text)
 
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A path to write to; what is there in the end takes the place of `path`, whole or not at all. UsageError where it cannot be written."""
+    """A temporary path that replaces `path` in the end, whole or not at all. UsageError if it cannot be written."""
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         yield part
@@ -71,7 +71,7 @@ class Progress:
             if sys.stderr.isatty()
             else None
         )  # fmt: skip
-        self._told = -math.inf
+        self._printed = -math.inf
         self._last = ""
 
     def show(self, done: float, text: str) -> None:
@@ -84,9 +84,9 @@ class Progress:
         now = time.monotonic()
         share = f"{100 * done / self.total:3.0f} %" if self.total else "100 %"
         line = f"{share}  {text}"
-        if line != self._last and (now - self._told >= self.EVERY or done >= self.total):
+        if line != self._last and (now - self._printed >= self.EVERY or done >= self.total):
             note(line)
-            self._told, self._last = now, line
+            self._printed, self._last = now, line
 
     def close(self) -> None:
         if self._bar is not None:

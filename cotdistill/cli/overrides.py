@@ -1,4 +1,4 @@
-"""From the words of `study plan` and `study run` to a study: a named one, a file or a new one, with settings laid over it."""
+"""From the arguments of `study plan` and `study run` to a study: a named one, a file or a new one, with overrides."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cotdistill.store.store import Store
 from cotdistill.studies.spec import BUDGETS, MISSING, STUDIES, StudySpec, spec_from_mapping, study_spec
 from cotdistill.tasks.catalog import open_task
 
-# Where each option's value goes.
+# Option -> the setting it sets.
 OPTIONS = {
     "task": "task",
     "source": "source",
@@ -74,7 +74,7 @@ def add_overrides(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--source", metavar="S", help="whose rationales; default: the task's")
     parser.add_argument("--tokenizer", choices=("auto", "word", "bpe"), help="built-in students: which tokenizer")
-    parser.add_argument("--baseline", metavar="CONDITION", help="what differences are taken to")
+    parser.add_argument("--baseline", metavar="CONDITION", help="reference condition for differences")
     parser.add_argument("--missing-rationale", choices=MISSING, help="training rows without a rationale")
     parser.add_argument("--name", metavar="N", help="the name the study gets")
     parser.add_argument(
@@ -99,16 +99,16 @@ def _micro_batch(text: str) -> int:
 
 
 def spec_of(store: Store, arguments: argparse.Namespace) -> StudySpec:
-    """The study that the words describe; UnknownName, UsageError or ConfigError where they do not."""
+    """The study that the arguments describe; UnknownName, UsageError or ConfigError for wrong ones."""
     spec = _described(store, arguments)
     if not arguments.fractions and not arguments.sources:
         return spec
     sources = [name.strip() for name in (arguments.sources or "").split(",") if name.strip()]
-    own = spec.source
-    if sources and not own:
-        own = open_task(store.tasks_root, spec.task, settings=spec.task_settings or None).default_source
-    found = crossed(spec.parsed(), sources=sources, fractions=arguments.fractions or (), default_source=own)
-    conditions = [str(c) for c in found]
+    default = spec.source
+    if sources and not default:
+        default = open_task(store.tasks_root, spec.task, settings=spec.task_settings or None).default_source
+    fractions = arguments.fractions or ()
+    conditions = [str(c) for c in crossed(spec.parsed(), sources=sources, fractions=fractions, default_source=default)]
     return spec_from_mapping(
         {"conditions": conditions, "baseline": spec.baseline if spec.baseline in conditions else ""}, spec
     )
@@ -140,7 +140,7 @@ def _described(store: Store, arguments: argparse.Namespace) -> StudySpec:
 
 
 def _with_baseline(values: dict[str, Any], base: StudySpec) -> dict[str, Any]:
-    """`values` with a baseline where other conditions leave out that of `base` and none is named: label only, else the first condition."""
+    """`values` with a baseline where its conditions leave out that of `base`: label only, else the first condition."""
     if "conditions" not in values or "baseline" in values or not base.baseline:
         return values
     conditions = [str(condition) for condition in parse_list(values["conditions"])]
@@ -148,8 +148,8 @@ def _with_baseline(values: dict[str, Any], base: StudySpec) -> dict[str, Any]:
         return values
     baseline = "label_only" if "label_only" in conditions else conditions[0]
     note(
-        f"{base.baseline}, the baseline of {base.name}, is not among these conditions: differences are taken to {baseline}. "
-        "Another one: --baseline CONDITION"
+        f"{base.baseline}, the baseline of {base.name}, is not among these conditions: "
+        f"differences are taken to {baseline}. To choose another: --baseline CONDITION"
     )
     return {**values, "baseline": baseline}
 
@@ -183,9 +183,9 @@ def setting_of(text: str) -> tuple[str, Any]:
 
 
 def _defaults() -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    defaults: dict[str, Any] = {}
     for prefix, config in (("", StudySpec()), ("training.", TrainingConfig()), ("student.", StudentConfig())):
         for field in dataclasses.fields(config):
             if prefix or field.name not in ("student", "training"):
-                found[prefix + field.name] = getattr(config, field.name)
-    return found
+                defaults[prefix + field.name] = getattr(config, field.name)
+    return defaults

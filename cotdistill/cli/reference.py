@@ -1,4 +1,4 @@
-"""docs/cli.md, docs/json.md and docs/conditions.md, from the commands and the registries, and what `--help` lists: `make docs`."""
+"""`make docs`: cli.md, json.md and conditions.md, from commands and registries, and contents.json for --help."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from pathlib import Path
 
 from cotdistill.cli import PROGRAM, contents, parser_of
 from cotdistill.cli.command import Command
-from cotdistill.cli.commands.conditions import entries, told
+from cotdistill.cli.commands.conditions import entries, parameter_text
 from cotdistill.cli.nouns import NOUNS
 from cotdistill.cli.renamed import RENAMED
 
 _HEAD = f"""# The terminal
 
-Written by `make docs`; do not edit. Every command is `{PROGRAM} NOUN VERB`; `{PROGRAM} --help` lists all of them, `--help` after a
-command shows its options.
+Written by `make docs`; do not edit. Every command is `{PROGRAM} NOUN VERB`; `{PROGRAM} --help` lists all of them,
+`--help` after a command shows its options.
 
-- `--json` on any command: exactly one JSON document on stdout, progress and logs on stderr. [json.md](json.md) describes every document.
+- `--json` on any command: exactly one JSON document on stdout (see [json.md](json.md)), progress and logs on stderr.
 - Exit codes: 0 success, 1 the work failed, 2 usage error, 130 interrupted.
 - The store is one folder: `COTDISTILL_HOME`, else `data/store` of the clone.
 - STUDY is a name (the latest study of that name) or a number; RUN is the number of a run, or the start of its identity.
@@ -25,25 +25,28 @@ command shows its options.
 
 _JSON_HEAD = """# JSON documents
 
-Written by `make docs`; do not edit. What each command prints with `--json`. Keys are a contract: they stay, and new ones may come.
+Written by `make docs`; do not edit. What each command prints with `--json`. Keys are a contract: they stay; new ones
+may be added.
 
-- A dot goes one level down, `[]` stands for the items of a list. Lists are arrays of objects with an `id` where they have one.
-- An error is `{"error": {"kind", "message", "hint"}}`. Where rows of a file cannot be read, `problems` beside it lists all of them
-  (`file`, `line`, `reason`).
-- Shares are between 0 and 1, times are seconds (moments: unix time), sizes are bytes unless a key says otherwise. NaN becomes null.
+- A dot goes one level down, `[]` stands for the items of a list.
+- An error is `{"error": {"kind", "message", "hint"}}`. Where rows of a file cannot be read, `problems` lists
+  all of them (`file`, `line`, `reason`).
+- Shares are between 0 and 1, durations are seconds, moments unix time, sizes bytes, unless a key says otherwise. NaN
+  becomes null.
 """
 
 _CONDITIONS_HEAD = """# Conditions
 
-Written by `make docs` from the registries; do not edit. A condition is text, the same in the terminal, in a YAML file, in an address and
-in the store:
+Written by `make docs` from the registries; do not edit. A condition is text, the same in the terminal, in a YAML file,
+in an address and in the store:
 
     placement[/transform[(name=value,...)]]...[+objective[(name=value,...)]]...[@source=NAME][,tokens=CONDITION][,fraction=SHARE][,target=naive]
 
-Transforms act from left to right. `source=` takes another teacher's rationales; `tokens=` trains until as many tokens were seen as under
-that condition; `fraction=` trains on that share of the training rows, drawn by hash, so that a smaller share lies within a larger one.
-`target=naive` tokenises the label apart from the text before it (arXiv 2212.09912); see [tasks.md](tasks.md) for what `lint` says of it.
-A control stands beside the claims: foreign or emptied rationales, and arms at equal tokens.
+Transforms act from left to right. `source=` takes another teacher's rationales; `tokens=` trains until as many tokens
+were seen as under that condition; `fraction=` trains on that share of the training rows, drawn by hash, so that a
+smaller share lies within a larger one. `target=naive` tokenises the label apart from the text before it (arXiv 2212.09912); see
+[tasks.md](tasks.md) for what `lint` says of it. A control stands beside
+the claims: foreign or emptied rationales, and arms at equal tokens.
 """
 
 
@@ -138,7 +141,7 @@ def conditions_page() -> str:
             cells = [f"`{entry['id']}`", entry["help"]]
             if kind in ("transform", "objective"):
                 cells += [
-                    "; ".join(f"`{told(p)}` {p['help']}" for p in entry["parameters"]),
+                    "; ".join(f"`{parameter_text(p)}` {p['help']}" for p in entry["parameters"]),
                     "yes" if entry["control"] else "",
                 ]
             if kind == "preset":

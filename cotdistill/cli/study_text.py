@@ -1,4 +1,6 @@
-"""A study as the terminal tells it: accuracies with every replicate, differences to the baseline with interval and word."""
+"""A study as the terminal tells it: accuracies with every replicate, differences to the baseline with interval and
+word.
+"""
 
 from __future__ import annotations
 
@@ -87,7 +89,8 @@ def _about(store: Store, study: Study, spec: StudySpec) -> dict[str, Any]:
     runs = [jobs.get(member.job_id) for member in study.members if member.role == "run"]
     states = Counter(job.state if job else "deleted" for job in runs)
     known = [job.result for job in runs if job and job.result]
-    # The undistilled student has seen no row, and one with fraction= a share of them, so they cannot tell how many there are.
+    # The undistilled student has seen no row, and one with fraction= a share of them, so they cannot tell how many
+    # there are.
     first: Mapping[str, Any] = max(known, key=lambda result: int(result.get("train_rows") or 0), default={})
     return {
         "id": study.id,

@@ -1,4 +1,4 @@
-"""Waiting for jobs: progress on stderr until every one has ended, whatever happens to supervisor and workers."""
+"""Waiting for jobs: progress on stderr until all have ended, even if supervisor or workers die."""
 
 from __future__ import annotations
 
@@ -6,58 +6,67 @@ import time
 from collections.abc import Callable
 
 from cotdistill.cli.output import Progress, note
-from cotdistill.execution.supervisor import ensure_supervisor, no_supervisor
+from cotdistill.errors import StoreError
+from cotdistill.execution.supervisor import ensure_supervisor, last_stop, no_supervisor
 from cotdistill.store.records import Job
 from cotdistill.store.store import Store
 from cotdistill.text import duration, plural
 
-# How often the queue is looked at; the looking costs a millisecond.
+# How often the queue is read; a read takes a millisecond.
 POLL_SECONDS = 1.0
 ENDED = ("finished", "failed", "stopped")
 
 
 def wait(store: Store, study_id: int) -> None:
-    """Return when every job of the study has ended. Ctrl-C leaves the training running, says how to come back, and is passed on."""
+    """Block until every job of the study has ended. Ctrl-C does not stop the training."""
     name = store.queue.study(study_id).name
     wait_for(store, lambda: store.queue.jobs(study=study_id), f"cotdistill study show {name}")
 
 
 def wait_for(store: Store, of: Callable[[], list[Job]], come_back: str) -> None:
-    """Return when every job that `of` gives has ended. come_back: the command that shows how far they are. StoreError if nobody can be
-    started who would work on them; they stay queued."""
-    jobs = of()
+    """Block until every job that `of` returns has ended. come_back: the command that shows their progress.
+
+    StoreError if no worker can be started, or if the store is stopped meanwhile; the jobs stay queued.
+    """
+    jobs, stop_before = of(), last_stop(store)
     total = sum(_weight(job) for job in jobs)
     progress = Progress(total, "seconds of work")
-    begun, held_told, full_told, failed_told = time.monotonic(), False, False, set[int]()
+    begun, said_held, said_full, said_failed = time.monotonic(), False, False, set[int]()
     before = sum(_weight(job) * _share(job) for job in jobs)
     try:
         while True:
             jobs = of()
             waiting = [job for job in jobs if job.state not in ENDED]
             done = sum(_weight(job) * _share(job) for job in jobs)
-            progress.show(done, _told(jobs, done - before, total - done, time.monotonic() - begun))
+            progress.show(done, _progress_text(jobs, done - before, total - done, time.monotonic() - begun))
             for job in jobs:
-                if job.state == "failed" and job.id not in failed_told:
-                    failed_told.add(job.id)
+                if job.state == "failed" and job.id not in said_failed:
+                    said_failed.add(job.id)
                     note(f"failed: {job.label}: {(job.error or {}).get('message', '')} (cotdistill runs log {job.id})")
             # A job whose input failed cannot start before a person does something: waiting for it would never end.
             if all(job.waits for job in waiting):
                 for job in waiting:
                     note(f"cannot start: {job.label}: {job.waits}")
                 return
-            if not held_told and (store.queue.paused or all(job.held or job.waits for job in waiting)):
-                held_told = True
-                note("Paused: nothing starts until it goes on (cotdistill queue resume, or runs resume).")
-            if not full_told and (full := store.refusal):
-                full_told = True
+            if not said_held and (store.queue.paused or all(job.held or job.waits for job in waiting)):
+                said_held = True
+                note("Paused: nothing starts until you resume it (cotdistill queue resume, or runs resume).")
+            if not said_full and (full := store.refusal):
+                said_full = True
                 note(full)
+            if last_stop(store) != stop_before:
+                raise StoreError(
+                    f"The store was stopped while this command waited (cotdistill app stop); {len(waiting)} of "
+                    f"{plural(len(jobs), 'job')} had not finished.",
+                    f"They stay queued and continue at the next start: cotdistill app start    Progress: {come_back}",
+                )
             # Each time: a supervisor that was killed is started again, one that runs is left alone.
             ensure_supervisor(store)
             if (reason := no_supervisor(store)) is not None:
                 raise reason
             time.sleep(POLL_SECONDS)
     except KeyboardInterrupt:
-        note(f"\nThe work goes on. Come back: {come_back}    Begin nothing more: cotdistill queue pause")
+        note(f"\nThe jobs keep running. Progress: {come_back}    To start no more: cotdistill queue pause")
         raise
     finally:
         progress.close()
@@ -75,7 +84,7 @@ def _share(job: Job) -> float:
     return 0.95 * step / total if job.state == "running" and total else 0.0
 
 
-def _told(jobs: list[Job], gained: float, left: float, passed: float) -> str:
+def _progress_text(jobs: list[Job], gained: float, left: float, passed: float) -> str:
     ended = sum(job.state in ENDED for job in jobs)
     running = [job.label for job in jobs if job.state == "running"]
     # An estimate from a moment's work would mislead.

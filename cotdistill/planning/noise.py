@@ -8,6 +8,7 @@ from cotdistill.errors import CotdistillError
 from cotdistill.rationales.conditions import parse
 from cotdistill.results import results
 from cotdistill.statistics.power import Noise, foretold, guesses, measured
+from cotdistill.store.records import Study
 from cotdistill.store.store import Store
 from cotdistill.studies.spec import StudySpec, spec_from_mapping
 
@@ -17,17 +18,21 @@ GUESSED = "from stated guesses of the noise"
 
 
 def detectable_effect(store: Store, spec: StudySpec, items: int, clusters: int) -> dict[str, float | str | None]:
-    """The smallest difference that a study would probably find, and its chance of showing "no worse" where there is no difference (keys of
-    `statistics.power.foretold`): from earlier runs of the task and student if there are any, else from stated guesses."""
+    """The smallest difference that a study would probably find, and its chance of showing "no worse" where there is no
+    difference (keys of `statistics.power.foretold`): from earlier runs of the task and student if there are any, else
+    from stated guesses.
+    """
     nested = _nested(spec)
     label, low, high = earlier(store, spec) or (GUESSED, *guesses(items, clusters))
     return foretold(spec.replicates, clusters, low, high, label, nested=nested)
 
 
 def earlier(store: Store, spec: StudySpec) -> tuple[str, Noise, Noise] | None:
-    """The noise of paired differences, low and high, in the earlier study of the same task and student with the most finished replicates (at
-    least two; the newest of these), and a line that names it. Crossed and nested studies do not speak for each other."""
-    best: tuple[int, str, tuple[Noise, Noise, Noise]] | None = None
+    """The noise of paired differences, low and high, in the earlier study of the same task and student with the most
+    finished replicates (at least two; the newest of these), and a line that names it. Crossed and nested studies do not
+    speak for each other.
+    """
+    best: tuple[int, Study, tuple[Noise, Noise, Noise]] | None = None
     for study in store.queue.studies():
         try:
             other = spec_from_mapping(study.spec)
@@ -43,11 +48,14 @@ def earlier(store: Store, spec: StudySpec) -> tuple[str, Noise, Noise] | None:
             else None
         )
         if seen is not None and (best is None or replicates > best[0]):
-            best = (replicates, study.name, seen)
+            best = (replicates, study, seen)
     if best is None:
         return None
-    replicates, name, (low, _, high) = best
-    return f"from the noise of {replicates} earlier replicates, study {name}", low, high
+    replicates, found_in, (low, _, high) = best
+    # Their noise holds a collapsed replicate's, and so does the estimate: it is named beside.
+    warnings = [f"{s.label}: {warning}" for s in results.summary(store, found_in.id) for warning in s.warnings]
+    beside = f"; there {'; '.join(warnings)}" if warnings else ""
+    return f"from the noise of {replicates} earlier replicates, study {found_in.name}{beside}", low, high
 
 
 def _differences(store: Store, study: int, spec: StudySpec) -> list[results.Paired]:

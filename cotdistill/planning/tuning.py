@@ -1,5 +1,6 @@
-"""A setting chosen fairly: a grid per condition, judged on dev with pilot replicates that no claim ever sees; each condition then trains at its own
-best value."""
+"""A setting chosen fairly: a grid per condition, judged on dev with pilot replicates that no claim ever sees; each
+condition then trains at its own best value.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +14,15 @@ from cotdistill.results import results
 from cotdistill.store.store import Store
 from cotdistill.studies.spec import StudySpec, checked
 
-# Pilots have replicate indices from here on, far from those of any study: other seeds, and other worlds where worlds differ.
+# Pilots have replicate indices from here on, far from those of any study: other seeds, and other worlds where worlds
+# differ.
 FIRST_PILOT, PILOTS = 1000, 2
 
 
 def pilot_specs(spec: StudySpec, setting: str, values: Sequence[Any]) -> list[StudySpec]:
-    """One pilot study per value of a training setting, such as "training.lr"; UsageError for another kind of setting or fewer than two values."""
+    """One pilot study per value of a training setting, such as "training.lr"; UsageError for another kind of setting or
+    fewer than two values.
+    """
     outer, _, name = setting.partition(".")
     if outer != "training" or name not in plain(TrainingConfig()):
         raise UsageError(
@@ -45,8 +49,10 @@ def pilot_specs(spec: StudySpec, setting: str, values: Sequence[Any]) -> list[St
 
 
 def best_values(store: Store, studies: Sequence[int], values: Sequence[Any]) -> dict[str, Any]:
-    """The value with the highest mean accuracy on dev, by condition; of equal ones the first. studies: the pilots, in the order of the values.
-    Conditions that are not trained have none. UsageError while pilots are missing, or without a dev split."""
+    """The value with the highest mean accuracy on dev, by condition; of equal ones the first. studies: the pilots, in
+    the order of the values. Conditions that are not trained have none. UsageError while pilots are missing, or without
+    a dev split.
+    """
     scores: dict[str, dict[int, float]] = {}
     for place, study in enumerate(studies):
         runs = results.runs(store, study)

@@ -90,7 +90,9 @@ def extended_told(document: dict[str, Any]) -> str:
 
 
 def tuned_told(document: dict[str, Any]) -> str:
-    """The settings that conditions have of their own, and the verdicts at the shared setting; empty for an untuned study."""
+    """The settings that conditions have of their own, and the verdicts at the shared setting; empty for an untuned
+    study.
+    """
     tuned = document["tuned"]
     if tuned is None:
         return ""

@@ -1,4 +1,6 @@
-"""The paper's three claims as planned comparisons. A claim is a conjunction: every one of its comparisons must hold, and its p is the largest."""
+"""The paper's three claims as planned comparisons. A claim is a conjunction: every one of its comparisons must hold,
+and its p is the largest.
+"""
 
 from __future__ import annotations
 
@@ -46,8 +48,9 @@ HOLDS, FAILS, NOT_SHOWN = "holds", "fails", "not shown"
 
 @dataclass(frozen=True)
 class PlannedComparison:
-    """One comparison of a claim: `first` better than `second`, or no worse. A name that ends in * stands for the key-token
-    condition that the study names primary, or for the control matched to it."""
+    """One comparison of a claim: `first` better than `second`, or no worse. A name that ends in * stands for the
+    key-token condition that the study names primary, or for the control matched to it.
+    """
 
     first: str
     second: str
@@ -66,9 +69,10 @@ class Claim:
 class Compared:
     """One comparison as it stands: differences are shares of accuracy with their 95 % interval.
 
-    status: done; provisional (planned runs have not finished); not_run (the study has no such condition); cannot (there is nothing to judge by).
-    message: the numbers in a line, or what is missing. margin: of non-inferiority, a share. kept: share of intact post-CoT's gain that is kept,
-    with its interval. settled_by: where it is not distinguishable, what would show the difference that was seen, were it the true one.
+    status: done; provisional (planned runs have not finished); not_run (the study has no such condition); cannot (there
+    is nothing to judge by). message: the numbers in a line, or what is missing. margin: of non-inferiority, a share.
+    kept: share of intact post-CoT's gain that is kept, with its interval. settled_by: where it is not distinguishable,
+    what would show the difference that was seen, were it the true one.
     """
 
     first: str
@@ -96,11 +100,12 @@ class Compared:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a study says of a claim. word: holds, fails, not shown, provisional, or cannot be asked here; message: the numbers, or what is missing.
+    """What a study says of a claim. word: holds, fails, not shown, provisional, or cannot be asked here; message: the
+    numbers, or what is missing.
 
-    p: the claim's largest p, adjusted after Holm over the claims that were planned; None if it could not be asked. comparisons: at equal steps, which
-    the verdict rests on; at_tokens: the same at equal training tokens, exploratory. budget: what equal tokens do to it, in words. change: what
-    would change the verdict.
+    p: the claim's largest p, adjusted after Holm over the claims that were planned; None if it could not be asked.
+    comparisons: at equal steps, which the verdict rests on; at_tokens: the same at equal training tokens, exploratory.
+    budget: what equal tokens do to it, in words. change: what would change the verdict.
     """
 
     claim: str
@@ -144,13 +149,15 @@ CLAIMS = (
 
 
 def judge(store: Store, study: int | str, margin: float | None = None) -> list[Verdict]:
-    """A verdict for each claim, at equal steps, on the study's own source. Missing arms and missing runs are named, never an error.
+    """A verdict for each claim, at equal steps, on the study's own source. Missing arms and missing runs are named,
+    never an error.
 
     margin: of non-inferiority, a share that was chosen beforehand; None takes the one that dev gives.
     """
     ground = _ground(store, study, margin)
     judged = [_asked(ground, claim) for claim in CLAIMS]
-    # Holm runs over the claims that the study has all the conditions of, also where one of them cannot be asked in the end.
+    # Holm runs over the claims that the study has all the conditions of, also where one of them cannot be asked in the
+    # end.
     planned = [verdict for verdict in judged if all(c.status != NOT_RUN for c in verdict.comparisons)]
     adjusted = holm([1.0 if verdict.p is None else verdict.p for verdict in planned])
     ps = {verdict.claim: p for verdict, p in zip(planned, adjusted, strict=True) if verdict.p is not None}
@@ -170,8 +177,9 @@ def judge(store: Store, study: int | str, margin: float | None = None) -> list[V
 
 @dataclass(frozen=True, eq=False)
 class _ClaimData:
-    """What a study's claims are judged on, read once. margin: of non-inferiority, a share; None where there is none to be had.
-    primary: the key-token condition of claim 3; None where there is none, or several and none was named."""
+    """What a study's claims are judged on, read once. margin: of non-inferiority, a share; None where there is none to
+    be had. primary: the key-token condition of claim 3; None where there is none, or several and none was named.
+    """
 
     store: Store
     study: int | str
@@ -284,7 +292,9 @@ def _compared(ground: _ClaimData, planned: PlannedComparison, first: str | None,
 
 
 def _settling(ground: _ClaimData, open_: Compared) -> Settling | None:
-    """What would settle a comparison that is not distinguishable; None with one replicate, or where what was seen speaks against the claim."""
+    """What would settle a comparison that is not distinguishable; None with one replicate, or where what was seen
+    speaks against the claim.
+    """
     pair = results.paired(ground.store, ground.study, open_.first, open_.second, ground.planned)
     noise = measured([pair.values], pair.clusters, pair.nested) if pair else None
     effect = (open_.difference or 0.0) + (open_.margin or 0.0)
@@ -295,7 +305,9 @@ def _settling(ground: _ClaimData, open_: Compared) -> Settling | None:
 
 
 def _no_worse(ground: _ClaimData, seen: Compared, interval: Interval) -> Compared:
-    """The same comparison as non-inferiority: what is better is no worse at any margin; otherwise there must be a gain to keep."""
+    """The same comparison as non-inferiority: what is better is no worse at any margin; otherwise there must be a gain
+    to keep.
+    """
     margin, seen = ground.margin, replace(seen, refuted_p=1.0)
     kept = gain_kept(ground.runs, seen.first)
     share = "the share of the gain kept cannot be given"
@@ -353,8 +365,9 @@ def gain_kept(runs: pd.DataFrame, first: str) -> tuple[float, float, float] | No
 def _at_tokens(
     planned: PlannedComparison, names: Mapping[str, str | None], runs: pd.DataFrame
 ) -> tuple[PlannedComparison, str | None, str | None]:
-    """A comparison at intact post-CoT's training tokens: conditions as they stand where they see as many, else their own arms for it; None for
-    one that the study does not have."""
+    """A comparison at intact post-CoT's training tokens: conditions as they stand where they see as many, else their
+    own arms for it; None for one that the study does not have.
+    """
     tokens = runs["tokens"].astype(float).groupby(runs["condition"]).mean()
     whole = float(tokens.get("post_cot", float("nan")))
 
@@ -449,7 +462,9 @@ def _key_tokens(conditions: Sequence[str]) -> list[str]:
 
 
 def matched_control(condition: str) -> str:
-    """The random control of a key-token condition: as many words of the same rationale, matched to that very selection."""
+    """The random control of a key-token condition: as many words of the same rationale, matched to that very
+    selection.
+    """
     (step,) = parse(condition).steps
     values = dict(step.parameters)
     return str(
@@ -460,8 +475,10 @@ def matched_control(condition: str) -> str:
 
 
 def primary_of(conditions: Sequence[str], primary: str = "") -> str | None:
-    """The key-token condition that claim 3 is judged by: the one named primary, else the only one with its own matched control, else
-    the only one. None where there are several: the first or the best of a sweep is no planned comparison."""
+    """The key-token condition that claim 3 is judged by: the one named primary, else the only one with its own matched
+    control, else the only one. None where there are several: the first or the best of a sweep is no planned
+    comparison.
+    """
     candidates = _key_tokens(conditions)
     if primary:
         return primary if primary in candidates else None

@@ -19,8 +19,9 @@ ABSENT = "–"
 
 @dataclass(frozen=True)
 class StudyCell:
-    """One condition of one study: an accuracy, or its paired difference to a baseline (both as shares) with its 95 % interval. word: the verdict on
-    a difference, "" for an accuracy. finished, planned: replicates."""
+    """One condition of one study: an accuracy, or its paired difference to a baseline (both as shares) with its 95 %
+    interval. word: the verdict on a difference, "" for an accuracy. finished, planned: replicates.
+    """
 
     value: float
     low: float | None
@@ -71,7 +72,9 @@ def grid(store: Store, studies: Sequence[Study], baseline: str = "") -> list[Col
 
 
 def conditions(columns: Sequence[Column]) -> list[str]:
-    """Every condition of the grid: those that stand in most studies first, then in the order of the first study that has them."""
+    """Every condition of the grid: those that stand in most studies first, then in the order of the first study that
+    has them.
+    """
     order = list(dict.fromkeys(condition for column in columns for condition in column.cells))
     return sorted(
         order,
@@ -84,10 +87,12 @@ def conditions(columns: Sequence[Column]) -> list[str]:
 
 
 def differing(settings: Sequence[Mapping[str, Any]]) -> list[tuple[str, tuple[str, ...]]]:
-    """(setting, its value in each) of the settings that are not the same in all, nested ones as training.lr; a value that is not there is ABSENT."""
+    """(setting, its value in each) of the settings that are not the same in all, nested ones as training.lr; a value
+    that is not there is ABSENT.
+    """
     flat = [flattened(one) for one in settings]
     names = list(dict.fromkeys(name for one in flat for name in one))
-    rows = [(name, tuple(told(one.get(name)) for one in flat)) for name in names]
+    rows = [(name, tuple(setting_text(one.get(name)) for one in flat)) for name in names]
     return [(name, values) for name, values in rows if len(set(values)) > 1]
 
 
@@ -102,7 +107,7 @@ def flattened(settings: Mapping[str, Any], before: str = "") -> dict[str, Any]:
     return flat
 
 
-def told(value: Any) -> str:
+def setting_text(value: Any) -> str:
     """A setting's value for people."""
     if value is None or value == "":
         return ABSENT

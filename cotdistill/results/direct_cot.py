@@ -1,5 +1,6 @@
-"""Each question answered directly and after the student's own rationale, side by side: right or wrong by right or wrong (arXiv 2410.16198).
-A diagnostic; no torch."""
+"""Each question answered directly and after the student's own rationale, side by side: right or wrong by right or wrong
+(arXiv 2410.16198). A diagnostic; no torch.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +23,11 @@ CELLS = ((True, True), (True, False), (False, True), (False, False))
 
 @dataclass(frozen=True)
 class Crossed:
-    """One condition. cells: the share of the questions in each of CELLS, with its 95 % interval over replicates and questions; counts: by replicate,
-    how many questions in each; p: by replicate, McNemar's exact test of the two that differ, which takes questions as independent; gain: right after
-    its own rationale less right directly, paired, over replicates and clusters. trained: whether its students were trained for both."""
+    """One condition. cells: the share of the questions in each of CELLS, with its 95 % interval over replicates and
+    questions; counts: by replicate, how many questions in each; p: by replicate, McNemar's exact test of the two that
+    differ, which takes questions as independent; gain: right after its own rationale less right directly, paired, over
+    replicates and clusters. trained: whether its students were trained for both.
+    """
 
     condition: str
     label: str

@@ -9,11 +9,13 @@ from cotdistill.store.store import Store
 
 
 def extended(store: Store, study: Study) -> dict[str, Any] | None:
-    """The earliest study whose ended runs this one shares in another composition: results that could be seen when this one was planned.
+    """The earliest study whose ended runs this one shares in another composition: results that could be seen when this
+    one was planned.
 
-    {"id", "name", "replicates", "runs", "of"}: the earlier study with its replicates, how many of this study's runs had ended by then, and
-    how many it has. None if there is none. Only the jobs count, not how the specs or the imported files are called: other replicates, some of
-    the conditions, or a corrected file are all another composition. id None: the look was in the store that this study was imported from.
+    {"id", "name", "replicates", "runs", "of"}: the earlier study with its replicates, how many of this study's runs had
+    ended by then, and how many it has. None if there is none. Only the jobs count, not how the specs or the imported
+    files are called: other replicates, some of the conditions, or a corrected file are all another composition. id
+    None: the look was in the store that this study was imported from.
     """
     runs = {member.identity: member.job_id for member in study.members if member.role == "run"}
     if study.extends is not None:
@@ -24,7 +26,7 @@ def extended(store: Store, study: Study) -> dict[str, Any] | None:
         job = jobs.get(number)
         if job is not None and job.state == "finished" and job.finished is not None and job.finished < study.created:
             ended.add(identity)
-    for other in sorted(store.queue.studies(), key=lambda one: one.id):
+    for other in sorted(store.queue.studies(), key=lambda launched: launched.id):
         theirs = {member.identity for member in other.members if member.role == "run"}
         shared = ended & theirs
         if other.id < study.id and shared and theirs != set(runs):

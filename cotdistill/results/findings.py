@@ -1,4 +1,5 @@
-"""What a study has found, as one document: the claims with every comparison, their controls, and what would change each verdict.
+"""What a study has found, as one document: the claims with every comparison, their controls, and what would change each
+verdict.
 
 Page Findings, its export and `compare --json` all read this one, so they agree to the last digit.
 """
@@ -51,8 +52,9 @@ BY_LOSS = ("2", "3")
 
 
 def findings(store: Store, which: int | str, margin: float | None = None) -> dict[str, Any]:
-    """The findings of a study. margin: of non-inferiority, in points, chosen beforehand. A study that is not launched yet answers with "not_run"
-    for every comparison if it is a built-in one; UnknownName otherwise."""
+    """The findings of a study. margin: of non-inferiority, in points, chosen beforehand. A study that is not launched
+    yet answers with "not_run" for every comparison if it is a built-in one; UnknownName otherwise.
+    """
     try:
         study = store.queue.study(which)
     except UnknownName:
@@ -112,12 +114,14 @@ def findings(store: Store, which: int | str, margin: float | None = None) -> dic
 
 
 def _tuned(store: Store, spec: StudySpec) -> dict[str, Any] | None:
-    """The settings of conditions that were chosen on dev, and what the same study says at the shared setting; None for an untuned study."""
+    """The settings of conditions that were chosen on dev, and what the same study says at the shared setting; None for
+    an untuned study.
+    """
     if not spec.tuned:
         return None
     shared = dataclasses.replace(spec, tuned={})
     same = [one for one in store.queue.studies() if one.plan_hash == shared.plan_hash]
-    newest = max(same, key=lambda one: one.id, default=None)
+    newest = max(same, key=lambda study: study.id, default=None)
     return {
         "settings": {condition: dict(settings) for condition, settings in spec.tuned.items()},
         "shared": None if newest is None else newest.name,
@@ -126,8 +130,9 @@ def _tuned(store: Store, spec: StudySpec) -> dict[str, Any] | None:
 
 
 def _other_loss(store: Store, study: Study, spec: StudySpec) -> dict[str, dict[str, Any]]:
-    """What the study's twin under the other loss says, by claim: the newest study that differs from it in the loss alone. study None: nobody
-    has run it; command: how to."""
+    """What the study's twin under the other loss says, by claim: the newest study that differs from it in the loss
+    alone. study None: nobody has run it; command: how to.
+    """
     loss = "token_mean" if spec.training.loss == "span" else "span"
     twin = dataclasses.replace(spec, training=dataclasses.replace(spec.training, loss=loss))
     same = [study_ for study_ in store.queue.studies() if study_.plan_hash == twin.plan_hash]
@@ -234,8 +239,10 @@ def _controls(
     planned: PlannedRuns,
     primary: str,
 ) -> list[dict[str, Any]]:
-    """The conditions of the study that stand beside a claim, each with its accuracy and its difference to label only; exploratory.
-    primary: the first condition of the claim; controls that keep or drop a selection are those of its selection."""
+    """The conditions of the study that stand beside a claim, each with its accuracy and its difference to label only;
+    exploratory. primary: the first condition of the claim; controls that keep or drop a selection are those of its
+    selection.
+    """
     controls = []
     selection = selection_of(primary)
     for start, why in CONTROLS[claim]:

@@ -1,5 +1,6 @@
-"""Whether answers follow the rationale or the tag before the question, for students of the counterfactual objective: over replicates, with intervals.
-A diagnostic, taken when a run is scored; no torch."""
+"""Whether answers follow the rationale or the tag before the question, for students of the counterfactual objective:
+over replicates, with intervals. A diagnostic, taken when a run is scored; no torch.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +23,11 @@ TAGS, RATIONALES = ("factual", "counterfactual"), ("given", "wrong", "none")
 
 @dataclass(frozen=True)
 class Following:
-    """One condition. right, argued: by (tag, rationale), the share of answers that are right, and that are the wrong choice that the wrong rationale
-    argues for. by_tag: by rationale, the share of answers that another tag changes; by_rationale: by tag, the share that the wrong rationale changes
-    where the teacher's stood. All with 95 % intervals over replicates and questions."""
+    """One condition. right, argued: by (tag, rationale), the share of answers that are right, and that are the wrong
+    choice that the wrong rationale argues for. by_tag: by rationale, the share of answers that another tag changes;
+    by_rationale: by tag, the share that the wrong rationale changes where the teacher's stood. All with 95 % intervals
+    over replicates and questions.
+    """
 
     condition: str
     label: str

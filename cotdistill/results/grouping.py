@@ -1,6 +1,7 @@
 """Accuracy of runs grouped by any of their settings, "all but the seed" to begin with.
 
-Runs of a group are averaged within a replicate first; replicates and questions then give the interval, as for a single condition.
+Runs of a group are averaged within a replicate first; replicates and questions then give the interval, as for a single
+condition.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 
 from cotdistill.errors import UnknownName
 from cotdistill.rationales.conditions import Condition, parse
-from cotdistill.results.cross_study import flattened, told
+from cotdistill.results.cross_study import flattened, setting_text
 from cotdistill.results.replicates import Layout, RunAnswers, run_answers
 from cotdistill.statistics.intervals import Interval
 from cotdistill.store.planned_runs import planned_runs
@@ -53,8 +54,9 @@ class GroupedRun:
 
 @dataclass(frozen=True)
 class RunGroup:
-    """Runs that agree in the settings grouped by. values: those settings, "–" where a run does not have one. interval: of the accuracy, None before
-    the first run has finished."""
+    """Runs that agree in the settings grouped by. values: those settings, "–" where a run does not have one. interval:
+    of the accuracy, None before the first run has finished.
+    """
 
     values: tuple[str, ...]
     planned: int
@@ -78,7 +80,9 @@ def runs(store: Store, studies: Sequence[int | str]) -> list[GroupedRun]:
             config = {k: v for k, v in (job.config if job else {}).items() if k not in HIDDEN}
             settings = _of_condition(parse(condition)) | {"study": name} | flattened(config)
             grouped_runs.append(
-                GroupedRun(name, condition, replicate, job, {key: told(value) for key, value in settings.items()})
+                GroupedRun(
+                    name, condition, replicate, job, {key: setting_text(value) for key, value in settings.items()}
+                )
             )
     return grouped_runs
 
@@ -101,26 +105,29 @@ def _of_condition(condition: Condition) -> dict[str, Any]:
 def varying(grouped_runs: Sequence[GroupedRun]) -> list[str]:
     """The settings in which the runs differ, those of the condition first, seeds last."""
     names = list(dict.fromkeys([*OF_CONDITION, *(name for run in grouped_runs for name in run.settings)]))
-    differ = [name for name in names if len({run.settings.get(name, told(None)) for run in grouped_runs}) > 1]
+    differ = [name for name in names if len({run.settings.get(name, setting_text(None)) for run in grouped_runs}) > 1]
     return [name for name in differ if not name.startswith(SEEDS)] + [name for name in differ if name.startswith(SEEDS)]
 
 
 def all_but_the_seed(names: Iterable[str]) -> list[str]:
-    """What one groups by unless told otherwise: everything that differs, the seeds apart. What a condition's parts say, it says itself."""
+    """What one groups by unless told otherwise: everything that differs, the seeds apart. What a condition's parts say,
+    it says itself.
+    """
     kept = [name for name in names if not name.startswith(SEEDS)]
     return [name for name in kept if "condition" not in kept or name == "condition" or name not in OF_CONDITION]
 
 
 def grouped(store: Store, grouped_runs: Sequence[GroupedRun], by: Sequence[str]) -> list[RunGroup]:
-    """The groups, best first, those without a result last. What is displayed of them changes nothing in them. UnknownName for a setting that no
-    run has."""
+    """The groups, best first, those without a result last. What is displayed of them changes nothing in them.
+    UnknownName for a setting that no run has.
+    """
     known = {name for run in grouped_runs for name in run.settings} | set(OF_CONDITION)
     for name in by:
         if name not in known:
             raise UnknownName("setting", name, sorted(known))
     members: dict[tuple[str, ...], list[GroupedRun]] = {}
     for run in grouped_runs:
-        members.setdefault(tuple(run.settings.get(name, told(None)) for name in by), []).append(run)
+        members.setdefault(tuple(run.settings.get(name, setting_text(None)) for name in by), []).append(run)
     groups = [_group(store, values, mine) for values, mine in members.items()]
     return sorted(groups, key=lambda g: (g.interval is None, -(g.interval.mean if g.interval else 0.0), g.values))
 

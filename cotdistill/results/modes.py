@@ -1,5 +1,6 @@
-"""What students answer in each mode and after each test of their rationale, over replicates and questions, with intervals. Diagnostics: they stand
-beside the claims and are never part of one."""
+"""What students answer in each mode and after each test of their rationale, over replicates and questions, with
+intervals. Diagnostics: they stand beside the claims and are never part of one.
+"""
 
 from __future__ import annotations
 
@@ -34,10 +35,13 @@ MEASURES = {
 
 @dataclass(frozen=True)
 class ModeCell:
-    """A condition asked in one mode: accuracy (a share) over replicates and questions with its 95 % interval, None before it was asked.
+    """A condition asked in one mode: accuracy (a share) over replicates and questions with its 95 % interval, None
+    before it was asked.
 
-    over_direct: paired difference to the same students' answers without a rationale, None where there is nothing to pair; trained: whether its
-    students were trained for the mode; points: accuracy of each replicate asked; planned: how many there are to be."""
+    over_direct: paired difference to the same students' answers without a rationale, None where there is nothing to
+    pair; trained: whether its students were trained for the mode; points: accuracy of each replicate asked; planned:
+    how many there are to be.
+    """
 
     condition: str
     label: str
@@ -64,9 +68,11 @@ class PerturbationPoint:
 class PerturbationCurve:
     """One condition under one test of one rationale, by rising share; the first point is the intact rationale.
 
-    loss: the area between the intact line and the curve over the shares, in the unit of the measure (for a test of one point: the drop at it; of
-    "changed": the area under the curve); control_loss: the same of as many random tokens; over_control: their paired difference, above 0 where the
-    test costs more than they do. made: share of the rows on which the test could be made; touched: mean share of the tokens touched at the end."""
+    loss: the area between the intact line and the curve over the shares, in the unit of the measure (for a test of one
+    point: the drop at it; of "changed": the area under the curve); control_loss: the same of as many random tokens;
+    over_control: their paired difference, above 0 where the test costs more than they do. made: share of the rows on
+    which the test could be made; touched: mean share of the tokens touched at the end.
+    """
 
     condition: str
     label: str
@@ -87,8 +93,10 @@ class PerturbationCurve:
 
 @dataclass(frozen=True)
 class Read:
-    """What stood before the answers of some runs: rows by source of the given rationales, the share of rationales that name the right answer (given,
-    own; means over runs), of own rationales that did not end with the answer cue, and of rows without one."""
+    """What stood before the answers of some runs: rows by source of the given rationales, the share of rationales that
+    name the right answer (given, own; means over runs), of own rationales that did not end with the answer cue, and of
+    rows without one.
+    """
 
     sources: Mapping[str, int]
     leakage: Mapping[str, float]
@@ -98,7 +106,9 @@ class Read:
 
 @dataclass(frozen=True)
 class _ModeAnswers:
-    """The answers of one job, by item. values: (rationale, test, share) -> measure, "control_" + measure, touched, tokens, each (items,)."""
+    """The answers of one job, by item. values: (rationale, test, share) -> measure, "control_" + measure, touched,
+    tokens, each (items,).
+    """
 
     items: tuple[str, ...]
     clusters: tuple[str, ...]
@@ -161,7 +171,9 @@ class _Over:
 
 
 def grid(store: Store, requests: Sequence[ModesRequest], wanted: Wanted = EVERYTHING) -> list[ModeCell]:
-    """Every condition in every mode. What a training run has scored itself is taken from there; the rest from the jobs that asked."""
+    """Every condition in every mode. What a training run has scored itself is taken from there; the rest from the jobs
+    that asked.
+    """
     cells = []
     for condition in dict.fromkeys(answers_here.condition for answers_here in requests):
         asked = [answers_here for answers_here in requests if answers_here.condition == condition]
@@ -216,7 +228,9 @@ def answered_in(store: Store, request: ModesRequest, mode: str, wanted: Wanted) 
 def curves(
     store: Store, requests: Sequence[ModesRequest], rationale: str, measure: str = "correct", tests: Sequence[str] = ()
 ) -> list[PerturbationCurve]:
-    """Every condition that was asked, under every test (some of them), in the order planned; rationale: "given" or "own"."""
+    """Every condition that was asked, under every test (some of them), in the order planned; rationale: "given" or
+    "own".
+    """
     drawn = []
     for condition in dict.fromkeys(one.condition for one in requests):
         over = _Over.of(store, [one for one in requests if one.condition == condition])
@@ -251,7 +265,9 @@ def _curve(over: _Over, condition: str, rationale: str, test: str, measure: str,
 
 
 def _lost(shares: Sequence[float], values: Sequence[Values], measure: str) -> Values:
-    """(replicates, items) the area between the intact line and the curve, by trapezoids over the shares; of one point, the drop at it."""
+    """(replicates, items) the area between the intact line and the curve, by trapezoids over the shares; of one point,
+    the drop at it.
+    """
     sign = -1.0 if measure == "changed" else 1.0
     gaps = sign * (values[0] - np.stack(values[1:]))
     if len(gaps) == 1:

@@ -29,7 +29,9 @@ class Library:
         self._store = store
 
     def studies(self) -> pd.DataFrame:
-        """One row a launched study, newest first: id, name, task, student, replicates, created (unix time), plan_hash."""
+        """One row a launched study, newest first: id, name, task, student, replicates, created (unix time),
+        plan_hash.
+        """
         rows = []
         for study in self._store.queue.studies():
             spec = spec_from_mapping(study.spec)
@@ -59,7 +61,8 @@ class StudyFrames:
         return results.runs(self._store, self.id)
 
     def predictions(self, mode: str = "primary") -> pd.DataFrame:
-        """One row a question, condition and replicate: item, cluster, condition, replicate, correct, predicted, answer, margin.
+        """One row a question, condition and replicate: item, cluster, condition, replicate, correct, predicted, answer,
+        margin.
 
         mode: "primary" (the one a condition is judged in), "direct", "own" or "given".
         """
@@ -70,17 +73,22 @@ class StudyFrames:
         return results.curves(self._store, self.id)
 
     def summary(self) -> pd.DataFrame:
-        """One row a condition: mean accuracy with its 95 % interval and whom it speaks of, n items, clusters and replicates."""
+        """One row a condition: mean accuracy with its 95 % interval and whom it speaks of, n items, clusters and
+        replicates.
+        """
         return pd.DataFrame([dataclasses.asdict(row) for row in results.summary(self._store, self.id)])
 
     def differences(self, baseline: str, margin: float | None = None) -> pd.DataFrame:
-        """One row a condition against the baseline: paired difference (a share) with its 95 % interval, p and word, effect sizes. margin: a share."""
+        """One row a condition against the baseline: paired difference (a share) with its 95 % interval, p and word,
+        effect sizes. margin: a share.
+        """
         compared = results.comparison(self._store, self.id, baseline, margin=margin)
         return pd.DataFrame([dataclasses.asdict(row) for row in compared.rows])
 
     def intervals(self, condition: str, baseline: str) -> pd.DataFrame:
-        """All 95 % intervals of one difference (shares), the one that verdicts rest on first: mean, low, high, p, df, method, speaks_of. Empty where
-        the two have no finished replicate in common."""
+        """All 95 % intervals of one difference (shares), the one that verdicts rest on first: mean, low, high, p, df,
+        method, speaks_of. Empty where the two have no finished replicate in common.
+        """
         pair = results.paired(self._store, self.id, condition, baseline)
         every = every_interval(pair.values, pair.clusters, pair.nested) if pair else ()
         return pd.DataFrame(
@@ -88,11 +96,15 @@ class StudyFrames:
         )
 
     def examples(self, baseline: str = "", mode: str = "primary") -> pd.DataFrame:
-        """One row a question: how each condition answers it, flips against the baseline, disagreement; see matrix.by_example for the columns."""
+        """One row a question: how each condition answers it, flips against the baseline, disagreement; see
+        matrix.by_example for the columns.
+        """
         return prediction_matrix.by_example(prediction_matrix.matrix(self._store, self.id, mode), baseline)
 
     def reliability(self, mode: str = "primary") -> pd.DataFrame:
-        """One row a run: accuracy, expected calibration error, accuracy on the questions that the student is surest of; see matrix.reliability."""
+        """One row a run: accuracy, expected calibration error, accuracy on the questions that the student is surest of;
+        see matrix.reliability.
+        """
         return prediction_matrix.reliability(prediction_matrix.matrix(self._store, self.id, mode))
 
     def findings(self, margin: float | None = None) -> dict[str, Any]:

@@ -18,8 +18,10 @@ _MOST = 256
 
 
 def overview(store: Store, most: int | None = None) -> list[dict[str, Any]]:
-    """One entry for the latest study of every name of which a run has finished, newest first, at most `most`: name, task, student, source,
-    replicates, status, and of each claim its word and its first comparison (points, low, high; None where it has no number)."""
+    """One entry for the latest study of every name of which a run has finished, newest first, at most `most`: name,
+    task, student, source, replicates, status, and of each claim its word and its first comparison (points, low, high;
+    None where it has no number).
+    """
     states = store.queue.states()
     latest: dict[str, Study] = {}
     for study in store.queue.studies():

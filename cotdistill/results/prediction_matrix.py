@@ -1,4 +1,5 @@
-"""Examples x conditions: which conditions answer which question rightly, how sure they are, and where they flip against a baseline.
+"""Examples x conditions: which conditions answer which question rightly, how sure they are, and where they flip against
+a baseline.
 
 whole = matrix(store, study)                                  # arrays, kept: a second call reads the queue only
 table = by_example(whole, baseline="label_only")              # one row an example
@@ -32,11 +33,12 @@ RIGHT, GOLD, MARGIN, GAINED, LOST = "right", "gold", "margin", "gained", "lost"
 
 @dataclass(frozen=True, eq=False)
 class PredictionMatrix:
-    """What the finished runs of a study answered. Arrays are (conditions, replicates, items), where a run did not finish, or an item is not asked
-    of it (worlds of their own): right -1, the others NaN.
+    """What the finished runs of a study answered. Arrays are (conditions, replicates, items), where a run did not
+    finish, or an item is not asked of it (worlds of their own): right -1, the others NaN.
 
-    items: ids, sorted; clusters: of each item. right: 1 or 0. gold: probability of the right choice; confidence: of the one that was chosen.
-    margin: score of the right choice minus that of the best other one, in nats, negative where it is wrong.
+    items: ids, sorted; clusters: of each item. right: 1 or 0. gold: probability of the right choice; confidence: of the
+    one that was chosen. margin: score of the right choice minus that of the best other one, in nats, negative where it
+    is wrong.
     """
 
     items: tuple[str, ...]
@@ -50,8 +52,9 @@ class PredictionMatrix:
 
 
 def matrix(store: Store, study: int | str, mode: str = "primary") -> PredictionMatrix:
-    """The matrix of a study. mode: "primary" (the one a condition is judged in), "direct", "own" or "given"; conditions without a finished run in
-    that mode are left out. A study of which nothing has run has no items."""
+    """The matrix of a study. mode: "primary" (the one a condition is judged in), "direct", "own" or "given"; conditions
+    without a finished run in that mode are left out. A study of which nothing has run has no items.
+    """
     runs = []
     for condition, replicate, job in planned_runs(store, study):
         if job is not None and job.state == "finished" and job.result and "predictions" in job.produced:
@@ -100,7 +103,9 @@ def _matrix(runs: tuple[tuple[str, int, Path, str], ...]) -> PredictionMatrix:
 
 
 def _read(path: Path, mode: str) -> Any:
-    """An Arrow table of one run in one mode, by id: strings stay in Arrow, which is what makes 150 runs a matter of a second."""
+    """An Arrow table of one run in one mode, by id: strings stay in Arrow, which is what makes 150 runs a matter of a
+    second.
+    """
     columns = ["id", "cluster", "mode", "correct", "predicted", "answer", "margin", "probabilities"]
     table = pq.read_table(path, columns=columns)
     table = table.filter(pc.equal(table["mode"], pa.scalar(mode)))
@@ -115,9 +120,10 @@ def by_example(answers: PredictionMatrix, baseline: str = "") -> pd.DataFrame:
     "margin CONDITION"  mean score of the right choice minus the best other one
     "gained CONDITION"  share of replicates in which it is right and the baseline wrong, "lost CONDITION" the reverse
 
-    disagreement: of all pairs of conditions in one replicate, the share in which exactly one is right, mean over replicates; so noise that the
-    conditions of a replicate share does not count. undecided: mean over all runs of the distance of the margin from 0. gained and lost only with
-    a baseline, paired in the replicates that both have. UnknownName for a baseline that has not answered.
+    disagreement: of all pairs of conditions in one replicate, the share in which exactly one is right, mean over
+    replicates; so noise that the conditions of a replicate share does not count. undecided: mean over all runs of the
+    distance of the margin from 0. gained and lost only with a baseline, paired in the replicates that both have.
+    UnknownName for a baseline that has not answered.
     """
     if baseline and baseline not in answers.conditions:
         raise UnknownName("condition with answers", baseline, answers.conditions)
@@ -154,8 +160,9 @@ def _mean(values: npt.NDArray[np.floating[Any]], axis: int | tuple[int, int]) ->
 
 
 def texts(store: Store, study: int | str) -> pd.DataFrame:
-    """The test questions of a study by id: question, choices, answer (its text), rationale, metadata (a mapping). Of several worlds, all of theirs;
-    of runs without a task in this store, none."""
+    """The test questions of a study by id: question, choices, answer (its text), rationale, metadata (a mapping). Of
+    several worlds, all of theirs; of runs without a task in this store, none.
+    """
     rows: dict[str, dict[str, Any]] = {}
     seen: set[str] = set()
     for _, _, job in planned_runs(store, study):
@@ -183,9 +190,10 @@ def texts(store: Store, study: int | str) -> pd.DataFrame:
 class Filters:
     """Which examples are shown; all of it must hold.
 
-    right, wrong: conditions that are right (wrong) in more than half of their replicates, so right="label_only", wrong="post_cot" is "baseline
-    right, this wrong". flips: a condition that differs from the baseline in some replicate. most_undecided: undecided at most this (low margin,
-    in nats). text: must stand in the id, question, choices or rationale, whatever the case. slices: values of metadata, each one of those given.
+    right, wrong: conditions that are right (wrong) in more than half of their replicates, so right="label_only",
+    wrong="post_cot" is "baseline right, this wrong". flips: a condition that differs from the baseline in some
+    replicate. most_undecided: undecided at most this (low margin, in nats). text: must stand in the id, question,
+    choices or rationale, whatever the case. slices: values of metadata, each one of those given.
     """
 
     right: str = ""
@@ -214,8 +222,9 @@ def page(
     offset: int = 0,
     limit: int = 50,
 ) -> Page:
-    """A page of `by_example`'s table. texts: needed for the filters text and slices. sort: a column; rows that tie come by id, rows without a value
-    last. UnknownName for a condition or column that the table does not have."""
+    """A page of `by_example`'s table. texts: needed for the filters text and slices. sort: a column; rows that tie come
+    by id, rows without a value last. UnknownName for a condition or column that the table does not have.
+    """
     chosen = filters or Filters()
     kept = np.ones(len(table), dtype=bool)
     if chosen.right:
@@ -266,8 +275,10 @@ def _metadata(items: Iterable[str], texts: pd.DataFrame | None) -> list[Mapping[
 
 
 def reliability(answers: PredictionMatrix, coverages: tuple[float, ...] = (0.5, 0.8)) -> pd.DataFrame:
-    """How far confidence can be believed, one row a run: condition, replicate, items, accuracy, calibration_error (expected, over bins of equal
-    mass), and "accuracy at 0.5" and so on: accuracy on that share of the questions of which the student is surest."""
+    """How far confidence can be believed, one row a run: condition, replicate, items, accuracy, calibration_error
+    (expected, over bins of equal mass), and "accuracy at 0.5" and so on: accuracy on that share of the questions of
+    which the student is surest.
+    """
     rows: list[dict[str, Any]] = []
     for c, condition in enumerate(answers.conditions):
         for s, replicate in enumerate(answers.replicates):

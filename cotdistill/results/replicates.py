@@ -49,7 +49,8 @@ class RunAnswers:
 @lru_cache(maxsize=4096)
 def run_answers(path: Path, mode: str) -> RunAnswers:
     """The answers in a predictions artefact, in one mode. Cached, since an artefact never changes."""
-    # Without pandas: a grid over studies reads a thousand small files, for which a data frame takes three times as long.
+    # Without pandas: a grid over studies reads a thousand small files, for which a data frame takes three times as
+    # long.
     import pyarrow.compute as compute
     from pyarrow.parquet import ParquetFile
 
@@ -94,15 +95,18 @@ class Layout:
         return accuracy_interval(correct, self.clusters, self.nested)
 
 
-# A replicate stands far from the others beyond this, a share of accuracy, and beyond so many of their robust deviations.
+# A replicate stands far from the others beyond this, a share of accuracy, and beyond so many of their robust
+# deviations.
 FAR, DEVIATIONS = 0.10, 6.0
 
 
 def replicate_warnings(replicates: Sequence[int], runs: Sequence[RunAnswers]) -> tuple[str, ...]:
-    """What is wrong with single replicates of a condition, in words: one answer to every question, or an accuracy far from the others.
+    """What is wrong with single replicates of a condition, in words: one answer to every question, or an accuracy far
+    from the others.
 
-    Far: more than 10 points from the median of the others and more than six of their median absolute deviations (scaled to a standard
-    deviation by 1.4826); from three replicates on. A collapsed replicate is named, never left out: the mean and its interval hold it.
+    Far: more than 10 points from the median of the others and more than six of their median absolute deviations (scaled
+    to a standard deviation by 1.4826); from three replicates on. A collapsed replicate is named, never left out: the
+    mean and its interval hold it.
     """
     accuracies = np.array([run.correct.mean() for run in runs])
     warnings = []
@@ -121,7 +125,9 @@ def replicate_warnings(replicates: Sequence[int], runs: Sequence[RunAnswers]) ->
 
 @dataclass(frozen=True)
 class Pooled:
-    """A mean with its interval; points: the mean of each student; items, clusters: questions that all of them have, and groups of them."""
+    """A mean with its interval; points: the mean of each student; items, clusters: questions that all of them have, and
+    groups of them.
+    """
 
     interval: Interval
     points: tuple[float, ...]
@@ -130,8 +136,10 @@ class Pooled:
 
 
 def pooled(tables: Sequence[pd.DataFrame], column: str) -> Pooled | None:
-    """The mean of a column over one table a student, with columns example and cluster and a row a question. Questions that one of them lacks are left
-    out; students of other worlds share none, and are nested in their own. None where nothing is left."""
+    """The mean of a column over one table a student, with columns example and cluster and a row a question. Questions
+    that one of them lacks are left out; students of other worlds share none, and are nested in their own. None where
+    nothing is left.
+    """
     answered = [table[table[column].notna()].sort_values("example", kind="stable") for table in tables]
     shared = set.intersection(*(set(table["example"]) for table in answered))
     kept = [table[table["example"].isin(shared)] for table in answered] if shared else answered

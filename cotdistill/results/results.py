@@ -1,4 +1,6 @@
-"""From the store to tables: runs, predictions, curves, accuracies and differences with their intervals. A partial study gives what there is."""
+"""From the store to tables: runs, predictions, curves, accuracies and differences with their intervals. A partial study
+gives what there is.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,8 @@ RUN_COLUMNS = (
 
 @dataclass(frozen=True)
 class ConditionSummary:
-    """One condition of a study. mean, low, high: accuracy as a share with its 95 % interval; points: each finished replicate's accuracy.
+    """One condition of a study. mean, low, high: accuracy as a share with its 95 % interval; points: each finished
+    replicate's accuracy.
 
     at_chance: whether the interval contains chance. tokens, seconds: means over finished runs.
     """
@@ -55,7 +58,8 @@ class ConditionSummary:
 
 @dataclass(frozen=True)
 class DifferenceRow:
-    """A condition against the baseline: the paired difference of accuracies (a share) with its 95 % interval, p and verdict word.
+    """A condition against the baseline: the paired difference of accuracies (a share) with its 95 % interval, p and
+    verdict word.
 
     cohens_h, standardised: the difference on other scales (`statistics.effects`), the second over replicates.
     """
@@ -97,8 +101,10 @@ class ConditionAnswers:
 
 @dataclass(frozen=True)
 class Paired:
-    """What two conditions answered to the same questions, over the replicates that both have finished: paired differences -1, 0 or 1 of shape
-    (replicates, items). clusters: (items,) numbered from 0. nested: the items differ between replicates. accuracies: of both, means over all."""
+    """What two conditions answered to the same questions, over the replicates that both have finished: paired
+    differences -1, 0 or 1 of shape (replicates, items). clusters: (items,) numbered from 0. nested: the items differ
+    between replicates. accuracies: of both, means over all.
+    """
 
     values: npt.NDArray[np.float64]
     clusters: npt.NDArray[np.int64]
@@ -130,7 +136,8 @@ def runs(store: Store, study: int | str | None = None) -> pd.DataFrame:
 
 
 def predictions(store: Store, study: int | str, mode: str = "primary") -> pd.DataFrame:
-    """One row an item, condition and replicate: item, cluster, condition, replicate, correct, predicted, answer, margin.
+    """One row an item, condition and replicate: item, cluster, condition, replicate, correct, predicted, answer,
+    margin.
 
     mode: "primary" (the one a condition is judged in), "direct", "own" or "given"; conditions without it are left out.
     """
@@ -233,8 +240,9 @@ def _mean(results: Sequence[Mapping[str, Any]], name: str) -> float | None:
 def difference(
     store: Store, study: int | str, condition: str, baseline: str, planned: PlannedRuns | None = None
 ) -> tuple[Interval, ConditionAnswers] | None:
-    """The paired difference of two conditions over the replicates that both have finished; None if there are none, or if they did not answer
-    the same questions. planned: the study's `planned_runs`, for whoever asks more than once."""
+    """The paired difference of two conditions over the replicates that both have finished; None if there are none, or
+    if they did not answer the same questions. planned: the study's `planned_runs`, for whoever asks more than once.
+    """
     pair = _paired(store, planned if planned is not None else planned_runs(store, study), condition, baseline)
     return (_interval(pair[0]), pair[1]) if pair else None
 
@@ -242,7 +250,9 @@ def difference(
 def paired(
     store: Store, study: int | str, condition: str, baseline: str, planned: PlannedRuns | None = None
 ) -> Paired | None:
-    """The differences that `difference` judges, for other ways to judge them (`statistics.methods`, `statistics.power`); None as there."""
+    """The differences that `difference` judges, for other ways to judge them (`statistics.methods`,
+    `statistics.power`); None as there.
+    """
     pair = _paired(store, planned if planned is not None else planned_runs(store, study), condition, baseline)
     return pair[0] if pair else None
 
@@ -267,7 +277,9 @@ def _paired(
 
 
 def comparison(store: Store, study: int | str, baseline: str, *, margin: float | None = None) -> Comparison:
-    """Every condition with results against the baseline. margin (a share): also say "no worse" when the interval lies above -margin."""
+    """Every condition with results against the baseline. margin (a share): also say "no worse" when the interval lies
+    above -margin.
+    """
     planned = planned_runs(store, study)
     open_ = {name for name, _, job in planned if job is None or job.state != "finished"}
     rows = []

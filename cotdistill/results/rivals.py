@@ -1,7 +1,8 @@
-"""Rival explanations of what a rationale after the label does: how much of its gain each of them brings about without it, or otherwise than it does.
+"""Rival explanations of what a rationale after the label does: how much of its gain each of them brings about without
+it, or otherwise than it does.
 
-The planned comparison of each rival is against label only; against intact post-CoT it is asked whether it is better, worse or no worse. All are
-adjusted after Holm over the rivals.
+The planned comparison of each rival is against label only; against intact post-CoT it is asked whether it is better,
+worse or no worse. All are adjusted after Holm over the rivals.
 """
 
 from __future__ import annotations
@@ -62,8 +63,10 @@ WHY = {
 
 @dataclass(frozen=True)
 class Rival:
-    """One rival. Differences are shares of accuracy with 95 % intervals: gain to label only, short to intact post-CoT. kept: the share of post-CoT's
-    gain, with its interval over replicates. p: of a gain, adjusted after Holm over the rivals. word: what it accounts for."""
+    """One rival. Differences are shares of accuracy with 95 % intervals: gain to label only, short to intact post-CoT.
+    kept: the share of post-CoT's gain, with its interval over replicates. p: of a gain, adjusted after Holm over the
+    rivals. word: what it accounts for.
+    """
 
     condition: str
     label: str
@@ -77,8 +80,9 @@ class Rival:
 
 
 def rivals(store: Store, study: int | str) -> dict[str, Any]:
-    """What every other condition of a study accounts for of post-CoT's gain over label only, as a plain document. Empty where the study lacks one of
-    the two; provisional while runs are missing."""
+    """What every other condition of a study accounts for of post-CoT's gain over label only, as a plain document. Empty
+    where the study lacks one of the two; provisional while runs are missing.
+    """
     summaries = {one.condition: one for one in results.summary(store, study)}
     if BASE not in summaries or FULL not in summaries:
         return {
@@ -135,8 +139,9 @@ def rivals(store: Store, study: int | str) -> dict[str, Any]:
 
 
 def _accounts(gain_p: float | None, short: float, apart_p: float, same_p: float) -> str:
-    """What a rival accounts for, from p values adjusted over the rivals: of a gain on label only, of a difference to intact post-CoT whose
-    sign is that of `short`, and of being no worse than it."""
+    """What a rival accounts for, from p values adjusted over the rivals: of a gain on label only, of a difference to
+    intact post-CoT whose sign is that of `short`, and of being no worse than it.
+    """
     if gain_p is None or gain_p >= 0.05:
         # A rival that beats nothing explains nothing, however wide the other interval.
         return NONE if short < 0 and apart_p < 0.05 else UNCLEAR

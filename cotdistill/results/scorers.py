@@ -1,4 +1,6 @@
-"""How students would answer under another scorer: the jobs that ask, and one table over conditions and replicates. Diagnostics; no torch."""
+"""How students would answer under another scorer: the jobs that ask, and one table over conditions and replicates.
+Diagnostics; no torch.
+"""
 
 from __future__ import annotations
 
@@ -34,8 +36,10 @@ _WORTH = {"finished": 3, "running": 2, "queued": 2, "failed": 1}
 
 @dataclass(frozen=True)
 class ScorersConfig:
-    """One trained student under every scorer, on test, in the mode that it is judged in. run: identity of its training job; examples: the first so
-    many of the split by id, 0 all of it; samples: rationales of its own that it draws for the scorer marginal, 0 for none, with a seed."""
+    """One trained student under every scorer, on test, in the mode that it is judged in. run: identity of its training
+    job; examples: the first so many of the split by id, 0 all of it; samples: rationales of its own that it draws for
+    the scorer marginal, 0 for none, with a seed.
+    """
 
     run: str
     examples: int = 0
@@ -50,9 +54,10 @@ class ScorersConfig:
 
 @dataclass(frozen=True)
 class ScorerCell:
-    """A condition under one scorer: accuracy over replicates and questions with its 95 % interval; over_label: paired difference to the scorer that
-    the runs are judged by, None for that one; agreement: share of the questions with the same answer as under it; points: accuracy of each
-    replicate; spread: their standard deviation, None below two."""
+    """A condition under one scorer: accuracy over replicates and questions with its 95 % interval; over_label: paired
+    difference to the scorer that the runs are judged by, None for that one; agreement: share of the questions with the
+    same answer as under it; points: accuracy of each replicate; spread: their standard deviation, None below two.
+    """
 
     condition: str
     label: str
@@ -70,8 +75,10 @@ class ScorerCell:
 
 @dataclass(frozen=True)
 class ScorerRow:
-    """A scorer over all conditions asked: means of accuracy and agreement; spread: standard deviation over restarts, pooled over the conditions, with
-    the 95 % interval of chi-squared (conditions taken as independent), None where no condition has two replicates."""
+    """A scorer over all conditions asked: means of accuracy and agreement; spread: standard deviation over restarts,
+    pooled over the conditions, with the 95 % interval of chi-squared (conditions taken as independent), None where no
+    condition has two replicates.
+    """
 
     scorer: str
     conditions: int
@@ -84,7 +91,9 @@ class ScorerRow:
 
 
 def scorers_job(store: Store, job: Job, examples: int, samples: int = 0, seed: int = 0) -> JobSpec:
-    """The job that scores a student anew; UsageError without test questions. samples: where the student was trained to write a rationale first."""
+    """The job that scores a student anew; UsageError without test questions. samples: where the student was trained to
+    write a rationale first.
+    """
     task = task_of(store, job)
     rows = task.examples("test", source_of(job) or None)
     if not rows:
@@ -118,7 +127,9 @@ def drawn_before(store: Store, study: int | str) -> tuple[int, int]:
 def asked(
     store: Store, study: int | str, examples: int = 0, conditions: Sequence[str] = (), samples: int = 0, seed: int = 0
 ) -> list[ModesRequest]:
-    """Every planned run of a study (of some of its conditions) with the job that scores it anew; UnknownName for no condition of it."""
+    """Every planned run of a study (of some of its conditions) with the job that scores it anew; UnknownName for no
+    condition of it.
+    """
     planned = planned_runs(store, study)
     known = list(dict.fromkeys(name for name, _, _ in planned))
     for name in conditions:
@@ -217,8 +228,10 @@ def by_scorer(cells: Sequence[ScorerCell]) -> list[ScorerRow]:
 
 @dataclass(frozen=True)
 class MarginalCell:
-    """A condition whose students drew rationales of their own. log_likelihood: log mean over the draws of p(right label | question, rationale), nats,
-    mean over questions and replicates with its 95 % interval; standard_error: of that mean, from the draws alone (None for one draw)."""
+    """A condition whose students drew rationales of their own. log_likelihood: log mean over the draws of p(right label
+    | question, rationale), nats, mean over questions and replicates with its 95 % interval; standard_error: of that
+    mean, from the draws alone (None for one draw).
+    """
 
     condition: str
     label: str

@@ -1,4 +1,6 @@
-"""Accuracy on parts of the test questions: by a field of their metadata. Exploratory: intervals, and no verdict of their own."""
+"""Accuracy on parts of the test questions: by a field of their metadata. Exploratory: intervals, and no verdict of
+their own.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ class Slice:
 
 
 def fields(metadata: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str, ...]]:
-    """The fields that can be sliced by, with their values, most frequent first: at least two values, at most MOST_VALUES."""
+    """The fields that can be sliced by, with their values, most frequent first: at least two values, at most
+    MOST_VALUES.
+    """
     counts: dict[str, dict[str, int]] = {}
     for one in metadata:
         for name, value in one.items():
@@ -47,7 +51,9 @@ def slices(
     conditions: Sequence[str],
     baseline: str = "",
 ) -> list[Slice]:
-    """Every value of a field under every condition, values in the order of `fields`. metadata: one mapping per item, in the order of the matrix."""
+    """Every value of a field under every condition, values in the order of `fields`. metadata: one mapping per item, in
+    the order of the matrix.
+    """
     values = fields(metadata).get(name, ())
     holds = np.array([str(one[name]) if name in one else "" for one in metadata], dtype=object)
     rows = []
@@ -80,7 +86,9 @@ def _over(
     clusters: npt.NDArray[np.int64],
     interval: Callable[..., Interval],
 ) -> Interval:
-    """The interval of (replicates, items) values. In worlds of their own each replicate was asked other questions, so it is the unit."""
+    """The interval of (replicates, items) values. In worlds of their own each replicate was asked other questions, so
+    it is the unit.
+    """
     if asked.all():
         return interval(values.astype(np.float64), clusters, nested=False)
     means = np.array([[row[there].mean()] for row, there in zip(values, asked, strict=True)], np.float64)

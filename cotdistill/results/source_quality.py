@@ -27,7 +27,9 @@ def known(store: Store, task: Task, source: str, splits: Sequence[str]) -> dict[
 
 
 def figures(store: Store, task: Task, source: str, splits: Sequence[str]) -> dict[str, Any]:
-    """The figures of a source over some splits (see `teachers.quality.quality`), counted if need be. UnknownName for another source."""
+    """The figures of a source over some splits (see `teachers.quality.quality`), counted if need be. UnknownName for
+    another source.
+    """
     figures_ = known(store, task, source, splits)
     if figures_ is None:
         figures_ = quality(of_source(task, source, splits), sum(int(task.info["rows"][split]) for split in splits))

@@ -1,4 +1,6 @@
-"""Accuracy against how much of the rationale is trained on: every condition of a study by the tokens that it predicts for one training example."""
+"""Accuracy against how much of the rationale is trained on: every condition of a study by the tokens that it predicts
+for one training example.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +19,11 @@ DOSES = ("k", "fraction")
 
 @dataclass(frozen=True)
 class Dose:
-    """One condition. predicted: loss-bearing tokens of a training example, mean over its finished runs. family: the condition without its dose,
-    so that the members of a family differ in the dose alone; "" where it has none. dose: as it is told ("k 5", "fraction 0.5"). name: the
-    family's for people ("post-CoT, key tokens by tfidf"), the condition's own where it has no dose."""
+    """One condition. predicted: loss-bearing tokens of a training example, mean over its finished runs. family: the
+    condition without its dose, so that the members of a family differ in the dose alone; "" where it has none. dose: as
+    it is told ("k 5", "fraction 0.5"). name: the family's for people ("post-CoT, key tokens by tfidf"), the condition's
+    own where it has no dose.
+    """
 
     summary: ConditionSummary
     predicted: float
@@ -29,8 +33,10 @@ class Dose:
 
 
 def doses(store: Store, study: int | str) -> list[Dose]:
-    """The trained conditions of a study, by family in the order planned and rising tokens. Left out: those without a finished run, students that
-    were not trained, arms with a token budget, which see the same texts more often, and arms that see a share of the rows (`studies.size`)."""
+    """The trained conditions of a study, by family in the order planned and rising tokens. Left out: those without a
+    finished run, students that were not trained, arms with a token budget, which see the same texts more often, and
+    arms that see a share of the rows (`studies.size`).
+    """
     predicted: dict[str, list[float]] = {}
     for condition, _, job in planned_runs(store, study):
         if job is None or job.state != "finished" or not job.result or not job.result.get("steps"):
@@ -46,7 +52,7 @@ def doses(store: Store, study: int | str) -> list[Dose]:
         name = _name(parsed) if family else summary.label
         rows.append(Dose(summary, fmean(predicted[summary.condition]), family, dose, name))
     order = list(dict.fromkeys(one.family for one in rows))
-    return sorted(rows, key=lambda one: (order.index(one.family), one.predicted))
+    return sorted(rows, key=lambda dose: (order.index(dose.family), dose.predicted))
 
 
 def _family(condition: Condition) -> tuple[str, str]:

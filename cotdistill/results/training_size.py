@@ -1,5 +1,6 @@
-"""Accuracy against the number of training examples: every condition at each share of the rows it was trained on, and how far it stands from
-the baseline at the same share."""
+"""Accuracy against the number of training examples: every condition at each share of the rows it was trained on, and
+how far it stands from the baseline at the same share.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +18,9 @@ from cotdistill.store.store import Store
 
 @dataclass(frozen=True)
 class Size:
-    """A condition at one share of the training rows. rows: how many that is, epochs: how often each was seen, means over its finished runs."""
+    """A condition at one share of the training rows. rows: how many that is, epochs: how often each was seen, means
+    over its finished runs.
+    """
 
     summary: ConditionSummary
     fraction: float
@@ -36,7 +39,9 @@ class SizeCurve:
 
 @dataclass(frozen=True)
 class Gap:
-    """The paired difference (a share) of a condition to the baseline where both are trained on the same rows, with its 95 % interval and word."""
+    """The paired difference (a share) of a condition to the baseline where both are trained on the same rows, with its
+    95 % interval and word.
+    """
 
     condition: str
     label: str
@@ -59,7 +64,9 @@ def whole(condition: Condition) -> Condition:
 
 
 def size_curves(store: Store, study: int | str) -> list[SizeCurve]:
-    """The conditions of a study that have finished runs at two shares of the training rows or more, in the order planned."""
+    """The conditions of a study that have finished runs at two shares of the training rows or more, in the order
+    planned.
+    """
     seen: dict[str, list[tuple[int, int]]] = {}
     for condition, _, job in planned_runs(store, study):
         if job is not None and job.state == "finished" and job.result and job.result.get("train_rows"):
@@ -78,14 +85,16 @@ def size_curves(store: Store, study: int | str) -> list[SizeCurve]:
         )
         sizes_of.setdefault(str(whole(parsed)), []).append(size)
     return [
-        SizeCurve(condition, parse(condition).label, tuple(sorted(sizes, key=lambda one: one.fraction)))
+        SizeCurve(condition, parse(condition).label, tuple(sorted(sizes, key=lambda size: size.fraction)))
         for condition, sizes in sizes_of.items()
         if len(sizes) > 1
     ]
 
 
 def gaps(store: Store, study: int | str, curves: Sequence[SizeCurve], baseline: str = "label_only") -> list[Gap]:
-    """Every other curve against the baseline's, share by share; none where the baseline has no curve. baseline: a condition as it is at all rows."""
+    """Every other curve against the baseline's, share by share; none where the baseline has no curve. baseline: a
+    condition as it is at all rows.
+    """
     base = next((curve for curve in curves if curve.condition == baseline), None)
     if base is None:
         return []

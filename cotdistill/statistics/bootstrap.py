@@ -1,4 +1,6 @@
-"""The two-level bootstrap: replicates are drawn again, then clusters of items. One matrix product does all resamples of all conditions."""
+"""The two-level bootstrap: replicates are drawn again, then clusters of items. One matrix product does all resamples of
+all conditions.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ BLOCK = 1_000
 
 
 def drawn(rng: np.random.Generator, rows: int, n: int) -> Values:
-    """(rows, n): how often each of n units stands in each of `rows` draws of n with replacement (multinomial weights)."""
+    """(rows, n): how often each of n units stands in each of `rows` draws of n with replacement (multinomial
+    weights).
+    """
     picked = rng.integers(0, n, (rows, n))
     picked += np.arange(rows)[:, None] * n
     return np.bincount(picked.ravel(), minlength=rows * n).reshape(rows, n).astype(np.float64)
@@ -24,9 +28,10 @@ def resampled_means(
 ) -> Values:
     """The mean of each condition in each resample: (conditions, replicates, items) -> (resamples, conditions).
 
-    All conditions get the same resamples, so differences of columns are paired. `clusters` (items,) are numbered from 0. Crossed: the drawn
-    clusters are the same in every replicate. nested: each drawn replicate draws its own clusters anew. Clusters weigh by their items
-    (a ratio of sums). Davison and Hinkley 1997, section 3.8; Owen 2007 for the crossed form.
+    All conditions get the same resamples, so differences of columns are paired. `clusters` (items,) are numbered from
+    0. Crossed: the drawn clusters are the same in every replicate. nested: each drawn replicate draws its own clusters
+    anew. Clusters weigh by their items (a ratio of sums). Davison and Hinkley 1997, section 3.8; Owen 2007 for the
+    crossed form.
     """
     conditions, s, _ = values.shape
     sizes = np.bincount(clusters).astype(np.float64)
@@ -56,10 +61,12 @@ def resampled_means(
 def two_level(
     values: Values, clusters: npt.NDArray[np.int64], nested: bool, *, resamples: int = RESAMPLES, seed: int = 0
 ) -> Interval:
-    """The percentile interval of the mean of (replicates, items) values, and p from the share of resamples on the other side of zero.
+    """The percentile interval of the mean of (replicates, items) values, and p from the share of resamples on the other
+    side of zero.
 
-    Speaks of new items and new replicates, but with few replicates it is too narrow: 3 replicates hold 2/3 of the variance between them, and
-    their percentiles know nothing of a t distribution (`benchmarks/calibration.py` has the figures). Needs two replicates.
+    Speaks of new items and new replicates, but with few replicates it is too narrow: 3 replicates hold 2/3 of the
+    variance between them, and their percentiles know nothing of a t distribution (`benchmarks/calibration.py` has the
+    figures). Needs two replicates.
     """
     means = resampled_means(values[None], clusters, nested=nested, resamples=resamples, seed=seed)[:, 0]
     low, high = np.quantile(means, (0.025, 0.975))

@@ -1,5 +1,5 @@
-"""Quantiles and tails of the distributions that verdicts rest on: to the bit what scipy.stats gives, without its half second of import where
-scipy.special has the function.
+"""Quantiles and tails of the distributions that verdicts rest on: to the bit what scipy.stats gives, without its half
+second of import where scipy.special has the function.
 
 Each imports SciPy when it is first asked: a list of studies needs none of it.
 """

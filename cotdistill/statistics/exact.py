@@ -12,7 +12,9 @@ ENUMERATED, DRAWN = 12, 9_999
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
-    """Exact two-sided McNemar test of one pair of students: how many items only the first, and only the second, got right."""
+    """Exact two-sided McNemar test of one pair of students: how many items only the first, and only the second, got
+    right.
+    """
     # Imported here: it takes half a second, and most of what loads this module never tests.
     from scipy import stats
 
@@ -21,7 +23,9 @@ def mcnemar(only_first: int, only_second: int) -> float:
 
 
 def sign_flip(values: npt.NDArray[np.float64], clusters: npt.NDArray[np.int64]) -> float:
-    """Two-sided p of paired differences (items,) in clusters: how often the sum is as far from zero when whole clusters change sign."""
+    """Two-sided p of paired differences (items,) in clusters: how often the sum is as far from zero when whole clusters
+    change sign.
+    """
     totals = np.bincount(clusters, weights=values)
     totals = totals[totals != 0]
     if not len(totals):

@@ -21,7 +21,9 @@ ONE_SEED = "it speaks of new questions, and of this one seed"
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean with its two-sided 95 % interval (None where it cannot be given), the p of the mean being zero, and what it speaks of."""
+    """A mean with its two-sided 95 % interval (None where it cannot be given), the p of the mean being zero, and what
+    it speaks of.
+    """
 
     mean: float
     low: float | None
@@ -33,7 +35,9 @@ class Interval:
 
 
 def wilson(correct: float, n: float, level: float = 0.95) -> tuple[float, float]:
-    """Wilson's score interval of a share (Wilson 1927); n may be an effective number of items. Raises ValueError for n < 1."""
+    """Wilson's score interval of a share (Wilson 1927); n may be an effective number of items. Raises ValueError for n
+    < 1.
+    """
     if n < 1:
         raise ValueError("a share of nothing has no interval")
     z = normal_quantile(0.5 + level / 2)
@@ -44,8 +48,9 @@ def wilson(correct: float, n: float, level: float = 0.95) -> tuple[float, float]
 
 
 def cluster_totals(values: Values, clusters: npt.NDArray[np.int64]) -> Values:
-    """(replicates, items) -> (replicates, clusters): each cluster's summed deviation from the grand mean, scaled so that their mean is zero
-    and a cluster of many items weighs as many."""
+    """(replicates, items) -> (replicates, clusters): each cluster's summed deviation from the grand mean, scaled so
+    that their mean is zero and a cluster of many items weighs as many.
+    """
     deviations = values - values.mean()
     count = int(clusters.max()) + 1
     totals = np.zeros((values.shape[0], count))
@@ -65,8 +70,10 @@ def _finish(mean: float, variance: float, df: float, method: str, speaks_of: str
 
 
 def _widened(interval: Interval, values: Values, clusters: npt.NDArray[np.int64]) -> Interval:
-    """The interval of (replicates, items) differences, joined with Tango's score interval (`sparse.beside_t`) where few clusters differ or
-    the interval has no spread to be made from. Values that are no differences of right answers are left as they are."""
+    """The interval of (replicates, items) differences, joined with Tango's score interval (`sparse.beside_t`) where few
+    clusters differ or the interval has no spread to be made from. Values that are no differences of right answers are
+    left as they are.
+    """
     count, differing = int(clusters.max()) + 1, differing_clusters(values, clusters)
     if interval.low is not None and differing >= ENOUGH_CLUSTERS and (values != 0).mean() >= ENOUGH_ANSWERS:
         return interval
@@ -89,8 +96,9 @@ def _widened(interval: Interval, values: Values, clusters: npt.NDArray[np.int64]
 
 
 def mean_squares(totals: Values) -> tuple[float, float, float]:
-    """Of the two-way analysis of variance of (replicates, clusters) totals with mean zero: between replicates, between clusters, of the rest.
-    Needs two of each."""
+    """Of the two-way analysis of variance of (replicates, clusters) totals with mean zero: between replicates, between
+    clusters, of the rest. Needs two of each.
+    """
     s, c = totals.shape
     rows, columns = totals.mean(1, keepdims=True), totals.mean(0, keepdims=True)
     ms_rep = c * float((rows**2).sum()) / (s - 1)
@@ -99,12 +107,14 @@ def mean_squares(totals: Values) -> tuple[float, float, float]:
 
 
 def crossed(values: Values, clusters: npt.NDArray[np.int64]) -> Interval:
-    """The mean of (replicates, items) values when every replicate answers the same items: replicates and clusters of items are both random.
+    """The mean of (replicates, items) values when every replicate answers the same items: replicates and clusters of
+    items are both random.
 
-    Variance from the two-way analysis of variance, (MS_rep + MS_cluster - MS_rest) / (S C), degrees of freedom after Satterthwaite (1946). A
-    component estimated below zero counts as zero, its mean square as MS_rest with its own few degrees of freedom: dropping it would claim that
-    two or three replicates prove there is no spread between them, and gave false alarms of .10 at a spread of 3 points.
-    Speaks of new items and new replicates. Needs two replicates and two clusters.
+    Variance from the two-way analysis of variance, (MS_rep + MS_cluster - MS_rest) / (S C), degrees of freedom after
+    Satterthwaite (1946). A component estimated below zero counts as zero, its mean square as MS_rest with its own few
+    degrees of freedom: dropping it would claim that two or three replicates prove there is no spread between them, and
+    gave false alarms of .10 at a spread of 3 points. Speaks of new items and new replicates. Needs two replicates and
+    two clusters.
     """
     totals = cluster_totals(values, clusters)
     s, c = totals.shape
@@ -123,7 +133,9 @@ def over_replicates(means: Values, speaks_of: str = NEW_SEEDS) -> Interval:
 
 
 def one_replicate(values: Values, clusters: npt.NDArray[np.int64]) -> Interval:
-    """The mean over the items of one replicate, robust to clusters of items: speaks of new questions to this one student (pair)."""
+    """The mean over the items of one replicate, robust to clusters of items: speaks of new questions to this one
+    student (pair).
+    """
     totals = cluster_totals(values[None], clusters)[0]
     c = len(totals)
     variance = float((totals**2).sum()) / ((c - 1) * c)
@@ -137,10 +149,12 @@ def one_replicate(values: Values, clusters: npt.NDArray[np.int64]) -> Interval:
 
 
 def mean_interval(values: Values, clusters: npt.NDArray[np.int64], nested: bool) -> Interval:
-    """The interval that fits the data, never of width zero: (replicates, items) values, `clusters` (items,) numbered from 0.
+    """The interval that fits the data, never of width zero: (replicates, items) values, `clusters` (items,) numbered
+    from 0.
 
-    nested: the items differ between replicates (a world of its own each), so the replicate is the unit. Without an interval where the data
-    are too few for any. The p of one replicate is exact (McNemar's, or a sign flip over clusters): its values are differences.
+    nested: the items differ between replicates (a world of its own each), so the replicate is the unit. Without an
+    interval where the data are too few for any. The p of one replicate is exact (McNemar's, or a sign flip over
+    clusters): its values are differences.
     """
     interval = _by_layout(values, clusters, nested)
     # Of worlds with a spread of their own the replicate is the unit, whatever few answers differ in them.
@@ -158,10 +172,11 @@ def _by_layout(values: Values, clusters: npt.NDArray[np.int64], nested: bool) ->
 
 
 def accuracy_interval(correct: Values, clusters: npt.NDArray[np.int64], nested: bool) -> Interval:
-    """The interval of an accuracy from (replicates, items) right answers: Wilson's for one replicate, else as `mean_interval`, within 0 and 1.
+    """The interval of an accuracy from (replicates, items) right answers: Wilson's for one replicate, else as
+    `mean_interval`, within 0 and 1.
 
-    Where clusters are larger than one, Wilson's n is the effective number of items (Korn and Graubard 1998): the accuracy's binomial variance
-    over its cluster-robust one; the number of clusters where all answers agree.
+    Where clusters are larger than one, Wilson's n is the effective number of items (Korn and Graubard 1998): the
+    accuracy's binomial variance over its cluster-robust one; the number of clusters where all answers agree.
     """
     s, n = correct.shape
     share, c = float(correct.mean()), int(clusters.max()) + 1

@@ -1,4 +1,6 @@
-"""All intervals of one difference beside each other: they speak of different populations, and verdicts rest on the first."""
+"""All intervals of one difference beside each other: they speak of different populations, and verdicts rest on the
+first.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +12,9 @@ from cotdistill.statistics.intervals import Interval, Values, mean_interval, ove
 
 
 def every_interval(values: Values, clusters: npt.NDArray[np.int64], nested: bool) -> tuple[Interval, ...]:
-    """`intervals.mean_interval` of (replicates, items) differences, which verdicts rest on, then what else can be given: t over replicates and the
-    two-level bootstrap. Only the first where there is one replicate or one cluster."""
+    """`intervals.mean_interval` of (replicates, items) differences, which verdicts rest on, then what else can be
+    given: t over replicates and the two-level bootstrap. Only the first where there is one replicate or one cluster.
+    """
     first = mean_interval(values, clusters, nested)
     if len(values) == 1 or int(clusters.max()) == 0:
         return (first,)

@@ -20,10 +20,11 @@ MOST_REPLICATES = 100
 
 @dataclass(frozen=True)
 class Noise:
-    """Standard deviations (shares) of a paired difference: between replicates, between clusters of items, and of one cluster in one replicate.
+    """Standard deviations (shares) of a paired difference: between replicates, between clusters of items, and of one
+    cluster in one replicate.
 
-    The mean over S replicates and C clusters has the variance replicate^2/S + cluster^2/C + rest^2/(S C); nested, each replicate has clusters
-    of its own and the middle term is cluster^2/(S C).
+    The mean over S replicates and C clusters has the variance replicate^2/S + cluster^2/C + rest^2/(S C); nested, each
+    replicate has clusters of its own and the middle term is cluster^2/(S C).
     """
 
     replicate: float
@@ -36,14 +37,16 @@ class Noise:
         return math.sqrt(self.replicate**2 / replicates + shared + self.rest**2 / (replicates * clusters))
 
 
-# Stated guesses: the noise between replicates, and of one item. A paired difference of two 0/1 answers that disagree on 15 to 35 % of the items
-# has a variance of about that size.
+# Stated guesses: the noise between replicates, and of one item. A paired difference of two 0/1 answers that disagree on
+# 15 to 35 % of the items has a variance of about that size.
 GUESS_LOW = Noise(0.005, 0.15, 0.35)
 GUESS_HIGH = Noise(0.020, 0.25, 0.55)
 
 
 def guesses(items: int, clusters: int) -> tuple[Noise, Noise]:
-    """The stated guesses, low and high, for clusters of so many items: these are taken to be independent within their cluster."""
+    """The stated guesses, low and high, for clusters of so many items: these are taken to be independent within their
+    cluster.
+    """
     shrunk = math.sqrt(max(1.0, items / max(1, clusters)))
     low, high = (
         Noise(guess.replicate, guess.cluster / shrunk, guess.rest / shrunk) for guess in (GUESS_LOW, GUESS_HIGH)
@@ -56,10 +59,11 @@ def measured(
 ) -> tuple[Noise, Noise, Noise] | None:
     """The noise of paired differences that were seen, each (replicates, items) on the same items: low, best and high.
 
-    Mean squares are averaged over the differences; low and high are the ends of the 80 % interval of the mean square between replicates
-    (chi-square). J differences to one baseline share its noise: where all conditions are equally noisy, their average has 4 v / (1 + 3 / J)
-    degrees of freedom, v = replicates - 1. nested: only the spread between the replicates' means is seen, and it holds the clusters' part.
-    None below two replicates, or crossed below two clusters.
+    Mean squares are averaged over the differences; low and high are the ends of the 80 % interval of the mean square
+    between replicates (chi-square). J differences to one baseline share its noise: where all conditions are equally
+    noisy, their average has 4 v / (1 + 3 / J) degrees of freedom, v = replicates - 1. nested: only the spread between
+    the replicates' means is seen, and it holds the clusters' part. None below two replicates, or crossed below two
+    clusters.
     """
     if not differences or len(differences[0]) < 2:
         return None
@@ -83,8 +87,9 @@ def measured(
 
 
 def minimum_detectable_effect(replicates: int, clusters: int, noise: Noise, nested: bool = False) -> float | None:
-    """The true difference (a share) found in four of five such studies at 5 %, by the noncentral t with S-1 degrees of freedom; None below two
-    replicates, and where not even a difference of 100 points would be found."""
+    """The true difference (a share) found in four of five such studies at 5 %, by the noncentral t with S-1 degrees of
+    freedom; None below two replicates, and where not even a difference of 100 points would be found.
+    """
     if replicates < 2 or clusters < 1:
         return None
     effect = _reach(replicates) * noise.error(replicates, clusters, nested)
@@ -93,8 +98,9 @@ def minimum_detectable_effect(replicates: int, clusters: int, noise: Noise, nest
 
 @lru_cache(maxsize=2048)
 def _reach(replicates: int) -> float:
-    """By how many standard errors a difference must be off zero to be found in four of five studies, by bisection. The sum of two quantiles
-    of the central t, which textbooks give, promised .80 and kept .73 at two replicates."""
+    """By how many standard errors a difference must be off zero to be found in four of five studies, by bisection. The
+    sum of two quantiles of the central t, which textbooks give, promised .80 and kept .73 at two replicates.
+    """
     df = replicates - 1
     least = t_quantile(0.975, df)
     low, high = 0.0, 2 * least + 4
@@ -107,8 +113,10 @@ def _reach(replicates: int) -> float:
 def chance_of_no_worse(
     replicates: int, clusters: int, noise: Noise, margin: float, nested: bool = False
 ) -> float | None:
-    """How often two conditions without a true difference are shown to be "no worse" by `margin` (a share): the lower end of the 95 % interval lies
-    above -margin. From the noncentral t with S-1 degrees of freedom; None below two replicates."""
+    """How often two conditions without a true difference are shown to be "no worse" by `margin` (a share): the lower
+    end of the 95 % interval lies above -margin. From the noncentral t with S-1 degrees of freedom; None below two
+    replicates.
+    """
     if replicates < 2 or clusters < 1:
         return None
     df, error = replicates - 1, noise.error(replicates, clusters, nested)
@@ -117,15 +125,17 @@ def chance_of_no_worse(
 
 @dataclass(frozen=True)
 class Settling:
-    """What would show a true difference in four of five studies: so many replicates on the same items, or so many times the items with the same
-    replicates. None where that alone would not do."""
+    """What would show a true difference in four of five studies: so many replicates on the same items, or so many times
+    the items with the same replicates. None where that alone would not do.
+    """
 
     replicates: int | None
     times_items: float | None
 
 
 def settling(effect: float, replicates: int, clusters: int, noise: Noise, nested: bool = False) -> Settling:
-    """What would settle a comparison whose true difference is `effect` (a share off zero or, for non-inferiority, above -margin).
+    """What would settle a comparison whose true difference is `effect` (a share off zero or, for non-inferiority, above
+    -margin).
 
     It takes the effect for the truth, so it is a guide to the size of the next study and no verdict on this one.
     """
@@ -151,8 +161,9 @@ def foretold(
     nested: bool = False,
     margin: float = LARGEST_MARGIN,
 ) -> dict[str, float | str | None]:
-    """What a plan shows: the minimum detectable effect in points and the chance of "no worse" at `margin` (a share), each under a low and a high
-    noise; `label` says where these are from."""
+    """What a plan shows: the minimum detectable effect in points and the chance of "no worse" at `margin` (a share),
+    each under a low and a high noise; `label` says where these are from.
+    """
     effects = [minimum_detectable_effect(replicates, clusters, noise, nested) for noise in (low, high)]
     chances = [chance_of_no_worse(replicates, clusters, noise, margin, nested) for noise in (high, low)]
     points = [None if effect is None else round(100 * effect, 1) for effect in effects]

@@ -11,7 +11,8 @@ from cotdistill.statistics.distributions import t_quantile
 
 
 def share_kept(kept: npt.NDArray[np.float64], full: npt.NDArray[np.float64]) -> tuple[float, float, float] | None:
-    """mean(kept) / mean(full) over paired replicates, with Fieller's (1954) 95 % interval: speaks of new seeds on these questions.
+    """mean(kept) / mean(full) over paired replicates, with Fieller's (1954) 95 % interval: speaks of new seeds on these
+    questions.
 
     None below two replicates, or where the full gain is not off zero, so that no finite interval exists.
     """

@@ -1,5 +1,6 @@
-"""Intervals where few answers differ: the normal approximation behind every t interval fails there, and a spread of zero
-is no proof of anything."""
+"""Intervals where few answers differ: the normal approximation behind every t interval fails there, and a spread of
+zero is no proof of anything.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +10,9 @@ import numpy.typing as npt
 from cotdistill.statistics.distributions import normal_quantile
 
 Values = npt.NDArray[np.float64]
-# Below so many clusters with a differing answer, or such a share of differing answers, a t interval alone is not believed (`benchmarks/calibration.py`): its
-# centre and its width go together there. Below FEWEST_CLUSTERS its width counts for nothing.
+# Below so many clusters with a differing answer, or such a share of differing answers, a t interval alone is not
+# believed (`benchmarks/calibration.py`): its centre and its width go together there. Below FEWEST_CLUSTERS its width
+# counts for nothing.
 ENOUGH_CLUSTERS, ENOUGH_ANSWERS, FEWEST_CLUSTERS = 60, 0.1, 10
 _HALVINGS = 60
 
@@ -20,10 +22,10 @@ def beside_t(
 ) -> tuple[Values, Values]:
     """t intervals (NaN for none) joined with Tango's score interval, one per study; all arrays (studies,).
 
-    gained, lost: shares of the answers that only the first, and only the second, condition has right. differing: clusters with a
-    differing answer, of `clusters`. Tango's n is the effective number of pairs that gives the t interval its width; where
-    fewer than FEWEST_CLUSTERS differ, at most the number of clusters: a cluster's mean difference lies between -1 and 1, so
-    its variance is at most that of one pair.
+    gained, lost: shares of the answers that only the first, and only the second, condition has right. differing:
+    clusters with a differing answer, of `clusters`. Tango's n is the effective number of pairs that gives the t
+    interval its width; where fewer than FEWEST_CLUSTERS differ, at most the number of clusters: a cluster's mean
+    difference lies between -1 and 1, so its variance is at most that of one pair.
     """
     z = normal_quantile(0.975)
     spread = np.maximum(gained + lost - (gained - lost) ** 2, 0.0)
@@ -39,8 +41,8 @@ def beside_t(
 def tango(gained: Values | float, lost: Values | float, n: Values | float) -> tuple[Values, Values]:
     """The 95 % score interval of a paired difference of two shares (Tango 1998), never of width zero.
 
-    gained, lost: of n pairs, how many only the first and only the second has right; arrays, or fractions of a count, are
-    allowed. Where no pair differs, the ends are the exact ones: 1 - .025^(1/n) to both sides.
+    gained, lost: of n pairs, how many only the first and only the second has right; arrays, or fractions of a count,
+    are allowed. Where no pair differs, the ends are the exact ones: 1 - .025^(1/n) to both sides.
     """
     b, c = np.atleast_1d(np.asarray(gained, float)), np.atleast_1d(np.asarray(lost, float))
     upper, lower = _upper_end(b, c, n), -_upper_end(c, b, n)

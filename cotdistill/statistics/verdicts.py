@@ -21,8 +21,10 @@ LARGEST_CHOSEN_MARGIN = 20.0
 
 
 def word(interval: Interval, margin: float | None = None) -> str:
-    """better / worse when the 95 % interval of the difference is off zero and its p, exact for one replicate, below .05; with a margin also
-    "no worse" when the interval lies above -margin. With one replicate each word ends in "this seed only"."""
+    """better / worse when the 95 % interval of the difference is off zero and its p, exact for one replicate, below
+    .05; with a margin also "no worse" when the interval lies above -margin. With one replicate each word ends in "this
+    seed only".
+    """
     if interval.low is None or interval.high is None:
         return CANNOT
     sure = interval.p is None or interval.p < 0.05
@@ -37,15 +39,18 @@ def word(interval: Interval, margin: float | None = None) -> str:
 
 
 def verdict_word(said: str, replicates: int) -> str:
-    """A claim's word with what the number of replicates makes of it: none holds or fails in one, and fewer than five are a demonstration."""
+    """A claim's word with what the number of replicates makes of it: none holds or fails in one, and fewer than five
+    are a demonstration.
+    """
     if replicates < 2:
         return SEED_ONLY
     return said if replicates >= FEWEST_REPLICATES else f"{said} (demonstration)"
 
 
 def checked_margin(points: float | None, chance: float | None) -> float | None:
-    """A margin of non-inferiority that was chosen beforehand, from points to a share. UsageError outside 0 to 20 points, or where it
-    reaches from the ceiling down to chance, so that guessing would be no worse."""
+    """A margin of non-inferiority that was chosen beforehand, from points to a share. UsageError outside 0 to 20
+    points, or where it reaches from the ceiling down to chance, so that guessing would be no worse.
+    """
     if points is None:
         return None
     room = 100.0 if chance is None else 100 * (1 - chance)
@@ -60,7 +65,9 @@ def checked_margin(points: float | None, chance: float | None) -> float | None:
 
 
 def noninferiority_p(interval: Interval, margin: float) -> float:
-    """One-sided p of H0: difference <= -margin, doubled so that p < .05 says the same as the two-sided interval above -margin."""
+    """One-sided p of H0: difference <= -margin, doubled so that p < .05 says the same as the two-sided interval above
+    -margin.
+    """
     if interval.low is None or interval.df is None or interval.p is None:
         return 1.0
     error = (interval.mean - interval.low) / t_quantile(0.975, interval.df)
@@ -70,7 +77,9 @@ def noninferiority_p(interval: Interval, margin: float) -> float:
 
 
 def inferiority_p(interval: Interval, margin: float = 0.0) -> float:
-    """One-sided p of H0: difference >= -margin, doubled, so that p < .05 says the same as the two-sided interval below -margin."""
+    """One-sided p of H0: difference >= -margin, doubled, so that p < .05 says the same as the two-sided interval below
+    -margin.
+    """
     if interval.high is None or interval.df is None or (interval.p is not None and margin == 0 and interval.p >= 0.05):
         return 1.0
     error = (interval.high - interval.mean) / t_quantile(0.975, interval.df)
@@ -83,7 +92,9 @@ def superiority_p(interval: Interval) -> float:
 
 
 def noninferiority_margin(gain_low: float | None) -> float | None:
-    """The smaller of 2 points and half the lower bound of the full gain; None where no gain is shown, so nothing can be kept."""
+    """The smaller of 2 points and half the lower bound of the full gain; None where no gain is shown, so nothing can be
+    kept.
+    """
     return min(LARGEST_MARGIN, gain_low / 2) if gain_low is not None and gain_low > 0 else None
 
 

@@ -19,7 +19,9 @@ KEEP = "keep"
 
 @dataclass(frozen=True)
 class Remark:
-    """note: free text; tags: short words, sorted; baseline: the condition that is pinned, "" for the plan's own; changed: unix time, 0 for never."""
+    """note: free text; tags: short words, sorted; baseline: the condition that is pinned, "" for the plan's own;
+    changed: unix time, 0 for never.
+    """
 
     note: str = ""
     tags: tuple[str, ...] = ()
@@ -55,7 +57,9 @@ def set_remark(
     tags: Sequence[str] | None = None,
     baseline: str | None = None,
 ) -> Remark:
-    """Change what is given and keep the rest. UsageError for what is too long; UnknownName for a baseline that the study does not have."""
+    """Change what is given and keep the rest. UsageError for what is too long; UnknownName for a baseline that the
+    study does not have.
+    """
     record = store.queue.study(study)
     changed = remark(store, record.id)
     if note is not None:
@@ -80,8 +84,9 @@ def set_remark(
 
 
 def pinned(store: Store, study: Study) -> str:
-    """The condition that differences are taken to: the one pinned by hand, else the plan's own, else the first that was trained. Under a token
-    budget the plan's own is found with its budget."""
+    """The condition that differences are taken to: the one pinned by hand, else the plan's own, else the first that was
+    trained. Under a token budget the plan's own is found with its budget.
+    """
     trained = list(dict.fromkeys(member.condition for member in study.members if member.role == "run"))
     wanted = [remark(store, study.id).baseline, spec_from_mapping(study.spec).pinned]
     return next(
@@ -90,7 +95,9 @@ def pinned(store: Store, study: Study) -> str:
 
 
 def checked_tags(tags: Sequence[str]) -> tuple[str, ...]:
-    """Tags without the space around them, once each, sorted; UsageError for one that is too long or holds a comma, or for too many."""
+    """Tags without the space around them, once each, sorted; UsageError for one that is too long or holds a comma, or
+    for too many.
+    """
     names = sorted({tag.strip() for tag in tags if tag.strip()})
     for tag in names:
         if len(tag) > LONGEST_TAG or "," in tag or not tag.isprintable():

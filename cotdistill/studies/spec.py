@@ -24,7 +24,9 @@ BUDGETS = ("steps", "tokens")
 
 @dataclass(frozen=True)
 class StudySpec:
-    """Everything a person chooses. `conditions` are canonical; `fixed_seeds` are those that the replicate index does not set."""
+    """Everything a person chooses. `conditions` are canonical; `fixed_seeds` are those that the replicate index does
+    not set.
+    """
 
     name: str = param("study", "the name it is found under; a name means its latest study")
     title: str = param("", "one line for people")
@@ -93,7 +95,9 @@ UNHASHED_IF_UNUSED = ("answers", "primary", "first_replicate", "tuned")
 
 
 def plan_hash_of(values: Mapping[str, Any]) -> str:
-    """SHA-256 (hex) of a spec's plain form without name and title. What was added later and is not used is left out: old plans keep their hash."""
+    """SHA-256 (hex) of a spec's plain form without name and title. What was added later and is not used is left out:
+    old plans keep their hash.
+    """
     nested: dict[str, type] = {"student": StudentConfig, "training": TrainingConfig}
     document = {
         key: hashed(nested[key], value) if key in nested and isinstance(value, Mapping) else value
@@ -161,7 +165,9 @@ def checked(spec: StudySpec) -> StudySpec:
 
 
 def spec_from_mapping(values: Mapping[str, Any], base: StudySpec | None = None) -> StudySpec:
-    """A spec from plain values (a YAML file, a form, a stored study) laid over `base`. Nested keys may be written student.name or nested."""
+    """A spec from plain values (a YAML file, a form, a stored study) laid over `base`. Nested keys may be written
+    student.name or nested.
+    """
     current = plain(base or StudySpec())
     for key, value in values.items():
         outer, _, inner = str(key).partition(".")
@@ -190,8 +196,10 @@ def spec_from_mapping(values: Mapping[str, Any], base: StudySpec | None = None) 
 
 
 def _suit(current: dict[str, Any], values: Mapping[str, Any], base: StudySpec | None) -> None:
-    """Lay the settings that suit a pretrained student of the catalogue under what a person has said: each is taken only where neither the values nor
-    the study they are laid over say anything else. A study that had the student before, or that is told whole (a stored one), is left alone."""
+    """Lay the settings that suit a pretrained student of the catalogue under what a person has said: each is taken only
+    where neither the values nor the study they are laid over say anything else. A study that had the student before, or
+    that is told whole (a stored one), is left alone.
+    """
     entry = entry_of(str(current["student"].get("name", "")))
     whole = values.get("training")
     told_whole = isinstance(whole, Mapping) and {
@@ -260,7 +268,9 @@ _STARTER = (
 
 
 def _from_environment(name: str, default: int) -> int:
-    """The starter study can be made smaller, for tests and slow machines: COTDISTILL_STARTER_STEPS, _BASE_STEPS, _REPLICATES."""
+    """The starter study can be made smaller, for tests and slow machines: COTDISTILL_STARTER_STEPS, _BASE_STEPS,
+    _REPLICATES.
+    """
     text = os.environ.get(f"COTDISTILL_STARTER_{name}", "")
     if text and not text.isdigit():
         raise UsageError(f"COTDISTILL_STARTER_{name} is {text!r}; expected a whole number.", "Unset it or correct it.")
@@ -284,7 +294,9 @@ def starter() -> StudySpec:
 
 
 def starter_worlds() -> StudySpec:
-    """The starter study over several worlds: each replicate has a world and a base of its own, so the world is the unit of inference."""
+    """The starter study over several worlds: each replicate has a world and a base of its own, so the world is the unit
+    of inference.
+    """
     return dataclasses.replace(
         starter(),
         name="starter-worlds",
@@ -295,7 +307,9 @@ def starter_worlds() -> StudySpec:
 
 
 def token_mean(make: Callable[[], StudySpec]) -> StudySpec:
-    """The twin of a study under the other loss, one mean over all target tokens: there a word of the rationale weighs the same in every condition."""
+    """The twin of a study under the other loss, one mean over all target tokens: there a word of the rationale weighs
+    the same in every condition.
+    """
     spec = make()
     return dataclasses.replace(
         spec,
@@ -312,7 +326,9 @@ PRIMARY, PRIMARY_K = "integrated_gradients", 5
 
 
 def keytokens() -> StudySpec:
-    """Claim 3: a few key words against the whole rationale, with their controls, and a sweep of k for several selectors."""
+    """Claim 3: a few key words against the whole rationale, with their controls, and a sweep of k for several
+    selectors.
+    """
     chosen = f"(selector={PRIMARY},k={PRIMARY_K})"
     planned = (
         f"post_cot/key_tokens{chosen}", f"post_cot/matched_random_k{chosen}", f"post_cot/drop_key_tokens{chosen}", f"post_cot/bottom_k{chosen}",
@@ -393,7 +409,9 @@ STUDIES.register(
 
 
 def study_spec(name: str | None, overrides: Mapping[str, Any]) -> StudySpec:
-    """A built-in study, a YAML file or a new study, with settings laid over it. A variant of a named study keeps its name."""
+    """A built-in study, a YAML file or a new study, with settings laid over it. A variant of a named study keeps its
+    name.
+    """
     if name is None:
         values = {"name": f"{overrides.get('task', 'study')}", **overrides}
         return spec_from_mapping(values)

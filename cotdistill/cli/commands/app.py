@@ -14,6 +14,7 @@ import time
 import tomllib
 import urllib.error
 import urllib.request
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,24 @@ STOP_SECONDS = 10.0
 LEAST_PASSWORD = 12
 # Every address of this machine.
 ANY = ("0.0.0.0", "::")
+
+
+@dataclass(frozen=True)
+class Started:
+    """What `app start` answers."""
+
+    url: str  # address of the dashboard
+    port: int  # its port
+    pid: int  # its process
+    log: str  # its log file
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """What `app stop` answers."""
+
+    dashboards: list[int]  # processes of dashboards that were stopped
+    processes: list[int]  # supervisor and workers that were stopped
 
 
 def start(arguments: argparse.Namespace) -> Result:
@@ -58,7 +77,7 @@ def start(arguments: argparse.Namespace) -> Result:
         exposure.EXPOSED: str(int(arguments.address not in exposure.LOCAL)),
     }
     if not background:
-        note(f"cotdistill is at {url}   (Ctrl-C closes the dashboard; training goes on; make stop ends everything)")
+        note(f"The dashboard is at {url} (Ctrl-C closes it, training continues; make stop ends everything)")
         os.chdir(root)
         os.set_inheritable(lock, True)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -80,29 +99,28 @@ def start(arguments: argparse.Namespace) -> Result:
     _sign(lock, process.pid)
     os.close(lock)
     _await(process, f"{url}/_stcore/health", log)
-    return Result(
-        {"url": url, "port": port, "pid": process.pid, "log": str(log)},
-        f"cotdistill is at {url}   (cotdistill app stop ends it)",
-    )
+    started = Started(url, port, process.pid, str(log))
+    return Result(started, f"The dashboard is at {url} (cotdistill app stop ends it)")
 
 
 def stop(arguments: argparse.Namespace) -> Result:
-    """End the dashboards, the supervisor and the workers of this store. What was running goes on from its last checkpoint at the next start."""
+    """Stop dashboards, supervisor and workers; running jobs continue from their checkpoint at the next start."""
     store = Store.open()
     dashboards = [pid for lock in sorted((store.home / "dashboards").glob("*.lock")) if (pid := _end(lock)) is not None]
     processes = stop_all(store)
-    document = {"dashboards": dashboards, "processes": processes}
+    document = Stopped(dashboards, processes)
     if not dashboards and not processes:
         return Result(document, "Nothing was running.")
-    told = f"Stopped {plural(len(dashboards), 'dashboard')} and {plural(len(processes), 'training process', 'training processes')}."
+    counts = [plural(len(dashboards), "dashboard"), plural(len(processes), "training process", "training processes")]
+    text = f"Stopped {counts[0]} and {counts[1]}."
     waiting = len(store.queue.jobs(state="queued")) + len(store.queue.jobs(state="running"))
     return Result(
-        document, told + (f" {plural(waiting, 'job')} will go on when something is started again." if waiting else "")
+        document, text + (f" {plural(waiting, 'unfinished job')} will continue at the next start." if waiting else "")
     )
 
 
 def _check_exposure(root: Path, address: str, allowed: bool) -> None:
-    """UsageError for an address that other machines reach, unless that is meant and a password or a login protects it; a warning then."""
+    """UsageError for an address that other machines reach without --expose and a password or login; else a warning."""
     if address in exposure.LOCAL:
         return
     if not re.fullmatch(r"[0-9A-Za-z.:-]{1,253}", address):
@@ -123,10 +141,8 @@ def _check_exposure(root: Path, address: str, allowed: bool) -> None:
             f"{exposure.PASSWORD} is not set, or shorter than {LEAST_PASSWORD} characters.",
             "Set it in the environment, or set a login up ([auth] in .streamlit/secrets.toml). See SECURITY.md.",
         )
-    note(
-        "Warning: other machines can reach this dashboard. Whoever gets in can read the store, start jobs and delete runs."
-    )
-    note("It speaks plain HTTP: put it behind a proxy with TLS where the network is not yours alone.")
+    note("Warning: other machines can reach this dashboard. Its users can read the store, start jobs and delete runs.")
+    note("It serves plain HTTP: use a proxy with TLS on a shared network.")
 
 
 def _sets_a_login_up(secrets: Path) -> bool:
@@ -161,7 +177,7 @@ def _is_free(port: int) -> bool:
 
 
 def _lock(path: Path) -> int:
-    """A lock that the dashboard holds for life: so it is found, and never mistaken for another process of the same number."""
+    """A lock that the dashboard holds for life, which tells it from another process of the same number."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
@@ -181,18 +197,18 @@ def _sign(lock: int, pid: int) -> None:
 
 
 def _end(lock: Path) -> int | None:
-    """Ask the holder of a dashboard's lock to leave, then make it; its process, None if nobody held it."""
-    found: int | None = None
+    """Terminate the holder of a dashboard's lock, then kill it; its process, None if it was not held."""
+    pid: int | None = None
     for number in (signal.SIGTERM, signal.SIGKILL):
-        found = send(lock, number) or found
+        pid = send(lock, number) or pid
         deadline = time.monotonic() + STOP_SECONDS
         while is_held(lock) and time.monotonic() < deadline:
             time.sleep(0.05)
         if not is_held(lock):
             lock.unlink(missing_ok=True)
-            return found
-    note(f"The dashboard of {lock.stem} does not end (process {found}).")
-    return found
+            return pid
+    note(f"The dashboard of {lock.stem} does not stop (process {pid}).")
+    return pid
 
 
 def _has_screen() -> bool:
@@ -226,7 +242,7 @@ def _await(process: subprocess.Popen[Any], url: str, log: Path) -> None:
     process.kill()
     process.wait()
     tail = " ".join(log.read_text(errors="replace").split()[-60:])
-    raise CotdistillError(f"The dashboard did not start: {tail or 'it said nothing'}", f"The whole log: {log}")
+    raise CotdistillError(f"The dashboard did not start: {tail or 'no output'}", f"The whole log: {log}")
 
 
 def _start_arguments(parser: argparse.ArgumentParser) -> None:
@@ -244,7 +260,7 @@ def _start_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="allow an address that other machines reach; asks for COTDISTILL_PASSWORD or a login",
     )
-    parser.add_argument("--background", action="store_true", help="return when it answers (so it does with --json)")
+    parser.add_argument("--background", action="store_true", help="return as soon as it answers (implied by --json)")
 
 
 NOUN = Noun(
@@ -254,20 +270,17 @@ NOUN = Noun(
         Command(
             "app",
             "start",
-            "serve the pages on localhost",
+            "serve the dashboard on localhost",
             start,
-            {"url": "where it is", "port": "port", "pid": "process", "log": "file with what it says"},
+            Started,
             _start_arguments,
         ),
         Command(
             "app",
             "stop",
-            "end the dashboards, the supervisor and the workers of this store; their jobs go on at the next start",
+            "stop the dashboards, the supervisor and the workers of this store; jobs continue at the next start",
             stop,
-            {
-                "dashboards": "processes of dashboards that were ended",
-                "processes": "supervisor and workers that were ended",
-            },
+            Stopped,
         ),
     ),
 )

@@ -48,7 +48,9 @@ def compare(arguments: argparse.Namespace) -> Result:
 
 
 def claims_lines(document: dict[str, Any]) -> list[str]:
-    """The planned claims for a person: verdict, what equal tokens do to it, what would change it, and its comparisons."""
+    """The planned claims for a person: verdict, what equal tokens do to it, what would change it, and its
+    comparisons.
+    """
     lines = []
     if document["missing_runs"]:
         lines.append(f"! Provisional: {plural(document['missing_runs'], 'planned run')} still missing.")

@@ -14,15 +14,15 @@ from cotdistill.rationales.transforms import TRANSFORMS, Parameter
 
 
 def entries() -> list[dict[str, Any]]:
-    """Everything a condition is made of, in the order of the registries: the list of the terminal and the table of the docs."""
-    found: list[dict[str, Any]] = [
+    """Every part of a condition, in the order of the registries: for the terminal and the table of the docs."""
+    rows: list[dict[str, Any]] = [
         {"id": p.name, "kind": "placement", "help": p.help, "condition": p.name, "control": False, "parameters": []}
         for p in PLACEMENTS
     ]
     for entry in TRANSFORMS:
         text = "post_cot" if entry.name == "identity" else str(parse(f"post_cot/{entry.name}"))
         parameters = [_parameter(parameter) for parameter in entry.parameters]
-        found.append(
+        rows.append(
             {
                 "id": entry.name,
                 "kind": "transform",
@@ -34,7 +34,7 @@ def entries() -> list[dict[str, Any]]:
         )
     for objective in OBJECTIVES:
         start = objective.placements[0] if objective.placements else "post_cot" if objective.rationale else "label_only"
-        found.append(
+        rows.append(
             {
                 "id": objective.name, "kind": "objective", "help": f"{objective.help} ({objective.source})",
                 "condition": str(parse(f"{start}+{objective.name}")), "control": objective.control,
@@ -43,7 +43,7 @@ def entries() -> list[dict[str, Any]]:
         )  # fmt: skip
     for preset in PRESETS:
         condition = parse(preset.condition)
-        found.append(
+        rows.append(
             {
                 "id": preset.name,
                 "kind": "preset",
@@ -53,7 +53,7 @@ def entries() -> list[dict[str, Any]]:
                 "parameters": [],
             }
         )
-    return found
+    return rows
 
 
 def _parameter(parameter: Parameter) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
     }
 
 
-def told(parameter: dict[str, Any]) -> str:
+def parameter_text(parameter: dict[str, Any]) -> str:
     """One parameter in a line: `fraction=1.0 (0 to 1)`, `unit=token (token, word, sentence)`."""
     if parameter["choices"]:
         allowed = " (" + ", ".join(parameter["choices"]) + ")"
@@ -90,7 +90,7 @@ def list_conditions(arguments: argparse.Namespace) -> Result:
         rows = []
         for entry in document:
             if entry["kind"] == kind:
-                third = entry["condition"] if kind == "preset" else "  ".join(map(told, entry["parameters"]))
+                third = entry["condition"] if kind == "preset" else "  ".join(map(parameter_text, entry["parameters"]))
                 rows.append([entry["id"], entry["help"] + (" [control]" if entry["control"] else ""), third])
         header = [
             kind,
@@ -99,7 +99,8 @@ def list_conditions(arguments: argparse.Namespace) -> Result:
         ]
         parts.append(f"{title}\n{table(header, rows)}")
     parts.append(
-        "A condition: post_cot/shuffle(unit=token,fraction=1.0)+label_smoothing@source=NAME,tokens=CONDITION,fraction=0.25\n"
+        "A condition: post_cot/shuffle(unit=token,fraction=1.0)+label_smoothing@source=NAME,tokens=CONDITION,"
+        "fraction=0.25\n"
         "  several transforms act from left to right; source= takes another teacher's rationales;\n"
         "  tokens= trains until as many tokens were seen as under that condition;\n"
         "  fraction= trains on that share of the training rows: a smaller one lies within a larger one.\n"

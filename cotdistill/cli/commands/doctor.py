@@ -33,7 +33,7 @@ PACKAGES = (
     "captum",
     "safetensors",
 )
-# Less than this and a study may not end: weights of several checkpoints a run, predictions, the system's own needs.
+# Below this a study may run out: weights of several checkpoints per run, predictions, the system's own needs.
 LEAST_DISK = 2e9
 LEAST_MEMORY = 2e9
 
@@ -56,7 +56,7 @@ def doctor(arguments: argparse.Namespace) -> Result:
     problems += [f"{name} is not installed: make setup" for name, found in packages.items() if found is None]
     if disk.free < LEAST_DISK:
         problems.append(
-            f"Only {size(disk.free)} of disk are free: a study may not end. Free some, or move the store (COTDISTILL_HOME)."
+            f"Only {size(disk.free)} of disk are free, too little for a study. Free some, or set COTDISTILL_HOME."
         )
     if memory["available"] is not None and memory["available"] < LEAST_MEMORY:
         problems.append(
@@ -81,7 +81,7 @@ def doctor(arguments: argparse.Namespace) -> Result:
     text = _text(document)
     if arguments.bundle:
         document["bundle"] = str(write_bundle(Path(arguments.bundle), document, opened))
-        text += f"\n\nWritten: {document['bundle']}. It holds versions, sizes, settings and counts; no data, names or paths."
+        text += f"\n\nWritten: {document['bundle']} (versions, sizes, settings and counts; no data, names or paths)."
     return Result(document, text, 0 if document["ok"] else 1)
 
 
@@ -138,7 +138,7 @@ def _text(document: dict[str, Any]) -> str:
         "",
         *(f"! {problem}" for problem in document["problems"]),
     ]
-    return "\n".join(lines if document["problems"] else [*lines, "All is well."])
+    return "\n".join(lines if document["problems"] else [*lines, "No problems found."])
 
 
 NOUN = Noun(
@@ -148,7 +148,7 @@ NOUN = Noun(
         Command(
             "doctor",
             "",
-            "device, versions, memory, disk; exit code 1 if something is wrong",
+            "device, versions, memory and disk; exit code 1 on a problem",
             doctor,
             {
                 "ok": "whether nothing is wrong",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from cotdistill.cli.command import Command, Noun, Result
@@ -15,17 +17,35 @@ from cotdistill.store.store import Store
 from cotdistill.text import plural
 
 
-def _document(store: Store, mirror: Mirror) -> dict[str, Any]:
+@dataclass(frozen=True)
+class MirrorDocument:
+    """A mirror as documents show it."""
+
+    name: str  # name
+    kind: str  # tensorboard, mlflow or wandb
+    to: str  # folder or address
+    python: str  # interpreter of its environment
+    ended: int  # finished jobs that it holds in full
+    synced: float | None  # unix time of the last complete pass, or null
+    failure: Mapping[str, Any] | None  # message and time (at) of the last failure; null after a pass without one
+
+
+@dataclass(frozen=True)
+class SyncedMirror(MirrorDocument):
+    """A mirror after `mirrors sync`."""
+
+    told: int | None  # jobs that were sent now; null after a failure
+
+
+def _fields(store: Store, mirror: Mirror) -> dict[str, Any]:
+    """The fields of MirrorDocument."""
     state = settings.state(store, mirror.name)
-    return {
-        "name": mirror.name,
-        "kind": mirror.kind,
-        "to": mirror.to,
-        "python": mirror.python,
-        "ended": len(state.ended),
-        "synced": state.synced,
-        "failure": state.failure,
-    }
+    about = {name: getattr(mirror, name) for name in ("name", "kind", "to", "python")}
+    return {**about, "ended": len(state.ended), "synced": state.synced, "failure": state.failure}
+
+
+def _document(store: Store, mirror: Mirror) -> MirrorDocument:
+    return MirrorDocument(**_fields(store, mirror))
 
 
 def _line(store: Store, mirror: Mirror) -> str:
@@ -34,32 +54,30 @@ def _line(store: Store, mirror: Mirror) -> str:
 
 def add(arguments: argparse.Namespace) -> Result:
     store = Store.open()
-    made = settings.add(store, arguments.kind, arguments.to, name=arguments.name, python=arguments.python)
+    mirror = settings.add(store, arguments.kind, arguments.to, name=arguments.name, python=arguments.python)
     text = [
-        f"{printable(made.name)}: runs are mirrored to {printable(made.to)} while they are trained.",
-        f"What has ended already: cotdistill mirrors sync {made.name}",
+        f"{printable(mirror.name)}: runs are mirrored to {printable(mirror.to)} while they train.",
+        f"To send finished runs as well: cotdistill mirrors sync {mirror.name}",
     ]
-    return Result(_document(store, made), "\n".join(text))
+    return Result(_document(store, mirror), "\n".join(text))
 
 
 def list_(arguments: argparse.Namespace) -> Result:
     store = Store.open()
-    found = settings.mirrors(store)
-    text = "\n".join(_line(store, mirror) for mirror in found)
+    mirrors = settings.mirrors(store)
+    text = "\n".join(_line(store, mirror) for mirror in mirrors)
     return Result(
-        [_document(store, mirror) for mirror in found],
+        [_document(store, mirror) for mirror in mirrors],
         text or "No mirror. For example: cotdistill mirrors add tensorboard --to FOLDER",
     )
 
 
 def remove(arguments: argparse.Namespace) -> Result:
     store = Store.open()
-    found = settings.mirror(store, arguments.name)
-    document = _document(store, found)
-    settings.remove(store, found.name)
-    return Result(
-        document, f"{printable(found.name)} is no longer told. What stands in {printable(found.to)} stays there."
-    )
+    mirror = settings.mirror(store, arguments.name)
+    document = _document(store, mirror)
+    settings.remove(store, mirror.name)
+    return Result(document, f"{printable(mirror.name)} is removed; its data stay in {printable(mirror.to)}.")
 
 
 def sync(arguments: argparse.Namespace) -> Result:
@@ -68,17 +86,17 @@ def sync(arguments: argparse.Namespace) -> Result:
     document, lines, code = [], [], 0
     with mirroring.alone(store):
         for mirror in chosen:
-            told: int | None = None
+            sent: int | None = None
             try:
-                told, writer = mirroring.sync(store, mirror)
+                sent, writer = mirroring.sync(store, mirror)
                 if writer is not None:
                     writer.close()
-                lines.append(f"{printable(mirror.name)}: {plural(told, 'job')} told.")
+                lines.append(f"{printable(mirror.name)}: {plural(sent, 'job')} sent.")
             except CotdistillError:
                 code = 1
                 lines.append(_line(store, mirror))
-            document.append({**_document(store, mirror), "told": told})
-    return Result(document, "\n".join(lines) or "There is no mirror.", code)
+            document.append(SyncedMirror(**_fields(store, mirror), told=sent))
+    return Result(document, "\n".join(lines) or "No mirror.", code)
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -86,7 +104,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--to", required=True, metavar="FOLDER", help="where; for mlflow also the address of a tracking server"
     )
-    parser.add_argument("--name", default="", metavar="NAME", help="a name, if there is more than one of a kind")
+    parser.add_argument("--name", default="", metavar="NAME", help="a name, for a second mirror of the same kind")
     parser.add_argument(
         "--python",
         default="",
@@ -103,16 +121,6 @@ def _sync_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", nargs="?", default="", metavar="NAME", help="one mirror; default: all")
 
 
-_KEYS = {
-    "name": "name",
-    "kind": "tensorboard, mlflow or wandb",
-    "to": "folder or address",
-    "python": "interpreter of its environment",
-    "ended": "jobs whose end it knows",
-    "synced": "unix time of the last pass that got through, or null",
-    "failure": "message and time (at) of the last failure, null since it went well again",
-}
-
 NOUN = Noun(
     "mirrors",
     "metrics in TensorBoard, MLflow or Weights & Biases as well",
@@ -120,22 +128,24 @@ NOUN = Noun(
         Command(
             "mirrors",
             "add",
-            "mirror every run from now on, beside the supervisor; a mirror that fails never fails a run",
+            "mirror every run from now on; a mirror that fails never fails a run",
             add,
-            _KEYS,
+            MirrorDocument,
             _add_arguments,
-            notes="Each kind has an environment of its own: make mirror-tensorboard, make mirror-mlflow, make mirror-wandb.",
+            notes="Each kind has its own environment: make mirror-tensorboard, make mirror-mlflow, make mirror-wandb.",
         ),
-        Command("mirrors", "list", "the mirrors, what they know, how they last failed", list_, _KEYS, listed=True),
         Command(
-            "mirrors", "remove", "no longer tell a mirror; what stands in it stays", remove, _KEYS, _name_arguments
+            "mirrors", "list", "the mirrors, what they hold, and their last failure", list_, MirrorDocument, listed=True
+        ),
+        Command(
+            "mirrors", "remove", "stop mirroring; the data already there stay", remove, MirrorDocument, _name_arguments
         ),
         Command(
             "mirrors",
             "sync",
-            "tell mirrors now what they do not know yet",
+            "send the mirrors what they lack",
             sync,
-            {**_KEYS, "told": "jobs told now, null where it failed"},
+            SyncedMirror,
             _sync_arguments,
             listed=True,
         ),

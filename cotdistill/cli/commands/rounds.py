@@ -39,7 +39,8 @@ def run(arguments: argparse.Namespace) -> Result:
             store, written, number, now.name, arguments.filters, f"{arguments.name}{number}"
         )
         note(
-            f"Round {number}: {made.kept:,} of {plural(made.written, 'rationale')} stay, as the source {made.source}. {_dropped(counted)}"
+            f"Round {number}: {made.kept:,} of {plural(made.written, 'rationale')} kept, as the source {made.source}. "
+            + _dropped(counted)
         )
         sources.append(made.source)
         now, learnt = _trained(store, study, condition, sources)
@@ -58,9 +59,9 @@ def _written(store: Store, teacher: Job) -> Job:
     )
     job = store.queue.job(spec.identity)
     if job.state != "finished":
-        told = (job.error or {}).get("message", job.state)
+        reason = (job.error or {}).get("message", job.state)
         raise StudentError(
-            f"The student's rationales could not be had: {told}", f"See: {command('runs', 'log', str(job.id))}"
+            f"The student's rationales could not be written: {reason}", f"See: {command('runs', 'log', str(job.id))}"
         )
     return job
 
@@ -71,8 +72,7 @@ def _trained(store: Store, study: Study, condition: Condition, sources: Sequence
     assert submission.study_id is not None
     ensure_supervisor(store)
     wait(store, submission.study_id)
-    found = store.queue.study(submission.study_id)
-    return found, rounds.from_source(condition, sources[-1])
+    return store.queue.study(submission.study_id), rounds.from_source(condition, sources[-1])
 
 
 def _dropped(counted: Sequence[Counted]) -> str:
@@ -86,9 +86,9 @@ def show(arguments: argparse.Namespace) -> Result:
 
 def _shown(store: Store, name: str) -> Result:
     study = rounds.last_round(store, name)
-    found = rounds.generations(store, study.id)
-    document = {"study": study.name, "generations": [_document(one) for one in found]}
-    return Result(document, _text(study, found))
+    generations = rounds.generations(store, study.id)
+    document = {"study": study.name, "generations": [_document(generation) for generation in generations]}
+    return Result(document, _text(study, generations))
 
 
 def _document(one: Generation) -> dict[str, Any]:
@@ -108,9 +108,9 @@ def _document(one: Generation) -> dict[str, Any]:
     }
 
 
-def _text(study: Study, found: Sequence[Generation]) -> str:
-    title = f"study {study.name}: {found[0].summary.label}, all on the rows that every source speaks about"
-    return "\n".join([title, "", table(list(HEAD), rows(found)), "", caption(found)])
+def _text(study: Study, generations: Sequence[Generation]) -> str:
+    title = f"study {study.name}: {generations[0].summary.label}, all on the rows that every source covers"
+    return "\n".join([title, "", table(list(HEAD), rows(generations)), "", caption(generations)])
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -156,7 +156,7 @@ _SCHEMA = {
     "generations[].round.written": "rationales before the filters",
     "generations[].round.kept": "after them",
     "generations[].round.words": "mean words of those",
-    "generations[].round.gain": "mean of log p(label | question, rationale) less log p(label | question), by the writer, nats",
+    "generations[].round.gain": "mean log p(label | question, rationale) - log p(label | question), nats",
     "generations[].accuracy": "mean over replicates, or null",
     "generations[].accuracy_low": "lower end of its 95 % interval, or null",
     "generations[].accuracy_high": "upper end, or null",
@@ -175,7 +175,7 @@ NOUN = Noun(
         Command(
             "rounds",
             "run",
-            "have students write rationales, filter them, train the next students on them; several rounds in a row (Referee, arXiv 2210.13800)",
+            "students write rationales, filters drop some, new students train on the rest (Referee, 2210.13800)",
             run,
             _SCHEMA,
             _run_arguments,

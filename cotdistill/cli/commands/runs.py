@@ -432,8 +432,8 @@ NOUN = Noun(
             ImportedRuns,
             _import_arguments,
             notes="Columns: item, condition, replicate, answer (not needed with --task), and the choices' "
-            "probabilities: a list in `probabilities`, or p_0, p_1 ...\nor prob_A, prob_B ...; optional cluster, prediction, tokens, "
-            "split. Every row that cannot be read is listed with its line.",
+            "probabilities: a list in `probabilities`, or p_0, p_1 ...\nor prob_A, prob_B ...; optional cluster, "
+            "prediction, tokens, split. Every row that cannot be read is listed with its line.",
             example="results.csv --study ours --dry-run",
         ),
         Command(

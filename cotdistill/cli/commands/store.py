@@ -212,8 +212,8 @@ NOUN = Noun(
             gc,
             Collected,
             _gc_arguments,
-            notes="Safe while runs train. A study that is tagged keep or has a pinned baseline keeps everything it refers "
-            "to, old logs included.",
+            notes="Safe while runs train. A study that is tagged keep or has a pinned baseline keeps everything it "
+            "refers to, old logs included.",
         ),
         Command(
             "store",

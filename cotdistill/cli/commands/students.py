@@ -18,22 +18,37 @@ VOCABULARY = 4096
 
 
 def list_students(arguments: argparse.Namespace) -> Result:
+    shape = ("layers", "width", "heads", "positions")
     document: list[dict[str, Any]] = [
         {
-            "id": student.name, "help": student.help, "layers": student.layers, "width": student.width, "heads": student.heads,
-            "positions": student.positions, "parameters": student.parameters(VOCABULARY), "block_parameters": student.block_parameters(),
-            "hub": None, "here": True, "gated": False, "defaults": {}, "defaults_by": None,
+            "id": student.name,
+            "help": student.help,
+            **{name: getattr(student, name) for name in shape},
+            "parameters": student.parameters(VOCABULARY),
+            "block_parameters": student.block_parameters(),
+            "hub": None,
+            "here": True,
+            "gated": False,
+            "defaults": {},
+            "defaults_by": None,
         }
         for student in STUDENTS
-    ]  # fmt: skip
+    ]
     document += [
         {
-            "id": entry.name, "help": entry.help, "layers": entry.layers, "width": entry.width, "heads": entry.heads, "positions": entry.positions,
-            "parameters": entry.parameters, "block_parameters": None, "hub": entry.hub, "here": here(StudentConfig(name=entry.hub)) is not None,
-            "gated": entry.gated, "defaults": dict(entry.defaults), "defaults_by": "ours",
+            "id": entry.name,
+            "help": entry.help,
+            **{name: getattr(entry, name) for name in shape},
+            "parameters": entry.parameters,
+            "block_parameters": None,
+            "hub": entry.hub,
+            "here": here(StudentConfig(name=entry.hub)) is not None,
+            "gated": entry.gated,
+            "defaults": dict(entry.defaults),
+            "defaults_by": "ours",
         }
         for entry in PRETRAINED
-    ]  # fmt: skip
+    ]
     rows = [
         [s["id"], f"{s['parameters']:,}", s["layers"], s["width"], s["heads"], s["positions"], s["help"]]
         for s in document
@@ -44,14 +59,15 @@ def list_students(arguments: argparse.Namespace) -> Result:
         right=("parameters", "layers", "width", "heads", "positions"),
     )
     pretrained = "\n".join(
-        f"{e.name}: {e.hub}, {'on this machine' if here(StudentConfig(name=e.hub)) else f'not here yet: hf download {e.hub}'}"
-        f"{' (accept its terms on the hub, set HF_TOKEN)' if e.gated else ''}. Settings that suit it, ours: {e.settings_text()}."
+        f"{e.name}: {e.hub}, "
+        f"{'on this machine' if here(StudentConfig(name=e.hub)) else f'not here yet: hf download {e.hub}'}"
+        f"{' (accept its terms on the hub, set HF_TOKEN)' if e.gated else ''}. Settings, ours: {e.settings_text()}."
         for e in PRETRAINED
     )
     return Result(
         document,
-        f"{text}\n\nParameters of built-in students are counted with a vocabulary of {VOCABULARY}. Any causal language model fits too: --student\n"
-        f"takes a folder that save_pretrained wrote, or a hub id such as owner/name.\n\n{pretrained}",
+        f"{text}\n\nParameters of built-in students count a vocabulary of {VOCABULARY}. Any causal language model "
+        f"works: --student\ntakes a folder that save_pretrained wrote, or a hub id such as owner/name.\n\n{pretrained}",
     )
 
 
@@ -60,15 +76,12 @@ def convert_student(arguments: argparse.Namespace) -> Result:
     from cotdistill.students.convert import convert
 
     folder = Path(arguments.folder).expanduser()
-    made = convert(folder)
-    told = [
-        f"{plural(made.tensors, 'tensor')} in {', '.join(made.files)}"
-        if made.files
-        else "The weights are safetensors already"
-    ]
-    told += ["tokenizer.json made"] if made.tokenizer else []
-    document = {"folder": str(folder), "files": list(made.files), "tensors": made.tensors, "tokenizer": made.tokenizer}
-    return Result(document, f"{'; '.join(told)}.\nTrain it with: --student {folder}")
+    converted = convert(folder)
+    files = list(converted.files)
+    parts = [f"{plural(converted.tensors, 'tensor')} in {', '.join(files)}" if files else "Already safetensors"]
+    parts += ["tokenizer.json added"] if converted.tokenizer else []
+    document = {"folder": str(folder), "files": files, "tensors": converted.tensors, "tokenizer": converted.tokenizer}
+    return Result(document, f"{'; '.join(parts)}.\nTrain it with: --student {folder}")
 
 
 def _folder(parser: argparse.ArgumentParser) -> None:
@@ -82,7 +95,7 @@ NOUN = Noun(
         Command(
             "students",
             "list",
-            "built-in students with their sizes, and the paper's with settings that suit them",
+            "built-in students with their sizes, and the paper's with suitable settings",
             list_students,
             {
                 "id": "name for --student",
@@ -104,7 +117,7 @@ NOUN = Noun(
         Command(
             "students",
             "convert",
-            "pickled weights of a folder to safetensors, without running anything in them; a tokenizer.json where there is none",
+            "convert a folder's pickled weights to safetensors without unpickling code, and add a tokenizer.json",
             convert_student,
             {
                 "folder": "the folder",

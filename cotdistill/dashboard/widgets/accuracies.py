@@ -46,6 +46,8 @@ def accuracy(store: Store, study: Study, summaries: Sequence[results.ConditionSu
         f" mark: their mean. Bar: 95 % interval; {first.speaks_of}. Hollow marks are controls. Dotted line: chance."
         f" {captions.missing_told(summaries)}",
     )
+    if warnings := [f"{s.label}: {warning}." for s in summaries for warning in s.warnings]:
+        st.warning(plain_markdown(" ".join(warnings)), icon=":material/warning:")
 
 
 def _inside(study: Study, summaries: Sequence[results.ConditionSummary], baseline: str) -> None:

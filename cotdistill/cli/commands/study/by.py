@@ -20,7 +20,9 @@ def rivals_text(document: dict[str, Any]) -> str:
 
 
 def sizes(store: Store, which: int | str, baseline: str) -> tuple[list[dict[str, Any]], str]:
-    """Accuracy at each share of the training rows, with the paired difference to `baseline` at the same share; the same as text."""
+    """Accuracy at each share of the training rows, with the paired difference to `baseline` at the same share; the same
+    as text.
+    """
     study = store.queue.study(which)
     curves = training_size.size_curves(store, study.id)
     against = {
@@ -65,7 +67,7 @@ def by_field(store: Store, which: int | str, field: str, baseline: str) -> tuple
 
     UnknownName for a field by which the questions do not differ.
     """
-    # Imported here: they load pandas, which no other command of `study` needs.
+    # A matrix of answers needs pandas, which a list of studies does without.
     from cotdistill.results.prediction_matrix import matrix, texts
     from cotdistill.results.slices import fields, slices
 

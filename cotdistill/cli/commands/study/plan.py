@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> Result:
         for pilot_study in pilots if arguments.wait else ():
             wait(store, pilot_study)
         spec = tuned_spec(spec, setting, best_values(store, pilots, values))
-        spec = dataclasses.replace(spec, name=arguments.name or f"{spec.name}-tuned")
+        spec = dataclasses.replace(spec, name=f"{spec.name}-tuned")
     planned = make_plan(store, spec)
     if arguments.executor or arguments.address:
         move_to(store, Executor(arguments.executor or executor(store).name, arguments.address))
@@ -69,19 +69,20 @@ def run(arguments: argparse.Namespace) -> Result:
     }
     if not arguments.wait:
         text = [
-            f"Study {study.name} (number {study.id}): {plural(len(submission.new), 'job')} queued, {len(submission.reused)} already there"
+            f"Study {study.name} (number {study.id}): {plural(len(submission.new), 'job')} queued, "
+            f"{len(submission.reused)} already there"
             + (f", {len(submission.requeued)} queued again" if submission.requeued else "")
             + ".",
-            f"Training goes on in the background. See it:   cotdistill study show {study.name}",
-            "                                   The queue: cotdistill runs list",
+            f"Training runs in the background. Results: cotdistill study show {study.name}",
+            "                                 Queue:   cotdistill runs list",
         ]
         return Result({**started, "report": None}, "\n".join(text))
     wait(store, study.id)
-    found = report(store, study.id)
-    told = claims_text(store, found)
-    if any(parse(one["id"]).objectives for one in found["conditions"]):
-        told += f"\n\n{rivals_text(rivals(store, study.id))}"
-    return Result({**started, "report": found}, told, 1 if found["failed"] or found["stopped"] else 0)
+    document = report(store, study.id)
+    shown = claims_text(store, document)
+    if any(parse(condition["id"]).objectives for condition in document["conditions"]):
+        shown += f"\n\n{rivals_text(rivals(store, study.id))}"
+    return Result({**started, "report": document}, shown, 1 if document["failed"] or document["stopped"] else 0)
 
 
 def _plan_document(planned: Plan) -> dict[str, Any]:
@@ -116,11 +117,13 @@ def _plan_document(planned: Plan) -> dict[str, Any]:
 
 
 def _memory(fit: Fit) -> dict[str, Any]:
-    told = fit.memory
+    memory = fit.memory
     return {
-        "device": fit.device, "weights": told.weights, "gradients": told.gradients, "optimiser": told.optimiser, "activations": told.activations,
-        "logits": told.logits, "peak": told.peak, "when": told.when, "needs": fit.needs, "free": fit.free, "at_once": fit.at_once, "fits": fit.fits,
-    }  # fmt: skip
+        "device": fit.device,
+        **{name: getattr(memory, name) for name in ("weights", "gradients", "optimiser", "activations", "logits")},
+        **{name: getattr(memory, name) for name in ("peak", "when")},
+        **{name: getattr(fit, name) for name in ("needs", "free", "at_once", "fits")},
+    }
 
 
 def _planned(run: PlannedRun) -> dict[str, Any]:
@@ -144,7 +147,8 @@ def _plan_text(document: dict[str, Any]) -> str:
     counts = document["counts"]
     effect = document["effect"]
     lines = [
-        f"Study {document['name']}: {document['task']}, student {document['student']}, {plural(counts['replicates'], 'replicate')}",
+        f"Study {document['name']}: {document['task']}, student {document['student']}, "
+        + plural(counts["replicates"], "replicate"),
         "",
         table(["condition", "runs", "new", "canonical form"], cells, right=("runs", "new")),
         "",
@@ -216,14 +220,14 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--wait",
         action="store_true",
-        help="stay until every run has ended, then print the table; Ctrl-C leaves the training running",
+        help="block until every run has ended, then print the table; Ctrl-C does not stop the training",
     )
 
     parser.add_argument(
         "--tune",
         metavar="SETTING=A,B",
-        help="choose a training setting per condition on dev, with pilot replicates outside the claims, then train each "
-        "condition at its own best, for example training.lr=0.001,0.002,0.004",
+        help="choose a training setting per condition on dev, with pilot replicates outside the claims, then train "
+        "each condition at its own best, for example training.lr=0.001,0.002,0.004",
     )
     parser.add_argument(
         "--executor",
@@ -248,7 +252,7 @@ _PLANNED = {
 }
 
 _NOTES = (
-    "NAME is a built-in study (starter, starter-worlds), a study of the store, or a YAML file with the same keys as --set.\n"
+    "NAME is a built-in study (starter, starter-worlds), a study of the store, or a YAML file with the keys of --set.\n"
     "Options laid over a named study make a variant under the same name; a name means its latest study.\n"
     "Without a name, --task starts a new study."
 )
@@ -257,7 +261,7 @@ COMMANDS = (
     Command(
         "study",
         "plan",
-        "what would be trained, how long it takes, what it could show; trains nothing",
+        "what would be trained, how long it would take, what it could show; trains nothing",
         plan,
         {
             "name": "name of the study",
@@ -273,7 +277,7 @@ COMMANDS = (
             "runs": "every run",
             **{f"runs[].{key}": help for key, help in _PLANNED.items()},
             "bases": "every shared base, with the keys of a run",
-            "inputs": "selections of key tokens and the students they are read from, with the keys of a run, kind and what it is",
+            "inputs": "selections of key tokens and the students behind them, with the keys of a run, kind and what",
             "seconds": "wall time of what is new",
             "seconds.low": "if all goes fast",
             "seconds.high": "if not",
@@ -300,11 +304,11 @@ COMMANDS = (
             "test_items": "test questions",
             "effect": "what it could show, from earlier runs of the task and student or from stated guesses",
             "effect.label": "from which",
-            "effect.points_low": "smallest true difference, in points, that four of five such studies would find, if noise is low; or null",
-            "effect.points_high": "the same if noise is high; null where not even 100 points would be found",
+            "effect.points_low": "smallest difference (points) that 4 of 5 such studies find, at low noise; or null",
+            "effect.points_high": "the same at high noise; null where not even 100 points would be found",
             "effect.margin": "the largest margin of 'no worse', in points",
-            "effect.no_worse_low": "how often two conditions without a true difference are shown to be no worse by it, if noise is high; or null",
-            "effect.no_worse_high": "the same if noise is low",
+            "effect.no_worse_low": "how often equal conditions are shown to be no worse by it, at high noise; or null",
+            "effect.no_worse_high": "the same at low noise",
             "checks": "what deserves a look before launching",
             "spec": "the whole study, every setting",
         },
