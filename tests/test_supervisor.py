@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from benchmarks.soak import Soak, metrics
-from cotdistill.cli.waiting import wait_for
+from cotdistill.cli.waiting import _progress_text, wait_for
 from cotdistill.errors import StoreError
 from cotdistill.execution import supervisor
 from cotdistill.execution.supervisor import cause_of, ensure_supervisor, no_supervisor, stop_all
@@ -134,6 +134,13 @@ def test_a_command_that_waits_ends_when_the_store_is_stopped_and_starts_nothing_
     # The stop of before does not end a command that begins to wait now.
     store.queue.stop(1)
     wait_for(store, store.queue.jobs, "cotdistill runs list")
+
+
+def test_time_left_comes_from_the_pace_of_this_wait_and_is_unknown_above_a_hundred_hours() -> None:
+    # 20 s for 10 of 40 units: 60 s for the other 30. 20 s for .01 of 1,000: 2,000,000 s, which is no estimate.
+    assert "1 min left" in _progress_text([], gained=10.0, left=30.0, passed=20.0)
+    assert "time left unknown" in _progress_text([], gained=0.01, left=1_000.0, passed=20.0)
+    assert "left" not in _progress_text([], gained=0.0, left=30.0, passed=20.0)
 
 
 def test_workers_outlive_their_supervisor_and_are_not_doubled_by_the_next(store: Store) -> None:

@@ -14,6 +14,8 @@ from cotdistill.text import duration, plural
 
 # How often the queue is read; a read takes a millisecond.
 POLL_SECONDS = 1.0
+# An estimate above this, 100 hours, is not shown: the pace of a job that loads or was just resumed says nothing.
+LONGEST_SECONDS = 360_000.0
 ENDED = ("finished", "failed", "stopped")
 
 
@@ -87,7 +89,10 @@ def _share(job: Job) -> float:
 def _progress_text(jobs: list[Job], gained: float, left: float, passed: float) -> str:
     ended = sum(job.state in ENDED for job in jobs)
     running = [job.label for job in jobs if job.state == "running"]
-    # An estimate from a moment's work would mislead.
-    remaining = f", {duration(passed * left / gained)} left" if gained > 0 and passed > 10 and left > 0 else ""
+    # An estimate from a moment's work would mislead: no time is stated from it, nor one of hundreds of hours.
+    remaining = ""
+    if gained > 0 and passed > 10 and left > 0:
+        seconds = passed * left / gained
+        remaining = f", {duration(seconds)} left" if seconds < LONGEST_SECONDS else ", time left unknown"
     now = f"; now: {' | '.join(running[:3])}" if running else ""
     return f"{ended} of {plural(len(jobs), 'job')}{remaining}{now}"
