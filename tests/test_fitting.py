@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 from pathlib import Path
 
 import pytest
 
 from cotdistill.config import StudentConfig, TrainingConfig
-from cotdistill.errors import UsageError
+from cotdistill.errors import SequenceTooLong, UsageError
 from cotdistill.planning import cost, memory_fit
 from cotdistill.planning.cost import Costs, Lengths
-from cotdistill.planning.plan import plan
+from cotdistill.planning.plan import launch, plan
 from cotdistill.store import hardware
 from cotdistill.store.hardware import Gpu, MachineMemory
 from cotdistill.store.store import Store
 from cotdistill.students.memory import PROCESS_BYTES, of_built_in
 from cotdistill.students.models import PRETRAINED, STUDENTS
 from cotdistill.studies.spec import spec_from_mapping
+from cotdistill.tasks.importing.importer import import_task
 
 CONDITIONS = tuple(spec_from_mapping({"task": "field_guide", "conditions": "label_only,post_cot"}).parsed())
 COSTS = Costs(
@@ -178,3 +180,27 @@ def test_a_plan_settles_the_micro_batch_before_runs_get_their_identity(
     assert {run.job.config["training"]["micro_batch"] for run in tight.runs} == {1} == {tight.spec.training.micro_batch}
     assert any(check.startswith("Micro-batch 1: the largest that fits") for check in tight.checks)
     assert any("It would run out of memory" in check for check in tight.checks) and not tight.fit.fits
+
+
+def test_one_row_that_is_too_long_is_seen_by_the_plan_wherever_it_stands_and_nothing_is_launched(
+    tmp_path: Path,
+) -> None:
+    store = Store.open(tmp_path / "store")
+    # 601 rows: the sample for lengths takes every second one, and row 301 is not in it.
+    rows = [
+        {"question": f"question {i}", "choices": ["red", "blue"], "answer": "AB"[i % 2],
+         "rationale": "so it is " * (300 if i == 301 else 3), "split": "train" if i < 601 else "test" if i % 2 else "dev"}
+        for i in range(661)
+    ]  # fmt: skip
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    import_task(store.tasks_root, tmp_path / "rows.jsonl", "long_row")
+    entries = {"name": "s", "task": "long_row", "conditions": "label_only,post_cot", "replicates": 1}
+    planned = plan(store, spec_from_mapping(entries))
+    (sentence,) = planned.too_long
+    assert "post-CoT: 1 of 601 training rows are longer than 512 tokens" in sentence and sentence in planned.checks
+    with pytest.raises(SequenceTooLong, match="1 of 601 training rows") as error:
+        launch(store, planned)
+    assert "student.truncate=rationale" in error.value.hint and not store.queue.jobs()
+    cut = plan(store, spec_from_mapping({**entries, "student": {"truncate": "rationale"}}))
+    assert not cut.too_long and any("the rationale is cut" in check for check in cut.checks)
+    assert launch(store, cut)

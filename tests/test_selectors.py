@@ -173,7 +173,7 @@ def test_contrastive_scores_end_where_the_student_reads_no_further(given, monkey
             found.positions = limit
             return found
 
-        monkeypatch.setattr("cotdistill.saliency.contrast.Reader", reader)
+        monkeypatch.setattr("cotdistill.saliency.contrast.Forward", reader)
         return SELECTORS.get("contrastive").compute(one)["e1"]
 
     cut = reading(head + 4)

@@ -256,7 +256,7 @@ def test_verify_finds_a_result_and_a_plan_that_are_not_what_was_told(tmp_path: P
         connection.execute("UPDATE job SET result = ?", ('{"accuracy":0.7}',))
         connection.execute("UPDATE study SET spec = replace(spec, '\"replicates\":3', '\"replicates\":5')")
     changed, plan_changed = verify(store).problems
-    assert changed == "run 1: its result is not the one that was told"
+    assert changed == "run 1: its result does not match its recorded checksum"
     assert plan_changed.startswith(f"study kept: its plan does not hash to {plan.plan_hash[:12]}")
     with store.queue.database.write() as connection:
         # A result of before results had a digest.

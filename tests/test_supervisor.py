@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from benchmarks.soak import Soak, metrics
-from cotdistill.cli.waiting import wait_for
+from cotdistill.cli.waiting import _progress_text, wait_for
 from cotdistill.errors import StoreError
 from cotdistill.execution import supervisor
 from cotdistill.execution.supervisor import cause_of, ensure_supervisor, no_supervisor, stop_all
@@ -114,6 +114,33 @@ def test_a_supervisor_that_cannot_start_is_told_with_what_it_said_last_and_the_w
     # Mended, it begins what stayed in the queue, and nothing is told any more.
     until(lambda: finished(store), store)
     assert no_supervisor(store) is None and is_right(store.queue.job(1))
+
+
+def test_a_command_that_waits_ends_when_the_store_is_stopped_and_starts_nothing_again(store: Store) -> None:
+    store.queue.submit([counting(1, steps=100_000)])
+    seen: list[str] = []
+
+    def jobs() -> list[Job]:
+        # What another terminal does as soon as the job has begun.
+        if not seen and reached(store, 1, 10)():
+            seen.append("stopped")
+            stop_all(store)
+        return store.queue.jobs()
+
+    with pytest.raises(StoreError, match=r"stopped while this command waited .*; 1 of 1 job had not finished") as error:
+        wait_for(store, jobs, "cotdistill runs list")
+    assert error.value.exit_code == 1 and "cotdistill app start" in error.value.hint
+    assert states(store) == ["queued"] and not workers(store) and not is_held(store.home / "supervisor.lock")
+    # The stop of before does not end a command that begins to wait now.
+    store.queue.stop(1)
+    wait_for(store, store.queue.jobs, "cotdistill runs list")
+
+
+def test_time_left_comes_from_the_pace_of_this_wait_and_is_unknown_above_a_hundred_hours() -> None:
+    # 20 s for 10 of 40 units: 60 s for the other 30. 20 s for .01 of 1,000: 2,000,000 s, which is no estimate.
+    assert "1 min left" in _progress_text([], gained=10.0, left=30.0, passed=20.0)
+    assert "time left unknown" in _progress_text([], gained=0.01, left=1_000.0, passed=20.0)
+    assert "left" not in _progress_text([], gained=0.0, left=30.0, passed=20.0)
 
 
 def test_workers_outlive_their_supervisor_and_are_not_doubled_by_the_next(store: Store) -> None:

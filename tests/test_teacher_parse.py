@@ -206,3 +206,36 @@ def test_sentences_are_cut_at_their_ends_and_at_lines():
     assert [text[a:b] for a, b in sentences(text)] == ["It is.", "Is it?", "Yes", "no 3.5 m"]
     assert exact("the river bank is", Choice("E", "a river bank"), 0) == len("the river bank")
     assert exact("river banks", Choice("E", "river bank"), 0) is None
+
+
+CLOSINGS = (
+    r"\boxed{B}", r"$\boxed{B}$", r"$$\boxed{B}$$", r"\[\boxed{\text{B}}\]", r"\(\boxed{B}\)", r"The answer is $\boxed{B}$.",
+    r"The final answer is: $\boxed{B}$", r"\boxed{heath}", r"$\boxed{\text{heath}}$", "<answer>B</answer>", "<answer> (B) </answer>",
+    "<answer>heath</answer>", "<final_answer>B</final_answer>", "Answer: B", "Answer: (B)", "Answer: $B$", "Answer: **B**", "**Answer:** B",
+    "**Answer: B**", "Final answer: B", "Final Answer: (B) heath", "Final answer: heath.", "The answer is B", "The answer is (B).",
+    "The answer is *B*", "The answer is **B**.", "The answer is `B`.", "The answer is B. heath", "The answer is B) heath", "The answer is: B",
+    "The answer is “heath”.", "The answer is heath.", "The correct answer is B.", "The best answer is (B) heath.", "The correct option is B.",
+    "The right choice is B.", "So the answer is B.", "Therefore, the answer is B.", "Hence the answer must be B.", "Thus, the correct choice is heath.",
+    "I would choose B.", "I choose (B).", "I'd go with B.", "We select option B.", "My answer: B", "Option B is correct.", "B is the correct answer.",
+    "(B) is the right option.", "Heath is the best answer.", "So B is right.", '{"answer": "B"}', '{"answer": "heath"}', "{'answer': 'B'}",
+    "#### B", "### B", "B", "(B)", "B.", "(B) heath", "B. heath", "B) heath", "heath", "Choose B.", "The solution is B.",
+    "The most likely answer is therefore B.", "Response: B",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("closing", CLOSINGS)
+def test_a_closing_in_any_form_states_its_answer_and_no_other(closing):
+    choices = [Choice("A", "dune"), Choice("B", "heath"), Choice("C", "elm")]
+    assert parse(f"Unlike dune, the word begins with h.\n{closing}", choices).sure in ("B", None)
+    assert len(CLOSINGS) >= 60
+
+
+def test_nearly_all_closings_are_read_for_sure():
+    choices = [Choice("A", "dune"), Choice("B", "heath"), Choice("C", "elm")]
+    read = [parse(f"Unlike dune, the word begins with h.\n{closing}", choices).sure for closing in CLOSINGS]
+    assert [closing for closing, label in zip(CLOSINGS, read, strict=True) if label is None] == ["{'answer': 'B'}"]
+
+
+@pytest.mark.parametrize("text", ["nan", "NULL", " None. "[:5]])
+def test_words_that_stand_for_nothing_are_no_rationale(text):
+    assert parse(text, [Choice("A", "dune"), Choice("B", "heath")]).problem == "empty"

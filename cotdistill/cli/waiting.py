@@ -6,13 +6,16 @@ import time
 from collections.abc import Callable
 
 from cotdistill.cli.output import Progress, note
-from cotdistill.execution.supervisor import ensure_supervisor, no_supervisor
+from cotdistill.errors import StoreError
+from cotdistill.execution.supervisor import ensure_supervisor, last_stop, no_supervisor
 from cotdistill.store.records import Job
 from cotdistill.store.store import Store
 from cotdistill.text import duration, plural
 
 # How often the queue is read; a read takes a millisecond.
 POLL_SECONDS = 1.0
+# An estimate above this, 100 hours, is not shown: the pace of a job that loads or was just resumed says nothing.
+LONGEST_SECONDS = 360_000.0
 ENDED = ("finished", "failed", "stopped")
 
 
@@ -25,9 +28,9 @@ def wait(store: Store, study_id: int) -> None:
 def wait_for(store: Store, of: Callable[[], list[Job]], come_back: str) -> None:
     """Block until every job that `of` returns has ended. come_back: the command that shows their progress.
 
-    StoreError if no worker can be started; the jobs stay queued.
+    StoreError if no worker can be started, or if the store is stopped meanwhile; the jobs stay queued.
     """
-    jobs = of()
+    jobs, stop_before = of(), last_stop(store)
     total = sum(_weight(job) for job in jobs)
     progress = Progress(total, "seconds of work")
     begun, said_held, said_full, said_failed = time.monotonic(), False, False, set[int]()
@@ -53,6 +56,12 @@ def wait_for(store: Store, of: Callable[[], list[Job]], come_back: str) -> None:
             if not said_full and (full := store.refusal):
                 said_full = True
                 note(full)
+            if last_stop(store) != stop_before:
+                raise StoreError(
+                    f"The store was stopped while this command waited (cotdistill app stop); {len(waiting)} of "
+                    f"{plural(len(jobs), 'job')} had not finished.",
+                    f"They stay queued and continue at the next start: cotdistill app start    Progress: {come_back}",
+                )
             # Each time: a supervisor that was killed is started again, one that runs is left alone.
             ensure_supervisor(store)
             if (reason := no_supervisor(store)) is not None:
@@ -80,7 +89,10 @@ def _share(job: Job) -> float:
 def _progress_text(jobs: list[Job], gained: float, left: float, passed: float) -> str:
     ended = sum(job.state in ENDED for job in jobs)
     running = [job.label for job in jobs if job.state == "running"]
-    # An estimate from a moment's work would mislead.
-    remaining = f", {duration(passed * left / gained)} left" if gained > 0 and passed > 10 and left > 0 else ""
+    # An estimate from a moment's work would mislead: no time is stated from it, nor one of hundreds of hours.
+    remaining = ""
+    if gained > 0 and passed > 10 and left > 0:
+        seconds = passed * left / gained
+        remaining = f", {duration(seconds)} left" if seconds < LONGEST_SECONDS else ", time left unknown"
     now = f"; now: {' | '.join(running[:3])}" if running else ""
     return f"{ended} of {plural(len(jobs), 'job')}{remaining}{now}"

@@ -71,7 +71,7 @@ def _rows(store: Store, present: set[str]) -> tuple[int, list[str]]:
                 f"run {job['id']}: its config hashes to {expected[:12]}, it is kept as {job['identity'][:12]}"
             )
         if job["result"] and job["seal"] and seal_of(job["result"]) != job["seal"]:
-            problems.append(f"run {job['id']}: its result is not the one that was told")
+            problems.append(f"run {job['id']}: its result does not match its recorded checksum")
     for study in studies:
         try:
             same = spec_from_mapping(read_document(study["spec"])).plan_hash == study["plan_hash"]

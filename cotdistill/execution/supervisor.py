@@ -7,6 +7,7 @@ it; and its workers outlive it: they are known by their locks, not as its childr
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import os
 import secrets
@@ -47,6 +48,8 @@ FALLEN = 3
 MOST_STILLBORN = 3
 # How often it is looked whether mirrors are told.
 MIRROR_SECONDS = 5.0
+# The setting of a store that holds the time of the last `stop_all`.
+STOPPED = "stopped"
 # Exit codes of processes that somebody ended: they say nothing about the job.
 FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGHUP, -signal.SIGINT)
 
@@ -376,7 +379,21 @@ def no_supervisor(store: Store) -> StoreError | None:
 
 
 def stop_all(store: Store, patience: float = 8.0) -> list[int]:
-    """End the supervisor, every worker and the warm process of a store; gives their pids. Running jobs are saved and go on at the next start."""
+    """Stop the supervisor, the workers and the warm process of a store; returns their pids. Running jobs are saved and
+    continue at the next start; commands that wait for jobs of this store end (`last_stop`)."""
+    # Recorded before anything ends, so that a waiting command sees it before it would start the supervisor again.
+    # Stopping works without room to write, too.
+    with contextlib.suppress(StoreError):
+        store.queue.set_setting(STOPPED, repr(time.time()))
+    return _end_processes(store, patience)
+
+
+def last_stop(store: Store) -> str:
+    """The time of the last `stop_all` of this store, as it was recorded; "" if there was none."""
+    return store.queue.setting(STOPPED) or ""
+
+
+def _end_processes(store: Store, patience: float = 8.0) -> list[int]:
     # The supervisor first, so that it starts nobody anew.
     pids = _end([store.home / "supervisor.lock"], patience)
     with _starting:
@@ -395,7 +412,7 @@ def move_to(store: Store, wanted: Executor) -> None:
     """Let the jobs of a store run elsewhere from now on; what runs is saved first and goes on there. UsageError for what cannot be used here."""
     check_executor(wanted)
     if executor(store) != wanted:
-        stop_all(store)
+        _end_processes(store)
         set_executor(store, wanted)
 
 

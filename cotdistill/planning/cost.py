@@ -33,6 +33,9 @@ FLOPS_PER_SECOND = {"cpu": 2.5e10, "cuda": 2.5e13}
 SECONDS_AROUND = 3.0
 # Rows looked at for lengths.
 SAMPLE = 300
+# Rows with the most text are read for over-long ones so many at a time, until the longest of them is below this share of
+# the limit; a template adds no more than so many bytes to a row's own text.
+CHUNK, CLEAR_OF_LIMIT, TEMPLATE_BYTES = 50, 0.7, 128
 # What a student counts as whose sizes are not on this machine: GPT-2 small.
 UNKNOWN = memory.of_config(memory.PUBLISHED["openai-community/gpt2"])
 
@@ -66,6 +69,8 @@ class Costs:
     test_clusters: int
     rationale: int
     choices: int
+    #: One sentence per condition with training rows that the student cannot read and that are not to be truncated.
+    too_long: tuple[str, ...] = ()
 
     def example(self, tokens: float, predicted: float) -> float:
         """Operations of a forward pass over one example, as in `students.loading.forward_flops`."""
@@ -145,6 +150,7 @@ def measured(task: Task, run: RunConfig, spec: StudySpec, checks: list[str]) -> 
     encoder = Encoder(tokenizer_of(task, run), task.template) if known else None
     shape = _shape(spec, encoder)
     measured_lengths: dict[str, Lengths] = {}
+    too_long: list[str] = []
     rationale = choices = 0
     positions = shape.positions if shape else 10**6
     limit = min(spec.student.max_length or positions, positions)
@@ -172,15 +178,24 @@ def measured(task: Task, run: RunConfig, spec: StudySpec, checks: list[str]) -> 
             measured_lengths[str(condition)] = dataclasses.replace(lengths, longest=min(lengths.longest, limit))
             rationale = max(rationale, *map(len, corpus.passages), 0)
             choices = max(choices, *(sum(map(len, encoder.targets(example))) for example in sample))
-            if over:
-                checks.append(
-                    f"{condition.label}: {over} of {len(sample)} sampled sequences are longer than {limit} tokens (longest {lengths.longest}); "
-                    + (
-                        "the run would stop: set student.truncate to question or rationale."
-                        if spec.student.truncate == "refuse"
-                        else f"the {spec.student.truncate} is cut."
-                    )
+            examples = [
+                by_source[name if run.sources else ""][i] for i in training_rows(by_source, run, condition.fraction)
+            ]
+            over_long, longest = _over_long(encoder, task, examples, condition, run, limit)
+            if over or over_long:
+                outcome = (
+                    "the run would stop: set student.truncate to question or rationale."
+                    if spec.student.truncate == "refuse"
+                    else f"the {spec.student.truncate} is cut."
                 )
+                checks.append(
+                    f"{condition.label}: {max(over, over_long):,} of {len(examples):,} training rows are longer than {limit} "
+                    f"tokens (longest {max(longest, lengths.longest):,}); {outcome}"
+                )
+                # Which rationale a swapped row gets is not known before the rows are paired.
+                swaps = any(step.name == "swap" for step in condition.steps)
+                if over_long and spec.student.truncate == "refuse" and not swaps:
+                    too_long.append(checks[-1])
         seen = training_rows(by_source, run, condition.fraction)
         _check_partners([by_source[name if run.sources else ""][i] for i in seen], condition, run, encoder, checks)
     if encoder is not None:
@@ -222,6 +237,7 @@ def measured(task: Task, run: RunConfig, spec: StudySpec, checks: list[str]) -> 
         test_clusters=len({e.cluster or e.id for e in test}),
         rationale=rationale,
         choices=choices,
+        too_long=tuple(too_long),
     )
 
 
@@ -259,6 +275,31 @@ def _lengths(encoder: Encoder, corpus: Corpus, condition: Condition, run: RunCon
         longest=max(map(len, every)), most_predicted=max(predicted), sequences=max(map(len, encoded)),
     )  # fmt: skip
     return lengths, sum(any(len(s) > limit for s in sequences) for sequences in encoded)
+
+
+def _over_long(
+    encoder: Encoder, task: Task, examples: Sequence[Example], condition: Condition, run: RunConfig, limit: int
+) -> tuple[int, int]:
+    """How many training rows are over the limit under a condition, and the tokens of the longest row that was read.
+
+    Rows are read from the one with the most text down, `CHUNK` at a time, until a chunk stays well below the limit. A
+    row whose text has no more bytes than the student reads tokens cannot be over it.
+    """
+
+    def size(example: Example) -> int:
+        texts = (example.question, example.rationale or "", *(choice.text for choice in example.choices))
+        return sum(len(text.encode()) for text in texts)
+
+    by_size = sorted((e for e in examples if size(e) + TEMPLATE_BYTES > limit), key=size, reverse=True)
+    over = longest = 0
+    for start in range(0, len(by_size), CHUNK):
+        chunk = supplied(task, by_size[start : start + CHUNK], condition, condition.source or run.source)
+        later = {name: Selection(name) for name in condition.selectors}
+        lengths, over_here = _lengths(encoder, encoder.corpus(chunk, later), condition, run, limit)
+        over, longest = over + over_here, max(longest, lengths.longest)
+        if lengths.longest < CLEAR_OF_LIMIT * limit:
+            break
+    return over, longest
 
 
 def _check_k(corpus: Corpus, condition: Condition, checks: list[str]) -> None:

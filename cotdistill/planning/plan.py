@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cotdistill.config import RunConfig, Seeds, TrainingConfig, from_mapping, plain
-from cotdistill.errors import NoRationale, StudentError, UnknownName, UsageError
+from cotdistill.errors import NoRationale, SequenceTooLong, StudentError, UnknownName, UsageError
 from cotdistill.planning import memory_fit
 from cotdistill.planning.cost import FLOPS_PER_SECOND, SECONDS_AROUND, Costs, measured
 from cotdistill.planning.memory_fit import Fit
@@ -63,6 +63,8 @@ class Plan:
     rows_at: Mapping[float, int]
     excluded_rows: int
     test_items: int
+    #: Why runs of this plan would fail: one sentence per condition with rows that are too long for the student.
+    too_long: tuple[str, ...] = ()
 
     @property
     def new(self) -> int:
@@ -152,11 +154,21 @@ def plan(store: Store, spec: StudySpec) -> Plan:
         rows_at=costs.rows_at,
         excluded_rows=costs.excluded_rows,
         test_items=costs.test_items,
+        too_long=costs.too_long,
     )
 
 
 def launch(store: Store, planned: Plan) -> Submission:
-    """Put the runs of a plan into the queue, in one transaction; what is done already is reused."""
+    """Put the runs of a plan into the queue, in one transaction; what is done already is reused.
+
+    SequenceTooLong if training rows are longer than the student reads and are not to be truncated: every run would fail.
+    """
+    if planned.too_long and planned.new:
+        raise SequenceTooLong(
+            " ".join(planned.too_long),
+            "Set student.truncate=question or student.truncate=rationale, choose a student that reads more, or import "
+            "the task without these rows (cotdistill lint lists them).",
+        )
     members = [(run.job.identity, str(run.condition), run.replicate, "run") for run in planned.runs]
     members += [(base.job.identity, "", base.replicate, "base") for base in planned.bases]
     members += [(entry.job.identity, "", entry.replicate, "input") for entry in planned.inputs]

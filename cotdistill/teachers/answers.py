@@ -13,6 +13,7 @@ from cotdistill.errors import UnknownName
 from cotdistill.tasks.example import Example
 from cotdistill.tasks.task import SPLITS, Task
 from cotdistill.teachers.parse import Stated, parse, visible
+from cotdistill.teachers.thinking import split_thinking
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,11 @@ class TeacherAnswer:
     def shown(self) -> str:
         """The text without what a model only thought."""
         return visible(self.text)
+
+    @property
+    def thinking(self) -> str:
+        """What a reasoning model only thought; "" without any."""
+        return split_thinking(self.text)[0]
 
     @property
     def rationale(self) -> str:

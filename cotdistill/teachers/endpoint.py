@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 import urllib.request
 from collections.abc import Mapping, Sequence
@@ -31,12 +32,18 @@ from cotdistill.config import plain
 from cotdistill.errors import UsageError
 from cotdistill.teachers.elicitation import ElicitConfig, Request
 from cotdistill.teachers.responses import Response
+from cotdistill.teachers.thinking import with_thinking
 
 # Which key goes with which address: a key is never sent to an address that was given under another name.
 PAIRS = (("COTDISTILL_TEACHER_URL", "COTDISTILL_TEACHER_KEY"), ("OPENAI_BASE_URL", "OPENAI_API_KEY"))
 OPENAI = "https://api.openai.com/v1"
 # An answer is a few kilobytes; whoever sends more than this is no teacher.
 LARGEST = 8 << 20
+# Fields beside the content, and types of its parts, in which servers send what a model thought.
+THOUGHTS = ("reasoning_content", "reasoning")
+# Parameters that a server may refuse by name.
+DROPPABLE = ("top_p", "temperature", "seed", "stop")
+THOUGHT_PARTS = ("reasoning", "thinking", "reasoning_text")
 # What of a server's own words is kept.
 SHOWN = 200
 
@@ -107,8 +114,8 @@ def body_of(config: ElicitConfig, request: Request) -> dict[str, Any]:
         body["stop"] = list(sampling.stop)
     if sampling.seed >= 0:
         body["seed"] = sampling.seed + request.sample
-    body |= plain(teacher.extra)
-    return body
+    # A field that is null is left out: some servers refuse a parameter even at its default.
+    return {name: value for name, value in {**body, **plain(teacher.extra)}.items() if value is not None}
 
 
 class Endpoint:
@@ -190,7 +197,16 @@ class Endpoint:
             return Refused("server", message, wait)
         if 300 <= status < 400:
             return Refused("denied", f"the server answers {status}, which leads elsewhere; it is not followed")
+        if refused := next((name for name in DROPPABLE if re.search(rf"\b{name}\b", said)), ""):
+            message += f"; leave it out: --extra '{{\"{refused}\": null}}'"
         return Refused("request", message)
+
+    def _error_in_200(self, error: Any, content: bytes) -> Refused:
+        """An error that a server sends with status 200: its own words, and its code where it names one."""
+        code = error.get("code") if isinstance(error, dict) else None
+        if isinstance(code, int) and 400 <= code < 600 and code != 400:
+            return self._refusal(code, {}, content)
+        return Refused("request", f"the server answers with an error: {self._said(content)}")
 
     def _said(self, content: bytes) -> str:
         """The server's own words about an error, on one line, without address and key."""
@@ -213,6 +229,8 @@ class Endpoint:
             answer = json.loads(content)
         except (ValueError, RecursionError):
             raise Refused("malformed", "the answer is no JSON") from None
+        if isinstance(answer, dict) and answer.get("error"):
+            raise self._error_in_200(answer["error"], content)
         choices = answer.get("choices") if isinstance(answer, dict) else None
         if not isinstance(choices, list):
             raise Refused("malformed", "the answer has no list of choices")
@@ -222,7 +240,7 @@ class Endpoint:
         message = first.get("message")
         if not isinstance(message, dict):
             raise Refused("malformed", "the choice has no message")
-        text = _text(message.get("content"))
+        text, thinking = _parts(message)
         finish = first.get("finish_reason")
         # What a model was about to say and was cut off, or kept back, is an answer without text: asking again costs the
         # same for nothing.
@@ -230,18 +248,38 @@ class Endpoint:
             raise Refused("request", "the server filtered the answer")
         if not text.strip() and finish == "length":
             raise Refused("request", "the limit of tokens was spent before a word of the answer; raise max_tokens")
+        if not text.strip() and thinking.strip():
+            field = next((name for name in THOUGHTS if message.get(name)), "parts of type reasoning")
+            raise Refused(
+                "request",
+                f"all of the answer stands in {field}, as a thought, and nothing in content; raise max_tokens, or ask "
+                "the server to think less",
+            )
         if not text.strip():
             raise Refused("empty", "the answer has no text")
+        text = with_thinking(thinking, text)
         usage = answer.get("usage")
         return text, finish if isinstance(finish, str) else "", usage if isinstance(usage, dict) else {}
 
 
-def _text(content: Any) -> str:
-    """The text of a message: as such, or in parts."""
-    parts: Sequence[Any] = content if isinstance(content, list) else [{"text": content}]
-    text = "".join(part["text"] for part in parts if isinstance(part, dict) and isinstance(part.get("text"), str))
+def _parts(message: Mapping[str, Any]) -> tuple[str, str]:
+    """(what was said, what was thought) of a message: content as such or in parts, and fields beside it."""
+    content = message.get("content")
+    parts = [part for part in (content if isinstance(content, list) else [{"text": content}]) if isinstance(part, dict)]
+    said = [part for part in parts if str(part.get("type", "text")) not in THOUGHT_PARTS]
+    thought = [part for part in parts if part not in said]
+    thoughts = [_joined(thought), *(_joined([{"text": message.get(name)}]) for name in THOUGHTS)]
+    return _joined(said), "\n".join(dict.fromkeys(text for text in thoughts if text.strip()))
+
+
+def _joined(parts: Sequence[Mapping[str, Any]]) -> str:
+    """The texts of some parts; those of type thinking hold theirs under that name, as text or as parts."""
+    texts: list[str] = []
+    for part in parts:
+        held = next((part[name] for name in ("text", "thinking", "reasoning") if part.get(name)), "")
+        texts += [held] if isinstance(held, str) else [_joined(held)] if isinstance(held, list) else []
     # JSON may hold half a character, which no file can.
-    return text.encode("utf-8", "replace").decode("utf-8").replace("\0", "")
+    return "".join(texts).encode("utf-8", "replace").decode("utf-8").replace("\0", "")
 
 
 def retry_after(value: str | None) -> float | None:

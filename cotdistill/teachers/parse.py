@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from cotdistill.rationales.words import is_function_word
 from cotdistill.tasks.example import Choice
 from cotdistill.teachers.mentions import WORD, Mention, exact, letters, mentions, past, sentences
+from cotdistill.teachers.thinking import split_thinking
 
 # How a label was read, the surest first.
 HOWS = ("letter", "text", "weighed", "implied")
@@ -26,7 +27,7 @@ _VERB = r"(?:is|was|are|would\s+be|should\s+be|must\s+be|has\s+to\s+be|will\s+be
 _ADVERB = r"(?:therefore|thus|clearly|likely|probably|definitely|indeed|simply|obviously|then)"
 _FORWARD = re.compile(
     rf"""(?<!\beach\s)(?<!\bevery\s)\b(?:answers?|choice|option|response|solution)(?:\s+(?:here|choice|to\s+(?:the|this)\s+question))?(?:,?\s+{_ADVERB},?)?
-         (?:\s+{_VERB}\b|\s*[:=])
+         (?:\s+{_VERB}\b(?:\s*:)?|["']?\s*[:=])
        | \b(?:I|we)(?:['’]d|['’]ll)?\s+(?:would\s+|will\s+|should\s+|must\s+)?(?:choose|select|pick|go\s+with|chose
         |answer)\b
        | (?:^|[.!?\n]\s*)(?:choose|select|pick)\b
@@ -92,8 +93,14 @@ _BECAUSE = re.compile(
 )
 _REASON = re.compile(r"[\s,.;:\"'”’)}\]–—-]*(?:because|since|as|for)\b", re.IGNORECASE)
 _BETWEEN = re.compile(r"[\s:,.–—-]*")
-_THINKING = re.compile(r"<think(?:ing)?>.*?(?:</think(?:ing)?>|$)", re.DOTALL | re.IGNORECASE)
 _EMPHASIS = re.compile(r"\*\*|__|`")
+# One star or dollar on each side of a letter or a few words: *B*, $B$.
+_AROUND = re.compile(r"(?<![\w*$])([*$])(?=\S)([^*$\n]{1,60}?)(?<=\S)\1(?![\w*$])")
+# Signs of mathematics around a box: $\boxed{B}$, \[\boxed{\text{B}}\], \(\boxed{B}\).
+_MATHS = re.compile(r"(?:\$+|\\\[|\\\()\s*(\\boxed\s*\{[^$\n]*?\})\s*(?:\$+|\\\]|\\\))")
+_TAGGED = re.compile(r"<(answer|final_answer|label)>\s*(.*?)\s*</\1>", re.IGNORECASE | re.DOTALL)
+# Words that servers and files write where there is nothing.
+_NOTHING = {"nan", "null", "none", "n/a"}
 _CLOSING_WORDS = frozenset(
     (
         "answer option choice correct right final best therefore thus hence so conclusion means select choose letter "
@@ -139,8 +146,11 @@ class Stated:
 
 
 def visible(text: str) -> str:
-    """What a model says, without what it thinks (<think> ... </think>) and without the marks of Markdown emphasis."""
-    return _EMPHASIS.sub("", _THINKING.sub("", text)).strip()
+    """What a model says, without what it thinks and without the marks of Markdown emphasis and of mathematics."""
+    said = _EMPHASIS.sub("", split_thinking(text)[1])
+    said = _MATHS.sub(r"\1", _TAGGED.sub(r"\nThe answer is \2.\n", said))
+    said = _AROUND.sub(r"\2", said).strip()
+    return "" if said.casefold() in _NOTHING else said
 
 
 def parse(text: str, choices: Sequence[Choice]) -> Stated:

@@ -155,6 +155,7 @@ def _summary(tally: Tally, answers: list[TeacherAnswer]) -> dict[str, Any]:
         "cost": round(tally.cost, 6),
         "stated": len(known),
         "agrees": sum(a.answer == a.example.answer for a in known) / len(known) if known else None,
+        "rationales": sum(bool(a.rationale) and not a.stated.bare for a in answers),
         "cut_off": sum(a.finish == "length" for a in answers),
     }
 

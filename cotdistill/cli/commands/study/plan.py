@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> Result:
         for pilot_study in pilots if arguments.wait else ():
             wait(store, pilot_study)
         spec = tuned_spec(spec, setting, best_values(store, pilots, values))
-        spec = dataclasses.replace(spec, name=arguments.name or f"{spec.name}-tuned")
+        spec = dataclasses.replace(spec, name=f"{spec.name}-tuned")
     planned = make_plan(store, spec)
     if arguments.executor or arguments.address:
         move_to(store, Executor(arguments.executor or executor(store).name, arguments.address))

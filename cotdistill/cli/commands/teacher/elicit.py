@@ -96,7 +96,13 @@ def _progress_parts(job: Job) -> list[str]:
         )
     gold = f"; {percent(result['agrees'])} of these are gold" if result["stated"] else ""
     lines.append(
-        f"{result['stated']:,} state an answer{gold}." + (f" Cost {result['cost']:.4f}." if result["cost"] else "")
+        f"{result['stated']:,} state an answer{gold}."
+        + (
+            f" {result['rationales']:,} hold a rationale; the others are an answer alone."
+            if "rationales" in result
+            else ""
+        )
+        + (f" Cost {result['cost']:.4f}." if result["cost"] else "")
     )
     if source := result["source"]:
         words = [
