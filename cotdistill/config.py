@@ -59,7 +59,7 @@ def canonical_json(value: Any) -> str:
 
 
 def plain(value: Any) -> Any:
-    """The value as JSON types (dict, list, str, int, float, bool, None); `key` in a field's metadata is its name there."""
+    """The value as JSON types (dict, list, str, int, float, bool, None); a field's metadata may name its `key`."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.metadata.get("key", f.name): plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, Mapping):
