@@ -256,7 +256,7 @@ def test_losses_are_paired_over_replicates_and_questions(store):
     )
     assert curve.control_loss.mean == pytest.approx((7 / 8 - 2 / 8) / 2 + (7 / 8) / 4)
     assert curve.over_control.mean == pytest.approx(curve.loss.mean - curve.control_loss.mean)
-    assert (curve.items, curve.clusters, curve.replicates, curve.made, curve.touched) == (4, 4, 2, 1.0, 1.0)
+    assert (curve.items, curve.clusters, curve.replicates, curve.applied, curve.touched) == (4, 4, 2, 1.0, 1.0)
     (single,) = modes.curves(store, [first], "given")
     assert "one seed" in single.loss.speaks_of and single.loss.mean == pytest.approx(areas[0].mean())
 

@@ -12,9 +12,9 @@ import numpy.typing as npt
 Values = npt.NDArray[np.float64]
 
 
-def jaccard(one: set[int], other: set[int]) -> float:
+def jaccard(first: set[int], second: set[int]) -> float:
     """Shared over all; 1 for two empty sets."""
-    return len(one & other) / len(one | other) if one or other else 1.0
+    return len(first & second) / len(first | second) if first or second else 1.0
 
 
 def jaccard_by_chance(n: int, k: int) -> float:
@@ -45,21 +45,21 @@ def average_precision(marked: set[int], scores: Values) -> float | None:
     total, hits, seen = 0.0, 0, 0
     for value in np.unique(scores)[::-1]:
         block = scores == value
-        found = int(positive[block].sum())
-        hits, seen = hits + found, seen + int(block.sum())
-        total += found * hits / seen
+        relevant = int(positive[block].sum())
+        hits, seen = hits + relevant, seen + int(block.sum())
+        total += relevant * hits / seen
     return total / len(marked)
 
 
-def cohen_kappa(one: Sequence[Hashable], other: Sequence[Hashable]) -> float | None:
+def cohen_kappa(left: Sequence[Hashable], right: Sequence[Hashable]) -> float | None:
     """Cohen's kappa (1960) of two annotators on the same units; None where chance alone explains all (both always say the same one thing)."""
-    if len(one) != len(other):
+    if len(left) != len(right):
         raise ValueError("both annotators must have judged the same units")
-    n = len(one)
+    n = len(left)
     if not n:
         return None
-    seen = sum(a == b for a, b in zip(one, other, strict=True)) / n
-    first, second = Counter(one), Counter(other)
+    seen = sum(a == b for a, b in zip(left, right, strict=True)) / n
+    first, second = Counter(left), Counter(right)
     expected = sum(first[value] * second[value] for value in first) / (n * n)
     return None if expected >= 1.0 else (seen - expected) / (1 - expected)
 

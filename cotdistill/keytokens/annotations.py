@@ -102,14 +102,14 @@ class AnnotationSet:
     def marks(self, annotator: str | None = None) -> list[Mark]:
         """The marks that count, by annotator, in the order in which they were made: one a rationale, and so several an example whose rationale
         differs between sources or worlds."""
-        found: list[Mark] = []
+        read: list[Mark] = []
         for name in [annotator] if annotator else self.annotators():
             latest: dict[tuple[str, str], Mark] = {}
             for _, mark in self._standing(name):
                 latest.pop((mark.example, mark.text), None)
                 latest[mark.example, mark.text] = mark
-            found += latest.values()
-        return found
+            read += latest.values()
+        return read
 
     def digest(self) -> str:
         """Of all marks that count, whoever made them and whenever: what a selection made from them is named by."""
@@ -176,14 +176,14 @@ def fitting(marks: Iterable[Mark], examples: Iterable[Example]) -> list[Mark]:
 
 def usable(marks: Iterable[Mark], examples: Iterable[Example]) -> list[Mark]:
     """The marks made on the rationales as they stand, skipped ones left out. DataError if there are marks and none of them fits."""
-    made = [mark for mark in marks if not mark.skipped]
-    found = fitting(made, examples)
-    if made and not found:
+    done = [mark for mark in marks if not mark.skipped]
+    fit = fitting(done, examples)
+    if done and not fit:
         raise DataError(
-            f"None of {len(made)} marks was made on these rationales.",
+            f"None of {len(done)} marks was made on these rationales.",
             "They belong to another source or to an older version of the task: mark anew.",
         )
-    return found
+    return fit
 
 
 def export_jsonl(marks: Sequence[Mark], examples: Mapping[str, Example]) -> str:
@@ -231,23 +231,23 @@ def export_label_studio(marks: Sequence[Mark], examples: Mapping[str, Example]) 
 def read_marks(text: str, examples: Mapping[str, Example], file: str = "marks") -> list[Mark]:
     """Marks from either form. BadRows lists every entry that cannot be used (unknown id, spans outside the rationale, another text, a name that no
     file can have), by line, or by place in a Label Studio export; nothing is half-imported. An address's @ becomes a dot in the annotator's name."""
-    found: list[Mark] = []
+    marks: list[Mark] = []
     problems: list[RowProblem] = []
     for line, entry in _entries(text.removeprefix("\ufeff"), file):
-        told = _problem(entry, examples)
-        if told:
-            problems.append(RowProblem(file, line, told))
+        problem = _problem(entry, examples)
+        if problem:
+            problems.append(RowProblem(file, line, problem))
             continue
         rationale = examples[entry["example"]].rationale or ""
         spans = tuple(sorted((a, b) for a, b in entry["spans"]))
-        found.append(
+        marks.append(
             Mark(entry["example"], _annotator(entry), spans, text_hash(rationale), entry.get("skipped") is True)
         )
     if problems:
         raise BadRows(problems, "Correct these entries; nothing was imported.")
-    if not found:
+    if not marks:
         raise DataError(f"{file} holds no marks.", "Expected one JSON object a line, or a Label Studio export.")
-    return found
+    return marks
 
 
 def _entries(text: str, file: str) -> list[tuple[int, dict[str, Any]]]:
@@ -275,7 +275,7 @@ def _entries(text: str, file: str) -> list[tuple[int, dict[str, Any]]]:
 
 def _of_label_studio(task: Any) -> list[dict[str, Any]]:
     """The annotations of a task; [{}] for what is none. Only labelled spans count: choices and comments beside them are left out."""
-    found = []
+    marks = []
     try:
         data = task["data"]
         text = {"text": text_hash(data["rationale"])} if "rationale" in data else {}
@@ -283,13 +283,13 @@ def _of_label_studio(task: Any) -> list[dict[str, Any]]:
             who = annotation.get("completed_by")
             name = annotation.get("annotator") or (who.get("email") or who.get("id") if isinstance(who, dict) else who)
             values = [r["value"] for r in annotation["result"] if r["type"] == "labels"]
-            found.append({
+            marks.append({
                 "example": str(data["id"]), "annotator": name, "spans": [(v["start"], v["end"]) for v in values],
                 "said": [v.get("text") for v in values], "skipped": annotation.get("was_cancelled", False), **text,
             })  # fmt: skip
     except (KeyError, TypeError, AttributeError):
         return [{}]
-    return found
+    return marks
 
 
 def _annotator(entry: Mapping[str, Any]) -> str:

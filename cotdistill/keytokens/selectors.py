@@ -108,24 +108,24 @@ def parse_selector(text: str) -> tuple[Selector, str]:
     return entry, option
 
 
-def _attributed(given: SelectInput, method: str) -> Scores:
+def _attributed(inputs: SelectInput, method: str) -> Scores:
     """Attribution of the right answer against the others to the rationale alone, for a student that was given it before the label."""
     from cotdistill.saliency.attribution import attribute
 
-    assert given.placement is not None and given.counts is not None
+    assert inputs.placement is not None and inputs.counts is not None
     settings = AttributionSettings(method=method, target="contrast", moves="rationale")
-    found = attribute(
-        given.model(),
-        given.encoder,
-        given.examples,
-        given.placement,
+    attributed = attribute(
+        inputs.model(),
+        inputs.encoder,
+        inputs.examples,
+        inputs.placement,
         settings,
-        given.counts,
-        metric=given.metric,
-        report=given.report,
+        inputs.counts,
+        metric=inputs.metric,
+        report=inputs.report,
     )
     scores: Scores = {}
-    for one, passage in zip(found, given.passages, strict=True):
+    for one, passage in zip(attributed, inputs.passages, strict=True):
         row = np.zeros(len(passage))
         columns = one.reading.columns("rationale")
         row[one.reading.origin[columns]] = np.nan_to_num(one.scores[columns])
@@ -139,13 +139,13 @@ def _attributed(given: SelectInput, method: str) -> Scores:
     reads="pre_cot",
     passes=110,
 )
-def integrated_gradients(given: SelectInput) -> Scores:
-    return _attributed(given, "integrated_gradients")
+def integrated_gradients(inputs: SelectInput) -> Scores:
+    return _attributed(inputs, "integrated_gradients")
 
 
 @selector("input_x_gradient", "a first-order guess of the same (pre-CoT student)", reads="pre_cot", passes=4)
-def input_x_gradient(given: SelectInput) -> Scores:
-    return _attributed(given, "input_x_gradient")
+def input_x_gradient(inputs: SelectInput) -> Scores:
+    return _attributed(inputs, "input_x_gradient")
 
 
 @selector(
@@ -154,8 +154,8 @@ def input_x_gradient(given: SelectInput) -> Scores:
     reads="pre_cot",
     passes=4,
 )
-def saliency(given: SelectInput) -> Scores:
-    return _attributed(given, "saliency")
+def saliency(inputs: SelectInput) -> Scores:
+    return _attributed(inputs, "saliency")
 
 
 @selector(
@@ -164,8 +164,8 @@ def saliency(given: SelectInput) -> Scores:
     reads="pre_cot",
     passes=45,
 )
-def occlusion(given: SelectInput) -> Scores:
-    return _attributed(given, "occlusion")
+def occlusion(inputs: SelectInput) -> Scores:
+    return _attributed(inputs, "occlusion")
 
 
 @selector(
@@ -175,26 +175,26 @@ def occlusion(given: SelectInput) -> Scores:
     option=f"[SHARE, default {INFLUENCE_AT}]",
     passes=120,
 )
-def influence(given: SelectInput) -> Scores:
+def influence(inputs: SelectInput) -> Scores:
     """Matched minus random, as cosines: the raw products grow with the token's own loss. The own question stands in where no dev question matches,
     and matched ones stand alone where every dev question matches."""
     from cotdistill.saliency.influence import Aligner
 
-    assert given.placement is not None
+    assert inputs.placement is not None
     aligner = Aligner(
-        given.model(given.option or INFLUENCE_AT), given.encoder, given.placement, given.dev, metric=given.metric
+        inputs.model(inputs.option or INFLUENCE_AT), inputs.encoder, inputs.placement, inputs.dev, metric=inputs.metric
     )
     scores: Scores = {}
     for done, (example, passage, sequence) in enumerate(
-        zip(given.examples, given.passages, given.sequences, strict=True)
+        zip(inputs.examples, inputs.passages, inputs.sequences, strict=True)
     ):
-        if given.report is not None:
-            given.report(done, len(given.examples))
-        one = aligner.align(example, sequence)
-        own, matched, other = one.cosine
-        value = own if not one.matched else matched if np.isnan(other).all() else matched - other
+        if inputs.report is not None:
+            inputs.report(done, len(inputs.examples))
+        aligned = aligner.align(example, sequence)
+        same_question, matched, other = aligned.cosine
+        value = same_question if not aligned.matched else matched if np.isnan(other).all() else matched - other
         row = np.zeros(len(passage))
-        row[one.origin] = np.nan_to_num(value)
+        row[aligned.origin] = np.nan_to_num(value)
         scores[example.id] = tuple(row.tolist())
     return scores
 
@@ -205,12 +205,12 @@ def influence(given: SelectInput) -> Scores:
     reads="post_cot",
     passes=6,
 )
-def contrastive(given: SelectInput) -> Scores:
+def contrastive(inputs: SelectInput) -> Scores:
     """SCOTT (Wang et al. 2023, arXiv 2305.01879) decodes by this contrast; here it scores what the teacher wrote. Mean over the wrong choices."""
     from cotdistill.saliency.contrast import contrasted
 
-    assert given.placement is not None
-    return contrasted(given.model(), given.encoder, given.examples, given.passages, given.report)
+    assert inputs.placement is not None
+    return contrasted(inputs.model(), inputs.encoder, inputs.examples, inputs.passages, inputs.report)
 
 
 @selector(
@@ -219,81 +219,81 @@ def contrastive(given: SelectInput) -> Scores:
     reads="any",
     passes=0.1,
 )
-def similarity(given: SelectInput) -> Scores:
+def similarity(inputs: SelectInput) -> Scores:
     from cotdistill.students.loading import input_table
 
-    table = input_table(given.model()).detach().cpu().numpy().astype(float)
+    table = input_table(inputs.model()).detach().cpu().numpy().astype(float)
 
     def vector(ids: Sequence[int]) -> npt.NDArray[np.float64]:
         mean: npt.NDArray[np.float64] = table[list(ids)].mean(0)
         return mean
 
     return texts.similarity(
-        given.examples, given.passages, lambda text: vector([t.id for t in given.encoder.read(text)]), by_ids=vector
+        inputs.examples, inputs.passages, lambda text: vector([t.id for t in inputs.encoder.read(text)]), by_ids=vector
     )
 
 
 @selector("word2vec", "the same with word2vec vectors trained on the task's own text (needs gensim)", passes=0.5)
-def word2vec(given: SelectInput) -> Scores:
-    return texts.by_vectors(given.examples, given.passages, texts.trained_vectors(given.examples))
+def word2vec(inputs: SelectInput) -> Scores:
+    return texts.by_vectors(inputs.examples, inputs.passages, texts.trained_vectors(inputs.examples))
 
 
 @selector(
     "vectors", "the same with word vectors from a file in word2vec or GloVe text format", option="FILE", passes=0.2
 )
-def vectors(given: SelectInput) -> Scores:
+def vectors(inputs: SelectInput) -> Scores:
     return texts.by_vectors(
-        given.examples, given.passages, texts.read_vectors(given.option, texts.vocabulary(given.examples))
+        inputs.examples, inputs.passages, texts.read_vectors(inputs.option, texts.vocabulary(inputs.examples))
     )
 
 
 @selector(
     "sentence_transformer", "the same with a sentence-transformers model (optional)", option="NAME_OR_FOLDER", passes=20
 )
-def sentence_transformer(given: SelectInput) -> Scores:
-    return texts.similarity(given.examples, given.passages, texts.sentence_vectors(given.option))
+def sentence_transformer(inputs: SelectInput) -> Scores:
+    return texts.similarity(inputs.examples, inputs.passages, texts.sentence_vectors(inputs.option))
 
 
 @selector("tf_idf", "frequent in this rationale, rare in the others", passes=0.1)
-def tf_idf(given: SelectInput) -> Scores:
-    return texts.tf_idf(given.examples, given.passages)
+def tf_idf(inputs: SelectInput) -> Scores:
+    return texts.tf_idf(inputs.examples, inputs.passages)
 
 
 @selector(
     "pmi", "pointwise mutual information of the word with the answer's text, over the training rationales", passes=0.1
 )
-def pmi(given: SelectInput) -> Scores:
-    return texts.pmi(given.examples, given.passages)
+def pmi(inputs: SelectInput) -> Scores:
+    return texts.pmi(inputs.examples, inputs.passages)
 
 
 @selector("random", "uniform: what any selector must beat", passes=0.1, draws=True)
-def random(given: SelectInput) -> Scores:
+def random(inputs: SelectInput) -> Scores:
     """One draw a word, shared out evenly over its tokens, so that words of many tokens are not favoured."""
     scores: Scores = {}
-    for example, passage in zip(given.examples, given.passages, strict=True):
-        rng = np.random.default_rng(stable_seed("random selector", given.seed, example.id))
+    for example, passage in zip(inputs.examples, inputs.passages, strict=True):
+        rng = np.random.default_rng(stable_seed("random selector", inputs.seed, example.id))
         scores[example.id] = texts.shared_out(passage, lambda word, rng=rng: float(rng.random()))  # type: ignore[misc]
     return scores
 
 
 @selector("human", "tokens that people marked", option="ANNOTATIONS")
-def human(given: SelectInput) -> Scores:
+def human(inputs: SelectInput) -> Scores:
     """1 for marked tokens, 0 for others, for the examples that somebody has marked."""
-    if not given.marks:
+    if not inputs.marks:
         raise UsageError(
-            f"Nobody has marked anything in the annotation set {given.option!r} of this task.",
+            f"Nobody has marked anything in the annotation set {inputs.option!r} of this task.",
             "Mark examples on page Key tokens.",
         )
     scores: Scores = {}
-    for example, passage in zip(given.examples, given.passages, strict=True):
-        if example.id in given.marks:
-            marked = given.marks[example.id]
+    for example, passage in zip(inputs.examples, inputs.passages, strict=True):
+        if example.id in inputs.marks:
+            marked = inputs.marks[example.id]
             if marked and max(marked) >= len(passage):
                 raise DataError(f"The marks of {example.id!r} were made on another rationale.", "Mark it anew.")
             scores[example.id] = tuple(1.0 if place in marked else 0.0 for place in range(len(passage)))
     if not scores:
         raise UsageError(
-            f"The annotation set {given.option!r} marks none of the training rows.",
+            f"The annotation set {inputs.option!r} marks none of the training rows.",
             "Mark examples of the training split.",
         )
     return scores

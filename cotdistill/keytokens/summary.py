@@ -72,14 +72,14 @@ def described(rows: Rows, scores: Scores, k: int = TOP) -> dict[str, Any]:
     }
 
 
-def overlap(rows: Rows, one: Scores, other: Scores, k: int = TOP) -> dict[str, Any]:
+def overlap(rows: Rows, left: Scores, right: Scores, k: int = TOP) -> dict[str, Any]:
     """Mean Jaccard of the k highest words and mean rank correlation of all words, over the examples that both have scored; chance: what two random
     choices of k words would share by Jaccard, in the mean."""
     shared, ranks, chance = [], [], []
     for example, passage in rows:
-        if example.id not in one or example.id not in other or not passage:
+        if example.id not in left or example.id not in right or not passage:
             continue
-        first, second = word_scores(passage, one[example.id]), word_scores(passage, other[example.id])
+        first, second = word_scores(passage, left[example.id]), word_scores(passage, right[example.id])
         shared.append(jaccard(top_places(first, k), top_places(second, k)))
         n, size = len(first), min(k, len(first))
         chance.append(jaccard_by_chance(n, size))

@@ -25,11 +25,11 @@ INSTALL = ".venv/bin/python -m pip install -c constraints.txt -r requirements-ke
 
 def shared_out(passage: Passage, score: Callable[[str], float]) -> tuple[float, ...]:
     """(tokens,) each word's score over the number of its tokens."""
-    found: list[float] = []
+    values: list[float] = []
     for word in units(passage, "word"):
         value = score(word[0].text.casefold())
-        found += [value / len(word)] * len(word)
-    return tuple(found)
+        values += [value / len(word)] * len(word)
+    return tuple(values)
 
 
 def words_of(passage: Passage) -> list[str]:
@@ -90,11 +90,11 @@ def similarity(
     return scores
 
 
-def _cosine(one: Vector | None, other: Vector | None) -> float:
-    if one is None or other is None:
+def _cosine(first: Vector | None, second: Vector | None) -> float:
+    if first is None or second is None:
         return 0.0
-    size = float(np.linalg.norm(one) * np.linalg.norm(other))
-    return float(one @ other) / size if size > 0 else 0.0
+    size = float(np.linalg.norm(first) * np.linalg.norm(second))
+    return float(first @ second) / size if size > 0 else 0.0
 
 
 def by_vectors(examples: Sequence[Example], passages: Sequence[Passage], vectors: Vectors) -> Scores:
@@ -131,7 +131,7 @@ def read_vectors(name: str, wanted: set[str]) -> Vectors:
     path = Path(name).expanduser()
     if not path.is_file():
         raise UsageError(f"There is no file {path}.", "Name a file with word vectors in word2vec or GloVe text format.")
-    found: Vectors = {}
+    by_word: Vectors = {}
     size = 0
     try:
         with path.open(encoding="utf-8") as lines:
@@ -147,18 +147,18 @@ def read_vectors(name: str, wanted: set[str]) -> Vectors:
                         "Expected word number number ...",
                     )
                 word = " ".join(parts[:-size]).casefold()
-                if word in wanted and word not in found:
-                    found[word] = _numbers(parts[-size:], path, number)
+                if word in wanted and word not in by_word:
+                    by_word[word] = _numbers(parts[-size:], path, number)
     except UnicodeDecodeError as error:
         raise DataError(
             f"{path} cannot be read as word vectors: {error}", "Expected text, one word a line with its numbers."
         ) from error
-    if not found:
+    if not by_word:
         raise DataError(
             f"{path} has a vector for none of the {len(wanted):,} words of this task.",
             "Choose vectors of the same language.",
         )
-    return found
+    return by_word
 
 
 def _numbers(parts: Sequence[str], path: Path, line: int) -> Vector:

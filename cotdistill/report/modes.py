@@ -63,7 +63,7 @@ def grid_title(cells: Sequence[ModeCell]) -> str:
 
 def curves_title(curves: Sequence[PerturbationCurve], measure: str) -> str:
     """Which condition loses most under which test, and whether as many random tokens cost as much."""
-    shown = [c for c in curves if c.over_control is not None and c.made] or list(curves)
+    shown = [c for c in curves if c.over_control is not None and c.applied] or list(curves)
     if not shown:
         return "Nothing has been asked yet"
     # A test that costs more than random tokens says more than one that costs much.

@@ -84,7 +84,7 @@ class PerturbationCurve:
     loss: Interval
     control_loss: Interval | None
     over_control: Interval | None
-    made: float
+    applied: float
     touched: float
     items: int
     clusters: int

@@ -49,11 +49,11 @@ def sentences(tokens: pd.DataFrame) -> pd.DataFrame:
 
 def _joined(tokens: pd.DataFrame, unit: str) -> pd.DataFrame:
     keys = ["example", "target_at", "segment", unit]
-    found = readable(tokens).groupby(keys, sort=False).agg(
+    joined = readable(tokens).groupby(keys, sort=False).agg(
         cluster=("cluster", "first"), text=("text", "".join), column=("column", "min"), origin=("origin", "min"),
         word_text=("word_text", "first"), word_class=("word_class", "first"), score=("score", "sum"),
     )  # fmt: skip
-    return found.reset_index()
+    return joined.reset_index()
 
 
 def by_span(tokens: pd.DataFrame) -> list[Mean]:
@@ -72,50 +72,50 @@ def per_token(tokens: pd.DataFrame) -> list[Mean]:
 
 
 def _with_cues(tokens: pd.DataFrame) -> pd.DataFrame:
-    mine = readable(tokens)
-    return mine.assign(segment=mine["segment"].where(mine["segment"].isin(SPANS), CUES))
+    rows = readable(tokens)
+    return rows.assign(segment=rows["segment"].where(rows["segment"].isin(SPANS), CUES))
 
 
 def by_place(tokens: pd.DataFrame, segment: str = "rationale") -> list[Mean]:
     """The mean absolute score by tenth of a span, in units of the example's mean over the span."""
-    mine = readable(tokens)
-    mine = mine[mine["segment"] == segment].copy()
-    if mine.empty:
+    rows = readable(tokens)
+    rows = rows[rows["segment"] == segment].copy()
+    if rows.empty:
         return []
-    size = mine.groupby(["example", "target_at"])["column"].transform("size")
-    place = mine.groupby(["example", "target_at"]).cumcount()
-    mine["tenth"] = (place * DECILES // size).clip(upper=DECILES - 1).astype(str)
-    return _relative(mine, "tenth", [str(i) for i in range(DECILES)])
+    size = rows.groupby(["example", "target_at"])["column"].transform("size")
+    place = rows.groupby(["example", "target_at"]).cumcount()
+    rows["tenth"] = (place * DECILES // size).clip(upper=DECILES - 1).astype(str)
+    return _relative(rows, "tenth", [str(i) for i in range(DECILES)])
 
 
 def question_against_rationale(tokens: pd.DataFrame) -> Mean | None:
     """The rationale's share of the absolute mass of question, choices and rationale, over the examples whose rationale bears scores; None where
     there is none."""
-    mine = readable(tokens)
-    mine = mine[mine["segment"].isin(["question", "choices", "rationale"])]
-    there = (mine["segment"] == "rationale").groupby([mine["example"], mine["target_at"]]).transform("any")
-    mine = mine[there]
-    if mine.empty:
+    rows = readable(tokens)
+    rows = rows[rows["segment"].isin(["question", "choices", "rationale"])]
+    there = (rows["segment"] == "rationale").groupby([rows["example"], rows["target_at"]]).transform("any")
+    rows = rows[there]
+    if rows.empty:
         return None
-    return next((m for m in _shares(mine, "segment", ("rationale",))), None)
+    return next((m for m in _shares(rows, "segment", ("rationale",))), None)
 
 
 def top_words(
     tokens: pd.DataFrame, segment: str = "rationale", most: int = 15, *, absolute: bool = False
 ) -> list[Mean]:
     """The words of a span with the largest mean score (absolute score for methods without a sign), case folded, scored at least LEAST times."""
-    mine = words(tokens)
-    mine = mine[mine["segment"] == segment]
-    if mine.empty:
+    rows = words(tokens)
+    rows = rows[rows["segment"] == segment]
+    if rows.empty:
         return []
-    mine = mine.assign(score=mine["score"].abs() if absolute else mine["score"], name=mine["word_text"].str.casefold())
-    counted = mine.groupby("name")["score"].agg(["mean", "size"])
+    rows = rows.assign(score=rows["score"].abs() if absolute else rows["score"], name=rows["word_text"].str.casefold())
+    counted = rows.groupby("name")["score"].agg(["mean", "size"])
     ranked = counted[counted["size"] >= LEAST].sort_values(["mean"], ascending=False).head(most)
-    return [_mean(str(name), mine[mine["name"] == name], "score") for name in ranked.index]
+    return [_mean(str(name), rows[rows["name"] == name], "score") for name in ranked.index]
 
 
-def _shares(mine: pd.DataFrame, key: str, names: Sequence[str]) -> list[Mean]:
-    mass = mine.assign(score=mine["score"].abs())
+def _shares(rows: pd.DataFrame, key: str, names: Sequence[str]) -> list[Mean]:
+    mass = rows.assign(score=rows["score"].abs())
     each = mass.pivot_table(
         index=["example", "target_at", "cluster"], columns=key, values="score", aggfunc="sum", fill_value=0.0
     )
@@ -123,16 +123,16 @@ def _shares(mine: pd.DataFrame, key: str, names: Sequence[str]) -> list[Mean]:
     each = each[whole > 0].div(whole[whole > 0], axis=0).reset_index()
     if each.empty:
         return []
-    counts = mine.groupby(key).size()
+    counts = rows.groupby(key).size()
     return [_mean(name, each, name, int(counts[name])) for name in names if name in each]
 
 
-def _relative(mine: pd.DataFrame, key: str, names: Sequence[str]) -> list[Mean]:
-    mass = mine.assign(score=mine["score"].abs())
+def _relative(rows: pd.DataFrame, key: str, names: Sequence[str]) -> list[Mean]:
+    mass = rows.assign(score=rows["score"].abs())
     level = mass.groupby(["example", "target_at"])["score"].transform("mean")
     mass = mass[level > 0].assign(score=(mass["score"] / level)[level > 0])
     each = mass.groupby(["example", "target_at", "cluster", key])["score"].mean().reset_index()
-    counts = mine.groupby(key).size()
+    counts = rows.groupby(key).size()
     return [
         _mean(name, each[each[key] == name], "score", int(counts[name])) for name in names if (each[key] == name).any()
     ]
@@ -143,8 +143,10 @@ def _mean(name: str, rows: pd.DataFrame, column: str, tokens: int | None = None)
     n = int(rows["example"].nunique())
     if len(set(names)) < 2:
         return Mean(name, float(values.mean()), None, None, n, len(set(names)), len(rows) if tokens is None else tokens)
-    found = one_replicate(values, numbered(names))
-    return Mean(name, found.mean, found.low, found.high, n, len(set(names)), len(rows) if tokens is None else tokens)
+    interval = one_replicate(values, numbered(names))
+    return Mean(
+        name, interval.mean, interval.low, interval.high, n, len(set(names)), len(rows) if tokens is None else tokens
+    )
 
 
 def scores_by_example(tokens: pd.DataFrame) -> dict[tuple[str, str], dict[tuple[str, ...], npt.NDArray[np.float64]]]:
@@ -162,11 +164,11 @@ def scores_by_example(tokens: pd.DataFrame) -> dict[tuple[str, str], dict[tuple[
     explained = {
         (examples[i], targets[i]): f"{origins[i]} {texts[i]}" for i in range(len(scores)) if columns[i] == targets[i]
     }
-    found: dict[tuple[str, str], dict[tuple[str, ...], npt.NDArray[np.float64]]] = {}
+    by_example: dict[tuple[str, str], dict[tuple[str, ...], npt.NDArray[np.float64]]] = {}
     keys = list(zip(examples, targets, segments, strict=True))
     starts = [i for i, key in enumerate(keys) if not i or key != keys[i - 1]]
     for start, end in zip(starts, [*starts[1:], len(keys)], strict=True):
         example, target, segment = keys[start]
-        spans = found.setdefault((example, explained.get((example, target), "")), {})
+        spans = by_example.setdefault((example, explained.get((example, target), "")), {})
         spans[segment, *texts[start:end]] = scores[start:end]
-    return found
+    return by_example

@@ -73,14 +73,16 @@ def attribute(
     target = parse_target(settings.target)
     METHODS.get(settings.method)
     probe = StudentQueries(model, encoder.specials.pad, memory)
-    found: list[Attribution] = []
+    attributed: list[Attribution] = []
     for start in range(0, len(examples), CHUNK):
         if report is not None:
             report(start, len(examples))
-        found += _chunk(probe, encoder, examples[start : start + CHUNK], placement, settings, target, counts, metric)
+        attributed += _chunk(
+            probe, encoder, examples[start : start + CHUNK], placement, settings, target, counts, metric
+        )
     if report is not None:
         report(len(examples), len(examples))
-    return found
+    return attributed
 
 
 def _chunk(

@@ -49,20 +49,20 @@ def regions(reading: EncodedExample, words: Mapping[str, Sequence[str]]) -> dict
         raise NotReadable(
             "There is no place in this sequence where an answer is read.", "Choose a student that answers."
         )
-    found: dict[str, Mask] = {}
+    masks: dict[str, Mask] = {}
     for span in ("question", "choices", "rationale"):
         mask = np.zeros(n, bool)
         mask[[c for c in reading.columns(span) if c < n]] = True
-        found[span] = mask
+        masks[span] = mask
     within = {"gold": ("choices", "rationale"), "latent": ("rationale",), "subject": ("question",)}
     for name, texts in words.items():
         mask = np.zeros(n, bool)
         for span in within[name]:
             for text in texts:
-                mask[_mentioned(reading, np.flatnonzero(found[span]).tolist(), text)] = True
-        found[name] = mask
-    found["relevant"] = np.logical_or.reduce([found[name] for name in words]) if words else np.zeros(n, bool)
-    return {name: found[name] for name in REGIONS if name in found and found[name].any()}
+                mask[_mentioned(reading, np.flatnonzero(masks[span]).tolist(), text)] = True
+        masks[name] = mask
+    masks["relevant"] = np.logical_or.reduce([masks[name] for name in words]) if words else np.zeros(n, bool)
+    return {name: masks[name] for name in REGIONS if name in masks and masks[name].any()}
 
 
 def attention_rows(model: PreTrainedModel, readings: Sequence[EncodedExample], pad: int) -> list[Values]:
@@ -73,7 +73,7 @@ def attention_rows(model: PreTrainedModel, readings: Sequence[EncodedExample], p
     model.eval()  # type: ignore[no-untyped-call]
     device, before = input_table(model).device, model.config._attn_implementation
     order = sorted(range(len(readings)), key=lambda i: readings[i].label_at)
-    found: dict[int, Values] = {}
+    rows: dict[int, Values] = {}
     try:
         model.set_attn_implementation("eager")
         at = 0
@@ -88,25 +88,25 @@ def attention_rows(model: PreTrainedModel, readings: Sequence[EncodedExample], p
                 )
             with torch.no_grad():
                 # Padding stands on the right, which a causal student never reads.
-                told = getattr(
+                output = getattr(
                     model.base_model(input_ids=ids.to(device), use_cache=False, output_attentions=True),
                     "attentions",
                     None,
                 )
-            if not told or any(layer is None for layer in told):
+            if not output or any(layer is None for layer in output):
                 raise StudentError(
                     f"{type(model).__name__} does not hand out its attention.",
                     "Choose a probe of the states, or attributions.",
                 )
             for row, i in enumerate(members):
                 n = readings[i].label_at
-                found[i] = np.stack([layer[row, :, n - 1, :n].float().cpu().numpy() for layer in told]).astype(
+                rows[i] = np.stack([layer[row, :, n - 1, :n].float().cpu().numpy() for layer in output]).astype(
                     np.float64
                 )
             at += len(members)
     finally:
         model.set_attn_implementation(before)
-    return [found[i] for i in range(len(readings))]
+    return [rows[i] for i in range(len(readings))]
 
 
 def shares(rows: Sequence[Values], masks: Sequence[Mask]) -> tuple[Values, Values]:

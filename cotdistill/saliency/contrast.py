@@ -60,7 +60,7 @@ def contrasted(
             (r, column) for r, (_, _, ids, head) in enumerate(members) for column in range(head - 1, len(ids) - 1)
         ]
         where, columns = (torch.tensor(part, device=reader.device) for part in zip(*places, strict=True))
-        told = (
+        log_probabilities = (
             log_softmax(reader.logits_at(padded, where, columns), -1)
             .gather(1, padded[where, columns + 1][:, None])[:, 0]
             .cpu()
@@ -69,12 +69,12 @@ def contrasted(
         taken = 0
         for i, gold, ids, begins in members:
             count = len(ids) - begins
-            mine = told[taken : taken + count]
+            row_values = log_probabilities[taken : taken + count]
             taken += count
             if gold:
-                right[i][:count] = mine
+                right[i][:count] = row_values
             else:
-                wrong[i][:count] += mine / (len(examples[i].choices) - 1)
+                wrong[i][:count] += row_values / (len(examples[i].choices) - 1)
     return {e.id: tuple((r - w).tolist()) for e, r, w in zip(examples, right, wrong, strict=True)}
 
 

@@ -33,14 +33,14 @@ def layers_of(model: PreTrainedModel, names: Sequence[str]) -> list[Layer] | Non
         at[name] = size
         size += table[name].numel()
     owners = {name.rpartition(".")[0]: None for name in names}
-    found = []
+    layers = []
     for owner in owners:
         module = model.get_submodule(owner)
-        own = {name for name, _ in module.named_parameters(recurse=False)}
-        if type(module) not in (torch.nn.Linear, Conv1D, torch.nn.LayerNorm) or not own <= {"weight", "bias"}:
+        parameters = {name for name, _ in module.named_parameters(recurse=False)}
+        if type(module) not in (torch.nn.Linear, Conv1D, torch.nn.LayerNorm) or not parameters <= {"weight", "bias"}:
             return None
-        found.append(Layer(module, at.get(f"{owner}.weight"), at.get(f"{owner}.bias")))
-    return found
+        layers.append(Layer(module, at.get(f"{owner}.weight"), at.get(f"{owner}.bias")))
+    return layers
 
 
 class Trace:

@@ -99,7 +99,7 @@ def judge(
     probe = StudentQueries(model, encoder.specials.pad)
     base = probe.baseline(settings.baseline, counts)
     wanted = checked_shares(shares)
-    found: list[Judged] = []
+    judgements: list[Judged] = []
     why = ""
     for start in range(0, len(examples), CHUNK):
         if report is not None:
@@ -109,19 +109,19 @@ def judge(
         )
         why = why or next((one.not_readable for one in attributed if one.not_readable), "")
         ranked = [one for one in attributed if len(_columns(one)) > 1]
-        found += _judged(probe, ranked, target, settings.seed, base, wanted, orders)
+        judgements += _judged(probe, ranked, target, settings.seed, base, wanted, orders)
     if report is not None:
         report(len(examples), len(examples))
-    if not found:
+    if not judgements:
         raise NotReadable(
             why[:1].upper() + why[1:] or "No example has two tokens to rank.",
             "Choose spans that the answer can depend on, for example --moves question.",
         )
-    return found
+    return judgements
 
 
-def _columns(one: Attribution) -> npt.NDArray[np.int64]:
-    return np.flatnonzero(~np.isnan(one.scores))
+def _columns(attribution: Attribution) -> npt.NDArray[np.int64]:
+    return np.flatnonzero(~np.isnan(attribution.scores))
 
 
 def _judged(
@@ -137,32 +137,32 @@ def _judged(
         return []
     masks = [_masks(one, seed, shares, orders) for one in ranked]
     every = _probabilities(probe, ranked, masks, target, base)
-    found = []
+    judgements = []
     for one, told in zip(ranked, every, strict=True):
         columns, size = _columns(one), 2 * (orders + 1) * len(shares)
         drop = told[0] - told[1 : 1 + size].reshape(2, orders + 1, len(shares))
         scores, single = one.scores[columns], told[0] - told[1 + size :]
-        found.append(
+        judgements.append(
             Judged(
                 one.reading.id, one.reading.cluster, len(columns), float(told[0]), shares,
                 drop[0, 0], drop[1, 0], drop[0, 1:].mean(0), drop[1, 1:].mean(0),
                 spearman(scores, single), spearman(np.abs(scores), np.abs(single)), one.not_readable,
             )
         )  # fmt: skip
-    return found
+    return judgements
 
 
-def _masks(one: Attribution, seed: int, shares: Sequence[float], orders: int) -> list[Mask]:
+def _masks(attribution: Attribution, seed: int, shares: Sequence[float], orders: int) -> list[Mask]:
     """What is taken away: nothing; the first of each order at each share; the rest of each order at each share; each token alone."""
-    columns = _columns(one)
-    rng = np.random.default_rng(stable_seed("orders", seed, one.reading.id))
+    columns = _columns(attribution)
+    rng = np.random.default_rng(stable_seed("orders", seed, attribution.reading.id))
     ranking = [
-        columns[np.argsort(-one.scores[columns], kind="stable")],
+        columns[np.argsort(-attribution.scores[columns], kind="stable")],
         *(rng.permutation(columns) for _ in range(orders)),
     ]
     cuts = [(order, round(q * len(columns))) for order in ranking for q in shares]
     gone = [columns[:0], *(order[:k] for order, k in cuts), *(order[k:] for order, k in cuts), *columns[:, None]]
-    masks = np.zeros((len(gone), len(one.reading)), bool)
+    masks = np.zeros((len(gone), len(attribution.reading)), bool)
     for mask, taken in zip(masks, gone, strict=True):
         mask[taken] = True
     return list(masks)
@@ -185,11 +185,11 @@ def _probabilities(
             for one, n in zip(ranked, counts, strict=True)
             for _ in range(n)
         ]
-        told = np.array(
+        probabilities = np.array(
             [p[c] for p, c in zip(probe.choice_probabilities(readings, replaced, base), choices, strict=True)]
         )
     else:
         asked = [queries(one.reading, target, ())[0] for one in ranked]
         repeated = [query for query, n in zip(asked, counts, strict=True) for _ in range(n)]
-        told = np.exp(probe.values_of(repeated, replaced, base) / [len(query.tokens) for query in repeated])
-    return np.split(told, np.cumsum(counts)[:-1])
+        probabilities = np.exp(probe.values_of(repeated, replaced, base) / [len(query.tokens) for query in repeated])
+    return np.split(probabilities, np.cumsum(counts)[:-1])

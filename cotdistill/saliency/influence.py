@@ -75,8 +75,8 @@ class Aligned:
     @property
     def value(self) -> npt.NDArray[np.float64]:
         """(tokens,) matched minus random."""
-        found: npt.NDArray[np.float64] = self.raw[1] - self.raw[2]
-        return found
+        difference: npt.NDArray[np.float64] = self.raw[1] - self.raw[2]
+        return difference
 
 
 class Aligner:
@@ -105,10 +105,10 @@ class Aligner:
         self.probe = StudentQueries(model, encoder.specials.pad)
         self.memory = memory
         # Of a student with adapters only these were trained, so only they can carry a signal.
-        own = [name for name, _ in model.named_parameters() if ".lora_" in name] or [
+        names = [name for name, _ in model.named_parameters() if ".lora_" in name] or [
             name for name, _ in model.named_parameters()
         ]
-        self.names = [name for name in own if parameters == "all" or re.search(r"\.\d+\.", name)]
+        self.names = [name for name in names if parameters == "all" or re.search(r"\.\d+\.", name)]
         table = dict(model.named_parameters())
         self.parameters = [table[name].requires_grad_(True) for name in self.names]
         self.size = sum(p.numel() for p in self.parameters)
@@ -209,9 +209,9 @@ class Aligner:
             at_once = max(1, self.memory // (8 * trace.numbers))
             wanted = target.to(self.probe.device)
             for start in range(0, len(columns), at_once):
-                mine = torch.from_numpy(columns[start : start + at_once]).to(self.probe.device)
+                part = torch.from_numpy(columns[start : start + at_once]).to(self.probe.device)
                 read = trace.states[start : start + at_once]
-                loss, at_states = _into_states(read.detach(), output_matrix(self.model), ids[0, mine])
+                loss, at_states = _into_states(read.detach(), output_matrix(self.model), ids[0, part])
                 inner, norm = trace.products(
                     read, _of_own_state(at_states), wanted, keep=start + at_once < len(columns)
                 )
@@ -241,39 +241,39 @@ class Aligner:
         head, known = output_matrix(self.model), self._reads_states
         states = self._states_before(ids, columns) if known else torch.empty(0)
         for start in range(0, len(columns), at_once):
-            mine = torch.from_numpy(columns[start : start + at_once]).to(self.probe.device)
+            part = torch.from_numpy(columns[start : start + at_once]).to(self.probe.device)
             if known:
                 read = states[start : start + at_once]
-                losses, at_states = _into_states(read.detach(), head, ids[0, mine])
+                losses, at_states = _into_states(read.detach(), head, ids[0, part])
                 at_states = _of_own_state(at_states)
                 outputs, last = read, start + at_once >= len(columns)
             else:
-                logits = self.probe.reader.logits_at(ids, torch.zeros_like(mine), mine - 1)
-                losses = cross_entropy(logits, ids[0, mine], reduction="none")
-                at_states, outputs, last = torch.eye(len(mine), device=losses.device), losses, True
+                logits = self.probe.reader.logits_at(ids, torch.zeros_like(part), part - 1)
+                losses = cross_entropy(logits, ids[0, part], reduction="none")
+                at_states, outputs, last = torch.eye(len(part), device=losses.device), losses, True
             yield losses.detach().cpu(), self._each(outputs, at_states, keep=not last)
 
     def _each(self, outputs: torch.Tensor, weights: torch.Tensor, *, keep: bool) -> torch.Tensor:
         """(tokens, parameters), on the CPU: each token's gradient of the outputs, weighted by its row alone. keep: the graph is needed again."""
         if self.probe.device.type != "cpu":
-            found = torch.autograd.grad(
+            gradients = torch.autograd.grad(
                 outputs, self.parameters, grad_outputs=weights, is_grads_batched=True, retain_graph=keep
             )
-            return torch.cat([g.reshape(len(weights), -1) for g in found], 1).float().cpu()
+            return torch.cat([g.reshape(len(weights), -1) for g in gradients], 1).float().cpu()
         # On a CPU one pass after another, which never holds a product of all tokens with all weights twice.
         rows = torch.empty(len(weights), self.size)
         for i, row in enumerate(rows):
-            found = torch.autograd.grad(
+            gradients = torch.autograd.grad(
                 outputs, self.parameters, grad_outputs=weights[i], retain_graph=keep or i + 1 < len(rows)
             )
-            torch.cat([g.reshape(-1) for g in found], out=row)
+            torch.cat([g.reshape(-1) for g in gradients], out=row)
         return rows
 
     def _moments(self, batches: Sequence[Sequence[Row]], training: TrainingConfig) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and second moment of the gradients of training batches as AdamW sees them: divided as in training, and clipped by their length
         over all parameters. A plain mean is what AdamW's bias-corrected averages come to over a few batches."""
         every = [p.requires_grad_(True) for p in self.model.parameters()]
-        mine = {id(p) for p in self.parameters}
+        own_parameters = {id(p) for p in self.parameters}
         first, second = torch.zeros(self.size), torch.zeros(self.size)
         for rows in batches:
             predicted = sum(int((row.groups != NO_LOSS).sum()) for row in rows)
@@ -282,11 +282,11 @@ class Aligner:
             gradients = torch.autograd.grad(loss, every, materialize_grads=True)
             length = float(torch.stack([g.norm() for g in gradients]).norm())
             kept = min(1.0, training.clip / (length + 1e-6)) if training.clip else 1.0
-            gradient = kept * _flat([g for g, p in zip(gradients, every, strict=True) if id(p) in mine])
+            gradient = kept * _flat([g for g, p in zip(gradients, every, strict=True) if id(p) in own_parameters])
             first += gradient / len(batches)
             second += gradient.square() / len(batches)
         for p in every:
-            p.requires_grad_(id(p) in mine)
+            p.requires_grad_(id(p) in own_parameters)
         return first, second
 
     def _words(self, example: Example, ids: npt.NDArray[np.int64], origin: npt.NDArray[np.int64]) -> tuple[str, ...]:
@@ -348,8 +348,8 @@ def _into_states(
     with torch.enable_grad():
         leaf = states.requires_grad_()
         losses = cross_entropy(head(leaf).float(), tokens, reduction="none")
-        (found,) = torch.autograd.grad(losses.sum(), leaf)
-    return losses.detach(), found
+        (gradient,) = torch.autograd.grad(losses.sum(), leaf)
+    return losses.detach(), gradient
 
 
 def _of_own_state(gradients: torch.Tensor) -> torch.Tensor:
@@ -365,14 +365,14 @@ def align_all(
     aligner: Aligner, examples: Sequence[tuple[Example, Encoded]], report: Callable[[int, int], None] | None = None
 ) -> list[Aligned]:
     """Each example with a trained-on rationale, in order; report(done, total) counts them."""
-    found = []
+    aligned = []
     for done, (example, sequence) in enumerate(examples):
         if report is not None:
             report(done, len(examples))
         if bool(((sequence.segments == _RATIONALE) & (sequence.loss == RATIONALE)).any()):
-            found.append(aligner.align(example, sequence))
-    if not found:
+            aligned.append(aligner.align(example, sequence))
+    if not aligned:
         raise NotReadable(
             "No rationale token of these examples is trained on under this condition.", "Choose a run with rationales."
         )
-    return found
+    return aligned

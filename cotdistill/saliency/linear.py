@@ -27,10 +27,10 @@ BATCH_TOKENS = 8192
 
 def places(reading: EncodedExample) -> dict[str, int]:
     """The named places that a sequence has, in reading order, each with its column: the last token of a span, and half of the rationale."""
-    found = {name: int(columns[-1]) for name in SPANS if len(columns := reading.columns(name))}
+    columns_of = {name: int(columns[-1]) for name in SPANS if len(columns := reading.columns(name))}
     if len(columns := reading.columns("rationale")):
-        found[HALF] = int(columns[(len(columns) - 1) // 2])
-    return dict(sorted(found.items(), key=lambda place: (place[1], place[0] != HALF)))
+        columns_of[HALF] = int(columns[(len(columns) - 1) // 2])
+    return dict(sorted(columns_of.items(), key=lambda place: (place[1], place[0] != HALF)))
 
 
 def layers_read(layers: int) -> list[int]:
@@ -53,7 +53,7 @@ def hidden_states(
     device = input_table(model).device
     order = sorted(range(len(readings)), key=lambda i: len(readings[i]))
     kept: list[int] = []
-    found: npt.NDArray[Any] = np.zeros(0, np.float32)
+    gathered: npt.NDArray[Any] = np.zeros(0, np.float32)
     at = 0
     with torch.no_grad():
         while at < len(order):
@@ -74,13 +74,13 @@ def hidden_states(
                 )
             if not kept:
                 kept = layers_read(len(states) - 1)
-                found = np.zeros((len(kept), len(names), len(readings), states[0].shape[-1]), np.float32)
+                gathered = np.zeros((len(kept), len(names), len(readings), states[0].shape[-1]), np.float32)
             columns = torch.tensor([[places(readings[i])[name] for name in names] for i in members], device=device)
             rows = torch.arange(len(members), device=device)[:, None]
             for layer, number in enumerate(kept):
-                found[layer][:, members] = states[number][rows, columns].float().transpose(0, 1).cpu().numpy()
+                gathered[layer][:, members] = states[number][rows, columns].float().transpose(0, 1).cpu().numpy()
             at += len(members)
-    return kept, found
+    return kept, gathered
 
 
 @dataclass(frozen=True)
@@ -94,8 +94,8 @@ class Linear:
 
     def scores(self, states: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """(rows, width) -> (rows, classes), before the softmax."""
-        found: npt.NDArray[Any] = ((states - self.mean) / self.spread) @ self.weights + self.bias
-        return found
+        values: npt.NDArray[Any] = ((states - self.mean) / self.spread) @ self.weights + self.bias
+        return values
 
 
 def fit(
@@ -109,16 +109,16 @@ def fit(
     x, y = torch.from_numpy((states - mean) / spread), torch.from_numpy(classes)
     weights = torch.zeros(states.shape[1], count, requires_grad=True)
     bias = torch.zeros(count, requires_grad=True)
-    found = torch.optim.LBFGS([weights, bias], max_iter=steps, history_size=10, line_search_fn="strong_wolfe")
+    optimiser = torch.optim.LBFGS([weights, bias], max_iter=steps, history_size=10, line_search_fn="strong_wolfe")
 
     def closure() -> torch.Tensor:
-        found.zero_grad()
+        optimiser.zero_grad()
         loss = cross_entropy(x @ weights + bias, y) + 0.5 * penalty * weights.square().sum()
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
     with torch.enable_grad():
-        found.step(closure)  # type: ignore[no-untyped-call]
+        optimiser.step(closure)  # type: ignore[no-untyped-call]
     return Linear(mean, spread, weights.detach().numpy(), bias.detach().numpy())
 
 
@@ -128,8 +128,8 @@ def hits(
     """(rows,) 1 where the highest of the allowed classes, (rows, classes), is the right one; equal scores share."""
     scores = np.where(allowed, probe.scores(states), -np.inf)
     best = scores == scores.max(1, keepdims=True)
-    found: npt.NDArray[np.float64] = best[np.arange(len(classes)), classes] / best.sum(1)
-    return found
+    shares: npt.NDArray[np.float64] = best[np.arange(len(classes)), classes] / best.sum(1)
+    return shares
 
 
 def control_classes(classes: Sequence[str], clusters: Sequence[str], seed: int) -> tuple[list[str], str]:

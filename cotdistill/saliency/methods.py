@@ -79,7 +79,7 @@ def integrated_gradients(
     from captum.attr import IntegratedGradients
 
     base = probe.baseline(settings.baseline, counts)
-    found: dict[int, Scored] = {}
+    scored: dict[int, Scored] = {}
     steps = settings.steps
     left = list(range(len(queries)))
     while left:
@@ -102,12 +102,12 @@ def integrated_gradients(
             for scores, gap, i in zip(
                 _reduced(inner, batch, settings.aggregation), gaps.tolist(), batch.members, strict=True
             ):
-                found[left[i]] = Scored(scores, gap, steps)
-        left = [i for i in left if (found[i].gap or 0.0) > LARGEST_GAP]
+                scored[left[i]] = Scored(scores, gap, steps)
+        left = [i for i in left if (scored[i].gap or 0.0) > LARGEST_GAP]
         if steps >= settings.most_steps:
             break
         steps = min(2 * steps, settings.most_steps)
-    return [found[i] for i in range(len(queries))]
+    return [scored[i] for i in range(len(queries))]
 
 
 @method(
@@ -149,7 +149,7 @@ def gradient_shap(
     met = np.flatnonzero(counts)
     share = counts[met] / counts[met].sum()
     table = probe.model.get_input_embeddings()
-    found: dict[int, Scored] = {}
+    scored: dict[int, Scored] = {}
     for place, query in enumerate(queries):
         seed = stable_seed("gradient_shap", settings.seed, query.name, *map(int, query.ids))
         rng = np.random.default_rng(seed)
@@ -166,8 +166,8 @@ def gradient_shap(
                 )
             finally:
                 np.random.set_state(kept)
-            found[place] = Scored(_reduced(inner.detach(), batch, settings.aggregation)[0])
-    return [found[i] for i in range(len(queries))]
+            scored[place] = Scored(_reduced(inner.detach(), batch, settings.aggregation)[0])
+    return [scored[i] for i in range(len(queries))]
 
 
 @method(
@@ -182,7 +182,7 @@ def occlusion(
     from captum.attr import FeatureAblation
 
     base = probe.baseline(settings.baseline, counts)
-    found: dict[int, Scored] = {}
+    scored: dict[int, Scored] = {}
     for batch in probe.batches(queries):
         embeds, start = _moved(probe, batch, base)
         features = np.zeros(batch.moves.shape, np.int64)
@@ -206,8 +206,8 @@ def occlusion(
         # Every dimension of a feature bears the whole effect.
         effect = inner[..., 0].detach().cpu().numpy().astype(np.float64) / sizes
         for r, i in enumerate(batch.members):
-            found[i] = Scored(effect[r, : batch.queries[r].length])
-    return [found[i] for i in range(len(queries))]
+            scored[i] = Scored(effect[r, : batch.queries[r].length])
+    return [scored[i] for i in range(len(queries))]
 
 
 @method(
@@ -221,7 +221,7 @@ def attention_rollout(
     """The mean row of the product of (attention averaged over heads + identity) / 2, over the places where the target is read."""
     import torch
 
-    found: dict[int, Scored] = {}
+    scored: dict[int, Scored] = {}
     before = probe.model.config._attn_implementation
     # Only the eager implementation hands out its weights.
     probe.model.set_attn_implementation("eager")
@@ -234,22 +234,22 @@ def attention_rollout(
                 )
             more = {} if batch.mask is None else {"attention_mask": batch.mask, "position_ids": batch.positions}
             with torch.no_grad():
-                told = probe.model.base_model(
+                output = probe.model.base_model(
                     inputs_embeds=probe.embed(batch), use_cache=False, output_attentions=True, **more
                 ).attentions
-            if not told or any(layer is None for layer in told):
+            if not output or any(layer is None for layer in output):
                 raise StudentError(
                     f"{type(probe.model).__name__} does not hand out its attention.",
                     "Choose a gradient method or occlusion.",
                 )
             flow = torch.eye(batch.ids.shape[1], device=probe.device).expand(len(batch.queries), -1, -1)
-            for layer in told:
+            for layer in output:
                 mean = layer.float().mean(1)
                 flow = (0.5 * mean + 0.5 * torch.eye(mean.shape[-1], device=probe.device)) @ flow
             for r, i in enumerate(batch.members):
                 query = batch.queries[r]
                 read = np.unique(query.places[query.picks])
-                found[i] = Scored(
+                scored[i] = Scored(
                     flow[r, torch.from_numpy(read).to(probe.device)]
                     .mean(0)[: query.length]
                     .cpu()
@@ -258,7 +258,7 @@ def attention_rollout(
                 )
     finally:
         probe.model.set_attn_implementation(before)
-    return [found[i] for i in range(len(queries))]
+    return [scored[i] for i in range(len(queries))]
 
 
 def _moved(probe: StudentQueries, batch: QueryBatch, base: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -275,17 +275,17 @@ def _one_pass(
     aggregation: str,
     explain: Callable[..., Callable[..., torch.Tensor]],
 ) -> Found:
-    found: dict[int, Scored] = {}
+    scored: dict[int, Scored] = {}
     for batch in probe.batches(queries):
         inner = explain(lambda e, index, b=batch: probe.values(e, b, index))(
             probe.embed(batch).requires_grad_(), additional_forward_args=batch.all()
         )
         for scores, i in zip(_reduced(inner.detach(), batch, aggregation), batch.members, strict=True):
-            found[i] = Scored(scores)
-    return [found[i] for i in range(len(queries))]
+            scored[i] = Scored(scores)
+    return [scored[i] for i in range(len(queries))]
 
 
 def _reduced(inner: torch.Tensor, batch: QueryBatch, aggregation: str) -> list[npt.NDArray[np.float64]]:
     """(b, n, hidden) -> one number a token of each query's first part."""
-    told = (inner.sum(-1) if aggregation == "sum" else inner.norm(dim=-1)).detach().cpu().numpy().astype(np.float64)
-    return [row[: query.length] for row, query in zip(told, batch.queries, strict=True)]
+    reduced = (inner.sum(-1) if aggregation == "sum" else inner.norm(dim=-1)).detach().cpu().numpy().astype(np.float64)
+    return [row[: query.length] for row, query in zip(reduced, batch.queries, strict=True)]

@@ -58,32 +58,35 @@ def units_of(reading: EncodedExample, scores: npt.NDArray[np.float64], *, absolu
                 summed[word] = summed.get(word, 0.0) + float(scores[column])
                 spans[word] = span
     seen: Counter[tuple[str, str]] = Counter()
-    found: dict[Unit, float] = {}
+    by_unit: dict[Unit, float] = {}
     for word in sorted(summed):
         text = reading.word_texts[word].casefold()
         if not is_function_word(text) and (spans[word] != "choices" or text in answers):
-            found[spans[word], text, seen[spans[word], text]] = abs(summed[word]) if absolute else summed[word]
+            by_unit[spans[word], text, seen[spans[word], text]] = abs(summed[word]) if absolute else summed[word]
             seen[spans[word], text] += 1
-    return found
+    return by_unit
 
 
 def _within(units: Units, scope: str) -> dict[Unit, float]:
     return {unit: score for unit, score in units.items() if unit[0] in SCOPES[scope]}
 
 
-def compared(one: Units, other: Units) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def compared(first: Units, second: Units) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """(n,) each: the scores of the words that both have, in the order of the first."""
-    shared = [unit for unit in one if unit in other]
-    return np.array([one[unit] for unit in shared]), np.array([other[unit] for unit in shared])
+    shared = [unit for unit in first if unit in second]
+    return np.array([first[unit] for unit in shared]), np.array([second[unit] for unit in shared])
 
 
 def agreements(ids: Sequence[str], clusters: Sequence[str], versions: Sequence[Sequence[Version]]) -> list[Agreed]:
     """Every question with two versions at least, in every scope in which three of its words can be ranked."""
-    found = []
+    agreed = []
     for scope in SCOPES:
-        own = [[_within(version.units, scope) for version in group] for group in versions]
+        units_by_version = [[_within(version.units, scope) for version in group] for group in versions]
         for i, group in enumerate(versions):
-            pairs = [(*compared(own[i][a], own[i][b]), a, b) for a, b in combinations(range(len(group)), 2)]
+            pairs = [
+                (*compared(units_by_version[i][a], units_by_version[i][b]), a, b)
+                for a, b in combinations(range(len(group)), 2)
+            ]
             ranks = [
                 (rank, len(x), group[a].predicted == group[b].predicted)
                 for x, y, a, b in pairs
@@ -91,18 +94,20 @@ def agreements(ids: Sequence[str], clusters: Sequence[str], versions: Sequence[S
             ]
             if ranks:
                 mean, units, same = (float(np.mean([one[k] for one in ranks])) for k in range(3))
-                found.append(Agreed(ids[i], clusters[i], scope, mean, units, same, _control(i, own, clusters)))
-    return found
+                agreed.append(
+                    Agreed(ids[i], clusters[i], scope, mean, units, same, _control(i, units_by_version, clusters))
+                )
+    return agreed
 
 
-def _control(i: int, own: Sequence[Sequence[Units]], clusters: Sequence[str]) -> float | None:
+def _control(i: int, units: Sequence[Sequence[Units]], clusters: Sequence[str]) -> float | None:
     """The words that the first two versions of a question share, held against those of the next question of another cluster that has as many:
     the first by the first, the second by the second. What a place alone explains."""
-    mine, _ = compared(own[i][0], own[i][1]) if len(own[i]) > 1 else (np.zeros(0), None)
-    for step in range(1, len(own)):
-        j = (i + step) % len(own)
-        if clusters[j] != clusters[i] and len(own[j]) > 1:
-            _, theirs = compared(own[j][0], own[j][1])
-            if len(theirs) == len(mine):
-                return spearman(mine, theirs)
+    original, _ = compared(units[i][0], units[i][1]) if len(units[i]) > 1 else (np.zeros(0), None)
+    for step in range(1, len(units)):
+        j = (i + step) % len(units)
+        if clusters[j] != clusters[i] and len(units[j]) > 1:
+            _, theirs = compared(units[j][0], units[j][1])
+            if len(theirs) == len(original):
+                return spearman(original, theirs)
     return None

@@ -42,8 +42,8 @@ class Pools:
         return matched, rng.sample(rest, min(len(matched), len(rest)))
 
 
-def is_kin(one: Example, other: Example) -> bool:
+def is_kin(first: Example, second: Example) -> bool:
     """Whether two questions belong to one cluster or have the same answer text."""
-    return one.answer_text.casefold() == other.answer_text.casefold() or (one.cluster or one.id) == (
-        other.cluster or other.id
+    return first.answer_text.casefold() == second.answer_text.casefold() or (first.cluster or first.id) == (
+        second.cluster or second.id
     )

@@ -122,8 +122,8 @@ class StudentQueries:
 
     def embed(self, batch: QueryBatch) -> torch.Tensor:
         """(b, n, hidden): what the student's embedding module gives for the ids."""
-        found: torch.Tensor = self.model.get_input_embeddings()(batch.ids)
-        return found.detach()
+        embedded: torch.Tensor = self.model.get_input_embeddings()(batch.ids)
+        return embedded.detach()
 
     def baseline(self, name: str, counts: npt.NDArray[np.int64]) -> torch.Tensor:
         """(hidden,): "mean" embedding over the training tokens (counts (vocabulary,)), "zero", or the "pad" token's."""
@@ -152,11 +152,11 @@ class StudentQueries:
         more: dict[str, torch.Tensor] = {}
         if batch.mask is not None:
             more = {"attention_mask": batch.mask[index], "position_ids": batch.positions[index]}
-        told = self.reader.likelihood_from(
+        likelihoods = self.reader.likelihood_from(
             embeds, read // p, places.reshape(-1)[read], picks, batch.tokens[index][valid], **more
         )
         out = torch.zeros(len(index), batch.weights.shape[1], device=self.device)
-        return out.index_put((who, batch.groups[index][valid]), told, accumulate=True)
+        return out.index_put((who, batch.groups[index][valid]), likelihoods, accumulate=True)
 
     def _sums_apart(self, embeds: torch.Tensor, batch: QueryBatch, index: torch.Tensor) -> torch.Tensor:
         """The same for a student that takes no mask of one's own: a forward pass for each choice, its tokens right behind the first part."""
@@ -165,10 +165,10 @@ class StudentQueries:
         out = torch.zeros(len(index), batch.weights.shape[1], device=self.device)
         who = torch.arange(len(index), device=self.device)[:, None]
         for choice in range(int(groups.max()) + 1):
-            mine = (owner == 0) | (owner == choice + 1)
+            of_choice = (owner == 0) | (owner == choice + 1)
             # Its own columns first, in their order; what follows cannot be seen from there.
             columns = torch.arange(n, device=self.device).expand_as(owner)
-            order = torch.where(mine, columns, columns + n).argsort(1)[:, : int(mine.sum(1).max())]
+            order = torch.where(of_choice, columns, columns + n).argsort(1)[:, : int(of_choice.sum(1).max())]
             rank = torch.zeros_like(owner).scatter(1, order, columns[:, : order.shape[1]])
             read = rank.gather(1, places)
             logits = self.reader.logits_from(embeds[who, order], who.expand_as(read).reshape(-1), read.reshape(-1))
@@ -199,12 +199,12 @@ class StudentQueries:
         baseline: torch.Tensor | None = None,
     ) -> npt.NDArray[np.float64]:
         """(queries,) the number of each query; where `replaced` (a mask over the query's first part) is set, its embedding is the baseline."""
-        found = np.zeros(len(queries))
+        values = np.zeros(len(queries))
         for batch in self.batches(queries):
-            found[batch.members] = (
+            values[batch.members] = (
                 self.values(self._replaced(batch, replaced, baseline), batch, batch.all()).cpu().numpy()
             )
-        return found
+        return values
 
     @torch.no_grad()
     def choice_probabilities(
@@ -216,7 +216,7 @@ class StudentQueries:
         """Per reading, (choices,): the softmax of the choices' scores at the label. Masks are over the reading's columns; those at or behind the
         label count for nothing."""
         asked = [label_query(reading) for reading in readings]
-        found: list[npt.NDArray[np.float64]] = [np.zeros(0)] * len(asked)
+        probabilities: list[npt.NDArray[np.float64]] = [np.zeros(0)] * len(asked)
         for batch in self.batches(asked):
             sums = (
                 self.sums(self._replaced(batch, replaced, baseline), batch, batch.all())
@@ -227,8 +227,8 @@ class StudentQueries:
             for row, i in zip(sums, batch.members, strict=True):
                 scores = row[: len(readings[i].choices)] * np.array(readings[i].weights)
                 shifted = np.exp(scores - scores.max())
-                found[i] = shifted / shifted.sum()
-        return found
+                probabilities[i] = shifted / shifted.sum()
+        return probabilities
 
     def _replaced(
         self, batch: QueryBatch, replaced: Sequence[npt.NDArray[np.bool_]] | None, baseline: torch.Tensor | None

@@ -153,13 +153,13 @@ def _numbered(flat: Flat) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32],
 
 def pieces(encoder: Encoder, ids: Sequence[int]) -> tuple[str, ...]:
     """The text of each token. A byte-level tokenizer may spell one character with several tokens: the first shows it, the others are empty."""
-    found: list[str] = []
+    texts: list[str] = []
     pending: list[int] = []
 
     def settle() -> None:
         # What decodes to something else together than apart was one character, U+FFFD itself included.
         if len(pending) > 1:
-            found[-len(pending) :] = [
+            texts[-len(pending) :] = [
                 encoder.tokenizer.decode(pending, skip_special_tokens=False),
                 *[""] * (len(pending) - 1),
             ]
@@ -169,11 +169,11 @@ def pieces(encoder: Encoder, ids: Sequence[int]) -> tuple[str, ...]:
         text = encoder.piece(id)
         if "\ufffd" not in text:
             settle()
-            found.append(text)
+            texts.append(text)
             continue
-        found.append(text)
+        texts.append(text)
         pending.append(id)
         if "\ufffd" not in encoder.tokenizer.decode(pending, skip_special_tokens=False):
             settle()
     settle()
-    return tuple(found)
+    return tuple(texts)

@@ -63,10 +63,10 @@ SHARES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)
 
 def checked_shares(shares: Sequence[float]) -> tuple[float, ...]:
     """The shares, rising and each once; UsageError if one is no share or none lies between 0 and 1, where the area is taken."""
-    found = tuple(sorted({float(share) for share in shares}))
-    if not found or not 0 <= found[0] <= found[-1] <= 1 or not any(0 < share < 1 for share in found):
+    checked = tuple(sorted({float(share) for share in shares}))
+    if not checked or not 0 <= checked[0] <= checked[-1] <= 1 or not any(0 < share < 1 for share in checked):
         raise UsageError(
             "These are no shares of tokens to judge by.",
             "Expected numbers from 0 to 1, one at least between them: 0,0.1,0.2,0.5,1",
         )
-    return found
+    return checked

@@ -41,13 +41,13 @@ class Agreement:
     chance: float
 
 
-def spearman(one: Values, other: Values) -> float | None:
+def spearman(first: Values, second: Values) -> float | None:
     """Spearman's rank correlation of two score arrays, ties by their mean rank; None where either does not vary or fewer than three are left."""
     from scipy.stats import rankdata
 
-    if len(one) < 3:
+    if len(first) < 3:
         return None
-    a, b = rankdata(one), rankdata(other)
+    a, b = rankdata(first), rankdata(second)
     a, b = a - a.mean(), b - b.mean()
     size = float(np.sqrt((a * a).sum() * (b * b).sum()))
     return float((a * b).sum() / size) if size > 0 else None
@@ -58,20 +58,20 @@ def top(scores: Values, k: int) -> set[int]:
     return set(np.argsort(-scores, kind="stable")[:k].tolist())
 
 
-def shared_scores(one: Spans, other: Spans) -> tuple[Values, Values]:
+def shared_scores(first: Spans, second: Spans) -> tuple[Values, Values]:
     """The scores of the tokens that both can read, (n,) each. Tokens are the same if they stand at the same place of the same span, and the whole
     span reads the same: a question before a label or before a rationale is one question, and other tokenizers' tokens are never paired."""
-    spans = [span for span in one if span in other]
+    spans = [span for span in first if span in second]
     if not spans:
         return np.zeros(0), np.zeros(0)
-    a, b = np.concatenate([one[span] for span in spans]), np.concatenate([other[span] for span in spans])
+    a, b = np.concatenate([first[span] for span in spans]), np.concatenate([second[span] for span in spans])
     both = ~np.isnan(a) & ~np.isnan(b)
     return a[both], b[both]
 
 
 def agreement(
-    one: Scores,
-    other: Scores,
+    first: Scores,
+    second: Scores,
     clusters: Mapping[str, str],
     *,
     k: int = 5,
@@ -85,8 +85,8 @@ def agreement(
     ranks: list[tuple[str, float]] = []
     shared: list[tuple[str, float, float]] = []
     examples: set[str] = set()
-    for key in sorted(set(one) & set(other)):
-        a, b = shared_scores(one[key], other[key])
+    for key in sorted(set(first) & set(second)):
+        a, b = shared_scores(first[key], second[key])
         if absolute:
             a, b = np.abs(a), np.abs(b)
         n = len(a)
@@ -118,14 +118,14 @@ def every_pair(
 ) -> list[Agreement]:
     """Agreement of every two of several attributions, by name; where one of the two is in `unsigned`, or with `absolute`, sizes are compared."""
     names = list(scored)
-    found = []
+    agreements = []
     for i, one in enumerate(names):
         for other in names[i + 1 :]:
             sizes = absolute or one in unsigned or other in unsigned
             pair = agreement(scored[one], scored[other], clusters, k=k, names=(one, other), absolute=sizes)
             if pair is not None:
-                found.append(pair)
-    return found
+                agreements.append(pair)
+    return agreements
 
 
 def _over(values: Sequence[float], clusters: Sequence[str]) -> Interval:

@@ -68,10 +68,10 @@ def parse_target(text: str) -> Target:
         return Target(kind, inside)
     if colon and not inside:
         raise GrammarError(f"The target {text!r} names no choice.", "Write contrast, contrast:B or contrast:A-B")
-    one, dash, other = inside.partition("-")
-    if dash and not (one and other):
+    first, dash, second = inside.partition("-")
+    if dash and not (first and second):
         raise GrammarError(f"The target {text!r} names one choice only.", "Write contrast:A-B")
-    return Target(kind, one, other)
+    return Target(kind, first, second)
 
 
 @dataclass(frozen=True)
@@ -163,17 +163,17 @@ def explained_choice(reading: EncodedExample, target: Target, predicted: int) ->
 def _label_query(reading: EncodedExample, target: Target, moved: Sequence[str], predicted: int) -> Query:
     count = len(reading.choices)
     weights, against = np.zeros(count), np.zeros(count, bool)
-    one = explained_choice(reading, target, predicted)
-    weights[one] = 1.0
+    choice = explained_choice(reading, target, predicted)
+    weights[choice] = 1.0
     if target.kind == "contrast":
         if target.one:
             other = _choice(reading, target.other or target.one)
-            if other == one:
+            if other == choice:
                 raise UsageError(f"The target {target} contrasts a choice with itself.", "Name two different choices.")
             weights[other] = -1.0
         else:
             against[:] = True
-            against[one] = False
+            against[choice] = False
     # A choice that does not count is not computed.
     base = label_query(reading, moved, np.flatnonzero((weights != 0) | against).tolist())
     return dataclasses.replace(base, weights=weights, against=against, name=str(target))

@@ -68,9 +68,9 @@ class RationaleMemory:
     teacher's, of step 0.
     """
 
-    def __init__(self, propose: Propose, told: Told, begin: float) -> None:
+    def __init__(self, propose: Propose, rows_with_rationale: Told, begin: float) -> None:
         """begin: share of the steps before which the teacher's are learnt."""
-        self._propose, self._told, self._begin = propose, told, begin
+        self._propose, self._told, self._begin = propose, rows_with_rationale, begin
         self._held: dict[int, tuple[int, list[int]]] = {}
         self._values: dict[int, dict[str, float]] = {}
 
@@ -80,11 +80,11 @@ class RationaleMemory:
         if step >= self._begin * steps:
             wanted = list(dict.fromkeys(i for i, _ in members))
             drawn = zip(wanted, self._propose(wanted, step), strict=True)
-            found = [ids if ids is not None and self._fits(i, ids) else None for i, ids in drawn]
-            self._held |= {i: (step, ids) for i, ids in zip(wanted, found, strict=True) if ids is not None}
+            kept = [ids if ids is not None and self._fits(i, ids) else None for i, ids in drawn]
+            self._held |= {i: (step, ids) for i, ids in zip(wanted, kept, strict=True) if ids is not None}
             born = [self._held[i][0] if i in self._held else 0 for i in wanted]
             self._values[step] = {
-                "acceptance": sum(ids is not None for ids in found) / len(wanted),
+                "acceptance": sum(ids is not None for ids in kept) / len(wanted),
                 "memory_age": step - sum(born) / len(born),
                 "memory_own": sum(i in self._held for i in wanted) / len(wanted),
             }

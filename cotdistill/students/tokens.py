@@ -102,8 +102,8 @@ class Encoder:
     @cached_property
     def unknown(self) -> int | None:
         """The id that stands for what the tokenizer does not know; None where it names none."""
-        found: int | None = self.tokenizer.token_to_id(getattr(self.tokenizer.model, "unk_token", None) or "<unk>")
-        return found
+        token: int | None = self.tokenizer.token_to_id(getattr(self.tokenizer.model, "unk_token", None) or "<unk>")
+        return token
 
     @cached_property
     def whole_words(self) -> bool:
@@ -235,42 +235,42 @@ class Encoder:
         if condition.spec.uses_rationale and corpus.passages[index]:
             rationale = condition.rewrite(corpus.passages[index], Draw.of(corpus, index, seed, epoch))
         label = self.target(self.template.target_texts(example)[example.gold], condition.naive)
-        found = [
+        encodings = [
             self._sequence(example, spans, label, rationale)
             for spans in condition.spec.sequences
             if spans[0] != COUNTERFACTUAL
         ]
         if isinstance(example, Argued):
-            found += [
+            encodings += [
                 self._counterfactual(example, spans, condition.naive)
                 for spans in condition.spec.sequences
                 if spans[0] == COUNTERFACTUAL
             ]
-        return [encoded for encoded in found if len(encoded)]
+        return [encoded for encoded in encodings if len(encoded)]
 
     def _counterfactual(self, example: Argued, spans: Sequence[str], naive: bool) -> Encoded:
         """The sequence of the wrong answer: its rationale is read, and the answer alone is predicted."""
-        told = example.counterfactual
+        counterfactual = example.counterfactual
         wrong = next(
             text
             for choice, text in zip(example.choices, self.template.target_texts(example), strict=True)
-            if choice.label == told.answer
+            if choice.label == counterfactual.answer
         )
-        rationale = tuple(replace(token, origin=-1, loss=False) for token in self.read(told.rationale))
+        rationale = tuple(replace(token, origin=-1, loss=False) for token in self.read(counterfactual.rationale))
         return self._sequence(example, spans, self.target(wrong, naive), rationale)
 
     def prompt(self, example: Example, spans: Sequence[str], rationale: Sequence[int] | None = None) -> list[int]:
         """The ids of a prompt made of the named spans (see Placement.prompt). `rationale` fills the rationale span,
         default the example's own.
         """
-        given = (
+        wanted_spans = (
             [Token(id, 0, 0, "", -1) for id in rationale]
             if rationale is not None
             else self.read(example.rationale or "")
         )
-        if "rationale" in spans and not given:
+        if "rationale" in spans and not wanted_spans:
             spans = [span for span in spans if span not in ("rationale_cue", "rationale")]
-        return [token.id for part in self.parts(example, spans, (), given) for token in part.tokens]
+        return [token.id for part in self.parts(example, spans, (), wanted_spans) for token in part.tokens]
 
     @cached_property
     def label_cue(self) -> list[int]:
@@ -318,7 +318,7 @@ class Encoder:
         if not rationale:
             # An empty rationale takes its cue and end with it, so that dropping everything equals label only.
             spans = [span for span in spans if span not in ("rationale_cue", "rationale", "end")]
-        told = any(token.loss for token in rationale)
+        bears_loss = any(token.loss for token in rationale)
         ids, segments, loss, origin = [], [], [], []
         seen_rationale = False
         for part in self.parts(example, spans, label, rationale):
@@ -328,7 +328,7 @@ class Encoder:
                     bears = LABEL
                 elif part.segment == "rationale" and token.loss:
                     bears = RATIONALE
-                elif told and (part.segment == "end" or (part.segment == "label_cue" and seen_rationale)):
+                elif bears_loss and (part.segment == "end" or (part.segment == "label_cue" and seen_rationale)):
                     bears = RATIONALE  # what ends the rationale is learnt with it
                 ids.append(token.id)
                 segments.append(SEGMENTS.index(part.segment))

@@ -31,8 +31,8 @@ class ConcentrationConfig:
 
 def concentration_job(job: Job, config: ConcentrationConfig) -> JobSpec:
     """The job of a look at the attention."""
-    told = f"attention over {len(config.examples):,} {config.split} examples · {job.label}"
-    return JobSpec("concentration", plain(config), (config.run,), told, START_SECONDS + reading_seconds(config))
+    label = f"attention over {len(config.examples):,} {config.split} examples · {job.label}"
+    return JobSpec("concentration", plain(config), (config.run,), label, START_SECONDS + reading_seconds(config))
 
 
 def reading_seconds(config: ConcentrationConfig) -> float:
@@ -42,7 +42,7 @@ def reading_seconds(config: ConcentrationConfig) -> float:
 
 def relevant_texts(task: Task, example: Example) -> dict[str, list[str]]:
     """The texts that decide an example, by region: the right answer's, and in the generated task the latent type and what is asked about."""
-    found = {"gold": [example.answer_text]}
+    texts = {"gold": [example.answer_text]}
     if task.artificial:
-        found |= {"latent": [str(example.metadata["group"])], "subject": [str(example.metadata["creature"])]}
-    return found
+        texts |= {"latent": [str(example.metadata["group"])], "subject": [str(example.metadata["creature"])]}
+    return texts

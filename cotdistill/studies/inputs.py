@@ -65,12 +65,12 @@ def reader_of(selector: str, source: str, fraction: float = 1.0) -> Condition | 
 
 def readers(conditions: tuple[Condition, ...]) -> list[Condition]:
     """Every condition whose student the selections of some conditions are read from, each once."""
-    found = (
+    needed = (
         reader_of(selector, condition.source, condition.fraction)
         for condition in conditions
         for selector in condition.selectors
     )
-    return list(dict.fromkeys(reader for reader in found if reader is not None))
+    return list(dict.fromkeys(reader for reader in needed if reader is not None))
 
 
 def select_job(
@@ -97,10 +97,10 @@ def select_job(
         fraction=fraction,
         split_seed=run.seeds.split if fraction != 1 else 0,
     )
-    told = f"{run.task} · key tokens by {selector.replace('_', ' ')}" + (
+    label = f"{run.task} · key tokens by {selector.replace('_', ' ')}" + (
         f" · world {run.seeds.world}" if run.seeds.world else ""
     )
-    return JobSpec("select", config.job_config(), (reader,) if reader else (), told, seconds)
+    return JobSpec("select", config.job_config(), (reader,) if reader else (), label, seconds)
 
 
 def file_digest(name: str) -> str:

@@ -58,10 +58,10 @@ def attribute_job(job: Job, config: AttributeConfig) -> JobSpec:
     check(config.settings)
     METHODS.get(config.settings.method)
     parse_target(config.settings.target)
-    told = (
+    label = (
         f"{config.settings.method.replace('_', ' ')} of {len(config.examples):,} {config.split} examples · {job.label}"
     )
-    return JobSpec("attribute", plain(config), (config.run,), told, START_SECONDS + seconds_for(config))
+    return JobSpec("attribute", plain(config), (config.run,), label, START_SECONDS + seconds_for(config))
 
 
 def seconds_for(config: AttributeConfig) -> float:
@@ -124,9 +124,9 @@ def task_of(store: Store, job: Job) -> Task:
     return task
 
 
-def source_of(job: Job, given: str = "") -> str:
+def source_of(job: Job, named: str = "") -> str:
     """Whose rationales are read: the given source, else the condition's, else the study's."""
-    return given or parse(str(job.config["condition"])).source or str(job.config.get("source") or "")
+    return named or parse(str(job.config["condition"])).source or str(job.config.get("source") or "")
 
 
 def pick_examples(task: Task, split: str, wanted: str, source: str) -> list[Example]:
@@ -166,7 +166,7 @@ def _lines(path: Path) -> list[str]:
         raise UsageError(f"{path} cannot be read: {error}", "Expected a text file with one id a line.") from error
 
 
-def found(store: Store, spec: JobSpec) -> Job | None:
+def existing_job(store: Store, spec: JobSpec) -> Job | None:
     """The job of this identity, if the store has it."""
     return next((job for job in store.queue.jobs(kind=spec.kind) if job.identity == spec.identity), None)
 
@@ -202,8 +202,8 @@ def influence_job(job: Job, config: InfluenceConfig) -> JobSpec:
             f"Run {job.id} was trained without rationales, so there is no rationale token to align.",
             "Choose a run with rationales.",
         )
-    told = f"alignment of {len(config.examples):,} {config.split} examples · {job.label}"
-    return JobSpec("influence", plain(config), (config.run,), told, START_SECONDS + aligning_seconds(config))
+    label = f"alignment of {len(config.examples):,} {config.split} examples · {job.label}"
+    return JobSpec("influence", plain(config), (config.run,), label, START_SECONDS + aligning_seconds(config))
 
 
 def aligning_seconds(config: InfluenceConfig) -> float:
@@ -242,8 +242,8 @@ def faithfulness_job(job: Job, config: FaithfulnessConfig) -> JobSpec:
         raise NotReadable(
             "Faithfulness is judged on one answer, and this target is many.", "Choose a label, a contrast or a span."
         )
-    told = f"faithfulness of {config.settings.method.replace('_', ' ')} on {len(config.examples):,} {config.split} examples · {job.label}"
-    return JobSpec("faithfulness", plain(config), (config.run,), told, START_SECONDS + judging_seconds(config))
+    label = f"faithfulness of {config.settings.method.replace('_', ' ')} on {len(config.examples):,} {config.split} examples · {job.label}"
+    return JobSpec("faithfulness", plain(config), (config.run,), label, START_SECONDS + judging_seconds(config))
 
 
 def judging_seconds(config: FaithfulnessConfig) -> float:

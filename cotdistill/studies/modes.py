@@ -80,7 +80,7 @@ class ModesRequest:
 
 def modes_job(job: Job, config: ModesConfig, questions: int) -> JobSpec:
     """The job that asks a student. questions: rows of the test split, for the estimate of the time."""
-    told = f"{config.examples:,} questions" if config.examples else "all questions"
+    number = f"{config.examples:,} questions" if config.examples else "all questions"
     values = plain(config)
     if not config.paraphrases:
         # Jobs from before that test keep their identity.
@@ -89,7 +89,7 @@ def modes_job(job: Job, config: ModesConfig, questions: int) -> JobSpec:
         "modes",
         values,
         (config.run,),
-        f"modes and tests of the rationale, {told} · {job.label}",
+        f"modes and tests of the rationale, {number} · {job.label}",
         seconds_for(job, config, questions),
     )
 
@@ -114,12 +114,12 @@ def asked(
     jobs: dict[str, list[Job]] = {}
     for job in store.queue.jobs(kind="modes"):
         jobs.setdefault(str(job.config["run"]), []).append(job)
-    found = []
+    requests = []
     for condition, replicate, trained in planned:
         if conditions and condition not in conditions:
             continue
         if trained is None or trained.state != "finished":
-            found.append(ModesRequest(condition, replicate, trained, None, None))
+            requests.append(ModesRequest(condition, replicate, trained, None, None))
             continue
         config, questions = _config(store, trained, wanted)
         fitting = [job for job in jobs.get(trained.identity, []) if _serves(ModesConfig.from_plain(job.config), config)]
@@ -128,8 +128,8 @@ def asked(
             key=lambda job: (_WORTH.get(job.state, 0), job.config["tests"] == list(config.tests), job.id),
             default=None,
         )
-        found.append(ModesRequest(condition, replicate, trained, modes_job(trained, config, questions), best))
-    return found
+        requests.append(ModesRequest(condition, replicate, trained, modes_job(trained, config, questions), best))
+    return requests
 
 
 def _config(store: Store, trained: Job, wanted: Wanted) -> tuple[ModesConfig, int]:
@@ -158,10 +158,10 @@ def _serves(job: ModesConfig, wanted: ModesConfig) -> bool:
     return same and reworded and set(wanted.tests) <= set(job.tests)
 
 
-def told(found: Sequence[ModesRequest]) -> dict[str, int]:
+def state_counts(requests: Sequence[ModesRequest]) -> dict[str, int]:
     """How many of the runs are asked ("finished"), under way, failed, missing, or not trained yet."""
     states = Counter(
-        "untrained" if one.spec is None else one.job.state if one.job is not None else "missing" for one in found
+        "untrained" if one.spec is None else one.job.state if one.job is not None else "missing" for one in requests
     )
     return {
         name: states.get(name, 0)
@@ -173,12 +173,12 @@ def sizes(store: Store, study: int | str) -> Counter[int]:
     """Of how many test questions (0: all) students of a study have been asked with every test, or are to be: in how many of its runs."""
     identities = {job.identity for _, _, job in planned_runs(store, study) if job is not None}
     every = {p.name for p in PERTURBATIONS if not (p.generated or p.named)}
-    found = set()
+    sizes = set()
     for job in store.queue.jobs(kind="modes"):
         config = ModesConfig.from_plain(job.config)
         if config.run in identities and every <= set(config.tests) and job.state in ("finished", "running", "queued"):
-            found.add((config.run, config.examples))
-    return Counter(examples for _, examples in found)
+            sizes.add((config.run, config.examples))
+    return Counter(examples for _, examples in sizes)
 
 
 def modes_of(condition: str) -> tuple[str, ...]:

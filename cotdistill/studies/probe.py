@@ -56,8 +56,8 @@ def probe_job(job: Job, config: ProbeConfig) -> JobSpec:
             f"No probe fits {config.rows} rows with a penalty of {config.penalty:g}.",
             "Expected two rows and more, and above 0.",
         )
-    told = f"probes for the {config.what}, {len(config.examples):,} {config.split} examples · {job.label}"
-    return JobSpec("probe", plain(config), (config.run,), told, START_SECONDS + probing_seconds(config))
+    label = f"probes for the {config.what}, {len(config.examples):,} {config.split} examples · {job.label}"
+    return JobSpec("probe", plain(config), (config.run,), label, START_SECONDS + probing_seconds(config))
 
 
 def probing_seconds(config: ProbeConfig) -> float:

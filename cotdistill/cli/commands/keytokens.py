@@ -56,9 +56,14 @@ def select(arguments: argparse.Namespace) -> Result:
         store, arguments.selector, run, source, job.identity if entry.reads else "", 60.0, parse(run.condition).fraction
     )
     store.queue.submit([spec])
-    made = waited(store, store.queue.job(spec.identity).id)
-    result = dict(made.result or {})
-    document = {"id": made.id, "digest": made.produced["selection"], "run": job.id if entry.reads else None, **result}
+    finished_job = waited(store, store.queue.job(spec.identity).id)
+    result = dict(finished_job.result or {})
+    document = {
+        "id": finished_job.id,
+        "digest": finished_job.produced["selection"],
+        "run": job.id if entry.reads else None,
+        **result,
+    }
     top = ", ".join(printable(str(w["word"])) for w in result["top_words"][:10])
     share = result["label_text_share"]
     conditions = [
@@ -67,7 +72,7 @@ def select(arguments: argparse.Namespace) -> Result:
         *(f"post_cot/{name}(selector={arguments.selector},k=5)" for name in ("key_tokens", "matched_random_k")),
     ]
     lines = [
-        f"selection {made.id} by {arguments.selector}: {plural(result['rows'], 'rationale')} scored",
+        f"selection {finished_job.id} by {arguments.selector}: {plural(result['rows'], 'rationale')} scored",
         f"of the {result['k']} highest words: {100 * (share or 0):.1f} % are the right answer's own text, "
         f"{100 * (result['content_share'] or 0):.1f} % are content words",
         f"chosen most often: {top}",
@@ -77,9 +82,9 @@ def select(arguments: argparse.Namespace) -> Result:
     return Result(document, "\n".join(lines))
 
 
-def opened(store: Store, given: str) -> tuple[Job, Selection, Encoder, list[Example]]:
+def opened(store: Store, key: str) -> tuple[Job, Selection, Encoder, list[Example]]:
     """A selection by the number or identity of its job, with the reader and the rows it was made on."""
-    job = store.queue.job(given)
+    job = store.queue.job(key)
     if job.kind != "select" or "selection" not in job.produced:
         raise UsageError(f"Job {job.id} has made no selection.", "See them: cotdistill runs list --kind select")
     config = SelectConfig.from_plain(job.config)
@@ -152,19 +157,27 @@ def show(arguments: argparse.Namespace) -> Result:
 
 def compare(arguments: argparse.Namespace) -> Result:
     store = Store.open()
-    found = [opened(store, given) for given in arguments.selections]
-    if len(found) < 2:
+    opened_selections = [opened(store, given) for given in arguments.selections]
+    if len(opened_selections) < 2:
         raise UsageError("One selection alone has nothing to be compared with.", "Name two or more.")
-    if len({(job.config["task_digest"], job.config["tokenizer"], job.config["source"]) for job, *_ in found}) > 1:
+    if (
+        len(
+            {
+                (job.config["task_digest"], job.config["tokenizer"], job.config["source"])
+                for job, *_ in opened_selections
+            }
+        )
+        > 1
+    ):
         raise UsageError(
             "These selections were made on other tasks, tokenizers or sources.",
             "Compare selections of one task and source.",
         )
-    _, _, encoder, examples = found[0]
+    _, _, encoder, examples = opened_selections[0]
     rows = [(e, encoder.read(e.rationale or "")) for e in examples if e.rationale]
     pairs = []
-    for i, (job, one, _, _) in enumerate(found):
-        for other_job, other, _, _ in found[i + 1 :]:
+    for i, (job, one, _, _) in enumerate(opened_selections):
+        for other_job, other, _, _ in opened_selections[i + 1 :]:
             pairs.append({"one": job.id, "other": other_job.id, "one_selector": one.name, "other_selector": other.name,
                           **overlap(rows, one.scores or {}, other.scores or {}, arguments.k)})  # fmt: skip
     cells = [

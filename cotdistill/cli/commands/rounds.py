@@ -35,14 +35,14 @@ def run(arguments: argparse.Namespace) -> Result:
     now, learnt = study, condition
     for number in range(1, arguments.rounds + 1):
         written = _written(store, rounds.writer(store, now.id, str(learnt)))
-        made, counted = rounds.add_round(
+        new_round, counted = rounds.add_round(
             store, written, number, now.name, arguments.filters, f"{arguments.name}{number}"
         )
         note(
-            f"Round {number}: {made.kept:,} of {plural(made.written, 'rationale')} kept, as the source {made.source}. "
+            f"Round {number}: {new_round.kept:,} of {plural(new_round.written, 'rationale')} kept, as the source {new_round.source}. "
             + _dropped(counted)
         )
-        sources.append(made.source)
+        sources.append(new_round.source)
         now, learnt = _trained(store, study, condition, sources)
     return _shown(store, study.name)
 
@@ -91,20 +91,20 @@ def _shown(store: Store, name: str) -> Result:
     return Result(document, _text(study, generations))
 
 
-def _document(one: Generation) -> dict[str, Any]:
-    over = one.over_teacher
+def _document(generation: Generation) -> dict[str, Any]:
+    over = generation.over_teacher
     return {
-        "condition": one.summary.condition,
-        "round": None if one.round is None else plain(one.round),
-        "accuracy": one.summary.mean,
-        "accuracy_low": one.summary.low,
-        "accuracy_high": one.summary.high,
+        "condition": generation.summary.condition,
+        "round": None if generation.round is None else plain(generation.round),
+        "accuracy": generation.summary.mean,
+        "accuracy_low": generation.summary.low,
+        "accuracy_high": generation.summary.high,
         "over_teacher": None if over is None else over.mean,
         "over_teacher_low": None if over is None else over.low,
         "over_teacher_high": None if over is None else over.high,
-        "finished": one.summary.finished,
-        "planned": one.summary.planned,
-        "items": one.summary.items,
+        "finished": generation.summary.finished,
+        "planned": generation.summary.planned,
+        "items": generation.summary.items,
     }
 
 

@@ -254,7 +254,7 @@ def export(arguments: argparse.Namespace) -> Result:
     return Result(document, "\n".join(document["files"]))
 
 
-def _one(parser: argparse.ArgumentParser) -> None:
+def _task_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("task", help="its name; name@digest opens that version of an imported task")
     parser.add_argument(
         "--world", type=whole_number(0), default=0, metavar="N", help="which world of a generated task (default 0)"
@@ -262,7 +262,7 @@ def _one(parser: argparse.ArgumentParser) -> None:
 
 
 def _example_arguments(parser: argparse.ArgumentParser) -> None:
-    _one(parser)
+    _task_arguments(parser)
     parser.add_argument("example", help="the id of an example")
 
 
@@ -317,7 +317,7 @@ def _import_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _export_arguments(parser: argparse.ArgumentParser) -> None:
-    _one(parser)
+    _task_arguments(parser)
     parser.add_argument("folder", help="where the files go")
 
 
@@ -364,7 +364,7 @@ NOUN = Noun(
                 "checks": "what was checked when it was made: duplicates and overlaps of the splits",
                 "hub": "dataset, config, revision, commit, splits and licence of a data set of the hub, else null",
             },
-            _one,
+            _task_arguments,
         ),
         Command(
             "tasks",

@@ -24,17 +24,17 @@ from cotdistill.text import between, between_points, percent, plural, points
 def attention(arguments: argparse.Namespace) -> Result:
     store = Store.open()
     jobs = runs_of(store, arguments.run)
-    found = [_of_run(store, job, arguments) for job in jobs]
+    results = [_of_run(store, job, arguments) for job in jobs]
     heads = pd.concat(
-        [heads.assign(run=job.id) for job, (heads, _, _) in zip(jobs, found, strict=True)], ignore_index=True
+        [heads.assign(run=job.id) for job, (heads, _, _) in zip(jobs, results, strict=True)], ignore_index=True
     )
     by: dict[str, list[pd.DataFrame]] = {}
-    for job, (_, examples, _) in zip(jobs, found, strict=True):
+    for job, (_, examples, _) in zip(jobs, results, strict=True):
         by.setdefault(str(job.config["condition"]), []).append(examples)
     document = {
         "split": arguments.split,
         "out": write_table(arguments.out, heads),
-        "runs": [one for _, _, one in found],
+        "runs": [one for _, _, one in results],
         "conditions": [row for condition, tables in by.items() for row in _conditions(condition, tables)],
     }
     return Result(document, _text(document, jobs))
@@ -51,8 +51,8 @@ def _of_run(store: Store, job: Job, arguments: argparse.Namespace) -> tuple[pd.D
         # Imported here: torch is loaded only when there is something to compute.
         from cotdistill.execution.jobs.attention import concentrated
 
-        found = concentrated(store, config)
-        return found.heads, found.examples, found.told
+        result = concentrated(store, config)
+        return result.heads, result.examples, result.summary
 
     def read(done: Job) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
         return (
@@ -61,11 +61,11 @@ def _of_run(store: Store, job: Job, arguments: argparse.Namespace) -> tuple[pd.D
             dict(done.result or {}),
         )
 
-    (heads, each, told), number = at_once_or_job(store, spec, reading_seconds(config), arguments.job, compute, read)
+    (heads, each, summary), number = at_once_or_job(store, spec, reading_seconds(config), arguments.job, compute, read)
     plain = heads.astype(object)
     results = [{str(k): v for k, v in row.items()} for row in plain.where(plain.notna(), None).to_dict("records")]
     return heads, each, {
-        "run": job.id, "condition": job.config["condition"], "checkpoint": checkpoint, "job": number, **told, "results": results,
+        "run": job.id, "condition": job.config["condition"], "checkpoint": checkpoint, "job": number, **summary, "results": results,
     }  # fmt: skip
 
 
@@ -73,15 +73,15 @@ def _conditions(condition: str, tables: Sequence[pd.DataFrame]) -> list[dict[str
     """One row a region: its share over the replicates that were named."""
     rows = []
     for region in REGION_NAMES:
-        mine = [table[table["region"] == region] for table in tables]
-        found, over = pooled(mine, "share"), pooled(mine, "over")
-        if found is not None and over is not None:
+        region_tables = [table[table["region"] == region] for table in tables]
+        share, over = pooled(region_tables, "share"), pooled(region_tables, "over")
+        if share is not None and over is not None:
             rows.append(
                 {
                     "condition": condition, "label": parse(condition).label, "region": region,
-                    "share": found.interval.mean, "low": found.interval.low, "high": found.interval.high,
+                    "share": share.interval.mean, "low": share.interval.low, "high": share.interval.high,
                     "over": over.interval.mean, "over_low": over.interval.low, "over_high": over.interval.high,
-                    "replicates": list(found.points), "items": found.items, "clusters": found.clusters, "speaks_of": over.interval.speaks_of,
+                    "replicates": list(share.points), "items": share.items, "clusters": share.clusters, "speaks_of": over.interval.speaks_of,
                 }
             )  # fmt: skip
     return rows
@@ -118,11 +118,11 @@ def _text(document: dict[str, Any], jobs: Sequence[Job]) -> str:
     return "\n".join(lines)
 
 
-def _table(one: dict[str, Any]) -> str:
+def _table(result: dict[str, Any]) -> str:
     rows = []
-    for region in one["regions"]:
-        every = next(row for row in one["results"] if row["region"] == region and row["layer"] == -1)
-        best = one["best"][region]
+    for region in result["regions"]:
+        every = next(row for row in result["results"] if row["region"] == region and row["layer"] == -1)
+        best = result["best"][region]
         rows.append(
             [
                 REGION_NAMES[region], f"{every['examples']:,}", percent(every["share"]), percent(every["uniform"]),

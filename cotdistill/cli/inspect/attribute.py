@@ -43,7 +43,7 @@ def attribute(arguments: argparse.Namespace) -> Result:
     checkpoint = checked_checkpoint(job, arguments.checkpoint)
     examples = pick_examples(task_of(store, job), arguments.split, arguments.examples, source_of(job, arguments.source))
     settings = settings_of(arguments)
-    tokens, told, summary_, number = attribution_tables(
+    tokens, explained, summary_, number = attribution_tables(
         store, job, checkpoint, arguments.split, examples, arguments.source, settings, arguments.job
     )
     out = write_table(arguments.out, tokens)
@@ -58,7 +58,7 @@ def attribute(arguments: argparse.Namespace) -> Result:
         "job": number,
         "out": out,
         **summary_,
-        "results": _results(tokens, told, with_tokens=out is None),
+        "results": _results(tokens, explained, with_tokens=out is None),
     }
     return Result(document, _text(document, job))
 
@@ -81,8 +81,8 @@ def attribution_tables(
         from cotdistill.execution.jobs.attribute import attributions, opened_for, summary
         from cotdistill.saliency.tables import example_table, token_table
 
-        made = attributions(*opened_for(store, config), config)
-        return token_table(made), example_table(made), summary(made)
+        attributed = attributions(*opened_for(store, config), config)
+        return token_table(attributed), example_table(attributed), summary(attributed)
 
     def read(done: Job) -> Tables:
         return (
@@ -91,16 +91,16 @@ def attribution_tables(
             dict(done.result or {}),
         )
 
-    (tokens, told, counted), number = at_once_or_job(
+    (tokens, explained, counted), number = at_once_or_job(
         store, attribute_job(job, config), seconds_for(config), as_job, compute, read
     )
-    return tokens, told, counted, number
+    return tokens, explained, counted, number
 
 
-def _results(tokens: pd.DataFrame, told: pd.DataFrame, *, with_tokens: bool) -> list[dict[str, Any]]:
+def _results(tokens: pd.DataFrame, explained: pd.DataFrame, *, with_tokens: bool) -> list[dict[str, Any]]:
     by_explanation = dict(iter(tokens.groupby(["example", "target_at"], sort=False))) if with_tokens else {}
-    found = []
-    for row in told.to_dict("records"):
+    results = []
+    for row in explained.to_dict("records"):
         entry: dict[str, Any] = {
             ("id" if k == "example" else str(k)): (None if pd.isna(v) else v) for k, v in row.items()
         }
@@ -109,8 +109,8 @@ def _results(tokens: pd.DataFrame, told: pd.DataFrame, *, with_tokens: bool) -> 
             part = by_explanation[row["example"], row["target_at"]]
             kept = part[["column", "text", "segment", "word", "score"]].astype(object)
             entry["tokens"] = kept.where(kept.notna(), None).to_dict("records")
-        found.append(entry)
-    return found
+        results.append(entry)
+    return results
 
 
 def _text(document: dict[str, Any], job: Job) -> str:

@@ -41,14 +41,14 @@ def faithfulness(arguments: argparse.Namespace) -> Result:
     job = trained(store, arguments.run)
     checkpoint = checked_checkpoint(job, arguments.checkpoint)
     examples = pick_examples(task_of(store, job), arguments.split, arguments.examples, source_of(job, arguments.source))
-    found, frames = [], []
+    results, frames = [], []
     for name in _names(arguments.methods):
         config = FaithfulnessConfig(
             job.identity, arguments.split, ids_of(examples), checkpoint, arguments.source, arguments.random,
             settings_of(arguments, method=name), arguments.shares,
         )  # fmt: skip
-        frame, told, number = _judged(store, job, config, arguments.job)
-        found.append({"id": name, "job": number, **told})
+        frame, summary_of_run, number = _judged(store, job, config, arguments.job)
+        results.append({"id": name, "job": number, **summary_of_run})
         frames.append(frame.assign(method=name))
     document = {
         "run": job.id,
@@ -58,7 +58,7 @@ def faithfulness(arguments: argparse.Namespace) -> Result:
         "target": arguments.target,
         "random": arguments.random,
         "out": write_table(arguments.out, pd.concat(frames, ignore_index=True)),
-        "methods": found,
+        "methods": results,
     }
     return Result(document, _text(document, job))
 
@@ -70,16 +70,16 @@ def _judged(
         # Imported here: torch is loaded only when there is something to compute.
         from cotdistill.execution.jobs.faithfulness import judged, summary, table
 
-        made, _ = judged(store, config)
-        return table(made), summary(made, len(config.examples))
+        judgements, _ = judged(store, config)
+        return table(judgements), summary(judgements, len(config.examples))
 
     def read(done: Job) -> tuple[pd.DataFrame, dict[str, Any]]:
         return store.artifacts.table(done.produced["curves"]), dict(done.result or {})
 
-    (frame, told), number = at_once_or_job(
+    (frame, summary_of_run), number = at_once_or_job(
         store, faithfulness_job(job, config), judging_seconds(config), as_job, compute, read
     )
-    return frame, told, number
+    return frame, summary_of_run, number
 
 
 def _names(text: str) -> list[str]:
@@ -213,14 +213,14 @@ def _stability_text(document: dict[str, Any], pairs: list[Agreement]) -> str:
         if pairs
         else "no example in common"
     )
-    told = [f"agreement of attributions of {document['target']}; {n}", "", table(head, rows)]
+    lines = [f"agreement of attributions of {document['target']}; {n}", "", table(head, rows)]
     if any(p.absolute for p in pairs):
-        told += [
+        lines += [
             "",
             "Sizes of the scores are compared"
             + ("." if all(p.absolute for p in pairs) else " where one of the two methods has no sign."),
         ]
-    return "\n".join(told)
+    return "\n".join(lines)
 
 
 def _shares(text: str) -> tuple[float, ...]:
@@ -246,13 +246,13 @@ def _faithfulness_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--random", type=whole_number(1), metavar="N", default=10, help="random orders an example; default 10"
     )
-    told = ",".join(f"{share:g}" for share in SHARES)
+    shares = ",".join(f"{share:g}" for share in SHARES)
     parser.add_argument(
         "--shares",
         type=_shares,
         metavar="Q,Q",
         default=SHARES,
-        help=f"shares of the tokens that go or stay; default {told}",
+        help=f"shares of the tokens that go or stay; default {shares}",
     )
     add_settings(parser, leave=("method",))
     parser.set_defaults(target="predicted")

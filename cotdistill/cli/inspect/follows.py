@@ -17,44 +17,45 @@ NONE = "No finished run of this study was trained on counterfactual rationales a
 
 
 def follows(arguments: argparse.Namespace) -> Result:
-    found = following(Store.open(), arguments.study)
+    summaries = following(Store.open(), arguments.study)
     lines = [
-        line for one in found for line in (title(one), "", table(list(HEAD), [list(row) for row in rows(one)]), "")
+        line for one in summaries for line in (title(one), "", table(list(HEAD), [list(row) for row in rows(one)]), "")
     ]
     return Result(
-        [_document(one) for one in found], "\n".join([*lines, f"{caption(found)} {DIAGNOSTIC}"]) if found else NONE
+        [_document(one) for one in summaries],
+        "\n".join([*lines, f"{caption(summaries)} {DIAGNOSTIC}"]) if summaries else NONE,
     )
 
 
-def _document(one: Following) -> dict[str, Any]:
+def _document(summary: Following) -> dict[str, Any]:
     return {
-        "condition": one.condition,
-        "label": one.label,
+        "condition": summary.condition,
+        "label": summary.label,
         "cells": [
             {
                 "tag": tag,
                 "rationale": rationale,
-                **_ends(one.right[tag, rationale], "right"),
-                **_ends(one.argued[tag, rationale], "argued"),
+                **_ends(summary.right[tag, rationale], "right"),
+                **_ends(summary.argued[tag, rationale], "argued"),
             }
             for tag in TAGS
             for rationale in RATIONALES
         ],
-        "by_tag": [{"rationale": name, **_ends(found, "changed")} for name, found in one.by_tag.items()],
-        "by_rationale": [{"tag": name, **_ends(found, "changed")} for name, found in one.by_rationale.items()],
-        "items": one.items,
-        "clusters": one.clusters,
-        "replicates": one.replicates,
-        "planned": one.planned,
-        "speaks_of": one.right[TAGS[0], RATIONALES[0]].speaks_of,
+        "by_tag": [{"rationale": name, **_ends(found, "changed")} for name, found in summary.by_tag.items()],
+        "by_rationale": [{"tag": name, **_ends(found, "changed")} for name, found in summary.by_rationale.items()],
+        "items": summary.items,
+        "clusters": summary.clusters,
+        "replicates": summary.replicates,
+        "planned": summary.planned,
+        "speaks_of": summary.right[TAGS[0], RATIONALES[0]].speaks_of,
     }
 
 
-def _ends(found: Interval, name: str) -> dict[str, float | None]:
-    return {name: found.mean, f"{name}_low": found.low, f"{name}_high": found.high}
+def _ends(interval: Interval, name: str) -> dict[str, float | None]:
+    return {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
 
 
-def _told(name: str, help: str) -> dict[str, str]:
+def _interval_keys(name: str, help: str) -> dict[str, str]:
     return {name: help, f"{name}_low": "lower end of its 95 % interval, or null", f"{name}_high": "upper end, or null"}
 
 
@@ -73,17 +74,19 @@ COMMAND = Command(
         "cells": "one entry a tag and rationale: shares of the answers",
         "cells[].tag": "what stood before the question: factual or counterfactual",
         "cells[].rationale": "what stood before the answer: given (the teacher's), wrong (one for a wrong choice), none",
-        **{f"cells[].{key}": text for key, text in _told("right", "that are right").items()},
+        **{f"cells[].{key}": text for key, text in _interval_keys("right", "that are right").items()},
         **{
             f"cells[].{key}": text
-            for key, text in _told("argued", "that are the wrong choice which the wrong rationale argues for").items()
+            for key, text in _interval_keys(
+                "argued", "that are the wrong choice which the wrong rationale argues for"
+            ).items()
         },
         "by_tag": "one entry a rationale: answers that the other tag changes",
         "by_tag[].rationale": "as above",
-        **{f"by_tag[].{key}": text for key, text in _told("changed", "their share").items()},
+        **{f"by_tag[].{key}": text for key, text in _interval_keys("changed", "their share").items()},
         "by_rationale": "one entry a tag: answers that the wrong rationale changes where the teacher's stood",
         "by_rationale[].tag": "as above",
-        **{f"by_rationale[].{key}": text for key, text in _told("changed", "their share").items()},
+        **{f"by_rationale[].{key}": text for key, text in _interval_keys("changed", "their share").items()},
         "items": "test questions",
         "clusters": "independent groups of them",
         "replicates": "replicates scored",

@@ -64,7 +64,7 @@ def influence(arguments: argparse.Namespace) -> Result:
     def read(done: Job) -> Found:
         return store.artifacts.table(done.produced["alignment"]), dict(done.result or {})
 
-    (frame, told), number = at_once_or_job(store, spec, aligning_seconds(config), arguments.job, compute, read)
+    (frame, job_summary), number = at_once_or_job(store, spec, aligning_seconds(config), arguments.job, compute, read)
     document = {
         "run": job.id,
         "condition": job.config["condition"],
@@ -72,7 +72,7 @@ def influence(arguments: argparse.Namespace) -> Result:
         "parameters": arguments.parameters,
         "job": number,
         "out": write_table(arguments.out, frame),
-        **told,
+        **job_summary,
         "results": _results(frame),
     }
     return Result(document, _text(document, job, frame))
@@ -140,10 +140,10 @@ def _text(document: dict[str, Any], job: Job, frame: pd.DataFrame) -> str:
     top = last.assign(word=last["word_text"].str.casefold()).groupby("word")["value"].agg(["mean", "size"])
     top = top[top["size"] >= 2].sort_values("mean", ascending=False)
     if len(top):
-        told = ", ".join(
+        parts = ", ".join(
             f"{printable(str(word))} {_signed(float(row['mean']))}" for word, row in top.head(8).iterrows()
         )
-        lines += ["", f"Highest words at the last checkpoint: {told}"]
+        lines += ["", f"Highest words at the last checkpoint: {parts}"]
     if document["out"]:
         lines += ["", f"Written to {document['out']}"]
     return "\n".join(lines)

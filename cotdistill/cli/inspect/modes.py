@@ -49,8 +49,8 @@ def ask(arguments: argparse.Namespace) -> Result:
     tests = tuple(name.strip() for name in arguments.tests.split(",") if name.strip())
     wanted = Wanted(tests, arguments.examples, arguments.source, arguments.paraphrases)
     conditions = list(dict.fromkeys(str(c) for text in arguments.condition for c in parse_list(text)))
-    found = asked(store, study.id, wanted, conditions)
-    missing = [one.spec for one in found if one.missing and one.spec is not None]
+    requests = asked(store, study.id, wanted, conditions)
+    missing = [one.spec for one in requests if one.missing and one.spec is not None]
     if missing and not arguments.show:
         seconds = sum(spec.seconds for spec in missing) / max(1, store.queue.workers())
         note(f"{plural(len(missing), 'student')} to ask, {about(seconds / 2, seconds * 2)} of computing.")
@@ -59,7 +59,7 @@ def ask(arguments: argparse.Namespace) -> Result:
     if arguments.wait and not arguments.show:
         identities = {
             one.job.identity if one.job is not None and not one.missing else one.spec.identity
-            for one in found
+            for one in requests
             if one.spec is not None
         }
         wait_for(
@@ -67,11 +67,11 @@ def ask(arguments: argparse.Namespace) -> Result:
             lambda: [job for job in store.queue.jobs(kind="modes") if job.identity in identities],
             command("modes", study.name, "--show"),
         )
-    found = asked(store, study.id, wanted, conditions)
-    states = Counter(_state(one) for one in found)
-    cells = modes.grid(store, found, wanted)
-    read = modes.read(found)
-    crossed = direct_by_own(store, found, wanted)
+    requests = asked(store, study.id, wanted, conditions)
+    states = Counter(_state(one) for one in requests)
+    cells = modes.grid(store, requests, wanted)
+    read = modes.read(requests)
+    crossed = direct_by_own(store, requests, wanted)
     task = str(study.spec["task"])
     document: dict[str, Any] = {
         "id": study.id,
@@ -93,15 +93,15 @@ def ask(arguments: argparse.Namespace) -> Result:
     by_rationale: dict[str, list[PerturbationCurve]] = {}
     for rationale in RATIONALES:
         for measure in measures:
-            curves = modes.curves(store, found, rationale, measure, wanted.tests)
+            curves = modes.curves(store, requests, rationale, measure, wanted.tests)
             by_rationale.setdefault(rationale, curves)
             document["tests"] += [_curve(curve, measure) for curve in curves]
     lines = _text(document, cells, crossed, by_rationale, read)
     return Result(document, "\n".join(lines), 1 if arguments.wait and states["failed"] else 0)
 
 
-def _state(one: ModesRequest) -> str:
-    return "untrained" if one.spec is None else "missing" if one.job is None else one.job.state
+def _state(request: ModesRequest) -> str:
+    return "untrained" if request.spec is None else "missing" if request.job is None else request.job.state
 
 
 def _read(condition: str, read: Read) -> dict[str, Any]:
@@ -123,9 +123,9 @@ def _chance(store: Store, study: int) -> float | None:
     )
 
 
-def _ends(found: Interval | None, name: str, factor: float = 1.0) -> dict[str, float | None]:
+def _ends(interval: Interval | None, name: str, factor: float = 1.0) -> dict[str, float | None]:
     """A mean with its interval under three keys."""
-    values = (None, None, None) if found is None else (found.mean, found.low, found.high)
+    values = (None, None, None) if interval is None else (interval.mean, interval.low, interval.high)
     keys = (name, f"{name}_low", f"{name}_high")
     return {key: None if value is None else factor * value for key, value in zip(keys, values, strict=True)}
 
@@ -146,25 +146,25 @@ def _cell(cell: ModeCell) -> dict[str, Any]:
     }
 
 
-def _crossed(one: Crossed) -> dict[str, Any]:
+def _crossed(crossed: Crossed) -> dict[str, Any]:
     names = ("both", "only_direct", "only_own", "neither")
     shares = {
-        key: value for name, cell in zip(names, one.cells, strict=True) for key, value in _ends(cell, name).items()
+        key: value for name, cell in zip(names, crossed.cells, strict=True) for key, value in _ends(cell, name).items()
     }
     return {
-        "condition": one.condition,
-        "label": one.label,
-        "trained": one.trained,
+        "condition": crossed.condition,
+        "label": crossed.label,
+        "trained": crossed.trained,
         **shares,
         "replicates": [
             dict(zip(names, counts, strict=True)) | {"mcnemar_p": p}
-            for counts, p in zip(one.counts, one.p, strict=True)
+            for counts, p in zip(crossed.counts, crossed.p, strict=True)
         ],
-        **_ends(one.gain, "gain", 100.0),
-        "planned": one.planned,
-        "items": one.items,
-        "clusters": one.clusters,
-        "speaks_of": one.gain.speaks_of,
+        **_ends(crossed.gain, "gain", 100.0),
+        "planned": crossed.planned,
+        "items": crossed.items,
+        "clusters": crossed.clusters,
+        "speaks_of": crossed.gain.speaks_of,
     }
 
 
@@ -180,7 +180,7 @@ def _curve(curve: PerturbationCurve, measure: str) -> dict[str, Any]:
         **_ends(curve.loss, "loss", 100.0),
         **_ends(curve.control_loss, "control_loss", 100.0),
         **_ends(curve.over_control, "over_control", 100.0),
-        "made": curve.made,
+        "made": curve.applied,
         "touched": curve.touched,
         "items": curve.items,
         "clusters": curve.clusters,
@@ -198,8 +198,8 @@ def _text(
 ) -> list[str]:
     jobs = document["jobs"]
     under_way = jobs["running"] + jobs["queued"]
-    told = [f"{number} {name}" for name, number in jobs.items() if number]
-    lines = [f"modes of study {document['name']}: {grid_title(cells)}", f"students asked: {', '.join(told)}"]
+    counts = [f"{number} {name}" for name, number in jobs.items() if number]
+    lines = [f"modes of study {document['name']}: {grid_title(cells)}", f"students asked: {', '.join(counts)}"]
     if under_way or jobs["missing"]:
         lines.append(f"what is missing: {command('modes', str(document['name']), '--wait')}")
     lines += [
@@ -226,8 +226,8 @@ def _text(
 def _grid_rows(cells: Sequence[ModeCell]) -> list[list[str | None]]:
     by: dict[str, list[str | None]] = {}
     for cell in cells:
-        found = cell.accuracy
-        text = None if found is None else f"{percent(found.mean)} ({between(found.low, found.high)})"
+        interval = cell.accuracy
+        text = None if interval is None else f"{percent(interval.mean)} ({between(interval.low, interval.high)})"
         by.setdefault(cell.condition, [cell.label]).append(text if text is None or cell.trained else f"{text} °")
     return list(by.values())
 
@@ -238,8 +238,8 @@ def _detailed(curves: Sequence[PerturbationCurve]) -> str:
             c.label + ("" if c.trained else " °"),
             TEST_NAMES[c.test],
             " ".join(f"{100 * p.value.mean:.1f}" for p in c.points),
-            loss_told(c) if c.made else "cannot be made",
-            over_told(c) if c.made else "–",
+            loss_told(c) if c.applied else "cannot be made",
+            over_told(c) if c.applied else "–",
         ]
         for c in curves
     ]
@@ -251,7 +251,7 @@ def _short(curves: Sequence[PerturbationCurve]) -> str:
     by: dict[str, dict[str, str]] = {}
     for c in curves:
         row = by.setdefault(c.label + ("" if c.trained else " °"), {})
-        row[c.test] = points(c.loss.mean) if c.made else "–"
+        row[c.test] = points(c.loss.mean) if c.applied else "–"
     head = [TEST_NAMES[n] for n in names]
     return table(["condition", *head], [[label, *(row.get(n) for n in names)] for label, row in by.items()], right=head)
 

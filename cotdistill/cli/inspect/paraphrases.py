@@ -24,19 +24,19 @@ from cotdistill.text import percent, plural
 def paraphrases(arguments: argparse.Namespace) -> Result:
     store = Store.open()
     jobs = runs_of(store, arguments.run)
-    found = [_of_run(store, job, arguments) for job in jobs]
+    results = [_of_run(store, job, arguments) for job in jobs]
     every = pd.concat(
-        [agreed.assign(run=job.id) for job, (agreed, _) in zip(jobs, found, strict=True)], ignore_index=True
+        [agreed.assign(run=job.id) for job, (agreed, _) in zip(jobs, results, strict=True)], ignore_index=True
     )
     by: dict[str, list[pd.DataFrame]] = {}
-    for job, (agreed, _) in zip(jobs, found, strict=True):
+    for job, (agreed, _) in zip(jobs, results, strict=True):
         by.setdefault(str(job.config["condition"]), []).append(agreed)
     document = {
         "split": arguments.split,
         "method": arguments.method,
         "target": arguments.target,
         "out": write_table(arguments.out, every),
-        "runs": [one for _, one in found],
+        "runs": [one for _, one in results],
         "conditions": [row for condition, tables in by.items() for row in _conditions(condition, tables)],
     }
     return Result(document, _text(document, jobs))
@@ -59,14 +59,14 @@ def _of_run(store: Store, job: Job, arguments: argparse.Namespace) -> tuple[pd.D
     def read(done: Job) -> tuple[pd.DataFrame, dict[str, Any]]:
         return store.artifacts.table(done.produced["agreed"]), dict(done.result or {})
 
-    (agreed, told), number = at_once_or_job(store, spec, explaining_seconds(config), arguments.job, compute, read)
-    scopes = [{"scope": scope, **one} for scope, one in told.pop("scopes").items()]
+    (agreed, summary), number = at_once_or_job(store, spec, explaining_seconds(config), arguments.job, compute, read)
+    scopes = [{"scope": scope, **one} for scope, one in summary.pop("scopes").items()]
     return agreed, {
         "run": job.id,
         "condition": job.config["condition"],
         "checkpoint": checkpoint,
         "job": number,
-        **told,
+        **summary,
         "scopes": scopes,
     }
 
@@ -75,8 +75,8 @@ def _conditions(condition: str, tables: Sequence[pd.DataFrame]) -> list[dict[str
     """One row a scope: agreement over the replicates that were named, and the control."""
     rows = []
     for scope in SCOPE_NAMES:
-        mine = [table[table["scope"] == scope] for table in tables]
-        rank, control = pooled(mine, "rank"), pooled(mine, "control")
+        scope_tables = [table[table["scope"] == scope] for table in tables]
+        rank, control = pooled(scope_tables, "rank"), pooled(scope_tables, "control")
         if rank is not None:
             rows.append(
                 {
@@ -88,8 +88,8 @@ def _conditions(condition: str, tables: Sequence[pd.DataFrame]) -> list[dict[str
     return rows
 
 
-def _ends(found: Pooled) -> dict[str, float | None]:
-    return {"mean": found.interval.mean, "low": found.interval.low, "high": found.interval.high}
+def _ends(pooled_mean: Pooled) -> dict[str, float | None]:
+    return {"mean": pooled_mean.interval.mean, "low": pooled_mean.interval.low, "high": pooled_mean.interval.high}
 
 
 def _text(document: dict[str, Any], jobs: list[Job]) -> str:
@@ -97,14 +97,19 @@ def _text(document: dict[str, Any], jobs: list[Job]) -> str:
     for job, one in zip(jobs, document["runs"], strict=True):
         for scope in one["scopes"]:
             student = printable(str(job.label).partition(" · ")[2])
-            means = [_told(scope["rank"]), _told(scope["control"]), f"{scope['units']:.1f}", f"{scope['examples']:,}"]
+            means = [
+                _mean_text(scope["rank"]),
+                _mean_text(scope["control"]),
+                f"{scope['units']:.1f}",
+                f"{scope['examples']:,}",
+            ]
             rows.append([str(job.id), student, SCOPE_NAMES[scope["scope"]], *means])
     pooled_rows = [
         [
             row["label"],
             SCOPE_NAMES[row["scope"]],
-            _told(row["rank"]),
-            _told(row["control"]),
+            _mean_text(row["rank"]),
+            _mean_text(row["control"]),
             str(len(row["replicates"])),
         ]
         for row in document["conditions"]
@@ -140,11 +145,11 @@ def _text(document: dict[str, Any], jobs: list[Job]) -> str:
     )
 
 
-def _told(found: dict[str, float | None] | None) -> str:
-    if found is None or found["mean"] is None:
+def _mean_text(ends: dict[str, float | None] | None) -> str:
+    if ends is None or ends["mean"] is None:
         return "-"
-    reach = "" if found["low"] is None or found["high"] is None else f" ({found['low']:+.2f} to {found['high']:+.2f})"
-    return f"{found['mean']:+.2f}{reach}".replace("-", "−")
+    reach = "" if ends["low"] is None or ends["high"] is None else f" ({ends['low']:+.2f} to {ends['high']:+.2f})"
+    return f"{ends['mean']:+.2f}{reach}".replace("-", "−")
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:

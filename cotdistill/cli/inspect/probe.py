@@ -45,7 +45,7 @@ def probe(arguments: argparse.Namespace) -> Result:
     def read(done: Job) -> tuple[pd.DataFrame, dict[str, Any]]:
         return store.artifacts.table(done.produced["cells"]), dict(done.result or {})
 
-    (cells, told), number = at_once_or_job(store, spec, probing_seconds(config), arguments.job, compute, read)
+    (cells, summary), number = at_once_or_job(store, spec, probing_seconds(config), arguments.job, compute, read)
     plain = cells.astype(object)
     document = {
         "run": job.id,
@@ -54,7 +54,7 @@ def probe(arguments: argparse.Namespace) -> Result:
         "split": arguments.split,
         "job": number,
         "out": write_table(arguments.out, cells),
-        **told,
+        **summary,
         "results": [{str(k): v for k, v in row.items()} for row in plain.where(plain.notna(), None).to_dict("records")],
     }
     return Result(document, _text(document, job))

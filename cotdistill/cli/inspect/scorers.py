@@ -21,7 +21,7 @@ from cotdistill.results import scorers
 from cotdistill.results.scorers import MarginalCell, ScorerCell
 from cotdistill.store.store import Store
 from cotdistill.students.scoring.scorers import SCORERS
-from cotdistill.studies.modes import told
+from cotdistill.studies.modes import state_counts
 from cotdistill.text import about, between, percent, plural
 
 _ENDS = ("accuracy", "over_label", "agreement")
@@ -34,29 +34,29 @@ def ask(arguments: argparse.Namespace) -> Result:
     drawn = (
         (arguments.samples, arguments.seed) if arguments.samples is not None else scorers.drawn_before(store, study.id)
     )
-    found = scorers.asked(store, study.id, arguments.examples, conditions, *drawn)
-    missing = [one.spec for one in found if one.missing and one.spec is not None]
+    requests = scorers.asked(store, study.id, arguments.examples, conditions, *drawn)
+    missing = [one.spec for one in requests if one.missing and one.spec is not None]
     if missing and not arguments.show:
         seconds = sum(spec.seconds for spec in missing) / max(1, store.queue.workers())
         note(f"{plural(len(missing), 'student')} to score anew, {about(seconds / 2, seconds * 2)} of computing.")
         store.queue.submit(missing)
         ensure_supervisor(store)
     if arguments.wait and not arguments.show:
-        mine = {one.spec.identity for one in found if one.spec is not None}
+        identities = {one.spec.identity for one in requests if one.spec is not None}
         wait_for(
             store,
-            lambda: [job for job in store.queue.jobs(kind="scorers") if job.identity in mine],
+            lambda: [job for job in store.queue.jobs(kind="scorers") if job.identity in identities],
             command("scorers", study.name, "--show"),
         )
-    found = scorers.asked(store, study.id, arguments.examples, conditions, *drawn)
-    states = told(found)
-    cells, marginals = scorers.table(store, found), scorers.marginals(store, found)
+    requests = scorers.asked(store, study.id, arguments.examples, conditions, *drawn)
+    states = state_counts(requests)
+    cells, marginals = scorers.table(store, requests), scorers.marginals(store, requests)
     document: dict[str, Any] = {
         "id": study.id,
         "name": study.name,
         "diagnostic": DIAGNOSTIC,
         "jobs": states,
-        "out": write_table(arguments.out, scorers.items(store, found)),
+        "out": write_table(arguments.out, scorers.items(store, requests)),
         "conditions": [_cell(cell) for cell in cells],
         "marginal": [_marginal(one) for one in marginals],
         "scorers": [dataclasses.asdict(row) for row in scorers.by_scorer(cells)],
@@ -67,9 +67,9 @@ def ask(arguments: argparse.Namespace) -> Result:
 def _cell(cell: ScorerCell) -> dict[str, Any]:
     plain = {name: getattr(cell, name) for name in ("condition", "label", "scorer", "mode")}
     for name in _ENDS:
-        found = getattr(cell, name)
+        interval = getattr(cell, name)
         plain |= {
-            f"{name}{end}": None if found is None else getattr(found, part)
+            f"{name}{end}": None if interval is None else getattr(interval, part)
             for end, part in (("", "mean"), ("_low", "low"), ("_high", "high"))
         }
     plain |= {
@@ -82,11 +82,11 @@ def _cell(cell: ScorerCell) -> dict[str, Any]:
     return {**plain, "speaks_of": cell.accuracy.speaks_of}
 
 
-def _marginal(one: MarginalCell) -> dict[str, Any]:
-    found = one.log_likelihood
+def _marginal(cell: MarginalCell) -> dict[str, Any]:
+    interval = cell.log_likelihood
     return {
-        "condition": one.condition, "label": one.label, "samples": one.samples, "seed": one.seed, "log_likelihood": found.mean,
-        "log_likelihood_low": found.low, "log_likelihood_high": found.high, "standard_error": one.standard_error, "replicates": one.replicates,
+        "condition": cell.condition, "label": cell.label, "samples": cell.samples, "seed": cell.seed, "log_likelihood": interval.mean,
+        "log_likelihood_low": interval.low, "log_likelihood_high": interval.high, "standard_error": cell.standard_error, "replicates": cell.replicates,
     }  # fmt: skip
 
 

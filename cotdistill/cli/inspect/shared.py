@@ -18,7 +18,7 @@ from cotdistill.execution.supervisor import ensure_supervisor
 from cotdistill.saliency.settings import AttributionSettings
 from cotdistill.store.records import Job, JobSpec
 from cotdistill.store.store import Store
-from cotdistill.studies.inspection_jobs import AT_ONCE_SECONDS, found, trained
+from cotdistill.studies.inspection_jobs import AT_ONCE_SECONDS, existing_job, trained
 
 C = TypeVar("C")
 POLL_SECONDS = 0.5
@@ -40,8 +40,8 @@ def add_where(parser: argparse.ArgumentParser, *, examples: str, split: str, spl
 
 def runs_of(store: Store, words: str) -> list[Job]:
     """The finished training runs of a list such as 4,15,26, each once; UsageError where none is named."""
-    found = [trained(store, run.strip()) for run in words.split(",") if run.strip()]
-    jobs = list({job.id: job for job in found}.values())
+    trained_jobs = [trained(store, run.strip()) for run in words.split(",") if run.strip()]
+    jobs = list({job.id: job for job in trained_jobs}.values())
     if not jobs:
         raise UsageError("No run is named.", "Name one or more: 4,15,26")
     return jobs
@@ -64,12 +64,12 @@ def add_settings(parser: argparse.ArgumentParser, leave: tuple[str, ...] = ()) -
 
 
 def settings_of(arguments: argparse.Namespace, **more: Any) -> AttributionSettings:
-    given = {
+    options = {
         f.name: getattr(arguments, f.name)
         for f in dataclasses.fields(AttributionSettings)
         if hasattr(arguments, f.name)
     }
-    return from_mapping(AttributionSettings, {**given, **more})
+    return from_mapping(AttributionSettings, {**options, **more})
 
 
 def at_once_or_job(
@@ -79,7 +79,7 @@ def at_once_or_job(
 
     Gives the result and the number of the job, None without one.
     """
-    known = found(store, spec)
+    known = existing_job(store, spec)
     if known is None and seconds <= AT_ONCE_SECONDS and not as_job:
         return compute(), None
     store.queue.submit([spec])

@@ -275,9 +275,9 @@ def _numbers(study: Study, curves: Sequence[PerturbationCurve], rationale: str, 
             TEST_NAMES[c.test],
             percent(c.points[0].value.mean),
             percent(c.points[-1].value.mean),
-            loss_told(c) if c.made else "cannot be made",
-            over_told(c) if c.made else "–",
-            percent(c.made),
+            loss_told(c) if c.applied else "cannot be made",
+            over_told(c) if c.applied else "–",
+            percent(c.applied),
             percent(c.touched),
         )
         for c in curves

@@ -47,7 +47,7 @@ class CardRequest:
     @property
     def first(self) -> Explanation | None:
         """Any explanation: they agree on the prediction."""
-        return next((found[0] for method in self.questions if (found := self.explained(method))), None)
+        return next((explained[0] for method in self.questions if (explained := self.explained(method))), None)
 
 
 def ask(scene: Scene) -> list[CardRequest]:

@@ -52,18 +52,18 @@ class Concentrated:
 
     heads: pd.DataFrame
     examples: pd.DataFrame
-    told: dict[str, Any]
+    summary: dict[str, Any]
     used: dict[str, str]
 
 
 def job(context: JobContext) -> Outcome:
     """The job kind "concentration": products "heads" and "examples"."""
-    found = concentrated(context.store, ConcentrationConfig.from_plain(context.config))
+    result = concentrated(context.store, ConcentrationConfig.from_plain(context.config))
     produced = {
-        "heads": context.keep(parquet(found.heads), "heads", "parquet"),
-        "examples": context.keep(parquet(found.examples), "examples", "parquet"),
+        "heads": context.keep(parquet(result.heads), "heads", "parquet"),
+        "examples": context.keep(parquet(result.examples), "examples", "parquet"),
     }
-    return Outcome(found.told, produced, found.used)
+    return Outcome(result.summary, produced, result.used)
 
 
 def concentrated(store: Store, config: ConcentrationConfig) -> Concentrated:
@@ -79,21 +79,21 @@ def concentrated(store: Store, config: ConcentrationConfig) -> Concentrated:
     table: list[dict[str, Any]] = []
     each: list[tuple[str, str, str, float, float, float]] = []
     for region in REGIONS:
-        mine = [i for i, found in enumerate(masks) if region in found]
-        if mine:
-            share, uniform = shares([rows[i] for i in mine], [masks[i][region] for i in mine])
-            table += _rows(region, share, uniform, [wanted[i].cluster or wanted[i].id for i in mine])
+        indices = [i for i, found in enumerate(masks) if region in found]
+        if indices:
+            share, uniform = shares([rows[i] for i in indices], [masks[i][region] for i in indices])
+            table += _rows(region, share, uniform, [wanted[i].cluster or wanted[i].id for i in indices])
             means = share.mean((1, 2))
             each += [
                 (wanted[i].id, wanted[i].cluster or wanted[i].id, region, float(mean), float(by), float(mean - by))
-                for i, mean, by in zip(mine, means, uniform, strict=True)
+                for i, mean, by in zip(indices, means, uniform, strict=True)
             ]
     layers, heads = rows[0].shape[:2]
     frame = pd.DataFrame(table, columns=list(COLUMNS)).astype(
         {name: "Float64" for name in ("low", "high", "over_low", "over_high")}
     )
     single = [row for row in table if row["head"] != EVERY]
-    told = {
+    summary = {
         "examples": len(wanted),
         "clusters": len({e.cluster or e.id for e in wanted}),
         "layers": layers,
@@ -112,19 +112,19 @@ def concentrated(store: Store, config: ConcentrationConfig) -> Concentrated:
         },
     }
     used = {"weights": opened.job.produced[f"weights@{opened.checkpoint}"], "task": opened.task.digest}
-    return Concentrated(frame, pd.DataFrame(each, columns=list(EXAMPLE_COLUMNS)), told, used)
+    return Concentrated(frame, pd.DataFrame(each, columns=list(EXAMPLE_COLUMNS)), summary, used)
 
 
 def _rows(region: str, share: Values, uniform: Values, clusters: list[str]) -> list[dict[str, Any]]:
     """share (examples, layers, heads), uniform (examples,)."""
-    found = [_row(region, EVERY, EVERY, share.mean((1, 2)), uniform, clusters)]
+    table_rows = [_row(region, EVERY, EVERY, share.mean((1, 2)), uniform, clusters)]
     for layer in range(share.shape[1]):
-        found.append(_row(region, layer + 1, EVERY, share[:, layer].mean(1), uniform, clusters))
-        found += [
+        table_rows.append(_row(region, layer + 1, EVERY, share[:, layer].mean(1), uniform, clusters))
+        table_rows += [
             _row(region, layer + 1, head + 1, share[:, layer, head], uniform, clusters)
             for head in range(share.shape[2])
         ]
-    return found
+    return table_rows
 
 
 def _row(region: str, layer: int, head: int, share: Values, uniform: Values, clusters: list[str]) -> dict[str, Any]:
@@ -139,5 +139,5 @@ def _row(region: str, layer: int, head: int, share: Values, uniform: Values, clu
 def _mean(values: Values, clusters: list[str]) -> tuple[float, float | None, float | None]:
     if len(set(clusters)) < 2:
         return float(np.mean(values)), None, None
-    found = one_replicate(values, numbered(clusters))
-    return found.mean, found.low, found.high
+    interval = one_replicate(values, numbered(clusters))
+    return interval.mean, interval.low, interval.high

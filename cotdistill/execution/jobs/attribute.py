@@ -22,13 +22,13 @@ def job(context: JobContext) -> Outcome:
     """The job kind "attribute": products "tokens" and "examples" (see saliency.tables)."""
     config = AttributeConfig.from_plain(context.config)
     opened, examples = opened_for(context.store, config)
-    found = attributions(opened, examples, config, report=lambda done, total: context.report(done, total))
+    attributed = attributions(opened, examples, config, report=lambda done, total: context.report(done, total))
     produced = {
-        "tokens": context.keep(parquet(token_table(found)), "tokens", "parquet"),
-        "examples": context.keep(parquet(example_table(found)), "examples", "parquet"),
+        "tokens": context.keep(parquet(token_table(attributed)), "tokens", "parquet"),
+        "examples": context.keep(parquet(example_table(attributed)), "examples", "parquet"),
     }
     used = {"weights": opened.job.produced[f"weights@{opened.checkpoint}"], "task": opened.task.digest}
-    return Outcome(summary(found), produced, used)
+    return Outcome(summary(attributed), produced, used)
 
 
 def opened_for(store: Store, config: AttributeConfig) -> tuple[Opened, list[Example]]:
@@ -56,18 +56,18 @@ def attributions(
     )
 
 
-def summary(found: Sequence[Attribution]) -> dict[str, Any]:
+def summary(attributed: Sequence[Attribution]) -> dict[str, Any]:
     """n explanations and clusters, the median completeness gap, how many did not converge, and why a rationale is not readable."""
-    if not found:
+    if not attributed:
         raise NotReadable("There is nothing to explain in these examples.", "Choose other examples or another target.")
-    gaps = [one.gap for one in found if one.gap is not None]
+    gaps = [one.gap for one in attributed if one.gap is not None]
     return {
-        "explanations": len(found),
-        "examples": len({one.reading.id for one in found}),
-        "clusters": len({one.reading.cluster for one in found}),
-        "accuracy": float(np.mean([one.predicted == one.reading.gold for one in found])),
+        "explanations": len(attributed),
+        "examples": len({one.reading.id for one in attributed}),
+        "clusters": len({one.reading.cluster for one in attributed}),
+        "accuracy": float(np.mean([one.predicted == one.reading.gold for one in attributed])),
         "median_gap": float(np.median(gaps)) if gaps else None,
-        "not_converged": sum(one.converged is False for one in found),
-        "cut_short": sum(one.reading.left_out > 0 for one in found),
-        "not_readable": next((one.not_readable for one in found if one.not_readable), None),
+        "not_converged": sum(one.converged is False for one in attributed),
+        "cut_short": sum(one.reading.left_out > 0 for one in attributed),
+        "not_readable": next((one.not_readable for one in attributed if one.not_readable), None),
     }

@@ -47,12 +47,12 @@ AREAS = ("comprehensiveness", "sufficiency", "random_comprehensiveness", "random
 def job(context: JobContext) -> Outcome:
     """The job kind "faithfulness": products "curves" (see COLUMNS) and "examples" (see EXAMPLE_COLUMNS)."""
     config = FaithfulnessConfig.from_plain(context.config)
-    found, used = judged(context.store, config, lambda done, total: context.report(done, total))
+    judgements, used = judged(context.store, config, lambda done, total: context.report(done, total))
     produced = {
-        "curves": context.keep(parquet(table(found)), "curves", "parquet"),
-        "examples": context.keep(parquet(example_table(found)), "examples", "parquet"),
+        "curves": context.keep(parquet(table(judgements)), "curves", "parquet"),
+        "examples": context.keep(parquet(example_table(judgements)), "examples", "parquet"),
     }
-    return Outcome(summary(found, len(config.examples)), produced, used)
+    return Outcome(summary(judgements, len(config.examples)), produced, used)
 
 
 def judged(
@@ -61,14 +61,14 @@ def judged(
     """Every example that can be judged, and the digests of what was read."""
     opened = open_run(store, config.run, config.checkpoint, source=config.source)
     examples = named_examples(opened.task, config.split, config.examples, source_of(opened.job, config.source))
-    found = judge(
+    judgements = judge(
         opened.model, opened.encoder, examples, opened.condition.spec, config.settings, opened.counts,
         metric=opened.metric, orders=config.orders, shares=config.shares, report=report,
     )  # fmt: skip
-    return found, {"weights": opened.job.produced[f"weights@{opened.checkpoint}"], "task": opened.task.digest}
+    return judgements, {"weights": opened.job.produced[f"weights@{opened.checkpoint}"], "task": opened.task.digest}
 
 
-def table(found: Sequence[Judged]) -> pd.DataFrame:
+def table(judgements: Sequence[Judged]) -> pd.DataFrame:
     """One row an example and share; see COLUMNS."""
     rows = [
         (
@@ -80,56 +80,59 @@ def table(found: Sequence[Judged]) -> pd.DataFrame:
             share,
             *(float(curve[i]) for curve in curves),
         )
-        for one in found
+        for one in judgements
         for curves in [(one.without, one.alone, one.random_without, one.random_alone)]
         for i, share in enumerate(one.shares)
     ]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def example_table(found: Sequence[Judged]) -> pd.DataFrame:
+def example_table(judgements: Sequence[Judged]) -> pd.DataFrame:
     """One row an example; see EXAMPLE_COLUMNS."""
     rows = [
         (
             one.id, one.cluster, one.tokens, one.probability, *(one.aopc()[area] for area in AREAS),
             one.leave_one_out, one.leave_one_out_size, one.not_readable,
         )
-        for one in found
+        for one in judgements
     ]  # fmt: skip
     return pd.DataFrame(rows, columns=list(EXAMPLE_COLUMNS)).astype(
         {"leave_one_out": "Float64", "leave_one_out_size": "Float64"}
     )
 
 
-def summary(found: Sequence[Judged], asked: int) -> dict[str, Any]:
+def summary(judgements: Sequence[Judged], asked: int) -> dict[str, Any]:
     """Areas (AOPC) of the ranking and of random orders, their difference, each with a 95 % interval over clusters; the rank correlations with
     leaving one out; and the curves with their intervals. asked: how many examples were; those without two ranked tokens are left out."""
-    clusters = [one.cluster for one in found]
-    areas = {name: np.array([one.aopc()[name] for one in found]) for name in AREAS}
+    clusters = [one.cluster for one in judgements]
+    areas = {name: np.array([one.aopc()[name] for one in judgements]) for name in AREAS}
     curves = {
-        name: [_mean(np.array([getattr(one, name)[i] for one in found]), clusters) for i in range(len(found[0].shares))]
+        name: [
+            _mean(np.array([getattr(one, name)[i] for one in judgements]), clusters)
+            for i in range(len(judgements[0].shares))
+        ]
         for name in ("without", "alone", "random_without", "random_alone")
     }
     return {
-        "examples": len(found),
+        "examples": len(judgements),
         "clusters": len(set(clusters)),
-        "left_out": asked - len(found),
-        "not_readable": next((one.not_readable for one in found if one.not_readable), None),
-        "shares": list(found[0].shares),
+        "left_out": asked - len(judgements),
+        "not_readable": next((one.not_readable for one in judgements if one.not_readable), None),
+        "shares": list(judgements[0].shares),
         **{name: _mean(area, clusters) for name, area in areas.items()},
         "comprehensiveness_over_random": _mean(
             areas["comprehensiveness"] - areas["random_comprehensiveness"], clusters
         ),
         "sufficiency_over_random": _mean(areas["sufficiency"] - areas["random_sufficiency"], clusters),
-        "leave_one_out": _correlation([(one.leave_one_out, one.cluster) for one in found]),
-        "leave_one_out_size": _correlation([(one.leave_one_out_size, one.cluster) for one in found]),
+        "leave_one_out": _correlation([(one.leave_one_out, one.cluster) for one in judgements]),
+        "leave_one_out_size": _correlation([(one.leave_one_out_size, one.cluster) for one in judgements]),
         "curves": curves,
     }
 
 
-def _correlation(told: Sequence[tuple[float | None, str]]) -> dict[str, Any] | None:
+def _correlation(correlations: Sequence[tuple[float | None, str]]) -> dict[str, Any] | None:
     """The mean over the examples that have one, and how many they are."""
-    have = [(value, cluster) for value, cluster in told if value is not None]
+    have = [(value, cluster) for value, cluster in correlations if value is not None]
     if not have:
         return None
     return {**_mean(np.array([value for value, _ in have]), [cluster for _, cluster in have]), "examples": len(have)}
@@ -138,5 +141,5 @@ def _correlation(told: Sequence[tuple[float | None, str]]) -> dict[str, Any] | N
 def _mean(values: np.ndarray[Any, Any], clusters: Sequence[str]) -> dict[str, float | None]:
     if len(set(clusters)) < 2:
         return {"mean": float(values.mean()), "low": None, "high": None}
-    found = one_replicate(values.astype(float), numbered(list(clusters)))
-    return {"mean": found.mean, "low": found.low, "high": found.high}
+    interval = one_replicate(values.astype(float), numbered(list(clusters)))
+    return {"mean": interval.mean, "low": interval.low, "high": interval.high}

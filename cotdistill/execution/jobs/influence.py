@@ -93,12 +93,12 @@ def sequences_of(opened: Opened, split: str, ids: Sequence[str]) -> list[tuple[E
         else opened.encoder.corpus(opened.task.examples(split, source_of(opened.job) or None))
     )
     places = {example.id: place for place, example in enumerate(corpus.examples)}
-    found = []
+    sequences = []
     for example in named_examples(opened.task, split, ids, source_of(opened.job)):
         if example.id in places:
-            made = opened.encoder.sequences(corpus, places[example.id], opened.condition, opened.run.seeds.transform)
-            found.append((example, shortened(made[-1], opened.limit, opened.run.student.truncate)))
-    return found
+            encoded = opened.encoder.sequences(corpus, places[example.id], opened.condition, opened.run.seeds.transform)
+            sequences.append((example, shortened(encoded[-1], opened.limit, opened.run.student.truncate)))
+    return sequences
 
 
 def aligner_of(opened: Opened, parameters: str, *, moments: bool = True) -> Aligner:
@@ -111,12 +111,12 @@ def aligner_of(opened: Opened, parameters: str, *, moments: bool = True) -> Alig
         # Any order will do here, so lengths are all called the same.
         stream = Stream([1] * len(corpus.examples), training.batch_size, opened.run.seeds.order)
         for step in range(BATCHES):
-            made = [
+            pools = [
                 opened.encoder.sequences(corpus, i, opened.condition, opened.run.seeds.transform)
                 for i, _ in stream.step(step)
             ]
             cut = [
-                [shortened(one, opened.limit, opened.run.student.truncate) for one in sequences] for sequences in made
+                [shortened(one, opened.limit, opened.run.student.truncate) for one in sequences] for sequences in pools
             ]
             batches.append([row for sequences in cut for row in weighted(sequences, training)])
     return Aligner(
@@ -133,59 +133,59 @@ def _at(opened: Opened, config: InfluenceConfig, tell: Callable[[int, int], None
             f"Run {opened.job.id} was trained on none of the {len(config.examples):,} examples asked for ({opened.condition.label}).",
             "Ask for more examples, or for some that it has seen, by their ids.",
         )
-    found = align_all(aligner, sequences, tell)
+    aligned = align_all(aligner, sequences, tell)
     by_id = {example.id: (example, sequence) for example, sequence in sequences}
     rates = [share * opened.run.training.lr for share in (1.0, SMALL)]
-    at_full, at_small = _real_steps(aligner, found, by_id, config.steps, rates)
-    frame = pd.concat([rows_of(opened, one) for one in found], ignore_index=True)
+    at_full, at_small = _real_steps(aligner, aligned, by_id, config.steps, rates)
+    frame = pd.concat([rows_of(opened, one) for one in aligned], ignore_index=True)
     return frame.assign(adam_step=at_full, adam_step_small=at_small)
 
 
 def _real_steps(
     aligner: Aligner,
-    found: Sequence[Aligned],
+    aligned: Sequence[Aligned],
     by_id: dict[str, tuple[Example, Encoded]],
     wanted: int,
     rates: Sequence[float],
 ) -> npt.NDArray[np.float64]:
     """(rates, tokens of all examples): what real AdamW steps did to the own label loss, for some `wanted` tokens spread over the examples."""
-    every = [(place, k) for place, one in enumerate(found) for k in range(len(one.columns))]
+    every = [(place, k) for place, one in enumerate(aligned) for k in range(len(one.columns))]
     values = np.full((len(rates), len(every)), np.nan)
     for at in np.unique(np.linspace(0, len(every) - 1, min(wanted, len(every))).round().astype(int)):
         place, k = every[at]
-        example, sequence = by_id[found[place].id]
+        example, sequence = by_id[aligned[place].id]
         for row, rate in enumerate(rates):
-            values[row, at] = aligner.adamw_step(example, sequence, found[place].columns[k : k + 1], rate)[0]
+            values[row, at] = aligner.adamw_step(example, sequence, aligned[place].columns[k : k + 1], rate)[0]
     return values
 
 
-def rows_of(opened: Opened, one: Aligned) -> pd.DataFrame:
+def rows_of(opened: Opened, aligned: Aligned) -> pd.DataFrame:
     """One example's tokens as rows; see COLUMNS (all but those of real steps)."""
     roles = word_roles(opened.task)
-    words = one.words
+    words = aligned.words
     return pd.DataFrame(
         {
-            "example": one.id,
-            "cluster": one.cluster,
+            "example": aligned.id,
+            "cluster": aligned.cluster,
             "checkpoint": opened.checkpoint,
-            "column": one.columns,
-            "origin": one.origin,
-            "token": one.ids,
-            "text": pieces(opened.encoder, one.ids.tolist()),
+            "column": aligned.columns,
+            "origin": aligned.origin,
+            "token": aligned.ids,
+            "text": pieces(opened.encoder, aligned.ids.tolist()),
             "word_text": words,
             "word_class": ["" if not w else "function" if is_function_word(w) else "content" for w in words],
             "role": [roles.get(w.casefold(), "other") if roles and w else "" for w in words],
-            "label_text": one.label_text,
-            "loss": one.loss,
-            "norm": one.norm,
-            "own": one.raw[0],
-            "matched": one.raw[1],
-            "random": one.raw[2],
-            "value": one.value,
-            "cosine": one.cosine[0],
-            "cosine_value": one.cosine[1] - one.cosine[2],
-            "adam": one.adam[0],
-            "adam_value": one.adam[1] - one.adam[2],
+            "label_text": aligned.label_text,
+            "loss": aligned.loss,
+            "norm": aligned.norm,
+            "own": aligned.raw[0],
+            "matched": aligned.raw[1],
+            "random": aligned.raw[2],
+            "value": aligned.value,
+            "cosine": aligned.cosine[0],
+            "cosine_value": aligned.cosine[1] - aligned.cosine[2],
+            "adam": aligned.adam[0],
+            "adam_value": aligned.adam[1] - aligned.adam[2],
         }
     )
 
@@ -205,12 +205,12 @@ def kinds(part: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     """The tokens that have a value, by kind, each kind with its name; a kind without tokens is left out."""
     part = part[part["value"].notna()]
     rest = part[~part["label_text"]]
-    found = [("all but the label's text", rest), ("the label's text", part[part["label_text"]])]
-    found += [(f"{name} words", rest[rest["word_class"] == name]) for name in ("content", "function")]
+    parts = [("all but the label's text", rest), ("the label's text", part[part["label_text"]])]
+    parts += [(f"{name} words", rest[rest["word_class"] == name]) for name in ("content", "function")]
     if (rest["role"] != "").any():
-        found += [(f"role: {name}", rest[rest["role"] == name]) for name in ROLES]
-        found.append(("other content words", rest[(rest["role"] == "other") & (rest["word_class"] == "content")]))
-    return [(name, own) for name, own in found if len(own)]
+        parts += [(f"role: {name}", rest[rest["role"] == name]) for name in ROLES]
+        parts.append(("other content words", rest[(rest["role"] == "other") & (rest["word_class"] == "content")]))
+    return [(name, own) for name, own in parts if len(own)]
 
 
 def _summed(share: str, part: pd.DataFrame) -> dict[str, Any]:
@@ -242,20 +242,20 @@ def _mean(values: Iterable[float], clusters: Iterable[str]) -> dict[str, float |
     array, names = np.asarray(list(values), float), [str(name) for name in clusters]
     if len(set(names)) < 2:
         return {"mean": float(array.mean()), "low": None, "high": None}
-    found = one_replicate(array, numbered(names))
-    return {"mean": found.mean, "low": found.low, "high": found.high}
+    interval = one_replicate(array, numbered(names))
+    return {"mean": interval.mean, "low": interval.low, "high": interval.high}
 
 
 def separations(part: pd.DataFrame, column: str = "value") -> pd.DataFrame:
     """By rationale (example, cluster, auc): how often a type word stands above another token, the label's own text aside (.5 is chance)."""
     rows = []
     for example, one in part[part[column].notna() & ~part["label_text"]].groupby("example", sort=False):
-        mine, others = (
+        inside, others = (
             one.loc[one["role"] == "type", column].to_numpy(),
             one.loc[one["role"] != "type", column].to_numpy(),
         )
-        if len(mine) and len(others):
-            wins = (mine[:, None] > others[None]).mean() + 0.5 * (mine[:, None] == others[None]).mean()
+        if len(inside) and len(others):
+            wins = (inside[:, None] > others[None]).mean() + 0.5 * (inside[:, None] == others[None]).mean()
             rows.append({"example": example, "cluster": str(one["cluster"].iloc[0]), "auc": float(wins)})
     return pd.DataFrame(rows, columns=["example", "cluster", "auc"])
 
@@ -265,17 +265,17 @@ def _separation(part: pd.DataFrame) -> dict[str, Any] | None:
     rows = separations(part)
     if rows.empty:
         return None
-    found = _mean(rows["auc"], rows["cluster"])
+    interval = _mean(rows["auc"], rows["cluster"])
     return {
         "examples": len(rows),
         "clusters": int(rows["cluster"].nunique()),
-        "auc": found["mean"],
-        "low": found["low"],
-        "high": found["high"],
+        "auc": interval["mean"],
+        "low": interval["low"],
+        "high": interval["high"],
     }
 
 
-def _rank(one: pd.Series[float], other: pd.Series[float]) -> float | None:
-    if len(one) < 3 or one.nunique() < 2 or other.nunique() < 2:
+def _rank(first: pd.Series[float], second: pd.Series[float]) -> float | None:
+    if len(first) < 3 or first.nunique() < 2 or second.nunique() < 2:
         return None
-    return float(spearmanr(one, other).statistic)
+    return float(spearmanr(first, second).statistic)

@@ -134,9 +134,22 @@ def table(answers: Sequence[PerturbedAnswer]) -> pd.DataFrame:
     rows = []
     for a in answers:
         before = intact[a.rationale, a.prediction.id]
-        mine, control = _told(a.prediction, before), (None,) * 4 if a.control is None else _told(a.control, before)
+        measured, control = (
+            _measures(a.prediction, before),
+            (None,) * 4 if a.control is None else _measures(a.control, before),
+        )
         rows.append(
-            (a.prediction.id, a.prediction.cluster, a.rationale, a.test, a.share, a.tokens, a.touched, *mine, *control)
+            (
+                a.prediction.id,
+                a.prediction.cluster,
+                a.rationale,
+                a.test,
+                a.share,
+                a.tokens,
+                a.touched,
+                *measured,
+                *control,
+            )
         )
     small = {
         "tokens": "int32",
@@ -149,7 +162,7 @@ def table(answers: Sequence[PerturbedAnswer]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype({**small, **flags})
 
 
-def _told(prediction: Prediction, before: int) -> tuple[int, bool, float, bool]:
+def _measures(prediction: Prediction, before: int) -> tuple[int, bool, float, bool]:
     return (
         prediction.predicted,
         prediction.correct,
@@ -169,12 +182,12 @@ def summary(
     """Modes with their accuracy and whether they were trained; whose rationales were given (source -> rows); leakage: the share of rationales that
     name the right answer; empty: rows without one; unterminated: own ones that did not end with the answer cue; made: on how many rows each test
     could be made."""
-    made: dict[str, dict[str, int]] = {name: dict.fromkeys(config.tests, 0) for name in read}
+    counted: dict[str, dict[str, int]] = {name: dict.fromkeys(config.tests, 0) for name in read}
     for a in answers:
         if a.share == 1.0 and a.touched:
-            made[a.rationale][a.test] += 1
+            counted[a.rationale][a.test] += 1
     trained = modes_of(str(opened.condition))
-    own = modes["own"]
+    own_mode = modes["own"]
     return {
         "n": len(examples),
         "clusters": len({e.cluster or e.id for e in examples}),
@@ -191,26 +204,26 @@ def summary(
         "sources": dict(Counter(e.source or "none" for e in examples)),
         "leakage": {name: leakage(intact, examples) for name, intact in read.items()},
         "empty": {name: sum(not p for p in intact.passages) for name, intact in read.items()},
-        "unterminated": sum(not p.terminated for p in own) / len(own),
-        "made": made,
+        "unterminated": sum(not p.terminated for p in own_mode) / len(own_mode),
+        "made": counted,
     }
 
 
 def write_saved(path: Path, saved: Saved) -> None:
     """What was scored so far, whole or not at all."""
-    own = None if saved.own_texts is None else [[w.ids, w.terminated, w.after] for w in saved.own_texts]
-    write_note(path, json.dumps({"own": own, "sums": saved.sums}))
+    texts = None if saved.own_texts is None else [[w.ids, w.terminated, w.after] for w in saved.own_texts]
+    write_note(path, json.dumps({"own": texts, "sums": saved.sums}))
 
 
 def read_saved(path: Path) -> Saved:
     """What an earlier attempt has scored; nothing if there is none, or if it cannot be read (then it is scored anew)."""
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
-        own = (
+        texts = (
             None
             if kept["own"] is None
             else [WrittenText(list(ids), bool(ended), list(after)) for ids, ended, after in kept["own"]]
         )
-        return Saved(own, {str(key): [float(v) for v in values] for key, values in kept["sums"].items()})
+        return Saved(texts, {str(key): [float(v) for v in values] for key, values in kept["sums"].items()})
     except (OSError, ValueError, KeyError, TypeError):
         return Saved()

@@ -36,8 +36,8 @@ COLUMNS = {
 def job(context: JobContext) -> Outcome:
     """The job kind "paraphrases": product "agreed" (see COLUMNS)."""
     config = ParaphrasesConfig.from_plain(context.config)
-    agreed, told, used = compared(context.store, config, lambda done, total: context.report(done, total))
-    return Outcome(told, {"agreed": context.keep(parquet(agreed), "agreed", "parquet")}, used)
+    agreed, summary, used = compared(context.store, config, lambda done, total: context.report(done, total))
+    return Outcome(summary, {"agreed": context.keep(parquet(agreed), "agreed", "parquet")}, used)
 
 
 def compared(
@@ -48,7 +48,7 @@ def compared(
     wanted = named_examples(opened.task, config.split, config.examples, source_of(opened.job, config.source))
     groups = [[example, *paraphrases(example)] for example in wanted]
     every = [version for group in groups for version in group]
-    found = attribute(
+    attributed = attribute(
         opened.model,
         opened.encoder,
         every,
@@ -59,10 +59,10 @@ def compared(
         report=report,
     )
     signed = METHODS.get(config.settings.method).signed
-    made = [Version(units_of(one.reading, one.scores, absolute=not signed), one.predicted) for one in found]
+    variants = [Version(units_of(one.reading, one.scores, absolute=not signed), one.predicted) for one in attributed]
     versions, at = [], 0
     for group in groups:
-        versions.append(made[at : at + len(group)])
+        versions.append(variants[at : at + len(group)])
         at += len(group)
     agreed = agreements([e.id for e in wanted], [e.cluster or e.id for e in wanted], versions)
     if not agreed:
@@ -72,7 +72,7 @@ def compared(
     frame = pd.DataFrame([dataclasses.asdict(one) for one in agreed], columns=list(COLUMNS)).astype(
         {"control": "Float64"}
     )
-    told = {
+    summary = {
         "examples": len(wanted),
         "clusters": len({e.cluster or e.id for e in wanted}),
         "versions": float(np.mean([len(group) for group in groups])),
@@ -85,24 +85,24 @@ def compared(
             if any(o.scope == scope for o in agreed)
         },
     }
-    return frame, told, {"weights": opened.job.produced[f"weights@{opened.checkpoint}"], "task": opened.task.digest}
+    return frame, summary, {"weights": opened.job.produced[f"weights@{opened.checkpoint}"], "task": opened.task.digest}
 
 
-def _summary(mine: Sequence[Agreed]) -> dict[str, Any]:
-    controlled = [one for one in mine if one.control is not None]
+def _summary(agreed: Sequence[Agreed]) -> dict[str, Any]:
+    controlled = [one for one in agreed if one.control is not None]
     return {
-        "rank": _mean([one.rank for one in mine], [one.cluster for one in mine]),
+        "rank": _mean([one.rank for one in agreed], [one.cluster for one in agreed]),
         "control": _mean([one.control or 0.0 for one in controlled], [one.cluster for one in controlled])
         if controlled
         else None,
-        "units": float(np.mean([one.units for one in mine])),
-        "examples": len(mine),
-        "clusters": len({one.cluster for one in mine}),
+        "units": float(np.mean([one.units for one in agreed])),
+        "examples": len(agreed),
+        "clusters": len({one.cluster for one in agreed}),
     }
 
 
 def _mean(values: Sequence[float], clusters: Sequence[str]) -> dict[str, float | None]:
     if len(set(clusters)) < 2:
         return {"mean": float(np.mean(values)), "low": None, "high": None}
-    found = one_replicate(np.array(values), numbered(list(clusters)))
-    return {"mean": found.mean, "low": found.low, "high": found.high}
+    interval = one_replicate(np.array(values), numbered(list(clusters)))
+    return {"mean": interval.mean, "low": interval.low, "high": interval.high}

@@ -48,8 +48,8 @@ class _ProbedSequences:
 def job(context: JobContext) -> Outcome:
     """The job kind "probe": product "cells" (see COLUMNS)."""
     config = ProbeConfig.from_plain(context.config)
-    cells, told, used = probed(context.store, config, lambda done, total: context.report(done, total))
-    return Outcome(told, {"cells": context.keep(parquet(cells), "cells", "parquet")}, used)
+    cells, summary, used = probed(context.store, config, lambda done, total: context.report(done, total))
+    return Outcome(summary, {"cells": context.keep(parquet(cells), "cells", "parquet")}, used)
 
 
 def probed(
@@ -63,9 +63,9 @@ def probed(
     fitted, asked = [learnt[i] for i in drawn], _read(opened, wanted)
     names = list(places(_longest(asked)))
     train, test = _with(names, fitted, _read(opened, fitted)), _with(names, wanted, asked)
-    cells, told = _cells(opened, config, names, train, test, report)
-    told |= {"left_out": len(wanted) - len(test.examples) + told.pop("unseen")}
-    return cells, told, {"weights": opened.job.produced[f"weights@{opened.checkpoint}"], "task": opened.task.digest}
+    cells, summary = _cells(opened, config, names, train, test, report)
+    summary |= {"left_out": len(wanted) - len(test.examples) + summary.pop("unseen")}
+    return cells, summary, {"weights": opened.job.produced[f"weights@{opened.checkpoint}"], "task": opened.task.digest}
 
 
 def _read(opened: Opened, examples: Sequence[Example]) -> list[EncodedExample]:
@@ -92,8 +92,8 @@ def _cells(
     test: _ProbedSequences,
     report: Callable[[int, int], None] | None,
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
-    own = [class_of(e, config.what) for e in train.examples]
-    classes = sorted(set(own))
+    classes_of_train = [class_of(e, config.what) for e in train.examples]
+    classes = sorted(set(classes_of_train))
     if len(classes) < 2:
         raise NotReadable(
             f"The training rows have no two classes of {config.what!r}, so there is nothing to tell apart.",
@@ -108,11 +108,13 @@ def _cells(
     asked = [test.examples[i] for i in rows]
     gold = [class_of(e, config.what) for e in asked]
     clusters = [e.cluster or e.id for e in asked]
-    dealt, how = control_classes([*own, *gold], [*(e.cluster or e.id for e in train.examples), *clusters], config.seed)
+    dealt, how = control_classes(
+        [*classes_of_train, *gold], [*(e.cluster or e.id for e in train.examples), *clusters], config.seed
+    )
     at = {name: i for i, name in enumerate(classes)}
     answers = {
-        "own": (_numbers(at, own), _numbers(at, gold)),
-        "control": (_numbers(at, dealt[: len(own)]), _numbers(at, dealt[len(own) :])),
+        "own": (_numbers(at, classes_of_train), _numbers(at, gold)),
+        "control": (_numbers(at, dealt[: len(classes_of_train)]), _numbers(at, dealt[len(classes_of_train) :])),
     }
     allowed = _allowed(asked, at, config.what)
     if how == "rows":
@@ -126,7 +128,7 @@ def _cells(
     )
     for number, layer in zip(layers, states, strict=True):
         for order, name in enumerate(names):
-            x, y = layer[order][: len(own)], layer[order][len(own) :]
+            x, y = layer[order][: len(classes_of_train)], layer[order][len(classes_of_train) :]
             right = {
                 kind: hits(fit(x, fitted, len(classes), config.penalty), y, true, allowed)
                 for kind, (fitted, true) in answers.items()
@@ -140,11 +142,11 @@ def _cells(
     frame = pd.DataFrame(cells, columns=list(COLUMNS)).astype(
         {name: "Float64" for name in ("low", "high", "over_low", "over_high")}
     )
-    guess = max(set(own), key=lambda name: (own.count(name), name))
+    guess = max(set(classes_of_train), key=lambda name: (classes_of_train.count(name), name))
     return frame, {
         "what": config.what,
         "classes": len(classes),
-        "rows": len(own),
+        "rows": len(classes_of_train),
         "examples": len(asked),
         "clusters": len(set(clusters)),
         "unseen": len(test.examples) - len(asked),
@@ -180,13 +182,13 @@ def _row(
     accuracy, low, high = _mean(right["own"], clusters)
     over, over_low, over_high = _mean(right["own"] - right["control"], clusters)
     before = names[: order + 1]
-    told = [
+    means = [
         what
         for what, marks in (("label", ("label",)), ("rationale", ("rationale_half", "rationale")))
         if any(m in before for m in marks)
     ]
     return {
-        "layer": number, "place": name, "order": order, "reads": " and ".join(told) or "nothing", "accuracy": accuracy, "low": low, "high": high,
+        "layer": number, "place": name, "order": order, "reads": " and ".join(means) or "nothing", "accuracy": accuracy, "low": low, "high": high,
         "control": float(right["control"].mean()), "over": over, "over_low": over_low, "over_high": over_high,
     }  # fmt: skip
 
@@ -194,5 +196,5 @@ def _row(
 def _mean(values: npt.NDArray[np.float64], clusters: Sequence[str]) -> tuple[float, float | None, float | None]:
     if len(set(clusters)) < 2:
         return float(values.mean()), None, None
-    found = one_replicate(values, numbered(list(clusters)))
-    return found.mean, found.low, found.high
+    interval = one_replicate(values, numbered(list(clusters)))
+    return interval.mean, interval.low, interval.high

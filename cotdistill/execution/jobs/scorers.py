@@ -61,16 +61,16 @@ def job(context: JobContext) -> Outcome:
         steps = total
         context.report(done, total + config.samples)
 
-    found = likelihoods(reader, opened.encoder, examples, prompts, report)
+    scored = likelihoods(reader, opened.encoder, examples, prompts, report)
     drawn: list[Marginal] = []
     if config.samples:
         drawn = marginals(
             reader, opened.encoder, examples, opened.condition.spec, samples=config.samples, seed=config.seed,
             limit=longest_written(opened, examples), metric=opened.metric, report=lambda k, total: context.report(steps + k, steps + total),
         )  # fmt: skip
-        found = [replace(one, marginal=marginal.choices) for one, marginal in zip(found, drawn, strict=True)]
-    answers = table(examples, found, opened.metric)
-    told = answers.groupby("scorer", sort=False)[["correct", "agrees"]].sum()
+        scored = [replace(one, marginal=marginal.choices) for one, marginal in zip(scored, drawn, strict=True)]
+    answers = table(examples, scored, opened.metric)
+    sums = answers.groupby("scorer", sort=False)[["correct", "agrees"]].sum()
     n = len(examples)
     produced = {"scored": context.keep(parquet(answers), "scored", "parquet")}
     result: dict[str, Any] = {
@@ -84,7 +84,7 @@ def job(context: JobContext) -> Outcome:
                 "correct": int(row["correct"]),
                 "agreement": int(row["agrees"]) / n,
             }
-            for name, row in told.iterrows()
+            for name, row in sums.iterrows()
         },
     }
     if drawn:
@@ -115,11 +115,11 @@ def summary(config: ScorersConfig, drawn: Sequence[Marginal]) -> dict[str, Any]:
     }
 
 
-def table(examples: Sequence[Example], found: Sequence[Likelihoods], metric: str) -> pd.DataFrame:
+def table(examples: Sequence[Example], scored: Sequence[Likelihoods], metric: str) -> pd.DataFrame:
     """One row a question and scorer; see COLUMNS. Ties go to the earlier choice."""
     rows = []
-    for scorer in (one.name for one in SCORERS if not one.sampled or found[0].marginal is not None):
-        for example, one in zip(examples, found, strict=True):
+    for scorer in (one.name for one in SCORERS if not one.sampled or scored[0].marginal is not None):
+        for example, one in zip(examples, scored, strict=True):
             values, gold = scores(one, scorer, metric), example.gold
             shifted = np.exp(values - values.max())
             best, usual = int(values.argmax()), int(scores(one, LABEL, metric).argmax())

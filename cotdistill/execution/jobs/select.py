@@ -52,18 +52,18 @@ def selected(
     entry, option = parse_selector(config.selector)
     examples = _rows(task, config)
     used: dict[str, str] = {}
-    given: dict[str, Any] = {}
+    inputs: dict[str, Any] = {}
     if config.reads:
         opened = checked_reader(store, entry, config.reads)
         used["weights"] = opened.job.produced["weights@1"]
         encoder = opened.encoder
 
         def student(share: str) -> PreTrainedModel:
-            one = open_run(store, config.reads, share)
-            used[f"weights@{share}"] = one.job.produced[f"weights@{one.checkpoint}"]
-            return one.model
+            opened_run = open_run(store, config.reads, share)
+            used[f"weights@{share}"] = opened_run.job.produced[f"weights@{opened_run.checkpoint}"]
+            return opened_run.model
 
-        given = {
+        inputs = {
             "placement": opened.condition.spec, "metric": opened.metric, "student": student, "counts": opened.counts,
             "sequences": _sequences(opened, examples), "dev": task.examples("dev", config.source or None),
         }  # fmt: skip
@@ -79,9 +79,9 @@ def selected(
         encoder = Encoder(tokenizer_of(task, run), task.template)
     passages = [encoder.read(e.rationale or "") for e in examples]
     if entry.name == "human":
-        given["marks"] = marks(store, config, encoder, examples, option)
+        inputs["marks"] = marks(store, config, encoder, examples, option)
     scores = entry.compute(
-        SelectInput(encoder, examples, passages, option=option, seed=config.seed, report=report, **given)
+        SelectInput(encoder, examples, passages, option=option, seed=config.seed, report=report, **inputs)
     )
     return scores, used, list(zip(examples, passages, strict=True))
 
@@ -112,9 +112,9 @@ def checked_reader(store: Store, entry: Selector, run: str) -> Opened:
 def _rows(task: Task, config: SelectConfig) -> list[Example]:
     """The training rows that the study uses and that have a rationale of this source."""
     by_source = {name: task.examples("train", name or None) for name in config.sources or ("",)}
-    mine = by_source[config.source]
-    rows = part_of(usable_rows(by_source, config.missing_rationale), mine, config.fraction, config.split_seed)
-    return [mine[i] for i in rows if mine[i].rationale]
+    examples = by_source[config.source]
+    rows = part_of(usable_rows(by_source, config.missing_rationale), examples, config.fraction, config.split_seed)
+    return [examples[i] for i in rows if examples[i].rationale]
 
 
 def _sequences(opened: Opened, examples: Sequence[Example]) -> list[Encoded]:
@@ -135,7 +135,7 @@ def marks(
             f"The annotation set {name!r} has changed since this selection was planned.", "Plan the study again."
         )
     texts = {e.id: e.rationale or "" for e in examples}
-    found: dict[str, set[int]] = {}
+    marked: dict[str, set[int]] = {}
     for mark in usable(annotations.marks(), examples):
-        found.setdefault(mark.example, set()).update(encoder.tokens_in(texts[mark.example], mark.spans))
-    return {example: frozenset(places) for example, places in found.items()}
+        marked.setdefault(mark.example, set()).update(encoder.tokens_in(texts[mark.example], mark.spans))
+    return {example: frozenset(places) for example, places in marked.items()}

@@ -82,9 +82,9 @@ def _hooks(context: JobContext, steps: int, **more: Any) -> Hooks:
 
 
 def _versions() -> dict[str, str]:
-    found = {name: version(name) for name in ("torch", "transformers", "tokenizers")}
+    versions = {name: version(name) for name in ("torch", "transformers", "tokenizers")}
     # A clone need not be installed.
-    return found | {"cotdistill": __version__, "python": platform.python_version()}
+    return versions | {"cotdistill": __version__, "python": platform.python_version()}
 
 
 def base(context: JobContext) -> Outcome:
@@ -116,7 +116,7 @@ def base(context: JobContext) -> Outcome:
 
 
 @dataclass(frozen=True)
-class _Made:
+class _Start:
     """A run's student and what it is trained on, before its first step. known: the fingerprint of a pretrained student; used: inputs by role."""
 
     task: Task
@@ -127,7 +127,7 @@ class _Made:
     used: dict[str, str]
 
 
-def _made(context: JobContext, run: RunConfig) -> _Made:
+def _start(context: JobContext, run: RunConfig) -> _Start:
     task = _task(context, run)
     prepare_torch(run.training.threads, run.training.deterministic)
     encoder = Encoder(tokenizer_of(task, run), task.template, naive=parse(run.condition).naive)
@@ -146,7 +146,7 @@ def _made(context: JobContext, run: RunConfig) -> _Made:
         path = context.produced(identity, "selection")
         selections[name] = read_selection(path, name)
         used[f"selection:{name}"] = path.stem
-    return _Made(task, encoder, model, laid_out(task, encoder, run, positions_of(model), selections), known, used)
+    return _Start(task, encoder, model, laid_out(task, encoder, run, positions_of(model), selections), known, used)
 
 
 def laid_out(
@@ -157,9 +157,9 @@ def laid_out(
     condition = parse(run.condition)
     rows = {name: task.examples("train", name or None) for name in run.sources or ("",)}
 
-    def read_by(one: Condition) -> dict[str, list[Example]]:
-        own = one.source or run.source if run.sources else ""
-        return {**rows, own: supplied(task, rows[own], one, own)}
+    def read_by(condition_read: Condition) -> dict[str, list[Example]]:
+        source = condition_read.source or run.source if run.sources else ""
+        return {**rows, source: supplied(task, rows[source], condition_read, source)}
 
     return prepare(
         encoder,
@@ -171,28 +171,28 @@ def laid_out(
     )
 
 
-def _trained(context: JobContext, run: RunConfig, made: _Made, group: ProcessGroup, hooks: Hooks) -> Log:
-    made.model.to(_device(run.training.device, group.rank))  # type: ignore[arg-type]
+def _trained(context: JobContext, run: RunConfig, start: _Start, group: ProcessGroup, hooks: Hooks) -> Log:
+    start.model.to(_device(run.training.device, group.rank))  # type: ignore[arg-type]
     return train_student(
-        made.model, made.prepared.training_set.rows, made.prepared.stream, run.training,
-        steps=made.prepared.steps, pad=made.encoder.specials.pad, hooks=hooks, resume=context.resume_file,
+        start.model, start.prepared.training_set.rows, start.prepared.stream, run.training,
+        steps=start.prepared.steps, pad=start.encoder.specials.pad, hooks=hooks, resume=context.resume_file,
         # Adapters would go on beside other weights if the student's folder had changed meanwhile.
-        identity=context.identity + made.known, group=group, objectives=_objectives(run, made),
+        identity=context.identity + start.known, group=group, objectives=_objectives(run, start),
     )  # fmt: skip
 
 
-def _objectives(run: RunConfig, made: _Made) -> Objectives:
+def _objectives(run: RunConfig, start: _Start) -> Objectives:
     condition = parse(run.condition)
     dropout = condition.objective_parameters("word_dropout")
-    symbol = made.encoder.symbol_id(str(dropout["symbol"])) if dropout else 0
-    prepared = made.prepared
+    symbol = start.encoder.symbol_id(str(dropout["symbol"])) if dropout else 0
+    prepared = start.prepared
     memory = None
-    if (own := condition.objective_parameters("self_generated")) is not None:
+    if (parameters := condition.objective_parameters("self_generated")) is not None:
         propose = proposer(
-            made.model, made.encoder, prepared.training_set.examples, condition.spec, limit=prepared.facts.longest_rationale + len(made.encoder.label_cue),
-            metric=primary_metric(made.encoder, prepared.training_set.examples), seed=run.seeds.order, temperature=float(own["temperature"]),
+            start.model, start.encoder, prepared.training_set.examples, condition.spec, limit=prepared.facts.longest_rationale + len(start.encoder.label_cue),
+            metric=primary_metric(start.encoder, prepared.training_set.examples), seed=run.seeds.order, temperature=float(parameters["temperature"]),
         )  # fmt: skip
-        memory = RationaleMemory(propose, prepared.training_set.rows_with_rationale, float(own["begin"]))
+        memory = RationaleMemory(propose, prepared.training_set.rows_with_rationale, float(parameters["begin"]))
     return Objectives(
         condition.objectives,
         seed=run.seeds.order,
@@ -206,9 +206,9 @@ def _objectives(run: RunConfig, made: _Made) -> Objectives:
 def accompany(context: JobContext, rank: int, port: int) -> None:
     """Take a share of every step of a run whose first process reports, scores and keeps; see `companion`."""
     run = RunConfig.from_plain(context.config)
-    made = _made(context, run)
+    start = _start(context, run)
     with joined(rank, run.training.processes, port, run.training.device) as group:
-        _trained(context, run, made, group, Hooks(report=lambda log, values: None))
+        _trained(context, run, start, group, Hooks(report=lambda log, values: None))
 
 
 def train(context: JobContext) -> Outcome:
@@ -220,8 +220,8 @@ def train(context: JobContext) -> Outcome:
 
 
 def _train(context: JobContext, run: RunConfig, group: ProcessGroup) -> Outcome:
-    made = _made(context, run)
-    task, encoder, model, prepared = made.task, made.encoder, made.model, made.prepared
+    start = _start(context, run)
+    task, encoder, model, prepared = start.task, start.encoder, start.model, start.prepared
     condition = parse(run.condition)
     test = task.examples("test", run.source or None)
     dev = sorted(task.examples("dev", run.source or None), key=lambda e: stable_seed("dev", e.id))[
@@ -240,7 +240,7 @@ def _train(context: JobContext, run: RunConfig, group: ProcessGroup) -> Outcome:
         evaluate=(lambda: accuracy(scored(dev, placement.primary))) if dev else None,
         keep=lambda share: _kept(context, model, run),
     )
-    log = _trained(context, run, made, group, hooks)
+    log = _trained(context, run, start, group, hooks)
     modes = [mode for mode in MODES if _asked(placement, mode, test)]
     by_mode = {mode: scored(test, mode) for mode in modes}
     primary = by_mode[placement.primary]
@@ -269,19 +269,19 @@ def _train(context: JobContext, run: RunConfig, group: ProcessGroup) -> Outcome:
         "unterminated": _share([not p.terminated for p in primary]) if placement.primary == "own" else None,
         "unparsable": _share([p.parsed == -1 for p in primary]) if placement.primary == "own" else None,
         "test_is": task.roles.get("test", ""),
-        **_follows(context, made, run, test, metric, produced),
+        **_follows(context, start, run, test, metric, produced),
         "batch_gap": _batch_gap(model, encoder, test[:16], placement, metric),
         **dataclasses.asdict(prepared.facts),
         **_cost(log, model),
-        "student_fingerprint": made.known,
+        "student_fingerprint": start.known,
         "device": run.training.device,
         "versions": _versions(),
     }
-    return Outcome(result, produced, made.used)
+    return Outcome(result, produced, start.used)
 
 
 def _follows(
-    context: JobContext, made: _Made, run: RunConfig, test: list[Example], metric: str, produced: dict[str, str]
+    context: JobContext, start: _Start, run: RunConfig, test: list[Example], metric: str, produced: dict[str, str]
 ) -> dict[str, Any]:  # fmt: skip
     """Under the counterfactual objective: every tag with every rationale, as the product "followed", and the share of answers that are right by tag
     and rationale. Nothing for other objectives, and where nobody argues for a wrong choice of a test question."""
@@ -290,11 +290,11 @@ def _follows(
         return {}
     try:
         argued = [
-            e for e in supplied(made.task, test, condition, condition.source or run.source) if isinstance(e, Argued)
+            e for e in supplied(start.task, test, condition, condition.source or run.source) if isinstance(e, Argued)
         ]
     except NoRationale:
         return {}
-    table = followed(made.model, made.encoder, argued, condition.spec, metric=metric)
+    table = followed(start.model, start.encoder, argued, condition.spec, metric=metric)
     produced["followed"] = context.keep(parquet(table), "followed", "parquet")
     right = {
         f"{tag}, {rationale}": float(part["right"].mean())
@@ -314,10 +314,11 @@ def _asked(placement: Placement, mode: str, test: Sequence[Any]) -> bool:
 
 def _batch_gap(model: Any, encoder: Encoder, examples: list[Any], placement: Placement, metric: str) -> float:
     """Self-check: the largest difference of a choice's score between batch size 1 and 16, asked directly."""
-    one = score(model, encoder, examples, placement, "direct", metric=metric, limit=1, batch=1)
+    single = score(model, encoder, examples, placement, "direct", metric=metric, limit=1, batch=1)
     many = score(model, encoder, examples, placement, "direct", metric=metric, limit=1, batch=16)
     return max(
-        (abs(a - b) for p, q in zip(one, many, strict=True) for a, b in zip(p.sums, q.sums, strict=True)), default=0.0
+        (abs(a - b) for p, q in zip(single, many, strict=True) for a, b in zip(p.sums, q.sums, strict=True)),
+        default=0.0,
     )
 
 

@@ -37,10 +37,10 @@ def job(context: JobContext) -> Outcome:
     context.report(3, 3)
     rows = []
     for example, one, sums, without in zip(examples, written or [], after, directly, strict=True):
-        told = predicted(encoder, example, sums, "own", metric=opened.metric, written=one)
-        label = example.choices[told.predicted].label
+        choice = predicted(encoder, example, sums, "own", metric=opened.metric, written=one)
+        label = example.choices[choice.predicted].label
         gain = sums[example.gold] - without[example.gold]
-        rows.append((example.id, told.rationale or "", "stop" if one.terminated else "length", label, gain))
+        rows.append((example.id, choice.rationale or "", "stop" if one.terminated else "length", label, gain))
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     n = len(table)
     right = sum(example.answer == label for example, label in zip(examples, table["answer"], strict=True))

@@ -56,8 +56,8 @@ def socket_path(store: Store) -> Path:
     folder = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()) / f"cotdistill-{os.getuid()}"
     with disk_errors(folder, "the socket of the warm process"):
         folder.mkdir(mode=0o700, exist_ok=True)
-        told = folder.lstat()
-    if not stat.S_ISDIR(told.st_mode) or told.st_uid != os.getuid() or stat.S_IMODE(told.st_mode) & 0o077:
+        status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or stat.S_IMODE(status.st_mode) & 0o077:
         raise StoreError(
             f"{folder} is not a folder of yours alone.", "Remove it, or set TMPDIR to a folder that only you may enter."
         )

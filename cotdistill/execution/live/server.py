@@ -44,16 +44,16 @@ MOST_CHOICES = 26
 MOST_ANSWERS = 4000
 
 
-def edited(given: Any) -> Example:
+def edited(values: Any) -> Example:
     """An example as a person has written it; UsageError says what is wrong."""
-    if not isinstance(given, Mapping):
+    if not isinstance(values, Mapping):
         raise UsageError("The edited example is no mapping.", "Expected question, choices, answer and rationale.")
-    question, rationale, answer = (given.get(name) for name in ("question", "rationale", "answer"))
+    question, rationale, answer = (values.get(name) for name in ("question", "rationale", "answer"))
     if not isinstance(question, str) or not question.strip():
         raise UsageError("The question is empty.", "Write a question.")
     if rationale is not None and not isinstance(rationale, str):
         raise UsageError("The rationale is no text.", "Write one, or leave it empty.")
-    listed = given.get("choices")
+    listed = values.get("choices")
     if not isinstance(listed, list) or not 2 <= len(listed) <= MOST_CHOICES:
         raise UsageError(f"Expected 2 to {MOST_CHOICES} choices.", "Give each a label and a text.")
     choices = []
@@ -93,11 +93,11 @@ def attribute(store: Store, request: Mapping[str, Any]) -> dict[str, Any]:
         (example,) = named_examples(
             opened.task, _text(request, "split", "dev"), [_text(request, "example")], source_of(opened.job, source)
         )
-    found = compute(
+    attributed = compute(
         opened.model, opened.encoder, [example], opened.condition.spec, from_mapping(AttributionSettings, settings), opened.counts,
         metric=opened.metric,
     )  # fmt: skip
-    first = found[0]
+    first = attributed[0]
     reading = first.reading
     return {
         "reading": {
@@ -124,7 +124,7 @@ def attribute(store: Store, request: Mapping[str, Any]) -> dict[str, Any]:
                 "steps": one.steps,
                 "converged": one.converged,
             }
-            for one in found
+            for one in attributed
         ],
         "probabilities": list(first.probabilities),
         "predicted": first.predicted,
@@ -170,18 +170,18 @@ def influence(store: Store, request: Mapping[str, Any]) -> dict[str, Any]:
         raise UsageError("Alignment is never taken on test questions.", "Choose the train split, or dev.")
     opened = open_run(store, _text(request, "run"), _text(request, "checkpoint", "1"))
     ((example, sequence),) = sequences_of(opened, split, [_text(request, "example")])
-    one = aligner_of(opened, "blocks", moments=False).align(example, sequence)
-    rows = rows_of(opened, one)
-    told = {
+    aligned = aligner_of(opened, "blocks", moments=False).align(example, sequence)
+    rows = rows_of(opened, aligned)
+    document = {
         name: rows[name].tolist()
         for name in ("label_text", "loss", "own", "matched", "random", "value", "cosine_value")
     }
     return {
         "pieces": list(pieces(opened.encoder, sequence.ids.tolist())),
         "segments": [SEGMENTS[s] for s in sequence.segments],
-        "columns": one.columns.tolist(),
-        **{name: [None if v != v else v for v in values] for name, values in told.items()},
-        "questions": one.matched,
+        "columns": aligned.columns.tolist(),
+        **{name: [None if v != v else v for v in values] for name, values in document.items()},
+        "questions": aligned.matched,
         "seconds": round(time.perf_counter() - begun, 4),
     }
 

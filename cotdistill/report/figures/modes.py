@@ -230,7 +230,7 @@ def points(shown: Sequence[PerturbationCurve], measure: str, title: str) -> Any:
 def _row(figure: Any, c: PerturbationCurve, at: float) -> None:
     seen, value, intact, control = look(c.condition), c.points[-1].value, c.points[0].value, c.points[-1].control
     name = f"<span style='color:{hue(c.condition)}'>{safe(c.label)}{'' if c.trained else ' °'}</span>"
-    if not c.made:
+    if not c.applied:
         figure.add_annotation(
             x=1.0,
             xref="paper",
@@ -254,7 +254,7 @@ def _row(figure: Any, c: PerturbationCurve, at: float) -> None:
         f" {between(value.low, value.high)}<br>lost {loss_told(c)} points"
     )
     hover += (
-        f", against random tokens {over_told(c)}<br>made on {percent(c.made)} of the rows, {percent(c.touched)} of the"
+        f", against random tokens {over_told(c)}<br>made on {percent(c.applied)} of the rows, {percent(c.touched)} of the"
         " tokens"
     )
     if value.low is not None and value.high is not None:
