@@ -59,9 +59,9 @@ def canonical_json(value: Any) -> str:
 
 
 def plain(value: Any) -> Any:
-    """The value as JSON types (dict, list, str, int, float, bool, None)."""
+    """The value as JSON types (dict, list, str, int, float, bool, None); a field's metadata may name its `key`."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {f.metadata.get("key", f.name): plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -25,11 +25,12 @@ def keys_of(cls: type[Any]) -> Mapping[str, str]:
         help = field.metadata.get("help") or comments.get(field.name)
         if not help:
             raise TypeError(f"{cls.__name__}.{field.name} has no comment that says what it is")
-        keys[field.name] = help
+        key = field.metadata.get("key", field.name)
+        keys[key] = help
         nested, many = _nested(hints[field.name])
         if nested is not None:
-            prefix = f"{field.name}[]." if many else f"{field.name}."
-            keys |= {f"{prefix}{key}": text for key, text in keys_of(nested).items()}
+            prefix = f"{key}[]." if many else f"{key}."
+            keys |= {f"{prefix}{inner}": text for inner, text in keys_of(nested).items()}
     return keys
 
 

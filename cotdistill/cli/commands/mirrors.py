@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from cotdistill.cli.command import Command, Noun, Result
@@ -34,7 +34,7 @@ class MirrorDocument:
 class SyncedMirror(MirrorDocument):
     """A mirror after `mirrors sync`."""
 
-    told: int | None  # jobs that were sent now; null after a failure
+    sent: int | None = field(metadata={"key": "told"})  # jobs that were sent now; null after a failure
 
 
 def _fields(store: Store, mirror: Mirror) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def sync(arguments: argparse.Namespace) -> Result:
             except CotdistillError:
                 code = 1
                 lines.append(_line(store, mirror))
-            document.append(SyncedMirror(**_fields(store, mirror), told=sent))
+            document.append(SyncedMirror(**_fields(store, mirror), sent=sent))
     return Result(document, "\n".join(lines) or "No mirror.", code)
 
 

@@ -27,7 +27,7 @@ class QueueState:
 
 
 @dataclass(frozen=True)
-class Gpu:
+class GpuDocument:
     """One GPU of this machine."""
 
     index: str  # as in CUDA_VISIBLE_DEVICES
@@ -42,7 +42,7 @@ class Gpu:
 class Gpus:
     """What `queue gpus` answers."""
 
-    gpus: list[Gpu]  # every GPU of this machine
+    gpus: list[GpuDocument]  # every GPU of this machine
 
 
 def _state(store: Store) -> Result:
@@ -84,7 +84,8 @@ def gpus(arguments: argparse.Namespace) -> Result:
         ensure_supervisor(store)
     runs = Counter(index for slot in devices.chosen(store.queue) for index in slot.split(devices.TOGETHER))
     document = [
-        Gpu(gpu.index, gpu.name, gpu.total, gpu.free, gpu.index in runs, runs[gpu.index]) for gpu in hardware.gpus()
+        GpuDocument(gpu.index, gpu.name, gpu.total, gpu.free, gpu.index in runs, runs[gpu.index])
+        for gpu in hardware.gpus()
     ]
     rows = [[gpu.index, gpu.name, size(gpu.memory), size(gpu.free), gpu.runs] for gpu in document]
     heads = ("GPU", "name", "memory", "free", "runs at a time")

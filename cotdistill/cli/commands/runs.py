@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -196,14 +196,14 @@ def retry(arguments: argparse.Namespace) -> Result:
         return _each("retry", "queued again", lambda s, i: s.queue.retry(i), starts=True)(arguments)
     store = Store.open()
     jobs = [store.queue.job(run) for run in arguments.runs]
-    made = [retry_at_half(store.queue, job) for job in jobs]
+    halved = [retry_at_half(store.queue, job) for job in jobs]
     ensure_supervisor(store)
     lines = [
         f"Run {job.id} trains again as run {new.id} with micro-batch {new.config['training']['micro_batch']}: the same "
         "steps under another identity, in its place in its studies."
-        for job, new in zip(jobs, made, strict=True)
+        for job, new in zip(jobs, halved, strict=True)
     ]
-    return Result(RunsChanged("retry", [new.id for new in made]), "\n".join(lines))
+    return Result(RunsChanged("retry", [new.id for new in halved]), "\n".join(lines))
 
 
 def move(arguments: argparse.Namespace) -> Result:
@@ -242,7 +242,7 @@ class ImportedRuns:
     nested: bool  # whether each replicate has questions of its own
     dev_items: int  # questions of dev, which fix the non-inferiority margin
     chance: float  # accuracy of guessing
-    told: list[str]  # warnings
+    notes: list[str] = field(metadata={"key": "told"})  # warnings
 
 
 def import_(arguments: argparse.Namespace) -> Result:
@@ -273,7 +273,7 @@ def import_(arguments: argparse.Namespace) -> Result:
         name: getattr(done, name) for name in ("items", "clusters", "nested", "dev_items", "chance")
     }
     study = None if done.study is None else StudyReference(done.study, done.name)
-    document = ImportedRuns(study, done.name, done.digest, conditions, **counts, told=list(done.notes))
+    document = ImportedRuns(study, done.name, done.digest, conditions, **counts, notes=list(done.notes))
     rows = [[c.name, c.id, len(c.replicates), " ".join(percent(a) for a in c.accuracies)] for c in conditions]
     head = (
         "Nothing was written; it can be imported"
@@ -303,7 +303,7 @@ def _list_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _one(parser: argparse.ArgumentParser) -> None:
+def _run_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", help="its number, or the start of its identity")
 
 
@@ -321,12 +321,12 @@ def _retry_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _log_arguments(parser: argparse.ArgumentParser) -> None:
-    _one(parser)
+    _run_argument(parser)
     parser.add_argument("--attempt", type=whole_number(1), metavar="N", help="which attempt; default: the last")
 
 
 def _move_arguments(parser: argparse.ArgumentParser) -> None:
-    _one(parser)
+    _run_argument(parser)
     place = parser.add_mutually_exclusive_group(required=True)
     place.add_argument("--before", metavar="RUN", help="right before that run")
     place.add_argument("--first", action="store_true", help="to the front")
@@ -388,7 +388,12 @@ NOUN = Noun(
             example="--study starter --state failed",
         ),
         Command(
-            "runs", "show", "one run: settings, result, products, inputs, and why it failed", show, RunDetails, _one
+            "runs",
+            "show",
+            "one run: settings, result, products, inputs, and why it failed",
+            show,
+            RunDetails,
+            _run_argument,
         ),
         Command("runs", "log", "the log of one attempt", log, RunLog, _log_arguments),
         Command(

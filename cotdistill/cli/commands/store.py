@@ -59,7 +59,7 @@ class Unused:
 
 
 @dataclass(frozen=True)
-class Collected:
+class GarbageDocument:
     """What `store gc` answers."""
 
     deleted: bool  # whether it was deleted
@@ -79,7 +79,7 @@ class BackedUp:
 
 
 @dataclass(frozen=True)
-class Verified:
+class VerifiedDocument:
     """What `store verify` answers."""
 
     ok: bool  # whether everything matches
@@ -123,7 +123,7 @@ def gc(arguments: argparse.Namespace) -> Result:
     store = Store.open()
     unused = collect(store, kept_studies(store), delete=arguments.delete)
     listed = [Unused(one.kind, str(one.path.relative_to(store.home)), one.size) for one in unused.garbage]
-    document = Collected(arguments.delete, unused.size, listed, list(unused.kept))
+    document = GarbageDocument(arguments.delete, unused.size, listed, list(unused.kept))
     rows = [[KINDS[kind], number, size(total)] for kind, (number, total) in unused.counts().items()]
     kept = f"\nKept with everything they refer to: {', '.join(map(printable, unused.kept))}." if unused.kept else ""
     if not rows:
@@ -135,26 +135,26 @@ def gc(arguments: argparse.Namespace) -> Result:
 
 
 def backup(arguments: argparse.Namespace) -> Result:
-    made = back_up(Store.open(), Path(arguments.out), link=not arguments.copy)
-    folder = printable(str(made.folder))
-    linked = f", {made.linked:,} of them linked: they share the disk with the store" if made.linked else ""
+    copied = back_up(Store.open(), Path(arguments.out), link=not arguments.copy)
+    folder = printable(str(copied.folder))
+    linked = f", {copied.linked:,} of them linked: they share the disk with the store" if copied.linked else ""
     text = (
-        f"{plural(made.files, 'file')} ({size(made.bytes)}) in {folder}{linked}.\n"
+        f"{plural(copied.files, 'file')} ({size(copied.bytes)}) in {folder}{linked}.\n"
         f"It is a store of its own: COTDISTILL_HOME={folder} opens it. Check it: cotdistill store verify FOLDER"
     )
-    return Result(BackedUp(str(made.folder), made.files, made.bytes, made.linked), text)
+    return Result(BackedUp(str(copied.folder), copied.files, copied.bytes, copied.linked), text)
 
 
 def verify(arguments: argparse.Namespace) -> Result:
     """The hashes of this store, or the files of a backup against its manifest."""
     if arguments.folder:
         problems = check(Path(arguments.folder).expanduser())
-        document = Verified(not problems, None, None, None, problems)
+        document = VerifiedDocument(not problems, None, None, None, problems)
         text = "Every file matches the manifest of the backup."
     else:
         checked = verify_store(Store.open())
         problems = list(checked.problems)
-        document = Verified(not problems, checked.artifacts, checked.jobs, checked.tasks, problems)
+        document = VerifiedDocument(not problems, checked.artifacts, checked.jobs, checked.tasks, problems)
         text = (
             f"{plural(checked.artifacts, 'artefact')}, {plural(checked.jobs, 'job')}, {plural(checked.tasks, 'task')} "
             "checked: every hash matches its record."
@@ -210,7 +210,7 @@ NOUN = Noun(
             "gc",
             "list what nothing refers to any more; --delete deletes it",
             gc,
-            Collected,
+            GarbageDocument,
             _gc_arguments,
             notes="Safe while runs train. A study that is tagged keep or has a pinned baseline keeps everything it "
             "refers to, old logs included.",
@@ -229,7 +229,7 @@ NOUN = Noun(
             "verify",
             "recompute every hash of the store, or check a backup against its manifest; exit code 1 on a mismatch",
             verify,
-            Verified,
+            VerifiedDocument,
             _verify_arguments,
         ),
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from cotdistill.cli.command import Command, Result, StudyReference
@@ -44,7 +44,7 @@ class ImportedStudy:
     tasks: list[str]  # tasks in it
     weights: bool  # whether it holds weights
     texts: bool  # whether it holds texts
-    told: list[str]  # warnings
+    notes: list[str] = field(metadata={"key": "told"})  # warnings
 
 
 def export(arguments: argparse.Namespace) -> Result:
@@ -96,12 +96,12 @@ def import_(arguments: argparse.Namespace) -> Result:
         tasks=list(done.tasks),
         weights=done.weights,
         texts=done.texts,
-        told=list(done.notes),
+        notes=list(done.notes),
     )
     study = document.study
     head = f"Imported study {study.name} (number {study.id})" if study else "Nothing was written; it can be imported"
     jobs = f"{plural(done.new, 'job')} new here, {done.completed} completed, {done.reused} already here"
-    lines = [f"{head}: {jobs}.", f"Digest: {done.digest}", *(f"  {printable(text)}" for text in document.told)]
+    lines = [f"{head}: {jobs}.", f"Digest: {done.digest}", *(f"  {printable(text)}" for text in document.notes)]
     return Result(document, "\n".join([*lines, *([f"See it: cotdistill compare {study.name}"] if study else [])]))
 
 

@@ -314,6 +314,7 @@ COMMANDS = (
         },
         _plan_arguments,
         notes=_NOTES,
+        example="starter --seeds 5 --steps 600",
     ),
     Command(
         "study",
@@ -332,5 +333,6 @@ COMMANDS = (
         },
         _run_arguments,
         notes=_NOTES,
+        example="--task mytask --conditions label_only,pre_cot,post_cot --seeds 3 --wait",
     ),
 )
