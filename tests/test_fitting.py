@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cotdistill.config import StudentConfig, TrainingConfig
-from cotdistill.errors import SequenceTooLong, UsageError
+from cotdistill.errors import SequenceTooLong, StoreError, UsageError
 from cotdistill.planning import cost, memory_fit
 from cotdistill.planning.cost import Costs, Lengths
 from cotdistill.planning.plan import launch, plan
@@ -204,3 +204,15 @@ def test_one_row_that_is_too_long_is_seen_by_the_plan_wherever_it_stands_and_not
     cut = plan(store, spec_from_mapping({**entries, "student": {"truncate": "rationale"}}))
     assert not cut.too_long and any("the rationale is cut" in check for check in cut.checks)
     assert launch(store, cut)
+
+
+def test_checkpoints_that_do_not_fit_the_disk_are_refused_at_launch(tmp_path: Path) -> None:
+    # fp32: 4 bytes for each weight; 0, half and the end, which is always kept.
+    parameters = COSTS.shape.parameters
+    assert COSTS.kept_bytes(TrainingConfig(checkpoints="0,0.5")) == 4 * 3 * parameters
+    store = Store.open(tmp_path / "store")
+    planned = plan(store, spec_from_mapping({"name": "s", "task": "field_guide", "conditions": "label_only"}))
+    assert 0 < planned.disk < store.room
+    with pytest.raises(StoreError, match="will take 1e") as error:
+        launch(store, dataclasses.replace(planned, disk=1e18))
+    assert "training.checkpoints=1" in error.value.hint and not store.queue.jobs()

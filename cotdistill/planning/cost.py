@@ -119,6 +119,11 @@ class Costs:
             plain=not any(OBJECTIVES.get(one.name).logits for one in condition.objectives),
         )  # fmt: skip
 
+    def kept_bytes(self, training: TrainingConfig) -> float:
+        """Bytes of the checkpoints that one run keeps, in fp32; of adapters where these alone are trained."""
+        shares = {float(part) for part in training.checkpoints.split(",") if part.strip()} | {1.0}
+        return 4.0 * len(shares) * (self.adapters.numbers if self.adapters else self.shape.parameters)
+
     def memory(self, training: TrainingConfig) -> RunMemory:
         """Of the run that takes most."""
         return max(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cotdistill.config import RunConfig, Seeds, TrainingConfig, from_mapping, plain
-from cotdistill.errors import NoRationale, SequenceTooLong, StudentError, UnknownName, UsageError
+from cotdistill.errors import NoRationale, SequenceTooLong, StoreError, StudentError, UnknownName, UsageError
 from cotdistill.planning import memory_fit
 from cotdistill.planning.cost import FLOPS_PER_SECOND, SECONDS_AROUND, Costs, measured
 from cotdistill.planning.memory_fit import Fit
@@ -24,10 +24,13 @@ from cotdistill.studies.inputs import reader_of, select_job
 from cotdistill.studies.spec import StudySpec
 from cotdistill.tasks.catalog import open_task
 from cotdistill.tasks.task import Task
+from cotdistill.text import size
 
 # Of the shared base: peak learning rate, and tokens of a document for the estimate of its time.
 BASE_LR = 4e-3
 DOCUMENT_TOKENS = 24.0
+# Checkpoints of a study that take less are not worth a line.
+SAID_BYTES = 1e9
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,8 @@ class Plan:
     test_items: int
     #: Why runs of this plan would fail: one sentence per condition with rows that are too long for the student.
     too_long: tuple[str, ...] = ()
+    #: Bytes of the weights that the runs not yet finished will keep; 0 while the sizes of the student are unknown.
+    disk: float = 0.0
 
     @property
     def new(self) -> int:
@@ -138,6 +143,10 @@ def plan(store: Store, spec: StudySpec) -> Plan:
         checks.append(
             f"{halved} of {len(runs)} runs have a smaller micro-batch than the others, since they ran out of memory."
         )
+    unfinished = sum(run.state != "finished" and bool(run.condition.spec.sequences) for run in runs)
+    disk = unfinished * costs.kept_bytes(spec.training) if costs.known else 0.0
+    if disk >= SAID_BYTES:
+        checks.append(f"The checkpoints of {unfinished} runs will take {size(disk)} of disk.")
     waiting = sum(r.job.seconds for r in (*runs, *bases.values(), *inputs.values()) if r.state != "finished")
     wall = waiting / max(1, store.queue.workers()) * _speed(store)
     return Plan(
@@ -155,12 +164,14 @@ def plan(store: Store, spec: StudySpec) -> Plan:
         excluded_rows=costs.excluded_rows,
         test_items=costs.test_items,
         too_long=costs.too_long,
+        disk=disk,
     )
 
 
 def launch(store: Store, planned: Plan) -> Submission:
     """Put the runs of a plan into the queue, in one transaction; what is done already is reused.
 
+    StoreError if the checkpoints would not fit the store's budget or its disk.
     SequenceTooLong if training rows are longer than the student reads and are not to be truncated: every run would fail.
     """
     if planned.too_long and planned.new:
@@ -168,6 +179,12 @@ def launch(store: Store, planned: Plan) -> Submission:
             " ".join(planned.too_long),
             "Set student.truncate=question or student.truncate=rationale, choose a student that reads more, or import "
             "the task without these rows (cotdistill lint lists them).",
+        )
+    if planned.disk > (room := store.room):
+        raise StoreError(
+            f"The checkpoints of this study will take {size(planned.disk)}; the store has room for {size(room)}.",
+            "Keep fewer (--set training.checkpoints=1), make room (cotdistill store gc), or raise the limit: cotdistill "
+            "store budget --max SIZE",
         )
     members = [(run.job.identity, str(run.condition), run.replicate, "run") for run in planned.runs]
     members += [(base.job.identity, "", base.replicate, "base") for base in planned.bases]

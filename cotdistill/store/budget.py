@@ -66,6 +66,13 @@ def refusal(connection: sqlite3.Connection, home: Path) -> str:
     return ""
 
 
+def room(connection: sqlite3.Connection, home: Path) -> float:
+    """Bytes that may still be written: of the budget, and of the disk above its floor."""
+    limit = budget(connection, home)
+    free = float(shutil.disk_usage(home).free - limit.floor)
+    return max(0.0, free if limit.most is None else min(free, limit.most - _used(home)))
+
+
 def check_queued(connection: sqlite3.Connection, home: Path) -> None:
     """QueueFull if more jobs wait than may. Called inside the transaction that has added them, so nothing of it stays."""
     most = budget(connection, home).queued

@@ -8,7 +8,7 @@ from pathlib import Path
 import cotdistill
 from cotdistill.errors import StoreError
 from cotdistill.store.artifacts import Artifacts
-from cotdistill.store.budget import refusal
+from cotdistill.store.budget import refusal, room
 from cotdistill.store.database import Database
 from cotdistill.store.disk import disk_errors, refuse_network
 from cotdistill.store.queue import Queue
@@ -50,3 +50,9 @@ class Store:
         """Why nothing new begins for want of room, in words; "" if there is room."""
         with self.queue.database.read() as connection:
             return refusal(connection, self.home)
+
+    @property
+    def room(self) -> float:
+        """Bytes that the store may still take: of its budget, and of its disk above the floor."""
+        with self.queue.database.read() as connection:
+            return room(connection, self.home)
