@@ -575,7 +575,7 @@ def test_curves_have_their_intact_line_their_control_and_the_chance_line():
     assert "label_only °" in texts and "pre_cot" in texts and any(t.startswith("Cut from the end<br>") for t in texts)
     points = modes_figures.points([curve("wrong_type", (0.3, 0.5), 0.2, graded=False)], "correct", "title")
     assert any("lost +30.0 (+29.0 to +31.0) points" in str(t.hovertemplate) for t in points.data)
-    empty = dataclasses.replace(found[0], made=0.0, test="mistake", graded=False)
+    empty = dataclasses.replace(found[0], applied=0.0, test="mistake", graded=False)
     assert any("cannot be made" in a.text for a in modes_figures.points([empty], "correct", "title").layout.annotations)
 
 

@@ -44,8 +44,8 @@ in an address and in the store:
 
 Transforms act from left to right. `source=` takes another teacher's rationales; `tokens=` trains until as many tokens
 were seen as under that condition; `fraction=` trains on that share of the training rows, drawn by hash, so that a
-smaller share lies within a larger one. `target=naive` tokenises the label apart from the text before it (arXiv 2212.09912);
-A control stands see [tasks.md](tasks.md) for what `lint` says of it. A control stands
+smaller share lies within a larger one. `target=naive` tokenises the label apart from the text before it (arXiv
+2212.09912); see [tasks.md](tasks.md) for what `lint` says of it. A control stands
 beside the claims: foreign or emptied rationales, and arms at equal tokens.
 """
 

@@ -57,18 +57,20 @@ def report(
                 "tokens": summary.tokens,
                 "seconds": summary.seconds,
                 "warnings": list(summary.warnings),
-                "difference": None
-                if row is None
-                else {
-                    "points": 100 * row.difference,
-                    "low": _points(row.low),
-                    "high": _points(row.high),
-                    "p": row.p,
-                    "word": row.word,
-                    "kind": row.kind,
-                    "cohens_h": row.cohens_h,
-                    "standardised": row.standardised,
-                },
+                "difference": (
+                    None
+                    if row is None
+                    else {
+                        "points": 100 * row.difference,
+                        "low": _points(row.low),
+                        "high": _points(row.high),
+                        "p": row.p,
+                        "word": row.word,
+                        "kind": row.kind,
+                        "cohens_h": row.cohens_h,
+                        "standardised": row.standardised,
+                    }
+                ),
             }
         )
     return {
@@ -248,14 +250,20 @@ REPORT_KEYS = {
     "conditions[].at_chance": "whether the interval contains chance",
     "conditions[].tokens": "training tokens of a run, mean",
     "conditions[].seconds": "compute of a run, mean",
-    "conditions[].warnings": "what is wrong with single replicates: one answer to every question, or an accuracy far from the others",
+    "conditions[].warnings": (
+        "what is wrong with single replicates: one answer to every question, or an accuracy far from the others"
+    ),
     "conditions[].difference": "to the baseline; null for the baseline itself or where runs are missing",
     "conditions[].difference.points": "difference in points",
     "conditions[].difference.low": "lower end of the 95 % interval",
     "conditions[].difference.high": "upper end",
     "conditions[].difference.p": "p of no difference",
-    "conditions[].difference.word": "better, worse, no worse, not distinguishable; with one replicate followed by 'this seed only'",
+    "conditions[].difference.word": (
+        "better, worse, no worse, not distinguishable; with one replicate followed by 'this seed only'"
+    ),
     "conditions[].difference.kind": "how the interval was made, and what it speaks of",
     "conditions[].difference.cohens_h": "Cohen's h of the two accuracies",
-    "conditions[].difference.standardised": "over its standard deviation between replicates, with Hedges' correction; null below three replicates",
+    "conditions[].difference.standardised": (
+        "over its standard deviation between replicates, with Hedges' correction; null below three replicates"
+    ),
 }

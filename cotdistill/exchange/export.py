@@ -1,11 +1,11 @@
 """A study as one file that another group imports: what is in it, and export.
 
 FILE.cotdistill.zip holds
-  manifest.json               format, version, who wrote it, name, size and SHA-256 of every other member, and a digest over all of that
-  study.json                  name, settings, plan hash, time of launch, planned runs, what people said of it
-  jobs.json                   every job of it: config, identity, state, result or failure, needs, digests of what it used and made
-  artifacts/SHA256.SUFFIX     predictions, curves, selections and looks; weights where they are asked for
-  tasks/NAME/DIGEST/FILE      the tasks, unless texts are left out
+  manifest.json               format, version, who wrote it, name, size and SHA-256 of every other member, and a digest
+  over all of that study.json                  name, settings, plan hash, time of launch, planned runs, what people said
+  of it jobs.json                   every job of it: config, identity, state, result or failure, needs, digests of what
+  it used and made artifacts/SHA256.SUFFIX     predictions, curves, selections and looks; weights where they are asked
+  for tasks/NAME/DIGEST/FILE      the tasks, unless texts are left out
 The same study gives the same bytes: members in a fixed order, as they are, without times of their own.
 """
 
@@ -103,10 +103,12 @@ class _ArchiveContents:
 
 
 def export_study(store: Store, which: int | str, out: Path, *, weights: bool = False, texts: bool = True) -> Exported:
-    """Write a study to a file, whole or not at all. weights: also the students themselves, so that others can look inside. texts: also the tasks'
-    files, the students' own rationales and what looks at tokens; without, the numbers alone.
+    """Write a study to a file, whole or not at all. weights: also the students themselves, so that others can look
+    inside. texts: also the tasks' files, the students' own rationales and what looks at tokens; without, the numbers
+    alone.
 
-    UnknownName for a study that there is not, UsageError for a file that cannot be written, StoreError or NotFound where the store is damaged.
+    UnknownName for a study that there is not, UsageError for a file that cannot be written, StoreError or NotFound
+    where the store is damaged.
     """
     if not out.name.endswith(".zip") or not out.parent.is_dir():
         raise UsageError(
@@ -228,7 +230,9 @@ def _record(
 def _held(
     store: Store, job: Job, role: str, digest: str, gathered: _ArchiveContents, *, weights: bool, texts: bool
 ) -> dict[str, Any]:
-    """One product of a job: made, the digest of what it made; held, that of what the archive holds (None: left out; another: without its texts)."""
+    """One product of a job: made, the digest of what it made; held, that of what the archive holds (None: left out;
+    another: without its texts).
+    """
     whole = job.left_out.get(role, digest)
     path = store.artifacts.path(digest)
     if path.suffix == ".safetensors" and not weights:
@@ -248,7 +252,9 @@ def _held(
 
 
 def without_texts(path: Path) -> bytes | None:
-    """Predictions with the students' own rationales emptied; None where there are none, so that the file can stay as it is."""
+    """Predictions with the students' own rationales emptied; None where there are none, so that the file can stay as it
+    is.
+    """
     table = pq.read_table(path)
     if "rationale" not in table.column_names or table["rationale"].null_count == len(table):
         return None

@@ -1,6 +1,7 @@
 """Import of an archive that another group wrote: checked as a whole, files first, rows last.
 
-Killed at any moment, an import leaves the store as it was, but for files that nothing names yet and that the next import finds again.
+Killed at any moment, an import leaves the store as it was, but for files that nothing names yet and that the next
+import finds again.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Imported:
-    """What an import did. study: its number, None where nothing was to be written. new, completed, reused: jobs that were not here, that were here
-    without a result, and that were here as they are. told: what a person should know."""
+    """What an import did. study: its number, None where nothing was to be written. new, completed, reused: jobs that
+    were not here, that were here without a result, and that were here as they are. told: what a person should know."""
 
     study: int | None
     name: str
@@ -54,9 +55,11 @@ def import_study(
     dry_run: bool = False,
     progress: Callable[[float, str], None] = lambda share, what: None,
 ) -> Imported:
-    """Import an archive that `archive.export_study` wrote, under its own name or another one. Nothing is written unless all of it can be.
+    """Import an archive that `archive.export_study` wrote, under its own name or another one. Nothing is written unless
+    all of it can be.
 
-    BadArchive or ArchiveTooNew for what cannot be trusted; UsageError where it does not go with what is here (`adopting.standing`); DiskFull.
+    BadArchive or ArchiveTooNew for what cannot be trusted; UsageError where it does not go with what is here
+    (`adopting.standing`); DiskFull.
     """
     with opened(path) as archive, tempfile.TemporaryDirectory() as staging:
         progress(0.0, "checking the archive")
@@ -95,7 +98,9 @@ def _named(study: IncomingStudy, name: str) -> IncomingStudy:
 
 
 def _staged(archive: ArchiveFile, staging: Path) -> list[tuple[str, str, Path]]:
-    """(name, digest, folder) of every task in an archive, unpacked outside the store and checked. Files lie under names of ours alone."""
+    """(name, digest, folder) of every task in an archive, unpacked outside the store and checked. Files lie under names
+    of ours alone.
+    """
     files: dict[tuple[str, str], Path] = {}
     for member in archive.members:
         if not member.startswith("tasks/"):
@@ -119,7 +124,9 @@ def _predictions(archive: ArchiveFile, digest: str) -> pd.DataFrame:
 
 
 def _wanted(study: IncomingStudy, seen: Standing) -> set[str]:
-    """Digests of the artefacts that the rows will name: those of jobs that are new or completed here, and what an earlier archive had left out."""
+    """Digests of the artefacts that the rows will name: those of jobs that are new or completed here, and what an
+    earlier archive had left out.
+    """
     brought = {*seen.new, *seen.completed}
     held = {p.held for job in study.jobs if job.identity in brought for p in job.produced.values() if p.held}
     return held | {digest for roles in seen.filled.values() for digest in roles.values()}
@@ -155,7 +162,8 @@ def _notes(study: IncomingStudy, seen: Standing) -> list[str]:
     brought = {*seen.new, *seen.completed}
     if any(product.held is None for job in study.jobs if job.identity in brought for product in job.produced.values()):
         notes.append(
-            "The students' weights are not in the archive: nobody can look inside them here, unless they are trained again (runs retry)."
+            "The students' weights are not in the archive: nobody can look inside them here, unless they are trained"
+            " again (runs retry)."
         )
     unfinished = sum(job.state != "finished" for job in study.jobs)
     if unfinished:

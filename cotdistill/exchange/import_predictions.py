@@ -1,4 +1,6 @@
-"""A study out of answers that other code made: the same comparisons and verdicts as for students that were trained here."""
+"""A study out of answers that other code made: the same comparisons and verdicts as for students that were trained
+here.
+"""
 
 from __future__ import annotations
 
@@ -36,8 +38,8 @@ NOT_NAMED = "not named"
 
 @dataclass(frozen=True)
 class ImportedAnswers:
-    """What an import of answers did. study: its number, None where nothing was to be written. conditions: canonical form by the name in the file;
-    runs: (condition, replicate, accuracy) of each. told: what a person should know."""
+    """What an import of answers did. study: its number, None where nothing was to be written. conditions: canonical
+    form by the name in the file; runs: (condition, replicate, accuracy) of each. told: what a person should know."""
 
     study: int | None
     name: str
@@ -66,10 +68,12 @@ def import_answers(
     names: Sequence[str] = (),
     dry_run: bool = False,
 ) -> ImportedAnswers:
-    """Make a study of a file of answers (see `answers.read_answers`). names: NAME=CONDITION for conditions that are not called by our grammar.
+    """Make a study of a file of answers (see `answers.read_answers`). names: NAME=CONDITION for conditions that are not
+    called by our grammar.
 
-    UsageError with the names that are left where some are not; the same file again is the same study. A study of answers may be imported anew under
-    its name, and the latest counts; one that was trained here keeps its name to itself.
+    UsageError with the names that are left where some are not; the same file again is the same study. A study of
+    answers may be imported anew under its name, and the latest counts; one that was trained here keeps its name to
+    itself.
     """
     import pandas as pd
 
@@ -134,7 +138,8 @@ def _conditions(answers: PredictionFile, names: Sequence[str]) -> dict[str, str]
     if strange:
         example = f"--map {strange[0]!r}=post_cot" if " " in strange[0] else f"--map {strange[0]}=post_cot"
         raise UsageError(
-            f"{len(strange)} conditions of the file are not called as conditions are here: {', '.join(name[:60] for name in strange)}.",
+            f"{len(strange)} conditions of the file are not called as conditions are here:"
+            f" {', '.join(name[:60] for name in strange)}.",
             f"Say what each is, for example {example}; cotdistill conditions list shows what there is.",
         )
     for name, condition in parsed.items():
@@ -147,8 +152,15 @@ def _conditions(answers: PredictionFile, names: Sequence[str]) -> dict[str, str]
 
 
 def _spec(
-    answers: PredictionFile, file: str, study: str, task: Task | None, student: str, title: str, baseline: str, name: str
-) -> StudySpec:  # fmt: skip
+    answers: PredictionFile,
+    file: str,
+    study: str,
+    task: Task | None,
+    student: str,
+    title: str,
+    baseline: str,
+    name: str,
+) -> StudySpec:
     rows = [row for row in answers.rows if row.split == "test"]
     conditions = tuple(dict.fromkeys(row.condition for row in rows))
     replicates = {row.replicate for row in rows}
@@ -185,16 +197,32 @@ def _jobs(answers: PredictionFile, spec: StudySpec, task: Task | None) -> list[t
         result = _result(rows, dev_rows, mode, task)
         checksum = hashlib.sha256(table).hexdigest()
         job = IncomingJob(
-            identity=asked.identity, kind=ANSWERS, recipe=asked.recipe, config=config, estimate=0.0, state="finished", seconds=0.0, created=now,
-            label=f"{spec.name} · {parse(condition).label} · replicate {replicate}", started=None, finished=now, result=result, error=None, needs=(),
-            produced={"predictions": IncomingProduct(checksum, checksum, "parquet")}, used={"task": task.digest} if task else {}, origin="",
-        )  # fmt: skip
+            identity=asked.identity,
+            kind=ANSWERS,
+            recipe=asked.recipe,
+            config=config,
+            estimate=0.0,
+            state="finished",
+            seconds=0.0,
+            created=now,
+            label=f"{spec.name} · {parse(condition).label} · replicate {replicate}",
+            started=None,
+            finished=now,
+            result=result,
+            error=None,
+            needs=(),
+            produced={"predictions": IncomingProduct(checksum, checksum, "parquet")},
+            used={"task": task.digest} if task else {},
+            origin="",
+        )
         jobs.append((job, table))
     return jobs
 
 
 def _missing(answers: PredictionFile, spec: StudySpec) -> list[tuple[str, str, int, str]]:
-    """Members for the cells of conditions x replicates that the file lacks: planned runs without a result, so that no verdict stands."""
+    """Members for the cells of conditions x replicates that the file lacks: planned runs without a result, so that no
+    verdict stands.
+    """
     runs = answers.runs()
     planned = [(condition, replicate) for condition in spec.conditions for replicate in sorted({r for _, r in runs})]
     missing = []
@@ -210,12 +238,20 @@ def _table(rows: Sequence[PredictionRow], mode: str) -> bytes:
     import pandas as pd
 
     columns = {
-        "id": [row.item for row in rows], "cluster": [row.cluster for row in rows], "mode": mode, "answer": [row.answer for row in rows],
-        "predicted": [row.predicted for row in rows], "margin": [row.margin for row in rows],
-        "probabilities": [list(row.probabilities) for row in rows], "scores": [list(row.scores) for row in rows],
-        "sums": [list(row.scores) for row in rows], "rationale": None, "terminated": None, "parsed": [row.parsed for row in rows],
+        "id": [row.item for row in rows],
+        "cluster": [row.cluster for row in rows],
+        "mode": mode,
+        "answer": [row.answer for row in rows],
+        "predicted": [row.predicted for row in rows],
+        "margin": [row.margin for row in rows],
+        "probabilities": [list(row.probabilities) for row in rows],
+        "scores": [list(row.scores) for row in rows],
+        "sums": [list(row.scores) for row in rows],
+        "rationale": None,
+        "terminated": None,
+        "parsed": [row.parsed for row in rows],
         "correct": [row.correct for row in rows],
-    }  # fmt: skip
+    }
     return parquet(pd.DataFrame(columns).astype(PREDICTION_TYPES))
 
 
@@ -258,8 +294,8 @@ def _notes(answers: PredictionFile, task: Task | None, known: bool) -> list[str]
     for condition in dict.fromkeys(condition for condition, _ in runs):
         if lacking := [str(r) for r in replicates if (condition, r) not in runs]:
             notes.append(
-                f"{condition} lacks replicate{'s' if len(lacking) > 1 else ''} {', '.join(lacking)}, which other conditions have: "
-                "the study is incomplete, and there is no verdict."
+                f"{condition} lacks replicate{'s' if len(lacking) > 1 else ''} {', '.join(lacking)}, which other"
+                " conditions have: the study is incomplete, and there is no verdict."
             )
     if answers.nested:
         notes.append(
@@ -267,7 +303,8 @@ def _notes(answers: PredictionFile, task: Task | None, known: bool) -> list[str]
         )
     if not any(row.split == "dev" for row in answers.rows):
         notes.append(
-            "Without rows of dev the margin of 'no worse' has to be given: findings STUDY --margin POINTS, chosen beforehand."
+            "Without rows of dev the margin of 'no worse' has to be given: findings STUDY --margin POINTS, chosen"
+            " beforehand."
         )
     if any(row.tokens is None for row in answers.rows if row.split == "test"):
         notes.append("Without the column tokens nothing is known of equal training tokens.")

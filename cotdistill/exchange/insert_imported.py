@@ -1,4 +1,6 @@
-"""Runs that were made elsewhere become rows of this store, in one transaction, marked with the digest of the file that they came from."""
+"""Runs that were made elsewhere become rows of this store, in one transaction, marked with the digest of the file that
+they came from.
+"""
 
 from __future__ import annotations
 
@@ -71,9 +73,9 @@ class IncomingStudy:
 
 @dataclass(frozen=True)
 class Standing:
-    """How a study meets what is here already: identities of jobs that are new, that are here without a result and get one, and that are reused;
-    more: reused ones that have finished here and not there. filled: by identity, digests by role of what imported ones lack here and the study has.
-    study: number of the same study, if it is here."""
+    """How a study meets what is here already: identities of jobs that are new, that are here without a result and get
+    one, and that are reused; more: reused ones that have finished here and not there. filled: by identity, digests by
+    role of what imported ones lack here and the study has. study: number of the same study, if it is here."""
 
     new: tuple[str, ...]
     completed: tuple[str, ...]
@@ -87,7 +89,8 @@ class Standing:
 def standing(store: Store, study: IncomingStudy, table: Callable[[str], pd.DataFrame]) -> Standing:
     """Look before anything is written. table: predictions of the study by digest.
 
-    UsageError where another study has its name, where a run of it is running here, or where one has finished here with other answers.
+    UsageError where another study has its name, where a run of it is running here, or where one has finished here with
+    other answers.
     """
     number = _same_study(store, study)
     here = _here(store, study)
@@ -104,8 +107,8 @@ def standing(store: Store, study: IncomingStudy, table: Callable[[str], pd.DataF
         if j.identity in finished & done and _differs(store, j, here[j.identity], table)
     ]:
         raise UsageError(
-            f"Runs of this study have finished here with other answers: {_listed(other)}. Another machine or library may have made them; the study "
-            "would not show the numbers of the archive.",
+            f"Runs of this study have finished here with other answers: {_listed(other)}. Another machine or library"
+            " may have made them; the study would not show the numbers of the archive.",
             "Import it into a store of its own: COTDISTILL_HOME=FOLDER cotdistill study import FILE",
         )
     return Standing(
@@ -120,7 +123,9 @@ def standing(store: Store, study: IncomingStudy, table: Callable[[str], pd.DataF
 
 
 def record(store: Store, study: IncomingStudy, seen: Standing, origin: str) -> int:
-    """Write the rows of a study whose files are in the store; its number. Nothing is written if a run changed its state since it was looked at."""
+    """Write the rows of a study whose files are in the store; its number. Nothing is written if a run changed its state
+    since it was looked at.
+    """
     here = _here(store, study)
     wanted = {job.identity for job in study.jobs}
     with store.queue.database.write() as connection:
@@ -163,10 +168,13 @@ def _same_study(store: Store, study: IncomingStudy) -> int | None:
             return other.id
     if named and not (study.spec.answers and named[0].spec.get("answers")):
         raise UsageError(
-            f"The store has another study named {study.name!r} (plan {named[0].plan_hash[:12]}; this one's is {study.plan_hash[:12]}).",
-            "Import it under another name: --name NAME"
-            if not study.spec.answers
-            else "Give it another name: --study NAME",
+            f"The store has another study named {study.name!r} (plan {named[0].plan_hash[:12]}; this one's is"
+            f" {study.plan_hash[:12]}).",
+            (
+                "Import it under another name: --name NAME"
+                if not study.spec.answers
+                else "Give it another name: --study NAME"
+            ),
         )
     return None
 
@@ -192,13 +200,28 @@ def _rows(table: pd.DataFrame) -> list[tuple[Any, ...]]:
 
 def _insert(connection: sqlite3.Connection, job: IncomingJob, place: float, origin: str) -> None:
     values = (
-        job.identity, job.kind, job.recipe, document(job.config), job.label, job.estimate, job.state, place, job.seconds,
-        (result := _document(job.result)), seal_of(result), _document(job.error), job.created, job.started, job.finished, origin,
-    )  # fmt: skip
+        job.identity,
+        job.kind,
+        job.recipe,
+        document(job.config),
+        job.label,
+        job.estimate,
+        job.state,
+        place,
+        job.seconds,
+        (result := _document(job.result)),
+        seal_of(result),
+        _document(job.error),
+        job.created,
+        job.started,
+        job.finished,
+        origin,
+    )
     cursor = connection.execute(
         """
         INSERT INTO job
-        (identity, kind, recipe, config, label, estimate, state, position, seconds, result, seal, error, created, started, finished, origin)
+        (identity, kind, recipe, config, label, estimate, state, position, seconds, result, seal, error, created,
+        started, finished, origin)
         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
         """,
         values,
@@ -212,7 +235,8 @@ def _complete(connection: sqlite3.Connection, job: IncomingJob, number: int, ori
     """A job that was here without a result gets the one that was made elsewhere."""
     connection.execute(
         """
-        UPDATE job SET state = 'finished', held = 0, request = '', deaths = 0, crashes = 0, death_step = NULL, progress = '{}', error = NULL,
+        UPDATE job SET state = 'finished', held = 0, request = '', deaths = 0, crashes = 0, death_step = NULL,
+        progress = '{}', error = NULL,
         seconds = ?, result = ?, seal = ?, started = ?, finished = ?, origin = ? WHERE id = ?
         """,
         (job.seconds, (result := _document(job.result)), seal_of(result), job.started, job.finished, origin, number),

@@ -1,6 +1,8 @@
-"""Answers that any other code made, read from a file: one row a question, condition and replicate, with a probability for every choice.
+"""Answers that any other code made, read from a file: one row a question, condition and replicate, with a probability
+for every choice.
 
-Every row is checked by itself, then all of them together: what cannot be compared is told, row by row, before anything is believed.
+Every row is checked by itself, then all of them together: what cannot be compared is told, row by row, before anything
+is believed.
 """
 
 from __future__ import annotations
@@ -56,7 +58,8 @@ class AnswerColumns:
     )
     probabilities: str = param(
         "",
-        "a number for every choice: a list, or the text of a JSON list; without it, columns p_0, p_1 ... or prob_A, prob_B ...",
+        "a number for every choice: a list, or the text of a JSON list; without it, columns p_0, p_1 ... or prob_A,"
+        " prob_B ...",
     )
     answer: str = param("", "the right choice: its label, or its place counted from 0; not needed with a task")
     cluster: str = param("", "what groups questions that are not independent")
@@ -79,7 +82,9 @@ class AnswersConfig:
 
 @dataclass(frozen=True, slots=True)
 class PredictionRow:
-    """One row. answer, predicted: places of choices; parsed: that of what was said, -1 where nothing could be read. scores: in nats."""
+    """One row. answer, predicted: places of choices; parsed: that of what was said, -1 where nothing could be read.
+    scores: in nats.
+    """
 
     line: int
     item: str
@@ -106,7 +111,9 @@ class PredictionRow:
 
 @dataclass(frozen=True)
 class PredictionFile:
-    """A file of answers, all of which can be compared. columns: which were read. nested: each replicate has questions of its own."""
+    """A file of answers, all of which can be compared. columns: which were read. nested: each replicate has questions
+    of its own.
+    """
 
     rows: tuple[PredictionRow, ...]
     columns: AnswerColumns
@@ -124,9 +131,11 @@ class PredictionFile:
 def read_answers(
     path: Path, columns: AnswerColumns | None = None, *, scores: str = "prob", task: Task | None = None
 ) -> PredictionFile:
-    """The answers in a CSV, Parquet or JSONL file. scores: "prob" for probabilities, "log" for log-likelihoods, of which the softmax is taken.
+    """The answers in a CSV, Parquet or JSONL file. scores: "prob" for probabilities, "log" for log-likelihoods, of
+    which the softmax is taken.
 
-    DataError if a column is not known; BadRows with every row that cannot be used; DataError where rows are missing that others have.
+    DataError if a column is not known; BadRows with every row that cannot be used; DataError where rows are missing
+    that others have.
     """
     records, problems = read_records(path)
     chosen = _columns(columns, header_of(record.row for record in records))
@@ -186,7 +195,9 @@ def _columns(mapping: AnswerColumns | None, header: Sequence[str]) -> AnswerColu
 
 
 def _separate(header: Sequence[str]) -> dict[str, str]:
-    """Column -> label of its choice, in the order of the choices: p_0, p_1 ... or prob_A, prob_B ...; empty if there are no such columns."""
+    """Column -> label of its choice, in the order of the choices: p_0, p_1 ... or prob_A, prob_B ...; empty if there
+    are no such columns.
+    """
     values: dict[str, dict[str, str]] = defaultdict(dict)
     for name in header:
         if match := SEPARATE.fullmatch(name):
@@ -318,7 +329,9 @@ def _from_log(numbers: Sequence[float]) -> tuple[tuple[float, ...], tuple[float,
 
 
 def _choice(said: str, labels: Sequence[str], choices: int, what: str) -> int:
-    """The place of a choice that is named by its label, by its place counted from 0, or by a letter where there are no labels."""
+    """The place of a choice that is named by its label, by its place counted from 0, or by a letter where there are no
+    labels.
+    """
     if said in labels[:choices]:
         return list(labels).index(said)
     # A column of whole numbers with an empty cell is written as 1.0 by some.
@@ -369,7 +382,9 @@ def _whole(value: Any, what: str) -> int:
 
 
 def _contradictions(file: str, rows: Iterable[PredictionRow]) -> list[RowProblem]:
-    """Rows that do not go with an earlier one: the same answer twice, another right answer, another number of choices, other tokens of one run."""
+    """Rows that do not go with an earlier one: the same answer twice, another right answer, another number of choices,
+    other tokens of one run.
+    """
     problems: list[RowProblem] = []
     seen: dict[tuple[str, str, int, str], int] = {}
     first: dict[tuple[str, str], PredictionRow] = {}
@@ -378,7 +393,8 @@ def _contradictions(file: str, rows: Iterable[PredictionRow]) -> list[RowProblem
         reasons = []
         if (line := seen.setdefault((row.split, row.condition, row.replicate, row.item), row.line)) != row.line:
             reasons.append(
-                f"{row.item[:60]!r} was answered by {row.condition[:60]}, replicate {row.replicate}, in line {line} already"
+                f"{row.item[:60]!r} was answered by {row.condition[:60]}, replicate {row.replicate}, in line {line}"
+                " already"
             )
         other = first.setdefault((row.split, row.item), row)
         for what, mine, theirs in (
@@ -395,7 +411,9 @@ def _contradictions(file: str, rows: Iterable[PredictionRow]) -> list[RowProblem
 
 
 def _gaps(rows: Sequence[PredictionRow]) -> list[str]:
-    """Which questions a condition lacks that others have answered in the same replicate; and replicates that share some questions but not all."""
+    """Which questions a condition lacks that others have answered in the same replicate; and replicates that share some
+    questions but not all.
+    """
     gaps: list[str] = []
     for split in ("test", "dev"):
         by_run: dict[tuple[str, int], set[str]] = defaultdict(set)
@@ -409,7 +427,8 @@ def _gaps(rows: Sequence[PredictionRow]) -> list[str]:
             if lacking := sorted(asked[replicate] - items):
                 listed = ", ".join(item[:40] for item in lacking[:5]) + (" ..." if len(lacking) > 5 else "")
                 gaps.append(
-                    f"{condition[:60]}, replicate {replicate}, lacks {len(lacking)} of {len(asked[replicate])} {split} questions: {listed}"
+                    f"{condition[:60]}, replicate {replicate}, lacks {len(lacking)} of {len(asked[replicate])} {split}"
+                    f" questions: {listed}"
                 )
         sets = {frozenset(items) for items in asked.values()}
         if split == "test" and not gaps and len(sets) > 1:
@@ -417,7 +436,8 @@ def _gaps(rows: Sequence[PredictionRow]) -> list[str]:
             if sum(map(len, sets)) != len(most) or len({len(one) for one in sets}) > 1:
                 sizes = ", ".join(f"{replicate}: {len(items)}" for replicate, items in sorted(asked.items()))
                 gaps.append(
-                    f"replicates answer neither the same questions nor equally many of their own (questions by replicate: {sizes})"
+                    "replicates answer neither the same questions nor equally many of their own (questions by"
+                    f" replicate: {sizes})"
                 )
     return gaps
 

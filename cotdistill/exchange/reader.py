@@ -1,6 +1,8 @@
-"""An archive from elsewhere as a file: opened, bounded, and every byte of it held against the manifest before anything is believed.
+"""An archive from elsewhere as a file: opened, bounded, and every byte of it held against the manifest before anything
+is believed.
 
-Names of members are never used as paths: what is in an archive is read under the names that this module knows, and kept under digests.
+Names of members are never used as paths: what is in an archive is read under the names that this module knows, and kept
+under digests.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ MOST_MEMBERS = 50_000
 LARGEST_LIST = 300 * MOST_MEMBERS
 LARGEST_JSON = 128 << 20
 LARGEST_MEMBER = 64 << 30
-# How much larger a member may be than what is stored of it. Exports store members as they are; other programs may pack them again.
+# How much larger a member may be than what is stored of it. Exports store members as they are; other programs may pack
+# them again.
 MOST_RATIO = 100
 NAME = re.compile(
     rf"{STUDY}|{JOBS}|artifacts/[0-9a-f]{{64}}\.(?:parquet|safetensors)|tasks/[A-Za-z0-9][A-Za-z0-9._-]{{0,63}}/[0-9a-f]{{64}}/(?:{FILE.pattern}|sources/[A-Za-z0-9][A-Za-z0-9._-]{{0,63}}/(?:{SOURCE_FILE.pattern}))"
@@ -69,7 +72,8 @@ class ArchiveFile:
                 total.update(block)
             if total.hexdigest() != expected:
                 raise BadArchive(
-                    f"{name} in {self.path.name} does not have the digest that the manifest states: it is damaged, or was changed.",
+                    f"{name} in {self.path.name} does not have the digest that the manifest states: it is damaged, or"
+                    " was changed.",
                     AGAIN,
                 )
 
@@ -120,7 +124,8 @@ class ArchiveFile:
         if manifest["version"] > VERSION:
             by = str(manifest.get("written_by", "an unknown version"))[:40]
             raise ArchiveTooNew(
-                f"{self.path.name} has format {manifest['version']}, written by cotdistill {by}; this version reads up to {VERSION}.",
+                f"{self.path.name} has format {manifest['version']}, written by cotdistill {by}; this version reads up"
+                f" to {VERSION}.",
                 "Update cotdistill.",
             )
         members = manifest.get("members")
@@ -134,7 +139,8 @@ class ArchiveFile:
             right = False
         if not right:
             raise BadArchive(
-                f"The {MANIFEST} of {self.path.name} does not have the digest that it states: it is damaged, or was changed.",
+                f"The {MANIFEST} of {self.path.name} does not have the digest that it states: it is damaged, or was"
+                " changed.",
                 AGAIN,
             )
         sizes = {m["name"]: m["size"] for m in members}
@@ -142,7 +148,8 @@ class ArchiveFile:
         if sizes != there or len(sizes) != len(members):
             odd = sorted(name for name in sizes.keys() | there.keys() if sizes.get(name) != there.get(name))
             raise BadArchive(
-                f"{self.path.name} does not hold what its {MANIFEST} lists ({', '.join(odd[:3]) or 'a name stands twice'}).",
+                f"{self.path.name} does not hold what its {MANIFEST} lists"
+                f" ({', '.join(odd[:3]) or 'a name stands twice'}).",
                 AGAIN,
             )
         if STUDY not in sizes or JOBS not in sizes:
@@ -178,7 +185,9 @@ def _is_member(entry: Any) -> bool:
 
 
 def _listed(path: Path, file: IO[bytes]) -> zipfile.ZipFile:
-    """The zip with its list of members, once it is known that the list is of a bearable size: it is read into memory as a whole."""
+    """The zip with its list of members, once it is known that the list is of a bearable size: it is read into memory as
+    a whole.
+    """
     size = path.stat().st_size
     file.seek(max(0, size - 22))
     end = file.read(22)
@@ -199,7 +208,9 @@ def _listed(path: Path, file: IO[bytes]) -> zipfile.ZipFile:
 
 
 def _safe(archive: zipfile.ZipFile, size: int) -> list[zipfile.ZipInfo]:
-    """The members, each of which is a plain file under a name that archives have; BadArchive for the first that is not."""
+    """The members, each of which is a plain file under a name that archives have; BadArchive for the first that is
+    not.
+    """
     infos = archive.infolist()
     if len(infos) > MOST_MEMBERS:
         raise BadArchive(f"The archive has {len(infos):,} members; expected at most {MOST_MEMBERS:,}.", AGAIN)
@@ -223,7 +234,8 @@ def _safe(archive: zipfile.ZipFile, size: int) -> list[zipfile.ZipInfo]:
             )
         if info.file_size > LARGEST_MEMBER or info.file_size > MOST_RATIO * max(info.compress_size, 64):
             raise BadArchive(
-                f"The archive says that {shown!r} unpacks from {info.compress_size:,} to {info.file_size:,} bytes: too much.",
+                f"The archive says that {shown!r} unpacks from {info.compress_size:,} to {info.file_size:,} bytes: too"
+                " much.",
                 AGAIN,
             )
     if sum(info.compress_size for info in infos) > size:

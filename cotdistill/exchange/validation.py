@@ -1,4 +1,6 @@
-"""What an archive from elsewhere says of a study, every value checked: identities are derived again, tables opened, accuracies counted."""
+"""What an archive from elsewhere says of a study, every value checked: identities are derived again, tables opened,
+accuracies counted.
+"""
 
 from __future__ import annotations
 
@@ -64,31 +66,62 @@ def _is_list(kind: pa.DataType) -> bool:
 # Columns of the tables that every page reads, with a test of their type.
 TABLES: dict[str, dict[str, Callable[[pa.DataType], bool]]] = {
     "predictions": {
-        "id": _is_text, "cluster": _is_text, "mode": _is_text, "answer": pa.types.is_integer,
-        "predicted": pa.types.is_integer, "correct": pa.types.is_boolean, "margin": pa.types.is_floating, "probabilities": _is_list,
+        "id": _is_text,
+        "cluster": _is_text,
+        "mode": _is_text,
+        "answer": pa.types.is_integer,
+        "predicted": pa.types.is_integer,
+        "correct": pa.types.is_boolean,
+        "margin": pa.types.is_floating,
+        "probabilities": _is_list,
     },
     "curve": {
-        "step": pa.types.is_integer, "tokens": pa.types.is_integer, "seconds": pa.types.is_floating, "name": _is_text,
+        "step": pa.types.is_integer,
+        "tokens": pa.types.is_integer,
+        "seconds": pa.types.is_floating,
+        "name": _is_text,
         "value": pa.types.is_floating,
     },
     "followed": {
-        "example": _is_text, "cluster": _is_text, "tag": _is_text, "rationale": _is_text, "predicted": pa.types.is_integer,
-        "right": pa.types.is_boolean, "argued": pa.types.is_boolean,
+        "example": _is_text,
+        "cluster": _is_text,
+        "tag": _is_text,
+        "rationale": _is_text,
+        "predicted": pa.types.is_integer,
+        "right": pa.types.is_boolean,
+        "argued": pa.types.is_boolean,
     },
     "selection": {"example": _is_text, "scores": _is_list},
-    "scored": {"example": _is_text, "cluster": _is_text, "scorer": _is_text, "correct": pa.types.is_boolean, "agrees": pa.types.is_boolean},
+    "scored": {
+        "example": _is_text,
+        "cluster": _is_text,
+        "scorer": _is_text,
+        "correct": pa.types.is_boolean,
+        "agrees": pa.types.is_boolean,
+    },
     "answers": {
-        "example": _is_text, "cluster": _is_text, "rationale": _is_text, "test": _is_text, "share": pa.types.is_floating,
-        "tokens": pa.types.is_integer, "touched": pa.types.is_integer, "correct": pa.types.is_boolean, "p_gold": pa.types.is_floating,
-        "changed": pa.types.is_boolean, "control_correct": pa.types.is_boolean, "control_p_gold": pa.types.is_floating,
+        "example": _is_text,
+        "cluster": _is_text,
+        "rationale": _is_text,
+        "test": _is_text,
+        "share": pa.types.is_floating,
+        "tokens": pa.types.is_integer,
+        "touched": pa.types.is_integer,
+        "correct": pa.types.is_boolean,
+        "p_gold": pa.types.is_floating,
+        "changed": pa.types.is_boolean,
+        "control_correct": pa.types.is_boolean,
+        "control_p_gold": pa.types.is_floating,
         "control_changed": pa.types.is_boolean,
     },
-}  # fmt: skip
+}
 WHOLE_NUMBERS = ("n", "correct")
 
 
 def content(archive: ArchiveFile) -> IncomingStudy:
-    """Everything that an archive says, checked; BadArchive or ArchiveTooNew with the first thing that is wrong. Reads every member."""
+    """Everything that an archive says, checked; BadArchive or ArchiveTooNew with the first thing that is wrong. Reads
+    every member.
+    """
     archive.check()
     jobs = tuple(_job(row, f"{JOBS}, job {number}") for number, row in enumerate(_list(archive.document(JOBS), JOBS)))
     study = _study(archive.document(STUDY), jobs)
@@ -96,7 +129,8 @@ def content(archive: ArchiveFile) -> IncomingStudy:
     wanted = {f"{p.held}.{p.suffix}" for job in jobs for p in job.produced.values() if p.held}
     if odd := sorted(artifacts ^ wanted):
         raise _bad(
-            f"artifacts/{odd[0]} is {'not in the archive, though a job names it' if odd[0] in wanted else 'named by no job'}"
+            f"artifacts/{odd[0]} is"
+            f" {'not in the archive, though a job names it' if odd[0] in wanted else 'named by no job'}"
         )
     read: set[str] = set()
     for job in jobs:
@@ -181,14 +215,16 @@ def _member(document: Any, jobs: Mapping[str, IncomingJob]) -> tuple[str, str, i
     )
     if type(replicate) is not int or not 0 <= replicate < 2**63 or role not in ROLES:
         raise _bad(
-            f"{where}: replicate {replicate!r}, role {role[:40]!r}; expected a whole number, and one of {', '.join(ROLES)}"
+            f"{where}: replicate {replicate!r}, role {role[:40]!r}; expected a whole number, and one of"
+            f" {', '.join(ROLES)}"
         )
     if role == "run":
         _canonical(condition, where)
         job = jobs.get(identity)
         if job is not None and (job.kind not in ("train", ANSWERS) or job.config.get("condition") != condition):
             raise _bad(
-                f"{where}: the run of {condition[:80]} is a job of kind {job.kind} of {str(job.config.get('condition'))[:80]}"
+                f"{where}: the run of {condition[:80]} is a job of kind {job.kind} of"
+                f" {str(job.config.get('condition'))[:80]}"
             )
     return identity, condition, replicate, role
 
@@ -292,7 +328,9 @@ def _check_result(result: Mapping[str, Any], where: str) -> None:
 def _table(
     archive: ArchiveFile, held: str, role: str, columns: Mapping[str, Callable[[pa.DataType], bool]], *, whole: bool
 ) -> pa.Table:
-    """A table with the columns that its role asks for; all of it is read once, so that what cannot be unpacked is found here."""
+    """A table with the columns that its role asks for; all of it is read once, so that what cannot be unpacked is found
+    here.
+    """
     name = f"artifacts/{held}.parquet"
     try:
         file = pq.ParquetFile(pa.BufferReader(archive.read(name, LARGEST_TABLE)))
@@ -316,7 +354,9 @@ def _table(
 
 
 def _check_predictions(table: pa.Table, job: IncomingJob) -> None:
-    """That every answer is one of its choices, every question asked once a mode, and the stated accuracies those of the answers."""
+    """That every answer is one of its choices, every question asked once a mode, and the stated accuracies those of the
+    answers.
+    """
     assert job.result is not None  # only finished jobs have products
     where = f"The predictions of {job.identity[:12]}"
     lengths = pc.list_value_length(table["probabilities"])
@@ -340,7 +380,8 @@ def _check_predictions(table: pa.Table, job: IncomingJob) -> None:
         numbers = stated.get("n"), stated.get("correct"), stated.get("accuracy")
         if not len(rows) or numbers != (len(rows), right, right / len(rows)):
             raise _bad(
-                f"{where} say {right} of {len(rows)} in mode {mode[:20]!r}, its result says {numbers[1]} of {numbers[0]} ({numbers[2]})"
+                f"{where} say {right} of {len(rows)} in mode {mode[:20]!r}, its result says {numbers[1]} of"
+                f" {numbers[0]} ({numbers[2]})"
             )
 
 

@@ -1,4 +1,6 @@
-"""Derive every hash of a store again: artefacts, identities and results of jobs, plans of studies, digests of tasks. Changes nothing."""
+"""Derive every hash of a store again: artefacts, identities and results of jobs, plans of studies, digests of tasks.
+Changes nothing.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,9 @@ def verify(store: Store) -> Verified:
 
 
 def _rows(store: Store, present: set[str]) -> tuple[int, list[str]]:
-    """How many jobs there are, and what is wrong in the database. What it says is not read where its pages do not fit together."""
+    """How many jobs there are, and what is wrong in the database. What it says is not read where its pages do not fit
+    together.
+    """
     problems: list[str] = []
     with store.queue.database.read() as connection:
         damage = [str(row[0]) for row in connection.execute("PRAGMA integrity_check") if row[0] != "ok"]

@@ -1,7 +1,8 @@
-"""One try at a job: taken by a worker in one transaction, held by a lock for life, and settled by others when its process has died.
+"""One try at a job: taken by a worker in one transaction, held by a lock for life, and settled by others when its
+process has died.
 
-Every write names its attempt and is refused (Superseded) once the job has left it: a worker that was frozen and wakes up later
-cannot overwrite what a newer attempt has done.
+Every write names its attempt and is refused (Superseded) once the job has left it: a worker that was frozen and wakes
+up later cannot overwrite what a newer attempt has done.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from cotdistill.store.locks import Lock, holder, is_held
 from cotdistill.store.queue import FOR_GPU, READY, Queue
 from cotdistill.store.records import Job, document, seal_of
 
-# Deaths in a row at the same step after which a job has failed. A kill from outside says nothing about the job, so it takes more of those.
+# Deaths in a row at the same step after which a job has failed. A kill from outside says nothing about the job, so it
+# takes more of those.
 MOST_CRASHES = 3
 MOST_DEATHS = 10
 # Lines of the log that stand in the cause of such a failure.
@@ -34,8 +36,8 @@ TAIL_LINES = 5
 def claim(
     queue: Queue, *, gpu: bool = True, only: Sequence[str] | None = None, without: Sequence[str] = ()
 ) -> Attempt | None:
-    """Take the first ready job, with gpu=False the first that asks for no GPU, of some kinds only or without some; None if there is none or the
-    queue is paused. The lock is held before anyone can see the job as running."""
+    """Take the first ready job, with gpu=False the first that asks for no GPU, of some kinds only or without some; None
+    if there is none or the queue is paused. The lock is held before anyone can see the job as running."""
     now = time.time()
     # Counting what the store holds takes its time where it has a budget, so not under the write lock.
     with queue.database.read() as connection:
@@ -44,9 +46,15 @@ def claim(
     with queue.database.write() as connection:
         if setting(connection, "paused", "0") == "1":
             return None
-        kinds = f"kind NOT IN (SELECT value FROM json_each(?)){'' if only is None else ' AND kind IN (SELECT value FROM json_each(?))'}"
+        kinds = (
+            "kind NOT IN (SELECT value FROM"
+            f" json_each(?)){'' if only is None else ' AND kind IN (SELECT value FROM json_each(?))'}"
+        )
         values = [gpu, json.dumps(list(without))] + ([] if only is None else [json.dumps(list(only))])
-        which = f"SELECT id, attempt, seconds FROM job WHERE {READY} AND (? OR NOT {FOR_GPU}) AND {kinds} ORDER BY position, id LIMIT 1"
+        which = (
+            f"SELECT id, attempt, seconds FROM job WHERE {READY} AND (? OR NOT {FOR_GPU}) AND {kinds} ORDER BY"
+            " position, id LIMIT 1"
+        )
         row = connection.execute(which, values).fetchone()
         if row is None:
             return None
@@ -58,7 +66,8 @@ def claim(
             # What an imported job brought along gives way to what is made here.
             connection.execute(
                 """
-                UPDATE job SET state = 'running', request = '', attempt = ?, beat = 0, started = ?, finished = NULL, error = NULL, origin = ''
+                UPDATE job SET state = 'running', request = '', attempt = ?, beat = 0, started = ?, finished = NULL,
+                error = NULL, origin = ''
                 WHERE id = ?
                 """,
                 (number, now, job),
@@ -96,7 +105,9 @@ class Attempt:
         self._lock.note(step)
 
     def beat(self, progress: Mapping[str, Any]) -> str:
-        """Tell that the process is alive and how far it is; gives what a person has asked for ("", "stop" or "pause")."""
+        """Tell that the process is alive and how far it is; gives what a person has asked for ("", "stop" or
+        "pause").
+        """
         with self.queue.database.write() as connection:
             row = self._current(connection)
             connection.execute(
@@ -131,7 +142,9 @@ class Attempt:
         self._ended = True
 
     def release(self, request: str) -> None:
-        """Give the job back: "stop" ends it, "pause" holds it, "leave" (the worker ends) leaves it to another worker."""
+        """Give the job back: "stop" ends it, "pause" holds it, "leave" (the worker ends) leaves it to another
+        worker.
+        """
         with self.queue.database.write() as connection:
             self._current(connection)
             self._end(connection, "stopped" if request == "stop" else "queued", held=int(request == "pause"))
@@ -215,11 +228,12 @@ def running(queue: Queue) -> list[Running]:
 def settle(
     queue: Queue, dead: Running, cause: str, *, crashed: bool, blamed: bool = True, starved: bool = False
 ) -> bool:
-    """Close an attempt whose process has died: what a person asked for is done, otherwise the job is queued again, in its old place.
+    """Close an attempt whose process has died: what a person asked for is done, otherwise the job is queued again, in
+    its old place.
 
-    Three crashes (or ten deaths of any kind) in a row at the same step make it failed, with the cause. blamed: False for a process that was
-    ended on purpose. starved: the system ended it for want of memory, which it would do again: the job fails at once. Gives False if the attempt
-    was settled meanwhile, or lives.
+    Three crashes (or ten deaths of any kind) in a row at the same step make it failed, with the cause. blamed: False
+    for a process that was ended on purpose. starved: the system ended it for want of memory, which it would do again:
+    the job fails at once. Gives False if the attempt was settled meanwhile, or lives.
     """
     wrote = holder(dead.lock)
     step = wrote.step if wrote else -1
@@ -249,7 +263,8 @@ def settle(
         elif crashes >= MOST_CRASHES or deaths >= MOST_DEATHS:
             state, error = "failed", document(_death_message(queue, dead, step, max(crashes, deaths), cause))
         connection.execute(
-            "UPDATE job SET state = ?, held = ?, request = '', deaths = ?, crashes = ?, death_step = ?, error = ?, finished = ? WHERE id = ?",
+            "UPDATE job SET state = ?, held = ?, request = '', deaths = ?, crashes = ?, death_step = ?, error = ?,"
+            " finished = ? WHERE id = ?",
             (state, held, deaths, crashes, step, error, None if state == "queued" else now, dead.job),
         )
         connection.execute(

@@ -1,7 +1,9 @@
-"""The further processes of a run with training.processes > 1: each makes the same student from the store and takes its share of every step.
+"""The further processes of a run with training.processes > 1: each makes the same student from the store and takes its
+share of every step.
 
-The worker is the first process. It starts the others, holds the end of a pipe to each of them, and alone reports, scores and keeps what comes out.
-A companion (`jobs/companion`) ends as soon as its pipe closes, so none outlives its worker, whatever ends that.
+The worker is the first process. It starts the others, holds the end of a pipe to each of them, and alone reports,
+scores and keeps what comes out. A companion (`jobs/companion`) ends as soon as its pipe closes, so none outlives its
+worker, whatever ends that.
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ PATIENCE_SECONDS = 10.0
 def group_of(context: JobContext, processes: int, device: str) -> Iterator[ProcessGroup]:
     """So many processes of a run, this one first; the others are started, and ended when the block ends.
 
-    StudentError without accelerate, with too few GPUs, where another process ended with an error, or where the run is not on the store's machine.
+    StudentError without accelerate, with too few GPUs, where another process ended with an error, or where the run is
+    not on the store's machine.
     """
     if processes == 1:
         yield ALONE

@@ -1,6 +1,8 @@
-"""Which worker has which GPU: one run on each GPU that is chosen. A worker without one sees none, and takes no run that asks for one.
+"""Which worker has which GPU: one run on each GPU that is chosen. A worker without one sees none, and takes no run that
+asks for one.
 
-Several GPUs that are joined by a plus ("0+1") are given together to one run, whose processes (training.processes) take one each.
+Several GPUs that are joined by a plus ("0+1") are given together to one run, whose processes (training.processes) take
+one each.
 
 A worker keeps its GPU for life and carries it in its name, so that a supervisor that comes later knows which are taken.
 """
@@ -23,8 +25,8 @@ TOGETHER = "+"
 
 
 def chosen(queue: Queue) -> tuple[str, ...]:
-    """The GPUs that runs are given, by index: those that a person has chosen and that are here, all of them until then. One that is named twice takes
-    two runs at a time."""
+    """The GPUs that runs are given, by index: those that a person has chosen and that are here, all of them until then.
+    One that is named twice takes two runs at a time."""
     here = hardware.indices()
     said = queue.setting(_SETTING)
     return here if said is None else tuple(slot for slot in said.split(",") if set(slot.split(TOGETHER)) <= set(here))
@@ -68,6 +70,6 @@ def environment(worker: str) -> dict[str, str]:
 
 
 def may_take_gpu_runs() -> bool:
-    """Whether this process may take runs that ask for a GPU: one that sees none because others have them may not. Where there is no GPU at all such a
-    run is taken, and fails with the reason."""
+    """Whether this process may take runs that ask for a GPU: one that sees none because others have them may not. Where
+    there is no GPU at all such a run is taken, and fails with the reason."""
     return os.environ.get("CUDA_VISIBLE_DEVICES") != ""

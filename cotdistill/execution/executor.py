@@ -1,4 +1,6 @@
-"""Where the jobs of a store run: in processes of this machine, or as tasks of a Ray cluster. A setting of the store, kept until it is changed."""
+"""Where the jobs of a store run: in processes of this machine, or as tasks of a Ray cluster. A setting of the store,
+kept until it is changed.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ MODULES = {"local": "cotdistill.execution.supervisor", "ray": "cotdistill.execut
 
 @dataclass(frozen=True)
 class Executor:
-    """name: of EXECUTORS. address: of a Ray cluster that this machine belongs to ("auto", "HOST:PORT"); "" starts Ray on this machine alone."""
+    """name: of EXECUTORS. address: of a Ray cluster that this machine belongs to ("auto", "HOST:PORT"); "" starts Ray
+    on this machine alone.
+    """
 
     name: str = "local"
     address: str = ""

@@ -1,7 +1,8 @@
-"""The second thread of a worker: tells the store twice a second that the job is alive, and brings back what a person asked for.
+"""The second thread of a worker: tells the store twice a second that the job is alive, and brings back what a person
+asked for.
 
-The first thread works. It learns of a request at its next report; if it does not report within a second, it is interrupted by a signal,
-so that stop and pause act at once during long scoring, too.
+The first thread works. It learns of a request at its next report; if it does not report within a second, it is
+interrupted by a signal, so that stop and pause act at once during long scoring, too.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Open a trained student to look inside: its weights at a checkpoint, its encoder, its task. The last few stay in memory."""
+"""Open a trained student to look inside: its weights at a checkpoint, its encoder, its task. The last few stay in
+memory.
+"""
 
 from __future__ import annotations
 
@@ -33,8 +35,8 @@ _counts: OrderedDict[tuple[str, str, str], npt.NDArray[np.int64]] = OrderedDict(
 
 @dataclass(frozen=True)
 class Opened:
-    """A student ready to be asked. counts (vocabulary,): how often each token stands in the training text (questions, choices, rationales);
-    metric: how its run scored the choices."""
+    """A student ready to be asked. counts (vocabulary,): how often each token stands in the training text (questions,
+    choices, rationales); metric: how its run scored the choices."""
 
     job: Job
     run: RunConfig
@@ -55,7 +57,9 @@ class Opened:
 
 
 def open_run(store: Store, run: int | str, checkpoint: str = "1", *, source: str = "", device: str = "cpu") -> Opened:
-    """The student of a finished training run at a recorded checkpoint, in evaluation mode. UsageError, UnknownName, NotFound or CheckpointError."""
+    """The student of a finished training run at a recorded checkpoint, in evaluation mode. UsageError, UnknownName,
+    NotFound or CheckpointError.
+    """
     job = trained(store, run)
     share = checked_checkpoint(job, checkpoint)
     key = (str(store.home), job.produced[f"weights@{share}"], f"{job.identity}{source}{device}")
@@ -71,9 +75,17 @@ def open_run(store: Store, run: int | str, checkpoint: str = "1", *, source: str
     model.to(torch.device(device))  # type: ignore[arg-type]
     result = job.result or {}
     opened = Opened(
-        job, config, parse(config.condition), share, task, encoder, model,
-        _token_counts(task, encoder, source_of(job, source)), str(result.get("metric") or "sum"), selections_of(store, config),
-    )  # fmt: skip
+        job,
+        config,
+        parse(config.condition),
+        share,
+        task,
+        encoder,
+        model,
+        _token_counts(task, encoder, source_of(job, source)),
+        str(result.get("metric") or "sum"),
+        selections_of(store, config),
+    )
     _open[key] = opened
     while (
         len(_open) > 1

@@ -1,7 +1,9 @@
-"""The supervisor of a store: one process, started on demand, that keeps workers alive while there is work and clears up after dead ones.
+"""The supervisor of a store: one process, started on demand, that keeps workers alive while there is work and clears up
+after dead ones.
 
-It holds a lock for life, so there is never a second one; it runs in a session of its own, so it outlives the terminal or the page that started
-it; and its workers outlive it: they are known by their locks, not as its children. It ends when nothing is left to do.
+It holds a lock for life, so there is never a second one; it runs in a session of its own, so it outlives the terminal
+or the page that started it; and its workers outlive it: they are known by their locks, not as its children. It ends
+when nothing is left to do.
 """
 
 from __future__ import annotations
@@ -68,7 +70,8 @@ class Supervisor:
     def __init__(self, store: Store) -> None:
         self.store, self.queue = store, store.queue
         self.children: list[Child] = []
-        # pid -> exit code of workers that have ended; (job, attempt) -> (last beat, when it changed, kills for want of memory by then).
+        # pid -> exit code of workers that have ended; (job, attempt) -> (last beat, when it changed, kills for want of
+        # memory by then).
         self.ended: dict[int, int] = {}
         self.seen: dict[tuple[int, int], tuple[int, float, int]] = {}
         self.hung: set[tuple[int, int]] = set()
@@ -133,7 +136,9 @@ class Supervisor:
         return self.staff()
 
     def mirror(self) -> None:
-        """See to it that mirrors are told and logs stay short; whatever goes wrong with them is no matter of the runs."""
+        """See to it that mirrors are told and logs stay short; whatever goes wrong with them is no matter of the
+        runs.
+        """
         if time.monotonic() - self.mirrored < MIRROR_SECONDS or (
             self.mirroring is not None and self.mirroring.poll() is None
         ):
@@ -297,7 +302,9 @@ def _clear(folder: Path, name: str, *, keep_log: bool) -> None:
 
 
 def _take(path: Path) -> Lock | None:
-    """The lock of the supervisor; None if it is taken. Somebody who looks whether it is held has it for an instant, so it is tried again."""
+    """The lock of the supervisor; None if it is taken. Somebody who looks whether it is held has it for an instant, so
+    it is tried again.
+    """
     for _ in range(5):
         try:
             return Lock(path)
@@ -326,7 +333,9 @@ def say(text: str) -> None:
 def _detached(
     words: list[str], log: Path, home: Path, more: Mapping[str, str] = MappingProxyType({})
 ) -> subprocess.Popen[bytes]:
-    """Start a program in a session of its own, with nothing but a log to write to: it needs neither terminal nor parent."""
+    """Start a program in a session of its own, with nothing but a log to write to: it needs neither terminal nor
+    parent.
+    """
     variables = {**os.environ, "COTDISTILL_HOME": str(home), **more}
     with open(log, "ab") as file:
         return subprocess.Popen(
@@ -334,7 +343,8 @@ def _detached(
         )
 
 
-# Supervisors that this process has started, by store: not started twice while the first is on its way, and waited for when they have ended.
+# Supervisors that this process has started, by store: not started twice while the first is on its way, and waited for
+# when they have ended.
 _started: dict[Path, subprocess.Popen[bytes]] = {}
 _starting = threading.Lock()
 # How many of them in a row ended with an error before they held the lock.
@@ -342,7 +352,9 @@ _fallen: dict[Path, int] = {}
 
 
 def ensure_supervisor(store: Store) -> bool:
-    """See to it that somebody works on what is left to do; whether there is anything. Costs a millisecond; may be called from any thread."""
+    """See to it that somebody works on what is left to do; whether there is anything. Costs a millisecond; may be
+    called from any thread.
+    """
     if not store.queue.backlog().total:
         return False
     path = store.home / "supervisor.lock"
@@ -367,13 +379,16 @@ def ensure_supervisor(store: Store) -> bool:
 
 
 def no_supervisor(store: Store) -> StoreError | None:
-    """Why nothing begins, if several supervisors in a row that this process started ended with an error at once; else None. Being killed is none."""
+    """Why nothing begins, if several supervisors in a row that this process started ended with an error at once; else
+    None. Being killed is none.
+    """
     if (fallen := _fallen.get(store.home, 0)) < FALLEN:
         return None
     log = store.home / "supervisor.log"
     said = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
     return StoreError(
-        f"No run begins: the supervisor of {store.home} ended {fallen} times as soon as it was started. It said last: {said[-1] if said else '-'}",
+        f"No run begins: the supervisor of {store.home} ended {fallen} times as soon as it was started. It said last:"
+        f" {said[-1] if said else '-'}",
         f"{log} has all of it. The runs stay in the queue and begin when it can start: cotdistill doctor",
     )
 
@@ -409,7 +424,9 @@ def _end_processes(store: Store, patience: float = 8.0) -> list[int]:
 
 
 def move_to(store: Store, wanted: Executor) -> None:
-    """Let the jobs of a store run elsewhere from now on; what runs is saved first and goes on there. UsageError for what cannot be used here."""
+    """Let the jobs of a store run elsewhere from now on; what runs is saved first and goes on there. UsageError for
+    what cannot be used here.
+    """
     check_executor(wanted)
     if executor(store) != wanted:
         _end_processes(store)

@@ -1,8 +1,9 @@
 """A worker process: takes jobs from the queue, one after the other, and records what comes back.
 
-One process runs many jobs: importing torch and transformers takes five seconds and more, as long as a third of a small student's training.
-Locks, attempts and logs are per job all the same, so the death of a worker costs one attempt. What a kind of job needs is imported before
-a job of that kind is taken: a process that cannot even start is not held against the job.
+One process runs many jobs: importing torch and transformers takes five seconds and more, as long as a third of a small
+student's training. Locks, attempts and logs are per job all the same, so the death of a worker costs one attempt. What
+a kind of job needs is imported before a job of that kind is taken: a process that cannot even start is not held against
+the job.
 """
 
 from __future__ import annotations
@@ -54,7 +55,9 @@ EXTRA_KINDS = "COTDISTILL_KINDS"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a job function gives back: a result of plain JSON values, and digests by role of what it produced and what it used."""
+    """What a job function gives back: a result of plain JSON values, and digests by role of what it produced and what
+    it used.
+    """
 
     result: Mapping[str, Any]
     produced: Mapping[str, str]
@@ -63,8 +66,8 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of job. `function` is "module:function", imported when the first job of the kind comes. travels: its function asks its context for
-    everything and never for the store, so it can run on another machine."""
+    """A kind of job. `function` is "module:function", imported when the first job of the kind comes. travels: its
+    function asks its context for everything and never for the store, so it can run on another machine."""
 
     name: str
     help: str
@@ -135,7 +138,9 @@ KINDS.register(Kind("elicit", "ask a teacher for rationales", "cotdistill.execut
 
 
 class JobContext:
-    """What a job function is handed: its config and identity, its inputs, and a way to tell how far it is. `resume_file` may not exist yet."""
+    """What a job function is handed: its config and identity, its inputs, and a way to tell how far it is.
+    `resume_file` may not exist yet.
+    """
 
     def __init__(self, store: Store, attempt: Attempt, leaving: threading.Event) -> None:
         self.config = attempt.job.config
@@ -229,7 +234,8 @@ def _tried(store: Store, attempt: Attempt, leaving: threading.Event) -> Callable
     job = attempt.job
     context = JobContext(store, attempt, leaving)
     context.log(
-        f"Attempt {attempt.number} of run {job.id} ({job.label or job.kind}); process {os.getpid()} on {platform.node()}, {_version()}."
+        f"Attempt {attempt.number} of run {job.id} ({job.label or job.kind}); process {os.getpid()} on"
+        f" {platform.node()}, {_version()}."
     )
     try:
         outcome = context.run(lambda job_context: KINDS.get(job.kind).load()(job_context))
@@ -325,9 +331,11 @@ def _flush() -> None:
 
 
 def work(store: Store, *, supervised: bool = False, name: str = "") -> int:
-    """Take jobs until none is left, and a few seconds longer. Gives the number of jobs done. To be called in the first thread of a process.
+    """Take jobs until none is left, and a few seconds longer. Gives the number of jobs done. To be called in the first
+    thread of a process.
 
-    supervised: leave as soon as there are more workers than a person wants. SIGTERM and Ctrl-C save the running job for another worker.
+    supervised: leave as soon as there are more workers than a person wants. SIGTERM and Ctrl-C save the running job for
+    another worker.
     """
     for module in filter(None, os.environ.get(EXTRA_KINDS, "").split(",")):
         importlib.import_module(module)
@@ -359,7 +367,8 @@ def _work(store: Store, leaving: threading.Event, lock: Lock, supervised: bool) 
         if not backlog.ready and not is_held(store.home / "supervisor.lock"):
             settle_dead(store.queue)
         for kind in backlog.kinds[:1]:
-            # Also while the first job of the kind still waits for another one. What goes wrong here is told when a job is run.
+            # Also while the first job of the kind still waits for another one. What goes wrong here is told when a job
+            # is run.
             with contextlib.suppress(Exception):
                 KINDS.get(kind).load()
         # Under Ray, what can travel is the driver's.
@@ -383,7 +392,9 @@ def _work(store: Store, leaving: threading.Event, lock: Lock, supervised: bool) 
 
 
 def _too_many(store: Store, held: Path) -> bool:
-    """Whether more workers live than are wanted and this one is among the last of them, by name; or its GPU is no longer chosen."""
+    """Whether more workers live than are wanted and this one is among the last of them, by name; or its GPU is no
+    longer chosen.
+    """
     if (index := gpu_of(held.stem)) is not None and index not in chosen(store.queue):
         return True
     before = sum(path.name < held.name and is_held(path) for path in held.parent.glob("*.lock"))

@@ -28,7 +28,9 @@ def jaccard_by_chance(n: int, k: int) -> float:
 
 
 def token_f1(marked: set[int], chosen: set[int]) -> float:
-    """Harmonic mean of precision and recall of the chosen against the marked; 1 for two empty sets, 0 where only one is."""
+    """Harmonic mean of precision and recall of the chosen against the marked; 1 for two empty sets, 0 where only one
+    is.
+    """
     if not marked and not chosen:
         return 1.0
     shared = len(marked & chosen)
@@ -36,8 +38,8 @@ def token_f1(marked: set[int], chosen: set[int]) -> float:
 
 
 def average_precision(marked: set[int], scores: Values) -> float | None:
-    """Area under the precision-recall curve (AUPRC) of a ranking against marks, as the mean precision at each marked place; ties count as one
-    block, at the precision of its end. None without marks."""
+    """Area under the precision-recall curve (AUPRC) of a ranking against marks, as the mean precision at each marked
+    place; ties count as one block, at the precision of its end. None without marks."""
     if not marked or not len(scores):
         return None
     positive = np.zeros(len(scores), bool)
@@ -52,7 +54,9 @@ def average_precision(marked: set[int], scores: Values) -> float | None:
 
 
 def cohen_kappa(left: Sequence[Hashable], right: Sequence[Hashable]) -> float | None:
-    """Cohen's kappa (1960) of two annotators on the same units; None where chance alone explains all (both always say the same one thing)."""
+    """Cohen's kappa (1960) of two annotators on the same units; None where chance alone explains all (both always say
+    the same one thing).
+    """
     if len(left) != len(right):
         raise ValueError("both annotators must have judged the same units")
     n = len(left)
@@ -65,8 +69,8 @@ def cohen_kappa(left: Sequence[Hashable], right: Sequence[Hashable]) -> float | 
 
 
 def krippendorff_alpha(units: Sequence[Mapping[str, Hashable]]) -> float | None:
-    """Krippendorff's alpha for nominal data with gaps (Krippendorff 2011): each unit maps annotators to values; units judged once say nothing.
-    None where nothing varies, or nobody judged what another did."""
+    """Krippendorff's alpha for nominal data with gaps (Krippendorff 2011): each unit maps annotators to values; units
+    judged once say nothing. None where nothing varies, or nobody judged what another did."""
     coincidences: dict[tuple[Hashable, Hashable], float] = {}
     for unit in units:
         values = list(unit.values())

@@ -1,8 +1,10 @@
-"""Tokens that people marked: annotation sets in files that only ever grow, so that two people may mark at once and nothing is lost.
+"""Tokens that people marked: annotation sets in files that only ever grow, so that two people may mark at once and
+nothing is lost.
 
-A set lies in a folder of its own; each annotator has one file of lines, every mark with a hash of the rationale it was made on. The last line on
-a rationale counts; an undone one gives way to the line before it. Marks on another rationale of the same example (another source, another world
-of a generated task) stand beside it and count where that rationale is read.
+A set lies in a folder of its own; each annotator has one file of lines, every mark with a hash of the rationale it was
+made on. The last line on a rationale counts; an undone one gives way to the line before it. Marks on another rationale
+of the same example (another source, another world of a generated task) stand beside it and count where that rationale
+is read.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ NAME = re.compile(r"[\w][\w .-]{0,59}")
 
 @dataclass(frozen=True)
 class Mark:
-    """What one annotator marked on one example: character ranges (start, end) of its rationale; skipped: looked at and left unmarked on purpose."""
+    """What one annotator marked on one example: character ranges (start, end) of its rationale; skipped: looked at and
+    left unmarked on purpose.
+    """
 
     example: str
     annotator: str
@@ -78,8 +82,9 @@ class AnnotationSet:
         self.add_all([mark])
 
     def add_all(self, marks: Sequence[Mark]) -> None:
-        """Put several marks down. Names are checked before anything is written (UsageError), and an annotator's marks come all at once or, where the
-        process is killed, not at all. DiskFull and StoreError if they cannot be written."""
+        """Put several marks down. Names are checked before anything is written (UsageError), and an annotator's marks
+        come all at once or, where the process is killed, not at all. DiskFull and StoreError if they cannot be
+        written."""
         lines: dict[str, list[dict[str, Any]]] = {}
         for mark in marks:
             name = checked_name(mark.annotator, "an annotator")
@@ -100,8 +105,8 @@ class AnnotationSet:
         return standing[-1][1].example
 
     def marks(self, annotator: str | None = None) -> list[Mark]:
-        """The marks that count, by annotator, in the order in which they were made: one a rationale, and so several an example whose rationale
-        differs between sources or worlds."""
+        """The marks that count, by annotator, in the order in which they were made: one a rationale, and so several an
+        example whose rationale differs between sources or worlds."""
         read: list[Mark] = []
         for name in [annotator] if annotator else self.annotators():
             latest: dict[tuple[str, str], Mark] = {}
@@ -130,7 +135,9 @@ class AnnotationSet:
                 yield
 
     def _append(self, annotator: str, lines: Sequence[Mapping[str, Any]]) -> None:
-        """The file with some more lines takes the place of the old one: readers see one or the other, and a kill leaves the old one as it was."""
+        """The file with some more lines takes the place of the old one: readers see one or the other, and a kill leaves
+        the old one as it was.
+        """
         path = self._path(annotator)
         old = path.read_bytes() if path.is_file() else b""
         if old and not old.endswith(b"\n"):
@@ -175,7 +182,9 @@ def fitting(marks: Iterable[Mark], examples: Iterable[Example]) -> list[Mark]:
 
 
 def usable(marks: Iterable[Mark], examples: Iterable[Example]) -> list[Mark]:
-    """The marks made on the rationales as they stand, skipped ones left out. DataError if there are marks and none of them fits."""
+    """The marks made on the rationales as they stand, skipped ones left out. DataError if there are marks and none of
+    them fits.
+    """
     done = [mark for mark in marks if not mark.skipped]
     fit = fitting(done, examples)
     if done and not fit:
@@ -187,7 +196,9 @@ def usable(marks: Iterable[Mark], examples: Iterable[Example]) -> list[Mark]:
 
 
 def export_jsonl(marks: Sequence[Mark], examples: Mapping[str, Example]) -> str:
-    """One line a mark: example, annotator, spans, hash of the rationale, and the marked words where the mark fits the example's rationale."""
+    """One line a mark: example, annotator, spans, hash of the rationale, and the marked words where the mark fits the
+    example's rationale.
+    """
     lines = []
     for mark in marks:
         entry = {k: v for k, v in asdict(mark).items() if k != "when"}
@@ -199,11 +210,12 @@ def export_jsonl(marks: Sequence[Mark], examples: Mapping[str, Example]) -> str:
 
 
 def export_label_studio(marks: Sequence[Mark], examples: Mapping[str, Example]) -> str:
-    """Tasks with annotations as Label Studio imports them, of the marks that fit the examples (`fitting`); for the labelling interface
-    `<View><Labels name="label" toName="rationale"><Label value="KEY"/></Labels><Text name="rationale" value="$rationale"/></View>`.
+    """Tasks with annotations as Label Studio imports them, of the marks that fit the examples (`fitting`); for the
+    labelling interface `<View><Labels name="label" toName="rationale"><Label value="KEY"/></Labels><Text
+    name="rationale" value="$rationale"/></View>`.
 
-    The annotator stands in a field of ours: Label Studio refuses an annotation of somebody who is not its member ("completed_by"), and leaves out
-    fields that it does not know. What comes back from there is by its own users.
+    The annotator stands in a field of ours: Label Studio refuses an annotation of somebody who is not its member
+    ("completed_by"), and leaves out fields that it does not know. What comes back from there is by its own users.
     """
     tasks = []
     marks = fitting(marks, examples.values())
@@ -229,8 +241,9 @@ def export_label_studio(marks: Sequence[Mark], examples: Mapping[str, Example]) 
 
 
 def read_marks(text: str, examples: Mapping[str, Example], file: str = "marks") -> list[Mark]:
-    """Marks from either form. BadRows lists every entry that cannot be used (unknown id, spans outside the rationale, another text, a name that no
-    file can have), by line, or by place in a Label Studio export; nothing is half-imported. An address's @ becomes a dot in the annotator's name."""
+    """Marks from either form. BadRows lists every entry that cannot be used (unknown id, spans outside the rationale,
+    another text, a name that no file can have), by line, or by place in a Label Studio export; nothing is
+    half-imported. An address's @ becomes a dot in the annotator's name."""
     marks: list[Mark] = []
     problems: list[RowProblem] = []
     for line, entry in _entries(text.removeprefix("\ufeff"), file):
@@ -274,7 +287,9 @@ def _entries(text: str, file: str) -> list[tuple[int, dict[str, Any]]]:
 
 
 def _of_label_studio(task: Any) -> list[dict[str, Any]]:
-    """The annotations of a task; [{}] for what is none. Only labelled spans count: choices and comments beside them are left out."""
+    """The annotations of a task; [{}] for what is none. Only labelled spans count: choices and comments beside them are
+    left out.
+    """
     marks = []
     try:
         data = task["data"]

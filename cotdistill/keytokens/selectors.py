@@ -1,8 +1,8 @@
 """What scores the tokens of a rationale: one function and one decorator each. Higher is more key.
 
-Selectors that ask for the label's gradient read a student that was given the rationale before the label; where the label stands first, nothing of
-it can depend on the rationale, so a post-CoT student is never read that way. torch and the optional libraries are imported inside the functions
-only: pages read this list.
+Selectors that ask for the label's gradient read a student that was given the rationale before the label; where the
+label stands first, nothing of it can depend on the rationale, so a post-CoT student is never read that way. torch and
+the optional libraries are imported inside the functions only: pages read this list.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Scores = dict[str, tuple[float, ...]]
-# Where in the student's training the alignment is read: early enough that labels are not memorised yet, late enough that it has learnt something.
+# Where in the student's training the alignment is read: early enough that labels are not memorised yet, late enough
+# that it has learnt something.
 INFLUENCE_AT = "0.25"
 
 
@@ -36,9 +37,10 @@ INFLUENCE_AT = "0.25"
 class SelectInput:
     """What a selector may look at: training rows with rationales, and the student that it reads.
 
-    passages: the rationales as tokens; sequences: the student's own training sequences of these rows; dev: dev questions; student(share): the
-    student at a recorded checkpoint, in evaluation mode; counts (vocabulary,): how often each token stands in the training text; option: what
-    was written behind the selector's name; marks: by example, the places that people marked; report(done, total).
+    passages: the rationales as tokens; sequences: the student's own training sequences of these rows; dev: dev
+    questions; student(share): the student at a recorded checkpoint, in evaluation mode; counts (vocabulary,): how often
+    each token stands in the training text; option: what was written behind the selector's name; marks: by example, the
+    places that people marked; report(done, total).
     """
 
     encoder: Encoder
@@ -65,8 +67,9 @@ Function = Callable[[SelectInput], Scores]
 
 @dataclass(frozen=True, slots=True)
 class Selector:
-    """A registered selector. reads: the placement of the student that it reads ("" for none, "any" for one of any); option: what may stand behind
-    its name after a colon ("" for nothing); passes: forward passes a row, for estimates; draws: whether it depends on the selector seed."""
+    """A registered selector. reads: the placement of the student that it reads ("" for none, "any" for one of any);
+    option: what may stand behind its name after a colon ("" for nothing); passes: forward passes a row, for estimates;
+    draws: whether it depends on the selector seed."""
 
     name: str
     help: str
@@ -93,8 +96,8 @@ def selector(
 
 
 def parse_selector(text: str) -> tuple[Selector, str]:
-    """A selector as it is written in a condition, `name` or `name:option`; UnknownName with near matches, GrammarError for an option that does not
-    belong there or is missing."""
+    """A selector as it is written in a condition, `name` or `name:option`; UnknownName with near matches, GrammarError
+    for an option that does not belong there or is missing."""
     name, colon, option = text.strip().partition(":")
     entry = SELECTORS.get(name)
     if option and not entry.option:
@@ -109,7 +112,9 @@ def parse_selector(text: str) -> tuple[Selector, str]:
 
 
 def _attributed(inputs: SelectInput, method: str) -> Scores:
-    """Attribution of the right answer against the others to the rationale alone, for a student that was given it before the label."""
+    """Attribution of the right answer against the others to the rationale alone, for a student that was given it before
+    the label.
+    """
     from cotdistill.saliency.attribution import attribute
 
     assert inputs.placement is not None and inputs.counts is not None
@@ -170,14 +175,15 @@ def occlusion(inputs: SelectInput) -> Scores:
 
 @selector(
     "influence",
-    "whether a training step on the token lowers the label loss of its kind of question (post-CoT student), at a quarter of its steps",
+    "whether a training step on the token lowers the label loss of its kind of question (post-CoT student), at a"
+    " quarter of its steps",
     reads="post_cot",
     option=f"[SHARE, default {INFLUENCE_AT}]",
     passes=120,
 )
 def influence(inputs: SelectInput) -> Scores:
-    """Matched minus random, as cosines: the raw products grow with the token's own loss. The own question stands in where no dev question matches,
-    and matched ones stand alone where every dev question matches."""
+    """Matched minus random, as cosines: the raw products grow with the token's own loss. The own question stands in
+    where no dev question matches, and matched ones stand alone where every dev question matches."""
     from cotdistill.saliency.influence import Aligner
 
     assert inputs.placement is not None
@@ -206,7 +212,9 @@ def influence(inputs: SelectInput) -> Scores:
     passes=6,
 )
 def contrastive(inputs: SelectInput) -> Scores:
-    """SCOTT (Wang et al. 2023, arXiv 2305.01879) decodes by this contrast; here it scores what the teacher wrote. Mean over the wrong choices."""
+    """SCOTT (Wang et al. 2023, arXiv 2305.01879) decodes by this contrast; here it scores what the teacher wrote. Mean
+    over the wrong choices.
+    """
     from cotdistill.saliency.contrast import contrasted
 
     assert inputs.placement is not None

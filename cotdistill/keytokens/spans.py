@@ -1,4 +1,6 @@
-"""Where the words of a rationale stand in its text, and which of them some character ranges touch: marks are kept by character, shown by word."""
+"""Where the words of a rationale stand in its text, and which of them some character ranges touch: marks are kept by
+character, shown by word.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ _WORD = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]+")
 
 
 def word_spans(text: str) -> list[Span]:
-    """(start, end) in characters of each word of a text, in order; the number of a word is that of `Token.word` in what `Encoder.read` gives."""
+    """(start, end) in characters of each word of a text, in order; the number of a word is that of `Token.word` in what
+    `Encoder.read` gives.
+    """
     return [match.span() for match in _WORD.finditer(text)]
 
 

@@ -1,4 +1,6 @@
-"""What a selection is like over a task: its top words, how much of it is the label's own text, and how far two selections overlap."""
+"""What a selection is like over a task: its top words, how much of it is the label's own text, and how far two
+selections overlap.
+"""
 
 from __future__ import annotations
 
@@ -36,15 +38,15 @@ def top_places(words: Sequence[tuple[str, float]], k: int) -> set[int]:
 
 
 def label_words(text: str) -> set[str]:
-    """The words of an answer that would give it away, case folded: its content words, so that "the" of "the sea" is no leak; all of them where it
-    has no content words."""
+    """The words of an answer that would give it away, case folded: its content words, so that "the" of "the sea" is no
+    leak; all of them where it has no content words."""
     words = [text[a:b] for a, b in word_spans(text)]
     return {word.casefold() for word in ([w for w in words if not is_function_word(w)] or words)}
 
 
 def described(rows: Rows, scores: Scores, k: int = TOP) -> dict[str, Any]:
-    """Of the k highest words of every rationale: the share that is the right answer's own text (`label_words`), the share of content words, and
-    the words that are chosen most often of those met at least LEAST times."""
+    """Of the k highest words of every rationale: the share that is the right answer's own text (`label_words`), the
+    share of content words, and the words that are chosen most often of those met at least LEAST times."""
     chosen, label, content = 0, 0, 0
     met: defaultdict[str, int] = defaultdict(int)
     taken: defaultdict[str, int] = defaultdict(int)
@@ -73,8 +75,8 @@ def described(rows: Rows, scores: Scores, k: int = TOP) -> dict[str, Any]:
 
 
 def overlap(rows: Rows, left: Scores, right: Scores, k: int = TOP) -> dict[str, Any]:
-    """Mean Jaccard of the k highest words and mean rank correlation of all words, over the examples that both have scored; chance: what two random
-    choices of k words would share by Jaccard, in the mean."""
+    """Mean Jaccard of the k highest words and mean rank correlation of all words, over the examples that both have
+    scored; chance: what two random choices of k words would share by Jaccard, in the mean."""
     shared, ranks, chance = [], [], []
     for example, passage in rows:
         if example.id not in left or example.id not in right or not passage:

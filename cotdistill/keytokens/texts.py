@@ -1,5 +1,5 @@
-"""Scores that need words only: rarity, association with the answer, likeness to question and answer. Every word shares its score out evenly over
-its tokens, so that a word of many tokens is not favoured."""
+"""Scores that need words only: rarity, association with the answer, likeness to question and answer. Every word shares
+its score out evenly over its tokens, so that a word of many tokens is not favoured."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def tf_idf(examples: Sequence[Example], passages: Sequence[Passage]) -> Scores:
 
 
 def pmi(examples: Sequence[Example], passages: Sequence[Passage]) -> Scores:
-    """log p(word, answer) / (p(word) p(answer)) over rationales, counting those that hold the word. Half a count is added to those with the answer
-    and half to those without: a word met once proves little."""
+    """log p(word, answer) / (p(word) p(answer)) over rationales, counting those that hold the word. Half a count is
+    added to those with the answer and half to those without: a word met once proves little."""
     answers = Counter(e.answer_text.casefold() for e in examples)
     held = Counter(word for passage in passages for word in set(words_of(passage)))
     joint = Counter(
@@ -75,7 +75,9 @@ def similarity(
     vector: Callable[[str], Vector | None],
     by_ids: Callable[[Sequence[int]], Vector] | None = None,
 ) -> Scores:
-    """Cosine of each word's vector to that of question and right answer. by_ids: the vector of a word from its token ids, where there is one."""
+    """Cosine of each word's vector to that of question and right answer. by_ids: the vector of a word from its token
+    ids, where there is one.
+    """
     cache: dict[tuple[int, ...] | str, Vector | None] = {}
     scores = {}
     for example, passage in zip(examples, passages, strict=True):
@@ -126,8 +128,9 @@ def vocabulary(examples: Sequence[Example]) -> set[str]:
 
 
 def read_vectors(name: str, wanted: set[str]) -> Vectors:
-    """The vectors of the wanted words from a text file, `word number number ...` a line (GloVe), with or without a first line `count size`
-    (word2vec). A word may hold spaces, as some of GloVe's do. DataError with the line for what cannot be read."""
+    """The vectors of the wanted words from a text file, `word number number ...` a line (GloVe), with or without a
+    first line `count size` (word2vec). A word may hold spaces, as some of GloVe's do. DataError with the line for what
+    cannot be read."""
     path = Path(name).expanduser()
     if not path.is_file():
         raise UsageError(f"There is no file {path}.", "Name a file with word vectors in word2vec or GloVe text format.")

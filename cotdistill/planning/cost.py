@@ -1,4 +1,6 @@
-"""What a study costs: lengths and counts from a sample of its rows, and from them time and memory. No torch; a plan must answer in seconds."""
+"""What a study costs: lengths and counts from a sample of its rows, and from them time and memory. No torch; a plan
+must answer in seconds.
+"""
 
 from __future__ import annotations
 
@@ -27,14 +29,15 @@ from cotdistill.tasks.example import Argued, Example
 from cotdistill.tasks.splits import same_place
 from cotdistill.tasks.task import Task
 
-# Operations a second: measured on one thread of a 2-core machine with a small student; on a GPU a guess, until this store has runs of its own.
+# Operations a second: measured on one thread of a 2-core machine with a small student; on a GPU a guess, until this
+# store has runs of its own.
 FLOPS_PER_SECOND = {"cpu": 2.5e10, "cuda": 2.5e13}
 # Seconds around the steps of a run.
 SECONDS_AROUND = 3.0
 # Rows looked at for lengths.
 SAMPLE = 300
-# Rows with the most text are read for over-long ones so many at a time, until the longest of them is below this share of
-# the limit; a template adds no more than so many bytes to a row's own text.
+# Rows with the most text are read for over-long ones so many at a time, until the longest of them is below this share
+# of the limit; a template adds no more than so many bytes to a row's own text.
 CHUNK, CLEAR_OF_LIMIT, TEMPLATE_BYTES = 50, 0.7, 128
 # What a student counts as whose sizes are not on this machine: GPT-2 small.
 UNKNOWN = memory.of_config(memory.PUBLISHED["openai-community/gpt2"])
@@ -42,8 +45,8 @@ UNKNOWN = memory.of_config(memory.PUBLISHED["openai-community/gpt2"])
 
 @dataclass(frozen=True)
 class Lengths:
-    """Tokens of an example under one condition, over all its sequences: mean and mean number that is predicted. Of one sequence: the most tokens, and
-    the most that are predicted. sequences: how many an example has."""
+    """Tokens of an example under one condition, over all its sequences: mean and mean number that is predicted. Of one
+    sequence: the most tokens, and the most that are predicted. sequences: how many an example has."""
 
     tokens: float = 0.0
     predicted: float = 0.0
@@ -54,8 +57,8 @@ class Lengths:
 
 @dataclass(frozen=True)
 class Costs:
-    """Lengths and counts of one replicate, and what follows from them. known: whether the sizes of the student are; rationale: tokens of the longest;
-    choices: tokens of all choices of a question."""
+    """Lengths and counts of one replicate, and what follows from them. known: whether the sizes of the student are;
+    rationale: tokens of the longest; choices: tokens of all choices of a question."""
 
     conditions: tuple[Condition, ...]
     lengths: Mapping[str, Lengths]
@@ -89,7 +92,9 @@ class Costs:
         return SECONDS_AROUND + self.train_rows * parse_selector(selector)[0].passes * each / FLOPS_PER_SECOND["cpu"]
 
     def seconds(self, condition: Condition, training: TrainingConfig) -> float:
-        """Seconds of a run: three forward passes for each example that is trained on (two where only adapters are), and scoring."""
+        """Seconds of a run: three forward passes for each example that is trained on (two where only adapters are), and
+        scoring.
+        """
         if not condition.spec.sequences:
             return SECONDS_AROUND
         lengths = self.lengths.get(condition.tokens or str(condition), Lengths())
@@ -106,18 +111,29 @@ class Costs:
         return memory.adapters(self.shape, rank, self.student.lora_targets) if rank else None
 
     def load(self, condition: Condition, training: TrainingConfig) -> Load:
-        """What a run of a condition asks of its student at the worst moment: every row of a pass as long as the longest."""
+        """What a run of a condition asks of its student at the worst moment: every row of a pass as long as the
+        longest.
+        """
         lengths = self.lengths.get(str(condition), Lengths())
         longest = max((one.longest for one in self.lengths.values()), default=0)
         whole = training.batch_size * max(1, lengths.sequences)
         rows = min(training.micro_batch or -(-whole // training.processes), whole)
         return Load(
-            rows=rows, length=lengths.longest, predicted=rows * lengths.most_predicted, passes=-(-whole // (rows * training.processes)),
-            precision=training.precision, dtype=self.student.dtype, device=training.device,
-            checkpointing=training.gradient_checkpointing, adapters=self.adapters, trains=bool(lengths.sequences) and training.steps > 0,
-            scored=lengths.longest or longest, choices=self.choices, written=self.rationale if condition.spec.primary == "own" else 0,
+            rows=rows,
+            length=lengths.longest,
+            predicted=rows * lengths.most_predicted,
+            passes=-(-whole // (rows * training.processes)),
+            precision=training.precision,
+            dtype=self.student.dtype,
+            device=training.device,
+            checkpointing=training.gradient_checkpointing,
+            adapters=self.adapters,
+            trains=bool(lengths.sequences) and training.steps > 0,
+            scored=lengths.longest or longest,
+            choices=self.choices,
+            written=self.rationale if condition.spec.primary == "own" else 0,
             plain=not any(OBJECTIVES.get(one.name).logits for one in condition.objectives),
-        )  # fmt: skip
+        )
 
     def kept_bytes(self, training: TrainingConfig) -> float:
         """Bytes of the checkpoints that one run keeps, in fp32; of adapters where these alone are trained."""
@@ -133,7 +149,9 @@ class Costs:
 
 
 def measured(task: Task, run: RunConfig, spec: StudySpec, checks: list[str]) -> Costs:
-    """What a study costs in one replicate; what deserves a look is added to `checks`. Raises what `training_rows` raises."""
+    """What a study costs in one replicate; what deserves a look is added to `checks`. Raises what `training_rows`
+    raises.
+    """
     conditions = tuple(spec.parsed())
     by_source = {name: task.examples("train", name or None) for name in run.sources or ("",)}
     rows = training_rows(by_source, run, 1.0)
@@ -171,7 +189,8 @@ def measured(task: Task, run: RunConfig, spec: StudySpec, checks: list[str]) -> 
         sample = supplied(task, sample, condition, name)
         if counter and (lack := sum(not isinstance(example, Argued) for example in sample)):
             checks.append(
-                f"{condition.label}: {lack} of {len(sample)} sampled rows have no rationale for a wrong answer; they train without."
+                f"{condition.label}: {lack} of {len(sample)} sampled rows have no rationale for a wrong answer; they"
+                " train without."
             )
         if encoder is not None:
             corpus = (
@@ -194,8 +213,8 @@ def measured(task: Task, run: RunConfig, spec: StudySpec, checks: list[str]) -> 
                     else f"the {spec.student.truncate} is cut."
                 )
                 checks.append(
-                    f"{condition.label}: {max(over, over_long):,} of {len(examples):,} training rows are longer than {limit} "
-                    f"tokens (longest {max(longest, lengths.longest):,}); {outcome}"
+                    f"{condition.label}: {max(over, over_long):,} of {len(examples):,} training rows are longer than"
+                    f" {limit} tokens (longest {max(longest, lengths.longest):,}); {outcome}"
                 )
                 # Which rationale a swapped row gets is not known before the rows are paired.
                 swaps = any(step.name == "swap" for step in condition.steps)
@@ -214,9 +233,11 @@ def measured(task: Task, run: RunConfig, spec: StudySpec, checks: list[str]) -> 
     if spec.budget == "tokens":
         longest_name = max((str(c) for c in conditions), key=lambda c: measured_lengths.get(c, Lengths()).tokens)
         conditions = tuple(
-            c
-            if str(c) == longest_name or c.tokens or not c.spec.sequences
-            else parse(str(dataclasses.replace(c, tokens=longest_name)))
+            (
+                c
+                if str(c) == longest_name or c.tokens or not c.spec.sequences
+                else parse(str(dataclasses.replace(c, tokens=longest_name)))
+            )
             for c in conditions
         )
     at = {
@@ -225,7 +246,8 @@ def measured(task: Task, run: RunConfig, spec: StudySpec, checks: list[str]) -> 
     }
     if few := [one for one, number in at.items() if number < spec.training.batch_size]:
         checks.append(
-            f"{', '.join(f'{100 * one:g} %' for one in few)} of the rows are fewer than one batch of {spec.training.batch_size}."
+            f"{', '.join(f'{100 * one:g} %' for one in few)} of the rows are fewer than one batch of"
+            f" {spec.training.batch_size}."
         )
     if spec.replicates < 3:
         checks.append("Fewer than three replicates: intervals over seeds are wide or cannot be given.")
@@ -317,8 +339,8 @@ def _check_k(corpus: Corpus, condition: Condition, checks: list[str]) -> None:
         short = sum(len(units(passage, str(values["unit"]))) <= values["k"] for passage in passages)
         if 2 * short > len(passages):
             checks.append(
-                f"{condition.label}: {short} of {len(passages)} sampled rationales have no more than {values['k']:g} {values['unit']}s, "
-                "so all of them are selected."
+                f"{condition.label}: {short} of {len(passages)} sampled rationales have no more than {values['k']:g}"
+                f" {values['unit']}s, so all of them are selected."
             )
 
 
@@ -329,7 +351,8 @@ def _check_target(encoder: Encoder, examples: Sequence[Example], condition: Cond
     )
     if texts and all([t.id for t in encoder.apart(text)] == [t.id for t in encoder.read(text)] for text in texts):
         checks.append(
-            f"{condition.label}: this tokenizer reads every sampled answer the same either way, so the student is that of the consistent one."
+            f"{condition.label}: this tokenizer reads every sampled answer the same either way, so the student is that"
+            " of the consistent one."
         )
 
 

@@ -1,4 +1,6 @@
-"""Elicitations as jobs: what one would cost, how it is put into the queue and goes on, and what has been answered so far. No torch here."""
+"""Elicitations as jobs: what one would cost, how it is put into the queue and goes on, and what has been answered so
+far. No torch here.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +30,9 @@ SHORT_ANSWER = 0.25
 
 @dataclass(frozen=True)
 class Estimate:
-    """What an elicitation would take. cached: requests that are answered already and cost nothing. tokens_in, tokens_out, cost, seconds: (low,
-    high) of the others; seconds is None before anything is known of this model's speed. basis: what it rests on, in words."""
+    """What an elicitation would take. cached: requests that are answered already and cost nothing. tokens_in,
+    tokens_out, cost, seconds: (low, high) of the others; seconds is None before anything is known of this model's
+    speed. basis: what it rests on, in words."""
 
     requests: int
     cached: int
@@ -41,7 +44,9 @@ class Estimate:
 
 
 def estimate(store: Store, task: Task, config: ElicitConfig, pace: Pace) -> Estimate:
-    """What is left to be asked, in tokens, money and time: counted by earlier answers of the same model where there are any."""
+    """What is left to be asked, in tokens, money and time: counted by earlier answers of the same model where there are
+    any.
+    """
     wanted = {request.key: request for request in requests(task, config)}
     responses = Responses(store.home)
     have = responses.known(list(wanted))
@@ -63,9 +68,14 @@ def estimate(store: Store, task: Task, config: ElicitConfig, pace: Pace) -> Esti
         tokens_out=tokens_out,
         cost=(pace.cost(tokens_in[0], tokens_out[0]), pace.cost(tokens_in[1], tokens_out[1])),
         seconds=None if share is None else (0.7 * share * len(left), 1.6 * share * len(left)),
-        basis=f"{CHARACTERS_PER_TOKEN:g} characters a token; answers as long as this model's earlier ones"
-        if mean
-        else f"{CHARACTERS_PER_TOKEN:g} characters a token; answers of {SHORT_ANSWER * longest:.0f} to {longest:.0f} tokens",
+        basis=(
+            f"{CHARACTERS_PER_TOKEN:g} characters a token; answers as long as this model's earlier ones"
+            if mean
+            else (
+                f"{CHARACTERS_PER_TOKEN:g} characters a token; answers of {SHORT_ANSWER * longest:.0f} to {longest:.0f}"
+                " tokens"
+            )
+        ),
     )
 
 
@@ -81,7 +91,9 @@ def pace_of(store: Store, model: str) -> Pace:
 
 
 def submit(store: Store, config: ElicitConfig, pace: Pace) -> Job:
-    """Queue an elicitation and keep its pace for this model. UsageError where an endpoint is meant and this process knows no address."""
+    """Queue an elicitation and keep its pace for this model. UsageError where an endpoint is meant and this process
+    knows no address.
+    """
     check(pace)
     if config.teacher.kind == "endpoint":
         address()
@@ -93,8 +105,8 @@ def submit(store: Store, config: ElicitConfig, pace: Pace) -> Job:
 
 
 def resume(store: Store, key: int | str) -> Job:
-    """Let an elicitation go on: where it was paused, stopped or has failed; or, where it has finished, with the questions that got no answer.
-    UsageError where there is nothing to go on with."""
+    """Let an elicitation go on: where it was paused, stopped or has failed; or, where it has finished, with the
+    questions that got no answer. UsageError where there is nothing to go on with."""
     job = elicited(store, key)
     if job.state != "finished":
         if job.state == "running" or (job.state == "queued" and not job.held):

@@ -11,7 +11,8 @@ from cotdistill.store import hardware
 from cotdistill.students.memory import RunMemory
 from cotdistill.students.models import is_built_in
 
-# Of all memory of the machine (or GPU) an automatic micro-batch leaves the rest to others: the system, the dashboard, fragments.
+# Of all memory of the machine (or GPU) an automatic micro-batch leaves the rest to others: the system, the dashboard,
+# fragments.
 SHARE = {"cpu": 0.8, "cuda": 0.9}
 # Weights from which on a GPU saves more than seconds.
 WORTH_A_GPU = 10_000_000
@@ -21,8 +22,8 @@ CONTEXT_BYTES = 600e6
 
 @dataclass(frozen=True)
 class Fit:
-    """What the largest run of a study takes, where, and what is there. needs: bytes of one process on its device; total, free: bytes of the device
-    (of the smallest GPU; free may be None: not known); at_once: runs that share it."""
+    """What the largest run of a study takes, where, and what is there. needs: bytes of one process on its device;
+    total, free: bytes of the device (of the smallest GPU; free may be None: not known); at_once: runs that share it."""
 
     memory: RunMemory
     device: str
@@ -63,10 +64,12 @@ def _room(device: str) -> tuple[float, float | None]:
 
 
 def settled(costs: Costs, training: TrainingConfig, workers: int) -> TrainingConfig:
-    """An automatic micro-batch made a number: the largest of the batch and its halves with which every run of the study fits.
+    """An automatic micro-batch made a number: the largest of the batch and its halves with which every run of the study
+    fits.
 
-    What counts is all memory of the machine, shared by the workers, not what happens to be free: the micro-batch is part of a run's identity,
-    and the same study planned tomorrow should find the same runs. A batch that fits as a whole is 0, as without the option.
+    What counts is all memory of the machine, shared by the workers, not what happens to be free: the micro-batch is
+    part of a run's identity, and the same study planned tomorrow should find the same runs. A batch that fits as a
+    whole is 0, as without the option.
     """
     if training.micro_batch != LARGEST_THAT_FITS:
         return training
@@ -79,25 +82,30 @@ def settled(costs: Costs, training: TrainingConfig, workers: int) -> TrainingCon
 
 
 def checks(costs: Costs, asked: TrainingConfig, training: TrainingConfig, chosen: Fit) -> list[str]:
-    """What a person should know about memory before launching. asked: the settings before the micro-batch was settled."""
+    """What a person should know about memory before launching. asked: the settings before the micro-batch was
+    settled.
+    """
     warnings = []
     if asked.micro_batch == LARGEST_THAT_FITS and training.micro_batch:
         warnings.append(
-            f"Micro-batch {training.micro_batch}: the largest that fits. Steps are still of {training.batch_size} examples; "
-            "as part of a run's identity it stays with this study."
+            f"Micro-batch {training.micro_batch}: the largest that fits. Steps are still of {training.batch_size}"
+            " examples; as part of a run's identity it stays with this study."
         )
     if training.device == "cuda" and not hardware.gpus():
         warnings.append(
-            "training.device is cuda, and no GPU is seen on this machine: the runs would fail. Set it to cpu, or mend the driver."
+            "training.device is cuda, and no GPU is seen on this machine: the runs would fail. Set it to cpu, or mend"
+            " the driver."
         )
         return warnings
     if training.device == "cpu" and costs.shape.parameters >= WORTH_A_GPU and hardware.indices():
         warnings.append(
-            "This machine has a GPU, and training.device is cpu: a student of this size trains many times faster on the GPU."
+            "This machine has a GPU, and training.device is cpu: a student of this size trains many times faster on the"
+            " GPU."
         )
     if not costs.known:
         warnings.append(
-            "The sizes of the student are not on this machine yet: memory is that of GPT-2 small until it has been loaded."
+            "The sizes of the student are not on this machine yet: memory is that of GPT-2 small until it has been"
+            " loaded."
         )
     if chosen.fits:
         return warnings
@@ -117,14 +125,20 @@ def _advice(costs: Costs, training: TrainingConfig, chosen: Fit) -> str:
     while size >= 1:
         smaller = dataclasses.replace(training, micro_batch=size)
         if _needs(costs.memory(smaller), training.device) * chosen.at_once <= free:
-            return f"set training.micro_batch to {size} (steps stay of {training.batch_size} examples), or to -1 for the largest that fits"
+            return (
+                f"set training.micro_batch to {size} (steps stay of {training.batch_size} examples), or to -1 for the"
+                " largest that fits"
+            )
         size //= 2
     if not training.gradient_checkpointing:
         again = dataclasses.replace(training, gradient_checkpointing=True)
         if _needs(costs.memory(again), training.device) * chosen.at_once <= free:
             return "set training.gradient_checkpointing to true (a third more time)"
     if costs.adapters is None and not is_built_in(costs.student.name):
-        return "train adapters instead of all weights (student.lora_rank 16), and choose a smaller student if that is not enough"
+        return (
+            "train adapters instead of all weights (student.lora_rank 16), and choose a smaller student if that is not"
+            " enough"
+        )
     if chosen.at_once > 1:
         return "use one worker (cotdistill queue workers 1), and a smaller student if that is not enough"
     return "no micro-batch helps; choose a smaller student, a shorter student.max_length, or a machine with more memory"

@@ -1,4 +1,6 @@
-"""From a study to its runs: jobs with identities, what is already done, cost, memory, checks. Trains nothing and imports no torch."""
+"""From a study to its runs: jobs with identities, what is already done, cost, memory, checks. Trains nothing and
+imports no torch.
+"""
 
 from __future__ import annotations
 
@@ -45,12 +47,12 @@ class PlannedRun:
 
 @dataclass(frozen=True)
 class Plan:
-    """A study as it would be launched. inputs: selections of key tokens, and the students they are read from where these are no runs of the
-    study. seconds: (low, high) wall time of what is new, on `workers` processes.
+    """A study as it would be launched. inputs: selections of key tokens, and the students they are read from where
+    these are no runs of the study. seconds: (low, high) wall time of what is new, on `workers` processes.
 
-    fit: the memory of the largest run, and what this machine has. effect: smallest true difference in points that would be found in four of five such
-    studies, and the chance of showing "no worse" at none (keys of `statistics.power.foretold`). rows_at: training rows of the conditions that see a
-    share of them only.
+    fit: the memory of the largest run, and what this machine has. effect: smallest true difference in points that would
+    be found in four of five such studies, and the chance of showing "no worse" at none (keys of
+    `statistics.power.foretold`). rows_at: training rows of the conditions that see a share of them only.
     """
 
     spec: StudySpec
@@ -77,7 +79,9 @@ class Plan:
 
 
 def plan(store: Store, spec: StudySpec) -> Plan:
-    """Every run of the study with its identity; tasks are generated or opened, nothing is trained. UsageError or DataError if it cannot be run."""
+    """Every run of the study with its identity; tasks are generated or opened, nothing is trained. UsageError or
+    DataError if it cannot be run.
+    """
     if spec.answers:
         raise UsageError(
             f"The study {spec.name!r} is made of answers from {spec.answers}: there is nothing to train.",
@@ -172,7 +176,8 @@ def launch(store: Store, planned: Plan) -> Submission:
     """Put the runs of a plan into the queue, in one transaction; what is done already is reused.
 
     StoreError if the checkpoints would not fit the store's budget or its disk.
-    SequenceTooLong if training rows are longer than the student reads and are not to be truncated: every run would fail.
+    SequenceTooLong if training rows are longer than the student reads and are not to be truncated: every run would
+    fail.
     """
     if planned.too_long and planned.new:
         raise SequenceTooLong(
@@ -183,8 +188,8 @@ def launch(store: Store, planned: Plan) -> Submission:
     if planned.disk > (room := store.room):
         raise StoreError(
             f"The checkpoints of this study will take {size(planned.disk)}; the store has room for {size(room)}.",
-            "Keep fewer (--set training.checkpoints=1), make room (cotdistill store gc), or raise the limit: cotdistill "
-            "store budget --max SIZE",
+            "Keep fewer (--set training.checkpoints=1), make room (cotdistill store gc), or raise the limit: cotdistill"
+            " store budget --max SIZE",
         )
     members = [(run.job.identity, str(run.condition), run.replicate, "run") for run in planned.runs]
     members += [(base.job.identity, "", base.replicate, "base") for base in planned.bases]
@@ -242,7 +247,8 @@ def _run_config(spec: StudySpec, task: Task, replicate: int) -> RunConfig:
     wanted = dict.fromkeys([source, *(c.source for c in conditions if c.source)]) if uses else {}
     if uses and not source:
         raise NoRationale(
-            f"The task {task.name!r} has no rationales; {', '.join(str(c) for c in conditions if c.spec.uses_rationale)} need them.",
+            f"The task {task.name!r} has no rationales;"
+            f" {', '.join(str(c) for c in conditions if c.spec.uses_rationale)} need them.",
             "Import it with rationales, or compare label_only alone.",
         )
     for name in wanted:

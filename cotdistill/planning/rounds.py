@@ -1,6 +1,6 @@
-"""The student as the next round's teacher (Referee, arXiv 2210.13800): what it wrote about the training questions, filtered, becomes a rationale
-source, and the next students are trained on it. Each source notes who wrote it and from whom that student had learnt: the lineage can be followed
-back."""
+"""The student as the next round's teacher (Referee, arXiv 2210.13800): what it wrote about the training questions,
+filtered, becomes a rationale source, and the next students are trained on it. Each source notes who wrote it and from
+whom that student had learnt: the lineage can be followed back."""
 
 from __future__ import annotations
 
@@ -47,8 +47,9 @@ class WriteConfig:
 
 @dataclass(frozen=True)
 class Round:
-    """A source that a student wrote. number: from 1; source: its full name; writer: identity of the run that trained the student, condition: its own,
-    parent: whose rationales it had learnt from; study: where it was trained; written, kept: rationales before and after the filters."""
+    """A source that a student wrote. number: from 1; source: its full name; writer: identity of the run that trained
+    the student, condition: its own, parent: whose rationales it had learnt from; study: where it was trained; written,
+    kept: rationales before and after the filters."""
 
     number: int
     source: str
@@ -64,7 +65,9 @@ class Round:
 
 
 def base_condition(study: Study, text: str) -> Condition:
-    """The condition whose students write; UsageError for one that is not in the study, or whose students were not trained to write a rationale."""
+    """The condition whose students write; UsageError for one that is not in the study, or whose students were not
+    trained to write a rationale.
+    """
     condition = parse(text)
     if str(condition) not in [str(one) for one in study.spec["conditions"]]:
         raise UsageError(
@@ -90,7 +93,9 @@ def base_condition(study: Study, text: str) -> Condition:
 
 
 def writer(store: Store, study: int | str, condition: str) -> Job:
-    """The student that writes for all: the finished run of a condition with the lowest replicate number. NotFound where none has finished."""
+    """The student that writes for all: the finished run of a condition with the lowest replicate number. NotFound where
+    none has finished.
+    """
     runs = [
         (replicate, job)
         for name, replicate, job in planned_runs(store, study)
@@ -128,23 +133,42 @@ def add_round(
     chosen = parse_filters(filters)
     left, counted = apply(answers, chosen)
     origin = {
-        "kind": "round", "round": number, "writer": teacher.identity, "condition": str(teacher.config["condition"]), "parent": source_of(teacher),
-        "study": study, "filters": ",".join(map(str, chosen)), "written": len(answers), "kept": len(left),
-        "words": fmean(len(one.shown.split()) for one in left) if left else 0.0, "gain": fmean(one.gain or 0.0 for one in left) if left else 0.0,
-    }  # fmt: skip
+        "kind": "round",
+        "round": number,
+        "writer": teacher.identity,
+        "condition": str(teacher.config["condition"]),
+        "parent": source_of(teacher),
+        "study": study,
+        "filters": ",".join(map(str, chosen)),
+        "written": len(answers),
+        "kept": len(left),
+        "words": fmean(len(one.shown.split()) for one in left) if left else 0.0,
+        "gain": fmean(one.gain or 0.0 for one in left) if left else 0.0,
+    }
     source = add(task, name, left, origin=origin)
     return _round(source, origin), counted
 
 
 def _round(source: str, origin: Mapping[str, Any]) -> Round:
     return Round(
-        int(origin["round"]), source, str(origin["writer"]), str(origin["condition"]), str(origin["parent"]), str(origin["study"]), str(origin["filters"]),
-        int(origin["written"]), int(origin["kept"]), float(origin["words"]), float(origin["gain"]),
-    )  # fmt: skip
+        int(origin["round"]),
+        source,
+        str(origin["writer"]),
+        str(origin["condition"]),
+        str(origin["parent"]),
+        str(origin["study"]),
+        str(origin["filters"]),
+        int(origin["written"]),
+        int(origin["kept"]),
+        float(origin["words"]),
+        float(origin["gain"]),
+    )
 
 
 def next_spec(study: Study, condition: Condition, sources: Sequence[str]) -> StudySpec:
-    """The study of a round: the teacher's own rationales and those of every round so far, on the rows that all of them speak about."""
+    """The study of a round: the teacher's own rationales and those of every round so far, on the rows that all of them
+    speak about.
+    """
     conditions = (str(condition), *(str(from_source(condition, source)) for source in sources))
     spec = spec_from_mapping(study.spec)
     title = f"{spec.title or study.name} (round {len(sources)})"
@@ -177,8 +201,9 @@ def lineage(task: Task, source: str) -> list[Round]:
 
 @dataclass(frozen=True)
 class Generation:
-    """One generation of students in the last study of the rounds: those that learnt from the teacher (made None), or from a round. over_teacher:
-    paired difference to the first, a share; None for themselves and where there is nothing to pair."""
+    """One generation of students in the last study of the rounds: those that learnt from the teacher (made None), or
+    from a round. over_teacher: paired difference to the first, a share; None for themselves and where there is nothing
+    to pair."""
 
     round: Round | None
     summary: ConditionSummary
@@ -199,7 +224,9 @@ def last_round(store: Store, name: str) -> Study:
 
 
 def generations(store: Store, study: int | str) -> list[Generation]:
-    """The generations of students in a study, those of its own source first; empty for a study in which none learnt from another student."""
+    """The generations of students in a study, those of its own source first; empty for a study in which none learnt
+    from another student.
+    """
     planned = planned_runs(store, study)
     known = next((job for _, _, job in planned if job is not None and job.kind == "train"), None)
     # Most studies have nothing of the kind, and to summarise one takes a while.

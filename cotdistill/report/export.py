@@ -105,7 +105,10 @@ def tuned_told(document: dict[str, Any]) -> str:
     if tuned["shared"]:
         words = "; ".join(f"claim {one['id']} {one['word']}" for one in tuned["claims"])
         beside = f"At the shared setting (study {tuned['shared']}): {words}."
-    return f"Each condition at its own best setting on dev, chosen with pilot replicates outside the claims: {each}. {beside}"
+    return (
+        f"Each condition at its own best setting on dev, chosen with pilot replicates outside the claims: {each}."
+        f" {beside}"
+    )
 
 
 def other_loss_told(claim: dict[str, Any]) -> str:

@@ -225,8 +225,8 @@ def _asked(ground: _ClaimData, claim: Claim) -> Verdict:
         several = _key_tokens(conditions) if any("*" in name for name in lacking) else []
         if len(several) > 1 and ground.primary is None:
             message = (
-                f"{len(several)} key-token conditions, and none was named primary before launch: the best of a sweep is no finding. "
-                "Name one: --set primary=CONDITION."
+                f"{len(several)} key-token conditions, and none was named primary before launch: the best of a sweep is"
+                " no finding. Name one: --set primary=CONDITION."
             )
             return replace(verdict, message=message)
         wanted = dict.fromkeys(
@@ -279,14 +279,28 @@ def _compared(ground: _ClaimData, planned: PlannedComparison, first: str | None,
         return replace(open_, status=NOT_ASKED, message=message)
     interval, answers = pair
     if interval.low is None and not left:
-        message = f"{_points(interval)} against {_said(second_name)}, without an interval: the replicates have no spread, or there is one question."
+        message = (
+            f"{_points(interval)} against {_said(second_name)}, without an interval: the replicates have no spread, or"
+            " there is one question."
+        )
         return replace(open_, status=NOT_ASKED, message=message, difference=interval.mean, word=CANNOT)
     seen = replace(
-        open_, status=WAITING if left else DONE, difference=interval.mean, low=interval.low, high=interval.high, p=superiority_p(interval),
-        word=PROVISIONAL if left else word(interval), items=answers.correct.shape[1], clusters=answers.layout.cluster_count,
-        replicates=len(answers.replicates), method=interval.method, speaks_of=interval.speaks_of, nested=answers.layout.nested,
-        message=f"{_points(interval)} against {_said(second_name)}", refuted_p=inferiority_p(interval),
-    )  # fmt: skip
+        open_,
+        status=WAITING if left else DONE,
+        difference=interval.mean,
+        low=interval.low,
+        high=interval.high,
+        p=superiority_p(interval),
+        word=PROVISIONAL if left else word(interval),
+        items=answers.correct.shape[1],
+        clusters=answers.layout.cluster_count,
+        replicates=len(answers.replicates),
+        method=interval.method,
+        speaks_of=interval.speaks_of,
+        nested=answers.layout.nested,
+        message=f"{_points(interval)} against {_said(second_name)}",
+        refuted_p=inferiority_p(interval),
+    )
     judged = seen if not planned.no_worse else _no_worse(ground, seen, interval)
     return replace(judged, settled_by=_settling(ground, judged)) if judged.word == OPEN else judged
 
@@ -321,7 +335,10 @@ def _no_worse(ground: _ClaimData, seen: Compared, interval: Interval) -> Compare
     full = ground.difference("post_cot", "label_only")
     reason = ""
     if full is None or word(full[0]) not in (BETTER, BETTER_HERE):
-        reason = "Intact post-CoT is not shown to be better than label only on test, so there is no gain to keep: more replicates could show one."
+        reason = (
+            "Intact post-CoT is not shown to be better than label only on test, so there is no gain to keep: more"
+            " replicates could show one."
+        )
     elif margin is None:
         reason = _no_margin(ground.runs)
     if reason or margin is None:
@@ -340,12 +357,21 @@ def _no_margin(runs: pd.DataFrame) -> str:
     chosen = "or choose a margin beforehand: --margin POINTS."
     gains = _dev_gains(runs)
     if not len(gains):
-        return f"No accuracy on dev is recorded for post-CoT and label only, so there is no margin: give the task a dev split, {chosen}"
+        return (
+            "No accuracy on dev is recorded for post-CoT and label only, so there is no margin: give the task a dev"
+            f" split, {chosen}"
+        )
     if len(gains) < 2:
         return f"A margin from dev needs two replicates, and there is one: add replicates, {chosen}"
     if gains.mean() > 0 and gains.std() < 1e-12:
-        return f"The gain on dev is the same in every replicate, so it has no lower bound to take a margin from: {chosen[3:]}"
-    return f"Intact post-CoT is not shown to be better than label only on dev, so there is no margin: add replicates, {chosen}"
+        return (
+            "The gain on dev is the same in every replicate, so it has no lower bound to take a margin from:"
+            f" {chosen[3:]}"
+        )
+    return (
+        "Intact post-CoT is not shown to be better than label only on dev, so there is no margin: add replicates,"
+        f" {chosen}"
+    )
 
 
 def gain_kept(runs: pd.DataFrame, first: str) -> tuple[float, float, float] | None:
@@ -395,7 +421,8 @@ def _budget(compared: tuple[Compared, ...], at_tokens: tuple[Compared, ...]) -> 
             and tokens.word != BETTER
         ):
             sentences.append(
-                f"The difference to {_said(steps.second)} is a gain of steps: at equal training tokens it is {_between(tokens)}."
+                f"The difference to {_said(steps.second)} is a gain of steps: at equal training tokens it is"
+                f" {_between(tokens)}."
             )
     if lacking := list(dict.fromkeys(c.message for c in at_tokens if c.status == NOT_RUN)):
         sentences.append(f"Not asked at equal training tokens. {' '.join(lacking)}")
@@ -412,8 +439,14 @@ def _change(verdict: Verdict) -> str:
     weakest = max((c for c in verdict.comparisons if c.status == DONE), key=_p)
     edge = f"above −{100 * weakest.margin:.1f}" if weakest.no_worse and weakest.margin else "above 0"
     if verdict.word.startswith(HOLDS):
-        return f"It hangs on the comparison with {_said(weakest.second)}: its interval lies {edge}, now {_between(weakest)}."
-    return f"The comparison with {_said(weakest.second)} would have to lie wholly {edge}; it is {_between(weakest)}.{_settled(weakest)}"
+        return (
+            f"It hangs on the comparison with {_said(weakest.second)}: its interval lies {edge}, now"
+            f" {_between(weakest)}."
+        )
+    return (
+        f"The comparison with {_said(weakest.second)} would have to lie wholly {edge}; it is"
+        f" {_between(weakest)}.{_settled(weakest)}"
+    )
 
 
 def _settled(c: Compared) -> str:
@@ -467,11 +500,8 @@ def matched_control(condition: str) -> str:
     """
     (step,) = parse(condition).steps
     values = dict(step.parameters)
-    return str(
-        parse(
-            f"post_cot/matched_random_k({','.join(f'{n}={values[n]}' for n in ('selector', 'k', 'unit', 'rest') if n in values)})"
-        )
-    )
+    shared = ",".join(f"{name}={values[name]}" for name in ("selector", "k", "unit", "rest") if name in values)
+    return str(parse(f"post_cot/matched_random_k({shared})"))
 
 
 def primary_of(conditions: Sequence[str], primary: str = "") -> str | None:

@@ -56,10 +56,16 @@ def direct_by_own(store: Store, requests: Sequence[ModesRequest], wanted: Wanted
         counts = tuple(tuple(int(mask[replicate].sum()) for mask in masks) for replicate in range(len(directly)))
         crossed.append(
             Crossed(
-                condition, parse(condition).label, {"direct", "own"} <= set(modes_of(condition)),
-                tuple(layout.accuracy(mask.astype(np.float64)) for mask in masks), counts,
-                tuple(mcnemar(only_direct, only_own) for _, only_direct, only_own, _ in counts), layout.mean(after_own - directly),
-                layout.size, layout.cluster_count, len(asked),
+                condition,
+                parse(condition).label,
+                {"direct", "own"} <= set(modes_of(condition)),
+                tuple(layout.accuracy(mask.astype(np.float64)) for mask in masks),
+                counts,
+                tuple(mcnemar(only_direct, only_own) for _, only_direct, only_own, _ in counts),
+                layout.mean(after_own - directly),
+                layout.size,
+                layout.cluster_count,
+                len(asked),
             )
-        )  # fmt: skip
+        )
     return crossed

@@ -104,13 +104,23 @@ def findings(store: Store, which: int | str, margin: float | None = None) -> dic
         ],
         "conditions": [
             {
-                "id": s.condition, "label": s.label, "accuracy": s.mean, "low": s.low, "high": s.high, "finished": s.finished, "planned": s.planned,
-                "items": s.items, "clusters": s.clusters, "replicates": list(s.points), "speaks_of": s.speaks_of, "tokens": s.tokens,
+                "id": s.condition,
+                "label": s.label,
+                "accuracy": s.mean,
+                "low": s.low,
+                "high": s.high,
+                "finished": s.finished,
+                "planned": s.planned,
+                "items": s.items,
+                "clusters": s.clusters,
+                "replicates": list(s.points),
+                "speaks_of": s.speaks_of,
+                "tokens": s.tokens,
                 "warnings": list(s.warnings),
             }
             for s in summaries.values()
         ],
-    }  # fmt: skip
+    }
 
 
 def _tuned(store: Store, spec: StudySpec) -> dict[str, Any] | None:
@@ -256,12 +266,18 @@ def _controls(
             interval: Interval | None = difference[0] if difference else None
             controls.append(
                 {
-                    "id": name, "label": summary.label, "why": why, "accuracy": summary.mean, "low": summary.low, "high": summary.high,
-                    "points": _points(interval.mean) if interval else None, "points_low": _points(interval.low) if interval else None,
+                    "id": name,
+                    "label": summary.label,
+                    "why": why,
+                    "accuracy": summary.mean,
+                    "low": summary.low,
+                    "high": summary.high,
+                    "points": _points(interval.mean) if interval else None,
+                    "points_low": _points(interval.low) if interval else None,
                     "points_high": _points(interval.high) if interval else None,
                     "word": PROVISIONAL if summary.finished < summary.planned else word(interval) if interval else None,
                 }
-            )  # fmt: skip
+            )
     return controls
 
 

@@ -87,9 +87,14 @@ def _over(condition: str, runs: list[_FollowedRun], planned: int) -> Following:
     answers = {cell: column("predicted", *cell) for cell in cells}
     factual, other = TAGS
     return Following(
-        condition, parse(condition).label,
-        {cell: share(column("right", *cell)) for cell in cells}, {cell: share(column("argued", *cell)) for cell in cells},
+        condition,
+        parse(condition).label,
+        {cell: share(column("right", *cell)) for cell in cells},
+        {cell: share(column("argued", *cell)) for cell in cells},
         {r: share((answers[factual, r] != answers[other, r]).astype(np.float64)) for r in RATIONALES},
         {t: share((answers[t, "given"] != answers[t, "wrong"]).astype(np.float64)) for t in TAGS},
-        layout.size, layout.cluster_count, len(runs), planned,
-    )  # fmt: skip
+        layout.size,
+        layout.cluster_count,
+        len(runs),
+        planned,
+    )

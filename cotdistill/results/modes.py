@@ -257,11 +257,22 @@ def _curve(over: _Over, condition: str, rationale: str, test: str, measure: str,
     touched = over.values(rationale, test, shares[-1], "touched")
     tokens = over.values(rationale, test, shares[-1], "tokens")
     return PerturbationCurve(
-        condition, parse(condition).label, rationale, test, trained, PERTURBATIONS.get(test).graded, tuple(points),
-        over.mean(loss), over.mean(controls) if controls is not None else None, over.mean(loss - controls) if controls is not None else None,
-        float((touched > 0).mean()), float(touched.sum() / max(1.0, tokens.sum())),
-        over.layout.size, over.layout.cluster_count, len(over.runs),
-    )  # fmt: skip
+        condition,
+        parse(condition).label,
+        rationale,
+        test,
+        trained,
+        PERTURBATIONS.get(test).graded,
+        tuple(points),
+        over.mean(loss),
+        over.mean(controls) if controls is not None else None,
+        over.mean(loss - controls) if controls is not None else None,
+        float((touched > 0).mean()),
+        float(touched.sum() / max(1.0, tokens.sum())),
+        over.layout.size,
+        over.layout.cluster_count,
+        len(over.runs),
+    )
 
 
 def _lost(shares: Sequence[float], values: Sequence[Values], measure: str) -> Values:

@@ -25,9 +25,30 @@ if TYPE_CHECKING:
     import pandas as pd
 
 RUN_COLUMNS = (
-    "job", "study", "condition", "label", "replicate", "state", "accuracy", "n", "correct", "chance", "mode", "steps", "tokens", "loss_tokens",
-    "flops", "seconds", "train_rows", "excluded_rows", "changed_share", "unterminated", "unparsable", "dev_accuracy", "error",
-)  # fmt: skip
+    "job",
+    "study",
+    "condition",
+    "label",
+    "replicate",
+    "state",
+    "accuracy",
+    "n",
+    "correct",
+    "chance",
+    "mode",
+    "steps",
+    "tokens",
+    "loss_tokens",
+    "flops",
+    "seconds",
+    "train_rows",
+    "excluded_rows",
+    "changed_share",
+    "unterminated",
+    "unparsable",
+    "dev_accuracy",
+    "error",
+)
 
 
 @dataclass(frozen=True)
@@ -126,12 +147,17 @@ def runs(store: Store, study: int | str | None = None) -> pd.DataFrame:
     columns: dict[str, Sequence[Any]] = {name: [result.get(name) for result in documents] for name in RUN_COLUMNS}
     labels = {condition: parse(condition).label for condition in set(conditions)}
     columns |= {
-        "job": jobs, "study": names, "condition": conditions, "label": [labels[condition] for condition in conditions], "replicate": replicates,
+        "job": jobs,
+        "study": names,
+        "condition": conditions,
+        "label": [labels[condition] for condition in conditions],
+        "replicate": replicates,
         "state": [state or "deleted" for state in states],
         "error": [
-            gone if job is None else read_document(error).get("message") if error else None for job, error in zip(jobs, errors, strict=True)
+            gone if job is None else read_document(error).get("message") if error else None
+            for job, error in zip(jobs, errors, strict=True)
         ],
-    }  # fmt: skip
+    }
     return pd.DataFrame(columns, columns=list(RUN_COLUMNS))
 
 

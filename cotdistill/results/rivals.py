@@ -108,12 +108,17 @@ def rivals(store: Store, study: int | str) -> dict[str, Any]:
             shorts[condition] = short[0]
         rows.append(
             Rival(
-                condition, summary.label, why(parse(condition)), summary.mean,
-                (gain[0].mean, gain[0].low, gain[0].high) if gain else None, (short[0].mean, short[0].low, short[0].high) if short else None,
-                gain_kept(runs, condition), superiority_p(gain[0]) if gain else None,
+                condition,
+                summary.label,
+                why(parse(condition)),
+                summary.mean,
+                (gain[0].mean, gain[0].low, gain[0].high) if gain else None,
+                (short[0].mean, short[0].low, short[0].high) if short else None,
+                gain_kept(runs, condition),
+                superiority_p(gain[0]) if gain else None,
                 PROVISIONAL if provisional else CANNOT if not shown or gain is None or short is None else "",
             )
-        )  # fmt: skip
+        )
     gains = dict(
         zip([r.condition for r in rows if r.p is not None], holm([r.p for r in rows if r.p is not None]), strict=True)
     )

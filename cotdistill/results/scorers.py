@@ -198,11 +198,20 @@ def table(store: Store, requests: Sequence[ModesRequest]) -> list[ScorerCell]:
             points = tuple(float(row.mean()) for row in right)
             cells.append(
                 ScorerCell(
-                    condition, parse(condition).label, scorer, str((jobs[0].result or {})["mode"]), layout.accuracy(right),
-                    None if scorer == LABEL else layout.mean(right - by_label), layout.accuracy(same),
-                    points, float(np.std(points, ddof=1)) if len(points) > 1 else None, layout.size, layout.cluster_count, len(asked),
+                    condition,
+                    parse(condition).label,
+                    scorer,
+                    str((jobs[0].result or {})["mode"]),
+                    layout.accuracy(right),
+                    None if scorer == LABEL else layout.mean(right - by_label),
+                    layout.accuracy(same),
+                    points,
+                    float(np.std(points, ddof=1)) if len(points) > 1 else None,
+                    layout.size,
+                    layout.cluster_count,
+                    len(asked),
                 )
-            )  # fmt: skip
+            )
     return cells
 
 
@@ -219,10 +228,16 @@ def by_scorer(cells: Sequence[ScorerCell]) -> list[ScorerRow]:
         low, high = (math.sqrt(summed / chi2_quantile(q, freedom)) for q in (0.975, 0.025)) if freedom else (None, None)
         rows.append(
             ScorerRow(
-                scorer, len(cells_of), fmean(cell.accuracy.mean for cell in cells_of), fmean(cell.agreement.mean for cell in cells_of),
-                math.sqrt(summed / freedom) if freedom else None, low, high, freedom,
+                scorer,
+                len(cells_of),
+                fmean(cell.accuracy.mean for cell in cells_of),
+                fmean(cell.agreement.mean for cell in cells_of),
+                math.sqrt(summed / freedom) if freedom else None,
+                low,
+                high,
+                freedom,
             )
-        )  # fmt: skip
+        )
     return rows
 
 

@@ -111,8 +111,16 @@ def gaps(store: Store, study: int | str, curves: Sequence[SizeCurve], baseline: 
             said = PROVISIONAL if open_ else word(interval)
             rows.append(
                 Gap(
-                    curve.condition, curve.label, size.fraction, size.rows, interval.mean, interval.low, interval.high, said,
-                    len(answers.replicates), answers.correct.shape[1],
+                    curve.condition,
+                    curve.label,
+                    size.fraction,
+                    size.rows,
+                    interval.mean,
+                    interval.low,
+                    interval.high,
+                    said,
+                    len(answers.replicates),
+                    answers.correct.shape[1],
                 )
-            )  # fmt: skip
+            )
     return rows

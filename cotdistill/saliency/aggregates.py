@@ -1,4 +1,6 @@
-"""Attributions over many examples: mass by span, place, word class and word; each mean with n and its interval over clusters of examples."""
+"""Attributions over many examples: mass by span, place, word class and word; each mean with n and its interval over
+clusters of examples.
+"""
 
 from __future__ import annotations
 
@@ -33,12 +35,16 @@ class Mean:
 
 
 def readable(tokens: pd.DataFrame) -> pd.DataFrame:
-    """The rows of a token table (see tables.TOKEN_COLUMNS) that bear a score, each explanation in the order of its columns."""
+    """The rows of a token table (see tables.TOKEN_COLUMNS) that bear a score, each explanation in the order of its
+    columns.
+    """
     return tokens[tokens["score"].notna()].sort_values(["example", "target_at", "column"], kind="stable")
 
 
 def words(tokens: pd.DataFrame) -> pd.DataFrame:
-    """One row a word: its score is the sum of its tokens'. Columns as in a token table, without those that only tokens have."""
+    """One row a word: its score is the sum of its tokens'. Columns as in a token table, without those that only tokens
+    have.
+    """
     return _joined(tokens, "word")
 
 
@@ -57,17 +63,23 @@ def _joined(tokens: pd.DataFrame, unit: str) -> pd.DataFrame:
 
 
 def by_span(tokens: pd.DataFrame) -> list[Mean]:
-    """The share of an example's absolute mass in each span; the shares of an example add up to one, with 0 for a span that it lacks."""
+    """The share of an example's absolute mass in each span; the shares of an example add up to one, with 0 for a span
+    that it lacks.
+    """
     return _shares(_with_cues(tokens), "segment", (*SPANS, CUES))
 
 
 def by_class(tokens: pd.DataFrame) -> list[Mean]:
-    """The mean absolute score of a content word's and a function word's token, in units of the example's mean over all its tokens."""
+    """The mean absolute score of a content word's and a function word's token, in units of the example's mean over all
+    its tokens.
+    """
     return _relative(readable(tokens), "word_class", ("content", "function"))
 
 
 def per_token(tokens: pd.DataFrame) -> list[Mean]:
-    """The mean absolute score of a token of each span, in units of the example's mean over all its tokens: spans differ in length."""
+    """The mean absolute score of a token of each span, in units of the example's mean over all its tokens: spans differ
+    in length.
+    """
     return _relative(_with_cues(tokens), "segment", (*SPANS, CUES))
 
 
@@ -89,8 +101,8 @@ def by_place(tokens: pd.DataFrame, segment: str = "rationale") -> list[Mean]:
 
 
 def question_against_rationale(tokens: pd.DataFrame) -> Mean | None:
-    """The rationale's share of the absolute mass of question, choices and rationale, over the examples whose rationale bears scores; None where
-    there is none."""
+    """The rationale's share of the absolute mass of question, choices and rationale, over the examples whose rationale
+    bears scores; None where there is none."""
     rows = readable(tokens)
     rows = rows[rows["segment"].isin(["question", "choices", "rationale"])]
     there = (rows["segment"] == "rationale").groupby([rows["example"], rows["target_at"]]).transform("any")
@@ -103,7 +115,9 @@ def question_against_rationale(tokens: pd.DataFrame) -> Mean | None:
 def top_words(
     tokens: pd.DataFrame, segment: str = "rationale", most: int = 15, *, absolute: bool = False
 ) -> list[Mean]:
-    """The words of a span with the largest mean score (absolute score for methods without a sign), case folded, scored at least LEAST times."""
+    """The words of a span with the largest mean score (absolute score for methods without a sign), case folded, scored
+    at least LEAST times.
+    """
     rows = words(tokens)
     rows = rows[rows["segment"] == segment]
     if rows.empty:
@@ -150,9 +164,10 @@ def _mean(name: str, rows: pd.DataFrame, column: str, tokens: int | None = None)
 
 
 def scores_by_example(tokens: pd.DataFrame) -> dict[tuple[str, str], dict[tuple[str, ...], npt.NDArray[np.float64]]]:
-    """What stability compares, from a whole token table: (example, explained) -> the scores of each span, by the span's name and its tokens' texts;
-    NaN where nothing can be read. explained: "" or, where each rationale token is explained by itself, its place in the rationale and its text,
-    so that sequences in which it stands elsewhere can be compared."""
+    """What stability compares, from a whole token table: (example, explained) -> the scores of each span, by the span's
+    name and its tokens' texts; NaN where nothing can be read. explained: "" or, where each rationale token is explained
+    by itself, its place in the rationale and its text, so that sequences in which it stands elsewhere can be
+    compared."""
     ordered = tokens.sort_values(["example", "target_at", "column"], kind="stable")
     examples, targets, segments = (
         ordered["example"].astype(str).tolist(),

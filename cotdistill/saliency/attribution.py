@@ -1,4 +1,6 @@
-"""Attributions of a student over examples: what each token counts for the target, with the prediction that it is about."""
+"""Attributions of a student over examples: what each token counts for the target, with the prediction that it is
+about.
+"""
 
 from __future__ import annotations
 
@@ -27,11 +29,12 @@ CHUNK = 32
 class Attribution:
     """One explanation of one example.
 
-    scores (n,) float64 over the reading's columns; NaN where nothing can be read: at and behind the target, in spans that were not asked for,
-    and, for a label, in a rationale that stands behind it (not_readable then gives the reason). target_at: the explained column where each
-    rationale token is explained by itself, else -1. value: the number explained (nats). probabilities: over the choices, when the label is
-    asked for in the same sequence; predicted: the choice preferred. gap: share of the explained difference that the scores miss (None for
-    methods without completeness); steps: how many were taken for it.
+    scores (n,) float64 over the reading's columns; NaN where nothing can be read: at and behind the target, in spans
+    that were not asked for, and, for a label, in a rationale that stands behind it (not_readable then gives the
+    reason). target_at: the explained column where each rationale token is explained by itself, else -1. value: the
+    number explained (nats). probabilities: over the choices, when the label is asked for in the same sequence;
+    predicted: the choice preferred. gap: share of the explained difference that the scores miss (None for methods
+    without completeness); steps: how many were taken for it.
     """
 
     reading: EncodedExample
@@ -65,9 +68,9 @@ def attribute(
 ) -> list[Attribution]:
     """Attributions of every example, in their order; several an example where each rationale token is explained.
 
-    counts (vocabulary,): how often each token stands in the training text, for the mean baseline and for drawn ones. metric: how the choices are
-    scored for the prediction ("sum" or "per_byte", as in the run). report(done, total) counts examples. Raises UsageError, NotReadable,
-    SequenceTooLong.
+    counts (vocabulary,): how often each token stands in the training text, for the mean baseline and for drawn ones.
+    metric: how the choices are scored for the prediction ("sum" or "per_byte", as in the run). report(done, total)
+    counts examples. Raises UsageError, NotReadable, SequenceTooLong.
     """
     check(settings)
     target = parse_target(settings.target)
@@ -113,11 +116,19 @@ def _chunk(
     values = probe.values_of(every)
     return [
         Attribution(
-            readings[i], _placed(readings[i], query, one), query.name, query.target_at, float(value), tuple(probabilities[i].tolist()),
-            int(probabilities[i].argmax()), one.gap, one.steps, _reason(readings[i], target, moved),
+            readings[i],
+            _placed(readings[i], query, one),
+            query.name,
+            query.target_at,
+            float(value),
+            tuple(probabilities[i].tolist()),
+            int(probabilities[i].argmax()),
+            one.gap,
+            one.steps,
+            _reason(readings[i], target, moved),
         )
         for (i, query), one, value in zip(asked, scored, values, strict=True)
-    ]  # fmt: skip
+    ]
 
 
 def _placed(reading: EncodedExample, query: Query, scored: Scored) -> npt.NDArray[np.float64]:

@@ -1,5 +1,5 @@
-"""Attention concentration: how much of the attention from the place where the answer is read goes to relevant spans, by layer and head, against the
-share that their length alone would give (Li et al., arXiv 2410.02167)."""
+"""Attention concentration: how much of the attention from the place where the answer is read goes to relevant spans, by
+layer and head, against the share that their length alone would give (Li et al., arXiv 2410.02167)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ BATCH_TOKENS = 4096
 
 
 def _mentioned(reading: EncodedExample, columns: Sequence[int], text: str) -> list[int]:
-    """Those of some columns in which a text stands: in whole words, whatever their tokens, case and punctuation aside."""
+    """Those of some columns in which a text stands: in whole words, whatever their tokens, case and punctuation
+    aside.
+    """
     tokens = [
         Token(int(reading.ids[c]), int(reading.words[c]), 0, reading.word_texts[reading.words[c]], c) for c in columns
     ]
@@ -42,8 +44,9 @@ def _mentioned(reading: EncodedExample, columns: Sequence[int], text: str) -> li
 
 
 def regions(reading: EncodedExample, words: Mapping[str, Sequence[str]]) -> dict[str, Mask]:
-    """(n,) which columns before the answer belong to each region that this sequence has. words: "gold", "latent", "subject" -> the texts that are
-    looked for, "gold" in choices and rationale, "latent" in the rationale, "subject" in the question."""
+    """(n,) which columns before the answer belong to each region that this sequence has. words: "gold", "latent",
+    "subject" -> the texts that are looked for, "gold" in choices and rationale, "latent" in the rationale, "subject" in
+    the question."""
     n = reading.label_at
     if n < 1:
         raise NotReadable(
@@ -66,9 +69,11 @@ def regions(reading: EncodedExample, words: Mapping[str, Sequence[str]]) -> dict
 
 
 def attention_rows(model: PreTrainedModel, readings: Sequence[EncodedExample], pad: int) -> list[Values]:
-    """For each sequence (layers, heads, n) the attention from the last of its n tokens before the answer: where the answer is read.
+    """For each sequence (layers, heads, n) the attention from the last of its n tokens before the answer: where the
+    answer is read.
 
-    Only the eager implementation hands out its weights; the student's own is put back. StudentError for an architecture that hands out none.
+    Only the eager implementation hands out its weights; the student's own is put back. StudentError for an architecture
+    that hands out none.
     """
     model.eval()  # type: ignore[no-untyped-call]
     device, before = input_table(model).device, model.config._attn_implementation
@@ -110,6 +115,8 @@ def attention_rows(model: PreTrainedModel, readings: Sequence[EncodedExample], p
 
 
 def shares(rows: Sequence[Values], masks: Sequence[Mask]) -> tuple[Values, Values]:
-    """(examples, layers, heads) the share of the attention on a region, and (examples,) the share that its length is of what can be seen."""
+    """(examples, layers, heads) the share of the attention on a region, and (examples,) the share that its length is of
+    what can be seen.
+    """
     share = np.stack([(row * mask).sum(-1) / row.sum(-1) for row, mask in zip(rows, masks, strict=True)])
     return share, np.array([mask.mean() for mask in masks])

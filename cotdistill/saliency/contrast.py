@@ -28,7 +28,9 @@ def contrasted(
     passages: Sequence[Passage],
     report: Callable[[int, int], None] | None = None,
 ) -> dict[str, tuple[float, ...]]:
-    """By example, per rationale token: log p(token | question, right answer, tokens before) minus the mean of the same over the wrong answers."""
+    """By example, per rationale token: log p(token | question, right answer, tokens before) minus the mean of the same
+    over the wrong answers.
+    """
     reader = Forward(model)
     rows: list[tuple[int, bool, list[int], int]] = []
     for i, (example, passage) in enumerate(zip(examples, passages, strict=True)):

@@ -1,7 +1,8 @@
 """Gradients of single tokens kept in factors: what each layer read, and what came back to it for each token.
 
-A weight's gradient is the sum over positions of one outer product each. Its inner product with a vector, and its length, follow from the factors, so
-that the gradients themselves, as large as the student for every token, are never made (Goodfellow 2015, arXiv 1510.01799, for sequences).
+A weight's gradient is the sum over positions of one outer product each. Its inner product with a vector, and its
+length, follow from the factors, so that the gradients themselves, as large as the student for every token, are never
+made (Goodfellow 2015, arXiv 1510.01799, for sequences).
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from transformers.pytorch_utils import Conv1D
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer and where its weight and bias begin in the vector of all parameters; None for one that is not among them."""
+    """A layer and where its weight and bias begin in the vector of all parameters; None for one that is not among
+    them.
+    """
 
     module: torch.nn.Module
     weight: int | None
@@ -25,7 +28,9 @@ class Layer:
 
 
 def layers_of(model: PreTrainedModel, names: Sequence[str]) -> list[Layer] | None:
-    """The layers that hold these parameters, whose vector is theirs one after another; None if a layer is of a kind that is not known here."""
+    """The layers that hold these parameters, whose vector is theirs one after another; None if a layer is of a kind
+    that is not known here.
+    """
     table = dict(model.named_parameters())
     at: dict[str, int] = {}
     size = 0
@@ -76,8 +81,9 @@ class Trace:
     def products(
         self, outputs: torch.Tensor, weights: torch.Tensor, target: torch.Tensor, *, keep: bool
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """(targets, tokens) inner products of (targets, parameters) with each token's gradient, and the (tokens,) lengths of these. outputs: of the
-        trace, with (tokens, *outputs) weights for each token; keep: the graph is needed again."""
+        """(targets, tokens) inner products of (targets, parameters) with each token's gradient, and the (tokens,)
+        lengths of these. outputs: of the trace, with (tokens, *outputs) weights for each token; keep: the graph is
+        needed again."""
         givens = [seen[0][1] for seen in self._seen]
         returned = torch.autograd.grad(
             outputs,

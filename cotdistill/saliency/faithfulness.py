@@ -1,16 +1,19 @@
-"""Does a ranking of tokens say what the student really uses? Take the highest away, or keep only them, and see what becomes of its answer.
+"""Does a ranking of tokens say what the student really uses? Take the highest away, or keep only them, and see what
+becomes of its answer.
 
-After DeYoung et al. 2020 (ERASER). Let p(x) be the probability of what is explained on the whole text, n the number of ranked tokens
-(those that bear a score), and x_q the round(q n) of them that rank highest:
+After DeYoung et al. 2020 (ERASER). Let p(x) be the probability of what is explained on the whole text, n the number of
+ranked tokens (those that bear a score), and x_q the round(q n) of them that rank highest:
     comprehensiveness(q) = p(x) - p(x without x_q)                  high where the highest tokens were needed
     sufficiency(q)       = p(x) - p(x with x_q alone of the ranked)    low where they are enough
-AOPC is the plain mean of each over the shares strictly between 0 and 1: ERASER's bins of 1, 5, 10, 20 and 50 % are one choice of them; its bin of
-no tokens is left out, being the same for every ranking. A share of few tokens may round to none of them, for a ranking and for its
-random control alike. A token is taken away by setting its embedding to the baseline of the attribution; what bears no score stays as it is.
+AOPC is the plain mean of each over the shares strictly between 0 and 1: ERASER's bins of 1, 5, 10, 20 and 50 % are one
+choice of them; its bin of no tokens is left out, being the same for every ranking. A share of few tokens may round to
+none of them, for a ranking and for its random control alike. A token is taken away by setting its embedding to the
+baseline of the attribution; what bears no score stays as it is.
 
-What is explained: for a label, the choice that the target speaks for (the preferred one for `predicted`, the right one for `gold` and `contrast`,
-A for `contrast:A-B`), by its probability among the choices; for a span of tokens exp of its mean log-probability. A ranking that speaks for one
-choice is never held against the probability of another. Every number stands beside the same with random tokens of the same number.
+What is explained: for a label, the choice that the target speaks for (the preferred one for `predicted`, the right one
+for `gold` and `contrast`, A for `contrast:A-B`), by its probability among the choices; for a span of tokens exp of its
+mean log-probability. A ranking that speaks for one choice is never held against the probability of another. Every
+number stands beside the same with random tokens of the same number.
 """
 
 from __future__ import annotations
@@ -43,10 +46,11 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Judged:
-    """One example. shares (s,); without, alone: (s,) comprehensiveness and sufficiency of the ranking; random_without, random_alone: (s,) means
-    over random orders of the same tokens. leave_one_out: Spearman correlation of the scores with the loss of probability when each token alone is
-    taken away; leave_one_out_size: of their sizes, which is fair to methods without a sign; None where either does not vary. tokens: how many are
-    ranked. probability: of what is explained, on the whole text. not_readable: why a part of the sequence is not ranked, else empty."""
+    """One example. shares (s,); without, alone: (s,) comprehensiveness and sufficiency of the ranking; random_without,
+    random_alone: (s,) means over random orders of the same tokens. leave_one_out: Spearman correlation of the scores
+    with the loss of probability when each token alone is taken away; leave_one_out_size: of their sizes, which is fair
+    to methods without a sign; None where either does not vary. tokens: how many are ranked. probability: of what is
+    explained, on the whole text. not_readable: why a part of the sequence is not ranked, else empty."""
 
     id: str
     cluster: str
@@ -85,10 +89,12 @@ def judge(
     shares: Sequence[float] = SHARES,
     report: Callable[[int, int], None] | None = None,
 ) -> list[Judged]:
-    """The examples in order, without those that have fewer than two ranked tokens. The highest score comes first, ties to the earlier token.
+    """The examples in order, without those that have fewer than two ranked tokens. The highest score comes first, ties
+    to the earlier token.
 
-    orders: random orders an example, one at least; those of an example depend on settings.seed and its id only, so every method meets the same.
-    NotReadable for a target that is neither a label nor a span, and where no example has two tokens to rank.
+    orders: random orders an example, one at least; those of an example depend on settings.seed and its id only, so
+    every method meets the same. NotReadable for a target that is neither a label nor a span, and where no example has
+    two tokens to rank.
     """
     target = parse_target(settings.target)
     if target.kind == "rationale":
@@ -153,7 +159,9 @@ def _judged(
 
 
 def _masks(attribution: Attribution, seed: int, shares: Sequence[float], orders: int) -> list[Mask]:
-    """What is taken away: nothing; the first of each order at each share; the rest of each order at each share; each token alone."""
+    """What is taken away: nothing; the first of each order at each share; the rest of each order at each share; each
+    token alone.
+    """
     columns = _columns(attribution)
     rng = np.random.default_rng(stable_seed("orders", seed, attribution.reading.id))
     ranking = [

@@ -1,15 +1,17 @@
 """Training-signal alignment: does a training step on one rationale token also lower the loss of the label?
 
-For a rationale token t of a training example, a(t) = <grad L_t, grad L_label>: L_t is the token's cross-entropy in the training sequence, L_label
-the cross-entropy of the right answer among the choices, scored as the run scores them. It is positive where a plain gradient step on t lowers
-L_label: to first order, a step of size lr changes it by -lr a(t). This is what a rationale behind the label can do, since no prediction reads it.
+For a rationale token t of a training example, a(t) = <grad L_t, grad L_label>: L_t is the token's cross-entropy in the
+training sequence, L_label the cross-entropy of the right answer among the choices, scored as the run scores them. It is
+positive where a plain gradient step on t lowers L_label: to first order, a step of size lr changes it by -lr a(t). This
+is what a rationale behind the label can do, since no prediction reads it.
 
-L_label is taken on three pools (see `pools`): the example's own question; dev questions of the same cluster or with the same answer text
-("matched"); random dev questions that are neither ("random"). The value reported is matched minus random: what the token does for its own kind of
-question beyond what it does for any. Test questions are never used.
+L_label is taken on three pools (see `pools`): the example's own question; dev questions of the same cluster or with the
+same answer text ("matched"); random dev questions that are neither ("random"). The value reported is matched minus
+random: what the token does for its own kind of question beyond what it does for any. Test questions are never used.
 
-Parameters: the transformer blocks. Embeddings, positions and the output matrix are left out by default: there every token that equals a label
-aligns trivially. With "all" they count as well; inner products are exact in both cases, so no random projection is needed.
+Parameters: the transformer blocks. Embeddings, positions and the output matrix are left out by default: there every
+token that equals a label aligns trivially. With "all" they count as well; inner products are exact in both cases, so no
+random projection is needed.
 """
 
 from __future__ import annotations
@@ -52,10 +54,11 @@ _RATIONALE = SEGMENTS.index("rationale")
 class Aligned:
     """The rationale tokens of one training example, each array (tokens,) in the order of the sequence.
 
-    columns: places in the sequence; ids, origin as there; words: the text of each token's word, "" where nobody knows (a piece of a word from
-    elsewhere); loss: cross-entropy in nats; norm: length of the token's gradient; raw, cosine, adam:
-    by pool, (pools, tokens), NaN where a pool is empty. adam: <grad L_t, P grad L_label> with P = 1 / (sqrt(v) + eps), v the second moment of
-    the gradients of real training batches at this checkpoint. label_text: whether the token's word is one of the right answer's own text.
+    columns: places in the sequence; ids, origin as there; words: the text of each token's word, "" where nobody knows
+    (a piece of a word from elsewhere); loss: cross-entropy in nats; norm: length of the token's gradient; raw, cosine,
+    adam: by pool, (pools, tokens), NaN where a pool is empty. adam: <grad L_t, P grad L_label> with P = 1 / (sqrt(v) +
+    eps), v the second moment of the gradients of real training batches at this checkpoint. label_text: whether the
+    token's word is one of the right answer's own text.
     """
 
     id: str
@@ -96,8 +99,8 @@ class Aligner:
         draw: str = "shared",
         memory: int = MEMORY_BYTES,
     ) -> None:
-        """batches: real training batches, for the moments, with the training settings of the run; without both, the Adam values are NaN. draw: see
-        `pools`. UsageError for test questions among the dev questions."""
+        """batches: real training batches, for the moments, with the training settings of the run; without both, the
+        Adam values are NaN. draw: see `pools`. UsageError for test questions among the dev questions."""
         if parameters not in PARAMETERS:
             raise UnknownName("set of parameters", parameters, PARAMETERS)
         self.pools = Pools(dev, draw)
@@ -113,7 +116,8 @@ class Aligner:
         self.parameters = [table[name].requires_grad_(True) for name in self.names]
         self.size = sum(p.numel() for p in self.parameters)
         self.layers = layers_of(model, self.names)
-        # A token's loss reads one state, and its gradient there is known: no backward pass needs to go through the vocabulary again for each token.
+        # A token's loss reads one state, and its gradient there is known: no backward pass needs to go through the
+        # vocabulary again for each token.
         head = {id(p) for p in output_matrix(model).parameters()}
         self._reads_states = self.probe.reader.abilities.plain_head and not any(id(p) in head for p in self.parameters)
         self._cache: OrderedDict[tuple[str, ...], torch.Tensor] = OrderedDict()
@@ -197,7 +201,9 @@ class Aligner:
     def token_products(
         self, sequence: Encoded, columns: npt.NDArray[np.int64], target: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """(tokens,) losses, (targets, tokens) inner products of (targets, parameters) with the tokens' gradients, and (tokens,) lengths of these."""
+        """(tokens,) losses, (targets, tokens) inner products of (targets, parameters) with the tokens' gradients, and
+        (tokens,) lengths of these.
+        """
         ids = self._ids(sequence)
         trace = (
             Trace(self.layers, lambda: self._states_before(ids, columns))
@@ -235,7 +241,9 @@ class Aligner:
     def token_gradients(
         self, sequence: Encoded, columns: npt.NDArray[np.int64]
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """(tokens,) losses and (tokens, parameters) gradients, as many tokens at once as the budget allows, all from one forward pass."""
+        """(tokens,) losses and (tokens, parameters) gradients, as many tokens at once as the budget allows, all from
+        one forward pass.
+        """
         at_once = max(1, self.memory // (4 * self.size))
         ids = self._ids(sequence)
         head, known = output_matrix(self.model), self._reads_states
@@ -254,7 +262,9 @@ class Aligner:
             yield losses.detach().cpu(), self._each(outputs, at_states, keep=not last)
 
     def _each(self, outputs: torch.Tensor, weights: torch.Tensor, *, keep: bool) -> torch.Tensor:
-        """(tokens, parameters), on the CPU: each token's gradient of the outputs, weighted by its row alone. keep: the graph is needed again."""
+        """(tokens, parameters), on the CPU: each token's gradient of the outputs, weighted by its row alone. keep: the
+        graph is needed again.
+        """
         if self.probe.device.type != "cpu":
             gradients = torch.autograd.grad(
                 outputs, self.parameters, grad_outputs=weights, is_grads_batched=True, retain_graph=keep
@@ -270,8 +280,9 @@ class Aligner:
         return rows
 
     def _moments(self, batches: Sequence[Sequence[Row]], training: TrainingConfig) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and second moment of the gradients of training batches as AdamW sees them: divided as in training, and clipped by their length
-        over all parameters. A plain mean is what AdamW's bias-corrected averages come to over a few batches."""
+        """Mean and second moment of the gradients of training batches as AdamW sees them: divided as in training, and
+        clipped by their length over all parameters. A plain mean is what AdamW's bias-corrected averages come to over a
+        few batches."""
         every = [p.requires_grad_(True) for p in self.model.parameters()]
         own_parameters = {id(p) for p in self.parameters}
         first, second = torch.zeros(self.size), torch.zeros(self.size)
@@ -298,8 +309,9 @@ class Aligner:
         )
 
     def _of_label(self, example: Example, ids: npt.NDArray[np.int64], words: Sequence[str]) -> npt.NDArray[np.bool_]:
-        """By word and case aside, so that "Wood" counts where the label is "burning wood", and "the" does not where it is "the sea"; a label of
-        function words alone counts as it is. A token whose word nobody knows counts by its id."""
+        """By word and case aside, so that "Wood" counts where the label is "burning wood", and "the" does not where it
+        is "the sea"; a label of function words alone counts as it is. A token whose word nobody knows counts by its
+        id."""
         label = self.encoder.target(self.encoder.template.target_texts(example)[example.gold])
         telling = [token for token in label if not is_function_word(token.text)] or list(label)
         texts, tokens = {token.text.casefold() for token in telling}, {token.id for token in telling}
@@ -310,9 +322,10 @@ class Aligner:
     def adamw_step(
         self, example: Example, sequence: Encoded, columns: npt.NDArray[np.int64], lr: float
     ) -> npt.NDArray[np.float64]:
-        """(tokens,) by how much more the example's own label loss really falls with one AdamW step on each token alone than with the step that
-        the optimiser would take without it: its moments are those of the training batches, and they move the loss by themselves, by an amount
-        that differs from question to question and is often larger than what any token does."""
+        """(tokens,) by how much more the example's own label loss really falls with one AdamW step on each token alone
+        than with the step that the optimiser would take without it: its moments are those of the training batches, and
+        they move the loss by themselves, by an amount that differs from question to question and is often larger than
+        what any token does."""
         if self.mean is None or self.second is None:
             raise ValueError("adamw_step needs training batches")
         alone = self._loss_after(example, torch.zeros(self.size), lr)

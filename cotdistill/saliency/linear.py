@@ -1,5 +1,6 @@
-"""Linear probes: can a linear map read a class off the hidden states of a layer at a named place? Against a control task, so that what the probe
-itself can learn is seen (Alain and Bengio, arXiv 1610.01644; control tasks: Hewitt and Liang, arXiv 1909.03368)."""
+"""Linear probes: can a linear map read a class off the hidden states of a layer at a named place? Against a control
+task, so that what the probe itself can learn is seen (Alain and Bengio, arXiv 1610.01644; control tasks: Hewitt and
+Liang, arXiv 1909.03368)."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ from cotdistill.errors import StudentError
 from cotdistill.saliency.reading import EncodedExample
 from cotdistill.students.loading import input_table
 
-# The last token of each of these spans, and the middle one of the rationale, in the order in which the student reads them.
+# The last token of each of these spans, and the middle one of the rationale, in the order in which the student reads
+# them.
 SPANS = ("question", "choices", "rationale_cue", "rationale", "label_cue", "label")
 HALF = "rationale_half"
 # Deeper students are read at so many of their layers, the first and the last among them.
@@ -26,7 +28,9 @@ BATCH_TOKENS = 8192
 
 
 def places(reading: EncodedExample) -> dict[str, int]:
-    """The named places that a sequence has, in reading order, each with its column: the last token of a span, and half of the rationale."""
+    """The named places that a sequence has, in reading order, each with its column: the last token of a span, and half
+    of the rationale.
+    """
     columns_of = {name: int(columns[-1]) for name in SPANS if len(columns := reading.columns(name))}
     if len(columns := reading.columns("rationale")):
         columns_of[HALF] = int(columns[(len(columns) - 1) // 2])
@@ -47,7 +51,8 @@ def hidden_states(
 ) -> tuple[list[int], npt.NDArray[np.float32]]:
     """Which layers, and (layers, places, readings, width) states of the student at the named places of its sequences.
 
-    Rows are padded on the right, which a causal student never reads. StudentError for an architecture that tells no hidden states.
+    Rows are padded on the right, which a causal student never reads. StudentError for an architecture that tells no
+    hidden states.
     """
     model.eval()  # type: ignore[no-untyped-call]
     device = input_table(model).device
@@ -85,7 +90,9 @@ def hidden_states(
 
 @dataclass(frozen=True)
 class Linear:
-    """A fitted probe. weights (width, classes) and bias (classes,) act on states less mean (width,) over spread (width,)."""
+    """A fitted probe. weights (width, classes) and bias (classes,) act on states less mean (width,) over spread
+    (width,).
+    """
 
     mean: npt.NDArray[np.float32]
     spread: npt.NDArray[np.float32]
@@ -101,8 +108,9 @@ class Linear:
 def fit(
     states: npt.NDArray[np.float32], classes: npt.NDArray[np.int64], count: int, penalty: float, steps: int = 80
 ) -> Linear:
-    """Multinomial logistic regression on standardised states by L-BFGS from zero, so without a draw. states (rows, width), classes (rows,) below
-    `count`; penalty: times half the squared weights (not the bias), added to the mean cross-entropy."""
+    """Multinomial logistic regression on standardised states by L-BFGS from zero, so without a draw. states (rows,
+    width), classes (rows,) below `count`; penalty: times half the squared weights (not the bias), added to the mean
+    cross-entropy."""
     mean = states.mean(0)
     spread = states.std(0)
     spread[spread < 1e-6] = 1.0  # a constant feature, as every one of the embeddings of a cue is, says nothing
@@ -133,8 +141,8 @@ def hits(
 
 
 def control_classes(classes: Sequence[str], clusters: Sequence[str], seed: int) -> tuple[list[str], str]:
-    """The classes of a control task, and what was dealt anew: "clusters" where every cluster has one class (a probe may learn its members by heart,
-    so a cluster keeps one class, another's), else "rows"."""
+    """The classes of a control task, and what was dealt anew: "clusters" where every cluster has one class (a probe may
+    learn its members by heart, so a cluster keeps one class, another's), else "rows"."""
     rng = np.random.default_rng(seed)
     by_cluster: dict[str, str] = {}
     for name, cluster in zip(classes, clusters, strict=True):

@@ -1,4 +1,5 @@
-"""How an attribution is made: one function and one decorator each. The form, the options of the terminal and the docs follow from the registry.
+"""How an attribution is made: one function and one decorator each. The form, the options of the terminal and the docs
+follow from the registry.
 
 torch and captum are imported inside the functions only: pages read this list, and a page process never loads torch.
 """
@@ -31,8 +32,8 @@ SMALLEST_DIFFERENCE = 1e-3
 
 @dataclass(frozen=True)
 class Scored:
-    """One query's scores, (length,) float64. gap: share of the explained difference that is missed; steps: how many were taken; both None for
-    methods that promise no completeness."""
+    """One query's scores, (length,) float64. gap: share of the explained difference that is missed; steps: how many
+    were taken; both None for methods that promise no completeness."""
 
     scores: npt.NDArray[np.float64]
     gap: float | None = None
@@ -68,7 +69,8 @@ def method(name: str, help: str, *, signed: bool) -> Callable[[Function], Functi
 
 @method(
     "integrated_gradients",
-    "gradients gathered on the way from the baseline to the text; they add up to the difference (Sundararajan et al. 2017)",
+    "gradients gathered on the way from the baseline to the text; they add up to the difference (Sundararajan et al."
+    " 2017)",
     signed=True,
 )
 def integrated_gradients(
@@ -212,13 +214,16 @@ def occlusion(
 
 @method(
     "attention_rollout",
-    "attention followed through the layers to the place where the answer is read, half of it staying in place (Abnar and Zuidema 2020)",
+    "attention followed through the layers to the place where the answer is read, half of it staying in place (Abnar"
+    " and Zuidema 2020)",
     signed=False,
 )
 def attention_rollout(
     probe: StudentQueries, queries: Sequence[Query], settings: AttributionSettings, counts: npt.NDArray[np.int64]
 ) -> Found:
-    """The mean row of the product of (attention averaged over heads + identity) / 2, over the places where the target is read."""
+    """The mean row of the product of (attention averaged over heads + identity) / 2, over the places where the target
+    is read.
+    """
     import torch
 
     scored: dict[int, Scored] = {}
@@ -229,7 +234,8 @@ def attention_rollout(
         for batch in probe.batches(queries):
             if batch.mask is None and bool((batch.owner > 0).any()):
                 raise StudentError(
-                    f"The attention of {type(probe.model).__name__} cannot be followed for answers of several tokens: it takes no mask of one's own.",
+                    f"The attention of {type(probe.model).__name__} cannot be followed for answers of several tokens:"
+                    " it takes no mask of one's own.",
                     "Choose a gradient method or occlusion.",
                 )
             more = {} if batch.mask is None else {"attention_mask": batch.mask, "position_ids": batch.positions}

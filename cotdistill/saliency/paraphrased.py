@@ -1,5 +1,5 @@
-"""How far the attributions of a question agree with those of the same question in other words (after arXiv 2307.13339): rank correlation over the
-words that decide and that both versions have."""
+"""How far the attributions of a question agree with those of the same question in other words (after arXiv 2307.13339):
+rank correlation over the words that decide and that both versions have."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ Units = Mapping[Unit, float]
 
 @dataclass(frozen=True)
 class Agreed:
-    """One question in one scope: mean rank correlation over every two of its versions; units: words compared, mean over them; same: share of the
-    pairs with the same answer; control: rank correlation with another question's version at the same places, None where none fits."""
+    """One question in one scope: mean rank correlation over every two of its versions; units: words compared, mean over
+    them; same: share of the pairs with the same answer; control: rank correlation with another question's version at
+    the same places, None where none fits."""
 
     example: str
     cluster: str
@@ -39,15 +40,17 @@ class Agreed:
 
 @dataclass(frozen=True)
 class Version:
-    """One wording of a question: its content words with their scores, in order, and the choice that the student prefers."""
+    """One wording of a question: its content words with their scores, in order, and the choice that the student
+    prefers.
+    """
 
     units: Units
     predicted: int
 
 
 def units_of(reading: EncodedExample, scores: npt.NDArray[np.float64], *, absolute: bool) -> dict[Unit, float]:
-    """The content words of question, choices (what may be answered, no template) and rationale that bear scores; a word's score is the sum of its
-    tokens', or the size of that."""
+    """The content words of question, choices (what may be answered, no template) and rationale that bear scores; a
+    word's score is the sum of its tokens', or the size of that."""
     answers = {word for text in reading.choice_texts for word in re.findall(r"\w+", text.casefold())}
     summed: dict[int, float] = {}
     spans: dict[int, str] = {}
@@ -101,8 +104,8 @@ def agreements(ids: Sequence[str], clusters: Sequence[str], versions: Sequence[S
 
 
 def _control(i: int, units: Sequence[Sequence[Units]], clusters: Sequence[str]) -> float | None:
-    """The words that the first two versions of a question share, held against those of the next question of another cluster that has as many:
-    the first by the first, the second by the second. What a place alone explains."""
+    """The words that the first two versions of a question share, held against those of the next question of another
+    cluster that has as many: the first by the first, the second by the second. What a place alone explains."""
     original, _ = compared(units[i][0], units[i][1]) if len(units[i]) > 1 else (np.zeros(0), None)
     for step in range(1, len(units)):
         j = (i + step) % len(units)

@@ -1,4 +1,6 @@
-"""The questions on which the label loss of an alignment is taken: of the example's own kind, and others to hold them against."""
+"""The questions on which the label loss of an alignment is taken: of the example's own kind, and others to hold them
+against.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +18,13 @@ POOL = 16
 
 
 class Pools:
-    """Picks dev questions for training examples. UsageError if any of them is a test question: alignment never looks at those.
+    """Picks dev questions for training examples. UsageError if any of them is a test question: alignment never looks at
+    those.
 
-    draw: "each" draws for every example anew, as many random questions as matched ones, so that over many examples the luck of a draw evens
-    out; "shared" takes the first POOL that fit from one order: the random pool is nearly the same for all examples and its gradient is
-    computed once, but a mean over examples then carries the luck of that one draw (it moved the AUC of 40 examples by .02 to .04).
+    draw: "each" draws for every example anew, as many random questions as matched ones, so that over many examples the
+    luck of a draw evens out; "shared" takes the first POOL that fit from one order: the random pool is nearly the same
+    for all examples and its gradient is computed once, but a mean over examples then carries the luck of that one draw
+    (it moved the AUC of 40 examples by .02 to .04).
     """
 
     def __init__(self, dev: Sequence[Example], draw: str = "each") -> None:
@@ -32,7 +36,9 @@ class Pools:
         self.draw = draw
 
     def of(self, example: Example) -> tuple[list[Example], list[Example]]:
-        """Matched: other questions of the example's cluster or with the same answer text (case aside). Random: with neither."""
+        """Matched: other questions of the example's cluster or with the same answer text (case aside). Random: with
+        neither.
+        """
         others = [e for e in self.dev if e.id != example.id]
         matched, rest = [e for e in others if is_kin(e, example)], [e for e in others if not is_kin(e, example)]
         if self.draw == "shared":

@@ -1,4 +1,6 @@
-"""A student asked many queries at a time, by its token embeddings: values, gradients for captum, and values with tokens replaced."""
+"""A student asked many queries at a time, by its token embeddings: values, gradients for captum, and values with tokens
+replaced.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +26,9 @@ MEMORY_BYTES = 512 << 20
 
 @dataclass(frozen=True)
 class QueryBatch:
-    """Queries side by side, padded on the right. members: their places in the list they come from. ids, positions, owner (b, n); mask
-    (b, 1, n, n), or None where no row is packed or the student takes no mask; places (b, p); picks, tokens, groups (b, m) with
-    valid (b, m); weights, against (b, g); moves (b, n)."""
+    """Queries side by side, padded on the right. members: their places in the list they come from. ids, positions,
+    owner (b, n); mask (b, 1, n, n), or None where no row is packed or the student takes no mask; places (b, p); picks,
+    tokens, groups (b, m) with valid (b, m); weights, against (b, g); moves (b, n)."""
 
     members: list[int]
     queries: list[Query]
@@ -49,7 +51,9 @@ class QueryBatch:
 
 
 class StudentQueries:
-    """One student, in evaluation mode. Results do not depend on how queries are batched (to the rounding of the arithmetic)."""
+    """One student, in evaluation mode. Results do not depend on how queries are batched (to the rounding of the
+    arithmetic).
+    """
 
     def __init__(self, model: PreTrainedModel, pad: int, memory: int = MEMORY_BYTES) -> None:
         model.eval()  # type: ignore[no-untyped-call]
@@ -66,8 +70,8 @@ class StudentQueries:
         config = self.model.config
         n, p = max(len(q.ids) for q in queries), max(len(q.places) for q in queries)
         width, vocabulary = config.hidden_size, output_matrix(self.model).weight.shape[0]
-        # Kept for the backward pass: about 24 numbers a token, layer and unit of width (attention, norms, a fourfold MLP), the attention
-        # matrices, and three copies of the logits.
+        # Kept for the backward pass: about 24 numbers a token, layer and unit of width (attention, norms, a fourfold
+        # MLP), the attention matrices, and three copies of the logits.
         numbers = (
             n
             * (config.num_hidden_layers * (24 * width + 3 * getattr(config, "num_attention_heads", 0) * n) + 4 * width)
@@ -76,7 +80,9 @@ class StudentQueries:
         return max(1, int(self.memory // (4 * numbers)))
 
     def batches(self, queries: Sequence[Query], copies: int = 1) -> Iterator[QueryBatch]:
-        """The queries in batches of similar length, each small enough that `copies` of every query fit into the budget."""
+        """The queries in batches of similar length, each small enough that `copies` of every query fit into the
+        budget.
+        """
         order = sorted(range(len(queries)), key=lambda i: len(queries[i].ids))
         at = 0
         while at < len(order):
@@ -113,12 +119,21 @@ class StudentQueries:
             return torch.from_numpy(out).to(self.device)
 
         return QueryBatch(
-            members, queries, torch.from_numpy(ids).to(self.device), at.to(self.device), owners.to(self.device),
+            members,
+            queries,
+            torch.from_numpy(ids).to(self.device),
+            at.to(self.device),
+            owners.to(self.device),
             block_mask(self.model, owners, at)["attention_mask"] if packed else None,
-            laid("places", max(len(q.places) for q in queries), np.int64), laid("picks", m, np.int64), laid("tokens", m, np.int64),
-            laid("groups", m, np.int64), torch.tensor([[i < len(q.picks) for i in range(m)] for q in queries], device=self.device),
-            laid("weights", g, np.float32), laid("against", g, bool), torch.from_numpy(moves).to(self.device),
-        )  # fmt: skip
+            laid("places", max(len(q.places) for q in queries), np.int64),
+            laid("picks", m, np.int64),
+            laid("tokens", m, np.int64),
+            laid("groups", m, np.int64),
+            torch.tensor([[i < len(q.picks) for i in range(m)] for q in queries], device=self.device),
+            laid("weights", g, np.float32),
+            laid("against", g, bool),
+            torch.from_numpy(moves).to(self.device),
+        )
 
     def embed(self, batch: QueryBatch) -> torch.Tensor:
         """(b, n, hidden): what the student's embedding module gives for the ids."""
@@ -159,7 +174,9 @@ class StudentQueries:
         return out.index_put((who, batch.groups[index][valid]), likelihoods, accumulate=True)
 
     def _sums_apart(self, embeds: torch.Tensor, batch: QueryBatch, index: torch.Tensor) -> torch.Tensor:
-        """The same for a student that takes no mask of one's own: a forward pass for each choice, its tokens right behind the first part."""
+        """The same for a student that takes no mask of one's own: a forward pass for each choice, its tokens right
+        behind the first part.
+        """
         owner, places, groups = batch.owner[index], batch.places[index], batch.groups[index]
         n = owner.shape[1]
         out = torch.zeros(len(index), batch.weights.shape[1], device=self.device)
@@ -198,7 +215,9 @@ class StudentQueries:
         replaced: Sequence[npt.NDArray[np.bool_]] | None = None,
         baseline: torch.Tensor | None = None,
     ) -> npt.NDArray[np.float64]:
-        """(queries,) the number of each query; where `replaced` (a mask over the query's first part) is set, its embedding is the baseline."""
+        """(queries,) the number of each query; where `replaced` (a mask over the query's first part) is set, its
+        embedding is the baseline.
+        """
         values = np.zeros(len(queries))
         for batch in self.batches(queries):
             values[batch.members] = (
@@ -213,8 +232,8 @@ class StudentQueries:
         replaced: Sequence[npt.NDArray[np.bool_]] | None = None,
         baseline: torch.Tensor | None = None,
     ) -> list[npt.NDArray[np.float64]]:
-        """Per reading, (choices,): the softmax of the choices' scores at the label. Masks are over the reading's columns; those at or behind the
-        label count for nothing."""
+        """Per reading, (choices,): the softmax of the choices' scores at the label. Masks are over the reading's
+        columns; those at or behind the label count for nothing."""
         asked = [label_query(reading) for reading in readings]
         probabilities: list[npt.NDArray[np.float64]] = [np.zeros(0)] * len(asked)
         for batch in self.batches(asked):

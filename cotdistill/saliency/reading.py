@@ -1,4 +1,6 @@
-"""One example as a student reads it, token by token, with the words and sentences the tokens belong to: what attributions are attached to."""
+"""One example as a student reads it, token by token, with the words and sentences the tokens belong to: what
+attributions are attached to.
+"""
 
 from __future__ import annotations
 
@@ -24,11 +26,12 @@ Flat = list[tuple[str, Token]]
 class EncodedExample:
     """A sequence of n tokens in the order of training, with the intact rationale and the right label.
 
-    All arrays are (n,): ids int32; segments int8, index into SEGMENTS; words and sentences int32, rising over the whole sequence; origin int32,
-    place in the intact rationale, -1 elsewhere. pieces: the text of each token with its leading space; where several tokens spell one
-    character, the first shows it and the others are empty. choices: target ids of each choice; weights: what each choice's log-likelihood is
-    multiplied by to score it (1, or 1 / bytes). label_at: column of the first label token, -1 without one. left_out: rationale tokens cut off
-    because the student reads no more.
+    All arrays are (n,): ids int32; segments int8, index into SEGMENTS; words and sentences int32, rising over the whole
+    sequence; origin int32, place in the intact rationale, -1 elsewhere. pieces: the text of each token with its leading
+    space; where several tokens spell one character, the first shows it and the others are empty. choices: target ids of
+    each choice; weights: what each choice's log-likelihood is multiplied by to score it (1, or 1 / bytes). label_at:
+    column of the first label token, -1 without one. left_out: rationale tokens cut off because the student reads no
+    more.
     """
 
     id: str
@@ -74,8 +77,9 @@ def read_example(
 ) -> EncodedExample:
     """The example as a student of this placement reads it.
 
-    sequence: which one of a placement that trains on two (multitask): the one with "label" or with "rationale". limit: the longest sequence
-    that the student reads; a longer rationale is cut at its end, and SequenceTooLong is raised where even that does not help.
+    sequence: which one of a placement that trains on two (multitask): the one with "label" or with "rationale". limit:
+    the longest sequence that the student reads; a longer rationale is cut at its end, and SequenceTooLong is raised
+    where even that does not help.
     """
     if metric not in METRICS:
         raise UnknownName("metric", metric, METRICS)
@@ -134,7 +138,9 @@ def _flat(encoder: Encoder, example: Example, spans: Sequence[str], rationale: P
 
 
 def _numbered(flat: Flat) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], tuple[str, ...]]:
-    """Word and sentence numbers over the whole sequence (a new span begins a new word and a new sentence), and each word's text."""
+    """Word and sentence numbers over the whole sequence (a new span begins a new word and a new sentence), and each
+    word's text.
+    """
     words: list[int] = []
     sentences: list[int] = []
     texts: list[str] = []
@@ -152,7 +158,9 @@ def _numbered(flat: Flat) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32],
 
 
 def pieces(encoder: Encoder, ids: Sequence[int]) -> tuple[str, ...]:
-    """The text of each token. A byte-level tokenizer may spell one character with several tokens: the first shows it, the others are empty."""
+    """The text of each token. A byte-level tokenizer may spell one character with several tokens: the first shows it,
+    the others are empty.
+    """
     texts: list[str] = []
     pending: list[int] = []
 

@@ -1,4 +1,6 @@
-"""How an attribution is made: plain values, from which the form, the options of the terminal and a job's identity come."""
+"""How an attribution is made: plain values, from which the form, the options of the terminal and a job's identity
+come.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,8 @@ class AttributionSettings:
     )
     target: str = param(
         "gold",
-        "what is explained: gold, predicted, label:B, contrast (gold minus the others), contrast:A-B, span:FIRST-LAST, rationale (each token)",
+        "what is explained: gold, predicted, label:B, contrast (gold minus the others), contrast:A-B, span:FIRST-LAST,"
+        " rationale (each token)",
     )
     baseline: str = param(
         "mean",
@@ -62,7 +65,9 @@ SHARES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)
 
 
 def checked_shares(shares: Sequence[float]) -> tuple[float, ...]:
-    """The shares, rising and each once; UsageError if one is no share or none lies between 0 and 1, where the area is taken."""
+    """The shares, rising and each once; UsageError if one is no share or none lies between 0 and 1, where the area is
+    taken.
+    """
     checked = tuple(sorted({float(share) for share in shares}))
     if not checked or not 0 <= checked[0] <= checked[-1] <= 1 or not any(0 < share < 1 for share in checked):
         raise UsageError(

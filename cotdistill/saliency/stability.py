@@ -1,4 +1,6 @@
-"""How far two attributions of the same examples agree: between replicates, methods or checkpoints; always beside what chance would give."""
+"""How far two attributions of the same examples agree: between replicates, methods or checkpoints; always beside what
+chance would give.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +21,11 @@ Scores = Mapping[tuple[str, str], Spans]
 
 @dataclass(frozen=True)
 class Agreement:
-    """Two attributions of the same examples. explanations: how many are compared (several an example where each rationale token is explained);
-    ranked: how many of them have a rank correlation (none where the scores of one do not vary). absolute: whether sizes were compared. rank: mean
-    Spearman correlation (chance: 0); overlap: mean share of the k highest tokens that both name; chance: what a random choice of k tokens would
-    share, k / n of the explanation. low, high: 95 % intervals over clusters, None below two."""
+    """Two attributions of the same examples. explanations: how many are compared (several an example where each
+    rationale token is explained); ranked: how many of them have a rank correlation (none where the scores of one do not
+    vary). absolute: whether sizes were compared. rank: mean Spearman correlation (chance: 0); overlap: mean share of
+    the k highest tokens that both name; chance: what a random choice of k tokens would share, k / n of the explanation.
+    low, high: 95 % intervals over clusters, None below two."""
 
     one: str
     other: str
@@ -42,7 +45,9 @@ class Agreement:
 
 
 def spearman(first: Values, second: Values) -> float | None:
-    """Spearman's rank correlation of two score arrays, ties by their mean rank; None where either does not vary or fewer than three are left."""
+    """Spearman's rank correlation of two score arrays, ties by their mean rank; None where either does not vary or
+    fewer than three are left.
+    """
     from scipy.stats import rankdata
 
     if len(first) < 3:
@@ -59,8 +64,9 @@ def top(scores: Values, k: int) -> set[int]:
 
 
 def shared_scores(first: Spans, second: Spans) -> tuple[Values, Values]:
-    """The scores of the tokens that both can read, (n,) each. Tokens are the same if they stand at the same place of the same span, and the whole
-    span reads the same: a question before a label or before a rationale is one question, and other tokenizers' tokens are never paired."""
+    """The scores of the tokens that both can read, (n,) each. Tokens are the same if they stand at the same place of
+    the same span, and the whole span reads the same: a question before a label or before a rationale is one question,
+    and other tokenizers' tokens are never paired."""
     spans = [span for span in first if span in second]
     if not spans:
         return np.zeros(0), np.zeros(0)
@@ -78,9 +84,11 @@ def agreement(
     names: tuple[str, str] = ("", ""),
     absolute: bool = False,
 ) -> Agreement | None:
-    """Agreement over the explanations that both have, on the tokens that both can read (three at least); None if there are none.
+    """Agreement over the explanations that both have, on the tokens that both can read (three at least); None if there
+    are none.
 
-    absolute: rank by the size of the scores instead of by what they say for the target; needed beside a method without a sign.
+    absolute: rank by the size of the scores instead of by what they say for the target; needed beside a method without
+    a sign.
     """
     ranks: list[tuple[str, float]] = []
     shared: list[tuple[str, float, float]] = []
@@ -116,7 +124,9 @@ def every_pair(
     unsigned: Sequence[str] = (),
     absolute: bool = False,
 ) -> list[Agreement]:
-    """Agreement of every two of several attributions, by name; where one of the two is in `unsigned`, or with `absolute`, sizes are compared."""
+    """Agreement of every two of several attributions, by name; where one of the two is in `unsigned`, or with
+    `absolute`, sizes are compared.
+    """
     names = list(scored)
     agreements = []
     for i, one in enumerate(names):

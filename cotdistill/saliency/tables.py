@@ -85,10 +85,21 @@ def example_table(attributions: Sequence[Attribution]) -> pd.DataFrame:
     """One row an explanation; see EXAMPLE_COLUMNS."""
     rows = [
         (
-            one.reading.id, one.reading.cluster, one.target_at, one.target, one.value, one.reading.gold, one.predicted,
-            one.probabilities[one.reading.gold], one.gap, one.steps, one.converged, one.reading.left_out, one.not_readable,
+            one.reading.id,
+            one.reading.cluster,
+            one.target_at,
+            one.target,
+            one.value,
+            one.reading.gold,
+            one.predicted,
+            one.probabilities[one.reading.gold],
+            one.gap,
+            one.steps,
+            one.converged,
+            one.reading.left_out,
+            one.not_readable,
         )
         for one in attributions
-    ]  # fmt: skip
+    ]
     frame = pd.DataFrame(rows, columns=list(EXAMPLE_COLUMNS))
     return frame.astype({"gap": "Float64", "steps": "Int64", "converged": "boolean"})

@@ -5,8 +5,8 @@ predicted        the same of the label that the student prefers
 label:B          the same of another choice
 contrast         right label minus the log of the summed probability of all others
 contrast:B       right label minus choice B;  contrast:A-B   choice A minus choice B
-span:12-15       log-probability of tokens 12 to 15 of the sequence (columns from 0, both included), each given all before it
-rationale        each rationale token by itself, given all before it: one explanation a token
+span:12-15       log-probability of tokens 12 to 15 of the sequence (columns from 0, both included), each given all
+before it rationale        each rationale token by itself, given all before it: one explanation a token
 """
 
 from __future__ import annotations
@@ -78,10 +78,11 @@ def parse_target(text: str) -> Target:
 class Query:
     """What is forwarded and what number is read from it.
 
-    ids, positions, owner (n,): the first `length` tokens are those of the reading; behind them may stand the choices' tokens side by side, each
-    seeing the first part and itself only (owner 0: the first part, c + 1: choice c). places (p,): columns at which logits are taken. picks,
-    tokens, groups (m,): the log-probability of tokens[i] at places[picks[i]] counts for group groups[i]. The number is
-    weights . sums - log(sum of exp over the groups in `against` of sums). moves (n,): what is attributed.
+    ids, positions, owner (n,): the first `length` tokens are those of the reading; behind them may stand the choices'
+    tokens side by side, each seeing the first part and itself only (owner 0: the first part, c + 1: choice c). places
+    (p,): columns at which logits are taken. picks, tokens, groups (m,): the log-probability of tokens[i] at
+    places[picks[i]] counts for group groups[i]. The number is weights . sums - log(sum of exp over the groups in
+    `against` of sums). moves (n,): what is attributed.
     """
 
     ids: npt.NDArray[np.int64]
@@ -101,9 +102,11 @@ class Query:
 
 
 def queries(reading: EncodedExample, target: Target, moved: Sequence[str], predicted: int = -1) -> list[Query]:
-    """The queries of a target: one, or one a rationale token. moved: segments that are attributed, as far as they stand before the target.
+    """The queries of a target: one, or one a rationale token. moved: segments that are attributed, as far as they stand
+    before the target.
 
-    predicted: the choice that the student prefers, for the target of that name. NotReadable where the sequence lacks what is explained.
+    predicted: the choice that the student prefers, for the target of that name. NotReadable where the sequence lacks
+    what is explained.
     """
     if target.of_label:
         return [_label_query(reading, target, moved, predicted)]
@@ -125,7 +128,9 @@ def queries(reading: EncodedExample, target: Target, moved: Sequence[str], predi
 
 
 def label_query(reading: EncodedExample, moved: Sequence[str] = (), asked: Sequence[int] | None = None) -> Query:
-    """The choices (all of them, or those asked for) after what stands before the label, one group each, for their probabilities."""
+    """The choices (all of them, or those asked for) after what stands before the label, one group each, for their
+    probabilities.
+    """
     prompt = reading.ids[: reading.label_at].astype(np.int64)
     n = len(prompt)
     ids, positions, owner = [prompt], [np.arange(n)], [np.zeros(n, np.int64)]
@@ -154,7 +159,9 @@ def label_query(reading: EncodedExample, moved: Sequence[str] = (), asked: Seque
 
 
 def explained_choice(reading: EncodedExample, target: Target, predicted: int) -> int:
-    """The choice that a target of the label speaks for: of a contrast, the first. UnknownName for a choice that the example does not have."""
+    """The choice that a target of the label speaks for: of a contrast, the first. UnknownName for a choice that the
+    example does not have.
+    """
     if target.kind == "label" or target.other:
         return _choice(reading, target.one)
     return predicted if target.kind == "predicted" else reading.gold
@@ -186,10 +193,21 @@ def _span_query(reading: EncodedExample, first: int, last: int, moved: Sequence[
     # Tokens of the span are what is explained; only what stands before it is compared.
     moves[first:] = False
     return Query(
-        reading.ids[:n].astype(np.int64), np.arange(n), np.zeros(n, np.int64), n, np.arange(first - 1, last), np.arange(count),
-        reading.ids[first : last + 1].astype(np.int64), np.zeros(count, np.int64), np.ones(1), np.zeros(1, bool),
-        moves, reading.words[:n], f"span:{first}-{last}", target_at,
-    )  # fmt: skip
+        reading.ids[:n].astype(np.int64),
+        np.arange(n),
+        np.zeros(n, np.int64),
+        n,
+        np.arange(first - 1, last),
+        np.arange(count),
+        reading.ids[first : last + 1].astype(np.int64),
+        np.zeros(count, np.int64),
+        np.ones(1),
+        np.zeros(1, bool),
+        moves,
+        reading.words[:n],
+        f"span:{first}-{last}",
+        target_at,
+    )
 
 
 def _moves(reading: EncodedExample, length: int, moved: Sequence[str]) -> npt.NDArray[np.bool_]:

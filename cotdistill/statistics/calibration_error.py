@@ -45,7 +45,8 @@ def selective_accuracy(confidence: Values, correct: npt.NDArray[np.bool_], cover
     n = len(confidence)
     if n == 0 or len(correct) != n or not 0 < coverage <= 1:
         raise ValueError(
-            f"expected as many answers as confidences, at least one, and a share; got {n}, {len(correct)}, coverage {coverage}"
+            f"expected as many answers as confidences, at least one, and a share; got {n}, {len(correct)}, coverage"
+            f" {coverage}"
         )
     kept = int(np.ceil(coverage * n - 1e-9))
     edge = np.partition(confidence, n - kept)[n - kept]

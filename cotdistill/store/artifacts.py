@@ -1,4 +1,6 @@
-"""What jobs make, kept under the hash of its content: `artifacts/ab/<sha256>.<suffix>`. Written once, never changed, so two writers cannot clash."""
+"""What jobs make, kept under the hash of its content: `artifacts/ab/<sha256>.<suffix>`. Written once, never changed, so
+two writers cannot clash.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ class Artifacts:
         self.folder = folder
 
     def put_bytes(self, data: bytes, kind: str, suffix: str) -> str:
-        """Keep bytes and give their digest (SHA-256, hex). kind: what it is ("weights", "predictions"), for messages. DiskFull without room."""
+        """Keep bytes and give their digest (SHA-256, hex). kind: what it is ("weights", "predictions"), for messages.
+        DiskFull without room.
+        """
         digest = hashlib.sha256(data).hexdigest()
         with self._new(digest, kind, suffix) as file:
             if file is not None:
@@ -54,7 +58,9 @@ class Artifacts:
         return digest
 
     def put_blocks(self, blocks: Iterable[bytes], digest: str, kind: str, suffix: str) -> bool:
-        """Keep content that comes in blocks and is said to have this digest; False if it is there already. StoreError if it has another one."""
+        """Keep content that comes in blocks and is said to have this digest; False if it is there already. StoreError
+        if it has another one.
+        """
         with self._new(digest, kind, suffix) as file:
             if file is None:
                 return False
@@ -112,7 +118,9 @@ class Artifacts:
             return None
 
     def _touch(self, digest: str) -> bool:
-        """Whether an artefact is there; its time says that somebody wants it, so that it is not cleared away before they have recorded it."""
+        """Whether an artefact is there; its time says that somebody wants it, so that it is not cleared away before
+        they have recorded it.
+        """
         path = self._find(digest)
         if path is None:
             return False
@@ -124,7 +132,9 @@ class Artifacts:
 
     @contextlib.contextmanager
     def _new(self, digest: str, kind: str, suffix: str) -> Iterator[BinaryIO | None]:
-        """A file to write the artefact into, None if it is there already. It appears under its name only when it is whole and on the disk."""
+        """A file to write the artefact into, None if it is there already. It appears under its name only when it is
+        whole and on the disk.
+        """
         with disk_errors(self.folder, f"the {kind} of a run"):
             if self._touch(digest):
                 yield None

@@ -1,4 +1,6 @@
-"""A copy of a store that is a store itself: databases by SQLite's online backup, artefacts linked or copied, and a manifest of every digest."""
+"""A copy of a store that is a store itself: databases by SQLite's online backup, artefacts linked or copied, and a
+manifest of every digest.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ DATABASES = ("store.sqlite", "teachers/responses.sqlite")
 
 @dataclass(frozen=True)
 class Backup:
-    """files, bytes: what the backup holds, without its manifest; linked: how many of the files share the disk with the store."""
+    """files, bytes: what the backup holds, without its manifest; linked: how many of the files share the disk with the
+    store.
+    """
 
     folder: Path
     files: int
@@ -36,8 +40,9 @@ class Backup:
 
 
 def back_up(store: Store, folder: Path, *, link: bool = True) -> Backup:
-    """Copy a store, which may be in use, into a new folder: whole or not at all. link: artefacts, which never change, are linked where the disk is
-    the same. UsageError if the folder is there or lies in the store; StoreError for an artefact whose content is not what its name says."""
+    """Copy a store, which may be in use, into a new folder: whole or not at all. link: artefacts, which never change,
+    are linked where the disk is the same. UsageError if the folder is there or lies in the store; StoreError for an
+    artefact whose content is not what its name says."""
     folder = folder.expanduser().absolute()
     if folder.exists():
         raise UsageError(
@@ -71,7 +76,9 @@ def back_up(store: Store, folder: Path, *, link: bool = True) -> Backup:
 
 
 def check(folder: Path) -> list[str]:
-    """What of a backup is not as its manifest says; empty if all is well. UsageError for a folder without a manifest that can be read."""
+    """What of a backup is not as its manifest says; empty if all is well. UsageError for a folder without a manifest
+    that can be read.
+    """
     try:
         listed = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
         expected = {str(name): str(one["sha256"]) for name, one in listed.items()}

@@ -1,4 +1,6 @@
-"""How much a store may take: a budget of its own, a floor of free disk, and the most jobs that may wait. What is full begins nothing new."""
+"""How much a store may take: a budget of its own, a floor of free disk, and the most jobs that may wait. What is full
+begins nothing new.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ class QueueFull(CotdistillError):
 
 @dataclass(frozen=True)
 class Budget:
-    """most: bytes that the store may hold, None for no limit; floor: bytes that must stay free on its disk; queued: jobs that may wait."""
+    """most: bytes that the store may hold, None for no limit; floor: bytes that must stay free on its disk; queued:
+    jobs that may wait.
+    """
 
     most: int | None
     floor: int
@@ -55,8 +59,8 @@ def refusal(connection: sqlite3.Connection, home: Path) -> str:
     free = shutil.disk_usage(home).free
     if free < limit.floor:
         return (
-            f"No new job begins: {_size(free)} are free on the disk of the store, and {_size(limit.floor)} are to stay free. "
-            "Free some room (cotdistill store gc), or change it: cotdistill store budget --free SIZE"
+            f"No new job begins: {_size(free)} are free on the disk of the store, and {_size(limit.floor)} are to stay"
+            " free. Free some room (cotdistill store gc), or change it: cotdistill store budget --free SIZE"
         )
     if limit.most is not None and (used := _used(home)) >= limit.most:
         return (
@@ -74,7 +78,9 @@ def room(connection: sqlite3.Connection, home: Path) -> float:
 
 
 def check_queued(connection: sqlite3.Connection, home: Path) -> None:
-    """QueueFull if more jobs wait than may. Called inside the transaction that has added them, so nothing of it stays."""
+    """QueueFull if more jobs wait than may. Called inside the transaction that has added them, so nothing of it
+    stays.
+    """
     most = budget(connection, home).queued
     waiting = int(connection.execute("SELECT count(*) FROM job WHERE state = 'queued'").fetchone()[0])
     if waiting > most:

@@ -1,8 +1,8 @@
 """The database of a store: ordered migrations, short transactions, and SQLite's errors in words.
 
-A connection is opened for each transaction and closed after it (about 0.2 ms): pages run in many threads, workers beat from a second
-thread, and a connection that nobody shares needs no care. Writers take the write lock when they begin (BEGIN IMMEDIATE), so that a
-transaction that has read something never finds it changed when it writes.
+A connection is opened for each transaction and closed after it (about 0.2 ms): pages run in many threads, workers beat
+from a second thread, and a connection that nobody shares needs no care. Writers take the write lock when they begin
+(BEGIN IMMEDIATE), so that a transaction that has read something never finds it changed when it writes.
 """
 
 from __future__ import annotations
@@ -104,7 +104,8 @@ MIGRATIONS: tuple[str, ...] = (
         changed REAL NOT NULL
     );
     """,
-    # What came from elsewhere: the digest of the file that brought it, and what each run had made that the file did not bring.
+    # What came from elsewhere: the digest of the file that brought it, and what each run had made that the file did not
+    # bring.
     """
     ALTER TABLE job ADD COLUMN origin TEXT NOT NULL DEFAULT '';
     ALTER TABLE study ADD COLUMN origin TEXT NOT NULL DEFAULT '';
@@ -123,7 +124,9 @@ MIGRATIONS: tuple[str, ...] = (
 
 
 class Database:
-    """The SQLite file of a store. Made or migrated when the object is made; raises StoreError, StoreTooNew or DiskFull."""
+    """The SQLite file of a store. Made or migrated when the object is made; raises StoreError, StoreTooNew or
+    DiskFull.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -162,7 +165,8 @@ class Database:
             try:
                 connection.row_factory = sqlite3.Row
                 connection.execute("PRAGMA foreign_keys = ON")
-                # In WAL mode this survives any kill of processes; a power cut may undo the last transactions, never tear them.
+                # In WAL mode this survives any kill of processes; a power cut may undo the last transactions, never
+                # tear them.
                 connection.execute("PRAGMA synchronous = NORMAL")
                 yield connection
             finally:
@@ -180,7 +184,8 @@ class Database:
                 )
         if version > len(MIGRATIONS):
             raise StoreTooNew(
-                f"The store {self.path.parent} was written by a newer version (its format is {version}, this version reads up to {len(MIGRATIONS)}).",
+                f"The store {self.path.parent} was written by a newer version (its format is {version}, this version"
+                f" reads up to {len(MIGRATIONS)}).",
                 "Update cotdistill, or set COTDISTILL_HOME to another folder. Nothing was changed.",
             )
         return version

@@ -13,9 +13,9 @@ from cotdistill.errors import DiskFull, NetworkFileSystem, StoreError
 
 # File systems on which locks or SQLite's shared memory cannot be trusted, as the kernel names them.
 NETWORK = frozenset(
-    "nfs nfs3 nfs4 cifs smb smb2 smb3 smbfs ncpfs afs lustre beegfs gpfs ceph glusterfs orangefs pvfs2 panfs 9p davfs webdav "
-    "fuse.sshfs fuse.glusterfs fuse.ceph fuse.ceph-fuse fuse.davfs fuse.rclone fuse.s3fs fuse.gcsfuse fuse.goofys fuse.juicefs fuse.curlftpfs "
-    "fuse.mfs fuse.lizardfs fuse.afpfs fuse.smbnetfs".split(" ")
+    "nfs nfs3 nfs4 cifs smb smb2 smb3 smbfs ncpfs afs lustre beegfs gpfs ceph glusterfs orangefs pvfs2 panfs 9p davfs"
+    " webdav fuse.sshfs fuse.glusterfs fuse.ceph fuse.ceph-fuse fuse.davfs fuse.rclone fuse.s3fs fuse.gcsfuse"
+    " fuse.goofys fuse.juicefs fuse.curlftpfs fuse.mfs fuse.lizardfs fuse.afpfs fuse.smbnetfs".split(" ")
 )
 OVERRIDE = "COTDISTILL_ALLOW_NETWORK_HOME"
 
@@ -45,25 +45,31 @@ def disk_errors(folder: Path, what: str) -> Iterator[None]:
 def disk_full(folder: Path, what: str) -> DiskFull:
     return DiskFull(
         f"There is no room left on the disk of {folder} to write {what}.",
-        "Free some room (delete runs that are not needed), or move the store (COTDISTILL_HOME); then resume the run: it goes on where it was.",
+        "Free some room (delete runs that are not needed), or move the store (COTDISTILL_HOME); then resume the run: it"
+        " goes on where it was.",
     )
 
 
 def refuse_network(home: Path, mountinfo: Path = Path("/proc/self/mountinfo")) -> None:
-    """NetworkFileSystem if the folder (or the part of its path that exists) lies on a network file system; silent where Linux's table is absent."""
+    """NetworkFileSystem if the folder (or the part of its path that exists) lies on a network file system; silent where
+    Linux's table is absent.
+    """
     if os.environ.get(OVERRIDE) == "1":
         return
     kind = file_system(home, mountinfo)
     if kind in NETWORK:
         raise NetworkFileSystem(
-            f"The store {home} lies on a network file system ({kind}), where locks and SQLite cannot be trusted: runs could be lost or doubled.",
+            f"The store {home} lies on a network file system ({kind}), where locks and SQLite cannot be trusted: runs"
+            " could be lost or doubled.",
             "Set COTDISTILL_HOME to a folder on a local disk. "
             f"If the file system keeps locks and shared memory, and a single machine uses the store: {OVERRIDE}=1.",
         )
 
 
 def file_system(folder: Path, mountinfo: Path) -> str:
-    """The type of the file system that holds a folder ("ext4", "nfs4" ...); "" if the table cannot be read. The last mount on a place wins."""
+    """The type of the file system that holds a folder ("ext4", "nfs4" ...); "" if the table cannot be read. The last
+    mount on a place wins.
+    """
     try:
         lines = mountinfo.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except OSError:

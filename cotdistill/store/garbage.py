@@ -1,7 +1,8 @@
 """What nothing in a store refers to any more: found first, deleted only when asked, and safe while workers run.
 
-An artefact is referred to by the links of jobs. What a running job has kept already is not linked before it ends, so everything that is younger
-than the oldest job that has begun and not ended stays, and so does whatever is younger than an hour (an import records its links last).
+An artefact is referred to by the links of jobs. What a running job has kept already is not linked before it ends, so
+everything that is younger than the oldest job that has begun and not ended stays, and so does whatever is younger than
+an hour (an import records its links last).
 """
 
 from __future__ import annotations
@@ -64,8 +65,8 @@ class Collected:
 
 
 def collect(store: Store, kept: Sequence[int], *, delete: bool = False) -> Collected:
-    """Find what nothing refers to, and delete it if asked. `kept` holds the numbers of studies to keep whole. Deleting holds the write lock, so no job begins or ends meanwhile; running ones wait
-    for it with their next beat."""
+    """Find what nothing refers to, and delete it if asked. `kept` holds the numbers of studies to keep whole. Deleting
+    holds the write lock, so no job begins or ends meanwhile; running ones wait for it with their next beat."""
     names = tuple(dict.fromkeys(store.queue.study(number).name for number in kept))
     if not delete:
         with store.queue.database.read() as connection:
@@ -155,8 +156,8 @@ def _jobs(store: Store, connection: sqlite3.Connection, kept: Sequence[int]) -> 
 
 
 def _drop(path: Path, since: float) -> bool:
-    """Delete an artefact unless a job has asked for the same content just now (it is touched then): it is taken aside first, so that whoever asks
-    later writes it anew."""
+    """Delete an artefact unless a job has asked for the same content just now (it is touched then): it is taken aside
+    first, so that whoever asks later writes it anew."""
     aside = path.with_name(f".{path.name}.gone")
     with contextlib.suppress(FileNotFoundError):
         os.rename(path, aside)

@@ -1,4 +1,6 @@
-"""What this machine has: memory that is free, and GPUs. Asked without torch, which takes seconds to import and must stay out of the page process."""
+"""What this machine has: memory that is free, and GPUs. Asked without torch, which takes seconds to import and must
+stay out of the page process.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,8 @@ from pathlib import Path
 
 from cotdistill.errors import UsageError
 
-# GPUs that are said to be here, in place of those that the driver tells of: "0:24000,1:24000" (index and megabytes), "none".
+# GPUs that are said to be here, in place of those that the driver tells of: "0:24000,1:24000" (index and megabytes),
+# "none".
 GPUS = "COTDISTILL_GPUS"
 _ASK = ("nvidia-smi", "--query-gpu=index,name,memory.total,memory.free", "--format=csv,noheader,nounits")
 
@@ -26,8 +29,8 @@ class Gpu:
 
 
 def gpus() -> tuple[Gpu, ...]:
-    """The GPUs that runs of this process may use, in the order of CUDA_VISIBLE_DEVICES where that is set; () without any. UsageError if
-    COTDISTILL_GPUS cannot be read."""
+    """The GPUs that runs of this process may use, in the order of CUDA_VISIBLE_DEVICES where that is set; () without
+    any. UsageError if COTDISTILL_GPUS cannot be read."""
     setting = os.environ.get(GPUS)
     gpu_list = _said(setting) if setting is not None else _driver()
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -80,7 +83,9 @@ def _driver() -> tuple[Gpu, ...]:
 
 @dataclass(frozen=True)
 class MachineMemory:
-    """Bytes of memory: in all, and free for new processes (None where the system does not say). A container's own limit counts."""
+    """Bytes of memory: in all, and free for new processes (None where the system does not say). A container's own limit
+    counts.
+    """
 
     total: float
     free: float | None
@@ -102,7 +107,9 @@ def memory() -> MachineMemory:
 
 
 def _container() -> tuple[float | None, float]:
-    """The memory limit of this control group and what it uses beyond the caches that can be dropped; None without a limit."""
+    """The memory limit of this control group and what it uses beyond the caches that can be dropped; None without a
+    limit.
+    """
     for folder, limit, used, cached in (
         ("/sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"),
         ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),

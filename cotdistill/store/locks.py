@@ -1,4 +1,6 @@
-"""File locks that tell whether a process lives: held for life, freed by the kernel at its death, whatever the clock or the pid does."""
+"""File locks that tell whether a process lives: held for life, freed by the kernel at its death, whatever the clock or
+the pid does.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ class Holder:
 
 
 class Lock:
-    """An exclusive lock, taken when the object is made (BlockingIOError if another process has it). Child processes do not inherit it."""
+    """An exclusive lock, taken when the object is made (BlockingIOError if another process has it). Child processes do
+    not inherit it.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -75,7 +79,9 @@ def holder(path: Path) -> Holder | None:
 
 
 def send(path: Path, number: signal.Signals) -> int | None:
-    """Signal the process that holds the lock and give its pid; None if nobody does. Never another process that got the same pid since."""
+    """Signal the process that holds the lock and give its pid; None if nobody does. Never another process that got the
+    same pid since.
+    """
     pid = holder(path)
     if pid is None or not is_held(path):
         return None
@@ -95,7 +101,9 @@ def send(path: Path, number: signal.Signals) -> int | None:
 
 @contextlib.contextmanager
 def _handle(pid: int) -> Iterator[int | None]:
-    """A handle of a process that cannot be taken by another (Linux); -1 where there are none, None if the process is gone."""
+    """A handle of a process that cannot be taken by another (Linux); -1 where there are none, None if the process is
+    gone.
+    """
     if not hasattr(os, "pidfd_open"):
         yield -1
         return

@@ -10,8 +10,9 @@ MOST_BYTES = 1 << 20
 
 
 def bound(path: Path, most: int = MOST_BYTES) -> bool:
-    """Move what a log says to `NAME.old.log` when it is longer than `most` bytes; whether it was. Whoever writes must have opened it to append:
-    the file stays the same and starts anew. What is written in the same instant may be lost."""
+    """Move what a log says to `NAME.old.log` when it is longer than `most` bytes; whether it was. Whoever writes must
+    have opened it to append: the file stays the same and starts anew. What is written in the same instant may be
+    lost."""
     with contextlib.suppress(OSError):
         if path.stat().st_size <= most:
             return False

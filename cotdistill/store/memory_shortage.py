@@ -1,7 +1,8 @@
 """Runs that run out of memory: how that is noticed and told, and how a run is tried again at half its micro-batch.
 
-The micro-batch belongs to a run's identity, since sums of floats depend on their order. So the smaller run is another run: it takes the place of the
-one that failed in every study that was launched here, and plans of the same study find it.
+The micro-batch belongs to a run's identity, since sums of floats depend on their order. So the smaller run is another
+run: it takes the place of the one that failed in every study that was launched here, and plans of the same study find
+it.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ _SMALLER = "smaller:"
 
 
 def is_shortage(error: BaseException) -> bool:
-    """Whether an exception says that memory was short, on a CPU or a GPU. torch is not imported: where it raised, the name tells."""
+    """Whether an exception says that memory was short, on a CPU or a GPU. torch is not imported: where it raised, the
+    name tells.
+    """
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     if isinstance(error, OSError):
@@ -40,7 +43,10 @@ def advice(job: Job, cause: str) -> dict[str, str]:
         first = f"Retry at half the micro-batch, {half} sequences, with steps as large as before: {command}"
     else:
         first = "Choose a smaller student or a shorter student.max_length."
-    rest = f"Fewer workers (cotdistill queue workers 1) leave more to each; the plan tells what a run takes ({_size(job)})."
+    rest = (
+        "Fewer workers (cotdistill queue workers 1) leave more to each; the plan tells what a run takes"
+        f" ({_size(job)})."
+    )
     return {"kind": KIND, "message": f"There was not enough memory: {cause}", "hint": f"{first} {rest}"}
 
 
@@ -59,7 +65,8 @@ def half_of(job: Job) -> int | None:
 
 
 def retry_at_half(queue: Queue, job: Job) -> Job:
-    """Queue a run anew at half its micro-batch and put it into the place of the old one; gives the new run. UsageError where that cannot be done.
+    """Queue a run anew at half its micro-batch and put it into the place of the old one; gives the new run. UsageError
+    where that cannot be done.
 
     The old run is kept, as stopped, with its log and cause. Calling it twice changes nothing more.
     """
@@ -106,7 +113,9 @@ def made_smaller(queue: Queue) -> dict[str, int]:
 
 
 def memory_kills() -> int:
-    """How many processes the system has ended for want of memory, in this container and in all, since it was started; 0 where it does not tell."""
+    """How many processes the system has ended for want of memory, in this container and in all, since it was started; 0
+    where it does not tell.
+    """
     return sum(_counted(Path(path)) for path in ("/proc/vmstat", "/sys/fs/cgroup/memory.events"))
 
 

@@ -1,4 +1,6 @@
-"""The planned runs of a study: as jobs, or as plain rows where a table of 10,000 of them builds no job and parses no document."""
+"""The planned runs of a study: as jobs, or as plain rows where a table of 10,000 of them builds no job and parses no
+document.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +22,9 @@ def planned_runs(store: Store, study: int | str) -> list[tuple[str, int, Job | N
 
 
 def outcomes(store: Store, study: int | str | None = None) -> list[tuple[Any, ...]]:
-    """(study's name, condition, replicate, job's number, state, result, error) of every planned run in the order of its plan; of every study, newest
-    first, if none is named. result and error are text as stored. The last four are None for a run that was deleted. UnknownName."""
+    """(study's name, condition, replicate, job's number, state, result, error) of every planned run in the order of its
+    plan; of every study, newest first, if none is named. result and error are text as stored. The last four are None
+    for a run that was deleted. UnknownName."""
     text = str(study)
     key = {"number": int(text) if text.isdecimal() and len(text) < 19 else None, "name": text}
     named = "SELECT coalesce((SELECT id FROM study WHERE id = :number), (SELECT max(id) FROM study WHERE name = :name))"

@@ -48,7 +48,8 @@ FOR_GPU = """(instr(config, '"device":"cuda"') > 0)"""
 
 @dataclass(frozen=True)
 class Backlog:
-    """What is left to do. running: jobs that have begun; ready: jobs that could begin now; coming: jobs that wait for one of these.
+    """What is left to do. running: jobs that have begun; ready: jobs that could begin now; coming: jobs that wait for
+    one of these.
 
     kinds: the kinds of all that is ready or coming, the next one first. gpu: how many of all these ask for a GPU.
     """
@@ -96,8 +97,9 @@ class Queue:
             return ""
 
     def submit(self, specs: Sequence[JobSpec], *, study: StudyDraft | None = None) -> Submission:
-        """Queue jobs, in this order, and record the study they belong to. What is there already is reused; what failed or was stopped is queued
-        again (a failed one from its start, a stopped one from where it was). Launching the latest study of a name once more finds it again."""
+        """Queue jobs, in this order, and record the study they belong to. What is there already is reused; what failed
+        or was stopped is queued again (a failed one from its start, a stopped one from where it was). Launching the
+        latest study of a name once more finds it again."""
         new: list[int] = []
         reused: list[int] = []
         requeued: list[int] = []
@@ -139,7 +141,8 @@ class Queue:
         chosen = [(text, value) for text, value in wanted if value is not None]
         where = " AND ".join(text for text, _ in chosen) or "1"
         with self.database.read() as connection:
-            # The plus keeps SQLite on the index of what is asked for; by itself it would read the whole table in the order of its rows.
+            # The plus keeps SQLite on the index of what is asked for; by itself it would read the whole table in the
+            # order of its rows.
             order = "+id" if chosen else "id"
             return _read(
                 connection,
@@ -263,7 +266,8 @@ class Queue:
                 )
             if row["state"] not in ("failed", "stopped") and not (row["state"] == "finished" and row["origin"]):
                 raise UsageError(
-                    f"Run {job} {_TOLD[row['state']]}; only failed and stopped ones, and those that were imported, can be retried."
+                    f"Run {job} {_TOLD[row['state']]}; only failed and stopped ones, and those that were imported, can"
+                    " be retried."
                 )
             self._queue_again(connection, job, afresh=True)
 
@@ -273,7 +277,8 @@ class Queue:
             connection.execute("UPDATE job SET progress = '{}', seconds = 0, result = NULL WHERE id = ?", (job,))
         connection.execute(
             """
-            UPDATE job SET state = 'queued', held = 0, request = '', deaths = 0, crashes = 0, death_step = NULL, error = NULL, finished = NULL
+            UPDATE job SET state = 'queued', held = 0, request = '', deaths = 0, crashes = 0, death_step = NULL,
+            error = NULL, finished = NULL
             WHERE id = ?
             """,
             (job,),
@@ -340,7 +345,9 @@ class Queue:
         self.set_setting("paused", str(int(wanted)))
 
     def workers(self) -> int:
-        """The number of worker processes a person wants; until it is chosen one a core (at most 4), and no fewer than there are GPUs."""
+        """The number of worker processes a person wants; until it is chosen one a core (at most 4), and no fewer than
+        there are GPUs.
+        """
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         return int(self.setting("workers") or max(min(cores, MOST_WORKERS), len(indices())))
 
@@ -377,7 +384,8 @@ def _row(connection: sqlite3.Connection, job: int) -> sqlite3.Row:
 def _insert(connection: sqlite3.Connection, identity: str, spec: JobSpec, position: float, now: float) -> int:
     values = (identity, spec.kind, spec.recipe, document(spec.config), spec.label, float(spec.seconds), position, now)
     cursor = connection.execute(
-        "INSERT INTO job (identity, kind, recipe, config, label, estimate, state, position, created) VALUES (?, ?, ?, ?, ?, ?, 'queued', ?, ?)",
+        "INSERT INTO job (identity, kind, recipe, config, label, estimate, state, position, created) VALUES (?, ?, ?,"
+        " ?, ?, ?, 'queued', ?, ?)",
         values,
     )
     job = int(cursor.lastrowid or 0)
@@ -465,9 +473,12 @@ def _read(connection: sqlite3.Connection, where: str, values: Sequence[Any]) -> 
 
 
 def _waits(connection: sqlite3.Connection) -> dict[int, str]:
-    """Why queued jobs cannot start before a person does something; jobs that only wait for their turn are not listed."""
+    """Why queued jobs cannot start before a person does something; jobs that only wait for their turn are not
+    listed.
+    """
     query = """
-        SELECT need.job, other.id, other.state, other.held FROM need JOIN job ON job.id = need.job AND job.state = 'queued'
+        SELECT need.job, other.id, other.state,
+        other.held FROM need JOIN job ON job.id = need.job AND job.state = 'queued'
         LEFT JOIN job AS other ON other.identity = need.identity WHERE other.state IS NULL OR other.state <> 'finished'
     """
     open_needs: list[tuple[int, int | None, str, int]] = [tuple(row) for row in connection.execute(query)]

@@ -1,4 +1,6 @@
-"""What is asked for and what the store remembers of it: jobs, their identity, studies. Plain data; `queue` changes it, `attempts` carries it out."""
+"""What is asked for and what the store remembers of it: jobs, their identity, studies. Plain data; `queue` changes it,
+`attempts` carries it out.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ ANSWERS = "answers"
 
 
 class StopRequested(BaseException):
-    """A person asked to stop or pause, or the worker is told to leave. Not an Exception: nothing that handles errors should swallow it.
+    """A person asked to stop or pause, or the worker is told to leave. Not an Exception: nothing that handles errors
+    should swallow it.
 
     request: "stop", "pause" or "leave".
     """
@@ -30,7 +33,9 @@ class StopRequested(BaseException):
 
 @dataclass(frozen=True)
 class JobSpec:
-    """A job as it is asked for. `needs` are the identities of the jobs whose products it uses; `seconds` is an estimate of its time."""
+    """A job as it is asked for. `needs` are the identities of the jobs whose products it uses; `seconds` is an estimate
+    of its time.
+    """
 
     kind: str
     config: Mapping[str, Any]
@@ -51,7 +56,9 @@ class JobSpec:
 
 
 def seal_of(result: str | None) -> str:
-    """SHA-256 (hex) of a result as the database holds it: SQLite sees damage to its own pages, not to what stands in them."""
+    """SHA-256 (hex) of a result as the database holds it: SQLite sees damage to its own pages, not to what stands in
+    them.
+    """
     return hashlib.sha256(result.encode()).hexdigest() if result else ""
 
 
@@ -63,11 +70,12 @@ def identity_of(kind: str, recipe: int, config: Mapping[str, Any]) -> str:
 class Job:
     """A job as the store holds it.
 
-    state: queued, running, finished, failed or stopped. held: paused while queued. request: "stop" or "pause" while a running job has yet to obey.
-    attempt: number of the last attempt, 0 before the first. deaths: how often in a row its process died at the same step. progress: step, total
-    and the latest values. error: kind, message, hint, traceback. seconds: compute so far, over all attempts; estimate: as planned. created,
-    started, finished: unix time. waits: why a queued job cannot start ("waits for run 3, which failed"), empty otherwise. origin: digest of the
-    file that a job came from which was not run here, else empty; left_out: digests by role of what it made and that file did not bring.
+    state: queued, running, finished, failed or stopped. held: paused while queued. request: "stop" or "pause" while a
+    running job has yet to obey. attempt: number of the last attempt, 0 before the first. deaths: how often in a row its
+    process died at the same step. progress: step, total and the latest values. error: kind, message, hint, traceback.
+    seconds: compute so far, over all attempts; estimate: as planned. created, started, finished: unix time. waits: why
+    a queued job cannot start ("waits for run 3, which failed"), empty otherwise. origin: digest of the file that a job
+    came from which was not run here, else empty; left_out: digests by role of what it made and that file did not bring.
     """
 
     id: int
@@ -141,8 +149,9 @@ class Member:
 
 @dataclass(frozen=True)
 class Study:
-    """A launched study; spec and plan are frozen at launch. origin: digest of the file that it was imported from, empty for one launched here.
-    extends: of an imported one, the replicates of an earlier launch whose results had been seen when this one got more; None if there was none."""
+    """A launched study; spec and plan are frozen at launch. origin: digest of the file that it was imported from, empty
+    for one launched here. extends: of an imported one, the replicates of an earlier launch whose results had been seen
+    when this one got more; None if there was none."""
 
     id: int
     name: str
@@ -171,7 +180,9 @@ class StudyDraft:
 
 @dataclass(frozen=True)
 class Submission:
-    """What a submission did: job numbers that are new, that were there already, and that had failed or been stopped and are queued again."""
+    """What a submission did: job numbers that are new, that were there already, and that had failed or been stopped and
+    are queued again.
+    """
 
     study_id: int | None
     new: tuple[int, ...]

@@ -23,7 +23,9 @@ def default_home() -> Path:
 
 
 class Store:
-    """A store that is open. Holds no connection and no lock, so it may be shared by threads and kept for as long as one likes."""
+    """A store that is open. Holds no connection and no lock, so it may be shared by threads and kept for as long as one
+    likes.
+    """
 
     def __init__(self, home: Path, database: Database) -> None:
         self.home = home
@@ -33,7 +35,9 @@ class Store:
 
     @classmethod
     def open(cls, home: Path | None = None) -> Store:
-        """The store in a folder, made if it is not there. Raises NetworkFileSystem, StoreTooNew, DiskFull, or StoreError for what is no store."""
+        """The store in a folder, made if it is not there. Raises NetworkFileSystem, StoreTooNew, DiskFull, or
+        StoreError for what is no store.
+        """
         home = (home or default_home()).expanduser().absolute()
         refuse_network(home)
         with disk_errors(home, "the store"):

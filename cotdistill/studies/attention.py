@@ -1,4 +1,6 @@
-"""Attention concentration as it is asked for: a plain config, from which a job's identity comes, and the words that are relevant. No torch here."""
+"""Attention concentration as it is asked for: a plain config, from which a job's identity comes, and the words that are
+relevant. No torch here.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ def reading_seconds(config: ConcentrationConfig) -> float:
 
 
 def relevant_texts(task: Task, example: Example) -> dict[str, list[str]]:
-    """The texts that decide an example, by region: the right answer's, and in the generated task the latent type and what is asked about."""
+    """The texts that decide an example, by region: the right answer's, and in the generated task the latent type and
+    what is asked about.
+    """
     texts = {"gold": [example.answer_text]}
     if task.artificial:
         texts |= {"latent": [str(example.metadata["group"])], "subject": [str(example.metadata["creature"])]}

@@ -1,6 +1,8 @@
-"""What a run needs before it can begin, beyond its data: selections of key tokens, and the students that these are read from.
+"""What a run needs before it can begin, beyond its data: selections of key tokens, and the students that these are read
+from.
 
-Each is named by the identity of the job that makes it, so a whole study is planned and deduplicated before anything runs.
+Each is named by the identity of the job that makes it, so a whole study is planned and deduplicated before anything
+runs.
 """
 
 from __future__ import annotations
@@ -23,9 +25,10 @@ from cotdistill.store.store import Store
 
 @dataclass(frozen=True)
 class SelectConfig:
-    """What makes a selection. reads: identity of the training run whose student is read, "" where none is. seed: only for selectors that draw.
-    annotations: digest of the marks of a set, file: digest of a file of word vectors; "" for all others. fraction: the share of the training
-    rows that it is made on, and split_seed, by which these are drawn where it is not 1."""
+    """What makes a selection. reads: identity of the training run whose student is read, "" where none is. seed: only
+    for selectors that draw. annotations: digest of the marks of a set, file: digest of a file of word vectors; "" for
+    all others. fraction: the share of the training rows that it is made on, and split_seed, by which these are drawn
+    where it is not 1."""
 
     selector: str
     task: str
@@ -56,7 +59,9 @@ class SelectConfig:
 
 
 def reader_of(selector: str, source: str, fraction: float = 1.0) -> Condition | None:
-    """The condition of the student that a selector reads, of the same replicate and trained on the same rows; None where it reads none."""
+    """The condition of the student that a selector reads, of the same replicate and trained on the same rows; None
+    where it reads none.
+    """
     reads = parse_selector(selector)[0].reads
     if not reads:
         return None
@@ -76,8 +81,8 @@ def readers(conditions: tuple[Condition, ...]) -> list[Condition]:
 def select_job(
     store: Store, selector: str, run: RunConfig, source: str, reader: str, seconds: float, fraction: float = 1.0
 ) -> JobSpec:
-    """The job that makes a selection for the training rows of a run. reader: identity of the run it reads, "" for none. fraction: the share of
-    the training rows that the run sees."""
+    """The job that makes a selection for the training rows of a run. reader: identity of the run it reads, "" for none.
+    fraction: the share of the training rows that the run sees."""
     entry, option = parse_selector(selector)
     config = SelectConfig(
         selector=selector,

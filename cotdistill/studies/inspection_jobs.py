@@ -1,4 +1,6 @@
-"""Looks inside a trained student as they are asked for: plain configs, from which a job's identity comes. No torch here."""
+"""Looks inside a trained student as they are asked for: plain configs, from which a job's identity comes. No torch
+here.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,8 @@ from cotdistill.tasks.example import Example
 from cotdistill.tasks.importing.task_bundle import version_of
 from cotdistill.tasks.task import SPLITS, Task
 
-# Forward passes an explanation costs, about; measured on the built-in students, where 2,500 short passes take a second on one thread.
+# Forward passes an explanation costs, about; measured on the built-in students, where 2,500 short passes take a second
+# on one thread.
 PASSES = {"integrated_gradients": 100, "gradient_shap": 50, "occlusion": 60, "attention_rollout": 4}
 PASSES_PER_SECOND = 2500.0
 # Importing torch and transformers.
@@ -32,7 +35,9 @@ AT_ONCE_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class AttributeConfig:
-    """Attributions over examples of one split by one student. run: identity of its training job; checkpoint: the share of its steps."""
+    """Attributions over examples of one split by one student. run: identity of its training job; checkpoint: the share
+    of its steps.
+    """
 
     run: str
     split: str
@@ -99,7 +104,8 @@ def checked_checkpoint(job: Job, share: str) -> str:
     if not known and job.origin:
         raise NotFound(
             f"Run {job.id} was imported without its weights, so nobody can look inside it here.",
-            f"Ask for an archive with weights (study export --weights), or train it here: cotdistill runs retry {job.id}",
+            "Ask for an archive with weights (study export --weights), or train it here: cotdistill runs retry"
+            f" {job.id}",
         )
     with contextlib.suppress(ValueError):
         share = f"{float(share):g}"
@@ -130,7 +136,8 @@ def source_of(job: Job, named: str = "") -> str:
 
 
 def pick_examples(task: Task, split: str, wanted: str, source: str) -> list[Example]:
-    """Examples as they are asked for: a number ("200": the first 200 of the split by id), ids with commas between, or a file with one id a line.
+    """Examples as they are asked for: a number ("200": the first 200 of the split by id), ids with commas between, or a
+    file with one id a line.
 
     UsageError, or NotFound with near matches for an id that the split does not have.
     """
@@ -147,7 +154,9 @@ def pick_examples(task: Task, split: str, wanted: str, source: str) -> list[Exam
 
 
 def named_examples(task: Task, split: str, ids: Sequence[str], source: str) -> list[Example]:
-    """The examples of these ids, each once, in this order; NotFound with near matches for one that the split does not have."""
+    """The examples of these ids, each once, in this order; NotFound with near matches for one that the split does not
+    have.
+    """
     rows = {example.id: example for example in task.examples(split, source or None)}
     if not ids:
         raise UsageError("No example is asked for.", "Expected a number above 0, ids, or a file with one id a line.")
@@ -177,8 +186,9 @@ def ids_of(examples: Sequence[Example]) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class InfluenceConfig:
-    """Training-signal alignment over examples of one split by one student at some of its checkpoints. parameters: "blocks" or "all"; steps: for
-    how many tokens a real AdamW step is taken at each checkpoint, to see how well the ranking foretells it."""
+    """Training-signal alignment over examples of one split by one student at some of its checkpoints. parameters:
+    "blocks" or "all"; steps: for how many tokens a real AdamW step is taken at each checkpoint, to see how well the
+    ranking foretells it."""
 
     run: str
     split: str
@@ -207,14 +217,16 @@ def influence_job(job: Job, config: InfluenceConfig) -> JobSpec:
 
 
 def aligning_seconds(config: InfluenceConfig) -> float:
-    """A guess of the compute: about a twentieth of a second an example and checkpoint, and the pools and real steps of each checkpoint."""
+    """A guess of the compute: about a twentieth of a second an example and checkpoint, and the pools and real steps of
+    each checkpoint.
+    """
     return len(config.checkpoints) * (0.06 * len(config.examples) + 1.0 + 0.04 * config.steps)
 
 
 @dataclass(frozen=True)
 class FaithfulnessConfig:
-    """Whether the ranking of a method says what a student uses. orders: random orders an example that it is held against; shares: of the tokens
-    that are taken away or kept."""
+    """Whether the ranking of a method says what a student uses. orders: random orders an example that it is held
+    against; shares: of the tokens that are taken away or kept."""
 
     run: str
     split: str
@@ -234,7 +246,9 @@ class FaithfulnessConfig:
 
 
 def faithfulness_job(job: Job, config: FaithfulnessConfig) -> JobSpec:
-    """The job that judges a method; NotReadable for a target that is no one answer, UsageError for shares that are none."""
+    """The job that judges a method; NotReadable for a target that is no one answer, UsageError for shares that are
+    none.
+    """
     check(config.settings)
     METHODS.get(config.settings.method)
     checked_shares(config.shares)
@@ -242,7 +256,10 @@ def faithfulness_job(job: Job, config: FaithfulnessConfig) -> JobSpec:
         raise NotReadable(
             "Faithfulness is judged on one answer, and this target is many.", "Choose a label, a contrast or a span."
         )
-    label = f"faithfulness of {config.settings.method.replace('_', ' ')} on {len(config.examples):,} {config.split} examples · {job.label}"
+    label = (
+        f"faithfulness of {config.settings.method.replace('_', ' ')} on {len(config.examples):,} {config.split}"
+        f" examples · {job.label}"
+    )
     return JobSpec("faithfulness", plain(config), (config.run,), label, START_SECONDS + judging_seconds(config))
 
 

@@ -1,4 +1,6 @@
-"""Students asked in every mode and after every test of their rationale, as jobs: plain configs, which are there, which are missing. No torch."""
+"""Students asked in every mode and after every test of their rationale, as jobs: plain configs, which are there, which
+are missing. No torch.
+"""
 
 from __future__ import annotations
 
@@ -26,9 +28,9 @@ _WORTH = {"finished": 3, "running": 2, "queued": 2, "failed": 1}
 
 @dataclass(frozen=True)
 class ModesConfig:
-    """One trained student, asked on test. run: identity of its training job; tests: names of `perturbations`; shares: of the graded ones;
-    examples: the first so many of the split by id, 0 all of it; source: whose rationales are given; paraphrases: whose say the same in other words,
-    for the test of that name ("": the rules of a generated task)."""
+    """One trained student, asked on test. run: identity of its training job; tests: names of `perturbations`; shares:
+    of the graded ones; examples: the first so many of the split by id, 0 all of it; source: whose rationales are given;
+    paraphrases: whose say the same in other words, for the test of that name ("": the rules of a generated task)."""
 
     run: str
     tests: tuple[str, ...]
@@ -45,8 +47,8 @@ class ModesConfig:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a person wants to see of a study: tests (none: all that its task allows), of how many test questions (0: all), whose rationales are
-    given ("": the study's), and whose are their paraphrases."""
+    """What a person wants to see of a study: tests (none: all that its task allows), of how many test questions (0:
+    all), whose rationales are given ("": the study's), and whose are their paraphrases."""
 
     tests: tuple[str, ...] = ()
     examples: int = 0
@@ -59,8 +61,9 @@ EVERYTHING = Wanted()
 
 @dataclass(frozen=True)
 class ModesRequest:
-    """A planned run with what is known of it. trained: its training job (None: deleted); spec: the job that asks it (None before it has finished
-    training); job: the finished job to read, else the one under way, else the failed one."""
+    """A planned run with what is known of it. trained: its training job (None: deleted); spec: the job that asks it
+    (None before it has finished training); job: the finished job to read, else the one under way, else the failed
+    one."""
 
     condition: str
     replicate: int
@@ -104,8 +107,9 @@ def seconds_for(job: Job, config: ModesConfig, questions: int) -> float:
 def asked(
     store: Store, study: int | str, wanted: Wanted = EVERYTHING, conditions: Sequence[str] = ()
 ) -> list[ModesRequest]:
-    """Every planned run of a study (of some of its conditions), in the order planned. A finished job of at least the tests that are wanted does;
-    UsageError or UnknownName for tests, a source or conditions that the study does not have."""
+    """Every planned run of a study (of some of its conditions), in the order planned. A finished job of at least the
+    tests that are wanted does; UsageError or UnknownName for tests, a source or conditions that the study does not
+    have."""
     planned = planned_runs(store, study)
     known = list(dict.fromkeys(name for name, _, _ in planned))
     for name in conditions:
@@ -170,7 +174,9 @@ def state_counts(requests: Sequence[ModesRequest]) -> dict[str, int]:
 
 
 def sizes(store: Store, study: int | str) -> Counter[int]:
-    """Of how many test questions (0: all) students of a study have been asked with every test, or are to be: in how many of its runs."""
+    """Of how many test questions (0: all) students of a study have been asked with every test, or are to be: in how
+    many of its runs.
+    """
     identities = {job.identity for _, _, job in planned_runs(store, study) if job is not None}
     every = {p.name for p in PERTURBATIONS if not (p.generated or p.named)}
     sizes = set()

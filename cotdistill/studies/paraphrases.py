@@ -55,7 +55,10 @@ def paraphrases_job(job: Job, config: ParaphrasesConfig) -> JobSpec:
         raise NotReadable(
             "Wordings are compared by what speaks for the answer.", "Choose the target contrast, gold or predicted."
         )
-    label = f"{config.settings.method.replace('_', ' ')} of {len(config.examples):,} {config.split} questions in every wording · {job.label}"
+    label = (
+        f"{config.settings.method.replace('_', ' ')} of {len(config.examples):,} {config.split} questions in every"
+        f" wording · {job.label}"
+    )
     return JobSpec("paraphrases", plain(config), (config.run,), label, START_SECONDS + explaining_seconds(config))
 
 

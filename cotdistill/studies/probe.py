@@ -25,9 +25,9 @@ ROWS, PENALTY = 1000, 0.01
 
 @dataclass(frozen=True)
 class ProbeConfig:
-    """Linear probes at every layer and named place of one student. run: identity of its training job; what: "answer", "place" or a key of the
-    task's metadata; rows: training rows that the probes are fitted on at most; penalty: see saliency.linear.fit; seed: of the rows drawn and of
-    the control task."""
+    """Linear probes at every layer and named place of one student. run: identity of its training job; what: "answer",
+    "place" or a key of the task's metadata; rows: training rows that the probes are fitted on at most; penalty: see
+    saliency.linear.fit; seed: of the rows drawn and of the control task."""
 
     run: str
     split: str

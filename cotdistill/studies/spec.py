@@ -61,7 +61,8 @@ class StudySpec:
     )
     answers: str = param(
         "",
-        "the file that the answers of a study come from which was run elsewhere (`runs import`); such a study is never trained",
+        "the file that the answers of a study come from which was run elsewhere (`runs import`); such a study is never"
+        " trained",
     )
 
     @property
@@ -331,10 +332,16 @@ def keytokens() -> StudySpec:
     """
     chosen = f"(selector={PRIMARY},k={PRIMARY_K})"
     planned = (
-        f"post_cot/key_tokens{chosen}", f"post_cot/matched_random_k{chosen}", f"post_cot/drop_key_tokens{chosen}", f"post_cot/bottom_k{chosen}",
-        f"post_cot/strip_labels/key_tokens{chosen}", "post_cot/label_text_only",
-        f"post_cot/key_tokens{chosen}@tokens=post_cot", f"post_cot/matched_random_k{chosen}@tokens=post_cot", "label_only@tokens=post_cot",
-    )  # fmt: skip
+        f"post_cot/key_tokens{chosen}",
+        f"post_cot/matched_random_k{chosen}",
+        f"post_cot/drop_key_tokens{chosen}",
+        f"post_cot/bottom_k{chosen}",
+        f"post_cot/strip_labels/key_tokens{chosen}",
+        "post_cot/label_text_only",
+        f"post_cot/key_tokens{chosen}@tokens=post_cot",
+        f"post_cot/matched_random_k{chosen}@tokens=post_cot",
+        "label_only@tokens=post_cot",
+    )
     sweep = tuple(f"post_cot/key_tokens(selector={selector},k={k})" for selector in SWEPT for k in K_GRID)
     return checked(
         dataclasses.replace(
@@ -348,12 +355,24 @@ def keytokens() -> StudySpec:
 
 # What else might do what a rationale after the label does; see `studies.rivals`.
 RIVALS = (
-    "label_only+label_smoothing(epsilon=0.1)", "label_only+word_dropout(share=0.1)", "label_only+self_distillation", "label_only+margin",
+    "label_only+label_smoothing(epsilon=0.1)",
+    "label_only+word_dropout(share=0.1)",
+    "label_only+self_distillation",
+    "label_only+margin",
     "label_only@tokens=post_cot",
-    "post_cot/random_tokens", "post_cot/label_text_only", "post_cot/swap(partner=other_label)", "multitask", "mixed",
-    "pre_cot+stepwise_removal", "post_cot+stepwise_removal", "post_cot+token_weights(selector=tf_idf)", "post_cot+last_to_all",
-    "pre_cot", "pre_cot+counterfactual", "pre_cot+self_generated",
-)  # fmt: skip
+    "post_cot/random_tokens",
+    "post_cot/label_text_only",
+    "post_cot/swap(partner=other_label)",
+    "multitask",
+    "mixed",
+    "pre_cot+stepwise_removal",
+    "post_cot+stepwise_removal",
+    "post_cot+token_weights(selector=tf_idf)",
+    "post_cot+last_to_all",
+    "pre_cot",
+    "pre_cot+counterfactual",
+    "pre_cot+self_generated",
+)
 
 
 def neighbours() -> StudySpec:

@@ -134,7 +134,10 @@ def same_place(examples: Sequence[Example]) -> str:
     place, count = Counter(e.gold for e in varied).most_common(1)[0]
     if count < 0.9 * len(varied):
         return ""
-    return f"The right choice stands in place {place + 1} in {count:,} of {len(varied):,} rows: its position gives it away."
+    return (
+        f"The right choice stands in place {place + 1} in {count:,} of {len(varied):,} rows: its position gives it"
+        " away."
+    )
 
 
 def checks(examples: Sequence[Example], warnings: list[str]) -> dict[str, Any]:

@@ -104,7 +104,10 @@ def _comparison_keys(name: str, help: str) -> dict[str, str]:
         "replicates": "replicates of both",
         "method": "how the interval was made, or null",
         "speaks_of": "what it generalises to, or null",
-        "settled_by": "what would show the difference seen, were it true, in four of five studies: replicates, or items; null unless it is open",
+        "settled_by": (
+            "what would show the difference seen, were it true, in four of five studies: replicates, or items; null"
+            " unless it is open"
+        ),
         "told": "the numbers in a line, or what is missing",
     }
     return {f"claims[].{name}": help, **{f"claims[].{name}[].{key}": text for key, text in keys.items()}}
@@ -120,7 +123,10 @@ _KEYS = {
     "origin": "digest of the file that the study was imported from; null for one of this store",
     "imported_runs": "planned runs that were not run in this store",
     "missing_runs": "planned runs without a result",
-    "extended": "the earlier study whose ended runs this one shares in another composition, so that they could be seen when it was planned, or null",
+    "extended": (
+        "the earlier study whose ended runs this one shares in another composition, so that they could be seen when it"
+        " was planned, or null"
+    ),
     "extended.id": "its number; null if it is in the store that the study was imported from",
     "extended.name": "its name, or null",
     "extended.replicates": "its replicates",
@@ -136,7 +142,10 @@ _KEYS = {
     "claims": "one entry a claim",
     "claims[].id": "its number",
     "claims[].title": "what it says",
-    "claims[].word": "holds, fails, not shown (each with 'demonstration' below five replicates), this seed only, provisional, or cannot be asked here",
+    "claims[].word": (
+        "holds, fails, not shown (each with 'demonstration' below five replicates), this seed only, provisional, or"
+        " cannot be asked here"
+    ),
     "claims[].status": "done, provisional, not_run, or cannot",
     "claims[].p": "largest p of its comparisons, adjusted after Holm, or null",
     "claims[].told": "the numbers, or what is missing",
@@ -171,7 +180,8 @@ NOUN = Noun(
         Command(
             "compare",
             "",
-            "every condition of a study against one of them, with intervals, and the planned claims with their comparisons",
+            "every condition of a study against one of them, with intervals, and the planned claims with their"
+            " comparisons",
             compare,
             _KEYS,
             _arguments,

@@ -1,4 +1,6 @@
-"""keytokens selectors, select, show, compare, import, export: what is key in a rationale, by selectors and by people."""
+"""keytokens selectors, select, show, compare, import, export: what is key in a rationale, by selectors and by
+people.
+"""
 
 from __future__ import annotations
 
@@ -142,8 +144,10 @@ def show(arguments: argparse.Namespace) -> Result:
     order = sorted(range(len(words)), key=lambda i: (-words[i][1], i))
     rank = {place: number for number, place in enumerate(order, start=1)}
     document["example"] = {
-        "id": wanted, "rationale": example.rationale, "words": [{"word": w, "score": s, "rank": rank[i]} for i, (w, s) in enumerate(words)]
-    }  # fmt: skip
+        "id": wanted,
+        "rationale": example.rationale,
+        "words": [{"word": w, "score": s, "rank": rank[i]} for i, (w, s) in enumerate(words)],
+    }
     lines += ["", f"{wanted}: answer {printable(example.answer_text)}", ""]
     lines.append(
         table(
@@ -361,9 +365,17 @@ NOUN = Noun(
             "a selection: what it was made from, who was trained on it, and one example",
             show,
             {
-                "id": "number of the job", "digest": "of the selection", "reads": "the run that was read, or null",
-                "used_by": "runs that were trained on it", **_SUMMARY, "example": "one example", "example.id": "id",
-                "example.rationale": "its rationale", "example.words": "in order", "example.words[].word": "word", "example.words[].score": "score",
+                "id": "number of the job",
+                "digest": "of the selection",
+                "reads": "the run that was read, or null",
+                "used_by": "runs that were trained on it",
+                **_SUMMARY,
+                "example": "one example",
+                "example.id": "id",
+                "example.rationale": "its rationale",
+                "example.words": "in order",
+                "example.words[].word": "word",
+                "example.words[].score": "score",
                 "example.words[].rank": "1 is the highest",
             },
             _show_arguments,
@@ -376,9 +388,14 @@ NOUN = Noun(
             {
                 "k": "how many of the highest words are compared",
                 "pairs": "every two of them",
-                "pairs[].one": "number", "pairs[].other": "number", "pairs[].one_selector": "what made it", "pairs[].other_selector": "what made it",
-                "pairs[].examples": "rationales that both have scored", "pairs[].jaccard": "mean Jaccard index of the k highest words",
-                "pairs[].chance": "what random choices would share", "pairs[].rank": "mean rank correlation of all words",
+                "pairs[].one": "number",
+                "pairs[].other": "number",
+                "pairs[].one_selector": "what made it",
+                "pairs[].other_selector": "what made it",
+                "pairs[].examples": "rationales that both have scored",
+                "pairs[].jaccard": "mean Jaccard index of the k highest words",
+                "pairs[].chance": "what random choices would share",
+                "pairs[].rank": "mean rank correlation of all words",
             },
             _compare_arguments,
         ),
@@ -396,10 +413,13 @@ NOUN = Noun(
             "write the marks of an annotation set",
             export,
             {
-                "task": "task", "set": "annotation set", "marks": "how many", "left_out": "marks on other rationales, which Label Studio cannot show",
+                "task": "task",
+                "set": "annotation set",
+                "marks": "how many",
+                "left_out": "marks on other rationales, which Label Studio cannot show",
                 "out": "file that was written",
             },
             _export_arguments,
         ),
     ),
-)  # fmt: skip
+)

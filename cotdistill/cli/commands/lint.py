@@ -39,20 +39,27 @@ def run(arguments: argparse.Namespace) -> Result:
         "findings": [dataclasses.asdict(one) for one in findings],
     }
     lines = [
-        f"{task.name} read by {printable(student.name)}: {len(rows):,} rows of {arguments.split}, {encoder.vocabulary_size:,} tokens known"
+        f"{task.name} read by {printable(student.name)}: {len(rows):,} rows of {arguments.split},"
+        f" {encoder.vocabulary_size:,} tokens known"
     ]
     lines += [_finding_text(one) for one in findings]
     if not findings:
         lines += [
             "",
-            "Every check passes: answers are one token, the same wherever they stand, and no boundary between spans merges.",
+            (
+                "Every check passes: answers are one token, the same wherever they stand, and no boundary between spans"
+                " merges."
+            ),
         ]
     return Result(document, "\n".join(lines))
 
 
 def _finding_text(finding: Finding) -> str:
     cases = "".join(f"\n    {printable(case)}" for case in finding.shown)
-    return f"\n{'!' if finding.grave else '·'} {finding.message}: {finding.count:,} of {finding.of:,} {finding.unit}{cases}\n  {finding.advice}"
+    return (
+        f"\n{'!' if finding.grave else '·'} {finding.message}: {finding.count:,} of {finding.of:,}"
+        f" {finding.unit}{cases}\n  {finding.advice}"
+    )
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -91,7 +98,8 @@ NOUN = Noun(
         Command(
             "lint",
             "",
-            "check how a student's tokenizer reads a task: answers, boundaries between spans, unknown words, lengths (arXiv 2212.09912)",
+            "check how a student's tokenizer reads a task: answers, boundaries between spans, unknown words, lengths"
+            " (arXiv 2212.09912)",
             run,
             {
                 "task": "name",
@@ -101,8 +109,10 @@ NOUN = Noun(
                 "split": "train, dev or test",
                 "rows": "rows looked at",
                 "findings": "what is worth knowing, grave things first; empty where every check passes",
-                "findings[].kind": "same, prefix, first_token, boundary:A|B, unknown_answer, unknown, bytes, too_long, several_tokens, naive, "
-                "listed or space",
+                "findings[].kind": (
+                    "same, prefix, first_token, boundary:A|B, unknown_answer, unknown, bytes, too_long, several_tokens,"
+                    " naive, listed or space"
+                ),
                 "findings[].grave": "whether it should be mended before training",
                 "findings[].count": "how many show it",
                 "findings[].of": "of how many",

@@ -140,7 +140,10 @@ def _text(document: dict[str, Any]) -> str:
     example = document["example"]
     lines = [
         f"{document['label']}   ({document['condition']})",
-        f"example {printable(example['id'])} of {example['split']}; rationale by {document['source'] or 'nobody'}; transform seed {document['seed']}",
+        (
+            f"example {printable(example['id'])} of {example['split']}; rationale by {document['source'] or 'nobody'};"
+            f" transform seed {document['seed']}"
+        ),
     ]
     if not document["sequences"]:
         lines.append("\nNothing is trained under this condition.")
@@ -150,7 +153,10 @@ def _text(document: dict[str, Any]) -> str:
     if document["sequences"]:
         lines += [
             "",
-            "<-: these tokens are predicted, and in which loss; where only some of a span are, they stand in [brackets].",
+            (
+                "<-: these tokens are predicted, and in which loss; where only some of a span are, they stand in"
+                " [brackets]."
+            ),
         ]
     if document["changed"] is False:
         lines.append("The rationale is the intact one.")
@@ -199,7 +205,9 @@ NOUN = Noun(
                 "example.choices[].text": "text",
                 "example.answer": "label of the right choice",
                 "example.rationale": "the intact rationale, or null",
-                "sequences": "what the student reads; two under multitask, mixed and counterfactual, none for the undistilled",
+                "sequences": (
+                    "what the student reads; two under multitask, mixed and counterfactual, none for the undistilled"
+                ),
                 "sequences[].text": "the whole text",
                 "sequences[].length": "tokens",
                 "sequences[].tokens": "one entry a token",

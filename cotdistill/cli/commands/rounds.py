@@ -39,8 +39,8 @@ def run(arguments: argparse.Namespace) -> Result:
             store, written, number, now.name, arguments.filters, f"{arguments.name}{number}"
         )
         note(
-            f"Round {number}: {new_round.kept:,} of {plural(new_round.written, 'rationale')} kept, as the source {new_round.source}. "
-            + _dropped(counted)
+            f"Round {number}: {new_round.kept:,} of {plural(new_round.written, 'rationale')} kept, as the source"
+            f" {new_round.source}. " + _dropped(counted)
         )
         sources.append(new_round.source)
         now, learnt = _trained(store, study, condition, sources)

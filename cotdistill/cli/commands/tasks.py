@@ -128,7 +128,8 @@ def look(arguments: argparse.Namespace) -> Result:
     lines += ["", "Read as: " + " ".join(f"{name}={value}" for name, value in document["guessed"].items())]
     if document["missing"]:
         lines.append(
-            f"Not known: {', '.join(document['missing'])}. Say which column is what: --map {document['missing'][0]}=COLUMN"
+            f"Not known: {', '.join(document['missing'])}. Say which column is what: --map"
+            f" {document['missing'][0]}=COLUMN"
         )
     lines += [f"warning: {printable(warning)}" for warning in warnings]
     return Result(document, "\n".join(lines))
@@ -270,7 +271,10 @@ def _source_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "path",
         metavar="DIR|FILE|hub:NAME",
-        help="a folder with {train,dev,test}.{jsonl,csv,parquet}[.gz], one such file, hub:OWNER/NAME, or a known data set such as hub:openbookqa",
+        help=(
+            "a folder with {train,dev,test}.{jsonl,csv,parquet}[.gz], one such file, hub:OWNER/NAME, or a known data"
+            " set such as hub:openbookqa"
+        ),
     )
     parser.add_argument("--config", metavar="C", help="hub: which config of the data set")
     parser.add_argument(
@@ -356,11 +360,16 @@ NOUN = Noun(
                 "chance": "accuracy of guessing (share)",
                 "tokenizer": "word or bpe: what built-in students read it with",
                 "default_source": "whose rationales are used unless others are named; empty without any",
-                "splits": "train, dev and test, each: role, rows, clusters, answers, choices (rows by number of them), question_words and "
-                "choices_words (mean, p5, median, p95, longest)",
-                "sources": "by whose rationales, of the training split: with_rationale (rows), share, words, gold_text (share whose text holds the "
-                "gold choice's), answer_key (share that names a choice's letter), teacher_right (share of the teacher's own answers that are right, "
-                "or null), and splits: the counts behind them for train, dev and test",
+                "splits": (
+                    "train, dev and test, each: role, rows, clusters, answers, choices (rows by number of them),"
+                    " question_words and choices_words (mean, p5, median, p95, longest)"
+                ),
+                "sources": (
+                    "by whose rationales, of the training split: with_rationale (rows), share, words, gold_text (share"
+                    " whose text holds the gold choice's), answer_key (share that names a choice's letter),"
+                    " teacher_right (share of the teacher's own answers that are right, or null), and splits: the"
+                    " counts behind them for train, dev and test"
+                ),
                 "checks": "what was checked when it was made: duplicates and overlaps of the splits",
                 "hub": "dataset, config, revision, commit, splits and licence of a data set of the hub, else null",
             },
@@ -369,7 +378,8 @@ NOUN = Noun(
         Command(
             "tasks",
             "look",
-            "what a file, a folder or a data set of the hub holds, and which column would be taken for what; imports nothing",
+            "what a file, a folder or a data set of the hub holds, and which column would be taken for what; imports"
+            " nothing",
             look,
             {
                 "columns": "names of the columns, those of nested values with a dot",

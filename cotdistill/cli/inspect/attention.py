@@ -64,9 +64,18 @@ def _of_run(store: Store, job: Job, arguments: argparse.Namespace) -> tuple[pd.D
     (heads, each, summary), number = at_once_or_job(store, spec, reading_seconds(config), arguments.job, compute, read)
     plain = heads.astype(object)
     results = [{str(k): v for k, v in row.items()} for row in plain.where(plain.notna(), None).to_dict("records")]
-    return heads, each, {
-        "run": job.id, "condition": job.config["condition"], "checkpoint": checkpoint, "job": number, **summary, "results": results,
-    }  # fmt: skip
+    return (
+        heads,
+        each,
+        {
+            "run": job.id,
+            "condition": job.config["condition"],
+            "checkpoint": checkpoint,
+            "job": number,
+            **summary,
+            "results": results,
+        },
+    )
 
 
 def _conditions(condition: str, tables: Sequence[pd.DataFrame]) -> list[dict[str, Any]]:
@@ -78,12 +87,21 @@ def _conditions(condition: str, tables: Sequence[pd.DataFrame]) -> list[dict[str
         if share is not None and over is not None:
             rows.append(
                 {
-                    "condition": condition, "label": parse(condition).label, "region": region,
-                    "share": share.interval.mean, "low": share.interval.low, "high": share.interval.high,
-                    "over": over.interval.mean, "over_low": over.interval.low, "over_high": over.interval.high,
-                    "replicates": list(share.points), "items": share.items, "clusters": share.clusters, "speaks_of": over.interval.speaks_of,
+                    "condition": condition,
+                    "label": parse(condition).label,
+                    "region": region,
+                    "share": share.interval.mean,
+                    "low": share.interval.low,
+                    "high": share.interval.high,
+                    "over": over.interval.mean,
+                    "over_low": over.interval.low,
+                    "over_high": over.interval.high,
+                    "replicates": list(share.points),
+                    "items": share.items,
+                    "clusters": share.clusters,
+                    "speaks_of": over.interval.speaks_of,
                 }
-            )  # fmt: skip
+            )
     return rows
 
 
@@ -92,7 +110,10 @@ def _text(document: dict[str, Any], jobs: Sequence[Job]) -> str:
     for job, one in zip(jobs, document["runs"], strict=True):
         lines += [
             f"attention in run {job.id} ({printable(job.label)}), at {100 * float(one['checkpoint']):g} % of its steps",
-            f"{plural(one['examples'], 'example')} of {document['split']} in {plural(one['clusters'], 'cluster')}, from where the answer is read",
+            (
+                f"{plural(one['examples'], 'example')} of {document['split']} in {plural(one['clusters'], 'cluster')},"
+                " from where the answer is read"
+            ),
             "",
             _table(one),
             "",
@@ -110,7 +131,10 @@ def _text(document: dict[str, Any], jobs: Sequence[Job]) -> str:
             "",
         ]
     lines += [
-        "Shares of the attention, mean over heads; by length: the share of the tokens that can be seen from there. The head is chosen after",
+        (
+            "Shares of the attention, mean over heads; by length: the share of the tokens that can be seen from there."
+            " The head is chosen after"
+        ),
         "looking. Where attention goes is not what the answer rests on: see attribute and faithfulness.",
     ]
     if document["out"]:
@@ -150,7 +174,8 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 COMMAND = Command(
     "inspect",
     "attention",
-    "how much of the attention goes to the spans that decide, by layer and head, against their length (arXiv 2410.02167)",
+    "how much of the attention goes to the spans that decide, by layer and head, against their length (arXiv"
+    " 2410.02167)",
     attention,
     {
         "split": "train, dev or test",
@@ -165,7 +190,10 @@ COMMAND = Command(
         "runs[].layers": "of the student",
         "runs[].heads": "of a layer",
         "runs[].regions": "what these sequences have of: " + ", ".join(REGION_NAMES),
-        "runs[].best": "by region, the head furthest over the share by length, chosen after looking: layer, head, share, uniform, over",
+        "runs[].best": (
+            "by region, the head furthest over the share by length, chosen after looking: layer, head, share, uniform,"
+            " over"
+        ),
         "runs[].results": "one entry a region, layer and head",
         "runs[].results[].region": "which tokens the attention goes to",
         "runs[].results[].layer": "from 1; -1: the mean over all",

@@ -73,7 +73,9 @@ def attribution_tables(
     settings: AttributionSettings,
     as_job: bool,
 ) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any], int | None]:
-    """The tables of tokens and of explanations, their summary, and the number of the job (None when it was done at once)."""
+    """The tables of tokens and of explanations, their summary, and the number of the job (None when it was done at
+    once).
+    """
     config = AttributeConfig(job.identity, split, ids_of(examples), checkpoint, source, settings)
 
     def compute() -> Tables:
@@ -102,7 +104,7 @@ def _results(tokens: pd.DataFrame, explained: pd.DataFrame, *, with_tokens: bool
     results = []
     for row in explained.to_dict("records"):
         entry: dict[str, Any] = {
-            ("id" if k == "example" else str(k)): (None if pd.isna(v) else v) for k, v in row.items()
+            ("id" if k == "example" else str(k)): None if pd.isna(v) else v for k, v in row.items()
         }
         entry["not_readable"] = entry["not_readable"] or None
         if with_tokens:
@@ -117,9 +119,14 @@ def _text(document: dict[str, Any], job: Job) -> str:
     gap = "" if document["median_gap"] is None else f"; completeness gap {100 * document['median_gap']:.2g} % (median)"
     gap += f", {document['not_converged']} not converged" if document["not_converged"] else ""
     lines = [
-        f"{document['method'].replace('_', ' ')} of {document['target']} by run {job.id} ({printable(job.label)}), "
-        f"at {100 * float(document['checkpoint']):g} % of its steps",
-        f"{plural(document['explanations'], 'explanation')} of {plural(document['examples'], 'example')} of {document['split']}{gap}",
+        (
+            f"{document['method'].replace('_', ' ')} of {document['target']} by run {job.id} ({printable(job.label)}), "
+            f"at {100 * float(document['checkpoint']):g} % of its steps"
+        ),
+        (
+            f"{plural(document['explanations'], 'explanation')} of {plural(document['examples'], 'example')} of"
+            f" {document['split']}{gap}"
+        ),
     ]
     if document["not_readable"]:
         lines.append(f"rationale: {document['not_readable']}")
@@ -129,7 +136,10 @@ def _text(document: dict[str, Any], job: Job) -> str:
         right = "right" if entry["predicted"] == entry["gold"] else "wrong"
         lines += [
             "",
-            f"{printable(entry['id'])}: explains {entry['value']:.3f} nats; the answer is {right} (gold choice {100 * entry['p_gold']:.1f} %)",
+            (
+                f"{printable(entry['id'])}: explains {entry['value']:.3f} nats; the answer is {right} (gold choice"
+                f" {100 * entry['p_gold']:.1f} %)"
+            ),
         ]
         if "tokens" in entry:
             lines.append(_words(entry["tokens"]))

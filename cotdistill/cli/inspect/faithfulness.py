@@ -107,8 +107,10 @@ def _text(document: dict[str, Any], job: Job) -> str:
     head = ["method", "comprehensiveness", "minus random", "sufficiency", "minus random", "leave-one-out", "by size"]
     lines = [
         f"faithfulness of attributions, run {job.id} ({printable(job.label)}); target {document['target']}",
-        f"{plural(first['examples'], 'example')} of {document['split']} in {plural(first['clusters'], 'cluster')}; "
-        f"random: {plural(document['random'], 'order')} an example",
+        (
+            f"{plural(first['examples'], 'example')} of {document['split']} in {plural(first['clusters'], 'cluster')}; "
+            f"random: {plural(document['random'], 'order')} an example"
+        ),
         *(
             [f"left out, with fewer than two tokens to rank: {plural(first['left_out'], 'example')}"]
             if first["left_out"]
@@ -118,8 +120,14 @@ def _text(document: dict[str, Any], job: Job) -> str:
         "",
         table(head, rows),
         "",
-        "Comprehensiveness: mean loss of probability when the highest tokens go (high is good). Sufficiency: when only they stay (low is good).",
-        "Leave-one-out: rank correlation with the loss when each token alone goes; by size: of the sizes of both, which is fair to methods without",
+        (
+            "Comprehensiveness: mean loss of probability when the highest tokens go (high is good). Sufficiency: when"
+            " only they stay (low is good)."
+        ),
+        (
+            "Leave-one-out: rank correlation with the loss when each token alone goes; by size: of the sizes of both,"
+            " which is fair to methods without"
+        ),
         "a sign. In brackets: 95 % intervals over clusters.",
     ]
     if document["out"]:

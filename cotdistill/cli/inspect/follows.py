@@ -1,4 +1,6 @@
-"""follows: whether the answers of students trained on counterfactual rationales follow the rationale, or the tag before the question."""
+"""follows: whether the answers of students trained on counterfactual rationales follow the rationale, or the tag before
+the question.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,10 @@ from cotdistill.results.following import RATIONALES, TAGS, Following, following
 from cotdistill.statistics.intervals import Interval
 from cotdistill.store.store import Store
 
-NONE = "No finished run of this study was trained on counterfactual rationales and has them on test: pre_cot+counterfactual"
+NONE = (
+    "No finished run of this study was trained on counterfactual rationales and has them on test:"
+    " pre_cot+counterfactual"
+)
 
 
 def follows(arguments: argparse.Namespace) -> Result:
@@ -66,14 +71,17 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 COMMAND = Command(
     "inspect",
     "follows",
-    "students trained on counterfactual rationales under either tag with either rationale and with none (SCOTT, arXiv 2305.01879)",
+    "students trained on counterfactual rationales under either tag with either rationale and with none (SCOTT, arXiv"
+    " 2305.01879)",
     follows,
     {
         "condition": "canonical form",
         "label": "its name for people",
         "cells": "one entry a tag and rationale: shares of the answers",
         "cells[].tag": "what stood before the question: factual or counterfactual",
-        "cells[].rationale": "what stood before the answer: given (the teacher's), wrong (one for a wrong choice), none",
+        "cells[].rationale": (
+            "what stood before the answer: given (the teacher's), wrong (one for a wrong choice), none"
+        ),
         **{f"cells[].{key}": text for key, text in _interval_keys("right", "that are right").items()},
         **{
             f"cells[].{key}": text

@@ -105,8 +105,11 @@ def _results(frame: pd.DataFrame) -> list[dict[str, Any]]:
 def _text(document: dict[str, Any], job: Job, frame: pd.DataFrame) -> str:
     lines = [
         f"alignment of rationale tokens with the label loss, run {job.id} ({printable(job.label)})",
-        f"{plural(document['examples'], 'example')} of {document['split']} in {plural(document['clusters'], 'cluster')}, "
-        f"{plural(document['tokens'], 'token')}; parameters: {document['parameters']}",
+        (
+            f"{plural(document['examples'], 'example')} of {document['split']} in"
+            f" {plural(document['clusters'], 'cluster')}, {plural(document['tokens'], 'token')}; parameters:"
+            f" {document['parameters']}"
+        ),
     ]
     for at in document["checkpoints"]:
         rows = [
@@ -123,14 +126,15 @@ def _text(document: dict[str, Any], job: Job, frame: pd.DataFrame) -> str:
             auc = at["type_words"]
             reach = "" if auc["low"] is None else f" ({auc['low']:.3f} to {auc['high']:.3f})"
             lines.append(
-                f"type words above the other tokens of their rationale: AUC {auc['auc']:.3f}{reach}, {plural(auc['examples'], 'example')}"
+                f"type words above the other tokens of their rationale: AUC {auc['auc']:.3f}{reach},"
+                f" {plural(auc['examples'], 'example')}"
             )
         step = at["adam_step"]
         if step["tokens"]:
             lines.append(
-                f"rank agreement with a real AdamW step on {plural(step['tokens'], 'token')}, beyond what the optimiser does without the token: "
-                f"raw {_rank(step['raw'])}, preconditioned {_rank(step['adam'])}; "
-                f"at a hundredth of the rate {_rank(step['raw_small'])}, {_rank(step['adam_small'])}"
+                f"rank agreement with a real AdamW step on {plural(step['tokens'], 'token')}, beyond what the optimiser"
+                f" does without the token: raw {_rank(step['raw'])}, preconditioned {_rank(step['adam'])}; at a"
+                f" hundredth of the rate {_rank(step['raw_small'])}, {_rank(step['adam_small'])}"
             )
     last = frame[
         (frame["checkpoint"] == document["checkpoints"][-1]["checkpoint"])
@@ -209,15 +213,21 @@ COMMAND = Command(
         "checkpoints[].groups[].mean": "mean value",
         "checkpoints[].groups[].low": "lower end of the 95 % interval over clusters, or null",
         "checkpoints[].groups[].high": "upper end, or null",
-        "checkpoints[].type_words": "generated tasks: how well the value tells words of the latent type from the others; null elsewhere",
+        "checkpoints[].type_words": (
+            "generated tasks: how well the value tells words of the latent type from the others; null elsewhere"
+        ),
         "checkpoints[].type_words.examples": "rationales with both",
         "checkpoints[].type_words.clusters": "their clusters",
         "checkpoints[].type_words.auc": "mean share of pairs in which the type word is higher; .5 is chance",
         "checkpoints[].type_words.low": "lower end of the 95 % interval, or null",
         "checkpoints[].type_words.high": "upper end, or null",
-        "checkpoints[].adam_step": "rank agreement with real AdamW steps on single tokens, less what the optimiser does without the token",
+        "checkpoints[].adam_step": (
+            "rank agreement with real AdamW steps on single tokens, less what the optimiser does without the token"
+        ),
         "checkpoints[].adam_step.tokens": "tokens tried",
-        "checkpoints[].adam_step.raw": "Spearman's correlation of the raw alignment, at the run's highest learning rate, or null",
+        "checkpoints[].adam_step.raw": (
+            "Spearman's correlation of the raw alignment, at the run's highest learning rate, or null"
+        ),
         "checkpoints[].adam_step.adam": "of the preconditioned one, or null",
         "checkpoints[].adam_step.raw_small": "of the raw one with a step at a hundredth of that rate, or null",
         "checkpoints[].adam_step.adam_small": "of the preconditioned one with such a step, or null",

@@ -1,4 +1,6 @@
-"""modes: what students answer without, after their own and after the teacher's rationale, and when that rationale is perturbed."""
+"""modes: what students answer without, after their own and after the teacher's rationale, and when that rationale is
+perturbed.
+"""
 
 from __future__ import annotations
 
@@ -218,7 +220,10 @@ def _text(
         lines.append(_detailed(curves) if len({c.condition for c in curves}) <= DETAILED else _short(curves))
     lines += [
         "",
-        "A test of several shares: mean loss over them (area to the intact line). A control touches as many tokens, with random ones.",
+        (
+            "A test of several shares: mean loss over them (area to the intact line). A control touches as many tokens,"
+            " with random ones."
+        ),
     ]
     return lines
 
@@ -290,14 +295,18 @@ def _with_ends(name: str, help: str) -> dict[str, str]:
 
 
 _CROSSED = {
-    "both": "right both ways", "only_direct": "right directly alone", "only_own": "right after its own rationale alone", "neither": "wrong both ways",
+    "both": "right both ways",
+    "only_direct": "right directly alone",
+    "only_own": "right after its own rationale alone",
+    "neither": "wrong both ways",
     "gain": "right after its own rationale less right directly, paired, in points",
-}  # fmt: skip
+}
 
 COMMAND = Command(
     "inspect",
     "modes",
-    "ask every student of a study without a rationale, after its own and after the teacher's, and when that rationale is perturbed",
+    "ask every student of a study without a rationale, after its own and after the teacher's, and when that rationale"
+    " is perturbed",
     ask,
     {
         "id": "number of the study",
@@ -337,7 +346,10 @@ COMMAND = Command(
         "modes[].items": "test questions",
         "modes[].clusters": "independent groups of them",
         "modes[].speaks_of": "what the interval generalises to, or null",
-        "crossed": "one entry a condition whose students were asked directly and after their own rationale: shares of the questions",
+        "crossed": (
+            "one entry a condition whose students were asked directly and after their own rationale: shares of the"
+            " questions"
+        ),
         "crossed[].condition": "canonical form",
         "crossed[].label": "its name for people",
         "crossed[].trained": "whether its students were trained for both",

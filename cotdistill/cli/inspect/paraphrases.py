@@ -80,11 +80,17 @@ def _conditions(condition: str, tables: Sequence[pd.DataFrame]) -> list[dict[str
         if rank is not None:
             rows.append(
                 {
-                    "condition": condition, "label": parse(condition).label, "scope": scope, "rank": _ends(rank),
-                    "control": _ends(control) if control else None, "replicates": list(rank.points), "items": rank.items,
-                    "clusters": rank.clusters, "speaks_of": rank.interval.speaks_of,
+                    "condition": condition,
+                    "label": parse(condition).label,
+                    "scope": scope,
+                    "rank": _ends(rank),
+                    "control": _ends(control) if control else None,
+                    "replicates": list(rank.points),
+                    "items": rank.items,
+                    "clusters": rank.clusters,
+                    "speaks_of": rank.interval.speaks_of,
                 }
-            )  # fmt: skip
+            )
     return rows
 
 
@@ -123,9 +129,14 @@ def _text(document: dict[str, Any], jobs: list[Job]) -> str:
     first = document["runs"][0]
     return "\n".join(
         [
-            f"attributions ({document['method'].replace('_', ' ')} of {document['target']}) between wordings of the same question",
-            f"{plural(first['examples'], 'question')} of {document['split']} in {plural(first['clusters'], 'cluster')}, "
-            f"{first['versions']:.0f} wordings each",
+            (
+                f"attributions ({document['method'].replace('_', ' ')} of {document['target']}) between wordings of the"
+                " same question"
+            ),
+            (
+                f"{plural(first['examples'], 'question')} of {document['split']} in"
+                f" {plural(first['clusters'], 'cluster')}, {first['versions']:.0f} wordings each"
+            ),
             *(
                 f"run {one['run']}: the same answer in every wording: {percent(one['answers']['mean'])}"
                 for one in document["runs"]
@@ -138,8 +149,14 @@ def _text(document: dict[str, Any], jobs: list[Job]) -> str:
             ),
             *(["", by_condition] if pooled_rows else []),
             "",
-            "Spearman's correlation over the content words that both wordings have, mean over every two; in brackets 95 % intervals over clusters.",
-            "Another question's: the same words by place, held against a question about something else: what the place alone explains.",
+            (
+                "Spearman's correlation over the content words that both wordings have, mean over every two; in"
+                " brackets 95 % intervals over clusters."
+            ),
+            (
+                "Another question's: the same words by place, held against a question about something else: what the"
+                " place alone explains."
+            ),
             *(["", f"Written to {document['out']}"] if document["out"] else []),
         ]
     )
@@ -191,9 +208,13 @@ COMMAND = Command(
         **{f"runs[].answers.{key}": text for key, text in _MEAN.items()},
         "runs[].scopes": "one entry a scope that the student reads before its answer",
         "runs[].scopes[].scope": "which words: question (with choices), rationale, all",
-        "runs[].scopes[].rank": "rank correlation over the content words that both wordings have, mean over every two wordings",
+        "runs[].scopes[].rank": (
+            "rank correlation over the content words that both wordings have, mean over every two wordings"
+        ),
         **{f"runs[].scopes[].rank.{key}": text for key, text in _MEAN.items()},
-        "runs[].scopes[].control": "the same with another question at the same places, or null where none has as many words",
+        "runs[].scopes[].control": (
+            "the same with another question at the same places, or null where none has as many words"
+        ),
         **{f"runs[].scopes[].control.{key}": text for key, text in _MEAN.items()},
         "runs[].scopes[].units": "words compared, mean",
         "runs[].scopes[].examples": "questions with three words to rank",

@@ -31,9 +31,16 @@ def probe(arguments: argparse.Namespace) -> Result:
             f"Choose one of: {', '.join(known)}",
         )
     config = ProbeConfig(
-        job.identity, arguments.split, ids_of(examples), checkpoint, arguments.source, arguments.what, arguments.rows, arguments.penalty,
+        job.identity,
+        arguments.split,
+        ids_of(examples),
+        checkpoint,
+        arguments.source,
+        arguments.what,
+        arguments.rows,
+        arguments.penalty,
         arguments.seed,
-    )  # fmt: skip
+    )
     spec = probe_job(job, config)
 
     def compute() -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -76,16 +83,23 @@ def _text(document: dict[str, Any], job: Job) -> str:
     ]
     heads = [PLACES[place] for place in document["places"]]
     lines = [
-        f"linear probes for the {document['what']} in run {job.id} ({printable(job.label)}), "
-        f"at {100 * float(document['checkpoint']):g} % of its steps",
-        f"{plural(document['examples'], 'example')} of {document['split']} in {plural(document['clusters'], 'cluster')}; fitted on "
-        f"{plural(document['rows'], 'training row')}, {document['classes']} classes; guessing {100 * document['guess']:.1f} %",
+        (
+            f"linear probes for the {document['what']} in run {job.id} ({printable(job.label)}), "
+            f"at {100 * float(document['checkpoint']):g} % of its steps"
+        ),
+        (
+            f"{plural(document['examples'], 'example')} of {document['split']} in"
+            f" {plural(document['clusters'], 'cluster')}; fitted on {plural(document['rows'], 'training row')},"
+            f" {document['classes']} classes; guessing {100 * document['guess']:.1f} %"
+        ),
         "",
         table(["layer", *heads], rows, right=tuple(heads)),
         "",
         f"accuracy / that of the control task (classes dealt anew over {document['control']}), percent",
-        f"furthest over the control: layer {best['layer']}, {PLACES[best['place']]}: {100 * best['accuracy']:.1f} %, "
-        f"{100 * best['over']:+.1f} points{reach}; chosen after looking, so its interval is too narrow",
+        (
+            f"furthest over the control: layer {best['layer']}, {PLACES[best['place']]}: {100 * best['accuracy']:.1f}"
+            f" %, {100 * best['over']:+.1f} points{reach}; chosen after looking, so its interval is too narrow"
+        ),
     ]
     first = [row for row in document["results"] if row["layer"] == document["layers"][0]]
     shown = [(PLACES[row["place"]], row["reads"]) for row in first if row["reads"] != "nothing"]
@@ -93,7 +107,8 @@ def _text(document: dict[str, Any], job: Job) -> str:
         lines.append("reads what the teacher wrote: " + "; ".join(f"{place} ({reads})" for place, reads in shown))
     if document["left_out"]:
         lines.append(
-            f"{plural(document['left_out'], 'example')} left out: a place is missing, or no training row shows the class."
+            f"{plural(document['left_out'], 'example')} left out: a place is missing, or no training row shows the"
+            " class."
         )
     if document["out"]:
         lines += ["", f"Written to {document['out']}"]
@@ -146,7 +161,8 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 COMMAND = Command(
     "inspect",
     "probe",
-    "where and when the answer is formed: linear probes by layer and place (arXiv 1610.01644), beside a control task (1909.03368)",
+    "where and when the answer is formed: linear probes by layer and place (arXiv 1610.01644), beside a control task"
+    " (1909.03368)",
     probe,
     {
         "run": "number of the training run",

@@ -85,9 +85,16 @@ def _cell(cell: ScorerCell) -> dict[str, Any]:
 def _marginal(cell: MarginalCell) -> dict[str, Any]:
     interval = cell.log_likelihood
     return {
-        "condition": cell.condition, "label": cell.label, "samples": cell.samples, "seed": cell.seed, "log_likelihood": interval.mean,
-        "log_likelihood_low": interval.low, "log_likelihood_high": interval.high, "standard_error": cell.standard_error, "replicates": cell.replicates,
-    }  # fmt: skip
+        "condition": cell.condition,
+        "label": cell.label,
+        "samples": cell.samples,
+        "seed": cell.seed,
+        "log_likelihood": interval.mean,
+        "log_likelihood_low": interval.low,
+        "log_likelihood_high": interval.high,
+        "standard_error": cell.standard_error,
+        "replicates": cell.replicates,
+    }
 
 
 def _text(document: dict[str, Any], cells: list[ScorerCell], marginals: list[MarginalCell]) -> str:
@@ -118,8 +125,8 @@ def _text(document: dict[str, Any], cells: list[ScorerCell], marginals: list[Mar
             ]
         lines += [table(list(HEAD), [list(row) for row in rows(scorers.by_scorer(cells))], right=HEAD[1:]), ""]
         lines.append(
-            f"{cells[0].items:,} test questions in {plural(cells[0].clusters, 'cluster')}, each student in the mode that it is judged in; "
-            f"{cells[0].accuracy.speaks_of}. {DIAGNOSTIC}"
+            f"{cells[0].items:,} test questions in {plural(cells[0].clusters, 'cluster')}, each student in the mode"
+            f" that it is judged in; {cells[0].accuracy.speaks_of}. {DIAGNOSTIC}"
         )
     if document["out"]:
         lines += ["", f"Written to {document['out']}"]
@@ -143,7 +150,10 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         type=whole_number(0),
         metavar="K",
         default=None,
-        help="scorer marginal: rationales that a student draws for each question, where it was trained to write one first; default: as before",
+        help=(
+            "scorer marginal: rationales that a student draws for each question, where it was trained to write one"
+            " first; default: as before"
+        ),
     )
     parser.add_argument("--seed", type=whole_number(0), metavar="N", default=0, help="of those draws (default 0)")
     parser.add_argument("--wait", action="store_true", help="until every student has been scored anew")
@@ -165,7 +175,8 @@ _HELP = {
 COMMAND = Command(
     "inspect",
     "scorers",
-    "how students of a study would answer if their choices were scored by full text, by length, by PMI or backwards (arXiv 2004.14074)",
+    "how students of a study would answer if their choices were scored by full text, by length, by PMI or backwards"
+    " (arXiv 2004.14074)",
     ask,
     {
         "id": "number of the study",
@@ -196,7 +207,9 @@ COMMAND = Command(
         "marginal[].label": "its name for people",
         "marginal[].samples": "rationales a question",
         "marginal[].seed": "of the draws",
-        "marginal[].log_likelihood": "log mean over draws of p(right label | question, rationale), nats: mean over questions and replicates",
+        "marginal[].log_likelihood": (
+            "log mean over draws of p(right label | question, rationale), nats: mean over questions and replicates"
+        ),
         "marginal[].log_likelihood_low": "lower end of its 95 % interval, or null",
         "marginal[].log_likelihood_high": "upper end, or null",
         "marginal[].standard_error": "of that mean, from the draws alone, or null",

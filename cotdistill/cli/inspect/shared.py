@@ -1,4 +1,6 @@
-"""What the commands that look inside a student share: which run and examples are meant, and doing the work at once or as a job."""
+"""What the commands that look inside a student share: which run and examples are meant, and doing the work at once or
+as a job.
+"""
 
 from __future__ import annotations
 
@@ -75,7 +77,8 @@ def settings_of(arguments: argparse.Namespace, **more: Any) -> AttributionSettin
 def at_once_or_job(
     store: Store, spec: JobSpec, seconds: float, as_job: bool, compute: Callable[[], C], read: Callable[[Job], C]
 ) -> tuple[C, int | None]:
-    """What `compute` gives, when it takes a few seconds; else the products of a job, waited for. A job that is done already is read.
+    """What `compute` gives, when it takes a few seconds; else the products of a job, waited for. A job that is done
+    already is read.
 
     Gives the result and the number of the job, None without one.
     """

@@ -48,7 +48,9 @@ EXAMPLE_COLUMNS = {
 
 @dataclass(frozen=True)
 class Concentrated:
-    """The tables of heads (see COLUMNS) and of examples (see EXAMPLE_COLUMNS), their summary, and the digests of what was read."""
+    """The tables of heads (see COLUMNS) and of examples (see EXAMPLE_COLUMNS), their summary, and the digests of what
+    was read.
+    """
 
     heads: pd.DataFrame
     examples: pd.DataFrame
@@ -131,9 +133,19 @@ def _row(region: str, layer: int, head: int, share: Values, uniform: Values, clu
     mean, low, high = _mean(share, clusters)
     over, over_low, over_high = _mean(share - uniform, clusters)
     return {
-        "region": region, "layer": layer, "head": head, "share": mean, "low": low, "high": high, "uniform": float(uniform.mean()), "over": over,
-        "over_low": over_low, "over_high": over_high, "examples": len(clusters), "clusters": len(set(clusters)),
-    }  # fmt: skip
+        "region": region,
+        "layer": layer,
+        "head": head,
+        "share": mean,
+        "low": low,
+        "high": high,
+        "uniform": float(uniform.mean()),
+        "over": over,
+        "over_low": over_low,
+        "over_high": over_high,
+        "examples": len(clusters),
+        "clusters": len(set(clusters)),
+    }
 
 
 def _mean(values: Values, clusters: list[str]) -> tuple[float, float | None, float | None]:

@@ -57,7 +57,9 @@ def attributions(
 
 
 def summary(attributed: Sequence[Attribution]) -> dict[str, Any]:
-    """n explanations and clusters, the median completeness gap, how many did not converge, and why a rationale is not readable."""
+    """n explanations and clusters, the median completeness gap, how many did not converge, and why a rationale is not
+    readable.
+    """
     if not attributed:
         raise NotReadable("There is nothing to explain in these examples.", "Choose other examples or another target.")
     gaps = [one.gap for one in attributed if one.gap is not None]

@@ -1,4 +1,6 @@
-"""An elicitation as a job: asks for what is not answered yet, keeps every answer as it comes, and makes a source of them at the end."""
+"""An elicitation as a job: asks for what is not answered yet, keeps every answer as it comes, and makes a source of
+them at the end.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ COLUMNS = (
 
 
 class Tally:
-    """Counts and keeps what comes back, and tells how far the job is. Money is counted for what was answered since the job began or went on."""
+    """Counts and keeps what comes back, and tells how far the job is. Money is counted for what was answered since the
+    job began or went on.
+    """
 
     def __init__(
         self, context: JobContext, responses: Responses, pace: Pace, keys: dict[str, list[Request]], have: set[str]
@@ -63,22 +67,33 @@ class Tally:
         for failure in failures:
             self.causes[failure.cause] += 1
             self._context.log(
-                f"No answer for {self._place(failure.place)} after {failure.tries} tries: {failure.cause}: {failure.detail}"
+                f"No answer for {self._place(failure.place)} after {failure.tries} tries: {failure.cause}:"
+                f" {failure.detail}"
             )
 
     def _place(self, place: int) -> str:
         return next((same[0].example.id for same in self._keys.values() if same[0].place == place), str(place))
 
     def tick(self, wait: float) -> None:
-        """Tell how far the job is; raises StopRequested if a person asked to stop, TeacherError when the money is spent."""
+        """Tell how far the job is; raises StopRequested if a person asked to stop, TeacherError when the money is
+        spent.
+        """
         seconds = time.monotonic() - self._begun
         new = self.answered - self.cached
         left = self.total - self.answered - self.failed
         self._context.report(
-            self.answered + self.failed, self.total, answered=self.answered, cached=self.cached, failed=self.failed, tokens_in=self.tokens_in,
-            tokens_out=self.tokens_out, cost=round(self.cost, 6), wait=round(wait, 1), pace=round(new / seconds, 3) if seconds > 1 else None,
+            self.answered + self.failed,
+            self.total,
+            answered=self.answered,
+            cached=self.cached,
+            failed=self.failed,
+            tokens_in=self.tokens_in,
+            tokens_out=self.tokens_out,
+            cost=round(self.cost, 6),
+            wait=round(wait, 1),
+            pace=round(new / seconds, 3) if seconds > 1 else None,
             cost_left=round(self.cost / new * left, 6) if new and self.cost else None,
-        )  # fmt: skip
+        )
         if self._pace.budget and self.cost >= self._pace.budget:
             raise TeacherError(
                 f"The answers of this go have cost {self.cost:.4f}, the limit is {self._pace.budget:g}.",
@@ -87,13 +102,14 @@ class Tally:
 
 
 def job(context: JobContext) -> Outcome:
-    """The job kind "elicit": product "answers", one row an answer: id, sample, given, text, finish, tokens, seconds, received, key, and what its
-    text states (label, how, problem)."""
+    """The job kind "elicit": product "answers", one row an answer: id, sample, given, text, finish, tokens, seconds,
+    received, key, and what its text states (label, how, problem)."""
     config = ElicitConfig.from_plain(context.config)
     task = context.task(config.task, config.world, config.task_settings)
     if task.digest != config.task_digest:
         raise DataError(
-            f"The task {config.task!r} has changed since this elicitation was planned (data {config.task_digest[:12]}, now {task.digest[:12]}).",
+            f"The task {config.task!r} has changed since this elicitation was planned (data {config.task_digest[:12]},"
+            f" now {task.digest[:12]}).",
             "Ask again: what was answered is not asked a second time.",
         )
     responses, pace = Responses(context.store.home), pace_of(context.store, config.teacher.model)

@@ -1,4 +1,6 @@
-"""Faithfulness of a method as a job: a row an example and share, a row an example, and the areas with their intervals."""
+"""Faithfulness of a method as a job: a row an example and share, a row an example, and the areas with their
+intervals.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ COLUMNS = {
     "cluster": "what it belongs to",
     "tokens": "how many tokens are ranked",
     "probability": "of the answer explained, on the whole text",
-    "leave_one_out": "rank correlation of the scores with the loss when each token alone is taken away; empty where it does not vary",
+    "leave_one_out": (
+        "rank correlation of the scores with the loss when each token alone is taken away; empty where it does not vary"
+    ),
     "share": "share of the tokens, the highest first",
     "without": "loss of probability without them (comprehensiveness)",
     "alone": "loss of probability with them alone (sufficiency)",
@@ -37,7 +41,9 @@ EXAMPLE_COLUMNS = {
     "sufficiency": "mean loss with the highest tokens alone (AOPC)",
     "random_comprehensiveness": "the same without random tokens",
     "random_sufficiency": "the same with random tokens alone",
-    "leave_one_out": "rank correlation of the scores with the loss when each token alone is taken away; empty where it does not vary",
+    "leave_one_out": (
+        "rank correlation of the scores with the loss when each token alone is taken away; empty where it does not vary"
+    ),
     "leave_one_out_size": "the same of their sizes, which is fair to methods without a sign",
     "not_readable": "why a part of the sequence is not ranked",
 }
@@ -102,8 +108,9 @@ def example_table(judgements: Sequence[Judged]) -> pd.DataFrame:
 
 
 def summary(judgements: Sequence[Judged], asked: int) -> dict[str, Any]:
-    """Areas (AOPC) of the ranking and of random orders, their difference, each with a 95 % interval over clusters; the rank correlations with
-    leaving one out; and the curves with their intervals. asked: how many examples were; those without two ranked tokens are left out."""
+    """Areas (AOPC) of the ranking and of random orders, their difference, each with a 95 % interval over clusters; the
+    rank correlations with leaving one out; and the curves with their intervals. asked: how many examples were; those
+    without two ranked tokens are left out."""
     clusters = [one.cluster for one in judgements]
     areas = {name: np.array([one.aopc()[name] for one in judgements]) for name in AREAS}
     curves = {

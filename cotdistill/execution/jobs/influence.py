@@ -27,7 +27,8 @@ from cotdistill.tasks.importing.roles import ROLES, word_roles
 
 # Real training batches from which AdamW's moments are taken.
 BATCHES = 8
-# A real step is tried at the run's highest learning rate and at this share of it, where it is nearly a first-order matter.
+# A real step is tried at the run's highest learning rate and at this share of it, where it is nearly a first-order
+# matter.
 SMALL = 0.01
 
 COLUMNS = {
@@ -52,7 +53,10 @@ COLUMNS = {
     "cosine_value": "cosine with matched minus cosine with random",
     "adam": "own, preconditioned as AdamW does",
     "adam_value": "matched minus random, preconditioned",
-    "adam_step": "by how much more the own label loss really fell by an AdamW step on this token alone than by one without it; empty if not tried",
+    "adam_step": (
+        "by how much more the own label loss really fell by an AdamW step on this token alone than by one without it;"
+        " empty if not tried"
+    ),
     "adam_step_small": "the same at a hundredth of the run's highest learning rate",
 }
 
@@ -85,7 +89,8 @@ def table(
 def sequences_of(opened: Opened, split: str, ids: Sequence[str]) -> list[tuple[Example, Encoded]]:
     """The training sequences of some examples under the run's own condition: the one that holds the rationale.
 
-    Of the training split they are those that the student was trained on; rows that the study left out have none and are not given.
+    Of the training split they are those that the student was trained on; rows that the study left out have none and are
+    not given.
     """
     corpus = (
         training_corpus(opened)
@@ -130,7 +135,8 @@ def _at(opened: Opened, config: InfluenceConfig, tell: Callable[[int, int], None
     sequences = sequences_of(opened, config.split, config.examples)
     if not sequences:
         raise NotReadable(
-            f"Run {opened.job.id} was trained on none of the {len(config.examples):,} examples asked for ({opened.condition.label}).",
+            f"Run {opened.job.id} was trained on none of the {len(config.examples):,} examples asked for"
+            f" ({opened.condition.label}).",
             "Ask for more examples, or for some that it has seen, by their ids.",
         )
     aligned = align_all(aligner, sequences, tell)
@@ -148,7 +154,9 @@ def _real_steps(
     wanted: int,
     rates: Sequence[float],
 ) -> npt.NDArray[np.float64]:
-    """(rates, tokens of all examples): what real AdamW steps did to the own label loss, for some `wanted` tokens spread over the examples."""
+    """(rates, tokens of all examples): what real AdamW steps did to the own label loss, for some `wanted` tokens spread
+    over the examples.
+    """
     every = [(place, k) for place, one in enumerate(aligned) for k in range(len(one.columns))]
     values = np.full((len(rates), len(every)), np.nan)
     for at in np.unique(np.linspace(0, len(every) - 1, min(wanted, len(every))).round().astype(int)):
@@ -191,8 +199,9 @@ def rows_of(opened: Opened, aligned: Aligned) -> pd.DataFrame:
 
 
 def summary(frame: pd.DataFrame) -> dict[str, Any]:
-    """By checkpoint: the mean value of all tokens but the label's own text, of those, of each word class and role, each with a 95 % interval over
-    clusters and the share above zero; how well the value tells type words from the rest; and the rank agreement with real AdamW steps."""
+    """By checkpoint: the mean value of all tokens but the label's own text, of those, of each word class and role, each
+    with a 95 % interval over clusters and the share above zero; how well the value tells type words from the rest; and
+    the rank agreement with real AdamW steps."""
     return {
         "examples": int(frame["example"].nunique()),
         "clusters": int(frame["cluster"].nunique()),
@@ -247,7 +256,9 @@ def _mean(values: Iterable[float], clusters: Iterable[str]) -> dict[str, float |
 
 
 def separations(part: pd.DataFrame, column: str = "value") -> pd.DataFrame:
-    """By rationale (example, cluster, auc): how often a type word stands above another token, the label's own text aside (.5 is chance)."""
+    """By rationale (example, cluster, auc): how often a type word stands above another token, the label's own text
+    aside (.5 is chance).
+    """
     rows = []
     for example, one in part[part[column].notna() & ~part["label_text"]].groupby("example", sort=False):
         inside, others = (

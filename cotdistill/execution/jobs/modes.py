@@ -1,4 +1,6 @@
-"""Modes and test-time rationale tests as a job: one student, every mode, every test; a row an answer, and a small summary."""
+"""Modes and test-time rationale tests as a job: one student, every mode, every test; a row an answer, and a small
+summary.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,9 @@ COLUMNS = {
     "correct": "whether it is the right one",
     "p_gold": "probability of the right one among the choices",
     "changed": "whether it is another one than after the intact rationale",
-    "control_predicted": "the same after as many random tokens; empty for the control itself and for the intact rationale",
+    "control_predicted": (
+        "the same after as many random tokens; empty for the control itself and for the intact rationale"
+    ),
     "control_correct": "as above",
     "control_p_gold": "as above",
     "control_changed": "as above",
@@ -56,7 +60,9 @@ COLUMNS = {
 
 
 def job(context: JobContext) -> Outcome:
-    """The job kind "modes": products "predictions" (as those of a training run, with every mode) and "answers" (see COLUMNS)."""
+    """The job kind "modes": products "predictions" (as those of a training run, with every mode) and "answers" (see
+    COLUMNS).
+    """
     config = ModesConfig.from_plain(context.config)
     opened = open_run(context.store, config.run)
     examples = opened.task.examples("test", config.source or None)
@@ -122,7 +128,9 @@ def _paraphrases(opened: Opened, config: ModesConfig, examples: Sequence[Example
 
 
 def longest_written(opened: Opened, examples: Sequence[Example]) -> int:
-    """The most tokens that a student may write, as its run had it; where that read no rationale, the longest of the given ones."""
+    """The most tokens that a student may write, as its run had it; where that read no rationale, the longest of the
+    given ones.
+    """
     longest = int((opened.job.result or {}).get("longest_rationale") or 0)
     longest = longest or max((len(opened.encoder.read(e.rationale or "")) for e in examples), default=0)
     return longest + len(opened.encoder.label_cue)
@@ -179,9 +187,9 @@ def summary(
     read: dict[str, Intact],
     answers: Sequence[PerturbedAnswer],
 ) -> dict[str, Any]:
-    """Modes with their accuracy and whether they were trained; whose rationales were given (source -> rows); leakage: the share of rationales that
-    name the right answer; empty: rows without one; unterminated: own ones that did not end with the answer cue; made: on how many rows each test
-    could be made."""
+    """Modes with their accuracy and whether they were trained; whose rationales were given (source -> rows); leakage:
+    the share of rationales that name the right answer; empty: rows without one; unterminated: own ones that did not end
+    with the answer cue; made: on how many rows each test could be made."""
     counted: dict[str, dict[str, int]] = {name: dict.fromkeys(config.tests, 0) for name in read}
     for a in answers:
         if a.share == 1.0 and a.touched:
@@ -216,7 +224,9 @@ def write_saved(path: Path, saved: Saved) -> None:
 
 
 def read_saved(path: Path) -> Saved:
-    """What an earlier attempt has scored; nothing if there is none, or if it cannot be read (then it is scored anew)."""
+    """What an earlier attempt has scored; nothing if there is none, or if it cannot be read (then it is scored
+    anew).
+    """
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
         texts = (

@@ -118,7 +118,8 @@ def _cells(
     }
     allowed = _allowed(asked, at, config.what)
     if how == "rows":
-        # A choice dealt to another question is not among its own, so the control is held against the true answers: chance.
+        # A choice dealt to another question is not among its own, so the control is held against the true answers:
+        # chance.
         answers["control"] = (answers["control"][0], answers["own"][1])
     if how == "clusters" and config.what == "answer":
         allowed = np.ones_like(allowed)
@@ -188,9 +189,18 @@ def _row(
         if any(m in before for m in marks)
     ]
     return {
-        "layer": number, "place": name, "order": order, "reads": " and ".join(means) or "nothing", "accuracy": accuracy, "low": low, "high": high,
-        "control": float(right["control"].mean()), "over": over, "over_low": over_low, "over_high": over_high,
-    }  # fmt: skip
+        "layer": number,
+        "place": name,
+        "order": order,
+        "reads": " and ".join(means) or "nothing",
+        "accuracy": accuracy,
+        "low": low,
+        "high": high,
+        "control": float(right["control"].mean()),
+        "over": over,
+        "over_low": over_low,
+        "over_high": over_high,
+    }
 
 
 def _mean(values: npt.NDArray[np.float64], clusters: Sequence[str]) -> tuple[float, float | None, float | None]:

@@ -1,4 +1,6 @@
-"""Every scorer as a job: one student in the mode that it is judged in; a row a question and scorer, and a small summary."""
+"""Every scorer as a job: one student in the mode that it is judged in; a row a question and scorer, and a small
+summary.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,9 @@ MARGINAL = {
 
 
 def job(context: JobContext) -> Outcome:
-    """The job kind "scorers": products "scored" (see COLUMNS) and, where rationales are drawn, "marginal" (see MARGINAL)."""
+    """The job kind "scorers": products "scored" (see COLUMNS) and, where rationales are drawn, "marginal" (see
+    MARGINAL).
+    """
     config = ScorersConfig.from_plain(context.config)
     opened = open_run(context.store, config.run)
     examples = opened.task.examples("test", source_of(opened.job) or None)
@@ -65,9 +69,16 @@ def job(context: JobContext) -> Outcome:
     drawn: list[Marginal] = []
     if config.samples:
         drawn = marginals(
-            reader, opened.encoder, examples, opened.condition.spec, samples=config.samples, seed=config.seed,
-            limit=longest_written(opened, examples), metric=opened.metric, report=lambda k, total: context.report(steps + k, steps + total),
-        )  # fmt: skip
+            reader,
+            opened.encoder,
+            examples,
+            opened.condition.spec,
+            samples=config.samples,
+            seed=config.seed,
+            limit=longest_written(opened, examples),
+            metric=opened.metric,
+            report=lambda k, total: context.report(steps + k, steps + total),
+        )
         scored = [replace(one, marginal=marginal.choices) for one, marginal in zip(scored, drawn, strict=True)]
     answers = table(examples, scored, opened.metric)
     sums = answers.groupby("scorer", sort=False)[["correct", "agrees"]].sum()
@@ -105,7 +116,9 @@ def marginal_table(examples: Sequence[Example], drawn: Sequence[Marginal]) -> pd
 
 
 def summary(config: ScorersConfig, drawn: Sequence[Marginal]) -> dict[str, Any]:
-    """Means over the questions. standard_error: of their mean, from the draws alone; the questions are taken as they are."""
+    """Means over the questions. standard_error: of their mean, from the draws alone; the questions are taken as they
+    are.
+    """
     errors = [one.standard_error for one in drawn if one.standard_error is not None]
     return {
         "samples": config.samples,
@@ -125,10 +138,16 @@ def table(examples: Sequence[Example], scored: Sequence[Likelihoods], metric: st
             best, usual = int(values.argmax()), int(scores(one, LABEL, metric).argmax())
             rows.append(
                 (
-                    example.id, example.cluster or example.id, scorer, best, best == gold, float(shifted[gold] / shifted.sum()),
-                    float(values[gold] - np.delete(values, gold).max()), best == usual,
+                    example.id,
+                    example.cluster or example.id,
+                    scorer,
+                    best,
+                    best == gold,
+                    float(shifted[gold] / shifted.sum()),
+                    float(values[gold] - np.delete(values, gold).max()),
+                    best == usual,
                 )
-            )  # fmt: skip
+            )
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(
         {"predicted": "int16", "p_gold": "float32", "margin": "float32"}
     )

@@ -31,7 +31,8 @@ def job(context: JobContext) -> Outcome:
     task = context.task(config.task, config.world, config.task_settings)
     if task.digest != config.task_digest:
         raise DataError(
-            f"The task {config.task!r} has changed since this selection was planned (data {config.task_digest[:12]}, now {task.digest[:12]}).",
+            f"The task {config.task!r} has changed since this selection was planned (data {config.task_digest[:12]},"
+            f" now {task.digest[:12]}).",
             "Plan the study again.",
         )
     if config.file and file_digest(parse_selector(config.selector)[1]) != config.file:
@@ -92,13 +93,14 @@ def checked_reader(store: Store, entry: Selector, run: str) -> Opened:
     placement = opened.condition.placement
     if entry.reads == "pre_cot" and placement != "pre_cot":
         raise NotReadable(
-            f"{entry.name} asks how the label depends on the rationale, and run {opened.job.id} is {Condition(placement).label}: its label does not "
-            "read a rationale, so every score would be zero.",
+            f"{entry.name} asks how the label depends on the rationale, and run {opened.job.id} is"
+            f" {Condition(placement).label}: its label does not read a rationale, so every score would be zero.",
             "Read a pre_cot run, or use influence on a post_cot one.",
         )
     if entry.reads == "post_cot" and placement != "post_cot":
         raise NotReadable(
-            f"{entry.name} reads how a student learns the rationale behind the label, and run {opened.job.id} is {Condition(placement).label}.",
+            f"{entry.name} reads how a student learns the rationale behind the label, and run {opened.job.id} is"
+            f" {Condition(placement).label}.",
             "Read a post_cot run.",
         )
     if opened.condition.steps:
@@ -128,7 +130,9 @@ def _sequences(opened: Opened, examples: Sequence[Example]) -> list[Encoded]:
 def marks(
     store: Store, config: SelectConfig, encoder: Encoder, examples: Sequence[Example], name: str
 ) -> dict[str, frozenset[int]]:
-    """By example, the tokens that any annotator of a set has marked. DataError if the set has changed since the study was planned."""
+    """By example, the tokens that any annotator of a set has marked. DataError if the set has changed since the study
+    was planned.
+    """
     annotations = AnnotationSet(store.home, config.task, name)
     if annotations.digest() != config.annotations:
         raise DataError(

@@ -1,4 +1,6 @@
-"""What a worker does for each kind of job. Compute knows no store: these functions hand it data and record what comes back."""
+"""What a worker does for each kind of job. Compute knows no store: these functions hand it data and record what comes
+back.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,8 @@ def _task(context: JobContext, run: RunConfig) -> Task:
     task = context.task(run.task, run.seeds.world, run.task_settings)
     if task.digest != run.task_digest:
         raise DataError(
-            f"The task {run.task!r} has changed since this run was planned (data {run.task_digest[:12]}, now {task.digest[:12]}).",
+            f"The task {run.task!r} has changed since this run was planned (data {run.task_digest[:12]}, now"
+            f" {task.digest[:12]}).",
             "Plan the study again.",
         )
     return task
@@ -117,7 +120,9 @@ def base(context: JobContext) -> Outcome:
 
 @dataclass(frozen=True)
 class _Start:
-    """A run's student and what it is trained on, before its first step. known: the fingerprint of a pretrained student; used: inputs by role."""
+    """A run's student and what it is trained on, before its first step. known: the fingerprint of a pretrained student;
+    used: inputs by role.
+    """
 
     task: Task
     encoder: Encoder
@@ -152,8 +157,8 @@ def _start(context: JobContext, run: RunConfig) -> _Start:
 def laid_out(
     task: Task, encoder: Encoder, run: RunConfig, positions: int, selections: Mapping[str, Selection] | None = None
 ) -> Prepared:
-    """What a run is trained on, with what the counterfactual objective needs: for the run's own condition, and for the one that its token budget
-    names. See `prepare`."""
+    """What a run is trained on, with what the counterfactual objective needs: for the run's own condition, and for the
+    one that its token budget names. See `prepare`."""
     condition = parse(run.condition)
     rows = {name: task.examples("train", name or None) for name in run.sources or ("",)}
 
@@ -189,9 +194,15 @@ def _objectives(run: RunConfig, start: _Start) -> Objectives:
     memory = None
     if (parameters := condition.objective_parameters("self_generated")) is not None:
         propose = proposer(
-            start.model, start.encoder, prepared.training_set.examples, condition.spec, limit=prepared.facts.longest_rationale + len(start.encoder.label_cue),
-            metric=primary_metric(start.encoder, prepared.training_set.examples), seed=run.seeds.order, temperature=float(parameters["temperature"]),
-        )  # fmt: skip
+            start.model,
+            start.encoder,
+            prepared.training_set.examples,
+            condition.spec,
+            limit=prepared.facts.longest_rationale + len(start.encoder.label_cue),
+            metric=primary_metric(start.encoder, prepared.training_set.examples),
+            seed=run.seeds.order,
+            temperature=float(parameters["temperature"]),
+        )
         memory = RationaleMemory(propose, prepared.training_set.rows_with_rationale, float(parameters["begin"]))
     return Objectives(
         condition.objectives,
@@ -212,7 +223,9 @@ def accompany(context: JobContext, rank: int, port: int) -> None:
 
 
 def train(context: JobContext) -> Outcome:
-    """Train one student under one condition and score it on test. Produces "predictions", "curve" and "weights@SHARE"."""
+    """Train one student under one condition and score it on test. Produces "predictions", "curve" and
+    "weights@SHARE".
+    """
     run = RunConfig.from_plain(context.config)
     trains = run.training.steps and parse(run.condition).spec.sequences
     with group_of(context, run.training.processes if trains else 1, run.training.device) as group:
@@ -283,8 +296,9 @@ def _train(context: JobContext, run: RunConfig, group: ProcessGroup) -> Outcome:
 def _follows(
     context: JobContext, start: _Start, run: RunConfig, test: list[Example], metric: str, produced: dict[str, str]
 ) -> dict[str, Any]:  # fmt: skip
-    """Under the counterfactual objective: every tag with every rationale, as the product "followed", and the share of answers that are right by tag
-    and rationale. Nothing for other objectives, and where nobody argues for a wrong choice of a test question."""
+    """Under the counterfactual objective: every tag with every rationale, as the product "followed", and the share of
+    answers that are right by tag and rationale. Nothing for other objectives, and where nobody argues for a wrong
+    choice of a test question."""
     condition = parse(run.condition)
     if condition.objective_parameters("counterfactual") is None:
         return {}
@@ -304,7 +318,9 @@ def _follows(
 
 
 def _asked(placement: Placement, mode: str, test: Sequence[Any]) -> bool:
-    """Label only and the undistilled student have direct mode alone; "own" costs a generation, so only students trained for it are asked."""
+    """Label only and the undistilled student have direct mode alone; "own" costs a generation, so only students trained
+    for it are asked.
+    """
     if mode == "direct" or mode == placement.primary:
         return True
     if mode == "own" and placement.name == "mixed":
@@ -327,7 +343,9 @@ def _share(flags: list[bool]) -> float:
 
 
 def prediction_table(by_mode: dict[str, list[Prediction]]) -> bytes:
-    """The product "predictions": a row a question and mode, with the columns of `students.evaluation.Prediction` and correct."""
+    """The product "predictions": a row a question and mode, with the columns of `students.evaluation.Prediction` and
+    correct.
+    """
     rows = [{**dataclasses.asdict(p), "correct": p.correct} for predictions in by_mode.values() for p in predictions]
     return parquet(pd.DataFrame(rows).astype(PREDICTION_TYPES))
 

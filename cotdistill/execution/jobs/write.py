@@ -1,4 +1,6 @@
-"""What a student writes about the training questions, as a job: a row a question, with what its rationale tells of the label."""
+"""What a student writes about the training questions, as a job: a row a question, with what its rationale tells of the
+label.
+"""
 
 from __future__ import annotations
 

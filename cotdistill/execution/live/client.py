@@ -1,8 +1,10 @@
-"""Ask a warm process about single examples: a page answers in a second without ever loading torch itself. This is the asking side.
+"""Ask a warm process about single examples: a page answers in a second without ever loading torch itself. This is the
+asking side.
 
-One process a store, started on demand, in a session of its own, with the lowest priority. It listens on a Unix socket in a folder that only
-this user may enter, reads one JSON document a connection and answers with one; it can do nothing but look into runs of its own store. It ends
-by itself when nobody has asked for ten minutes or the store is gone, and with `make stop`.
+One process a store, started on demand, in a session of its own, with the lowest priority. It listens on a Unix socket
+in a folder that only this user may enter, reads one JSON document a connection and answers with one; it can do nothing
+but look into runs of its own store. It ends by itself when nobody has asked for ten minutes or the store is gone, and
+with `make stop`.
 """
 
 from __future__ import annotations
@@ -52,7 +54,9 @@ def lock_path(store: Store) -> Path:
 
 
 def socket_path(store: Store) -> Path:
-    """Where the process of a store listens. Socket paths may have about 100 bytes, so it is short; StoreError if its folder is another's."""
+    """Where the process of a store listens. Socket paths may have about 100 bytes, so it is short; StoreError if its
+    folder is another's.
+    """
     folder = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()) / f"cotdistill-{os.getuid()}"
     with disk_errors(folder, "the socket of the warm process"):
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -83,16 +87,21 @@ def warm(store: Store) -> None:
             os.ftruncate(log.fileno(), 0)
             _started[store.home] = subprocess.Popen(
                 [sys.executable, "-m", "cotdistill.execution.live.server", "--home", str(store.home)],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=store.home, env={**os.environ, "COTDISTILL_HOME": str(store.home)},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=store.home,
+                env={**os.environ, "COTDISTILL_HOME": str(store.home)},
                 start_new_session=True,
-            )  # fmt: skip
+            )
 
 
 def ask(store: Store, request: Mapping[str, Any], timeout: float = 60.0) -> dict[str, Any]:
-    """The answer to one question, {"do": "ping" | "attribute" | "influence", ...}; see `answering` for what each takes and gives.
+    """The answer to one question, {"do": "ping" | "attribute" | "influence", ...}; see `answering` for what each takes
+    and gives.
 
-    Starts the process if need be (then `timeout` counts from the moment it listens). LiveError with the process's own words, or why there is no
-    answer.
+    Starts the process if need be (then `timeout` counts from the moment it listens). LiveError with the process's own
+    words, or why there is no answer.
     """
     line = json.dumps({"form": FORM, **request}, ensure_ascii=False, allow_nan=False).encode() + b"\n"
     if len(line) > MOST_BYTES:

@@ -1,12 +1,16 @@
-"""The warm process behind `live`: holds a few students open and answers questions about single examples, one JSON document a connection.
+"""The warm process behind `live`: holds a few students open and answers questions about single examples, one JSON
+document a connection.
 
 {"do": "ping"}                  -> {"pid"}
-{"do": "attribute", "run", "checkpoint", "source", "settings", and either "split" and "example" (an id) or "edited": {"question",
+{"do": "attribute", "run", "checkpoint", "source", "settings", and either "split" and "example" (an id) or "edited":
+{"question",
  "choices": [[label, text]], "answer", "rationale"}}
-                                -> {"reading", "explanations", "probabilities", "predicted", "gold", "not_readable", "seconds"}
-{"do": "answers", "run", "checkpoint", "source", "split"}   -> {"ids", "correct"}: which examples the student answers rightly, asked as above
-{"do": "influence", "run", "checkpoint", "split", "example"}
-                                -> {"pieces", "segments", "columns" of the aligned tokens and, by them, "label_text", "loss", "own", "matched",
+                                -> {"reading", "explanations", "probabilities", "predicted", "gold", "not_readable",
+                                "seconds"}
+{"do": "answers", "run", "checkpoint", "source", "split"}   -> {"ids", "correct"}: which examples the student answers
+rightly, asked as above {"do": "influence", "run", "checkpoint", "split", "example"}
+                                -> {"pieces", "segments", "columns" of the aligned tokens and, by them, "label_text",
+                                "loss", "own", "matched",
  "random", "value", "cosine_value" (see look_influence.COLUMNS), "questions" in the matched pool, "seconds"}
 
 Whatever else comes is answered with {"error": {"kind", "message", "hint"}}. Nothing that is received is ever run.
@@ -94,9 +98,14 @@ def attribute(store: Store, request: Mapping[str, Any]) -> dict[str, Any]:
             opened.task, _text(request, "split", "dev"), [_text(request, "example")], source_of(opened.job, source)
         )
     attributed = compute(
-        opened.model, opened.encoder, [example], opened.condition.spec, from_mapping(AttributionSettings, settings), opened.counts,
+        opened.model,
+        opened.encoder,
+        [example],
+        opened.condition.spec,
+        from_mapping(AttributionSettings, settings),
+        opened.counts,
         metric=opened.metric,
-    )  # fmt: skip
+    )
     first = attributed[0]
     reading = first.reading
     return {
@@ -159,7 +168,9 @@ def answers(store: Store, request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def influence(store: Store, request: Mapping[str, Any]) -> dict[str, Any]:
-    """Training-signal alignment of one example's rationale tokens, in the sequence that the student was trained on, at one checkpoint."""
+    """Training-signal alignment of one example's rationale tokens, in the sequence that the student was trained on, at
+    one checkpoint.
+    """
     from cotdistill.execution.jobs.influence import aligner_of, rows_of, sequences_of
     from cotdistill.execution.open_student import open_run
     from cotdistill.saliency.reading import pieces
@@ -202,7 +213,9 @@ def _text(request: Mapping[str, Any], name: str, default: str = "") -> str:
 
 
 class Server:
-    """Listens until nobody has asked for a while. Questions are computed one after the other; connections may come at once."""
+    """Listens until nobody has asked for a while. Questions are computed one after the other; connections may come at
+    once.
+    """
 
     def __init__(self, store: Store, idle: float) -> None:
         self.store, self.idle = store, idle

@@ -1,8 +1,9 @@
 """The process that tells mirrors about runs: beside the supervisor, reading the store, never a worker.
 
-One a store (a file lock). It ends when nothing is left to do and every mirror knows all there is; the supervisor starts it again when there is
-work. A writer (`mirror_writer`) runs in each mirror's own environment and is asked one run at a time, with a deadline for each answer. Should
-this process die between an answer and its note of it, the mirror is told those points twice, with the same values at the same steps.
+One a store (a file lock). It ends when nothing is left to do and every mirror knows all there is; the supervisor starts
+it again when there is work. A writer (`mirror_writer`) runs in each mirror's own environment and is asked one run at a
+time, with a deadline for each answer. Should this process die between an answer and its note of it, the mirror is told
+those points twice, with the same values at the same steps.
 """
 
 from __future__ import annotations
@@ -186,7 +187,9 @@ def _groups(store: Store) -> dict[str, str]:
 
 
 def sync(store: Store, mirror: Mirror, writer: Writer | None = None) -> tuple[int, Writer | None]:
-    """Tell a mirror what it does not know yet; how many runs, and the writer for the next pass. MirrorFailed is written down and raised."""
+    """Tell a mirror what it does not know yet; how many runs, and the writer for the next pass. MirrorFailed is written
+    down and raised.
+    """
     state, count = settings.state(store, mirror.name), 0
     try:
         for message in pending(store, state):
@@ -272,7 +275,9 @@ def lock_path(store: Store) -> Path:
 
 
 def ensure_mirroring(store: Store) -> subprocess.Popen[bytes] | None:
-    """Start the process if there are mirrors and it does not run; None where there is nothing to start. Raises nothing: no run hangs on it."""
+    """Start the process if there are mirrors and it does not run; None where there is nothing to start. Raises nothing:
+    no run hangs on it.
+    """
     try:
         if not settings.mirrors(store) or is_held(lock_path(store)):
             return None

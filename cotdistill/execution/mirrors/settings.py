@@ -1,7 +1,9 @@
-"""Mirrors of metrics in TensorBoard, MLflow or Weights & Biases: which there are, what each has been told, and how it last failed.
+"""Mirrors of metrics in TensorBoard, MLflow or Weights & Biases: which there are, what each has been told, and how it
+last failed.
 
-A mirror is told about runs by a process of its own (`mirroring`), which reads the store and nothing else. So a mirror that is slow, full or
-broken costs no run anything: its failure is written down here, shown, and what it missed is told to it later.
+A mirror is told about runs by a process of its own (`mirroring`), which reads the store and nothing else. So a mirror
+that is slow, full or broken costs no run anything: its failure is written down here, shown, and what it missed is told
+to it later.
 """
 
 from __future__ import annotations
@@ -41,7 +43,9 @@ KINDS.register(MirrorKind("wandb", "Weights & Biases, offline: a folder that `wa
 
 @dataclass(frozen=True)
 class Mirror:
-    """A mirror of a store. to: a folder (or a server's address, MLflow only); python: the interpreter of its environment; added: unix time."""
+    """A mirror of a store. to: a folder (or a server's address, MLflow only); python: the interpreter of its
+    environment; added: unix time.
+    """
 
     name: str
     kind: str
@@ -52,8 +56,9 @@ class Mirror:
 
 @dataclass
 class State:
-    """What a mirror has been told. ended: attempt by identity of the runs whose end it knows; live: last step told of runs that go on;
-    synced: unix time of the last pass that got through; failure: message and time of the last one that did not, None since it went well again."""
+    """What a mirror has been told. ended: attempt by identity of the runs whose end it knows; live: last step told of
+    runs that go on; synced: unix time of the last pass that got through; failure: message and time of the last one that
+    did not, None since it went well again."""
 
     ended: dict[str, int] = field(default_factory=dict)
     live: dict[str, int] = field(default_factory=dict)
@@ -88,7 +93,9 @@ def mirror(store: Store, name: str) -> Mirror:
 
 
 def add(store: Store, kind: str, to: str, *, name: str = "", python: str = "") -> Mirror:
-    """Set a mirror up. UnknownName for a kind that is not known, UsageError for an environment without its package or a place that does not do."""
+    """Set a mirror up. UnknownName for a kind that is not known, UsageError for an environment without its package or a
+    place that does not do.
+    """
     entry = KINDS.get(kind)
     name = name or kind
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,59}", name):

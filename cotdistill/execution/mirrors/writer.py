@@ -1,7 +1,9 @@
-"""What writes into a mirror: a script of its own, run by the interpreter of the mirror's environment, where nothing of cotdistill is installed.
+"""What writes into a mirror: a script of its own, run by the interpreter of the mirror's environment, where nothing of
+cotdistill is installed.
 
-Reads one JSON document a line on stdin, a run each: run (identity), name, group, state, created (unix time), config (flat), points
-([name, step, value, seconds]), result (flat, null before the end). Answers each with one line: {"ok": true}, or {"ok": false, "message": ...}.
+Reads one JSON document a line on stdin, a run each: run (identity), name, group, state, created (unix time), config
+(flat), points ([name, step, value, seconds]), result (flat, null before the end). Answers each with one line: {"ok":
+true}, or {"ok": false, "message": ...}.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ LONGEST = 500
 
 
 def tensorboard(to: str) -> Write:
-    """Event files, one folder a run; written with the event writer of TensorBoard itself, so no torch and no TensorFlow is needed."""
+    """Event files, one folder a run; written with the event writer of TensorBoard itself, so no torch and no TensorFlow
+    is needed.
+    """
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.proto.summary_pb2 import Summary
     from tensorboard.plugins.text.summary_v2 import text_pb
@@ -47,7 +51,9 @@ def tensorboard(to: str) -> Write:
 
 
 def mlflow(to: str) -> Write:
-    """A tracking server (an address), or a SQLite file in a folder. A run is found again by its identity, so it is never doubled."""
+    """A tracking server (an address), or a SQLite file in a folder. A run is found again by its identity, so it is
+    never doubled.
+    """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     from mlflow import MlflowClient
     from mlflow.entities import Metric, Param, RunTag
@@ -93,7 +99,9 @@ def mlflow(to: str) -> Write:
 
 
 def wandb(to: str) -> Write:
-    """Runs in offline mode, in a folder: `wandb sync` sends them when a person wants that. A run is written when it has ended, in one piece."""
+    """Runs in offline mode, in a folder: `wandb sync` sends them when a person wants that. A run is written when it has
+    ended, in one piece.
+    """
     os.environ["WANDB_MODE"] = "offline"
     os.environ.setdefault("WANDB_SILENT", "true")
     import wandb as library

@@ -1,8 +1,10 @@
-"""The driver of a store on a Ray cluster: takes jobs as a worker does, sends each as a task to any node, and takes in what comes back.
+"""The driver of a store on a Ray cluster: takes jobs as a worker does, sends each as a task to any node, and takes in
+what comes back.
 
-It is a supervisor, with the same lock: jobs that cannot travel are still run by workers of this machine. Each attempt's lock is held here, so the
-death of the driver ends all of them at once; Ray ends their tasks, and the next driver takes in what had arrived and goes on from there. The store
-is read and written on this machine alone. Ray retries nothing itself: an attempt is an attempt, whoever carries it out.
+It is a supervisor, with the same lock: jobs that cannot travel are still run by workers of this machine. Each attempt's
+lock is held here, so the death of the driver ends all of them at once; Ray ends their tasks, and the next driver takes
+in what had arrived and goes on from there. The store is read and written on this machine alone. Ray retries nothing
+itself: an attempt is an attempt, whoever carries it out.
 """
 
 from __future__ import annotations
@@ -44,7 +46,9 @@ STOP_SECONDS = 20.0
 
 @dataclass
 class Flight:
-    """An attempt that a node carries out. heard: when it last said something, None before it has begun; asked: when it was asked to end."""
+    """An attempt that a node carries out. heard: when it last said something, None before it has begun; asked: when it
+    was asked to end.
+    """
 
     attempt: Attempt
     reference: Any
@@ -106,7 +110,9 @@ class Driver(Supervisor):
         return min(self.queue.workers(), sum(kind not in self.elsewhere for kind in backlog.kinds))
 
     def adopt(self) -> None:
-        """Take in what an earlier driver had been sent: an end is recorded under its own attempt, everything else is queued again."""
+        """Take in what an earlier driver had been sent: an end is recorded under its own attempt, everything else is
+        queued again.
+        """
         for one in running(self.queue):
             if one.alive or not fragments_folder(self.store, one.job, one.attempt).is_dir():
                 continue
@@ -168,7 +174,9 @@ class Driver(Supervisor):
             return [row[0] for row in connection.execute("SELECT identity FROM need WHERE job = ?", (job.id,))]
 
     def _products(self, identity: str) -> dict[str, tuple[Any, str]]:
-        """What another job has made, by role: a reference into the object store, put there once, and the file's name."""
+        """What another job has made, by role: a reference into the object store, put there once, and the file's
+        name.
+        """
         products = {}
         for role, digest in self.queue.job(identity).produced.items():
             path = self.store.artifacts.path(digest)
@@ -280,7 +288,9 @@ class Driver(Supervisor):
 
 
 def task_bytes(task: Task) -> bytes:
-    """A task's folder, its digest and the sources that were added to it, as one archive; the same bytes for the same files."""
+    """A task's folder, its digest and the sources that were added to it, as one archive; the same bytes for the same
+    files.
+    """
     parts: Mapping[str, Path] = {
         path.relative_to(task.folder.parent).as_posix(): path
         for root in (task.folder, added_folder(task.folder))

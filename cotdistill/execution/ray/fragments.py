@@ -1,8 +1,10 @@
-"""What a task on another node tells the head: append-only records in a folder of the head's own disk, each taken in exactly once.
+"""What a task on another node tells the head: append-only records in a folder of the head's own disk, each taken in
+exactly once.
 
-A record has a number (1, 2, ... of its attempt); one that comes twice is dropped. Taking a record in again changes nothing either: artefacts go by
-digest, log text by its place, a resume checkpoint replaces the one before, and an end is refused once a newer attempt counts. So a driver may be
-killed at any moment, and the next one reads the folder from its start.
+A record has a number (1, 2, ... of its attempt); one that comes twice is dropped. Taking a record in again changes
+nothing either: artefacts go by digest, log text by its place, a resume checkpoint replaces the one before, and an end
+is refused once a newer attempt counts. So a driver may be killed at any moment, and the next one reads the folder from
+its start.
 """
 
 from __future__ import annotations
@@ -72,7 +74,9 @@ class Intake:
         self.outcome: dict[str, Any] | None = None
 
     def pump(self) -> int:
-        """Take in what has come since the last time; how many records. StoreError for content that is not what it says."""
+        """Take in what has come since the last time; how many records. StoreError for content that is not what it
+        says.
+        """
         try:
             with open(self.folder / RECORDS, "rb") as file:
                 file.seek(self._offset)

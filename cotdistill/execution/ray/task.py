@@ -1,6 +1,8 @@
-"""One attempt on a node of a cluster: no store, no database. Inputs come by digest, everything that is made goes to the head's inbox.
+"""One attempt on a node of a cluster: no store, no database. Inputs come by digest, everything that is made goes to the
+head's inbox.
 
-The function of the job is the same as in a worker; it is handed a context that keeps, logs and reports into records instead of a store.
+The function of the job is the same as in a worker; it is handed a context that keeps, logs and reports into records
+instead of a store.
 """
 
 from __future__ import annotations
@@ -40,7 +42,9 @@ LOG_BLOCK = 200_000
 
 
 def carry_out(payload: Mapping[str, Any], inbox: Any) -> str:
-    """Run one attempt on this node; gives how it ended. What is told on the way, and the end itself, is in the inbox before this returns."""
+    """Run one attempt on this node; gives how it ended. What is told on the way, and the end itself, is in the inbox
+    before this returns.
+    """
     for module in filter(None, payload["modules"].split(",")):
         importlib.import_module(module)
     folder = Path(tempfile.mkdtemp(prefix="cotdistill-"))
@@ -98,7 +102,9 @@ def _tried(payload: Mapping[str, Any], folder: Path, sender: Sender) -> dict[str
 
 
 class Sender(threading.Thread):
-    """Numbers records and brings them to the inbox: from its own thread twice a second, and at once for what is kept."""
+    """Numbers records and brings them to the inbox: from its own thread twice a second, and at once for what is
+    kept.
+    """
 
     def __init__(self, inbox: Any, attempt: str, folder: Path) -> None:
         super().__init__(name=f"sender of {attempt}", daemon=True)
@@ -127,7 +133,9 @@ class Sender(threading.Thread):
             self.join()
 
     def flush(self) -> None:
-        """Send progress, log and a new resume checkpoint. Superseded if the head is gone: nobody waits for this attempt any more."""
+        """Send progress, log and a new resume checkpoint. Superseded if the head is gone: nobody waits for this attempt
+        any more.
+        """
         with self._lock:
             self._read_log()
             self._read_resume()

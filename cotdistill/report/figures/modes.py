@@ -254,8 +254,8 @@ def _row(figure: Any, c: PerturbationCurve, at: float) -> None:
         f" {between(value.low, value.high)}<br>lost {loss_told(c)} points"
     )
     hover += (
-        f", against random tokens {over_told(c)}<br>made on {percent(c.applied)} of the rows, {percent(c.touched)} of the"
-        " tokens"
+        f", against random tokens {over_told(c)}<br>made on {percent(c.applied)} of the rows, {percent(c.touched)} of"
+        " the tokens"
     )
     if value.low is not None and value.high is not None:
         bar(

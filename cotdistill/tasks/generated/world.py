@@ -342,7 +342,9 @@ def _documents(world: World) -> Iterator[str]:
 
 
 def _is_bare(example: Example) -> bool:
-    """Whether a training row has no rationale; those of dev and test always have one, for the diagnostics that give it."""
+    """Whether a training row has no rationale; those of dev and test always have one, for the diagnostics that give
+    it.
+    """
     return example.split == "train" and example.metadata.get("rationales") == "none"
 
 

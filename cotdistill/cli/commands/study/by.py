@@ -35,14 +35,22 @@ def sizes(store: Store, which: int | str, baseline: str) -> tuple[list[dict[str,
             gap, summary = against.get((curve.condition, one.fraction)), one.summary
             document.append(
                 {
-                    "condition": curve.condition, "label": curve.label, "fraction": one.fraction, "rows": one.rows, "epochs": one.epochs,
-                    "accuracy": summary.mean, "low": summary.low, "high": summary.high, "replicates": list(summary.points),
-                    "planned": summary.planned, "difference": gap and 100 * gap.difference,
+                    "condition": curve.condition,
+                    "label": curve.label,
+                    "fraction": one.fraction,
+                    "rows": one.rows,
+                    "epochs": one.epochs,
+                    "accuracy": summary.mean,
+                    "low": summary.low,
+                    "high": summary.high,
+                    "replicates": list(summary.points),
+                    "planned": summary.planned,
+                    "difference": gap and 100 * gap.difference,
                     "difference_low": None if gap is None or gap.low is None else 100 * gap.low,
                     "difference_high": None if gap is None or gap.high is None else 100 * gap.high,
                     "word": gap.word if gap else "",
                 }
-            )  # fmt: skip
+            )
             difference = f"{points(gap.difference)} ({between_points(gap.low, gap.high)})" if gap else ""
             finished = f"{summary.finished} of {summary.planned}"
             rows.append(
@@ -58,7 +66,10 @@ def sizes(store: Store, which: int | str, baseline: str) -> tuple[list[dict[str,
             )
     against_told = f"against {parse(baseline).label}"
     heads = ["condition", "share", "examples", "epochs", "accuracy", "finished", against_told]
-    none = "No condition of this study has finished runs at two sizes of the training set: study run --fractions 0.1,0.25,0.5,1"
+    none = (
+        "No condition of this study has finished runs at two sizes of the training set: study run --fractions"
+        " 0.1,0.25,0.5,1"
+    )
     return document, table(heads, rows, right=("share", "examples", "epochs", "accuracy", "finished")) if rows else none
 
 
@@ -83,20 +94,35 @@ def by_field(store: Store, which: int | str, field: str, baseline: str) -> tuple
         gap = part.difference
         document.append(
             {
-                "value": part.value, "condition": part.condition, "label": parse(part.condition).label, "items": part.items,
-                "replicates": part.replicates, "accuracy": part.interval.mean, "low": part.interval.low, "high": part.interval.high,
-                "difference": gap and 100 * gap.mean, "difference_low": None if gap is None or gap.low is None else 100 * gap.low,
+                "value": part.value,
+                "condition": part.condition,
+                "label": parse(part.condition).label,
+                "items": part.items,
+                "replicates": part.replicates,
+                "accuracy": part.interval.mean,
+                "low": part.interval.low,
+                "high": part.interval.high,
+                "difference": gap and 100 * gap.mean,
+                "difference_low": None if gap is None or gap.low is None else 100 * gap.low,
                 "difference_high": None if gap is None or gap.high is None else 100 * gap.high,
             }
-        )  # fmt: skip
+        )
     cells = [
         [
-            one["value"], one["label"], f"{count(one['items'])} x {one['replicates']}", percent(one["accuracy"]), between(one["low"], one["high"]),
+            one["value"],
+            one["label"],
+            f"{count(one['items'])} x {one['replicates']}",
+            percent(one["accuracy"]),
+            between(one["low"], one["high"]),
             "" if one["difference"] is None else points(one["difference"] / 100),
-            "" if one["difference_low"] is None else between_points(one["difference_low"] / 100, one["difference_high"] / 100),
+            (
+                ""
+                if one["difference_low"] is None
+                else between_points(one["difference_low"] / 100, one["difference_high"] / 100)
+            ),
         ]
         for one in document
-    ]  # fmt: skip
+    ]
     heads = [
         field,
         "condition",
@@ -125,7 +151,9 @@ BY_KEYS = {
     "by_field[].difference": "points against the baseline on the same questions, paired; null for the baseline itself",
     "by_field[].difference_low": "lower end of its 95 % interval, or null",
     "by_field[].difference_high": "upper end, or null",
-    "by_rival": "with --by rival: what every other condition accounts for of post-CoT's gain over label only; else null",
+    "by_rival": (
+        "with --by rival: what every other condition accounts for of post-CoT's gain over label only; else null"
+    ),
     "by_rival.study": "name",
     "by_rival.gain": "post-CoT less label only, a share, with its 95 % interval; or null",
     "by_rival.margin": "of 'as much as the rationale', a share, from the gain on dev; or null",

@@ -92,7 +92,8 @@ def _progress_parts(job: Job) -> list[str]:
     if result["failed"]:
         causes = ", ".join(f"{cause} {number}" for cause, number in result["causes"].items())
         lines.append(
-            f"{result['failed']:,} got no answer ({causes}). Ask them again: {command('teacher', 'resume', str(job.id))}"
+            f"{result['failed']:,} got no answer ({causes}). Ask them again:"
+            f" {command('teacher', 'resume', str(job.id))}"
         )
     gold = f"; {percent(result['agrees'])} of these are gold" if result["stated"] else ""
     lines.append(
@@ -141,10 +142,23 @@ def config_of(task: Task, arguments: argparse.Namespace) -> ElicitConfig:
     sampling = dataclasses.replace(_read(Sampling, arguments, Sampling()), stop=tuple(arguments.stop))
     name = arguments.name or source_name(Path(arguments.model).name)[:48]
     return ElicitConfig(
-        task=task.name, task_digest=task.digest, name=name, teacher=teacher, template=template, shots=shots, shown_shots=shown,
-        given=arguments.given, wrong=arguments.wrong, sampling=sampling, contrast=_read(Contrast, arguments, Contrast()),
-        split=arguments.split, part=arguments.part, rows=arguments.rows, ids=ids, world=arguments.world,
-    )  # fmt: skip
+        task=task.name,
+        task_digest=task.digest,
+        name=name,
+        teacher=teacher,
+        template=template,
+        shots=shots,
+        shown_shots=shown,
+        given=arguments.given,
+        wrong=arguments.wrong,
+        sampling=sampling,
+        contrast=_read(Contrast, arguments, Contrast()),
+        split=arguments.split,
+        part=arguments.part,
+        rows=arguments.rows,
+        ids=ids,
+        world=arguments.world,
+    )
 
 
 def _is_file(text: str) -> bool:
@@ -177,9 +191,10 @@ def _shots(task: Task, arguments: argparse.Namespace) -> tuple[tuple[Shot, ...],
                 "Expected JSON lines: question, choices, answer, rationale.",
             ) from error
         return shots, arguments.shots or len(shots)
-    return draw_shots(
-        task, arguments.shots_source or task.default_source, arguments.shots, arguments.shots_seed
-    ), arguments.shots
+    return (
+        draw_shots(task, arguments.shots_source or task.default_source, arguments.shots, arguments.shots_seed),
+        arguments.shots,
+    )
 
 
 def _extra(text: str) -> Mapping[str, Any]:
@@ -224,13 +239,24 @@ def progress(arguments: argparse.Namespace) -> Result:
     counted, failures = responses.count(job.identity), responses.failures(job.identity)
     latest = responses.answers(job.identity, newest=SHOWN)
     document = {
-        "id": job.id, "state": job.state, "label": job.label, "asked": counted.asked, "answered": counted.answered, "failed": counted.failed,
-        "tokens_in": counted.tokens_in, "tokens_out": counted.tokens_out, "progress": dict(job.progress), "failures": failures,
-        "latest": [{key: row[key] for key in ("id", "sample", "text", "finish")} for row in latest], "error": job.error, "result": job.result,
-    }  # fmt: skip
+        "id": job.id,
+        "state": job.state,
+        "label": job.label,
+        "asked": counted.asked,
+        "answered": counted.answered,
+        "failed": counted.failed,
+        "tokens_in": counted.tokens_in,
+        "tokens_out": counted.tokens_out,
+        "progress": dict(job.progress),
+        "failures": failures,
+        "latest": [{key: row[key] for key in ("id", "sample", "text", "finish")} for row in latest],
+        "error": job.error,
+        "result": job.result,
+    }
     lines = [f"job {job.id} ({printable(job.label)}): {job.state}"]
     lines.append(
-        f"{counted.answered:,} of {counted.asked:,} answered, {counted.failed:,} without an answer; {duration(job.seconds)} so far"
+        f"{counted.answered:,} of {counted.asked:,} answered, {counted.failed:,} without an answer;"
+        f" {duration(job.seconds)} so far"
     )
     lines += [f"failed: {(job.error or {}).get('message', '')}"] if job.state == "failed" else []
     if failures:
@@ -249,10 +275,17 @@ def list_(arguments: argparse.Namespace) -> Result:
         counted = responses.count(job.identity)
         listed.append(
             {
-                "id": job.id, "label": job.label, "state": job.state, "task": job.config["task"], "model": job.config["teacher"]["model"],
-                "asked": counted.asked, "answered": counted.answered, "failed": counted.failed, "source": (job.result or {}).get("source"),
+                "id": job.id,
+                "label": job.label,
+                "state": job.state,
+                "task": job.config["task"],
+                "model": job.config["teacher"]["model"],
+                "asked": counted.asked,
+                "answered": counted.answered,
+                "failed": counted.failed,
+                "source": (job.result or {}).get("source"),
             }
-        )  # fmt: skip
+        )
     rows = [
         [j["id"], j["state"], printable(j["label"]), j["answered"], j["asked"], j["failed"], j["source"]]
         for j in listed
@@ -366,6 +399,6 @@ JOB_KEYS = {
     "label": "what it is",
 }
 RESULT = (
-    "null before the end; requests, answered, cached (before it began), failed, causes, tokens_in, tokens_out, cost (of this go), stated, agrees, "
-    "cut_off, source (full name of the source that was made, or null)"
+    "null before the end; requests, answered, cached (before it began), failed, causes, tokens_in, tokens_out, cost (of"
+    " this go), stated, agrees, cut_off, source (full name of the source that was made, or null)"
 )

@@ -1,4 +1,6 @@
-"""teacher filters, quality, filter, show, export: what the rationales of a source are like, and a source made of those that stay."""
+"""teacher filters, quality, filter, show, export: what the rationales of a source are like, and a source made of those
+that stay.
+"""
 
 from __future__ import annotations
 
@@ -171,7 +173,8 @@ def filter_(arguments: argparse.Namespace) -> Result:
             for a, reason in c.examples[:2]
         ]
     lines.append(
-        f"{plural(len(left), 'rationale')} of {len(asked_for.answers):,} stay, for {plural(document['questions'], 'question')}. Nothing is deleted."
+        f"{plural(len(left), 'rationale')} of {len(asked_for.answers):,} stay, for"
+        f" {plural(document['questions'], 'question')}. Nothing is deleted."
     )
     if source:
         conditions = (
@@ -210,14 +213,24 @@ def show(arguments: argparse.Namespace) -> Result:
             )
             rows.append(
                 {
-                    "source": source, "text": teacher_answer.text, "label": teacher_answer.label, "stated": teacher_answer.stated.label, "how": teacher_answer.stated.how or teacher_answer.stated.problem,
-                    "reason": teacher_answer.rationale, "contradicts": teacher_answer.stated.contradicts, "words": len(teacher_answer.shown.split()),
+                    "source": source,
+                    "text": teacher_answer.text,
+                    "label": teacher_answer.label,
+                    "stated": teacher_answer.stated.label,
+                    "how": teacher_answer.stated.how or teacher_answer.stated.problem,
+                    "reason": teacher_answer.rationale,
+                    "contradicts": teacher_answer.stated.contradicts,
+                    "words": len(teacher_answer.shown.split()),
                     **{key: facts[source][key] for key in ("right", "gold_text", "answer_key")},
                 }
-            )  # fmt: skip
+            )
     document = {
-        "id": example.id, "question": example.question, "choices": [plain(c) for c in example.choices], "answer": example.answer, "rationales": rows
-    }  # fmt: skip
+        "id": example.id,
+        "question": example.question,
+        "choices": [plain(c) for c in example.choices],
+        "answer": example.answer,
+        "rationales": rows,
+    }
     lines = [
         printable(example.question),
         "  ".join(
@@ -235,11 +248,17 @@ def export(arguments: argparse.Namespace) -> Result:
     asked_for = requested(arguments)
     rows = [
         {
-            "id": a.example.id, "rationale": a.shown, "rationale_source": asked_for.name, "teacher_label": a.answer, "split": a.example.split,
-            "sample": a.sample, "given": a.given or None, "finish": a.finish or None,
+            "id": a.example.id,
+            "rationale": a.shown,
+            "rationale_source": asked_for.name,
+            "teacher_label": a.answer,
+            "split": a.example.split,
+            "sample": a.sample,
+            "given": a.given or None,
+            "finish": a.finish or None,
         }
         for a in asked_for.answers
-    ]  # fmt: skip
+    ]
     write_lines(arguments.out, rows)
     document = {"task": asked_for.task.name, "source": asked_for.name, "rows": len(rows), "out": str(arguments.out)}
     return Result(document, f"{plural(len(rows), 'rationale')} written to {arguments.out}")
@@ -250,7 +269,8 @@ def write_lines(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     with whole_file(path) as part:
         part.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
     note(
-        f"Rows in the form of a side file: as rationales/SPLIT.SOURCE.jsonl beside the questions, `{command('tasks', 'import')}` reads them."
+        "Rows in the form of a side file: as rationales/SPLIT.SOURCE.jsonl beside the questions,"
+        f" `{command('tasks', 'import')}` reads them."
     )
 
 
