@@ -87,9 +87,9 @@ def presenting() -> bool:
 
 def page_setup(title: str) -> None:
     """The first call of every page: browser title, wide layout, and the sidebar with links that keep study and task
-    (none while presenting).
+    (none while presenting; on a narrow screen it is folded away, so that it does not cover the page).
     """
-    state: Literal["collapsed", "expanded"] = "collapsed" if presenting() else "expanded"
+    state: Literal["collapsed", "auto"] = "collapsed" if presenting() else "auto"
     st.set_page_config(page_title=f"{title} · cotdistill", page_icon=ICON, layout="wide", initial_sidebar_state=state)
     if presenting():
         return
