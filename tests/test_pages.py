@@ -264,7 +264,10 @@ def test_a_file_is_imported_from_the_page_and_its_bad_row_is_listed(tmp_path, mo
     app = drawn("pages/1_Data.py", home, monkeypatch)
     app.text_input(key="import.path").set_value(str(source)).run()
     app.button(key="import.go").click().run()
-    assert "line 61" in texts(sound(app, "1 row cannot be read")).replace("\\", "") and imported_names(Store.open(home).tasks_root) == []
+    assert (
+        "line 61" in texts(sound(app, "1 row cannot be read")).replace("\\", "")
+        and imported_names(Store.open(home).tasks_root) == []
+    )
     app.toggle(key="import.keep").set_value(True).run()
     app.button(key="import.go").click().run()
     assert "Imported parity" in texts(sound(app))
