@@ -18,7 +18,7 @@ from cotdistill.students.loading import new_built_in, prepare_torch, weights
 from cotdistill.students.models import BuiltIn
 from cotdistill.students.reader import Forward
 from cotdistill.students.tokens import LABEL, RATIONALE
-from cotdistill.students.training import Hooks, batch_loss, checkpoint_shares, learning_rate, train
+from cotdistill.students.training import Hooks, batch_loss, checkpoint_shares, learning_rate, optimiser, train
 
 TINY = BuiltIn("tiny", "for tests", layers=1, width=16, heads=2, positions=64)
 
@@ -235,3 +235,56 @@ def test_compiled_steps_give_the_same_losses(encoder, examples):
     assert [v for *_, name, v in compiled if name == "loss"] == pytest.approx(
         [v for *_, name, v in plain if name == "loss"], rel=1e-4
     )
+
+
+@pytest.mark.parametrize(
+    ("schedule", "rates"),
+    [
+        # Ten steps, no warm-up: 1 - done, with done = 0, .1, ..., .9.
+        ("linear", [1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1]),
+        ("constant", [1.0] * 10),
+    ],
+)
+def test_a_linear_schedule_falls_evenly_and_a_constant_one_stays(schedule, rates):
+    config = TrainingConfig(lr=2.0, schedule=schedule, warmup=0.0)
+    assert [learning_rate(config, step, 10) for step in range(10)] == pytest.approx([2.0 * rate for rate in rates])
+
+
+def test_a_linear_schedule_begins_to_fall_where_the_warm_up_ends():
+    config = TrainingConfig(lr=1.0, schedule="linear", warmup=0.2)
+    # Two of ten steps rise (.5, 1), then 1 - done over the eight that are left.
+    assert [learning_rate(config, step, 10) for step in (0, 1, 2, 6, 9)] == pytest.approx([0.5, 1.0, 1.0, 0.5, 0.125])
+
+
+def test_weight_decay_pulls_on_matrices_and_on_nothing_else():
+    model = new_built_in(TINY, 20, seed=1)
+    decayed, plain = optimiser(model, TrainingConfig(weight_decay=0.25)).param_groups
+    assert (decayed["weight_decay"], plain["weight_decay"]) == (0.25, 0.0)
+    assert {p.ndim for p in decayed["params"]} == {2} and {p.ndim for p in plain["params"]} == {1}
+    assert len(decayed["params"]) + len(plain["params"]) == len(list(model.parameters()))
+    before = {name: weight.clone() for name, weight in weights(model).items()}
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimiser(model, TrainingConfig(weight_decay=0.25, lr=0.1)).step()
+    # Without a gradient, a decayed weight is multiplied by 1 - lr x decay = 0.975.
+    for name, weight in weights(model).items():
+        factor = 0.975 if weight.ndim == 2 else 1.0
+        assert torch.allclose(weight, before[name] * factor, rtol=1e-6, atol=0), name
+
+
+def test_gradients_are_clipped_to_the_length_that_is_asked_for(encoder, examples):
+    config = TrainingConfig(steps=1, batch_size=4, evaluations=0, lr=0.01, warmup=0.0, weight_decay=0.0, clip=1e-8)
+    corpus = encoder.corpus(examples)
+    rows = [weighted(encoder.sequences(corpus, i, parse("post_cot"), 0), config) for i in range(len(examples))]
+    stream = Stream([20 + i for i in range(len(examples))], 4, seed=0)
+    reference = new_built_in(TINY, len(encoder.tokenizer.get_vocab()), seed=1)
+    batch = collate([row for i, _ in stream.step(0) for row in rows[i]], 0)
+    batch_loss(Forward(reference), batch, 4.0)[0].backward()
+    length = torch.sqrt(sum((p.grad**2).sum() for p in reference.parameters()))
+    after = dict(trained(encoder, examples, config=config)[0].named_parameters())
+    for name, parameter in reference.named_parameters():
+        # The first step of Adam: lr x g / (|g| + eps), where clipping has brought g near eps.
+        gradient = parameter.grad * (1e-8 / length)
+        expected = parameter - 0.01 * gradient / (gradient.abs() + 1e-8)
+        assert torch.allclose(after[name], expected, atol=1e-5), name
+        assert (after[name] - parameter).abs().max() < 0.006, "an unclipped step moves every weight by 0.01"
