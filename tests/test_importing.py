@@ -222,7 +222,7 @@ def test_a_bad_row_is_told_once_and_not_again_for_its_further_rationales(tmp_pat
 def test_the_first_of_two_rows_with_one_id_keeps_it_and_its_further_rationales(tmp_path, folder):
     write(folder / "train.jsonl", [*(row(i) for i in range(60)), row(7, question="another ?")])
     report = import_task(tmp_path / "root", folder, "numbers")
-    assert any(w.startswith("1 rows have the id of an earlier row") for w in report.warnings)
+    assert any(w.startswith("1 row with the id of an earlier row") for w in report.warnings)
     assert report.task.example("q7", "other").rationale == "because"
     assert report.task.example("q7:61").question == "another ?"
 

@@ -37,6 +37,7 @@ from cotdistill.tasks.importing.writing import write_task
 from cotdistill.tasks.splits import checks, pattern_of, same_place, with_clusters, with_roles
 from cotdistill.tasks.task import Rationale, Task
 from cotdistill.tasks.template import Template
+from cotdistill.text import plural
 
 Progress = Callable[[float, str], None]
 
@@ -312,7 +313,7 @@ def _make_ids_unique(rows: _ImportedRows, placed: Sequence[tuple[Record, str]], 
     repeated = sum(count - 1 for count in within.values())
     if repeated:
         rows.warnings.append(
-            f"{repeated:,} rows have the id of an earlier row of their split: each gets its line behind the id."
+            f"{plural(repeated, 'row')} with the id of an earlier row of the same split: each gets its line behind the id."
         )
     else:
         rows.warnings.append("Ids begin anew in each split: each gets its split in front (train:0).")
