@@ -313,7 +313,7 @@ def _make_ids_unique(rows: _ImportedRows, placed: Sequence[tuple[Record, str]], 
     repeated = sum(count - 1 for count in within.values())
     if repeated:
         rows.warnings.append(
-            f"{plural(repeated, 'row')} with the id of an earlier row of the same split: each gets its line behind the id."
+            f"{plural(repeated, 'row')} with the id of an earlier row of the split: the line is put behind it."
         )
     else:
         rows.warnings.append("Ids begin anew in each split: each gets its split in front (train:0).")
