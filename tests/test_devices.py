@@ -178,7 +178,7 @@ def test_gpus_are_told_and_chosen_in_the_terminal(
     say("queue gpus all")
     assert devices.chosen(store.queue) == ("0", "1")
     monkeypatch.setenv(hardware.GPUS, "none")
-    assert "No GPU is seen" in say("queue gpus").out
+    assert "This machine has no GPU" in say("queue gpus").out
 
 
 @pytest.fixture
