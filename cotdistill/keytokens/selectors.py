@@ -230,7 +230,7 @@ def contrastive(inputs: SelectInput) -> Scores:
 def similarity(inputs: SelectInput) -> Scores:
     from cotdistill.students.loading import input_table
 
-    table = input_table(inputs.model()).detach().cpu().numpy().astype(float)
+    table = input_table(inputs.model()).detach().float().cpu().numpy().astype(float)
 
     def vector(ids: Sequence[int]) -> npt.NDArray[np.float64]:
         mean: npt.NDArray[np.float64] = table[list(ids)].mean(0)

@@ -163,7 +163,9 @@ def gradient_shap(
             kept = np.random.get_state()  # captum draws from numpy's global generator
             np.random.seed(seed % 2**32)
             try:
-                inner = GradientShap(lambda e, index, b=batch: probe.values(e, b, index)).attribute(
+                # captum interpolates in float32, whatever the student computes in.
+                explain = GradientShap(lambda e, index, b=batch, d=embeds.dtype: probe.values(e.to(d), b, index))
+                inner = explain.attribute(
                     embeds, starts, n_samples=settings.samples, additional_forward_args=batch.all()
                 )
             finally:
@@ -293,5 +295,7 @@ def _one_pass(
 
 def _reduced(inner: torch.Tensor, batch: QueryBatch, aggregation: str) -> list[npt.NDArray[np.float64]]:
     """(b, n, hidden) -> one number a token of each query's first part."""
-    reduced = (inner.sum(-1) if aggregation == "sum" else inner.norm(dim=-1)).detach().cpu().numpy().astype(np.float64)
+    # NumPy has no bf16; a student in bf16 is also summed more exactly in float32.
+    inner = inner.detach().float()
+    reduced = (inner.sum(-1) if aggregation == "sum" else inner.norm(dim=-1)).cpu().numpy().astype(np.float64)
     return [row[: query.length] for row, query in zip(reduced, batch.queries, strict=True)]
