@@ -339,3 +339,10 @@ def test_settings_out_of_bounds_and_unknown_methods_are_told(model, encoder, exa
         run(model, encoder, examples[:1], counts, method="integrated_gradient")
     with pytest.raises(ConfigError, match="steps is 1"):
         run(model, encoder, examples[:1], counts, steps=1)
+
+
+@pytest.mark.parametrize("method", METHODS.names())
+def test_a_student_in_bf16_is_explained_by_every_method(model, encoder, examples, counts, method):
+    one = run(model.to(torch.bfloat16), encoder, examples[:1], counts, method=method, steps=8)[0]
+    scores = one.scores[moved_columns(one)]
+    assert len(scores) and np.isfinite(scores).all()

@@ -65,6 +65,7 @@ def contrasted(
         log_probabilities = (
             log_softmax(reader.logits_at(padded, where, columns), -1)
             .gather(1, padded[where, columns + 1][:, None])[:, 0]
+            .float()
             .cpu()
             .numpy()
         )

@@ -163,9 +163,10 @@ def gradient_shap(
             kept = np.random.get_state()  # captum draws from numpy's global generator
             np.random.seed(seed % 2**32)
             try:
-                inner = GradientShap(lambda e, index, b=batch: probe.values(e, b, index)).attribute(
-                    embeds, starts, n_samples=settings.samples, additional_forward_args=batch.all()
-                )
+                # captum mixes its draws in float32, whatever the student computes in.
+                inner = GradientShap(
+                    lambda e, index, b=batch, kind=embeds.dtype: probe.values(e.to(kind), b, index)
+                ).attribute(embeds, starts, n_samples=settings.samples, additional_forward_args=batch.all())
             finally:
                 np.random.set_state(kept)
             scored[place] = Scored(_reduced(inner.detach(), batch, settings.aggregation)[0])
@@ -206,7 +207,7 @@ def occlusion(
             embeds, start, additional_forward_args=batch.all(), feature_mask=mask, perturbations_per_eval=at_once
         )
         # Every dimension of a feature bears the whole effect.
-        effect = inner[..., 0].detach().cpu().numpy().astype(np.float64) / sizes
+        effect = inner[..., 0].detach().float().cpu().numpy().astype(np.float64) / sizes
         for r, i in enumerate(batch.members):
             scored[i] = Scored(effect[r, : batch.queries[r].length])
     return [scored[i] for i in range(len(queries))]
@@ -258,6 +259,7 @@ def attention_rollout(
                 scored[i] = Scored(
                     flow[r, torch.from_numpy(read).to(probe.device)]
                     .mean(0)[: query.length]
+                    .float()
                     .cpu()
                     .numpy()
                     .astype(np.float64)
@@ -293,5 +295,12 @@ def _one_pass(
 
 def _reduced(inner: torch.Tensor, batch: QueryBatch, aggregation: str) -> list[npt.NDArray[np.float64]]:
     """(b, n, hidden) -> one number a token of each query's first part."""
-    reduced = (inner.sum(-1) if aggregation == "sum" else inner.norm(dim=-1)).detach().cpu().numpy().astype(np.float64)
+    reduced = (
+        (inner.sum(-1) if aggregation == "sum" else inner.norm(dim=-1))
+        .detach()
+        .float()
+        .cpu()
+        .numpy()
+        .astype(np.float64)
+    )
     return [row[: query.length] for row, query in zip(reduced, batch.queries, strict=True)]

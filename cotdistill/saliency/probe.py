@@ -221,7 +221,7 @@ class StudentQueries:
         values = np.zeros(len(queries))
         for batch in self.batches(queries):
             values[batch.members] = (
-                self.values(self._replaced(batch, replaced, baseline), batch, batch.all()).cpu().numpy()
+                self.values(self._replaced(batch, replaced, baseline), batch, batch.all()).float().cpu().numpy()
             )
         return values
 
@@ -239,6 +239,7 @@ class StudentQueries:
         for batch in self.batches(asked):
             sums = (
                 self.sums(self._replaced(batch, replaced, baseline), batch, batch.all())
+                .float()
                 .cpu()
                 .numpy()
                 .astype(np.float64)
