@@ -114,7 +114,9 @@ def test_choices_of_one_question_are_held_against_each_other(merging):
     )
     assert (
         found["prefix"].count == 1
-        and not found["prefix"].grave
+        and found["prefix"].grave
+        and "no end token" in found["prefix"].message
+        and "target=letter" in found["prefix"].advice
         and found["first_token"].shown == ("| red| and | red| pond|",)
     )
     lettered = by_kind(
@@ -250,3 +252,18 @@ def test_what_is_grave_stands_among_the_checks_of_a_plan(home):
         for kind, checks in by.items()
     }
     assert told == {"word": True, "bpe": False}
+
+
+def test_characters_of_several_tokens_are_decoded_together_in_what_a_student_wrote(merging):
+    encoder = Encoder(merging, TEMPLATE)
+    # Every byte is a token here: each curly quote is three, the emoji four.
+    text = "\u201cred\u201d isn\u2019t \U0001f389."
+    ids = [token.id for token in encoder.read(text)]
+    assert len(ids) > len(text) and any(encoder.piece(id) == "\ufffd" for id in ids)
+    assert encoder.written_text(ids).strip() == text
+    written, read = encoder.passage(ids), encoder.read(text)
+    assert [(token.id, token.word, token.text) for token in written] == [(t.id, t.word, t.text) for t in read]
+    # The first two bytes of a quote alone spell nothing, and take no neighbour with them.
+    quote = [token.id for token in encoder.read("\u201d")][-3:]
+    red = [token.id for token in encoder.read("red")]
+    assert encoder.written_text([*quote[:2], *red]) == "\ufffd\ufffd red"

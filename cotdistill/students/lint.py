@@ -138,13 +138,14 @@ def _between_choices(encoder: Encoder, examples: Sequence[Example]) -> list[Find
             cases["prefix"],
             n,
             "questions",
-            "One choice begins like another one and stops: its summed score can never be lower",
+            "One choice is the beginning of another. Answers have no end token, so students can hardly learn to choose"
+            " between the two",
             (
                 "Use letters of one token."
                 if letters
-                else "Nothing to do: it is judged by byte. Under the scorer text the short one is favoured."
+                else "Change their texts, or let students answer with letters (template target=letter)."
             ),
-            grave=letters,
+            grave=True,
         ),
         *_finding(
             "first_token",

@@ -31,6 +31,9 @@ NO_LOSS, LABEL, RATIONALE, RIVAL = 0, 1, 2, 3
 # After this text a span's first word is tokenised as inside a sentence (with its leading space where the tokenizer has
 # one).
 _ANCHOR = ":"
+# Tokens that are decoded together when one of them is not text by itself: a character has at most four bytes, and a
+# token may hold the end of one character and the beginning of the next.
+LONGEST_SPELLING = 8
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,29 @@ class Encoder:
             return token if token == "\n" else f" {token}"
         return token.replace("▁", " ") if "▁" in token else self.tokenizer.decode([id], skip_special_tokens=False)
 
+    def written_pieces(self, ids: Sequence[int]) -> list[tuple[str, int]]:
+        """The text of ids that a student wrote, as (text, number of tokens that spell it). A character that is spread
+        over several tokens is decoded from all of them together, since none of them is text by itself; bytes that
+        spell no character become U+FFFD.
+        """
+        pieces: list[tuple[str, int]] = []
+        start = 0
+        while start < len(ids):
+            text, count = self.piece(ids[start]), 1
+            if "\ufffd" in text:
+                for end in range(start + 2, min(start + LONGEST_SPELLING, len(ids)) + 1):
+                    together: str = self.tokenizer.decode(list(ids[start:end]), skip_special_tokens=False)
+                    if "\ufffd" not in together:
+                        text, count = together, end - start
+                        break
+            pieces.append((text, count))
+            start += count
+        return pieces
+
+    def written_text(self, ids: Sequence[int]) -> str:
+        """Ids that a student wrote, as text."""
+        return "".join(text for text, _ in self.written_pieces(ids))
+
     def pieces(self, encoded: Encoded) -> list[str]:
         return [self.piece(int(id)) for id in encoded.ids]
 
@@ -194,9 +220,8 @@ class Encoder:
         they are.
         """
         text, offsets = "", []
-        for id in ids:
-            piece = self.piece(id)
-            offsets.append((len(text), len(text) + len(piece)))
+        for piece, count in self.written_pieces(ids):
+            offsets += [(len(text), len(text) + len(piece))] * count
             text += piece
         return tuple(_told_apart(text, ids, offsets))
 

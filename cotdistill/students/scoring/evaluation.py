@@ -231,7 +231,7 @@ def predicted(
     return Prediction(
         example.id, example.cluster or example.id, mode, gold, int(scores.argmax()), float(scores[gold] - others.max()),
         probabilities.tolist(), scores.tolist(), values.tolist(),
-        "".join(encoder.piece(id) for id in written.ids).strip() if written else None,
+        encoder.written_text(written.ids).strip() if written else None,
         written.terminated if written else None,
         _parsed(written.after, encoder.targets(example)) if written else None,
     )  # fmt: skip
