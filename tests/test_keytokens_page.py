@@ -24,7 +24,7 @@ from cotdistill.studies.spec import study_spec
 from cotdistill.tasks.catalog import open_task
 from tests.conftest import example
 from tests.test_heat import GROUNDS, laid
-from tests.test_pages import SMALL, drawn, sound, texts
+from tests.test_pages import SMALL, drawn, sound, survived, texts
 from tests.test_views import contrast
 
 PAGE = "pages/5_Key_tokens.py"
@@ -90,6 +90,7 @@ def test_nonsense_in_every_parameter_is_no_error(made, monkeypatch):
             PAGE,
             made,
             monkeypatch,
+            check=survived,
             study="keys",
             **{**{name: "<script>(" for name in names if name != "search"}, "part": part},
         )

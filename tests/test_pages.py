@@ -49,7 +49,7 @@ def finished(tmp_path_factory):
     stop_all(store)
 
 
-def drawn(page, home, monkeypatch, **query):
+def drawn(page, home, monkeypatch, *, check=None, **query):
     monkeypatch.setenv("COTDISTILL_HOME", str(home))
     monkeypatch.chdir(ROOT)
     app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
@@ -58,6 +58,8 @@ def drawn(page, home, monkeypatch, **query):
     app.run()
     if page != "app.py":
         app.switch_page(page).run()
+    if check is not None:
+        return check(app)
     return sound(app, *(("There is no run",) if page == "pages/2_Train.py" and query.get("run") == "99999" else ()))
 
 
@@ -68,6 +70,13 @@ def sound(app, *errors):
     shown = [error.value for error in app.error]
     assert not [text for text in shown if not any(part in text for part in errors)], shown
     assert not [part for part in errors if not any(part in text for text in shown)], f"missing among {shown}"
+    return app
+
+
+def survived(app):
+    """The page, if nothing went wrong that nobody foresaw; for tests that ask for an error and read it themselves."""
+    assert not app.exception, app.exception
+    assert not [error.value for error in app.error if "went wrong" in error.value]
     return app
 
 

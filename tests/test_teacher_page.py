@@ -20,7 +20,7 @@ from cotdistill.teachers.answers import TeacherAnswer
 from cotdistill.teachers.asking import Pace
 from cotdistill.teachers.elicitation import ElicitConfig, TeacherConfig
 from tests.protocol_server import serving
-from tests.test_pages import drawn, sound, texts
+from tests.test_pages import drawn, sound, survived, texts
 
 PAGE = "pages/1_Data.py"
 
@@ -86,7 +86,7 @@ def page(home, monkeypatch, part, **query):
 
 def press(app, label):
     next(button for button in app.button if button.label == label).click().run()
-    return sound(app)
+    return survived(app)
 
 
 @pytest.mark.parametrize("part", ["sides", "ask", "filter", "nonsense"])
@@ -205,7 +205,7 @@ def test_a_preset_fills_the_parts_and_what_is_wrong_is_told(home, monkeypatch):
     assert app.text_area(key="elicit.template.ask").value.endswith("because")
     app.text_input(key="elicit.model").set_value("big").run()
     app.text_area(key="elicit.template.question").set_value("nothing to fill in").run()
-    assert any("lacks {question}" in error.value.replace("\\", "") for error in sound(app).error)
+    assert any("lacks {question}" in error.value.replace("\\", "") for error in survived(app).error)
 
 
 def test_what_was_asked_is_told_with_its_failures_and_can_be_asked_again(home, monkeypatch):
