@@ -9,7 +9,6 @@ from cotdistill.config import param
 from cotdistill.errors import ConfigError
 from cotdistill.tasks.example import Example
 
-
 PASSAGE = "{passage}"
 
 
@@ -36,8 +35,10 @@ class Template:
         if PASSAGE not in self.question:
             return fill(self.question, question=example.question)
         passage, question = example.question_parts()
-        pattern = self.question if passage else "\n".join(
-            line for line in self.question.split("\n") if PASSAGE not in line or "{question}" in line
+        pattern = (
+            self.question
+            if passage
+            else "\n".join(line for line in self.question.split("\n") if PASSAGE not in line or "{question}" in line)
         )
         return fill(pattern, passage=passage, question=question)
 
