@@ -12,7 +12,6 @@ from cotdistill.config import RunConfig, StudentConfig, TrainingConfig
 from cotdistill.keytokens.selectors import parse_selector
 from cotdistill.rationales.conditions import Condition, parse
 from cotdistill.rationales.counterfactual import supplied
-from cotdistill.rationales.objectives import OBJECTIVES
 from cotdistill.rationales.passage import Corpus, units
 from cotdistill.rationales.selection import Selection
 from cotdistill.students import memory
@@ -132,7 +131,7 @@ class Costs:
             scored=lengths.longest or longest,
             choices=self.choices,
             written=self.rationale if condition.spec.primary == "own" else 0,
-            plain=not any(OBJECTIVES.get(one.name).logits for one in condition.objectives),
+            plain=not any(chosen.entry.logits for chosen in condition.objectives),
         )
 
     def kept_bytes(self, training: TrainingConfig) -> float:
