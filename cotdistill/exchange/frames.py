@@ -113,7 +113,7 @@ def compare_frame(
     for field, name in named.items():
         if name is not None and name not in frame.columns:
             raise UnknownName(f"column (for the {field})", name, map(str, frame.columns))
-        if list(frame.columns).count(name) > 1:
+        if name is not None and list(frame.columns).count(name) > 1:
             raise DataError(f"Two columns are named {name!r}.", "Rename one of them.")
     if not len(frame):
         raise DataError("The data frame has no rows.", "Expected one row per condition, replicate and question.")
