@@ -57,7 +57,7 @@ LIGHT_ROOMS = (
 LIGHT_FILES = (
     "saliency.reading", "saliency.settings", "saliency.targets", "saliency.methods", "saliency.tables",
     "saliency.aggregates", "saliency.stability", "execution.worker", "execution.supervisor", "execution.live.client",
-    "students.models", "students.files", "students.tokens", "__main__",
+    "students.models", "students.files", "students.tokens", "students.preparation", "__main__",
 )  # fmt: skip
 IMPORT_NAMES = {"PyYAML": "yaml"}
 

@@ -1,4 +1,4 @@
-"""CONTRIBUTING.md promises that a condition takes ten lines and appears everywhere: these tests run its code block."""
+"""CONTRIBUTING.md promises what adding a thing takes, and that it then appears everywhere: these tests run its code."""
 
 from __future__ import annotations
 
@@ -12,14 +12,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def block() -> str:
-    found = re.search(
-        r"## Add a condition in ten lines.*?```python\n(.*?)```",
-        (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"),
-        re.DOTALL,
-    )
-    assert found, "CONTRIBUTING.md has no code block under 'Add a condition in ten lines'"
-    return found.group(1)
+def block(heading: str = "Add a condition in ten lines") -> str:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    match = re.search(rf"## {heading}\n.*?```python\n(.*?)```", text, re.DOTALL)
+    assert match, f"CONTRIBUTING.md has no code block under {heading!r}"
+    return match.group(1)
 
 
 def run(code: str, home: Path) -> str:
@@ -63,3 +60,30 @@ def test_the_new_condition_can_be_previewed_and_reads_backwards(tmp_path: Path) 
     intact = previewed("post_cot")
     assert len(intact) > 5
     assert previewed("post_cot/reverse") == intact[::-1]
+
+
+def test_the_new_objective_is_listed_and_its_loss_is_the_cross_entropy_less_the_weighted_entropy(
+    tmp_path: Path,
+) -> None:
+    code = """
+import json, math
+import numpy as np
+from cotdistill.cli import main
+from cotdistill.rationales.conditions import parse
+from cotdistill.students.batches import Row, collate
+from cotdistill.students.objectives.combined import Objectives
+main(['conditions', 'list', '--json'])
+condition = parse('label_only+confidence_penalty(beta=0.5)')
+row = Row(np.array([1, 2], np.int32), np.array([0, 2], np.float32), np.array([0, 1], np.int8))
+batch = collate([row], 0)
+targets, weights = torch.from_numpy(batch.targets), torch.from_numpy(batch.weights)
+total, _ = Objectives(condition.objectives).loss(torch.zeros(1, 4), targets, weights, batch)
+print(json.dumps([condition.label, float(total) / math.log(4)]))
+"""
+    listed, computed = run(block("Add an objective") + code, tmp_path).rstrip().rsplit("\n", 1)
+    (entry,) = [entry for entry in json.loads(listed) if entry["id"] == "confidence_penalty"]
+    assert entry["kind"] == "objective" and entry["condition"].endswith("+confidence_penalty(beta=0.1)")
+    # Even odds over four tokens: both the cross-entropy and the entropy are log 4; the token weighs 2.
+    label, share = json.loads(computed)
+    assert label == "label only, confidence penalty beta 0.5"
+    assert round(share, 6) == 2 * (1 - 0.5)

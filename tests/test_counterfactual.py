@@ -22,7 +22,7 @@ from cotdistill.results import following
 from cotdistill.students.batches import collate
 from cotdistill.students.loading import new_built_in
 from cotdistill.students.models import BuiltIn
-from cotdistill.students.objectives import Objectives
+from cotdistill.students.objectives.combined import Objectives
 from cotdistill.students.preparation import prepare
 from cotdistill.students.scoring.following import COLUMNS, followed
 from cotdistill.students.tokens import LABEL, NO_LOSS, RATIONALE, Encoder

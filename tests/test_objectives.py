@@ -24,10 +24,10 @@ from cotdistill.store.store import Store
 from cotdistill.students.batches import Row, Stream, collate
 from cotdistill.students.loading import new_built_in
 from cotdistill.students.models import BuiltIn
-from cotdistill.students.objectives import Objectives
+from cotdistill.students.objectives.combined import Objectives
+from cotdistill.students.objectives.self_generated import SelfGenerated, proposer
 from cotdistill.students.preparation import prepare
 from cotdistill.students.reader import Forward
-from cotdistill.students.self_generated import RationaleMemory, proposer
 from cotdistill.students.training import Hooks, batch_loss, micro_batches, train
 from cotdistill.studies.spec import STUDIES, study_spec
 from tests.terminal import check_keys, speaker
@@ -46,7 +46,17 @@ def row(*ids, first=1):
 
 
 def of(text, **more):
-    return Objectives(parse(text).objectives, **more)
+    """The objectives of a condition; more: attributes of its one objective, as a run would have set them."""
+    objectives = Objectives(parse(text).objectives)
+    for name, value in more.items():
+        setattr(objectives.parts[0], name, value)
+    return objectives
+
+
+def self_generated(propose, rows_with_rationale, begin):
+    memory = SelfGenerated({"begin": begin, "temperature": 1.0})
+    memory.propose, memory.rows_with_rationale = propose, rows_with_rationale
+    return memory
 
 
 @pytest.mark.parametrize("name", OBJECTIVES.names())
@@ -197,22 +207,34 @@ def test_weights_follow_ranks_and_keep_their_sum():
 
 def test_a_rationale_is_taken_away_in_stages():
     objectives = of("pre_cot+stepwise_removal(begin=0.1,end=0.6)")
-    assert [objectives.share_left(step, 100) for step in (0, 10, 35, 60, 99)] == [1.0, 1.0, 0.5, 0.0, 0.0]
+    assert [objectives.parts[0].share_left(step, 100) for step in (0, 10, 35, 60, 99)] == [1.0, 1.0, 0.5, 0.0, 0.0]
     assert parse("pre_cot+stepwise_removal").spec.primary == "direct" and parse("pre_cot").spec.primary == "own"
     asked = []
     objectives = of(
-        "pre_cot+stepwise_removal(begin=0.0,end=1.0)", left=lambda i, e, share: asked.append(share) or [row(1, 2)]
+        "pre_cot+stepwise_removal(begin=0.0,end=1.0)",
+        truncated_rows=lambda i, e, share: asked.append(share) or [row(1, 2)],
     )
     objectives.rows(5, 10, Stream([2] * 4, 2, seed=0), lambda i, e: pytest.fail("the whole rationale"))
     assert asked == [0.5, 0.5]
 
 
+def test_a_rationale_is_taken_away_from_the_half_that_comes_back_under_self_distillation_too():
+    asked = []
+    objectives = of("pre_cot+stepwise_removal(begin=0.0,end=1.0)+self_distillation")
+    objectives.parts[0].truncated_rows = lambda i, e, share: asked.append((i, share)) or [row(1, 2)]
+    stream = Stream([2] * 8, 4, seed=0)
+    objectives.rows(3, 4, stream, lambda i, e: pytest.fail("the whole rationale"))
+    # Step 3 holds halves 3 and 4 of the stream, of which the first comes back.
+    members = [i for i, _ in (*stream.step(1)[2:], *stream.step(2)[:2])]
+    assert asked == [(i, 0.25) for i in members]
+
+
 def test_loss_grows_from_the_last_sentence_to_all_in_stages():
     asked = []
     objectives = of(
-        "post_cot+last_to_all(begin=0.2,end=0.7)", last=lambda i, e, share: asked.append(share) or [row(1, 2)]
+        "post_cot+last_to_all(begin=0.2,end=0.7)", tail_loss_rows=lambda i, e, share: asked.append(share) or [row(1, 2)]
     )
-    assert [objectives.share_told(step, 100) for step in (0, 20, 45, 70, 99)] == [0.0, 0.0, 0.5, 1.0, 1.0]
+    assert [objectives.parts[0].share_with_loss(step, 100) for step in (0, 20, 45, 70, 99)] == [0.0, 0.0, 0.5, 1.0, 1.0]
     assert objectives.values(45, 100) == {"rationale_told": 0.5} and of("post_cot").values(45, 100) == {}
     stream, whole = Stream([2] * 4, 2, seed=0), []
     for step in (0, 45, 70):
@@ -240,8 +262,11 @@ def test_what_is_cross_entropy_alone_goes_the_short_way(name, encoder):
 
 def test_what_begins_where_it_ends_comes_at_once():
     objectives = of("pre_cot+stepwise_removal(begin=0.5,end=0.5)")
-    assert [objectives.share_left(step, 10) for step in (0, 4, 5, 9)] == [1.0, 1.0, 0.0, 0.0]
-    assert [of("post_cot+last_to_all(begin=0,end=0)").share_told(step, 10) for step in (0, 9)] == [1.0, 1.0]
+    assert [objectives.parts[0].share_left(step, 10) for step in (0, 4, 5, 9)] == [1.0, 1.0, 0.0, 0.0]
+    assert [of("post_cot+last_to_all(begin=0,end=0)").parts[0].share_with_loss(step, 10) for step in (0, 9)] == [
+        1.0,
+        1.0,
+    ]
 
 
 def test_a_rationale_of_its_own_takes_the_place_of_the_one_before_where_it_leads_to_the_answer():
@@ -249,26 +274,26 @@ def test_a_rationale_of_its_own_takes_the_place_of_the_one_before_where_it_leads
     written = {1: {0: [7, 7], 1: None}, 2: {2: None, 3: [8]}, 3: {0: None, 1: [9, 9, 9]}, 4: {2: None, 3: [6]}}
     stream = type("Stream", (), {"step": lambda self, step: [(2 * (1 - step % 2) + k, step) for k in (0, 1)]})()
     teacher, own = lambda i, e: [row(1, 100 + i)], lambda i, e, ids: [row(1, *ids)]
-    memory = RationaleMemory(lambda members, step: [written[step][i] for i in members], own, 0.1)
+    memory = self_generated(lambda members, step: [written[step][i] for i in members], own, 0.1)
     steps, values = [], []
     for step in range(5):
-        steps.append([list(one.ids[1:]) for one in memory.rows(step, 10, stream, teacher)])
-        values.append(memory.values(step))
+        steps.append([list(one.ids[1:]) for one in memory.step_rows(step, 10, stream, teacher)])
+        values.append(memory.values(step, 10))
     assert steps == [[[102], [103]], [[7, 7], [101]], [[102], [8]], [[7, 7], [9, 9, 9]], [[102], [6]]]
     # Ages: at step 3 the first is two steps old and the second new; the teacher's count from the start.
     assert values == [
         {}, {"acceptance": 0.5, "memory_age": 0.5, "memory_own": 0.5}, {"acceptance": 0.5, "memory_age": 1.0, "memory_own": 0.5},
         {"acceptance": 0.5, "memory_age": 1.0, "memory_own": 1.0}, {"acceptance": 0.5, "memory_age": 2.0, "memory_own": 0.5},
     ]  # fmt: skip
-    assert memory.values(3) == {}
-    again = RationaleMemory(lambda members, step: [None] * len(members), own, 0.1)
+    assert memory.values(3, 10) == {}
+    again = self_generated(lambda members, step: [None] * len(members), own, 0.1)
     again.load(memory.state())
-    assert [list(one.ids[1:]) for one in again.rows(5, 10, stream, teacher)] == [[7, 7], [9, 9, 9]]
-    empty = RationaleMemory(lambda members, step: [None] * len(members), own, 0.1)
+    assert [list(one.ids[1:]) for one in again.step_rows(5, 10, stream, teacher)] == [[7, 7], [9, 9, 9]]
+    empty = self_generated(lambda members, step: [None] * len(members), own, 0.1)
     again.load(empty.state())
-    assert [list(one.ids[1:]) for one in again.rows(5, 10, stream, teacher)] == [[100], [101]]
+    assert [list(one.ids[1:]) for one in again.step_rows(5, 10, stream, teacher)] == [[100], [101]]
     with pytest.raises(StudentError, match="several processes"):
-        of("pre_cot+self_generated", memory=memory).check(2)
+        of("pre_cot+self_generated").check(2)
 
 
 def test_a_rationale_of_its_own_that_is_longer_than_what_is_trained_on_is_not_taken(encoder, examples):
@@ -289,14 +314,14 @@ def test_a_rationale_of_its_own_that_is_longer_than_what_is_trained_on_is_not_ta
     # As many tokens as the teacher's longest rationale fit, one more does not.
     teacher = len(encoder.read(examples[longest].rationale))
     for more, taken in ((0, True), (1, False)):
-        memory = RationaleMemory(
+        memory = self_generated(
             lambda members, step, more=more: [[20] * (teacher + more) for _ in members],
             prepared.training_set.rows_with_rationale,
             0.0,
         )
-        read = memory.rows(1, 4, Stream([2] * 5, 5, 0), prepared.training_set.rows)
+        read = memory.step_rows(1, 4, Stream([2] * 5, 5, 0), prepared.training_set.rows)
         assert any(list(row.ids) == list(rows[longest].ids) for row in read) != taken
-        assert (memory.values(1)["acceptance"] == 1.0) == taken
+        assert (memory.values(1, 4)["acceptance"] == 1.0) == taken
 
 
 def test_only_ended_rationales_after_which_the_student_is_right_are_proposed(encoder, examples):
@@ -348,11 +373,13 @@ def test_a_run_that_was_stopped_remembers_what_it_had_written(encoder, examples,
         model, path = new_built_in(TINY, encoder.vocabulary_size, seed=seed), tmp_path / f"{bool(ends)}.safetensors"
         propose = proposer(model, encoder, examples, placement, limit=15, metric="sum", seed=0, temperature=1.0)
         # What the student would not have got right is taken too, or so small a one would remember nothing.
-        memory = RationaleMemory(
+        memory = self_generated(
             lambda members, step: [ids or [20 + step] for ids in propose(members, step)],
             prepared.training_set.rows_with_rationale,
             0.0,
         )
+        objectives = of(run.condition)
+        objectives.parts = [memory]
 
         def report(log, values):
             if log.step == stop_at:
@@ -360,7 +387,7 @@ def test_a_run_that_was_stopped_remembers_what_it_had_written(encoder, examples,
 
         train(
             model, prepared.training_set.rows, prepared.stream, config, steps=14, pad=0, hooks=Hooks(report, log=lambda text: None), resume=path,
-            objectives=of(run.condition, memory=memory),
+            objectives=objectives,
         )  # fmt: skip
         ends.append((model.state_dict(), memory.state()))
 

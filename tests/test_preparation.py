@@ -8,7 +8,9 @@ import pytest
 
 from cotdistill.config import RunConfig, StudentConfig, TrainingConfig
 from cotdistill.rationales.selection import Selection
-from cotdistill.students.preparation import prepare
+from cotdistill.students.batches import Row
+from cotdistill.students.objectives.last_to_all import LastToAll
+from cotdistill.students.preparation import Prepared, prepare
 from cotdistill.students.tokens import LABEL, RATIONALE, RIVAL, Encoder
 from cotdistill.tasks.example import Example
 
@@ -37,6 +39,12 @@ def test_label_only_reads_the_same_with_and_without_other_conditions_in_the_stud
         ]
 
 
+def tail_loss_rows(prepared: Prepared, index: int, epoch: int, share: float) -> list[Row]:
+    objective = LastToAll({"begin": 0.0, "end": 0.5})
+    objective.training_set = prepared.training_set
+    return objective.tail_loss_rows(index, epoch, share)
+
+
 def test_the_last_sentence_alone_bears_loss_at_first_then_all_of_them_do(
     encoder: Encoder, examples: list[Example]
 ) -> None:
@@ -48,13 +56,13 @@ def test_the_last_sentence_alone_bears_loss_at_first_then_all_of_them_do(
     start = len(whole.ids) - 1 - 2 - 13
     # "it has wings ." of 4 tokens, a sentence of 9, the 2 of the cue that ends it, and the label.
     for share, first in ((0.0, 4), (0.5, 4), (0.55, 0), (1.0, 0)):
-        (row,) = growing.training_set.tail_loss_rows(0, 0, share)
+        (row,) = tail_loss_rows(growing, 0, 0, share)
         bears = 15 - first
         assert list(row.ids) == list(whole.ids) and list(row.groups) == [0] * (start + first) + [RATIONALE] * bears + [
             LABEL
         ]
         assert list(row.weights) == pytest.approx([0.0] * (start + first) + [1 / bears] * bears + [1.0])
-    (single,), (same,) = plain.training_set.rows(2, 0), growing.training_set.tail_loss_rows(2, 0, 0.0)
+    (single,), (same,) = plain.training_set.rows(2, 0), tail_loss_rows(growing, 2, 0, 0.0)
     assert list(single.weights) == list(same.weights)
 
 
@@ -65,7 +73,7 @@ def test_of_a_rationale_that_was_cut_at_its_end_the_last_sentence_left_bears_los
     whole = prepare(encoder, {"teacher": examples}, run_of("post_cot", ("teacher",)), 128).training_set.rows(0, 0)[0]
     student = StudentConfig(max_length=len(whole.ids) - 9, truncate="rationale")
     run = replace(run_of("post_cot+last_to_all", ("teacher",)), student=student)
-    (row,) = prepare(encoder, {"teacher": examples}, run, 128).training_set.tail_loss_rows(0, 0, 0.0)
+    (row,) = tail_loss_rows(prepare(encoder, {"teacher": examples}, run, 128), 0, 0, 0.0)
     assert "".join(encoder.piece(int(id)) for id in row.ids[row.groups == RATIONALE]) == " it has wings . <eos>"
     assert row.weights[row.groups == RATIONALE] == pytest.approx([0.2] * 5)
 
@@ -78,7 +86,7 @@ def test_a_lowest_token_that_alone_bears_loss_keeps_its_weight_where_the_floor_i
     run = run_of("post_cot+token_weights(selector=tf_idf,floor=0.0)+last_to_all", ("teacher",))
     prepared = prepare(encoder, {"teacher": rows}, run, 128, scores)
     # "so" and the end share the weight evenly, as without a selection; of the whole, five tokens share 5/6 by rank: 1, .75, .5, .25 and nothing.
-    assert list(prepared.training_set.tail_loss_rows(0, 0, 0.0)[0].weights[-2:]) == [0.5, 0.5]
+    assert list(tail_loss_rows(prepared, 0, 0, 0.0)[0].weights[-2:]) == [0.5, 0.5]
     assert prepared.training_set.rows(0, 0)[0].weights[-6:] == pytest.approx([1 / 3, 1 / 4, 1 / 6, 1 / 12, 0, 1 / 6])
 
 

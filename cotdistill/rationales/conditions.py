@@ -23,7 +23,7 @@ from cotdistill.errors import GrammarError, UnknownName
 from cotdistill.rationales.keyed import selectors_of
 from cotdistill.rationales.objectives import OBJECTIVES, Objective
 from cotdistill.rationales.passage import Passage
-from cotdistill.rationales.placement import COUNTERFACTUAL, FACTUAL, PLACEMENTS, Placement
+from cotdistill.rationales.placement import PLACEMENTS, Placement
 from cotdistill.rationales.transforms import TRANSFORMS, Draw, Transform, check_parameters
 from cotdistill.registry import Registry
 
@@ -55,8 +55,8 @@ for _name, _help, _text in (
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """One transform, or one objective, with all its parameters."""
+class _Chosen:
+    """An entry of a registry as a condition names it, with a value for every one of its parameters."""
 
     name: str
     parameters: tuple[tuple[str, Any], ...]
@@ -66,12 +66,36 @@ class Step:
         return f"{self.name}({inside})" if inside else self.name
 
     @property
+    def values(self) -> dict[str, Any]:
+        return dict(self.parameters)
+
+
+class ChosenTransform(_Chosen):
+    """One transform of a condition, with all its parameters."""
+
+    __slots__ = ()
+
+    @property
     def entry(self) -> Transform:
         return TRANSFORMS.get(self.name)
 
     @property
-    def objective(self) -> Objective:
+    def label(self) -> str:
+        return self.entry.label(self.values)
+
+
+class ChosenObjective(_Chosen):
+    """One objective of a condition, with all its parameters."""
+
+    __slots__ = ()
+
+    @property
+    def entry(self) -> Objective:
         return OBJECTIVES.get(self.name)
+
+    @property
+    def label(self) -> str:
+        return self.entry.label(self.values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +105,11 @@ class Condition:
     `str()` is canonical."""
 
     placement: str
-    steps: tuple[Step, ...] = ()
+    steps: tuple[ChosenTransform, ...] = ()
     source: str = ""
     tokens: str = ""
     fraction: float = 1.0
-    objectives: tuple[Step, ...] = ()
+    objectives: tuple[ChosenObjective, ...] = ()
     naive: bool = False
 
     def __str__(self) -> str:
@@ -100,18 +124,13 @@ class Condition:
     @property
     def spec(self) -> Placement:
         placement = PLACEMENTS.get(self.placement)
-        if self.objective_parameters("counterfactual") is not None:
-            return replace(
-                placement, sequences=tuple((tag, *s) for tag in (FACTUAL, COUNTERFACTUAL) for s in placement.sequences)
-            )
-        if self.objective_parameters("stepwise_removal") is not None:
-            # In the end it answers without a rationale, wherever that stood.
-            return replace(placement, primary="direct", trained=tuple(dict.fromkeys(("direct", *placement.trained))))
+        for objective in self.objectives:
+            placement = objective.entry.placed(placement)
         return placement
 
     def objective_parameters(self, objective: str) -> dict[str, Any] | None:
         """The parameters of one of its objectives; None where it has no such one."""
-        return next((dict(one.parameters) for one in self.objectives if one.name == objective), None)
+        return next((chosen.values for chosen in self.objectives if chosen.name == objective), None)
 
     @property
     def is_control(self) -> bool:
@@ -119,13 +138,13 @@ class Condition:
         return (
             bool(self.tokens)
             or any(step.entry.control for step in self.steps)
-            or any(one.objective.control for one in self.objectives)
+            or any(objective.entry.control for objective in self.objectives)
         )
 
     @property
     def selectors(self) -> list[str]:
         """The selectors whose scores this condition reads, and the one that its token budget reads."""
-        selectors = selectors_of([(step.name, dict(step.parameters)) for step in (*self.steps, *self.objectives)])
+        selectors = selectors_of([(step.name, step.values) for step in (*self.steps, *self.objectives)])
         return list(dict.fromkeys([*selectors, *(parse(self.tokens).selectors if self.tokens else ())]))
 
     @property
@@ -137,8 +156,7 @@ class Condition:
             "pre_cot": "pre-CoT",
             "post_cot": "post-CoT",
         }.get(self.placement, self.placement)
-        words = [base, *(_transform_label(step) for step in self.steps)]
-        words += [_objective_label(one) for one in self.objectives]
+        words = [base, *(step.label for step in self.steps), *(objective.label for objective in self.objectives)]
         if self.source:
             words.append(f"{self.source} teacher")
         if self.fraction != 1:
@@ -152,67 +170,11 @@ class Condition:
     def rewrite(self, passage: Passage, draw: Draw) -> Passage:
         """The rationale as this condition shows it."""
         for step in self.steps:
-            passage = step.entry.apply(passage, draw, **dict(step.parameters))
+            passage = step.entry.apply(passage, draw, **step.values)
         return passage
 
     def without_budget(self) -> Condition:
         return replace(self, tokens="")
-
-
-def _transform_label(step: Step) -> str:
-    values = dict(step.parameters)
-    if step.name == "shuffle":
-        share = "" if values["fraction"] == 1 else f"{values['fraction']:.0%} of "
-        return f"{share}{values['unit']}s shuffled"
-    if step.name == "swap":
-        return {"any": "swapped", "same_label": "swapped within the label", "other_label": "swapped (other label)"}[
-            values["partner"]
-        ]
-    if step.name == "mask" and values["fraction"] == 1 and values["loss"] != "off":
-        return "filler only"
-    if step.name == "random_k":
-        k = f"{values['k']:.0%} of the" if values["k"] < 1 else f"{values['k']:g}"
-        return f"{k} {values['unit']}{'' if values['k'] == 1 else 's'} at random"
-    if step.name == "human":
-        return f"tokens marked by people ({values['annotations']})" + (
-            ", rest masked" if values["rest"] == "mask" else ""
-        )
-    if "selector" in values:
-        return _told_selected(step.name, values)
-    words = {"mask": "masked", "drop": "dropped"}
-    if step.name in words:
-        return f"{values['fraction']:.0%} {words[step.name]}"
-    shown = [f"{name} {value:g}" if isinstance(value, float) else str(value) for name, value in step.parameters]
-    return " ".join([step.name.replace("_", " "), *shown])
-
-
-def _objective_label(step: Step) -> str:
-    values = dict(step.parameters)
-    if "selector" in values:
-        return f"tokens weighted by {str(values['selector']).replace('_', ' ')}" + (
-            f", floor {values['floor']:g}" if values["floor"] != 0.1 else ""
-        )
-    usual = {p.name: p.default for p in step.objective.parameters}
-    words = [
-        f"{name} {value:g}" if isinstance(value, float) else str(value)
-        for name, value in values.items()
-        if value != usual[name]
-    ]
-    return " ".join([step.name.replace("_", " "), *words])
-
-
-def _told_selected(name: str, values: dict[str, Any]) -> str:
-    k = f"{values['k']:.0%}" if values["k"] < 1 else f"{values['k']:g}"
-    many = "" if values["k"] == 1 else "s"
-    what = {
-        "key_tokens": f"{k} key {values['unit']}{many}",
-        "drop_key_tokens": f"without {k} key {values['unit']}{many}",
-        "bottom_k": f"{k} least key {values['unit']}{many}",
-        "matched_random_k": f"{k} {values['unit']}{many} matched to the key ones",
-    }[name]
-    rest = ", rest masked" if values["rest"] == "mask" else ""
-    by_score = ", by score" if values.get("order") == "score" else ""
-    return f"{what} by {str(values['selector']).replace('_', ' ')}{by_score}{rest}"
 
 
 def parse(text: str) -> Condition:
@@ -282,11 +244,11 @@ def _check_objectives(written: str, condition: Condition) -> None:
     if len(set(names)) < len(names):
         raise GrammarError(f"{written!r} names an objective twice.", "Give each once.")
     for one in condition.objectives:
-        if one.objective.intact and condition.steps:
+        if one.entry.intact and condition.steps:
             raise GrammarError(f"{written!r}: {one.name} reads the rationale as it is.", "Leave the transforms out.")
-        if clash := next((name for name in one.objective.apart if name in names), None):
+        if clash := next((name for name in one.entry.apart if name in names), None):
             raise GrammarError(f"{written!r}: {one.name} does not go with {clash}.", "Leave one of them out.")
-        values = dict(one.parameters)
+        values = one.values
         if "end" in values and values["begin"] > values["end"]:
             raise GrammarError(
                 f"{written!r}: {one.name} begins at {values['begin']:g} of the steps and ends at {values['end']:g}.",
@@ -314,9 +276,7 @@ def _check_budget(written: str, condition: Condition, reference: Condition) -> N
             f"{written!r}: the condition named by tokens= has a token budget itself.",
             "Name one that is trained for the steps of the study.",
         )
-    if varying := next(
-        (one.name for one in (*condition.objectives, *reference.objectives) if one.objective.varying), None
-    ):
+    if varying := next((one.name for one in (*condition.objectives, *reference.objectives) if one.entry.varying), None):
         raise GrammarError(
             f"{written!r}: under {varying} a rationale's length changes as training goes on, so tokens= cannot count"
             " what is read.",
@@ -378,11 +338,11 @@ def _called(text: str, what: str, example: str) -> tuple[str, list[tuple[str, st
     return match.group(1), list(_pairs(match.group(2) or ""))
 
 
-def _step(text: str) -> Step:
+def _step(text: str) -> ChosenTransform:
     name, parameters = _called(text, "a transform", "shuffle(unit=word)")
     entry = TRANSFORMS.get(name)
-    step = Step(entry.name, check_parameters(entry, parameters))
-    values = dict(step.parameters)
+    step = ChosenTransform(entry.name, check_parameters(entry, parameters))
+    values = step.values
     if values.get("order") == "score" and values.get("rest") == "mask":
         raise GrammarError(
             f"{text!r}: masked tokens keep every unit in its place, so order=score means nothing.",
@@ -391,7 +351,7 @@ def _step(text: str) -> Step:
     return step
 
 
-def _objective(text: str, placement: str) -> Step:
+def _objective(text: str, placement: str) -> ChosenObjective:
     name, parameters = _called(text, "an objective", "label_only+label_smoothing(epsilon=0.1)")
     entry, spec = OBJECTIVES.get(name), PLACEMENTS.get(placement)
     if not spec.sequences:
@@ -402,7 +362,7 @@ def _objective(text: str, placement: str) -> Step:
         raise GrammarError(
             f"{entry.name} needs a rationale, and {placement} has none.", "Use post_cot, pre_cot, mixed or multitask."
         )
-    return Step(entry.name, check_parameters(entry, parameters))
+    return ChosenObjective(entry.name, check_parameters(entry, parameters))
 
 
 def _pairs(text: str) -> Iterator[tuple[str, str]]:

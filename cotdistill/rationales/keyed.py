@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from cotdistill.rationales.passage import Passage, Token, joined, units
-from cotdistill.rationales.transforms import Draw, Parameter, transform
+from cotdistill.rationales.transforms import Draw, Label, Parameter, plural, quantity, transform
 from cotdistill.rationales.words import is_function_word
 
 Parts = list[list[Token]]
@@ -21,6 +22,18 @@ REST = Parameter("rest", "drop", "what happens to all others", choices=("drop", 
 ORDER = Parameter("order", "text", "in which order the kept ones stand", choices=("text", "score"))
 # What stands where a token was masked; it is read, never predicted.
 SYMBOL = "_"
+
+
+def _label(words: str) -> Label:
+    """What tables call a selection: `words` with {k} and {units} filled in, and whatever is not the default."""
+
+    def label(values: dict[str, Any]) -> str:
+        text = words.format(k=quantity(values), units=plural(values))
+        by_score = ", by score" if values.get("order") == "score" else ""
+        rest = ", rest masked" if values["rest"] == "mask" else ""
+        return f"{text} by {str(values['selector']).replace('_', ' ')}{by_score}{rest}"
+
+    return label
 
 
 def ranked(passage: Passage, draw: Draw, selector: str, unit: str) -> tuple[Parts, list[int]] | None:
@@ -62,7 +75,12 @@ def _kept(parts: Parts, chosen: Sequence[int], draw: Draw, rest: str, order: str
     )
 
 
-@transform("key_tokens", "keeps the k units that a selector scores highest (claim 3)", SELECTOR, K, WORDS, ORDER, REST)
+@transform(
+    "key_tokens",
+    "keeps the k units that a selector scores highest (claim 3)",
+    SELECTOR, K, WORDS, ORDER, REST,
+    label=_label("{k} key {units}"),
+)  # fmt: skip
 def key_tokens(passage: Passage, draw: Draw, *, selector: str, k: float, unit: str, order: str, rest: str) -> Passage:
     ranking = ranked(passage, draw, selector, unit)
     if ranking is None:
@@ -72,8 +90,12 @@ def key_tokens(passage: Passage, draw: Draw, *, selector: str, k: float, unit: s
 
 
 @transform(
-    "drop_key_tokens", "removes exactly those units: are they necessary?", SELECTOR, K, WORDS, REST, control=True
-)
+    "drop_key_tokens",
+    "removes exactly those units: are they necessary?",
+    SELECTOR, K, WORDS, REST,
+    control=True,
+    label=_label("without {k} key {units}"),
+)  # fmt: skip
 def drop_key_tokens(passage: Passage, draw: Draw, *, selector: str, k: float, unit: str, rest: str) -> Passage:
     ranking = ranked(passage, draw, selector, unit)
     if ranking is None:
@@ -82,7 +104,13 @@ def drop_key_tokens(passage: Passage, draw: Draw, *, selector: str, k: float, un
     return _kept(parts, places[number(k, len(parts)) :], draw, rest)
 
 
-@transform("bottom_k", "keeps the k units that a selector scores lowest", SELECTOR, K, WORDS, REST, control=True)
+@transform(
+    "bottom_k",
+    "keeps the k units that a selector scores lowest",
+    SELECTOR, K, WORDS, REST,
+    control=True,
+    label=_label("{k} least key {units}"),
+)  # fmt: skip
 def bottom_k(passage: Passage, draw: Draw, *, selector: str, k: float, unit: str, rest: str) -> Passage:
     ranking = ranked(passage, draw, selector, unit)
     if ranking is None:
@@ -96,6 +124,7 @@ def bottom_k(passage: Passage, draw: Draw, *, selector: str, k: float, unit: str
     "as many units of the same rationale, none of the selected, nearest to them in training frequency and word class",
     SELECTOR, K, WORDS, REST,
     control=True,
+    label=_label("{k} {units} matched to the key ones"),
 )  # fmt: skip
 def matched_random_k(passage: Passage, draw: Draw, *, selector: str, k: float, unit: str, rest: str) -> Passage:
     ranking = ranked(passage, draw, selector, unit)
@@ -134,6 +163,9 @@ def _log_frequency(part: Sequence[Token], draw: Draw) -> float:
     "keeps the tokens that people marked; rows without marks train without a rationale",
     Parameter("annotations", "marks", "the annotation set"),
     REST,
+    label=lambda values: (
+        f"tokens marked by people ({values['annotations']})" + (", rest masked" if values["rest"] == "mask" else "")
+    ),
 )
 def human(passage: Passage, draw: Draw, *, annotations: str, rest: str) -> Passage:
     scores = draw.corpus.selection(f"human:{annotations}").of(draw.example.id, [token.origin for token in passage])

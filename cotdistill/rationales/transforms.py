@@ -71,27 +71,45 @@ class Parameter:
         return text
 
 
+Label = Callable[[dict[str, Any]], str]
+
+
 @dataclass(frozen=True, slots=True)
 class Transform:
-    """A registered transform. `control` marks those that are rivals or controls: figures draw them hollow."""
+    """A registered transform."""
 
     name: str
+    """As a condition names it."""
     help: str
+    """One line for lists and forms."""
     parameters: tuple[Parameter, ...]
+    """In the order in which a condition's canonical form writes them."""
     apply: Callable[..., Passage]
+    """apply(passage, draw, **parameters) gives the changed passage."""
     control: bool = False
+    """A rival or a control: figures draw it hollow."""
+    words: Label | None = None
+    """What tables and figures call it, given its parameters; None: its name and every value."""
+
+    def label(self, values: dict[str, Any]) -> str:
+        """What tables and figures call it with these parameters."""
+        if self.words is not None:
+            return self.words(values)
+        shown = [f"{name} {value:g}" if isinstance(value, float) else str(value) for name, value in values.items()]
+        return " ".join([self.name.replace("_", " "), *shown])
 
 
 TRANSFORMS: Registry[Transform] = Registry("transform")
 
 
 def transform(
-    name: str, help: str, *parameters: Parameter, control: bool = False
+    name: str, help: str, *parameters: Parameter, control: bool = False, label: Label | None = None
 ) -> Callable[[Callable[..., Passage]], Callable[..., Passage]]:
-    """Register a function as a transform under a name, with a one-line help and its parameters."""
+    """Register a function as a transform under a name, with a one-line help and its parameters. label: what tables and
+    figures call it, given its parameters; by default its name with every value."""
 
     def decorate(function: Callable[..., Passage]) -> Callable[..., Passage]:
-        TRANSFORMS.register(Transform(name, help, parameters, function, control))
+        TRANSFORMS.register(Transform(name, help, parameters, function, control, label))
         return function
 
     return decorate
@@ -109,9 +127,28 @@ def _chosen(count: int, fraction: float, rng: np.random.Generator) -> list[int]:
     return sorted(int(i) for i in rng.permutation(count)[: round(fraction * count)])
 
 
+# Whose rationale takes the place, and how a table says so.
+_SWAPPED = {"any": "swapped", "same_label": "swapped within the label", "other_label": "swapped (other label)"}
+
+
+def quantity(values: dict[str, Any]) -> str:
+    """k as a table says it: "5", or "20%"."""
+    return f"{values['k']:.0%}" if values["k"] < 1 else f"{values['k']:g}"
+
+
+def plural(values: dict[str, Any]) -> str:
+    """The unit of a transform that keeps k of them: "word", "words"."""
+    return str(values["unit"]) + ("" if values["k"] == 1 else "s")
+
+
 @transform("identity", "the full rationale, untouched")
 def identity(passage: Passage, draw: Draw) -> Passage:
     return passage
+
+
+def _shuffled(values: dict[str, Any]) -> str:
+    share = "" if values["fraction"] == 1 else f"{values['fraction']:.0%} of "
+    return f"{share}{values['unit']}s shuffled"
 
 
 @transform(
@@ -119,6 +156,7 @@ def identity(passage: Passage, draw: Draw) -> Passage:
     "permutes the rationale's tokens, words or sentences",
     UNIT,
     _fraction(1.0, "share of the units that take part"),
+    label=_shuffled,
 )
 def shuffle(passage: Passage, draw: Draw, *, unit: str, fraction: float) -> Passage:
     parts = units(passage, unit)
@@ -136,6 +174,9 @@ def shuffle(passage: Passage, draw: Draw, *, unit: str, fraction: float) -> Pass
     UNIT,
     Parameter("symbol", "_", "the symbol, one token of the student's vocabulary"),
     Parameter("loss", "auto", "whether the symbol is predicted; auto: only at 100 %", choices=("auto", "on", "off")),
+    label=lambda values: (
+        "filler only" if values["fraction"] == 1 and values["loss"] != "off" else f"{values['fraction']:.0%} masked"
+    ),
 )
 def mask(passage: Passage, draw: Draw, *, fraction: float, unit: str, symbol: str, loss: str) -> Passage:
     parts = units(passage, unit)
@@ -151,6 +192,7 @@ def mask(passage: Passage, draw: Draw, *, fraction: float, unit: str, symbol: st
     "deletes tokens, so the text gets shorter; 100 % equals label only",
     _fraction(0.5, "share of the units that go"),
     UNIT,
+    label=lambda values: f"{values['fraction']:.0%} dropped",
 )
 def drop(passage: Passage, draw: Draw, *, fraction: float, unit: str) -> Passage:
     parts = units(passage, unit)
@@ -178,9 +220,10 @@ def truncate(passage: Passage, draw: Draw, *, keep: str, fraction: float, unit: 
         "partner",
         "any",
         "whose: any row, one with the same answer text, one with another",
-        choices=("any", "same_label", "other_label"),
+        choices=tuple(_SWAPPED),
     ),
     control=True,
+    label=lambda values: _SWAPPED[values["partner"]],
 )
 def swap(passage: Passage, draw: Draw, *, partner: str) -> Passage:
     other = draw.corpus.partner(draw.index, partner, draw.seed)
@@ -201,6 +244,7 @@ def random_tokens(passage: Passage, draw: Draw) -> Passage:
     Parameter("k", 5.0, "how many stay; below 1 it is a share", low=0.0, high=1e6),
     Parameter("unit", "word", "what counts as one piece", choices=UNITS),
     control=True,
+    label=lambda values: f"{quantity(values)}{' of the' if values['k'] < 1 else ''} {plural(values)} at random",
 )
 def random_k(passage: Passage, draw: Draw, *, k: float, unit: str) -> Passage:
     parts = units(passage, unit)

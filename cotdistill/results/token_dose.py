@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from statistics import fmean
 
-from cotdistill.rationales.conditions import Condition, Step, parse
+from cotdistill.rationales.conditions import ChosenTransform, Condition, parse
 from cotdistill.results import results
 from cotdistill.results.results import ConditionSummary
 from cotdistill.store.planned_runs import planned_runs
@@ -63,7 +63,8 @@ def _family(condition: Condition) -> tuple[str, str]:
         amounts += [
             f"{name} {value:g}" for name, value in step.parameters if name in DOSES and isinstance(value, (int, float))
         ]
-        steps.append(Step(step.name, tuple((name, value) for name, value in step.parameters if name not in DOSES)))
+        kept = tuple((name, value) for name, value in step.parameters if name not in DOSES)
+        steps.append(ChosenTransform(step.name, kept))
     if not amounts:
         return "", ""
     return str(replace(condition, steps=tuple(steps))), ", ".join(amounts)

@@ -4,23 +4,21 @@ steps.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
-import numpy as np
-
 from cotdistill.config import RunConfig, stable_seed
 from cotdistill.errors import DataError, NoRationale, SequenceTooLong
-from cotdistill.rationales.conditions import Condition, Step, parse
-from cotdistill.rationales.keyed import matches, number, ranked, ranked_weights
+from cotdistill.rationales.conditions import Condition, parse
+from cotdistill.rationales.keyed import matches, number, ranked
 from cotdistill.rationales.passage import Corpus
 from cotdistill.rationales.selection import Selection
-from cotdistill.rationales.transforms import TRANSFORMS, Draw, check_parameters
-from cotdistill.students.batches import Row, Stream, scaled, steps_for_tokens, tokens_in_steps, weighted
-from cotdistill.students.tokens import LABEL, NO_LOSS, RATIONALE, RIVAL, Encoded, Encoder, shortened
+from cotdistill.rationales.transforms import Draw
+from cotdistill.students.batches import Row, Stream, steps_for_tokens, tokens_in_steps, weighted
+from cotdistill.students.objectives.base import implementation
+from cotdistill.students.tokens import Encoded, Encoder, shortened
 from cotdistill.tasks.example import Argued, Example
 
 # Above this share of rows without a swap partner the condition would be half label only.
@@ -140,7 +138,9 @@ def prepare(
         )
 
     def read_by(naive: bool) -> Encoder:
-        return encoder if encoder.naive == naive else Encoder(encoder.path, encoder.template, naive=naive)
+        if encoder.naive == naive:
+            return encoder
+        return Encoder(encoder.path, encoder.template, naive=naive, terminator=encoder.terminator)
 
     def stream_of(fraction: float) -> Stream:
         # Bucketing by the intact sequence of the study's source, with consistent targets: the same batches in every
@@ -174,8 +174,7 @@ class TrainingSet:
         self.examples = corpus.examples
         self.truncated: set[int] = set()
         self._rows: dict[tuple[int, int], list[Row]] = {}
-        self._shorter: dict[float, TrainingSet] = {}
-        self._ends: dict[float, dict[tuple[int, int], list[Row]]] = {}
+        self._objectives = [implementation(objective) for objective in condition.objectives]
 
     def sequences(self, index: int, epoch: int) -> list[Encoded]:
         return self._fitting(
@@ -201,107 +200,32 @@ class TrainingSet:
             if self.run.training.redraw:
                 self._rows = {k: v for k, v in self._rows.items() if k[1] >= epoch - 1}
             sequences = self.sequences(*key)
-            self._rows[key] = self._weighed(index, sequences)
-            if self.condition.objective_parameters("margin") is not None:
-                self._rows[key] += self._rivals(index, sequences[0])
+            rivals = [row for objective in self._objectives for row in objective.rivals(self, index, sequences[0])]
+            self._rows[key] = [*self.weigh(index, sequences), *rivals]
         return self._rows[key]
 
-    def truncated_rows(self, index: int, epoch: int, share: float) -> list[Row]:
-        """The rows of an example of whose rationale only the last `share` is left."""
-        if share not in self._shorter:
-            last = Step(
-                "truncate", check_parameters(TRANSFORMS.get("truncate"), [("keep", "last"), ("fraction", repr(share))])
-            )
-            shorter = replace(self.condition, steps=(*self.condition.steps, last))
-            # Stages follow each other; what is over is not kept.
-            self._shorter = {share: TrainingSet(self.encoder, self.corpus, shorter, self.run, self.limit)}
-        return self._shorter[share].rows(index, epoch)
-
-    def tail_loss_rows(self, index: int, epoch: int, share: float) -> list[Row]:
-        """The rows of an example of whose rationale the last `share` of the sentences bears loss, at least one; the
-        others are read.
-        """
-        kept = self._ends.setdefault(share, {})
-        if len(self._ends) > 1:
-            self._ends = {share: kept}
-        key = (index, epoch if self.run.training.redraw else 0)
-        if key not in kept:
-            sentence = np.array([token.sentence for token in self.corpus.passages[index]], np.int64)
-            cut = []
-            for encoded in self.sequences(*key):
-                from_rationale = encoded.origin >= 0
-                # Of those that are read: a rationale may have been cut at its end.
-                kinds = np.unique(sentence[encoded.origin[from_rationale]])
-                # A share is a sum of stages: what is a whole number of sentences but for rounding is that number.
-                first = kinds[-max(1, math.ceil(share * len(kinds) - 1e-9))] if len(kinds) else 0
-                early = np.zeros(len(encoded), bool)
-                early[from_rationale] = sentence[encoded.origin[from_rationale]] < first
-                cut.append(replace(encoded, loss=np.where(early, NO_LOSS, encoded.loss).astype(np.int8)))
-            kept[key] = self._weighed(index, cut)
-        return kept[key]
+    def under(self, condition: Condition) -> TrainingSet:
+        """The same examples under another condition."""
+        return TrainingSet(self.encoder, self.corpus, condition, self.run, self.limit)
 
     def rows_with_rationale(self, index: int, epoch: int, ids: Sequence[int]) -> list[Row]:
         """The rows of an example with these ids as its rationale."""
         corpus = self.encoder.corpus([self.corpus.examples[index]], passages=[self.encoder.passage(ids)])
-        return self._weighed(
+        return self.weigh(
             index,
             self._fitting(
                 index, self.encoder.sequences(corpus, 0, self.condition, self.run.seeds.transform, epoch=epoch)
             ),
         )
 
-    def _rivals(self, index: int, encoded: Encoded) -> list[Row]:
-        """The sequence up to its label with each wrong choice in the label's place, as rows without a weight of their
-        own.
-        """
-        gold = self.corpus.examples[index].gold
-        start = int(np.flatnonzero(encoded.loss == LABEL)[0])
-        segment = encoded.segments[start]
-        rows = []
-        for place, ids in enumerate(self.encoder.targets(self.corpus.examples[index])):
-            if place == gold:
-                continue
-            count = len(ids)
-            whole = Encoded(
-                np.concatenate([encoded.ids[:start], np.array(ids, np.int32)]),
-                np.concatenate([encoded.segments[:start], np.full(count, segment)]),
-                np.concatenate([np.full(start, NO_LOSS, np.int8), np.full(count, RIVAL, np.int8)]),
-                np.concatenate([encoded.origin[:start], np.full(count, -1, np.int32)]),
-            )
-            rival = shortened(whole, self.limit, self.run.student.truncate)
-            rows.append(Row(rival.ids, np.zeros(len(rival), np.float32), rival.loss, follows=True))
-        return rows
-
-    def _weighed(self, index: int, sequences: list[Encoded]) -> list[Row]:
-        """Rows with the weights of their tokens; under token_weights those of the rationale follow a selection, and
-        their sum stays.
-        """
-        asked = self.condition.objective_parameters("counterfactual")
-        if asked is not None and len(sequences) == 2:
-            shares = (1 - float(asked["alpha"]), float(asked["alpha"]))
-            rows = [
-                scaled(row, share)
-                for one, share in zip(sequences, shares, strict=True)
-                for row in weighted([one], self.run.training)
-            ]
-        else:
+    def weigh(self, index: int, sequences: list[Encoded]) -> list[Row]:
+        """Rows with the weights of their tokens, as the objectives of the condition want them."""
+        weighed = (objective.weighted_rows(sequences, self.run.training) for objective in self._objectives)
+        rows = next((rows for rows in weighed if rows is not None), None)
+        if rows is None:
             rows = weighted(sequences, self.run.training)
-        chosen = self.condition.objective_parameters("token_weights")
-        if chosen is None:
-            return rows
-        scores = self.corpus.selection(str(chosen["selector"])).of(
-            self.corpus.examples[index].id, [token.origin for token in self.corpus.passages[index]]
-        )
-        if scores is None:
-            return rows
-        ranks = ranked_weights([scores[place] for place in sorted(scores)], float(chosen["floor"]))
-        for encoded, row in zip(sequences, rows, strict=True):
-            from_rationale = (encoded.loss == RATIONALE) & (encoded.origin >= 0)
-            weights = ranks[encoded.origin[from_rationale]]
-            # Where the lowest token alone is left to bear loss, a floor of 0 gives it no weight to share out: it keeps
-            # what it had.
-            if weights.any():
-                row.weights[from_rationale] *= weights * (from_rationale.sum() / weights.sum())
+        for objective in self._objectives:
+            rows = objective.example_rows(self, index, sequences, rows)
         return rows
 
     def tokens(self, index: int, epoch: int) -> int:

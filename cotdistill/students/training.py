@@ -25,7 +25,7 @@ from cotdistill.students.batches import Batch, Row, Stream, collate
 from cotdistill.students.group import ALONE, ProcessGroup
 from cotdistill.students.loading import forward_flops, parameter_count, read_tensors, write_tensors
 from cotdistill.students.memory import give_freed_back, trim
-from cotdistill.students.objectives import Objectives
+from cotdistill.students.objectives.combined import Objectives
 from cotdistill.students.reader import Forward
 from cotdistill.students.tokens import LABEL, RATIONALE, RIVAL
 

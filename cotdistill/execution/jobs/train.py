@@ -38,12 +38,12 @@ from cotdistill.students.loading import (
     save_weights,
     set_weights,
 )
-from cotdistill.students.objectives import Objectives
+from cotdistill.students.objectives.base import Setup
+from cotdistill.students.objectives.combined import Objectives
 from cotdistill.students.preparation import Prepared, prepare
 from cotdistill.students.scoring.evaluation import Prediction, accuracy, primary_metric, score
 from cotdistill.students.scoring.following import followed
-from cotdistill.students.self_generated import RationaleMemory, proposer
-from cotdistill.students.sources import tokenizer_of
+from cotdistill.students.sources import encoder_of
 from cotdistill.students.tokens import Encoder
 from cotdistill.students.training import Hooks, Log
 from cotdistill.students.training import train as train_student
@@ -95,7 +95,7 @@ def base(context: JobContext) -> Outcome:
     run = RunConfig.from_plain(context.config)
     task = _task(context, run)
     prepare_torch(run.training.threads, run.training.deterministic)
-    encoder = Encoder(tokenizer_of(task, run), task.template)
+    encoder = encoder_of(task, run)
     rows = bases.document_rows(encoder, task.base_documents())
     if not rows:
         raise DataError(
@@ -135,7 +135,7 @@ class _Start:
 def _start(context: JobContext, run: RunConfig) -> _Start:
     task = _task(context, run)
     prepare_torch(run.training.threads, run.training.deterministic)
-    encoder = Encoder(tokenizer_of(task, run), task.template, naive=parse(run.condition).naive)
+    encoder = encoder_of(task, run)
     model = load_student(run.student, encoder.vocabulary_size, stable_seed("init", run.seeds.init))
     known = fingerprint(run.student)
     used = {"task": task.digest}
@@ -187,30 +187,16 @@ def _trained(context: JobContext, run: RunConfig, start: _Start, group: ProcessG
 
 
 def _objectives(run: RunConfig, start: _Start) -> Objectives:
-    condition = parse(run.condition)
-    dropout = condition.objective_parameters("word_dropout")
-    symbol = start.encoder.symbol_id(str(dropout["symbol"])) if dropout else 0
-    prepared = start.prepared
-    memory = None
-    if (parameters := condition.objective_parameters("self_generated")) is not None:
-        propose = proposer(
-            start.model,
-            start.encoder,
-            prepared.training_set.examples,
-            condition.spec,
-            limit=prepared.facts.longest_rationale + len(start.encoder.label_cue),
-            metric=primary_metric(start.encoder, prepared.training_set.examples),
-            seed=run.seeds.order,
-            temperature=float(parameters["temperature"]),
-        )
-        memory = RationaleMemory(propose, prepared.training_set.rows_with_rationale, float(parameters["begin"]))
+    training_set = start.prepared.training_set
     return Objectives(
-        condition.objectives,
-        seed=run.seeds.order,
-        symbol=symbol,
-        left=prepared.training_set.truncated_rows,
-        last=prepared.training_set.tail_loss_rows,
-        memory=memory,
+        training_set.condition.objectives,
+        Setup(
+            start.model,
+            training_set,
+            seed=run.seeds.order,
+            limit=start.prepared.facts.longest_rationale + len(start.encoder.label_cue),
+            metric=primary_metric(start.encoder, training_set.examples),
+        ),
     )
 
 

@@ -20,6 +20,7 @@ from cotdistill.config import stable_seed
 from cotdistill.errors import SequenceTooLong
 from cotdistill.rationales.placement import Placement
 from cotdistill.students.batches import Row, Stream
+from cotdistill.students.objectives.base import RowsOf, Setup, TrainingObjective
 from cotdistill.students.reader import Forward
 from cotdistill.students.scoring.evaluation import asked, choice_scores, predicted
 from cotdistill.students.scoring.generation import Lots
@@ -29,8 +30,8 @@ from cotdistill.tasks.example import Example
 # The ids of a new rationale for each of some examples (indices) at a step; None where it did not lead to the right
 # answer.
 Propose = Callable[[Sequence[int], int], list[list[int] | None]]
-# The rows of an example in an epoch with these ids as its rationale.
-Told = Callable[[int, int, Sequence[int]], Sequence[Row]]
+# The rows of an example in an epoch with these ids as its rationale; SequenceTooLong where they do not fit.
+RowsWithRationale = Callable[[int, int, Sequence[int]], Sequence[Row]]
 
 
 def proposer(
@@ -63,48 +64,63 @@ def proposer(
     return propose
 
 
-class RationaleMemory:
-    """By example, the rationale that it was last given by the student itself, and the step at which; none: still the
-    teacher's, of step 0.
-    """
+class SelfGenerated(TrainingObjective):
+    """By example, the last rationale that the student wrote for it, and the step at which; none: still the teacher's,
+    of step 0. The teacher's are learnt for a share `begin` of the steps."""
 
-    def __init__(self, propose: Propose, rows_with_rationale: Told, begin: float) -> None:
-        """begin: share of the steps before which the teacher's are learnt."""
-        self._propose, self._told, self._begin = propose, rows_with_rationale, begin
+    single_process = "remembers what the student has written"
+    propose: Propose
+    rows_with_rationale: RowsWithRationale
+
+    def __init__(self, parameters: Mapping[str, Any]) -> None:
+        super().__init__(parameters)
         self._held: dict[int, tuple[int, list[int]]] = {}
         self._values: dict[int, dict[str, float]] = {}
 
-    def rows(self, step: int, steps: int, stream: Stream, rows_of: Callable[[int, int], Sequence[Row]]) -> list[Row]:
+    def begin(self, setup: Setup) -> None:
+        self.rows_with_rationale = setup.training_set.rows_with_rationale
+        self.propose = proposer(
+            setup.model,
+            setup.training_set.encoder,
+            setup.training_set.examples,
+            setup.placement,
+            limit=setup.limit,
+            metric=setup.metric,
+            seed=setup.seed,
+            temperature=float(self.parameters["temperature"]),
+        )
+
+    def step_rows(self, step: int, steps: int, stream: Stream, rows_of: RowsOf) -> list[Row]:
         """The rows of a step, after its examples have had their chance of a new rationale."""
         members = stream.step(step)
-        if step >= self._begin * steps:
+        if step >= float(self.parameters["begin"]) * steps:
             wanted = list(dict.fromkeys(i for i, _ in members))
-            drawn = zip(wanted, self._propose(wanted, step), strict=True)
+            drawn = zip(wanted, self.propose(wanted, step), strict=True)
             kept = [ids if ids is not None and self._fits(i, ids) else None for i, ids in drawn]
             self._held |= {i: (step, ids) for i, ids in zip(wanted, kept, strict=True) if ids is not None}
-            born = [self._held[i][0] if i in self._held else 0 for i in wanted]
+            written_at = [self._held[i][0] if i in self._held else 0 for i in wanted]
             self._values[step] = {
                 "acceptance": sum(ids is not None for ids in kept) / len(wanted),
-                "memory_age": step - sum(born) / len(born),
+                "memory_age": step - sum(written_at) / len(written_at),
                 "memory_own": sum(i in self._held for i in wanted) / len(wanted),
             }
         return [
             row
             for i, epoch in members
-            for row in (self._told(i, epoch, self._held[i][1]) if i in self._held else rows_of(i, epoch))
+            for row in (self.rows_with_rationale(i, epoch, self._held[i][1]) if i in self._held else rows_of(i, epoch))
         ]
 
     def _fits(self, example: int, ids: Sequence[int]) -> bool:
         """A run may train on shorter sequences than its student reads and writes (student.max_length)."""
         try:
-            self._told(example, 0, ids)
+            self.rows_with_rationale(example, 0, ids)
         except SequenceTooLong:
             return False
         return True
 
-    def values(self, step: int) -> dict[str, float]:
-        """Of a step, for the curves, told once: share of the drawn rationales that were taken, mean steps since the
-        rationales of its examples were written, share of them that the student wrote itself."""
+    def values(self, step: int, steps: int) -> dict[str, float]:
+        """Once per step: share of the drawn rationales that were accepted, mean steps since the rationales of its
+        examples were written, share of them that the student wrote itself."""
         return self._values.pop(step, {})
 
     def state(self) -> dict[str, torch.Tensor]:
