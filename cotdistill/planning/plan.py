@@ -22,6 +22,7 @@ from cotdistill.store.records import JobSpec, StudyDraft, Submission
 from cotdistill.store.store import Store
 from cotdistill.students.files import check_processes, checked_student, remarks
 from cotdistill.students.models import is_built_in
+from cotdistill.students.suited import suited_notes
 from cotdistill.studies.inputs import reader_of, select_job
 from cotdistill.studies.spec import StudySpec
 from cotdistill.tasks.answer_kinds import needs_terminator, nested_choices
@@ -97,7 +98,7 @@ def plan(store: Store, spec: StudySpec) -> Plan:
     runs: list[PlannedRun] = []
     bases: dict[str, PlannedRun] = {}
     inputs: dict[str, PlannedRun] = {}
-    checks = remarks(spec.student)
+    checks = [*remarks(spec.student), *suited_notes(spec.student, spec.training)]
     costs: Costs | None = None
     fit: Fit
     for replicate in range(spec.replicates):
