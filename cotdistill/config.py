@@ -291,6 +291,8 @@ class RunConfig:
     selections: Mapping[str, str] = dataclasses.field(default_factory=dict)
     #: Whether every answer ends in the end token, which bears label loss and is scored with it.
     terminator: bool = False
+    #: Test questions that are scored: the first by hashed id; 0 means all.
+    test_rows: int = 0
 
     def job_config(self) -> dict[str, Any]:
         """The plain form that is hashed. Empty selections are left out: a run without them is the same run as before
@@ -304,6 +306,8 @@ class RunConfig:
             del values["selections"]
         if not values["terminator"]:
             del values["terminator"]
+        if not values["test_rows"]:
+            del values["test_rows"]
         return values
 
     @classmethod

@@ -31,6 +31,7 @@ OPTIONS = {
     "budget": "budget",
     "baseline": "baseline",
     "missing_rationale": "missing_rationale",
+    "test_rows": "test_rows",
     "name": "name",
 }
 # Settings that hold names of their own: dials of a generated task, seeds.
@@ -76,6 +77,9 @@ def add_overrides(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tokenizer", choices=("auto", "word", "bpe"), help="built-in students: which tokenizer")
     parser.add_argument("--baseline", metavar="CONDITION", help="reference condition for differences")
     parser.add_argument("--missing-rationale", choices=MISSING, help="training rows without a rationale")
+    parser.add_argument(
+        "--test-rows", type=whole_number(0), metavar="N", help="score a fixed sub-sample of the test questions; 0: all"
+    )
     parser.add_argument("--name", metavar="N", help="the name the study gets")
     parser.add_argument(
         "--set",

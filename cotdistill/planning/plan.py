@@ -272,6 +272,7 @@ def _run_config(spec: StudySpec, task: Task, replicate: int) -> RunConfig:
         seeds=spec.seeds(replicate),
         missing_rationale=spec.missing_rationale,
         terminator=spec.terminator == "on",
+        test_rows=spec.test_rows if spec.test_rows < len(task.examples("test")) else 0,
     )
 
 

@@ -30,6 +30,7 @@ OPTIONS = {
     "tokenizer": "--tokenizer",
     "baseline": "--baseline",
     "missing_rationale": "--missing-rationale",
+    "test_rows": "--test-rows",
     "name": "--name",
 }
 

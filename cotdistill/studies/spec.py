@@ -65,6 +65,9 @@ class StudySpec:
         "answers end in the end token, trained and scored with them; auto: where one choice begins another",
         choices=("auto", "on", "off"),
     )
+    test_rows: int = param(
+        0, "test questions that are scored: a fixed sub-sample by hashed id; 0 means all", low=0, high=10_000_000
+    )
     answers: str = param(
         "",
         "the file that the answers of a study come from which was run elsewhere (`runs import`); such a study is never"
@@ -98,7 +101,7 @@ class StudySpec:
 
 
 # Settings that were added later: a plan that leaves them alone keeps its hash.
-UNHASHED_IF_UNUSED = ("answers", "primary", "first_replicate", "tuned")
+UNHASHED_IF_UNUSED = ("answers", "test_rows", "primary", "first_replicate", "tuned")
 
 
 def plan_hash_of(values: Mapping[str, Any]) -> str:

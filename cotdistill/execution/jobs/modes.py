@@ -29,11 +29,13 @@ from cotdistill.students.scoring.rationale_tests import (
     every_test,
     leakage,
 )
+from cotdistill.studies.inspection_jobs import test_rows_of
 from cotdistill.studies.modes import ModesConfig, modes_of
 from cotdistill.tasks.example import Example
 from cotdistill.tasks.generated.world import STYLES, reworded, world_of
 from cotdistill.tasks.importing.roles import word_roles
 from cotdistill.tasks.importing.writing import write_note
+from cotdistill.tasks.splits import first_by_hash
 
 # How often what is done is saved, so that a death costs no more than this.
 SAVE_SECONDS = 20.0
@@ -65,7 +67,7 @@ def job(context: JobContext) -> Outcome:
     """
     config = ModesConfig.from_plain(context.config)
     opened = open_run(context.store, config.run)
-    examples = opened.task.examples("test", config.source or None)
+    examples = first_by_hash(opened.task.examples("test", config.source or None), test_rows_of(opened.job))
     if config.examples:
         examples = sorted(examples, key=lambda e: e.id)[: config.examples]
     train = opened.encoder.corpus(opened.task.examples("train", config.source or None))
