@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cotdistill.config import canonical_json, digest
-from cotdistill.errors import DataError, NotFound, UnknownName
+from cotdistill.errors import DataError, NotFound, UnknownName, UsageError
 from cotdistill.registry import Registry
 from cotdistill.tasks.generated.world import VERSION, materialise
 from cotdistill.tasks.importing.writing import disk_in_words, write_note
@@ -51,6 +52,17 @@ def open_task(root: Path, name: str, *, world: int = 0, settings: Mapping[str, A
         if folder.startswith(version[:12]) and open_folder(home / folder).digest.startswith(version):
             return open_folder(home / folder)
     raise NotFound(f"The task {wanted!r} has no version {version!r}.", f"Versions: {', '.join(versions)}.")
+
+
+def checked_task_name(name: str) -> str:
+    """A name for an imported task; UsageError for one that cannot be a folder's, or is a generated task's."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name) or name in TASKS:
+        taken = " (that name belongs to a generated task)" if name in TASKS else ""
+        raise UsageError(
+            f"{name[:80]!r} cannot name a task{taken}.",
+            "Use letters, digits, dot, dash or underscore, at most 64 of them.",
+        )
+    return name
 
 
 def imported_names(root: Path) -> list[str]:
