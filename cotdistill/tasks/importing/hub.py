@@ -168,14 +168,14 @@ def _splits(source: HubSource, there: Sequence[str], warnings: list[str]) -> dic
     else:
         usual: dict[str, str] = {}
         for theirs in there:
-            ours = SPLIT_NAMES.get(theirs.casefold())
-            if ours is not None and ours in usual:
+            usual_name = SPLIT_NAMES.get(theirs.casefold())
+            if usual_name is not None and usual_name in usual:
                 raise UsageError(
-                    f"{usual[ours]!r} and {theirs!r} of {source.description} are both the {ours} split.",
+                    f"{usual[usual_name]!r} and {theirs!r} of {source.description} are both the {usual_name} split.",
                     "Choose by --splits.",
                 )
-            if ours is not None:
-                usual[ours] = theirs
+            if usual_name is not None:
+                usual[usual_name] = theirs
         if "train" not in usual:
             raise UsageError(
                 f"{source.description} has no split named train; it has {listed}.",
