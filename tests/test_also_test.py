@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
@@ -122,6 +123,16 @@ def test_a_task_that_the_students_cannot_answer_is_refused_in_words(store):
     # 24 of 120 creatures are known: most questions name another one.
     refused("field_guide(creatures=120)", "cannot answer .*% of its questions hold an unknown word")
     refused(HARDER, "its longest question has .* tokens; they read 10", limit=10)
+
+
+def test_choices_that_begin_one_another_need_students_with_an_end_token(store, monkeypatch):
+    own = open_task(store.tasks_root, "field_guide", settings=SPEC["task_settings"])
+    run = RunConfig.from_plain(plan(store, study_spec(None, SPEC)).runs[0].job.config)
+    monkeypatch.setattr("cotdistill.studies.also_test.nested_choices", lambda task: ("river", "river bank"))
+    with pytest.raises(UsageError, match=r"one choice begins another .* no end token"):
+        second_test(store.tasks_root, own, run, HARDER, 512)
+    ended = dataclasses.replace(run, terminator=True)
+    assert second_test(store.tasks_root, own, ended, HARDER, 512).alike == 0
 
 
 def test_choices_that_read_alike_are_refused_above_a_tenth_of_the_questions(store):

@@ -28,8 +28,8 @@ import cotdistill
 from cotdistill.config import canonical_json, digest, plain
 from cotdistill.errors import DataError, NotFound, StoreError, UsageError
 from cotdistill.rationales.conditions import parse
-from cotdistill.results.extension import extended
 from cotdistill.store.artifacts import hash_file
+from cotdistill.store.planned_runs import extended
 from cotdistill.store.records import ANSWERS, Job, Study
 from cotdistill.store.store import Store
 from cotdistill.studies.annotations import remark

@@ -20,7 +20,7 @@ from cotdistill.students.lint import lint
 from cotdistill.students.memory import Adapters, Load, RunMemory, Shape
 from cotdistill.students.models import STUDENTS, is_built_in
 from cotdistill.students.preparation import MOST_WITHOUT_PARTNER, training_rows
-from cotdistill.students.sources import tokenizer_of
+from cotdistill.students.sources import encoder_of
 from cotdistill.students.tokens import Encoder
 from cotdistill.studies.inputs import readers
 from cotdistill.studies.spec import StudySpec
@@ -169,7 +169,7 @@ def measured(task: Task, run: RunConfig, spec: StudySpec, checks: list[str]) -> 
     checks += [warning for name in run.sources if (warning := _other_answers(task, name, by_source[name]))]
     test = task.examples("test", run.source or None)
     known = is_built_in(spec.student.name) or here(spec.student) is not None
-    encoder = Encoder(tokenizer_of(task, run), task.template) if known else None
+    encoder = encoder_of(task, run) if known else None
     shape = _shape(spec, encoder)
     measured_lengths: dict[str, Lengths] = {}
     too_long: list[str] = []

@@ -26,6 +26,7 @@ from cotdistill.studies.also_test import AlsoTestConfig, SecondTest, second_test
 from cotdistill.studies.also_test import remarks as remarks_of_second_test
 from cotdistill.studies.inputs import reader_of, select_job
 from cotdistill.studies.spec import StudySpec
+from cotdistill.tasks.answer_kinds import needs_terminator, nested_choices
 from cotdistill.tasks.catalog import open_task
 from cotdistill.tasks.task import Task
 from cotdistill.text import size
@@ -112,6 +113,7 @@ def plan(store: Store, spec: StudySpec) -> Plan:
         task = open_task(store.tasks_root, spec.task, world=seeds.world, settings=spec.task_settings or None)
         run = _run_config(spec, task, replicate)
         if costs is None:
+            spec, run = _terminated(spec, run, task, checks)
             costs = measured(task, run, spec, checks)
             asked = spec.training
             # Before anything is hashed: the micro-batch is part of a run's identity.
@@ -292,6 +294,7 @@ def _run_config(spec: StudySpec, task: Task, replicate: int) -> RunConfig:
         training=spec.training,
         seeds=spec.seeds(replicate),
         missing_rationale=spec.missing_rationale,
+        terminator=spec.terminator == "on",
     )
 
 
@@ -307,6 +310,18 @@ def _also(
     label = f"also tested on {reference} · {trained.job.label}"
     job = JobSpec("also_test", plain(config), (trained.job.identity,), label, seconds)
     return PlannedRun(trained.condition, trained.replicate, job, known.get(job.identity, "new"))
+
+
+def _terminated(spec: StudySpec, run: RunConfig, task: Task, checks: list[str]) -> tuple[StudySpec, RunConfig]:
+    """The study and its run with answers that end in a terminator where the task needs one and nothing else is said."""
+    if spec.terminator == "auto" and needs_terminator(task):
+        spec = dataclasses.replace(spec, terminator="on")
+        if pair := nested_choices(task):
+            checks.append(
+                f"One choice begins another ({pair[0]!r} and {pair[1]!r}): every answer ends in the end token, which is"
+                " trained and scored with it. To leave it out: --set terminator=off"
+            )
+    return spec, dataclasses.replace(run, terminator=spec.terminator == "on")
 
 
 def _base_job(spec: StudySpec, run: RunConfig, task: Task, costs: Costs) -> JobSpec | None:

@@ -14,10 +14,9 @@ from cotdistill.rationales.conditions import parse
 from cotdistill.results import claims, results
 from cotdistill.results.also_test import also_tested
 from cotdistill.results.claims import Compared, Verdict
-from cotdistill.results.extension import extended
 from cotdistill.statistics.intervals import Interval
 from cotdistill.statistics.verdicts import CANNOT, PROVISIONAL, checked_margin, word
-from cotdistill.store.planned_runs import PlannedRuns, planned_runs
+from cotdistill.store.planned_runs import PlannedRuns, extended, planned_runs
 from cotdistill.store.records import ANSWERS, Study
 from cotdistill.store.store import Store
 from cotdistill.studies.annotations import pinned

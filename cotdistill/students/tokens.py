@@ -76,8 +76,9 @@ class Encoder:
     it.
     """
 
-    def __init__(self, tokenizer: Path, template: Template, *, naive: bool = False) -> None:
-        """naive: labels are tokenised apart, without the space before them (`Condition.naive`)."""
+    def __init__(self, tokenizer: Path, template: Template, *, naive: bool = False, terminator: bool = False) -> None:
+        """naive: labels are tokenised apart, without the space before them (`Condition.naive`). terminator: every
+        answer ends in the end token, which is predicted and scored with it (`RunConfig.terminator`)."""
         if not tokenizer.is_file():
             raise StudentError(
                 f"There is no tokenizer at {tokenizer}.",
@@ -86,6 +87,7 @@ class Encoder:
         self.path = tokenizer
         self.template = template
         self.naive = naive
+        self.terminator = terminator
         self.tokenizer = _read_tokenizer(str(tokenizer), tokenizer.stat().st_mtime_ns)
         self.specials = _specials(tokenizer, self.tokenizer)
         self._anchor = self.tokenizer.encode(_ANCHOR, add_special_tokens=False).ids
@@ -239,13 +241,15 @@ class Encoder:
 
     @cache  # noqa: B019  the encoder lives as long as the job
     def target(self, text: str, naive: bool = False) -> Passage:
-        """An answer as tokens; naive: apart, even where this encoder reads it behind a text. StudentError if it has
-        none.
+        """An answer as tokens, with its terminator where answers have one; naive: apart, even where this encoder reads
+        it behind a text. StudentError if it has none.
         """
         tokens = self.apart(text) if naive or self.naive else self.read(text)
         if not tokens:
             raise StudentError(f"The answer {text!r} has no tokens for this student.", "Check the choices of the task.")
-        return tokens
+        if not self.terminator:
+            return tokens
+        return (*tokens, Token(self.specials.eos, tokens[-1].word + 1, tokens[-1].sentence, "", -1))
 
     def sequences(
         self, corpus: Corpus, index: int, condition: Condition, seed: int, *, epoch: int = 0

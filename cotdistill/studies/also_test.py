@@ -10,9 +10,9 @@ from typing import Any
 
 from cotdistill.config import RunConfig
 from cotdistill.errors import UsageError
-from cotdistill.rationales.conditions import parse
-from cotdistill.students.sources import tokenizer_of
+from cotdistill.students.sources import encoder_of
 from cotdistill.students.tokens import Encoder
+from cotdistill.tasks.answer_kinds import nested_choices
 from cotdistill.tasks.catalog import open_task, parse_reference
 from cotdistill.tasks.example import Example
 from cotdistill.tasks.leakage import folded_words
@@ -71,7 +71,13 @@ def second_test(root: Any, own: Task, run: RunConfig, reference: str, limit: int
     examples = task.examples("test")
     if not examples:
         raise UsageError(f"The task {reference!r} has no test questions.", "Import it with a test split.")
-    encoder = Encoder(tokenizer_of(own, run), own.template, naive=parse(run.condition).naive)
+    encoder = encoder_of(own, run)
+    if not encoder.terminator and (pair := nested_choices(task)):
+        raise UsageError(
+            f"The students cannot answer {reference}: one choice begins another ({pair[0]!r} and {pair[1]!r}), and "
+            "their answers have no end token to tell them apart.",
+            "Train them with one: --set terminator=on",
+        )
     return checked_answerable(SecondTest(task, settings, examples, *_read(encoder, own, examples)), reference, limit)
 
 
