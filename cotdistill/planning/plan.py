@@ -201,14 +201,15 @@ def launch(store: Store, planned: Plan) -> Submission:
     """Put the runs of a plan into the queue, in one transaction; what is done already is reused.
 
     StoreError if the checkpoints would not fit the store's budget or its disk.
-    SequenceTooLong if training rows are longer than the student reads and are not to be truncated: every run would
-    fail.
+    SequenceTooLong if training rows are longer than the student reads and are not to be truncated, since every run
+    would fail; and if questions of test or dev are.
     """
     if planned.too_long and planned.new:
         raise SequenceTooLong(
             " ".join(planned.too_long),
-            "Set student.truncate=question or student.truncate=rationale, choose a student that reads more, or import "
-            "the task without these rows (cotdistill lint lists them).",
+            "Set student.truncate=question (for training rows also student.truncate=rationale), choose a student that "
+            "reads more, or "
+            "import the task without these rows (cotdistill lint lists them).",
         )
     if planned.disk > (room := store.room):
         raise StoreError(

@@ -288,9 +288,16 @@ class Encoder:
         rationale = tuple(replace(token, origin=-1, loss=False) for token in self.read(counterfactual.rationale))
         return self._sequence(example, spans, self.target(wrong, naive), rationale)
 
-    def prompt(self, example: Example, spans: Sequence[str], rationale: Sequence[int] | None = None) -> list[int]:
+    def prompt(
+        self,
+        example: Example,
+        spans: Sequence[str],
+        rationale: Sequence[int] | None = None,
+        room: int | None = None,
+    ) -> list[int]:
         """The ids of a prompt made of the named spans (see Placement.prompt). `rationale` fills the rationale span,
-        default the example's own.
+        default the example's own. A prompt of more than `room` tokens loses the first tokens of its question, and where
+        that is not enough, its own first tokens: one long question never stops the scoring of the others.
         """
         wanted_spans = (
             [Token(id, 0, 0, "", -1) for id in rationale]
@@ -299,7 +306,21 @@ class Encoder:
         )
         if "rationale" in spans and not wanted_spans:
             spans = [span for span in spans if span not in ("rationale_cue", "rationale")]
-        return [token.id for part in self.parts(example, spans, (), wanted_spans) for token in part.tokens]
+        parts = self.parts(example, spans, (), wanted_spans)
+        over = sum(len(part.tokens) for part in parts) - room if room is not None else 0
+        if over <= 0:
+            return [token.id for part in parts for token in part.tokens]
+        kept = [
+            token.id for part in parts for token in (part.tokens[over:] if part.segment == "question" else part.tokens)
+        ]
+        return kept[max(0, len(kept) - max(1, room or 0)) :]
+
+    def answer_room(self, examples: Sequence[Example], mode: str, positions: int) -> int:
+        """How many tokens a prompt may have so that a student which reads `positions` tokens can be asked for any of
+        the answers; in the mode "own" a rationale of one token and the answer cue stand between.
+        """
+        longest = max((len(target) for example in examples for target in self.targets(example)), default=1)
+        return positions - longest - len(self.label_cue) - 1 if mode == "own" else positions - longest + 1
 
     @cached_property
     def label_cue(self) -> list[int]:

@@ -267,6 +267,11 @@ def _train(context: JobContext, run: RunConfig, group: ProcessGroup) -> Outcome:
         "dev_accuracy": accuracy(scored(dev, placement.primary)) if dev else None,
         "unterminated": _share([not p.terminated for p in primary]) if placement.primary == "own" else None,
         "unparsable": _share([p.parsed == -1 for p in primary]) if placement.primary == "own" else None,
+        "cut_questions": sum(
+            len(encoder.prompt(e, placement.prompt(placement.primary)))
+            > encoder.answer_room(test, placement.primary, positions_of(model))
+            for e in test
+        ),
         "test_is": task.roles.get("test", ""),
         **_follows(context, start, run, test, metric, produced),
         "batch_gap": _batch_gap(model, encoder, test[:16], placement, metric),
