@@ -54,16 +54,16 @@ class SecondTest:
     longest: int  # tokens of the longest question with its longest choice
 
 
-def second_test(root: Any, own: Task, run: RunConfig, reference: str, limit: int) -> SecondTest:
+def second_test(root: Any, trained_task: Task, run: RunConfig, reference: str, limit: int) -> SecondTest:
     """The second task of a study, in the world of a replicate; UsageError where its students cannot answer it.
 
-    own: the task that the students are trained on; run: any run of the replicate; limit: tokens that a student reads.
+    trained_task: the task that the students are trained on; run: any run of the replicate; limit: tokens that a student reads.
     Dials are laid over those of the study where the second task is the study's own.
     """
     name, dials = parse_reference(reference)
     settings = {**(run.task_settings if name == run.task else {}), **dials}
     task = open_task(root, name, world=run.seeds.world, settings=settings or None)
-    if task.digest == own.digest:
+    if task.digest == trained_task.digest:
         raise UsageError(
             f"{reference} is the task that the students are trained on and judged by.",
             "Name another task, or other dials of a generated one: 'field_guide(choices=6)'",
@@ -71,17 +71,19 @@ def second_test(root: Any, own: Task, run: RunConfig, reference: str, limit: int
     examples = task.examples("test")
     if not examples:
         raise UsageError(f"The task {reference!r} has no test questions.", "Import it with a test split.")
-    encoder = encoder_of(own, run)
+    encoder = encoder_of(trained_task, run)
     if not encoder.terminator and (pair := nested_choices(task)):
         raise UsageError(
             f"The students cannot answer {reference}: one choice begins another ({pair[0]!r} and {pair[1]!r}), and "
             "their answers have no end token to tell them apart.",
             "Train them with one: --set terminator=on",
         )
-    return checked_answerable(SecondTest(task, settings, examples, *_read(encoder, own, examples)), reference, limit)
+    return checked_answerable(
+        SecondTest(task, settings, examples, *_read(encoder, trained_task, examples)), reference, limit
+    )
 
 
-def _read(encoder: Encoder, own: Task, examples: Sequence[Example]) -> tuple[float, int, int, int, int]:
+def _read(encoder: Encoder, trained_task: Task, examples: Sequence[Example]) -> tuple[float, int, int, int, int]:
     """The last five fields of SecondTest."""
     unknown = total = holding = alike = longest = 0
     for example in examples:
@@ -92,12 +94,12 @@ def _read(encoder: Encoder, own: Task, examples: Sequence[Example]) -> tuple[flo
         targets = encoder.targets(example)
         alike += len(set(map(tuple, targets))) < len(targets)
         longest = max(longest, len(ids) + max(map(len, targets)))
-    return unknown / total, holding, alike, trained_on(own, examples), longest
+    return unknown / total, holding, alike, trained_on(trained_task, examples), longest
 
 
-def trained_on(own: Task, examples: Sequence[Example]) -> int:
+def trained_on(trained_task: Task, examples: Sequence[Example]) -> int:
     """How many questions stand word for word in the training split of a task; case and punctuation ignored."""
-    questions = {folded_words(example.question) for example in own.examples("train")}
+    questions = {folded_words(example.question) for example in trained_task.examples("train")}
     return sum(folded_words(example.question) in questions for example in examples)
 
 
