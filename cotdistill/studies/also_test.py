@@ -57,8 +57,8 @@ class SecondTest:
 def second_test(root: Any, trained_task: Task, run: RunConfig, reference: str, limit: int) -> SecondTest:
     """The second task of a study, in the world of a replicate; UsageError where its students cannot answer it.
 
-    trained_task: the task that the students are trained on; run: any run of the replicate; limit: tokens that a student reads.
-    Dials are laid over those of the study where the second task is the study's own.
+    trained_task: the task that the students are trained on; run: any run of the replicate; limit: tokens that a student
+    reads. Dials are laid over those of the study where the second task is the study's own.
     """
     name, dials = parse_reference(reference)
     settings = {**(run.task_settings if name == run.task else {}), **dials}
