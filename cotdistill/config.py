@@ -32,6 +32,7 @@ RECIPES = {
     "modes": 1,
     "probe": 1,
     "scorers": 1,
+    "also_test": 1,
     "concentration": 3,
     "paraphrases": 1,
     "write": 1,

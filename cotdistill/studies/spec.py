@@ -16,7 +16,7 @@ from cotdistill.errors import ConfigError, UnknownName, UsageError
 from cotdistill.rationales.conditions import Condition, parse, parse_list
 from cotdistill.registry import Registry
 from cotdistill.students.models import entry_of
-from cotdistill.tasks.catalog import TASKS
+from cotdistill.tasks.catalog import TASKS, parse_reference
 
 MISSING = ("exclude", "label_only", "fail")
 BUDGETS = ("steps", "tokens")
@@ -54,6 +54,9 @@ class StudySpec:
     first_replicate: int = param(0, "index of the first replicate; pilots begin far away", low=0, high=1_000_000)
     tuned: Mapping[str, Mapping[str, Any]] = field(
         default_factory=dict, metadata={"help": "training settings of single conditions, chosen on dev (--tune)"}
+    )
+    also_test: str = param(
+        "", "a second task that the same students are scored on, beside and never judged; 'field_guide(choices=6)'"
     )
     missing_rationale: str = param("exclude", "training rows without a rationale", choices=MISSING)
     budget: str = param(
@@ -96,13 +99,14 @@ class StudySpec:
         return Seeds.of_replicate(self.first_replicate + replicate, self.fixed_seeds)
 
 
+UNHASHED = ("name", "title", "also_test")
 # Settings that were added later: a plan that leaves them alone keeps its hash.
 UNHASHED_IF_UNUSED = ("answers", "primary", "first_replicate", "tuned")
 
 
 def plan_hash_of(values: Mapping[str, Any]) -> str:
-    """SHA-256 (hex) of a spec's plain form without name and title. What was added later and is not used is left out:
-    old plans keep their hash.
+    """SHA-256 (hex) of a spec's plain form without name, title and second test: these change no run and no verdict.
+    What was added later and is not used is left out: old plans keep their hash.
     """
     nested: dict[str, type] = {"student": StudentConfig, "training": TrainingConfig}
     document = {
@@ -113,7 +117,7 @@ def plan_hash_of(values: Mapping[str, Any]) -> str:
         {
             key: value
             for key, value in document.items()
-            if key not in ("name", "title")
+            if key not in UNHASHED
             and (key not in UNHASHED_IF_UNUSED or value)
             and (key != "terminator" or value == "on")
         }
@@ -128,7 +132,7 @@ def checked(spec: StudySpec) -> StudySpec:
             check(part)
         except ConfigError as error:
             problems += [p for p in error.problems if not p.startswith(("student.", "training."))]
-    if not all(isinstance(text, str) for text in (spec.name, spec.baseline, spec.primary)):
+    if not all(isinstance(text, str) for text in (spec.name, spec.baseline, spec.primary, spec.also_test)):
         # What follows reads them as text.
         raise ConfigError(problems)
     conditions: list[str] = []
@@ -160,6 +164,11 @@ def checked(spec: StudySpec) -> StudySpec:
                 problems.append(f"primary {spec.primary!r} is none of the conditions")
         except UsageError as error:
             problems.append(error.message)
+    if spec.also_test:
+        try:
+            parse_reference(spec.also_test)
+        except UsageError as error:
+            problems.append(f"also_test: {error.message} {error.hint}")
     try:
         spec.seeds(0)
     except UnknownName as error:

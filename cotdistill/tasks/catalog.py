@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -63,6 +64,24 @@ def checked_task_name(name: str) -> str:
             "Use letters, digits, dot, dash or underscore, at most 64 of them.",
         )
     return name
+
+
+def parse_reference(text: str) -> tuple[str, dict[str, Any]]:
+    """A task as it is written with dials, `field_guide(choices=6)`, as name and dials; UsageError if it is neither."""
+    match = re.fullmatch(r"\s*([^\s()]+)\s*(?:\((.*)\))?\s*", text)
+    pairs = [part.partition("=") for part in (match.group(2) or "").split(",") if part.strip()] if match else []
+    if match is None or not all(name.strip() and value.strip() for name, _, value in pairs):
+        raise UsageError(
+            f"{text[:100]!r} names no task.",
+            "Write a task of `tasks list`, or one with dials, such as 'field_guide(choices=6)'.",
+        )
+    dials: dict[str, Any] = {}
+    for name, _, value in pairs:
+        try:
+            dials[name.strip()] = json.loads(value)
+        except ValueError:
+            dials[name.strip()] = value.strip()
+    return match.group(1), dials
 
 
 def imported_names(root: Path) -> list[str]:

@@ -60,7 +60,7 @@ def _compose(store: Store) -> StudySpec | None:
     start = offered[name]
     try:
         task, settings = _task(store, start)
-        values = _fields(task, start) | {"task_settings": settings}
+        values = _fields(store, task, start) | {"task_settings": settings}
         with st.expander("Training settings", icon=":material/tune:"):
             training = forms.config(TrainingConfig, start.training, key=f"{KEY}.training")
         with st.expander("Student, seeds and missing rationales", icon=":material/settings:"):
@@ -116,7 +116,7 @@ def _rename(start: str) -> None:
         st.session_state[f"{KEY}.name"] = st.session_state[f"{KEY}.task"]
 
 
-def _fields(task: Task, start: StudySpec) -> dict[str, Any]:
+def _fields(store: Store, task: Task, start: StudySpec) -> dict[str, Any]:
     same = task.name == start.task
     _first(f"{KEY}.conditions", [str(c) for c in start.parsed() if same or not c.source])
     left, right = st.columns(2)
@@ -188,6 +188,7 @@ def _fields(task: Task, start: StudySpec) -> dict[str, Any]:
         format_func=lambda c: example.named(c) if c else "label only, or the first",
     )
     return {
+        "also_test": _second_test(store, task, start),
         "name": name,
         "title": start.title if same else "",
         "task": task.name,
@@ -198,6 +199,25 @@ def _fields(task: Task, start: StudySpec) -> dict[str, Any]:
         "baseline": baseline,
         "student": {"name": student},
     }
+
+
+def _second_test(store: Store, task: Task, start: StudySpec) -> str:
+    """A second task for the same students: another one, or the study's own with dials typed in."""
+    others = [str(row["id"]) for row in list_tasks(store.tasks_root) if row["id"] != task.name]
+    chosen = st.session_state.get(f"{KEY}.also_test", start.also_test)
+    return str(
+        st.selectbox(
+            "Also test on",
+            list(dict.fromkeys(["", *others, *([chosen] if chosen else [])])),
+            key=_first(f"{KEY}.also_test", start.also_test),
+            persist_state="session",
+            accept_new_options=True,
+            format_func=lambda text: text or "no second task",
+            help="The same students on a second task, shown beside and never judged: another task, or type a generated "
+            "one with other dials, such as field_guide(choices=6).",
+        )
+        or ""
+    )
 
 
 def _more(task: Task, start: StudySpec) -> dict[str, Any]:
