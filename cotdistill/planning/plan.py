@@ -5,8 +5,9 @@ imports no torch.
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,13 +27,15 @@ from cotdistill.studies.inputs import reader_of, select_job
 from cotdistill.studies.spec import StudySpec
 from cotdistill.tasks.catalog import open_task
 from cotdistill.tasks.task import Task
-from cotdistill.text import size
+from cotdistill.text import plural, size
 
 # Of the shared base: peak learning rate, and tokens of a document for the estimate of its time.
 BASE_LR = 4e-3
 DOCUMENT_TOKENS = 24.0
 # Checkpoints of a study that take less are not worth a line.
 SAID_BYTES = 1e9
+# Ids of rows that a hint names.
+SAID_ROWS = 10
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,8 @@ class Plan:
     test_items: int
     #: Why runs of this plan would fail: one sentence per condition with rows that are too long for the student.
     too_long: tuple[str, ...] = ()
+    #: The ids of those rows: left out of every condition (`StudySpec.left_out`), the others can be trained on.
+    too_long_rows: tuple[str, ...] = ()
     #: Bytes of the weights that the runs not yet finished will keep; 0 while the sizes of the student are unknown.
     disk: float = 0.0
 
@@ -168,6 +173,7 @@ def plan(store: Store, spec: StudySpec) -> Plan:
         excluded_rows=costs.excluded_rows,
         test_items=costs.test_items,
         too_long=costs.too_long,
+        too_long_rows=costs.too_long_rows,
         disk=disk,
     )
 
@@ -180,10 +186,11 @@ def launch(store: Store, planned: Plan) -> Submission:
     fail.
     """
     if planned.too_long and planned.new:
+        rows = planned.too_long_rows
         raise SequenceTooLong(
             " ".join(planned.too_long),
-            "Set student.truncate=question or student.truncate=rationale, choose a student that reads more, or import "
-            "the task without these rows (cotdistill lint lists them).",
+            f"Leave {plural(len(rows), 'row')} out of every condition ({leave_out(rows)}), shorten them (--set"
+            " student.truncate=rationale or question), or choose a student that reads more.",
         )
     if planned.disk > (room := store.room):
         raise StoreError(
@@ -206,6 +213,11 @@ def launch(store: Store, planned: Plan) -> Submission:
     return store.queue.submit(
         [*(base.job for base in planned.bases), *first, *(entry.job for entry in inputs), *rest], study=draft
     )
+
+
+def leave_out(rows: Sequence[str]) -> str:
+    """The option that leaves training rows out of a study, with the first of their ids where they are many."""
+    return "--set " + shlex.quote(f"left_out={','.join(rows[:SAID_ROWS])}{',…' if len(rows) > SAID_ROWS else ''}")
 
 
 @dataclass(frozen=True)
@@ -267,6 +279,7 @@ def _run_config(spec: StudySpec, task: Task, replicate: int) -> RunConfig:
         training=spec.training,
         seeds=spec.seeds(replicate),
         missing_rationale=spec.missing_rationale,
+        left_out=spec.left_out,
     )
 
 
