@@ -309,6 +309,7 @@ class RunConfig:
         """The config of a job, as the store holds it."""
         nested: dict[str, type] = {"student": StudentConfig, "training": TrainingConfig, "seeds": Seeds}
         read: dict[str, Any] = {
-            k: nested[k](**v) if k in nested else tuple(v) if k in ("sources", "left_out") else v for k, v in values.items()
+            k: nested[k](**v) if k in nested else tuple(v) if k in ("sources", "left_out") else v
+            for k, v in values.items()
         }
         return cls(**read)

@@ -220,8 +220,9 @@ def measured(task: Task, run: RunConfig, spec: StudySpec, checks: list[str]) -> 
                     if spec.student.truncate == "refuse"
                     else f"the {spec.student.truncate} is cut."
                 )
+                number = max(len(over), len(over_rows))
                 checks.append(
-                    f"{condition.label}: {max(len(over), len(over_rows)):,} of {len(examples):,} training rows are longer than"
+                    f"{condition.label}: {number:,} of {len(examples):,} training rows are longer than"
                     f" {limit} tokens (longest {max(longest, lengths.longest):,}); {outcome}"
                 )
                 # Which rationale a swapped row gets is not known before the rows are paired.
@@ -300,7 +301,9 @@ def _other_answers(task: Task, source: str, examples: list[Example]) -> str:
     )
 
 
-def _lengths(encoder: Encoder, corpus: Corpus, condition: Condition, run: RunConfig, limit: int) -> tuple[Lengths, list[str]]:
+def _lengths(
+    encoder: Encoder, corpus: Corpus, condition: Condition, run: RunConfig, limit: int
+) -> tuple[Lengths, list[str]]:
     """The lengths of a condition, uncut, and the ids of the examples that are over the limit."""
     if not condition.spec.sequences or not corpus.examples:
         return Lengths(), []
@@ -322,7 +325,7 @@ def _lengths(encoder: Encoder, corpus: Corpus, condition: Condition, run: RunCon
 def _over_long(
     encoder: Encoder, task: Task, examples: Sequence[Example], condition: Condition, run: RunConfig, limit: int
 ) -> tuple[list[str], int]:
-    """The ids of the training rows that are over the limit under a condition, and the tokens of the longest row that was read.
+    """The ids of the training rows that are over the limit under a condition, and the tokens of the longest row read.
 
     Rows are read from the one with the most text down, `CHUNK` at a time, until a chunk stays well below the limit. A
     row whose text has no more bytes than the student reads tokens cannot be over it.

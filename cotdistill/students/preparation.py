@@ -59,9 +59,7 @@ class Prepared:
     facts: Facts
 
 
-def usable_rows(
-    by_source: Mapping[str, list[Example]], policy: str, left_out: Collection[str] = ()
-) -> list[int]:
+def usable_rows(by_source: Mapping[str, list[Example]], policy: str, left_out: Collection[str] = ()) -> list[int]:
     """The training rows that every condition of the study can use: with a rationale from each source.
 
     policy: "exclude" drops the others in every condition, "label_only" keeps them (without a rationale), "fail" raises

@@ -60,7 +60,8 @@ class StudySpec:
         "steps", "steps: the same in every condition; tokens: each sees as many tokens as the longest", choices=BUDGETS
     )
     left_out: tuple[str, ...] = field(
-        default=(), metadata={"help": "ids of training rows that no condition trains on, such as those that are too long"}
+        default=(),
+        metadata={"help": "ids of training rows that no condition trains on, such as those that are too long"},
     )
     answers: str = param(
         "",
