@@ -32,6 +32,7 @@ RECIPES = {
     "modes": 1,
     "probe": 1,
     "scorers": 1,
+    "also_test": 1,
     "concentration": 3,
     "paraphrases": 1,
     "write": 1,
@@ -290,6 +291,8 @@ class RunConfig:
     missing_rationale: str = "exclude"
     selections: Mapping[str, str] = dataclasses.field(default_factory=dict)
     left_out: tuple[str, ...] = ()  #: ids of training rows that no condition of the study trains on
+    #: Whether every answer ends in the end token, which bears label loss and is scored with it.
+    terminator: bool = False
 
     def job_config(self) -> dict[str, Any]:
         """The plain form that is hashed. Empty selections are left out: a run without them is the same run as before
@@ -299,7 +302,7 @@ class RunConfig:
             hashed(StudentConfig, values["student"]),
             hashed(TrainingConfig, values["training"]),
         )
-        for later in ("selections", "left_out"):
+        for later in ("selections", "left_out", "terminator"):
             if not values[later]:
                 del values[later]
         return values

@@ -61,7 +61,7 @@ def _compose(store: Store) -> tuple[StudySpec | None, bool]:
     start = offered[name]
     try:
         task, settings = _task(store, start)
-        values, complete = _fields(task, start)
+        values, complete = _fields(store, task, start)
         values["task_settings"] = settings
         with st.expander("Training settings", icon=":material/tune:"):
             training = forms.config(TrainingConfig, start.training, key=f"{KEY}.training")
@@ -122,7 +122,7 @@ def _rename(start: str) -> None:
         st.session_state[f"{KEY}.name"] = st.session_state[f"{KEY}.task"]
 
 
-def _fields(task: Task, start: StudySpec) -> tuple[dict[str, Any], bool]:
+def _fields(store: Store, task: Task, start: StudySpec) -> tuple[dict[str, Any], bool]:
     """The settings in sight, and whether every entry of the field of conditions is one."""
     same = task.name == start.task
     _first(f"{KEY}.conditions", [str(c) for c in start.parsed() if same or not c.source])
@@ -189,10 +189,12 @@ def _fields(task: Task, start: StudySpec) -> tuple[dict[str, Any], bool]:
         format_func=lambda c: condition_field.label_of(c) if c else "label only, or the first",
     )
     values = {
+        "also_test": _second_test(store, task, start),
         "name": name,
         "title": start.title if same else "",
         "primary": start.primary if start.primary in conditions else "",
         "first_replicate": start.first_replicate,
+        "terminator": start.terminator,
         "tuned": {condition: settings for condition, settings in start.tuned.items() if condition in conditions},
         "task": task.name,
         "source": source,
@@ -206,6 +208,25 @@ def _fields(task: Task, start: StudySpec) -> tuple[dict[str, Any], bool]:
     return values, complete
 
 
+def _second_test(store: Store, task: Task, start: StudySpec) -> str:
+    """A second task for the same students: another one, or the study's own with dials typed in."""
+    others = [str(row["id"]) for row in list_tasks(store.tasks_root) if row["id"] != task.name]
+    chosen = st.session_state.get(f"{KEY}.also_test", start.also_test)
+    return str(
+        st.selectbox(
+            "Also test on",
+            list(dict.fromkeys(["", *others, *([chosen] if chosen else [])])),
+            key=_first(f"{KEY}.also_test", start.also_test),
+            persist_state="session",
+            accept_new_options=True,
+            format_func=lambda text: text or "no second task",
+            help="The same students on a second task, shown beside and never judged: another task, or type a generated "
+            "one with other dials, such as field_guide(choices=6).",
+        )
+        or ""
+    )
+
+
 def _more(task: Task, start: StudySpec) -> dict[str, Any]:
     student = forms.config(
         StudentConfig,
@@ -213,7 +234,7 @@ def _more(task: Task, start: StudySpec) -> dict[str, Any]:
         key=f"{KEY}.student_settings",
         skip=("name", "tokenizer"),
     )
-    first, second, third = st.columns(3)
+    first, second, third, fourth = st.columns(4)
     tokenizer = first.selectbox(
         "Tokenizer", ("auto", "word", "bpe"), key=_first(f"{KEY}.tokenizer", start.tokenizer), persist_state="session"
     )
@@ -232,6 +253,13 @@ def _more(task: Task, start: StudySpec) -> dict[str, Any]:
         disabled=not task.artificial,
         help="Generated tasks: a base trained once plays the pretrained model. 0: none.",
     )
+    terminator = fourth.selectbox(
+        "End token behind answers",
+        ("auto", "on", "off"),
+        key=_first(f"{KEY}.terminator", start.terminator),
+        persist_state="session",
+        help="Trained and scored with every answer. auto: where one choice begins another, as river and river bank.",
+    )
     names = [f.name for f in dataclasses.fields(Seeds)]
     fixed = st.multiselect(
         "Seeds that are the same in every replicate",
@@ -248,6 +276,7 @@ def _more(task: Task, start: StudySpec) -> dict[str, Any]:
         "student": {**plain(student), "name": st.session_state[f"{KEY}.student"]},
         "tokenizer": tokenizer,
         "missing_rationale": missing,
+        "terminator": terminator,
         "base_steps": int(base_steps) if task.artificial else 0,
         "fixed_seeds": {
             n: int({**start.fixed_seeds, **st.session_state.get(f"{KEY}.seeds", {})}.get(n, 0)) for n in fixed
@@ -322,22 +351,23 @@ def _launch(store: Store, spec: StudySpec | None, complete: bool) -> Plan | None
 def _too_long(planned: Plan) -> None:
     """Rows that the student cannot read would end every run: what to do about them, a button each."""
     rows = planned.too_long_rows
+    ways = [("Shorten the question", "student_settings.truncate", "question")]
+    if rows:
+        ways.insert(0, ("Shorten the rationale", "student_settings.truncate", "rationale"))
+        left_out = [*planned.spec.left_out, *rows]
+        ways.insert(0, (f"Leave {plural(len(rows), 'row')} out", "left_out", left_out))
     with st.container(border=True):
         st.error(
-            f"{plural(len(rows), 'training row')} cannot be read whole by this student: every run under the conditions"
-            " above would fail. Choose what becomes of them.",
+            f"{plural(len(rows), 'training row') if rows else 'Questions'} cannot be read whole by this student: the"
+            " runs named above would fail. Choose what becomes of them.",
             icon=":material/error:",
         )
-        left_out = [*planned.spec.left_out, *rows]
         with st.container(horizontal=True):
-            for label, key, value in (
-                (f"Leave {plural(len(rows), 'row')} out", "left_out", left_out),
-                ("Shorten the rationale", "student_settings.truncate", "rationale"),
-                ("Shorten the question", "student_settings.truncate", "question"),
-            ):
+            for label, key, value in ways:
                 st.button(label, key=f"mend.{label}", on_click=_set, args=(key, value))
             st.button("Discard this plan", key="mend.discard", on_click=forget, icon=":material/undo:")
-        st.caption(plain_markdown(f"Left out of every condition alike: {listed(rows)}."))
+        if rows:
+            st.caption(plain_markdown(f"Left out of every condition alike: {listed(rows)}."))
 
 
 def _set(field: str, value: Any) -> None:

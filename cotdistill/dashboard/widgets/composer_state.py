@@ -48,6 +48,7 @@ def begin_with(spec: StudySpec, start: str = NEW) -> None:
         "source": spec.source,
         "budget": spec.budget,
         "baseline": spec.baseline,
+        "also_test": spec.also_test,
         "tokenizer": spec.tokenizer,
         "missing": spec.missing_rationale,
         "base_steps": spec.base_steps,
