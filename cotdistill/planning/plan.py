@@ -215,8 +215,8 @@ def launch(store: Store, planned: Plan) -> Submission:
         left_out = f"Leave {plural(len(rows), 'row')} out of every condition: {leave_out(rows)}. " if rows else ""
         raise SequenceTooLong(
             " ".join(planned.too_long),
-            f"{left_out}Shorten them (--set student.truncate=question; of training rows also student.truncate=rationale), or choose a"
-            " student that reads more.",
+            f"{left_out}Shorten them (--set student.truncate=question; of training rows also"
+            " student.truncate=rationale), or choose a student that reads more.",
         )
     if planned.disk > (room := store.room):
         raise StoreError(
