@@ -351,7 +351,7 @@ def _launch(store: Store, spec: StudySpec | None, complete: bool) -> Plan | None
 def _too_long(planned: Plan) -> None:
     """Rows that the student cannot read would end every run: what to do about them, a button each."""
     rows = planned.too_long_rows
-    ways = [("Shorten the question", "student_settings.truncate", "question")]
+    ways: list[tuple[str, str, Any]] = [("Shorten the question", "student_settings.truncate", "question")]
     if rows:
         ways.insert(0, ("Shorten the rationale", "student_settings.truncate", "rationale"))
         left_out = [*planned.spec.left_out, *rows]
