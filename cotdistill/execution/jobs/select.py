@@ -18,7 +18,7 @@ from cotdistill.rationales.conditions import Condition
 from cotdistill.rationales.selection import selection_bytes
 from cotdistill.store.store import Store
 from cotdistill.students.preparation import part_of, usable_rows
-from cotdistill.students.sources import tokenizer_of
+from cotdistill.students.sources import encoder_of
 from cotdistill.students.tokens import Encoded, Encoder
 from cotdistill.studies.inputs import SelectConfig, file_digest
 from cotdistill.tasks.example import Example
@@ -77,7 +77,7 @@ def selected(
             tokenizer=config.tokenizer,
             student=StudentConfig(config.student),
         )
-        encoder = Encoder(tokenizer_of(task, run), task.template)
+        encoder = encoder_of(task, run)
     passages = [encoder.read(e.rationale or "") for e in examples]
     if entry.name == "human":
         inputs["marks"] = marks(store, config, encoder, examples, option)
@@ -115,7 +115,9 @@ def _rows(task: Task, config: SelectConfig) -> list[Example]:
     """The training rows that the study uses and that have a rationale of this source."""
     by_source = {name: task.examples("train", name or None) for name in config.sources or ("",)}
     examples = by_source[config.source]
-    rows = part_of(usable_rows(by_source, config.missing_rationale), examples, config.fraction, config.split_seed)
+    rows = part_of(
+        usable_rows(by_source, config.missing_rationale, config.left_out), examples, config.fraction, config.split_seed
+    )
     return [examples[i] for i in rows if examples[i].rationale]
 
 
