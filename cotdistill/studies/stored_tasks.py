@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
+from typing import Any
 
 from cotdistill.errors import UnknownName, UsageError
 from cotdistill.keytokens.annotations import rename_marks
@@ -61,7 +63,7 @@ def _check_unused(store: Store, name: str) -> None:
         raise UsageError(f"{name} is a generated task: it is made by code.", "Name an imported task.")
     if name not in names:
         raise UnknownName("imported task", name, names)
-    studies = sorted({study.name for study in store.queue.studies() if study.spec.get("task") == name})
+    studies = sorted({study.name for study in store.queue.studies() if name in _tasks_of(study.spec)})
     if studies:
         number = plural(len(studies), "study", "studies")
         raise UsageError(
@@ -76,3 +78,8 @@ def _check_unused(store: Store, name: str) -> None:
             f"Jobs that have not ended use the task {name!r}: {', '.join(map(str, waiting))[:100]}.",
             "Wait until they have ended, or stop and delete them.",
         )
+
+
+def _tasks_of(spec: Mapping[str, Any]) -> set[str]:
+    """The tasks that a study trains on and is tested on, without their dials."""
+    return {str(spec.get(key, "")).partition("(")[0].strip() for key in ("task", "also_test")}

@@ -157,6 +157,10 @@ def _next_import(arguments: argparse.Namespace, bad_rows: bool) -> str:
     return command(*words, *(["--keep-good-rows"] if bad_rows else []))
 
 
+# What the map of a known data set was tried on.
+SEEN = {"rows": "its real rows", "schema": "made-up rows of its schema"}
+
+
 def hub_list(arguments: argparse.Namespace) -> Result:
     document = [
         {
@@ -171,12 +175,16 @@ def hub_list(arguments: argparse.Namespace) -> Result:
             "template": plain(one.template),
             "licence": one.licence,
             "note": one.note,
+            "shuffle_choices": one.shuffle_choices,
+            "seen": one.seen,
         }
         for one in HUB
     ]
     rows = [[f"{PREFIX}{one.name}", one.dataset, one.config, one.revision[:12], one.help] for one in HUB]
     text = table(["name", "data set", "config", "revision", ""], rows)
-    text += "\n\n" + "\n".join(f"{one.name}: licence {one.licence}. {one.note}" for one in HUB)
+    text += "\n\n" + "\n".join(
+        f"{one.name}: tried on {SEEN[one.seen]}; licence {one.licence}. {one.note}" for one in HUB
+    )
     footer = "Import one: cotdistill tasks import hub:openbookqa\nAny other:  cotdistill tasks look hub:OWNER/NAME"
     return Result(document, f"{text}\n\n{footer}")
 
@@ -478,6 +486,8 @@ NOUN = Noun(
                 "template": "the parts of the prompt",
                 "licence": "as stated at the hub or the source",
                 "note": "what to know before use",
+                "shuffle_choices": "seed by which its choices are put into another order, or null",
+                "seen": "what it was tried on: rows (its real rows, converted) or schema (made-up rows)",
             },
             listed=True,
         ),

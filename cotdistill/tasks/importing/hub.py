@@ -31,6 +31,8 @@ PROBE_SECONDS = 6.0
 COMMIT = re.compile(r"[0-9a-f]{40}")
 # Readers of plain tables. Others decode archives, media or code of their own.
 READERS = ("parquet", "json", "csv", "arrow")
+# Kinds of columns that hold no text.
+MEDIA = ("Image", "Audio", "Video", "Pdf")
 FETCH = (
     "Fetch it where there is a network (hf download {name} --repo-type dataset{revision}), and take HF_HOME along; or"
     " import files."
@@ -120,8 +122,9 @@ def read_hub(source: HubSource) -> HubRows:
                 for column, kind in part.features.items()
                 if type(kind).__name__ == "ClassLabel"
             }
-            # The table as it is stored: images and sounds stay undecoded.
-            rows = part.data.table.to_pylist()
+            # No field reads images or sounds; everything else as it is stored.
+            media = [column for column, kind in part.features.items() if type(kind).__name__ in MEDIA]
+            rows = part.data.table.drop_columns(media).to_pylist()
             records[ours] += [Record(name, number, _named(row, names)) for number, row in enumerate(rows, start=1)]
     if not any(records.values()):
         raise DataError(f"{source.description} has no rows.", "Name another config (--config).")

@@ -65,6 +65,7 @@ class SourceRows:
     test_asked: str = ""  # the hub's split that a person has named as the test
     warnings: tuple[str, ...] = ()  # about the source; no part of the task
     info: Mapping[str, Any] = field(default_factory=dict)  # where it is from, kept with the task
+    shuffle_choices: int | None = None  # seed for the order of the choices, of a data set whose right choice is first
 
     def first(self, number: int) -> SourceRows:
         """The same with the first rows of every split alone."""
@@ -125,6 +126,7 @@ def import_task(
             f"No field reads these columns of text: {', '.join(unread)[:300]}. "
             f"If one is a rationale or a part of the question, say so (rationale={unread[0]})."
         )
+    shuffle_choices = source_rows.shuffle_choices if shuffle_choices is None else shuffle_choices
     if shuffle_choices is not None:
         rows.examples = [_shuffled(example, shuffle_choices) for example in rows.examples]
     default = _usual(rows)
@@ -223,6 +225,7 @@ def _of_hub(source: HubSource) -> SourceRows:
         test_asked=source.splits.get("test", "") if known is None else "",
         warnings=read.warnings,
         info={"hub": info},
+        shuffle_choices=known.shuffle_choices if known else None,
     )
 
 
