@@ -19,7 +19,7 @@ from cotdistill.students import memory
 from cotdistill.students.files import here
 from cotdistill.students.lint import lint
 from cotdistill.students.memory import Adapters, Load, RunMemory, Shape
-from cotdistill.students.models import STUDENTS, is_built_in
+from cotdistill.students.models import STUDENTS, entry_of, is_built_in
 from cotdistill.students.preparation import MOST_WITHOUT_PARTNER, training_rows
 from cotdistill.students.sources import encoder_of
 from cotdistill.students.tokens import Encoder
@@ -278,8 +278,9 @@ def _shape(spec: StudySpec, encoder: Encoder | None) -> Shape | None:
     if is_built_in(name) and encoder is not None:
         return memory.of_built_in(STUDENTS.get(name), encoder.vocabulary_size)
     folder = here(spec.student)
-    if folder is None and name in memory.PUBLISHED:
-        return memory.of_config(memory.PUBLISHED[name])
+    entry = entry_of(name)
+    if folder is None and entry is not None:
+        return memory.of_config(memory.PUBLISHED[entry.hub])
     return memory.of_folder(folder) if folder else None
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from cotdistill.config import RunConfig
 from cotdistill.errors import StudentError
 from cotdistill.rationales.conditions import parse
-from cotdistill.students.files import here, missing, offline
+from cotdistill.students.files import here, missing, needs_network
 from cotdistill.students.models import is_built_in
 from cotdistill.students.tokens import Encoder
 from cotdistill.tasks.task import Task
@@ -30,7 +30,7 @@ def tokenizer_of(task: Task, run: RunConfig) -> Path:
     folder = here(run.student)
     if folder is not None:
         return folder / "tokenizer.json"
-    if offline():
+    if not needs_network(run.student):
         raise missing(run.student)
     return _from_hub(run.student.name, run.student.revision)
 
