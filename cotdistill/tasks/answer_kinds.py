@@ -32,7 +32,7 @@ ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Judgement:
     """What became of one written answer."""
 
     #: Equal to a gold after normalising.
@@ -104,14 +104,14 @@ def folded_text(text: str) -> str:
     return " ".join(ARTICLES.sub(" ", bare).split())
 
 
-def judge(kind: str, golds: Sequence[str], written: str) -> Verdict:
+def judge(kind: str, golds: Sequence[str], written: str) -> Judgement:
     """A written answer against every gold; the best of them counts."""
     if kind == NUMBER:
         number = number_of_text(written)
         right = number is not None and any(same_number(number, gold) for gold in map(number_of_text, golds))
-        return Verdict(right, number is not None)
+        return Judgement(right, number is not None)
     text = folded_text(written)
-    return Verdict(any(text == folded_text(gold) for gold in golds), bool(written.strip()))
+    return Judgement(any(text == folded_text(gold) for gold in golds), bool(written.strip()))
 
 
 def same_number(number: Fraction, gold: Fraction | None) -> bool:
