@@ -293,10 +293,11 @@ def _shape_of_answers(primary: Sequence[Prediction], placement: Placement) -> di
             "unparsable": _share([not p.readable for p in primary]),
             "flexible_accuracy": _share([bool(p.flexible) for p in primary]),
         }
-    own = placement.primary == "own"
+    if placement.primary != "own":
+        return {"unterminated": None, "unparsable": None}
     return {
-        "unterminated": _share([not p.terminated for p in primary]) if own else None,
-        "unparsable": _share([p.parsed == -1 for p in primary]) if own else None,
+        "unterminated": _share([not p.terminated for p in primary]),
+        "unparsable": _share([p.parsed == -1 for p in primary]),
     }
 
 
