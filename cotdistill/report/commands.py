@@ -29,6 +29,7 @@ OPTIONS = {
     "source": "--source",
     "tokenizer": "--tokenizer",
     "baseline": "--baseline",
+    "also_test": "--also-test",
     "missing_rationale": "--missing-rationale",
     "name": "--name",
 }

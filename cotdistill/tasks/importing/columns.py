@@ -168,6 +168,11 @@ class ColumnMap:
         unused = {name for name in later if getattr(self, name) == getattr(ColumnMap, name)}
         return {name: value for name, value in vars(self).items() if name not in unused}
 
+    def set_fields(self) -> dict[str, Any]:
+        """The fields that differ from an empty map."""
+        empty = vars(ColumnMap())
+        return {name: value for name, value in vars(self).items() if value != empty[name]}
+
     def question_columns(self) -> list[str]:
         return [name.strip() for name in self.question.split("+") if name.strip()]
 

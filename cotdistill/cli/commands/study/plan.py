@@ -102,6 +102,14 @@ def _plan_document(planned: Plan) -> dict[str, Any]:
         "runs": [_planned(run) for run in planned.runs],
         "bases": [_planned(base) for base in planned.bases],
         "inputs": [{"kind": one.job.kind, "what": one.job.label, **_planned(one)} for one in planned.inputs],
+        "also_test": None
+        if not planned.also
+        else {
+            "task": planned.spec.also_test,
+            "questions": planned.also_items,
+            "students": len(planned.also),
+            "new": sum(one.state == "new" for one in planned.also),
+        },
         "seconds": {"low": planned.seconds[0], "high": planned.seconds[1]},
         "memory_mb": planned.fit.needs / 1e6,
         "memory": _memory(planned.fit),
@@ -169,11 +177,17 @@ def _plan_text(document: dict[str, Any]) -> str:
         )
         + "".join(f", {100 * at['fraction']:g} % of them: {count(at['rows'])}" for at in document["fractions"])
         + f"; judged on {count(document['test_items'])} test questions.",
+        *([] if document["also_test"] is None else [_also_text(document["also_test"])]),
         f"Smallest difference it would probably find: {_effect(effect)} ({effect['label']}).",
         *([] if effect["no_worse_low"] is None else [_no_worse(effect)]),
         *(f"! {printable(check)}" for check in document["checks"]),
     ]
     return "\n".join(lines)
+
+
+def _also_text(also: Mapping[str, Any]) -> str:
+    scored = f"{plural(also['new'], 'student')} to score of {also['students']}"
+    return f"Also tested on {also['task']}: {count(also['questions'])} questions, {scored}; exploratory, never judged."
 
 
 def _memory_text(memory: Mapping[str, Any]) -> str:
@@ -278,6 +292,11 @@ COMMANDS = (
             **{f"runs[].{key}": help for key, help in _PLANNED.items()},
             "bases": "every shared base, with the keys of a run",
             "inputs": "selections of key tokens and the students behind them, with the keys of a run, kind and what",
+            "also_test": "the second task that the same students are scored on, or null",
+            "also_test.task": "as the study names it",
+            "also_test.questions": "its test questions",
+            "also_test.students": "students that are scored on it",
+            "also_test.new": "of them, not scored yet",
             "seconds": "wall time of what is new",
             "seconds.low": "if all goes fast",
             "seconds.high": "if not",
