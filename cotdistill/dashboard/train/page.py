@@ -9,11 +9,12 @@ import streamlit as st
 
 from cotdistill.config import Seeds, StudentConfig, TrainingConfig, from_mapping, plain
 from cotdistill.dashboard import frame
-from cotdistill.dashboard.train import axes
+from cotdistill.dashboard.train import axes, tuning
 from cotdistill.dashboard.widgets import example, forms, plans, queue
 from cotdistill.dashboard.widgets.composer_state import KEY, NEW, forget
 from cotdistill.errors import CotdistillError
 from cotdistill.planning.plan import Plan
+from cotdistill.rationales.conditions import parse_list
 from cotdistill.report.commands import run_study
 from cotdistill.store.store import Store
 from cotdistill.students.models import PRETRAINED, STUDENTS, entry_of
@@ -21,7 +22,7 @@ from cotdistill.studies.spec import BUDGETS, MISSING, STUDIES, StudySpec, spec_f
 from cotdistill.tasks.catalog import TASKS, list_tasks, open_task
 from cotdistill.tasks.generated.world import WorldSettings
 from cotdistill.tasks.task import Task
-from cotdistill.text import plain_markdown
+from cotdistill.text import plain_markdown, plural
 
 
 def draw(store: Store) -> None:
@@ -33,9 +34,10 @@ def draw(store: Store) -> None:
     left, right = st.columns([3, 2], gap="large")
     with left:
         spec = _compose(store)
+        tune = None if spec is None else tuning.grid()
     if spec is not None:
         with right:
-            planned = _launch(store, spec)
+            planned = tuning.draw(store, spec, tune) if tune else _launch(store, spec)
         if planned is not None:
             with st.expander(
                 f"Every run of this plan: {plans.summary_line(planned)}", expanded=True, icon=":material/table_rows:"
@@ -65,6 +67,7 @@ def _compose(store: Store) -> StudySpec | None:
             training = forms.config(TrainingConfig, start.training, key=f"{KEY}.training")
         with st.expander("Student, seeds and missing rationales", icon=":material/settings:"):
             values |= _more(task, start)
+        values |= _carried(start, values["conditions"])
         return spec_from_mapping({**values, "training": plain(training)}, StudySpec())
     except CotdistillError as error:
         frame.problem(error)
@@ -201,6 +204,28 @@ def _fields(store: Store, task: Task, start: StudySpec) -> dict[str, Any]:
     }
 
 
+def _carried(start: StudySpec, conditions: list[str]) -> dict[str, Any]:
+    """What the form does not ask and a study to start from says of conditions that are still chosen."""
+    kept = {str(condition) for condition in parse_list(",".join(conditions))}
+    tuned = {condition: settings for condition, settings in start.tuned.items() if condition in kept}
+    if tuned:
+        st.caption(plain_markdown(f"{plural(len(tuned), 'condition')} at a setting of its own, tuned on dev."))
+    swept = [condition for condition in conditions if "/key_tokens(" in condition and "@" not in condition]
+    primary = ""
+    if len(swept) > 1:
+        if st.session_state.get(f"{KEY}.primary") not in ("", *swept):
+            st.session_state[f"{KEY}.primary"] = start.primary if start.primary in swept else ""
+        primary = st.selectbox(
+            "Primary of the key-token conditions",
+            ["", *swept],
+            key=f"{KEY}.primary",
+            persist_state="session",
+            format_func=lambda c: example.named(c) if c else "the one with a matched control of its own",
+            help="Claim 3 is judged by one condition of a sweep, named before launch.",
+        )
+    return {"tuned": tuned, "primary": primary}
+
+
 def _second_test(store: Store, task: Task, start: StudySpec) -> str:
     """A second task for the same students: another one, or the study's own with dials typed in."""
     others = [str(row["id"]) for row in list_tasks(store.tasks_root) if row["id"] != task.name]
@@ -321,19 +346,8 @@ def _launch(store: Store, spec: StudySpec) -> Plan | None:
         key="launch",
         disabled=not plans.open_runs(planned),
         # Before the page is drawn again, so that the plan shows at once what is queued now.
-        on_click=_launched,
+        on_click=plans.launched,
         args=(store, planned),
     )
     frame.terminal(run_study(spec, "plan"), run_study(spec))
     return planned
-
-
-def _launched(store: Store, planned: Plan) -> None:
-    try:
-        submission = plans.launch(store, planned)
-    except CotdistillError as error:
-        st.toast(plain_markdown(f"{error.message} {error.hint}"), icon=":material/error:")
-        return
-    st.toast(
-        f"Launched: {len(submission.new)} new, {len(submission.reused)} already there.", icon=":material/rocket_launch:"
-    )
