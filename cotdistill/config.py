@@ -290,6 +290,7 @@ class RunConfig:
     base: str = ""
     missing_rationale: str = "exclude"
     selections: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    left_out: tuple[str, ...] = ()  #: ids of training rows that no condition of the study trains on
     #: Whether every answer ends in the end token, which bears label loss and is scored with it.
     terminator: bool = False
 
@@ -301,10 +302,9 @@ class RunConfig:
             hashed(StudentConfig, values["student"]),
             hashed(TrainingConfig, values["training"]),
         )
-        if not values["selections"]:
-            del values["selections"]
-        if not values["terminator"]:
-            del values["terminator"]
+        for later in ("selections", "left_out", "terminator"):
+            if not values[later]:
+                del values[later]
         return values
 
     @classmethod
@@ -312,6 +312,7 @@ class RunConfig:
         """The config of a job, as the store holds it."""
         nested: dict[str, type] = {"student": StudentConfig, "training": TrainingConfig, "seeds": Seeds}
         read: dict[str, Any] = {
-            k: nested[k](**v) if k in nested else tuple(v) if k == "sources" else v for k, v in values.items()
+            k: nested[k](**v) if k in nested else tuple(v) if k in ("sources", "left_out") else v
+            for k, v in values.items()
         }
         return cls(**read)

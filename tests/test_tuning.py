@@ -140,7 +140,10 @@ def test_a_plan_shows_its_pilot_runs_their_cost_and_the_best_value(home, capsys,
     assert (document["tuning"]["runs"], document["tuning"]["new"]) == (12, 0)  # 3 conditions x 2 values x 2 replicates
     assert set(document["tuning"]["best"]) == {"label_only", "post_cot"}
     text = say("study plan grid --tune training.lr=0.001,0.02").out
-    assert "Tunes training.lr over 0.001, 0.02: 12 pilot runs on 2 replicates of their own, in no claim; 6 to train" in text
+    assert (
+        "Tunes training.lr over 0.001, 0.02: 12 pilot runs on 2 replicates of their own, in no claim; 6 to train"
+        in text
+    )
 
 
 def test_page_train_launches_the_pilots_and_then_the_study_at_the_best_values(home, tmp_path, monkeypatch):

@@ -181,7 +181,7 @@ def setting_of(text: str) -> tuple[str, Any]:
         if near:
             error.hint = f"Did you mean {' or '.join(by_tail[name] for name in near)}?"
         raise error
-    if isinstance(default, str) or key == "conditions":
+    if isinstance(default, str) or key == "conditions" or (key == "left_out" and not value.startswith("[")):
         return key, value
     try:
         return key, json.loads(value)

@@ -5,8 +5,9 @@ imports no torch.
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,13 +30,15 @@ from cotdistill.studies.spec import StudySpec
 from cotdistill.tasks.answer_kinds import needs_terminator, nested_choices
 from cotdistill.tasks.catalog import open_task
 from cotdistill.tasks.task import Task
-from cotdistill.text import size
+from cotdistill.text import plural, size
 
 # Of the shared base: peak learning rate, and tokens of a document for the estimate of its time.
 BASE_LR = 4e-3
 DOCUMENT_TOKENS = 24.0
 # Checkpoints of a study that take less are not worth a line.
 SAID_BYTES = 1e9
+# Ids of rows that a hint names.
+SAID_ROWS = 10
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,8 @@ class Plan:
     test_items: int
     #: Why runs of this plan would fail: one sentence per condition with rows that are too long for the student.
     too_long: tuple[str, ...] = ()
+    #: The ids of those rows: left out of every condition (`StudySpec.left_out`), the others can be trained on.
+    too_long_rows: tuple[str, ...] = ()
     #: The jobs that score the same students on a second task, where the study names one.
     also: tuple[PlannedRun, ...] = ()
     #: Questions of that task.
@@ -191,6 +196,7 @@ def plan(store: Store, spec: StudySpec) -> Plan:
         excluded_rows=costs.excluded_rows,
         test_items=costs.test_items,
         too_long=costs.too_long,
+        too_long_rows=costs.too_long_rows,
         also=tuple(also),
         also_items=max((len(second.examples) for second in second_tests.values()), default=0),
         disk=disk,
@@ -205,11 +211,12 @@ def launch(store: Store, planned: Plan) -> Submission:
     would fail; and if questions of test or dev are.
     """
     if planned.too_long and planned.new:
+        rows = planned.too_long_rows
+        left_out = f"Leave {plural(len(rows), 'row')} out of every condition: {leave_out(rows)}. " if rows else ""
         raise SequenceTooLong(
             " ".join(planned.too_long),
-            "Set student.truncate=question (for training rows also student.truncate=rationale), choose a student that "
-            "reads more, or "
-            "import the task without these rows (cotdistill lint lists them).",
+            f"{left_out}Shorten them (--set student.truncate=question; of training rows also"
+            " student.truncate=rationale), or choose a student that reads more.",
         )
     if planned.disk > (room := store.room):
         raise StoreError(
@@ -234,6 +241,11 @@ def launch(store: Store, planned: Plan) -> Submission:
     return store.queue.submit(
         [*(base.job for base in planned.bases), *first, *(entry.job for entry in inputs), *rest, *also], study=draft
     )
+
+
+def leave_out(rows: Sequence[str]) -> str:
+    """The option that leaves training rows out of a study, with the first of their ids where they are many."""
+    return "--set " + shlex.quote(f"left_out={','.join(rows[:SAID_ROWS])}{',…' if len(rows) > SAID_ROWS else ''}")
 
 
 @dataclass(frozen=True)
@@ -295,6 +307,7 @@ def _run_config(spec: StudySpec, task: Task, replicate: int) -> RunConfig:
         training=spec.training,
         seeds=spec.seeds(replicate),
         missing_rationale=spec.missing_rationale,
+        left_out=spec.left_out,
         terminator=spec.terminator == "on",
     )
 

@@ -62,6 +62,10 @@ class StudySpec:
     budget: str = param(
         "steps", "steps: the same in every condition; tokens: each sees as many tokens as the longest", choices=BUDGETS
     )
+    left_out: tuple[str, ...] = field(
+        default=(),
+        metadata={"help": "ids of training rows that no condition trains on, such as those that are too long"},
+    )
     terminator: str = param(
         "auto",
         "answers end in the end token, trained and scored with them; auto: where one choice begins another",
@@ -101,7 +105,7 @@ class StudySpec:
 
 UNHASHED = ("name", "title", "also_test")
 # Settings that were added later: a plan that leaves them alone keeps its hash.
-UNHASHED_IF_UNUSED = ("answers", "primary", "first_replicate", "tuned")
+UNHASHED_IF_UNUSED = ("answers", "primary", "first_replicate", "tuned", "left_out")
 
 
 def plan_hash_of(values: Mapping[str, Any]) -> str:
@@ -199,7 +203,9 @@ def spec_from_mapping(values: Mapping[str, Any], base: StudySpec | None = None) 
         elif outer == "student" and isinstance(value, str):
             current[outer] = {**current[outer], "name": value}
         elif outer == "conditions":
-            current[outer] = [str(c) for c in parse_list(value)] if isinstance(value, str) else _texts(value)
+            current[outer] = [str(c) for c in parse_list(value)] if isinstance(value, str) else _texts(outer, value)
+        elif outer == "left_out":
+            current[outer] = [id.strip() for id in value.split(",")] if isinstance(value, str) else _texts(outer, value)
         else:
             current[outer] = value
     for key in ("task_settings", "fixed_seeds", "student", "training", "tuned"):
@@ -212,6 +218,7 @@ def spec_from_mapping(values: Mapping[str, Any], base: StudySpec | None = None) 
     current["student"] = from_mapping(StudentConfig, current["student"])
     current["training"] = from_mapping(TrainingConfig, current["training"])
     current["conditions"] = tuple(current["conditions"])
+    current["left_out"] = tuple(sorted({id for id in current["left_out"] if id}))
     return checked(StudySpec(**current))
 
 
@@ -241,9 +248,9 @@ def _suit(current: dict[str, Any], values: Mapping[str, Any], base: StudySpec | 
             current[outer] = {**current[outer], inner: value}
 
 
-def _texts(value: Any) -> list[str]:
+def _texts(name: str, value: Any) -> list[str]:
     if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
-        raise ConfigError([f"conditions is {value!r}; expected a list of conditions or text with commas"])
+        raise ConfigError([f"{name} is {value!r}; expected a list of {name} or text with commas"])
     return list(value)
 
 

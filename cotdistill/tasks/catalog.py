@@ -55,6 +55,17 @@ def open_task(root: Path, name: str, *, world: int = 0, settings: Mapping[str, A
     raise NotFound(f"The task {wanted!r} has no version {version!r}.", f"Versions: {', '.join(versions)}.")
 
 
+def checked_task_name(name: str) -> str:
+    """A name for an imported task; UsageError for one that cannot be a folder's, or is a generated task's."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name) or name in TASKS:
+        taken = " (that name belongs to a generated task)" if name in TASKS else ""
+        raise UsageError(
+            f"{name[:80]!r} cannot name a task{taken}.",
+            "Use letters, digits, dot, dash or underscore, at most 64 of them.",
+        )
+    return name
+
+
 def parse_reference(text: str) -> tuple[str, dict[str, Any]]:
     """A task as it is written with dials, `field_guide(choices=6)`, as name and dials; UsageError if it is neither."""
     match = re.fullmatch(r"\s*([^\s()]+)\s*(?:\((.*)\))?\s*", text)

@@ -12,7 +12,7 @@ from cotdistill.tasks.catalog import list_tasks, open_task
 from cotdistill.tasks.task import Task
 from cotdistill.tasks.generated.world import WorldSettings
 from cotdistill.dashboard.widgets import example, forms
-from cotdistill.dashboard.data import hub_form, import_form, lint as linted, task_statistics, teachers
+from cotdistill.dashboard.data import hub_form, import_form, lint as linted, task_admin, task_statistics, teachers
 from cotdistill.dashboard import frame
 from cotdistill.dashboard.widgets import composer_state
 from cotdistill.report.commands import command
@@ -47,6 +47,8 @@ def draw(store: Store) -> None:
     teachers.draw(store, task, world, dialled=bool(settings))
     task_statistics.draw(task)
     lint = linted.draw(task, source)
+    if not task.artificial:
+        task_admin.draw(store, task)
     frame.terminal(command("tasks", "show", task.name), command("tasks", "list"), command("tasks", "export", task.name, "FOLDER"), lint)
 
 

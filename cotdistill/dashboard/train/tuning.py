@@ -51,15 +51,15 @@ def grid() -> str:
     return f"training.{setting}={''.join(values.split())}" if values.strip() else ""
 
 
-def draw(store: Store, spec: StudySpec, tune: str) -> Plan | None:
+def draw(store: Store, spec: StudySpec, tune: str, complete: bool) -> Plan | None:
     """The pilots of a grid with their launch; once they have finished, the best values and the tuned study's launch.
-    The plan of the latter, None before.
+    The plan of the latter, None before. complete: whether the form is in order.
     """
     frame.section("2 · Tune, look at the plan, launch")
     try:
         tuning = planned_tuning(store, spec, *parse_grid(tune), planner=plans.plan_of)
         if tuning.unfinished:
-            _pilots(store, spec, tuning)
+            _pilots(store, spec, tuning, complete)
             planned = None
         else:
             _best(store, tuning)
@@ -70,7 +70,7 @@ def draw(store: Store, spec: StudySpec, tune: str) -> Plan | None:
                 type="primary",
                 icon=":material/rocket_launch:",
                 key="launch",
-                disabled=not plans.open_runs(planned),
+                disabled=not complete or not plans.open_runs(planned),
                 on_click=plans.launched,
                 args=(store, planned),
             )
@@ -81,7 +81,7 @@ def draw(store: Store, spec: StudySpec, tune: str) -> Plan | None:
     return planned
 
 
-def _pilots(store: Store, spec: StudySpec, tuning: Tuning) -> None:
+def _pilots(store: Store, spec: StudySpec, tuning: Tuning, complete: bool) -> None:
     values = ", ".join(str(value) for value in tuning.values)
     low, high = tuning.seconds
     with st.container(horizontal=True):
@@ -98,7 +98,7 @@ def _pilots(store: Store, spec: StudySpec, tuning: Tuning) -> None:
         type="primary",
         icon=":material/rocket_launch:",
         key="launch_pilots",
-        disabled=not tuning.open,
+        disabled=not complete or not tuning.open,
         on_click=_launched,
         args=(store, tuning),
     )

@@ -152,6 +152,11 @@ class ColumnMap:
         later = ("inline_choices", "answer_is", "values", "passage")
         return {name: value for name, value in vars(self).items() if name not in later or value}
 
+    def set_fields(self) -> dict[str, Any]:
+        """The fields that differ from an empty map."""
+        empty = vars(ColumnMap())
+        return {name: value for name, value in vars(self).items() if value != empty[name]}
+
     def question_columns(self) -> list[str]:
         return [name.strip() for name in self.question.split("+") if name.strip()]
 

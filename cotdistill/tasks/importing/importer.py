@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from cotdistill.config import plain, stable_seed
-from cotdistill.errors import BadRows, DataError, RowProblem, UnknownName, UsageError
-from cotdistill.tasks.catalog import TASKS
+from cotdistill.errors import BadRows, DataError, RowProblem, UnknownName
+from cotdistill.tasks.catalog import checked_task_name
 from cotdistill.tasks.example import Choice, Example
 from cotdistill.tasks.importing.answers import READINGS, answer_of, reading_of
 from cotdistill.tasks.importing.cells import Row, at, rationale_text, text_of
@@ -53,23 +53,28 @@ class ImportReport:
 
 
 @dataclass(frozen=True)
-class _Found:
-    """What there is to import, wherever it is from. by_split: rows that were read, and those that could not be.
-    test_asked: a person has named the test split. info: where it is from, kept with the task."""
+class SourceRows:
+    """What there is to import, wherever it is from."""
 
-    by_split: Mapping[str, tuple[list[Record], list[RowProblem]]]
-    guessed: ColumnMap | None = None
-    side: tuple[SideFile, ...] = ()
+    by_split: Mapping[str, tuple[list[Record], list[RowProblem]]]  # rows that were read, and those that could not be
+    guessed: ColumnMap | None = None  # the map of a data set of the hub
+    side: tuple[SideFile, ...] = ()  # files of further rationales
     title: str = ""
     help: str = ""
     template: Template = field(default_factory=Template)
-    test_asked: str = ""
-    warnings: tuple[str, ...] = ()
-    info: Mapping[str, Any] = field(default_factory=dict)
+    test_asked: str = ""  # the hub's split that a person has named as the test
+    warnings: tuple[str, ...] = ()  # about the source; no part of the task
+    info: Mapping[str, Any] = field(default_factory=dict)  # where it is from, kept with the task
+    shuffle_choices: int | None = None  # seed for the order of the choices, of a data set whose right choice is first
+
+    def first(self, number: int) -> SourceRows:
+        """The same with the first rows of every split alone."""
+        start = {split: (records[:number], problems) for split, (records, problems) in self.by_split.items()}
+        return dataclasses.replace(self, by_split=start)
 
 
 @dataclass
-class _ImportedRows:
+class ImportedRows:
     """What was read so far; `refused` holds the ids of rows that cannot be used, whose further rationales are no
     news.
     """
@@ -91,6 +96,7 @@ def import_task(
     *,
     columns: ColumnMap | None = None,
     changes: Mapping[str, Any] | None = None,
+    splits: Mapping[str, str] | None = None,
     shuffle_choices: int | None = None,
     keep_good_rows: bool = False,
     cluster: str | None = None,
@@ -101,28 +107,26 @@ def import_task(
     version of the task `name`.
 
     columns: the whole map; changes: fields of the map that differ from the guess, which stays for the others.
+    splits: of a folder, the names of its files by our splits; several are joined by + (train=part_1+part_2).
     shuffle_choices: a seed by which the choices of each row are put into another order, drawn by the row's id.
     cluster: a column, or "regex:PATTERN" whose first group on the question names the cluster. BadRows lists every row
     that cannot be used, unless keep_good_rows. Nothing is imported unless everything is.
     """
     tell = progress or (lambda share, what: None)
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name) or name in TASKS:
-        taken = " (that name belongs to a generated task)" if name in TASKS else ""
-        raise UsageError(
-            f"{name!r} cannot name a task{taken}.", "Use letters, digits, dot, dash or underscore, at most 64 of them."
-        )
+    checked_task_name(name)
     pattern = pattern_of(cluster) if cluster and cluster.startswith("regex:") else None
     tell(0.05, "reading rows")
-    source_rows = _of_hub(source) if isinstance(source, HubSource) else _of_files(source)
+    source_rows = rows_of(source, splits)
     every = [r.row for records, _ in source_rows.by_split.values() for r in records]
-    mapping = columns or source_rows.guessed or guess_columns(header_of(every), every)
-    chosen = _columns(_changed(mapping, changes or {}), cluster if cluster and not pattern else None, every)
-    rows = _read(source_rows, chosen)
+    mapping = columns or map_of(source_rows, every, changes)
+    chosen = checked_columns(mapping, cluster if cluster and not pattern else None, every)
+    rows = read_rows(source_rows, chosen)
     if unread := unread_texts(every[:200], chosen):
         rows.warnings.append(
             f"No field reads these columns of text: {', '.join(unread)[:300]}. "
             f"If one is a rationale or a part of the question, say so (rationale={unread[0]})."
         )
+    shuffle_choices = source_rows.shuffle_choices if shuffle_choices is None else shuffle_choices
     if shuffle_choices is not None:
         rows.examples = [_shuffled(example, shuffle_choices) for example in rows.examples]
     default = _usual(rows)
@@ -172,12 +176,21 @@ def import_task(
     return ImportReport(task, tuple(rows.problems), (*source_rows.warnings, *warnings))
 
 
-def _of_files(path: Path) -> _Found:
-    files = find_files(path)
-    return _Found(
+def rows_of(source: Path | HubSource, splits: Mapping[str, str] | None = None) -> SourceRows:
+    """The rows of a source. splits: of a folder, the names of its files by our splits; a HubSource has its own."""
+    if isinstance(source, HubSource):
+        return _of_hub(source)
+    files = find_files(source, splits)
+    several = [
+        f"The {split} split is {len(of_split)} files: {', '.join(file.name for file in of_split)[:200]}."
+        for split, of_split in files.main.items()
+        if len(of_split) > 1
+    ]
+    return SourceRows(
         {split: _together([read_records(file) for file in of_split]) for split, of_split in files.main.items()},
         side=files.side,
-        help=f"imported from {path.name}",
+        help=f"imported from {source.name}",
+        warnings=tuple(several),
     )
 
 
@@ -188,7 +201,7 @@ def _together(
     return [record for records, _ in parts for record in records], [p for _, problems in parts for p in problems]
 
 
-def _of_hub(source: HubSource) -> _Found:
+def _of_hub(source: HubSource) -> SourceRows:
     read = read_hub(source)
     known = source.known
     at = f" at {read.commit[:12]}" if read.commit else ""
@@ -201,7 +214,7 @@ def _of_hub(source: HubSource) -> _Found:
         "licence": known.licence if known else "see the data set's card",
         "note": known.note if known else "",
     }
-    return _Found(
+    return SourceRows(
         {ours: (records, []) for ours, records in read.records.items()},
         guessed=hub_columns(source, read),
         title=known.title if known else "",
@@ -212,7 +225,13 @@ def _of_hub(source: HubSource) -> _Found:
         test_asked=source.splits.get("test", "") if known is None else "",
         warnings=read.warnings,
         info={"hub": info},
+        shuffle_choices=known.shuffle_choices if known else None,
     )
+
+
+def map_of(source_rows: SourceRows, rows: Sequence[Row], changes: Mapping[str, Any] | None = None) -> ColumnMap:
+    """The map of a known data set, else the one that fits the columns; with the fields that a person has changed."""
+    return _changed(source_rows.guessed or guess_columns(header_of(rows), rows), changes or {})
 
 
 def _changed(mapping: ColumnMap, changes: Mapping[str, Any]) -> ColumnMap:
@@ -228,7 +247,7 @@ def _changed(mapping: ColumnMap, changes: Mapping[str, Any]) -> ColumnMap:
     return dataclasses.replace(mapping, **changes)
 
 
-def _columns(chosen: ColumnMap, cluster: str | None, rows: Sequence[Row]) -> ColumnMap:
+def checked_columns(chosen: ColumnMap, cluster: str | None, rows: Sequence[Row]) -> ColumnMap:
     """The columns to read. UnknownName for one that no row has, DataError where a needed one is not known."""
     header = header_of(rows)
     if cluster:
@@ -258,15 +277,16 @@ def _written(chosen: ColumnMap, rows: Sequence[Row]) -> bool:
     )
 
 
-def _usual(rows: _ImportedRows) -> str:
+def _usual(rows: ImportedRows) -> str:
     """The source that the training rows' own column names most often; "" if they have none."""
     train = {e.id for e in rows.examples if e.split in ("train", "")}
     counts = Counter(r.source for r in rows.rationales if r.id in train)
     return counts.most_common(1)[0][0] if counts else ""
 
 
-def _read(located: _Found, columns: ColumnMap) -> _ImportedRows:
-    rows = _ImportedRows()
+def read_rows(located: SourceRows, columns: ColumnMap) -> ImportedRows:
+    """Every row as an example, or among the problems; DataError where answers can be read in two ways."""
+    rows = ImportedRows()
     for _, problems in located.by_split.values():
         rows.problems += problems
     placed = _placed(located, columns, rows)
@@ -312,7 +332,7 @@ def _meaning(value: Any, named: Mapping[str, str], columns: ColumnMap) -> Any:
     return value
 
 
-def _make_ids_unique(rows: _ImportedRows, placed: Sequence[tuple[Record, str]], columns: ColumnMap) -> None:
+def _make_ids_unique(rows: ImportedRows, placed: Sequence[tuple[Record, str]], columns: ColumnMap) -> None:
     """Ids that repeat get their split in front, and their line behind where they repeat within a split; said so."""
     ids = [_id(record, columns) for record, _ in placed]
     if len(set(ids)) == len(ids):
@@ -343,7 +363,7 @@ def _shuffled(example: Example, seed: int) -> Example:
     return dataclasses.replace(example, choices=choices, answer=choices[gold].label)
 
 
-def _placed(located: _Found, columns: ColumnMap, rows: _ImportedRows) -> list[tuple[Record, str]]:
+def _placed(located: SourceRows, columns: ColumnMap, rows: ImportedRows) -> list[tuple[Record, str]]:
     """Every row with its official split ("" where there is none). A test or dev split without a single answer is left
     out whole, and said so; DataError for such a test split that was asked for by name."""
     placed: list[tuple[Record, str]] = []
@@ -388,7 +408,7 @@ def _empty(value: Any) -> bool:
     return value in (None, "", -1, "-1") or (isinstance(value, float) and math.isnan(value))
 
 
-def _refuse(rows: _ImportedRows, record: Record, columns: ColumnMap, error: DataError) -> None:
+def _refuse(rows: ImportedRows, record: Record, columns: ColumnMap, error: DataError) -> None:
     rows.problems.append(RowProblem(record.file, record.line, error.message))
     rows.refused.add(_id(record, columns))
 
@@ -403,7 +423,7 @@ def _id(record: Record, columns: ColumnMap) -> str:
 
 
 def _keep(
-    rows: _ImportedRows,
+    rows: ImportedRows,
     record: Record,
     split: str,
     question: str,
@@ -454,7 +474,7 @@ def _is_plain(value: Any) -> bool:
     return isinstance(value, int) and value.bit_length() < 64
 
 
-def _add_side(rows: _ImportedRows, side: SideFile) -> None:
+def _add_side(rows: ImportedRows, side: SideFile) -> None:
     """More rationales by one source, joined by id; ids that no row has are told. The main file's rationale by the same
     source stays.
     """

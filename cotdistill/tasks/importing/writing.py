@@ -82,11 +82,16 @@ def write_task(
 
 def adopt_folder(root: Path, name: str, source: Path, *, newest: bool) -> Task:
     """Copy a task's folder that was written elsewhere under `<root>/<name>/`, whole or not at all. newest: it is what
-    the name stands for.
+    the name stands for. A task of another name gets this one, and with it another digest.
     """
     home = root / name
     with new_folder(home) as part:
         shutil.copytree(source, part, dirs_exist_ok=True)
+        manifest = json.loads((part / "task.json").read_text(encoding="utf-8"))
+        if manifest["name"] != name:
+            title = name if manifest["title"] == manifest["name"] else manifest["title"]
+            named = {**manifest, "name": name, "title": title}
+            (part / "task.json").write_text(canonical_json(named), encoding="utf-8")
         folder = _put(part, home)
         if newest:
             write_note(home / "newest", folder.name)
