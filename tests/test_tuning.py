@@ -168,12 +168,6 @@ def test_page_train_launches_the_pilots_and_then_the_study_at_the_best_values(ho
     }
     app.text_input(key="compose.tune_values").set_value("0.001").run()
     assert "expected at least two" in texts(sound(app, "expected at least two"))
-    app.text_input(key="compose.tune_values").set_value("").run()
-    app.selectbox(key="compose.also_test").set_value("field_guide(choices=6)").run()
-    assert sound(app).button(key="launch").label == "Launch 3 jobs"
-    assert "--also-test" in texts(app) and "exploratory, never judged" in texts(app)
-    app.selectbox(key="compose.also_test").set_value("field_guide").run()
-    assert "is the task that the students are trained on" in texts(sound(app, "trained on")).replace("\\", "")
 
 
 def test_a_tuned_condition_that_the_study_lacks_is_refused():
