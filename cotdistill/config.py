@@ -27,7 +27,7 @@ RECIPES = {
     "attribute": 1,
     "influence": 2,
     "faithfulness": 2,
-    "elicit": 1,
+    "elicit": 2,
     "answers": 1,
     "modes": 1,
     "probe": 1,

@@ -20,6 +20,7 @@ from cotdistill.tasks.catalog import imported_names, open_task
 from cotdistill.tasks.describe import describe, export_task
 from cotdistill.tasks.importing.columns import ColumnMap
 from cotdistill.tasks.importing.importer import import_task
+from cotdistill.tasks.importing.preview import preview_source
 from cotdistill.tasks.template import Template
 
 SHARED = Path(os.environ.get("COTDISTILL_SHARED", "../shared")) / "data"
@@ -352,6 +353,17 @@ def test_a_side_file_without_ids_or_rationales_is_refused_by_name(tmp_path, fold
     write(folder / "rationales" / "train.other.jsonl", [{"id": "q1", "text": "x"}])
     with pytest.raises(DataError, match=r"rationales/train.other.jsonl has no column rationale; it has: id, text"):
         import_task(tmp_path / "root", folder, "numbers")
+
+
+def test_a_map_names_the_columns_of_rationales_that_stand_in_files_of_their_own(tmp_path, folder):
+    other = [{"id": f"q{i}", "explanation": {"open-ended": f"so\n{i}"}, "reason": "x"} for i in range(30)]
+    write(folder / "rationales" / "train.other.jsonl", other)
+    for changes, expected in (({"rationale": "explanation.open-ended"}, "so\n3"), ({"rationale": "reason"}, "x")):
+        task = import_task(tmp_path / "root", folder, "numbers", changes=changes).task
+        assert task.sources == ("other",) and task.example("q3", "other").rationale == expected
+    assert preview_source(folder, {"rationale": "reason"}).examples[1].rationales == {"other": "x"}
+    with pytest.raises(UnknownName, match="'because'"):
+        import_task(tmp_path / "root", folder, "numbers", changes={"rationale": "because"})
 
 
 def test_side_files_may_be_csv_or_parquet_and_give_the_main_rationale_its_teachers_answer(tmp_path, folder):

@@ -226,8 +226,7 @@ def import_(arguments: argparse.Namespace) -> Result:
     }
     for problem in document["problems"]:
         note(f"left out: {printable(problem['file'])} line {problem['line']}: {printable(problem['reason'])}")
-    total = plural(sum(document["rows"].values()), "row")
-    lines = [f"Imported {document['task']} ({document['digest'][:12]}): {total}."]
+    lines = [f"Imported {document['task']} ({document['digest'][:12]})."]
     lines += [
         f"  {split}: {count} rows ({document['roles'].get(split, '')})" for split, count in document["rows"].items()
     ]
@@ -238,7 +237,9 @@ def import_(arguments: argparse.Namespace) -> Result:
         lines.append(f"  {len(document['problems'])} rows were left out; each is listed above with its reason.")
     conditions = "label_only,post_cot" if report.task.sources else "label_only"
     study = ["study", "run", "--task", report.task.name, "--conditions", conditions, "--seeds", "3", "--wait"]
-    lines += [f"Look at it: {command('tasks', 'show', report.task.name)}", f"Next: {command(*study)}"]
+    total = plural(sum(document["rows"].values()), "row")
+    lines.append(f"Next: {command(*study)}")
+    lines.append(f"Imported {total}. What is in them: {command('tasks', 'show', report.task.name)}")
     return Result(document, "\n".join(lines))
 
 

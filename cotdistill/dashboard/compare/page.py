@@ -14,7 +14,7 @@ from cotdistill.dashboard.compare import (
     token_dose,
     training_size,
 )
-from cotdistill.dashboard.widgets import accuracies, pickers, queue, second_test
+from cotdistill.dashboard.widgets import accuracies, failures, pickers, queue, second_test
 from cotdistill.dashboard.widgets import annotations as said
 from cotdistill.planning.rounds import generations
 from cotdistill.rationales.conditions import parse
@@ -72,8 +72,11 @@ def draw(store: Store) -> None:
         )
         said.draw(store, study, baseline)
     if any(s.finished < s.planned for s in summaries):
-        st.info(plain_markdown(captions.missing_told(summaries)), icon=":material/hourglass_top:")
-        queue.live(store, short=True)
+        failures.draw(store, study, key="compare")
+        states = store.queue.states()
+        if any(states.get(member.identity) not in ("finished", "failed") for member in study.members):
+            st.info(plain_markdown(captions.missing_told(summaries)), icon=":material/hourglass_top:")
+            queue.live(store, short=True, study=study)
     if not any(s.finished for s in summaries):
         frame.empty("No run of this study has finished yet", "The first point appears with the first finished run.")
         return

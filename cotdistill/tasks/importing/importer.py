@@ -53,12 +53,23 @@ class ImportReport:
 
 
 @dataclass(frozen=True)
+class SideRows:
+    """Further rationales by one source, in a file of their own."""
+
+    split: str  # official split of the rows that they speak of
+    source: str  # whose they are
+    records: list[Record]
+    problems: list[RowProblem]
+    name: str  # of the file
+
+
+@dataclass(frozen=True)
 class SourceRows:
     """What there is to import, wherever it is from."""
 
     by_split: Mapping[str, tuple[list[Record], list[RowProblem]]]  # rows that were read, and those that could not be
     guessed: ColumnMap | None = None  # the map of a data set of the hub
-    side: tuple[SideFile, ...] = ()  # files of further rationales
+    side: tuple[SideRows, ...] = ()  # further rationales for the same rows
     title: str = ""
     help: str = ""
     template: Template = field(default_factory=Template)
@@ -119,7 +130,7 @@ def import_task(
     source_rows = rows_of(source, splits)
     every = [r.row for records, _ in source_rows.by_split.values() for r in records]
     mapping = columns or map_of(source_rows, every, changes)
-    chosen = checked_columns(mapping, cluster if cluster and not pattern else None, every)
+    chosen = checked_columns(mapping, cluster if cluster and not pattern else None, every, source_rows.side)
     rows = read_rows(source_rows, chosen)
     if unread := unread_texts(every[:200], chosen):
         rows.warnings.append(
@@ -132,7 +143,7 @@ def import_task(
     default = _usual(rows)
     tell(0.3, "reading rationales")
     for side in source_rows.side:
-        _add_side(rows, side)
+        add_side(rows, side, chosen)
     tell(0.4, "checking rows")
     if rows.problems and not keep_good_rows:
         raise BadRows(rows.problems, "Correct them, or import the good rows alone (--keep-good-rows).")
@@ -188,10 +199,16 @@ def rows_of(source: Path | HubSource, splits: Mapping[str, str] | None = None) -
     ]
     return SourceRows(
         {split: _together([read_records(file) for file in of_split]) for split, of_split in files.main.items()},
-        side=files.side,
+        side=tuple(_side_rows(file) for file in files.side),
         help=f"imported from {source.name}",
         warnings=tuple(several),
     )
+
+
+def _side_rows(file: SideFile) -> SideRows:
+    records, problems = read_records(file.path)
+    placed = [dataclasses.replace(problem, file=f"rationales/{problem.file}") for problem in problems]
+    return SideRows(file.split, file.source, records, placed, file.path.name)
 
 
 def _together(
@@ -247,8 +264,15 @@ def _changed(mapping: ColumnMap, changes: Mapping[str, Any]) -> ColumnMap:
     return dataclasses.replace(mapping, **changes)
 
 
-def checked_columns(chosen: ColumnMap, cluster: str | None, rows: Sequence[Row]) -> ColumnMap:
-    """The columns to read. UnknownName for one that no row has, DataError where a needed one is not known."""
+def checked_columns(
+    chosen: ColumnMap, cluster: str | None, rows: Sequence[Row], side: Sequence[SideRows] = ()
+) -> ColumnMap:
+    """The columns to read; those of rationales may stand in the files of further rationales alone.
+
+    Raises:
+        UnknownName: a column that no row has.
+        DataError: no column is known for a field that is needed.
+    """
     header = header_of(rows)
     if cluster:
         chosen = dataclasses.replace(chosen, cluster=cluster)
@@ -262,8 +286,10 @@ def checked_columns(chosen: ColumnMap, cluster: str | None, rows: Sequence[Row])
             f"No column is known for {', '.join(missing)}; the file has: {', '.join(header)[:300] or 'none'}.",
             "Say which is which with --map FIELD=COLUMN; what is guessed stays.",
         )
+    beside = {name for one in side for name in header_of(record.row for record in one.records[:20])}
+    beside &= {column for column, _ in chosen.rationale_columns()}
     for name in chosen.names():
-        if name not in header and all(at(row, name) is None for row in rows):
+        if name not in header and name not in beside and all(at(row, name) is None for row in rows):
             raise UnknownName("column", name, header)
     return chosen
 
@@ -474,20 +500,26 @@ def _is_plain(value: Any) -> bool:
     return isinstance(value, int) and value.bit_length() < 64
 
 
-def _add_side(rows: ImportedRows, side: SideFile) -> None:
+def add_side(rows: ImportedRows, side: SideRows, mapped: ColumnMap) -> None:
     """More rationales by one source, joined by id; ids that no row has are told. The main file's rationale by the same
-    source stays.
+    source stays. mapped: the map of the task, whose columns of rationales and ids count here where they stand.
     """
     known = {example.id for example in rows.examples}
     have = {(r.id, r.source): place for place, r in enumerate(rows.rationales)}
-    records, problems = read_records(side.path)
-    rows.problems += [dataclasses.replace(problem, file=f"rationales/{problem.file}") for problem in problems]
+    records = side.records
+    rows.problems += side.problems
     header = header_of(record.row for record in records)
     columns = guess_columns(header, [record.row for record in records[:20]])
+    named = [column for column, _ in mapped.rationale_columns() if column in header]
+    columns = dataclasses.replace(
+        columns,
+        rationale=named[0] if named else columns.rationale,
+        id=mapped.id if mapped.id in header else columns.id,
+    )
     if records and not (columns.id and columns.rationale):
         lacking = " and ".join(name for name in ("id", "rationale") if not getattr(columns, name))
         raise DataError(
-            f"rationales/{side.path.name} has no column {lacking}; it has: {', '.join(header)[:300]}.",
+            f"rationales/{side.name} has no column {lacking}; it has: {', '.join(header)[:300]}.",
             "Each row needs id and rationale.",
         )
     for record in records:
