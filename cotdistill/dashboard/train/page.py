@@ -14,7 +14,6 @@ from cotdistill.dashboard.widgets import condition_field, example, forms, plans,
 from cotdistill.dashboard.widgets.composer_state import KEY, NEW, forget, keep, restore
 from cotdistill.errors import CotdistillError
 from cotdistill.planning.plan import Plan
-from cotdistill.rationales.conditions import parse_list
 from cotdistill.report.commands import run_study
 from cotdistill.store.store import Store
 from cotdistill.students.models import PRETRAINED, STUDENTS, entry_of
@@ -72,7 +71,6 @@ def _compose(store: Store) -> tuple[StudySpec | None, bool]:
             training = forms.config(TrainingConfig, start.training, key=f"{KEY}.training")
         with st.expander("Student, seeds and missing rationales", icon=":material/settings:"):
             values |= _more(task, start)
-        values |= _carried(start, values["conditions"])
         spec = spec_from_mapping({**values, "training": plain(training)}, StudySpec())
     except CotdistillError as error:
         frame.problem(error)
@@ -198,7 +196,7 @@ def _fields(store: Store, task: Task, start: StudySpec) -> tuple[dict[str, Any],
         "also_test": _second_test(store, task, start),
         "name": name,
         "title": start.title if same else "",
-        "primary": start.primary if start.primary in conditions else "",
+        "primary": _primary(start, conditions),
         "first_replicate": start.first_replicate,
         "terminator": start.terminator,
         "tuned": {condition: settings for condition, settings in start.tuned.items() if condition in conditions},
@@ -214,26 +212,24 @@ def _fields(store: Store, task: Task, start: StudySpec) -> tuple[dict[str, Any],
     return values, complete
 
 
-def _carried(start: StudySpec, conditions: list[str]) -> dict[str, Any]:
-    """What the form does not ask and a study to start from says of conditions that are still chosen."""
-    kept = {str(condition) for condition in parse_list(",".join(conditions))}
-    tuned = {condition: settings for condition, settings in start.tuned.items() if condition in kept}
-    if tuned:
-        st.caption(plain_markdown(f"{plural(len(tuned), 'condition')} at a setting of its own, tuned on dev."))
+def _primary(start: StudySpec, conditions: list[str]) -> str:
+    """The condition of several key-token ones that claim 3 is judged by, named before launch; "" for fewer than two."""
     swept = [condition for condition in conditions if "/key_tokens(" in condition and "@" not in condition]
-    primary = ""
-    if len(swept) > 1:
-        if st.session_state.get(f"{KEY}.primary") not in ("", *swept):
-            st.session_state[f"{KEY}.primary"] = start.primary if start.primary in swept else ""
-        primary = st.selectbox(
+    if len(swept) < 2:
+        return start.primary if start.primary in conditions else ""
+    if st.session_state.get(f"{KEY}.primary") not in ("", *swept):
+        st.session_state[f"{KEY}.primary"] = start.primary if start.primary in swept else ""
+    return str(
+        st.selectbox(
             "Primary of the key-token conditions",
             ["", *swept],
             key=f"{KEY}.primary",
             persist_state="session",
-            format_func=lambda c: example.named(c) if c else "the one with a matched control of its own",
+            format_func=lambda c: condition_field.label_of(c) if c else "the one with a matched control of its own",
             help="Claim 3 is judged by one condition of a sweep, named before launch.",
         )
-    return {"tuned": tuned, "primary": primary}
+        or ""
+    )
 
 
 def _second_test(store: Store, task: Task, start: StudySpec) -> str:
