@@ -23,12 +23,14 @@ from cotdistill.store.records import JobSpec, StudyDraft, Submission
 from cotdistill.store.store import Store
 from cotdistill.students.files import check_processes, checked_student, remarks
 from cotdistill.students.models import is_built_in
+from cotdistill.students.suited import suited_notes
 from cotdistill.studies.also_test import AlsoTestConfig, SecondTest, second_test
 from cotdistill.studies.also_test import remarks as remarks_of_second_test
 from cotdistill.studies.inputs import reader_of, select_job
 from cotdistill.studies.spec import StudySpec
 from cotdistill.tasks.answer_kinds import needs_terminator, nested_choices
 from cotdistill.tasks.catalog import open_task
+from cotdistill.tasks.example import CHOICE
 from cotdistill.tasks.task import Task
 from cotdistill.text import plural, size
 
@@ -108,7 +110,7 @@ def plan(store: Store, spec: StudySpec) -> Plan:
     runs: list[PlannedRun] = []
     bases: dict[str, PlannedRun] = {}
     inputs: dict[str, PlannedRun] = {}
-    checks = remarks(spec.student)
+    checks = [*remarks(spec.student), *suited_notes(spec.student, spec.training)]
     costs: Costs | None = None
     fit: Fit
     also: list[PlannedRun] = []
@@ -309,7 +311,24 @@ def _run_config(spec: StudySpec, task: Task, replicate: int) -> RunConfig:
         missing_rationale=spec.missing_rationale,
         left_out=spec.left_out,
         terminator=spec.terminator == "on",
+        test_rows=spec.test_rows if spec.test_rows < len(task.examples("test")) else 0,
     )
+
+
+def _check_written(spec: StudySpec, task: Task) -> None:
+    """UsageError for settings and conditions that need choices where answers are written."""
+    if spec.terminator == "off":
+        raise UsageError(
+            f"Answers of {task.name!r} are written: without a terminator no student could end one.",
+            "Leave terminator at auto.",
+        )
+    for condition in spec.parsed():
+        for name in ("margin", "counterfactual"):
+            if condition.objective_parameters(name) is not None:
+                raise UsageError(
+                    f"{condition} needs wrong choices, and answers of {task.name!r} are written.",
+                    f"Leave {name} out, or choose a task with choices.",
+                )
 
 
 def _also(
@@ -327,10 +346,20 @@ def _also(
 
 
 def _terminated(spec: StudySpec, run: RunConfig, task: Task, checks: list[str]) -> tuple[StudySpec, RunConfig]:
-    """The study and its run with answers that end in a terminator where the task needs one and nothing else is said."""
+    """The study and its run with answers that end in a terminator where the task needs one and nothing else is said.
+
+    UsageError for what written answers cannot do without, or cannot have.
+    """
+    if task.answer_kind != CHOICE:
+        _check_written(spec, task)
     if spec.terminator == "auto" and needs_terminator(task):
         spec = dataclasses.replace(spec, terminator="on")
-        if pair := nested_choices(task):
+        if task.answer_kind != CHOICE:
+            checks.append(
+                f"Answers are written ({task.answer_kind}): each ends in the end token. There is no chance line; an"
+                " answer counts as right only where the student ends it by itself."
+            )
+        elif pair := nested_choices(task):
             checks.append(
                 f"One choice begins another ({pair[0]!r} and {pair[1]!r}): every answer ends in the end token, which is"
                 " trained and scored with it. To leave it out: --set terminator=off"

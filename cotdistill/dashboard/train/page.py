@@ -16,7 +16,8 @@ from cotdistill.errors import CotdistillError
 from cotdistill.planning.plan import Plan
 from cotdistill.report.commands import run_study
 from cotdistill.store.store import Store
-from cotdistill.students.models import PRETRAINED, STUDENTS, entry_of
+from cotdistill.students.models import PRETRAINED, STUDENTS, entry_of, settings_text
+from cotdistill.students.suited import suited
 from cotdistill.studies.spec import BUDGETS, MISSING, STUDIES, StudySpec, spec_from_mapping
 from cotdistill.tasks.catalog import TASKS, list_tasks, open_task
 from cotdistill.tasks.generated.world import WorldSettings
@@ -149,8 +150,8 @@ def _fields(store: Store, task: Task, start: StudySpec) -> tuple[dict[str, Any],
         on_change=_suit,
         args=(start,),
     )
-    if (entry := entry_of(student)) is not None:
-        text = f"Settings that suit {entry.name} are in the form: {entry.settings_text()}."
+    if settings := suited(StudentConfig(name=student)):
+        text = f"Settings that suit {student} are in the form: {settings_text(settings)}."
         st.caption(plain_markdown(f"{text} They are ours; the paper's are not known to us."))
     conditions, complete = condition_field.draw(
         st.container(), "Conditions", condition_field.offered(task.sources), key=f"{KEY}.conditions",
@@ -324,20 +325,15 @@ def _suit(start: StudySpec) -> None:
     """Another student: what suits it goes into the form; a student without settings of its own gets those of the start
     back.
     """
-    entry = entry_of(str(st.session_state.get(f"{KEY}.student")))
+    settings = suited(StudentConfig(name=str(st.session_state.get(f"{KEY}.student"))))
     for prefix, cls, key in (("training", TrainingConfig, "training"), ("student", StudentConfig, "student_settings")):
-        # Only what the catalogue speaks of: the rest is as a person left it.
-        spoken_of = {
-            name.partition(".")[2] for one in PRETRAINED for name in one.defaults if name.startswith(f"{prefix}.")
-        }
+        # Only what any student's settings speak of: the rest is as a person left it.
+        names = {name for entry in PRETRAINED for name in suited(StudentConfig(name=entry.name))} | set(settings)
+        spoken_of = {name.partition(".")[2] for name in names if name.startswith(f"{prefix}.")}
         values = {name: getattr(getattr(start, prefix), name) for name in spoken_of}
-        values |= {
-            name.partition(".")[2]: value
-            for name, value in (entry.defaults.items() if entry else ())
-            if name.startswith(f"{prefix}.")
-        }
+        values |= {name.partition(".")[2]: value for name, value in settings.items() if name.startswith(f"{prefix}.")}
         forms.reset(cls, values, key=f"{KEY}.{key}")
-    if entry is not None:
+    if settings:
         st.session_state[f"{KEY}.base_steps"] = 0
 
 
