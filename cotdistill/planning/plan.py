@@ -30,6 +30,7 @@ from cotdistill.studies.inputs import reader_of, select_job
 from cotdistill.studies.spec import StudySpec
 from cotdistill.tasks.answer_kinds import needs_terminator, nested_choices
 from cotdistill.tasks.catalog import open_task
+from cotdistill.tasks.example import CHOICE
 from cotdistill.tasks.task import Task
 from cotdistill.text import plural, size
 
@@ -327,6 +328,22 @@ def _run_config(spec: StudySpec, task: Task, replicate: int) -> RunConfig:
     )
 
 
+def _check_written(spec: StudySpec, task: Task) -> None:
+    """UsageError for settings and conditions that need choices where answers are written."""
+    if spec.terminator == "off":
+        raise UsageError(
+            f"Answers of {task.name!r} are written: without a terminator no student could end one.",
+            "Leave terminator at auto.",
+        )
+    for condition in spec.parsed():
+        for name in ("margin", "counterfactual"):
+            if condition.objective_parameters(name) is not None:
+                raise UsageError(
+                    f"{condition} needs wrong choices, and answers of {task.name!r} are written.",
+                    f"Leave {name} out, or choose a task with choices.",
+                )
+
+
 def _also(
     reference: str, second: SecondTest, trained: PlannedRun, costs: Costs, known: Mapping[str, str]
 ) -> PlannedRun:
@@ -342,10 +359,20 @@ def _also(
 
 
 def _terminated(spec: StudySpec, run: RunConfig, task: Task, checks: list[str]) -> tuple[StudySpec, RunConfig]:
-    """The study and its run with answers that end in a terminator where the task needs one and nothing else is said."""
+    """The study and its run with answers that end in a terminator where the task needs one and nothing else is said.
+
+    UsageError for what written answers cannot do without, or cannot have.
+    """
+    if task.answer_kind != CHOICE:
+        _check_written(spec, task)
     if spec.terminator == "auto" and needs_terminator(task):
         spec = dataclasses.replace(spec, terminator="on")
-        if pair := nested_choices(task):
+        if task.answer_kind != CHOICE:
+            checks.append(
+                f"Answers are written ({task.answer_kind}): each ends in the end token. There is no chance line; an"
+                " answer counts as right only where the student ends it by itself."
+            )
+        elif pair := nested_choices(task):
             checks.append(
                 f"One choice begins another ({pair[0]!r} and {pair[1]!r}): every answer ends in the end token, which is"
                 " trained and scored with it. To leave it out: --set terminator=off"

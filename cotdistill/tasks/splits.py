@@ -137,7 +137,7 @@ def same_place(examples: Sequence[Example]) -> str:
     """A sentence where nine of ten right choices stand in one place, which a student can learn instead of the answer;
     "" otherwise, and for choices that are the same in every row.
     """
-    varied = [e for e in examples if e.choices]
+    varied = [e for e in examples if not e.is_written]
     if len(varied) < 10 or len({tuple(c.text for c in e.choices) for e in varied}) == 1:
         return ""
     place, count = Counter(e.gold for e in varied).most_common(1)[0]

@@ -9,7 +9,7 @@ import streamlit as st
 
 from cotdistill.config import Seeds, StudentConfig, TrainingConfig, from_mapping, plain
 from cotdistill.dashboard import frame
-from cotdistill.dashboard.train import axes
+from cotdistill.dashboard.train import axes, tuning
 from cotdistill.dashboard.widgets import condition_field, example, forms, plans, queue
 from cotdistill.dashboard.widgets.composer_state import KEY, NEW, forget, keep, restore
 from cotdistill.errors import CotdistillError
@@ -34,8 +34,12 @@ def draw(store: Store) -> None:
     left, right = st.columns([3, 2], gap="large")
     with left:
         spec, complete = _compose(store)
+        tune = "" if spec is None else tuning.grid()
     with right:
-        planned = _launch(store, spec, complete)
+        if spec is not None and tune:
+            planned = tuning.draw(store, spec, tune, complete)
+        else:
+            planned = _launch(store, spec, complete)
     if planned is not None:
         with st.expander(
             f"Every run of this plan: {plans.summary_line(planned)}", expanded=True, icon=":material/table_rows:"
@@ -193,7 +197,7 @@ def _fields(store: Store, task: Task, start: StudySpec) -> tuple[dict[str, Any],
         "also_test": _second_test(store, task, start),
         "name": name,
         "title": start.title if same else "",
-        "primary": start.primary if start.primary in conditions else "",
+        "primary": _primary(start, conditions),
         "first_replicate": start.first_replicate,
         "terminator": start.terminator,
         "tuned": {condition: settings for condition, settings in start.tuned.items() if condition in conditions},
@@ -207,6 +211,26 @@ def _fields(store: Store, task: Task, start: StudySpec) -> tuple[dict[str, Any],
         "left_out": list(st.session_state.get(f"{KEY}.left_out", ())),
     }
     return values, complete
+
+
+def _primary(start: StudySpec, conditions: list[str]) -> str:
+    """The condition of several key-token ones that claim 3 is judged by, named before launch; "" for fewer than two."""
+    swept = [condition for condition in conditions if "/key_tokens(" in condition and "@" not in condition]
+    if len(swept) < 2:
+        return start.primary if start.primary in conditions else ""
+    if st.session_state.get(f"{KEY}.primary") not in ("", *swept):
+        st.session_state[f"{KEY}.primary"] = start.primary if start.primary in swept else ""
+    return str(
+        st.selectbox(
+            "Primary of the key-token conditions",
+            ["", *swept],
+            key=f"{KEY}.primary",
+            persist_state="session",
+            format_func=lambda c: condition_field.label_of(c) if c else "the one with a matched control of its own",
+            help="Claim 3 is judged by one condition of a sweep, named before launch.",
+        )
+        or ""
+    )
 
 
 def _second_test(store: Store, task: Task, start: StudySpec) -> str:
@@ -337,7 +361,7 @@ def _launch(store: Store, spec: StudySpec | None, complete: bool) -> Plan | None
         key="launch",
         disabled=doomed or not complete or not plans.open_runs(planned),
         # Before the page is drawn again, so that the plan shows at once what is queued now.
-        on_click=_launched,
+        on_click=plans.launched,
         args=(store, planned),
     )
     frame.terminal(run_study(spec, "plan"), run_study(spec))
@@ -369,14 +393,3 @@ def _too_long(planned: Plan) -> None:
 def _set(field: str, value: Any) -> None:
     """Put a value into the form before it is drawn again."""
     st.session_state[f"{KEY}.{field}"] = value
-
-
-def _launched(store: Store, planned: Plan) -> None:
-    try:
-        submission = plans.launch(store, planned)
-    except CotdistillError as error:
-        st.toast(plain_markdown(f"{error.message} {error.hint}"), icon=":material/error:")
-        return
-    st.toast(
-        f"Launched: {len(submission.new)} new, {len(submission.reused)} already there.", icon=":material/rocket_launch:"
-    )

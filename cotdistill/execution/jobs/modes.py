@@ -222,7 +222,8 @@ def summary(
 def write_saved(path: Path, saved: Saved) -> None:
     """What was scored so far, whole or not at all."""
     texts = None if saved.own_texts is None else [[w.ids, w.terminated, w.after] for w in saved.own_texts]
-    write_note(path, json.dumps({"own": texts, "sums": saved.sums}))
+    answers = {key: [text.ids, text.terminated, text.after] for key, text in saved.answers.items()}
+    write_note(path, json.dumps({"own": texts, "sums": saved.sums, "answers": answers}))
 
 
 def read_saved(path: Path) -> Saved:
@@ -236,6 +237,13 @@ def read_saved(path: Path) -> Saved:
             if kept["own"] is None
             else [WrittenText(list(ids), bool(ended), list(after)) for ids, ended, after in kept["own"]]
         )
-        return Saved(texts, {str(key): [float(v) for v in values] for key, values in kept["sums"].items()})
+        return Saved(
+            texts,
+            {str(key): [float(v) for v in values] for key, values in kept["sums"].items()},
+            {
+                str(key): WrittenText(list(ids), bool(ended), list(after))
+                for key, (ids, ended, after) in kept.get("answers", {}).items()
+            },
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return Saved()
