@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 
 def percent(share: float | None) -> str:
@@ -98,6 +99,20 @@ def ago(then: float | None, now: float | None = None) -> str:
             number = round(passed / length)
             return f"{number} {unit}{'s' if number != 1 and unit != 'min' else ''} ago"
     return "1 min ago"
+
+
+def phase_text(progress: Mapping[str, Any]) -> str:
+    """What a running job does, with its count: "scoring 128 of 600 questions"; "" where it does not say."""
+    phase, done, rows = (progress.get(key) for key in ("phase", "phase_done", "phase_rows"))
+    return f"{phase} {done:,} of {rows:,} questions" if phase and rows else str(phase or "")
+
+
+def share_done(progress: Mapping[str, Any]) -> float:
+    """How much of a job is done, 0 to 1: by time where it says so, else by steps."""
+    if progress.get("share") is not None:
+        return min(1.0, float(progress["share"]))
+    step, total = int(progress.get("step") or 0), int(progress.get("total") or 0)
+    return min(1.0, step / total) if total else 0.0
 
 
 def plural(number: int, singular: str, many: str = "") -> str:

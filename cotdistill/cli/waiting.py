@@ -10,7 +10,7 @@ from cotdistill.errors import StoreError
 from cotdistill.execution.supervisor import ensure_supervisor, last_stop, no_supervisor
 from cotdistill.store.records import Job
 from cotdistill.store.store import Store
-from cotdistill.text import duration, plural
+from cotdistill.text import duration, phase_text, plural, share_done
 
 # How often the queue is read; a read takes a millisecond.
 POLL_SECONDS = 1.0
@@ -82,13 +82,16 @@ def _share(job: Job) -> float:
     """How much of a job is done, 0 to 1. Scoring comes after the last step, so the steps alone never make it whole."""
     if job.state in ENDED:
         return 1.0
-    step, total = job.progress.get("step", 0), job.progress.get("total", 0)
-    return 0.95 * step / total if job.state == "running" and total else 0.0
+    return 0.95 * share_done(job.progress) if job.state == "running" else 0.0
 
 
 def _progress_text(jobs: list[Job], gained: float, left: float, passed: float) -> str:
     ended = sum(job.state in ENDED for job in jobs)
-    running = [job.label for job in jobs if job.state == "running"]
+    running = [
+        " · ".join(part for part in (job.label, phase_text(job.progress)) if part)
+        for job in jobs
+        if job.state == "running"
+    ]
     # An estimate from a moment's work would mislead: no time is stated from it, nor one of hundreds of hours.
     remaining = ""
     if gained > 0 and passed > 10 and left > 0:

@@ -33,6 +33,8 @@ from cotdistill.store.records import (
 )
 
 # Processes at first, until a person chooses: one a core, but no more than this, for memory's sake.
+# In the folder of a run, beside its resume checkpoint: what of its scoring is done.
+SCORED = "scored.jsonl"
 MOST_WORKERS = 4
 # What a log shows at most, from its end.
 LOG_BYTES = 200_000
@@ -283,7 +285,8 @@ class Queue:
 
     def _queue_again(self, connection: sqlite3.Connection, job: int, *, afresh: bool) -> None:
         if afresh:
-            self.resume_path(job).unlink(missing_ok=True)
+            for path in (self.resume_path(job), self.resume_path(job).with_name(SCORED)):
+                path.unlink(missing_ok=True)
             connection.execute("UPDATE job SET progress = '{}', seconds = 0, result = NULL WHERE id = ?", (job,))
         connection.execute(
             """

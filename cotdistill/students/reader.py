@@ -20,6 +20,7 @@ from cotdistill.errors import StudentError
 from cotdistill.students.loading import input_table, output_matrix, positions_of
 from cotdistill.students.scoring.last_block import MOST, only_at, own_part
 from cotdistill.students.scoring.likelihood import LogitBuffer, log_likelihood, suits
+from cotdistill.students.scoring.progress import SILENT, ScoringProgress
 
 # What a forward pass of an architecture that a probe does not suit may raise.
 UNSUITED = (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError)
@@ -55,11 +56,12 @@ class Forward:
     continuation a row.
     """
 
-    def __init__(self, model: PreTrainedModel, *, compiled: bool = False) -> None:
-        """compiled: by torch.compile, for the many passes of training. StudentError where there is nothing to compile
-        with.
+    def __init__(self, model: PreTrainedModel, *, compiled: bool = False, progress: ScoringProgress = SILENT) -> None:
+        """compiled: by torch.compile, for the many passes of training. progress: is told of every batch that is scored
+        or written. StudentError where there is nothing to compile with.
         """
         self.model = model
+        self.progress = progress
         self.device = input_table(model).device
         self.positions = positions_of(model)
         self.abilities = abilities(model)

@@ -20,7 +20,7 @@ from cotdistill.rationales.conditions import parse
 from cotdistill.store.memory_shortage import retry_at_half
 from cotdistill.store.records import Job
 from cotdistill.store.store import Store
-from cotdistill.text import ago, duration, percent, plural
+from cotdistill.text import ago, duration, percent, phase_text, plural
 
 STATES = ("queued", "running", "finished", "failed", "stopped")
 
@@ -139,7 +139,11 @@ def list_(arguments: argparse.Namespace) -> Result:
 
 def _progress(run: RunDocument) -> str | None:
     step, total = run.progress.get("step"), run.progress.get("total")
-    return f"{step}/{total}" if run.state == "running" and total else None
+    if run.state != "running":
+        return None
+    if run.progress.get("phase") not in (None, "training"):
+        return phase_text(run.progress)
+    return f"{step}/{total}" if total else None
 
 
 def show(arguments: argparse.Namespace) -> Result:

@@ -17,7 +17,7 @@ from cotdistill.report.commands import command
 from cotdistill.store import hardware
 from cotdistill.store.records import Job, Study
 from cotdistill.store.store import Store
-from cotdistill.text import ago, capital, count, duration, percent, plain_markdown, plural
+from cotdistill.text import ago, capital, count, duration, percent, phase_text, plain_markdown, plural, share_done
 
 # More rows than this are counted, not drawn: a queue of thousands must not slow the page.
 SHOWN = 8
@@ -189,6 +189,9 @@ def _summary(store: Store, running: Sequence[Job], waiting: Sequence[Job], count
 
 def time_left(job: Job, now: float | None = None) -> float | None:
     """Seconds until a running job ends, from its own pace; None before there is one."""
+    if "phase" in job.progress:
+        left = job.progress.get("seconds_left")
+        return None if left is None else float(left)
     step, total, seconds = (job.progress.get(key) for key in ("step", "total", "seconds"))
     if not step or not total:
         return None
@@ -203,7 +206,8 @@ def _running(store: Store, job: Job, study: str, *, short: bool) -> None:
     if study:
         label = f"{study} · {label.removeprefix(str(job.config.get('task', '')) + ' · ')}"
     step, total = int(job.progress.get("step") or 0), int(job.progress.get("total") or 0)
-    parts = [f"step {step:,} of {total:,}"] if total else ["starting"]
+    parts = [f"step {step:,} of {total:,}"] if total else []
+    parts = [phase_text(job.progress) or "starting"] if job.progress.get("phase") != "training" else parts
     loss, dev = job.progress.get("loss"), job.progress.get("dev_accuracy")
     parts += [f"loss {loss:.3f}"] if isinstance(loss, (int, float)) else []
     parts += [f"dev {percent(float(dev))}"] if isinstance(dev, (int, float)) else []
@@ -213,7 +217,7 @@ def _running(store: Store, job: Job, study: str, *, short: bool) -> None:
     parts += [f"{job.request} asked for"] if job.request else []
     with st.container(horizontal=True, vertical_alignment="center"):
         st.progress(
-            min(1.0, step / total) if total else 0.0,
+            share_done(job.progress),
             text=f"{plain_markdown(label)}  \n{plain_markdown(' · '.join(parts))}",
         )
         if not short:

@@ -9,6 +9,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -19,12 +20,14 @@ from cotdistill import __version__
 from cotdistill.config import RunConfig, stable_seed
 from cotdistill.errors import DataError, NoRationale, StudentError
 from cotdistill.execution.data_parallel import group_of
+from cotdistill.execution.jobs.run_progress import WRITING, RunProgress
 from cotdistill.execution.worker import JobContext, Outcome
 from cotdistill.rationales.conditions import Condition, parse
 from cotdistill.rationales.counterfactual import supplied
 from cotdistill.rationales.placement import MODES, Placement
 from cotdistill.rationales.selection import Selection, read_selection
 from cotdistill.store.artifacts import PREDICTION_TYPES, parquet
+from cotdistill.store.queue import SCORED
 from cotdistill.students import base as bases
 from cotdistill.students.batches import Stream
 from cotdistill.students.files import fingerprint
@@ -43,6 +46,7 @@ from cotdistill.students.objectives.combined import Objectives
 from cotdistill.students.preparation import Prepared, prepare
 from cotdistill.students.scoring.evaluation import WRITTEN_COLUMNS, Prediction, accuracy, primary_metric, score
 from cotdistill.students.scoring.following import followed
+from cotdistill.students.scoring.progress import ScoringProgress
 from cotdistill.students.sources import encoder_of
 from cotdistill.students.tokens import Encoder
 from cotdistill.students.training import Hooks, Log
@@ -72,19 +76,6 @@ def _device(name: str, rank: int) -> torch.device:
     return torch.device(name, rank) if name == "cuda" else torch.device(name)
 
 
-def _hooks(context: JobContext, steps: int, **more: Any) -> Hooks:
-    def report(log: Log, values: dict[str, float]) -> None:
-        context.report(
-            log.step,
-            steps,
-            tokens=log.tokens,
-            seconds=round(log.seconds, 2),
-            **{k: round(v, 4) for k, v in values.items()},
-        )
-
-    return Hooks(report=report, log=context.log, **more)
-
-
 def _versions() -> dict[str, str]:
     versions = {name: version(name) for name in ("torch", "transformers", "tokenizers")}
     # A clone need not be installed.
@@ -111,7 +102,9 @@ def base(context: JobContext) -> Outcome:
         run.training,
         steps=run.training.steps,
         pad=encoder.specials.pad,
-        hooks=_hooks(context, run.training.steps),
+        hooks=Hooks(
+            report=RunProgress(context, run.training.steps, run.training.batch_size, 0).trained, log=context.log
+        ),
         resume=context.resume_file,
         identity=context.identity,
     )
@@ -220,6 +213,7 @@ def train(context: JobContext) -> Outcome:
 
 
 def _train(context: JobContext, run: RunConfig, group: ProcessGroup) -> Outcome:
+    context.report(0, run.training.steps, phase="loading")
     start = _start(context, run)
     task, encoder, model, prepared = start.task, start.encoder, start.model, start.prepared
     condition = parse(run.condition)
@@ -232,17 +226,29 @@ def _train(context: JobContext, run: RunConfig, group: ProcessGroup) -> Outcome:
     placement = condition.spec
     limit = prepared.facts.longest_rationale + len(encoder.label_cue)
 
-    def scored(examples: list[Any], mode: str) -> list[Prediction]:
-        return score(model, encoder, examples, placement, mode, metric=metric, limit=limit)
+    modes = [mode for mode in MODES if _asked(placement, mode, test)]
+    on_dev = (run.training.evaluations if prepared.steps else 0) + 1
+    questions = len(dev) * on_dev * _weight(placement.primary) + len(test) * sum(map(_weight, modes))
+    progress = RunProgress(context, prepared.steps, run.training.batch_size, questions)
+    # What was scored after training, before the run was cut off; a GPU would not give the same numbers again.
+    file = context.resume_file.with_name(SCORED) if run.training.device == "cpu" else None
 
-    hooks = _hooks(
-        context,
-        prepared.steps,
-        evaluate=(lambda: accuracy(scored(dev, placement.primary))) if dev else None,
-        keep=lambda share: _kept(context, model, run),
+    def scored(examples: list[Any], mode: str, kept: Path | None = file) -> list[Prediction]:
+        listener = ScoringProgress(progress.scored, kept)
+        return score(model, encoder, examples, placement, mode, metric=metric, limit=limit, progress=listener)
+
+    def keep(share: float) -> str:
+        progress.begins("keeping")
+        return _kept(context, model, run)
+
+    hooks = Hooks(
+        report=progress.trained,
+        evaluate=(lambda: accuracy(scored(dev, placement.primary, None))) if dev else None,
+        keep=keep,
+        log=context.log,
     )
     log = _trained(context, run, start, group, hooks)
-    modes = [mode for mode in MODES if _asked(placement, mode, test)]
+    progress.ended(log)
     by_mode = {mode: scored(test, mode) for mode in modes}
     primary = by_mode[placement.primary]
     produced = {
@@ -282,7 +288,14 @@ def _train(context: JobContext, run: RunConfig, group: ProcessGroup) -> Outcome:
         "device": run.training.device,
         "versions": _versions(),
     }
+    if file is not None:
+        file.unlink(missing_ok=True)
     return Outcome(result, produced, start.used)
+
+
+def _weight(mode: str) -> float:
+    """What a question of a mode costs, in questions that are only scored."""
+    return 1.0 + (WRITING if mode == "own" else 0.0)
 
 
 def _shape_of_answers(primary: Sequence[Prediction], placement: Placement) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from cotdistill.errors import SequenceTooLong
 from cotdistill.rationales.placement import Placement
 from cotdistill.students.reader import Forward, block_mask
 from cotdistill.students.scoring.generation import Lots, WrittenText, greedy
+from cotdistill.students.scoring.progress import SILENT, ScoringProgress
 from cotdistill.students.scoring.written import answer_ids, write_answers
 from cotdistill.students.tokens import Encoder
 from cotdistill.tasks.answer_kinds import flexible, judge
@@ -99,7 +100,11 @@ def choice_scores(
     order = sorted(range(len(prompts)), key=lambda i: size[i])
     for start in range(0, len(order), batch):
         members = order[start : start + batch]
-        scores = _packed(reader, [prompts[i] for i in members], [choices[i] for i in members], pad)
+        questions, options = [prompts[i] for i in members], [choices[i] for i in members]
+        scores = reader.progress.computed(
+            "scoring", [questions, options], lambda q=questions, o=options: _packed(reader, q, o, pad)
+        )
+        reader.progress.note("scoring", min(start + batch, len(order)), len(order))
         for i, row in zip(members, scores, strict=True):
             results[i] = row
     return results
@@ -174,12 +179,13 @@ def score(
     metric: str,
     limit: int,
     batch: int = 64,
+    progress: ScoringProgress = SILENT,
 ) -> list[Prediction]:
     """Predictions of a student over examples in one mode: "direct", "own" (its own greedy rationale of at most `limit`
     tokens first) or "given" (the teacher's, cut at its end where the student reads no more; examples without one are
     asked directly)."""
     model.eval()  # type: ignore[no-untyped-call]
-    reader = Forward(model)
+    reader = Forward(model, progress=progress)
     prompts, written = asked(reader, encoder, examples, placement, mode, limit)
     answers = answers_after(reader, encoder, examples, prompts, batch)
     texts: Sequence[WrittenText | None] = written or [None] * len(examples)

@@ -74,12 +74,21 @@ def greedy(
         asked = [prompts[i] for i in members]
         draws = lots.of(members) if lots is not None else None
         # What is drawn needs the logits themselves, which a plain head alone gives from the states of a cache.
-        if reader.abilities.left_padding and (draws is None or reader.abilities.plain_head):
-            texts = _batch(reader.model, asked, list(stop), limit, after, pad, eos, draws)
-        else:
-            texts = _uncached(reader, asked, list(stop), limit, after, pad, eos, draws)
+        cached = reader.abilities.left_padding and (draws is None or reader.abilities.plain_head)
+
+        def write(asked: list[Sequence[int]] = asked, draws: Lots | None = draws, cached: bool = cached) -> Any:
+            texts = (
+                _batch(reader.model, asked, list(stop), limit, after, pad, eos, draws)
+                if cached
+                else _uncached(reader, asked, list(stop), limit, after, pad, eos, draws)
+            )
+            return [[text.ids, text.terminated, text.after] for text in texts]
+
+        # What is drawn at random depends on the state of the generators, too.
+        texts = reader.progress.computed("writing", [asked, stop, limit, after], write) if draws is None else write()
+        reader.progress.note("writing", min(start + batch, len(order)), len(order))
         for i, written in zip(members, texts, strict=True):
-            results[i] = written
+            results[i] = WrittenText(*written)
     return [written for written in results if written is not None]
 
 
