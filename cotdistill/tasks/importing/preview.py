@@ -5,7 +5,7 @@ that nothing reads, and the first rows as they would be read.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,9 +13,17 @@ from cotdistill.config import plain
 from cotdistill.errors import CotdistillError, DataError, RowProblem
 from cotdistill.tasks.importing.answers import READINGS
 from cotdistill.tasks.importing.cells import Row, at
-from cotdistill.tasks.importing.columns import NAMES, ColumnMap, choices_of, header_of, unread_texts
+from cotdistill.tasks.importing.columns import NAMES, ColumnMap, choices_of, guess_columns, header_of, unread_texts
 from cotdistill.tasks.importing.hub import HubSource
-from cotdistill.tasks.importing.importer import ImportedRows, checked_columns, map_of, read_rows, rows_of
+from cotdistill.tasks.importing.importer import (
+    ImportedRows,
+    SideRows,
+    add_side,
+    checked_columns,
+    map_of,
+    read_rows,
+    rows_of,
+)
 from cotdistill.tasks.splits import same_place
 from cotdistill.text import plural
 
@@ -99,7 +107,8 @@ def preview_source(
     columns = map_of(start, rows, changes)
     error, imported = None, ImportedRows(problems=[p for _, problems in whole.by_split.values() for p in problems])
     try:
-        imported = read_rows(start, checked_columns(columns, None, rows))
+        imported = read_rows(start, checked_columns(columns, None, rows, whole.side))
+        _add_rationales(imported, whole.side, columns)
     except CotdistillError as problem:
         error = {"message": problem.message, "hint": problem.hint}
     if not imported.examples and error is None:
@@ -121,6 +130,16 @@ def preview_source(
         whole.info.get("hub"),
         warnings,
     )
+
+
+def _add_rationales(imported: ImportedRows, side: Sequence[SideRows], columns: ColumnMap) -> None:
+    """The rationales of other files for the rows that are shown."""
+    shown = {example.id for example in imported.examples[:SHOWN]}
+    shown |= {id.partition(":")[2] for id in shown}
+    for one in side:
+        guess = guess_columns(header_of(record.row for record in one.records[:20]))
+        of_shown = [r for r in one.records if str(at(r.row, columns.id) or at(r.row, guess.id)) in shown]
+        add_side(imported, replace(one, records=of_shown, problems=[]), columns)
 
 
 def _examples(imported: ImportedRows) -> list[PreviewRow]:
