@@ -293,6 +293,8 @@ class RunConfig:
     left_out: tuple[str, ...] = ()  #: ids of training rows that no condition of the study trains on
     #: Whether every answer ends in the end token, which bears label loss and is scored with it.
     terminator: bool = False
+    #: Test questions that are scored: the first by hashed id; 0 means all.
+    test_rows: int = 0
 
     def job_config(self) -> dict[str, Any]:
         """The plain form that is hashed. Empty selections are left out: a run without them is the same run as before
@@ -302,7 +304,7 @@ class RunConfig:
             hashed(StudentConfig, values["student"]),
             hashed(TrainingConfig, values["training"]),
         )
-        for later in ("selections", "left_out", "terminator"):
+        for later in ("selections", "left_out", "terminator", "test_rows"):
             if not values[later]:
                 del values[later]
         return values

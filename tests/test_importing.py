@@ -330,10 +330,11 @@ def test_true_and_false_answer_questions_whose_choices_are_yes_and_no(tmp_path):
     assert named.example("a.jsonl:1").answer_text == "even"
 
 
-def test_answers_that_are_written_are_told_as_such(tmp_path):
-    rows = [{"question": f"{i} and 1", "answer": f"{i} + 1\n#### {i + 1}"} for i in range(12)]
-    with pytest.raises(DataError, match="free-form"):
+def test_texts_without_choices_ask_whether_they_are_written(tmp_path):
+    rows = [{"question": f"what is {i}?", "answer": f"thing {i}"} for i in range(12)]
+    with pytest.raises(DataError, match="No column is known for choices") as error:
         import_task(tmp_path / "root", write(tmp_path / "a.jsonl", rows), "written")
+    assert "answer_kind=text" in error.value.hint
 
 
 def test_further_rationales_for_no_row_are_told_with_their_line(tmp_path, folder):

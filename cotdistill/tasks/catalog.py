@@ -144,6 +144,6 @@ def _listed(name: str, help: str, task: Task | None, *, artificial: bool) -> dic
         "artificial": artificial,
         "rows": dict(task.info["rows"]) if task else None,
         "sources": list(task.sources) if task else [],
-        "chance": task.chance if task else None,
+        "chance": (task.chance or None) if task else None,
         "digest": task.digest if task else None,
     }

@@ -68,3 +68,23 @@ def rationale_text(value: Any) -> str | None:
         value = " ".join(sentence for sentence in sentences if sentence)
     text = text_of(value, "rationale")
     return None if text is None or text.casefold() in NOTHING else text
+
+
+def metadata_of(row: Row, used: frozenset[str]) -> dict[str, Any]:
+    """The other columns, and what stands under `metadata`, as far as they are short plain values; of QuaRel, the worlds
+    that a story compares.
+    """
+    held: list[tuple[Any, Any]] = list(row.items())
+    if isinstance(nested := row.get("metadata"), Mapping):
+        held += nested.items()
+    if isinstance(worlds := row.get("world_literals"), Mapping):
+        held += [(key, ", ".join(map(str, value))) for key, value in worlds.items() if isinstance(value, list)]
+    return {str(key): value for key, value in held if str(key) not in used and _is_plain(key) and _is_plain(value)}
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, str):
+        return len(value) < 200 and value.isprintable()
+    return isinstance(value, int) and value.bit_length() < 64
