@@ -27,7 +27,8 @@ from cotdistill.store.store import Store
 from cotdistill.students.scoring import rationale_tests
 from cotdistill.students.scoring.evaluation import choice_scores
 from cotdistill.students.scoring.rationale_tests import Saved, StudentUnderTest, every_test
-from cotdistill.studies.modes import EVERYTHING, Wanted, asked, modes_of
+from cotdistill.studies.inspection_jobs import modes_of
+from cotdistill.studies.modes import EVERYTHING, Wanted, asked
 from cotdistill.studies.spec import study_spec
 from cotdistill.tasks.generated.world import reworded, world_of
 from tests.terminal import check_keys, speaker
