@@ -412,20 +412,20 @@ main(['inspect', 'confidence', str(run), '--examples', '5', '--json'])
 print('---')
 main(['inspect', 'confidence', str(run), '--examples', '5', '--job', '--json'])
 print('---')
-print(json.dumps([CONFIGS['confidence'].__name__, verify(store).problems]))
+print(json.dumps([CONFIGS['confidence'].__qualname__, verify(store).problems]))
 from streamlit.testing.v1 import AppTest
-page = AppTest.from_file(os.environ['PAGES'] + '/4_Saliency.py', default_timeout=60)
+page = AppTest.from_file(os.environ['APP'], default_timeout=60).switch_page('pages/4_Saliency.py')
 for key, value in {'study': 'look', 'student': f'{run}', 'split': 'dev', 'part': 'confidence'}.items():
     page.query_params[key] = value
 page.run()
 print(json.dumps([[part.message for part in page.exception], len(page.dataframe), [c.value for c in page.caption]]))
 """
-    printed = run(block("Add an analysis") + code, home, PAGES=str(ROOT / "pages"))
+    printed = run(block("Add an analysis") + code, home, APP=str(ROOT / "app.py"))
     at_once, as_job, rest = printed.split("---")
     first, second = json.loads(at_once), json.loads(as_job)
     assert first["job"] is None and second["job"] and first["results"] == second["results"]
     assert len(first["results"]) == 5 and 1 / 5 <= first["summary"]["mean"] <= 1
     names, page = (json.loads(line) for line in rest.strip().splitlines())
-    assert names == ["ConfidenceConfig", []]
+    assert names == ["AnalysisConfig.from_plain", []]
     exceptions, tables, captions = page
-    assert not exceptions and tables >= 1 and f"mean {first['summary']['mean']}" in " ".join(captions)
+    assert not exceptions and tables >= 1 and f"mean {first['summary']['mean']}" in " ".join(captions).replace("\\", "")
