@@ -161,9 +161,11 @@ def _export(task: Task, folder: Path) -> list[Path]:
 
 
 def _row(example: Example) -> dict[str, Any]:
+    passage, question = example.question_parts()
     return {
         "id": example.id,
-        "question": example.question,
+        **({"passage": passage} if passage else {}),
+        "question": question,
         "choices": [{"label": c.label, "text": c.text} for c in example.choices],
         "answer": example.answer,
         "rationale": example.rationale,

@@ -15,8 +15,9 @@ from cotdistill.rationales.passage import Corpus
 from cotdistill.rationales.placement import SEGMENTS
 from cotdistill.store.store import Store
 from cotdistill.students.models import checked_name
-from cotdistill.students.sources import tokenizer_of
+from cotdistill.students.sources import encoder_of
 from cotdistill.students.tokens import LABEL, RATIONALE, Encoded, Encoder
+from cotdistill.tasks.answer_kinds import needs_terminator
 from cotdistill.tasks.catalog import open_task
 from cotdistill.tasks.example import Example
 from cotdistill.tasks.task import Task
@@ -60,7 +61,7 @@ def preview(arguments: argparse.Namespace) -> Result:
         raise UnknownName(f"rationale source of {task.name}", source, task.sources)
     example = _example(task, arguments.example, source)
     split = task.examples(example.split, source or None)
-    encoder = Encoder(tokenizer_of(task, _run(task, source, arguments)), task.template)
+    encoder = encoder_of(task, _run(task, source, arguments))
     index = next(i for i, other in enumerate(split) if other.id == example.id)
     split[index : index + 1] = supplied(task, split[index : index + 1], condition, source)
     corpus = encoder.corpus(split)
@@ -97,6 +98,7 @@ def _run(task: Task, source: str, arguments: argparse.Namespace) -> RunConfig:
         source=named if task.sources else source,
         tokenizer=tokenizer,
         student=StudentConfig(name=checked_name(student)),
+        terminator=needs_terminator(task),
     )
 
 

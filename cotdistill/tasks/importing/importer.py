@@ -27,6 +27,7 @@ from cotdistill.tasks.importing.columns import (
     guess_columns,
     header_of,
     own_labels,
+    passage_lines,
     question_of,
     unread_texts,
     without_letters,
@@ -140,13 +141,16 @@ def import_task(
         warnings.append(f"{alarm} Put the choices into another order: --shuffle-choices 0.")
     if not any(rationale.text for rationale in rows.rationales):
         warnings.append("There are no rationales: only label_only can be trained.")
+    layout = template or source_rows.template
+    if chosen.passage:
+        layout = layout.with_passage()
     tell(0.5, "writing, and training tokenizers")
     task = write_task(
         root,
         name,
         examples=examples,
         rationales=rows.rationales,
-        template=template or source_rows.template,
+        template=layout,
         roles=roles,
         title=source_rows.title or name,
         help=source_rows.help,
@@ -217,6 +221,10 @@ def _changed(mapping: ColumnMap, changes: Mapping[str, Any]) -> ColumnMap:
         mapping = dataclasses.replace(mapping, choices="", fixed_choices="", inline_choices=False)
     if "question" in changes and "hypothesis" not in changes:
         mapping = dataclasses.replace(mapping, hypothesis="")
+    if "passage" in changes and "question" not in changes:
+        passages = dataclasses.replace(mapping, passage=changes["passage"]).passage_columns()
+        asked = [name for name in mapping.question_columns() if name not in passages]
+        mapping = dataclasses.replace(mapping, question="+".join(asked))
     return dataclasses.replace(mapping, **changes)
 
 
@@ -414,6 +422,7 @@ def _keep(
         split=split,
         cluster=text_of(at(row, columns.cluster), "cluster") or "",
         metadata=_metadata(row, set(columns.names())),
+        passage_lines=passage_lines(row, columns),
     )
     held = columns.rationale_columns()
     texts = {(column, named): rationale_text(at(row, column)) for column, named in held}
