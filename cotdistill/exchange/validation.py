@@ -24,6 +24,7 @@ from cotdistill.planning.rounds import WriteConfig
 from cotdistill.rationales.conditions import parse
 from cotdistill.store.records import ANSWERS, identity_of
 from cotdistill.studies import analyses
+from cotdistill.studies.also_test import AlsoTestConfig
 from cotdistill.studies.annotations import LONGEST_NOTE, Remark, checked_tags
 from cotdistill.studies.inputs import SelectConfig
 from cotdistill.studies.spec import plan_hash_of, spec_from_mapping
@@ -31,12 +32,13 @@ from cotdistill.studies.spec import plan_hash_of, spec_from_mapping
 # Bytes that a table may have in memory.
 LARGEST_TABLE = 1 << 30
 STATES = ("finished", "failed", "stopped")
-ROLES = ("run", "base", "input")
+ROLES = ("run", "base", "input", "also")
 SUFFIXES = ("parquet", "safetensors")
 CONFIGS: dict[str, Callable[[Mapping[str, Any]], Any]] = {
     "base": RunConfig.from_plain,
     "train": RunConfig.from_plain,
     "select": SelectConfig.from_plain,
+    "also_test": AlsoTestConfig.from_plain,
     "write": WriteConfig.from_plain,
     ANSWERS: lambda values: AnswersConfig(**values),
     **{kind: config.from_plain for kind, config in analyses.CONFIGS.items()},

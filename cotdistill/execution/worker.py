@@ -95,6 +95,9 @@ KINDS.register(
 )
 KINDS.register(Kind("select", "score the tokens of every training rationale", "cotdistill.execution.jobs.select:job"))
 KINDS.register(
+    Kind("also_test", "score a student on the questions of a second task", "cotdistill.execution.jobs.also_test:job")
+)
+KINDS.register(
     Kind("write", "have a student write a rationale of every training question", "cotdistill.execution.jobs.write:job")
 )
 KINDS.register(Kind("elicit", "ask a teacher for rationales", "cotdistill.execution.jobs.elicit:job"))

@@ -25,8 +25,9 @@ from cotdistill.store.records import Job, JobSpec
 from cotdistill.store.store import Store
 from cotdistill.students.scoring.scorers import LABEL, SCORERS
 from cotdistill.studies.analyses.scorers import ScorersConfig
-from cotdistill.studies.inspection_jobs import modes_of, source_of, task_of
+from cotdistill.studies.inspection_jobs import modes_of, source_of, task_of, test_rows_of
 from cotdistill.studies.modes import ModesRequest
+from cotdistill.tasks.splits import first_by_hash
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,7 +78,7 @@ def scorers_job(store: Store, job: Job, examples: int, samples: int = 0, seed: i
     write a rationale first.
     """
     task = task_of(store, job)
-    rows = task.examples("test", source_of(job) or None)
+    rows = first_by_hash(task.examples("test", source_of(job) or None), test_rows_of(job))
     if not rows:
         raise UsageError(f"The task {task.name!r} has no test questions.", "Import it with a test split.")
     samples = samples if "own" in modes_of(str(job.config["condition"])) else 0

@@ -14,7 +14,8 @@ from cotdistill.store.planned_runs import planned_runs
 from cotdistill.store.records import Job, JobSpec
 from cotdistill.store.store import Store
 from cotdistill.studies.analyses.modes import ModesConfig
-from cotdistill.studies.inspection_jobs import task_of
+from cotdistill.studies.inspection_jobs import task_of, test_rows_of
+from cotdistill.tasks.splits import first_by_hash
 
 # Which of several jobs that would do is read.
 _WORTH = {"finished": 3, "running": 2, "queued": 2, "failed": 1}
@@ -91,7 +92,7 @@ def asked(
 def _config(store: Store, trained: Job, wanted: Wanted) -> tuple[ModesConfig, int]:
     task = task_of(store, trained)
     source = wanted.source or str(trained.config.get("source") or "") or task.default_source
-    rows = task.examples("test", source or None)
+    rows = first_by_hash(task.examples("test", source or None), test_rows_of(trained))
     if not rows:
         raise UsageError(f"The task {task.name!r} has no test questions.", "Import it with a test split.")
     number = wanted.examples if wanted.examples < len(rows) else 0

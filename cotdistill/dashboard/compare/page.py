@@ -14,13 +14,14 @@ from cotdistill.dashboard.compare import (
     token_dose,
     training_size,
 )
-from cotdistill.dashboard.widgets import accuracies, pickers, queue
+from cotdistill.dashboard.widgets import accuracies, failures, pickers, queue, second_test
 from cotdistill.dashboard.widgets import annotations as said
 from cotdistill.planning.rounds import generations
 from cotdistill.rationales.conditions import parse
 from cotdistill.report import captions, markup, rounds
 from cotdistill.report.commands import command
 from cotdistill.results import results
+from cotdistill.results.findings import also_test_document
 from cotdistill.store.records import Study
 from cotdistill.store.store import Store
 from cotdistill.studies.annotations import pinned
@@ -71,13 +72,18 @@ def draw(store: Store) -> None:
         )
         said.draw(store, study, baseline)
     if any(s.finished < s.planned for s in summaries):
-        st.info(plain_markdown(captions.missing_told(summaries)), icon=":material/hourglass_top:")
-        queue.live(store, short=True)
+        failures.draw(store, study, key="compare")
+        states = store.queue.states()
+        if any(states.get(member.identity) not in ("finished", "failed") for member in study.members):
+            st.info(plain_markdown(captions.missing_told(summaries)), icon=":material/hourglass_top:")
+            queue.live(store, short=True, study=study)
     if not any(s.finished for s in summaries):
         frame.empty("No run of this study has finished yet", "The first point appears with the first finished run.")
         return
     if view == "accuracy":
         accuracies.draw(store, study, summaries, baseline)
+        if also := also_test_document(store, study, baseline):
+            second_test.draw(also)
         _rounds(store, study)
         frame.terminal(command("compare", study.name, "--baseline", baseline), command("study", "show", study.name))
     elif view == "curves":

@@ -11,7 +11,7 @@ import streamlit as st
 
 from cotdistill.dashboard import frame
 from cotdistill.dashboard.findings import archive
-from cotdistill.dashboard.widgets import plans, queue
+from cotdistill.dashboard.widgets import plans, queue, second_test
 from cotdistill.errors import UsageError
 from cotdistill.rationales.conditions import parse
 from cotdistill.report import export, markup
@@ -89,6 +89,8 @@ def draw(store: Store) -> None:
         _claim(store, document, claim)
     frame.section("Every condition")
     st.html(markup.table(*_cells(export.tables(document)[-1])))
+    if also := document["also_test"]:
+        second_test.draw(also)
     if any(parse(one["id"]).objectives for one in document["conditions"]):
         _rivals(store, name)
     _elsewhere(store, name)

@@ -27,11 +27,12 @@ from cotdistill.students.scoring.rationale_tests import (
     leakage,
 )
 from cotdistill.studies.analyses.modes import COLUMNS, ModesConfig
-from cotdistill.studies.inspection_jobs import modes_of
+from cotdistill.studies.inspection_jobs import modes_of, test_rows_of
 from cotdistill.tasks.example import Example
 from cotdistill.tasks.generated.world import STYLES, reworded, world_of
 from cotdistill.tasks.importing.roles import word_roles
 from cotdistill.tasks.importing.writing import write_note
+from cotdistill.tasks.splits import first_by_hash
 
 # How often what is done is saved, so that a death costs no more than this.
 SAVE_SECONDS = 20.0
@@ -40,7 +41,7 @@ SAVE_SECONDS = 20.0
 def modes(request: AnalysisRequest[ModesConfig]) -> Analysed:
     """The analysis `modes`: tables "predictions" (as those of a training run, with every mode) and "answers"."""
     config, opened = request.config, request.open()
-    examples = opened.task.examples("test", config.source or None)
+    examples = first_by_hash(opened.task.examples("test", config.source or None), test_rows_of(opened.job))
     if config.examples:
         examples = sorted(examples, key=lambda e: e.id)[: config.examples]
     train = opened.encoder.corpus(opened.task.examples("train", config.source or None))
@@ -192,7 +193,8 @@ def summary(
 def write_saved(path: Path, saved: Saved) -> None:
     """What was scored so far, whole or not at all."""
     texts = None if saved.own_texts is None else [[w.ids, w.terminated, w.after] for w in saved.own_texts]
-    write_note(path, json.dumps({"own": texts, "sums": saved.sums}))
+    answers = {key: [text.ids, text.terminated, text.after] for key, text in saved.answers.items()}
+    write_note(path, json.dumps({"own": texts, "sums": saved.sums, "answers": answers}))
 
 
 def read_saved(path: Path) -> Saved:
@@ -206,6 +208,13 @@ def read_saved(path: Path) -> Saved:
             if kept["own"] is None
             else [WrittenText(list(ids), bool(ended), list(after)) for ids, ended, after in kept["own"]]
         )
-        return Saved(texts, {str(key): [float(v) for v in values] for key, values in kept["sums"].items()})
+        return Saved(
+            texts,
+            {str(key): [float(v) for v in values] for key, values in kept["sums"].items()},
+            {
+                str(key): WrittenText(list(ids), bool(ended), list(after))
+                for key, (ids, ended, after) in kept.get("answers", {}).items()
+            },
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return Saved()

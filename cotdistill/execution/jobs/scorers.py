@@ -19,14 +19,15 @@ from cotdistill.students.scoring.evaluation import asked
 from cotdistill.students.scoring.full_text import likelihoods
 from cotdistill.students.scoring.scorers import LABEL, SCORERS, Likelihoods, scores
 from cotdistill.studies.analyses.scorers import COLUMNS, MARGINAL, ScorersConfig
-from cotdistill.studies.inspection_jobs import source_of
+from cotdistill.studies.inspection_jobs import source_of, test_rows_of
 from cotdistill.tasks.example import Example
+from cotdistill.tasks.splits import first_by_hash
 
 
 def scorers(request: AnalysisRequest[ScorersConfig]) -> Analysed:
     """The analysis `scorers`: tables "scored" and, where rationales are drawn, "marginal"."""
     config, opened = request.config, request.open()
-    examples = opened.task.examples("test", source_of(opened.job) or None)
+    examples = first_by_hash(opened.task.examples("test", source_of(opened.job) or None), test_rows_of(opened.job))
     if config.examples:
         examples = sorted(examples, key=lambda e: e.id)[: config.examples]
     mode = str((opened.job.result or {})["mode"])
