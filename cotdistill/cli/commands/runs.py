@@ -257,6 +257,7 @@ def import_(arguments: argparse.Namespace) -> Result:
         student=arguments.student or "",
         title=arguments.title or "",
         baseline=arguments.baseline or "",
+        primary=arguments.primary or "",
         names=arguments.map,
         dry_run=arguments.dry_run,
     )
@@ -349,6 +350,11 @@ def _import_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--baseline", metavar="CONDITION", help="what differences are taken to; default: label_only, or the first"
+    )
+    parser.add_argument(
+        "--primary",
+        metavar="CONDITION",
+        help="of several key-token conditions, the one that claim 3 is judged by; without it a sweep is not judged",
     )
     parser.add_argument(
         "--map",
