@@ -9,7 +9,7 @@ import streamlit as st
 
 from cotdistill.config import Seeds, StudentConfig, TrainingConfig, from_mapping, plain
 from cotdistill.dashboard import frame
-from cotdistill.dashboard.train import axes, tuning
+from cotdistill.dashboard.train import axes, fetching, tuning
 from cotdistill.dashboard.widgets import condition_field, example, forms, plans, queue
 from cotdistill.dashboard.widgets.composer_state import KEY, NEW, forget, keep, restore
 from cotdistill.errors import CotdistillError
@@ -108,6 +108,8 @@ def _task(store: Store, start: StudySpec) -> tuple[Task, dict[str, Any]]:
         on_change=_rename,
         args=(start.name,),
     )
+    if start.task not in known:
+        fetching.draw_missing_task(start.task)
     settings: dict[str, Any] = {}
     if name in TASKS:
         with st.expander("Dials of the generated task", icon=":material/tune:"):
@@ -153,6 +155,7 @@ def _fields(store: Store, task: Task, start: StudySpec) -> tuple[dict[str, Any],
     if settings := suited(StudentConfig(name=student)):
         text = f"Settings that suit {student} are in the form: {settings_text(settings)}."
         st.caption(plain_markdown(f"{text} They are ours; the paper's are not known to us."))
+    fetching.draw_student(store, student)
     conditions, complete = condition_field.draw(
         st.container(), "Conditions", condition_field.offered(task.sources), key=f"{KEY}.conditions",
         persist_state="session",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 from cotdistill.execution.worker import JobContext
 from cotdistill.students.training import Log
 
+NONE: Mapping[str, float] = {}
 # Writing a rationale costs about so many times the scoring of a question.
 WRITING = 4.0
 # A forward pass costs a third of a training step's passes.
@@ -35,9 +37,11 @@ class RunProgress:
         self._since = time.perf_counter()
         self._report(
             "training",
-            tokens=log.tokens,
-            seconds=round(log.seconds, 2),
-            **{name: round(value, 4) for name, value in values.items()},
+            values={
+                "tokens": log.tokens,
+                "seconds": round(log.seconds, 2),
+                **{name: round(value, 4) for name, value in values.items()},
+            },
         )
 
     def ended(self, log: Log) -> None:
@@ -78,7 +82,9 @@ class RunProgress:
             return None
         return (step or 0.0) * (self.steps - self.step) + question * max(0.0, self._questions - self._scored)
 
-    def _report(self, phase: str, done: int | None = None, rows: int | None = None, **values: float | int) -> None:
+    def _report(
+        self, phase: str, done: int | None = None, rows: int | None = None, values: Mapping[str, float] = NONE
+    ) -> None:
         left = self.seconds_left
         spent = self._training_seconds + self._scoring_seconds
         self._context.report(
@@ -89,5 +95,5 @@ class RunProgress:
             phase_rows=rows,
             share=None if left is None else round(spent / (spent + left), 4) if spent + left else 1.0,
             seconds_left=None if left is None else round(left, 1),
-            **values,
+            **dict(values),
         )

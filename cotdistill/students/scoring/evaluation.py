@@ -4,6 +4,7 @@ example.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -101,9 +102,8 @@ def choice_scores(
     for start in range(0, len(order), batch):
         members = order[start : start + batch]
         questions, options = [prompts[i] for i in members], [choices[i] for i in members]
-        scores = reader.progress.computed(
-            "scoring", [questions, options], lambda q=questions, o=options: _packed(reader, q, o, pad)
-        )
+        compute = functools.partial(_packed, reader, questions, options, pad)
+        scores = reader.progress.computed("scoring", [questions, options], compute)
         reader.progress.note("scoring", min(start + batch, len(order)), len(order))
         for i, row in zip(members, scores, strict=True):
             results[i] = row
