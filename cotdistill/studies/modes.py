@@ -143,12 +143,12 @@ def _config(store: Store, trained: Job, wanted: Wanted) -> tuple[ModesConfig, in
     if not rows:
         raise UsageError(f"The task {task.name!r} has no test questions.", "Import it with a test split.")
     number = wanted.examples if wanted.examples < len(rows) else 0
-    tests = checked_tests(wanted.tests, generated=task.artificial)
+    tests = checked_tests(wanted.tests, generated=task.has_world)
     if wanted.paraphrases and wanted.paraphrases not in task.sources:
         raise UnknownName(f"rationale source of {task.name}", wanted.paraphrases, task.sources)
-    if "paraphrase" in tests and not wanted.paraphrases and not task.artificial:
+    if "paraphrase" in tests and not wanted.paraphrases and not task.has_world:
         raise UsageError(
-            "No rule says the rationales of an imported task in other words.",
+            f"No rule says the rationales of {task.name!r} in other words.",
             "Name a source that does: --paraphrases SOURCE",
         )
     paraphrases = wanted.paraphrases if "paraphrase" in tests else ""
