@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cotdistill.config import RunConfig, Seeds, TrainingConfig, from_mapping, plain
+from cotdistill.config import RunConfig, Seeds, StudentConfig, TrainingConfig, from_mapping, plain
 from cotdistill.errors import NoRationale, SequenceTooLong, StoreError, StudentError, UnknownName, UsageError
 from cotdistill.planning import memory_fit
 from cotdistill.planning.cost import FLOPS_PER_SECOND, SECONDS_AROUND, Costs, measured
@@ -23,6 +23,7 @@ from cotdistill.store.records import JobSpec, StudyDraft, Submission
 from cotdistill.store.store import Store
 from cotdistill.students.files import check_processes, checked_student, remarks
 from cotdistill.students.models import is_built_in
+from cotdistill.students.suited import suited_notes
 from cotdistill.studies.also_test import AlsoTestConfig, SecondTest, second_test
 from cotdistill.studies.also_test import remarks as remarks_of_second_test
 from cotdistill.studies.inputs import reader_of, select_job
@@ -109,7 +110,7 @@ def plan(store: Store, spec: StudySpec) -> Plan:
     runs: list[PlannedRun] = []
     bases: dict[str, PlannedRun] = {}
     inputs: dict[str, PlannedRun] = {}
-    checks = remarks(spec.student)
+    checks = [*remarks(spec.student), *suited_notes(spec.student, spec.training)]
     costs: Costs | None = None
     fit: Fit
     also: list[PlannedRun] = []
@@ -132,7 +133,9 @@ def plan(store: Store, spec: StudySpec) -> Plan:
             bases.setdefault(
                 base.identity, PlannedRun(Condition("undistilled"), replicate, base, known.get(base.identity, "new"))
             )
-        per_replicate = _Replicate(replicate, run, base, costs, spec.training, known, smaller, spec.tuned)
+        per_replicate = _Replicate(
+            replicate, run, base, costs, spec.training, known, smaller, spec.tuned, first_seeds=spec.seeds(0)
+        )
         for condition in costs.conditions:
             identities: dict[str, str] = {}
             for selector in condition.selectors:
@@ -180,7 +183,8 @@ def plan(store: Store, spec: StudySpec) -> Plan:
     disk = unfinished * costs.kept_bytes(spec.training) if costs.known else 0.0
     if disk >= SAID_BYTES:
         checks.append(f"The checkpoints of {unfinished} runs will take {size(disk)} of disk.")
-    waiting = sum(r.job.seconds for r in (*runs, *bases.values(), *inputs.values(), *also) if r.state != "finished")
+    jobs = {r.job.identity: r for r in (*runs, *bases.values(), *inputs.values(), *also)}
+    waiting = sum(entry.job.seconds for entry in jobs.values() if entry.state != "finished")
     wall = waiting / max(1, store.queue.workers()) * _speed(store)
     return Plan(
         spec=spec,
@@ -261,6 +265,7 @@ class _Replicate:
     known: Mapping[str, str]
     smaller: Mapping[str, int]
     tuned: Mapping[str, Mapping[str, Any]]
+    first_seeds: Seeds
 
     def trained(self, condition: Condition, identities: Mapping[str, str]) -> PlannedRun:
         """The run of a condition; made: the identity of the job that makes each selection it reads."""
@@ -272,13 +277,22 @@ class _Replicate:
         config = dataclasses.replace(
             self.run, condition=str(condition), base=base, selections=identities, training=training
         )
-        label = f"{self.run.task} · {condition.label} · replicate {self.number}"
+        if _is_seedless(condition, self.run.student):
+            config = dataclasses.replace(config, seeds=self.first_seeds)
+        replicate = "every replicate" if config.seeds is not self.run.seeds else f"replicate {self.number}"
+        label = f"{self.run.task} · {condition.label} · {replicate}"
         seconds = self.costs.seconds(condition, self.training)
         job = JobSpec("train", config.job_config(), (*needs, *dict.fromkeys(identities.values())), label, seconds)
         while (size := self.smaller.get(job.identity)) is not None:
             config = dataclasses.replace(config, training=dataclasses.replace(config.training, micro_batch=size))
             job = dataclasses.replace(job, config=config.job_config())
         return PlannedRun(condition, self.number, job, self.known.get(job.identity, "new"))
+
+
+def _is_seedless(condition: Condition, student: StudentConfig) -> bool:
+    """Whether a run draws nothing: a pretrained student that is scored as it is. One job serves all replicates."""
+    drawn = is_built_in(student.name) or student.lora_rank or student.resize
+    return not drawn and not condition.spec.sequences
 
 
 def _run_config(spec: StudySpec, task: Task, replicate: int) -> RunConfig:
@@ -310,6 +324,7 @@ def _run_config(spec: StudySpec, task: Task, replicate: int) -> RunConfig:
         missing_rationale=spec.missing_rationale,
         left_out=spec.left_out,
         terminator=spec.terminator == "on",
+        test_rows=spec.test_rows if spec.test_rows < len(task.examples("test")) else 0,
     )
 
 

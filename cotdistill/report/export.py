@@ -5,6 +5,7 @@ of studies.findings.
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from cotdistill import __version__
@@ -265,6 +266,16 @@ def claim_figure(document: dict[str, Any], claim: dict[str, Any]) -> Any:
     figure = base.forest(rows, "the other condition", claim_title(claim))
     figure.update_xaxes(title_text=f"points of accuracy, {first} minus the other")
     return figure
+
+
+def slide_text(claim: dict[str, Any], drawn: bool) -> str:
+    """What a slide says below its figure, each sentence once. drawn: whether a figure shows the comparisons; the
+    numbers of a claim that is judged are then not said again."""
+    texts = [claim["budget"], claim["change"]]
+    if not drawn or claim["p"] is None:
+        texts.insert(0, claim["told"])
+    sentences = [sentence for text in texts if text for sentence in re.split(r"(?<=[.]) ", text)]
+    return " ".join(dict.fromkeys(sentences))
 
 
 def claim_title(claim: dict[str, Any]) -> str:

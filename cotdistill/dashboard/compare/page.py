@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import streamlit as st
 
 from cotdistill.dashboard import frame
@@ -68,7 +70,12 @@ def draw(store: Store) -> None:
     frame.heading(spec.title or study.name, _about(study, spec))
     with st.container(horizontal=True, vertical_alignment="center"):
         view = pickers.switch(
-            "View", tuple(VIEWS), key="view", start="accuracy", label_of=VIEWS.__getitem__, label_visibility="collapsed"
+            "View",
+            _views(store, study, summaries),
+            key="view",
+            start="accuracy",
+            label_of=VIEWS.__getitem__,
+            label_visibility="collapsed",
         )
         said.draw(store, study, baseline)
     if any(s.finished < s.planned for s in summaries):
@@ -100,6 +107,18 @@ def draw(store: Store) -> None:
         cross_study.draw(store, study, baseline)
     else:
         grouping.draw(store, study)
+
+
+def _views(store: Store, study: Study, summaries: Sequence[results.ConditionSummary]) -> tuple[str, ...]:
+    """The views that have something to show for this study, and the one that the link asks for."""
+    conditions = [parse(s.condition) for s in summaries]
+    shown = {
+        "tokens": any(one.steps for one in conditions),
+        "size": len({one.fraction for one in conditions}) > 1,
+        "studies": len({other.name for other in store.queue.studies()}) > 1,
+    }
+    wanted = st.query_params.get("view")
+    return tuple(view for view in VIEWS if shown.get(view, True) or view == wanted)
 
 
 def _rounds(store: Store, study: Study) -> None:

@@ -49,6 +49,7 @@ def begin_with(spec: StudySpec, start: str = NEW) -> None:
         "budget": spec.budget,
         "baseline": spec.baseline,
         "also_test": spec.also_test,
+        "primary": spec.primary,
         "tokenizer": spec.tokenizer,
         "missing": spec.missing_rationale,
         "base_steps": spec.base_steps,

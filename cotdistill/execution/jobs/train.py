@@ -48,6 +48,7 @@ from cotdistill.students.tokens import Encoder
 from cotdistill.students.training import Hooks, Log
 from cotdistill.students.training import train as train_student
 from cotdistill.tasks.example import Argued, Example
+from cotdistill.tasks.splits import first_by_hash
 from cotdistill.tasks.task import Task
 
 
@@ -222,7 +223,8 @@ def _train(context: JobContext, run: RunConfig, group: ProcessGroup) -> Outcome:
     start = _start(context, run)
     task, encoder, model, prepared = start.task, start.encoder, start.model, start.prepared
     condition = parse(run.condition)
-    test = task.examples("test", run.source or None)
+    every = task.examples("test", run.source or None)
+    test = first_by_hash(every, run.test_rows)
     dev = sorted(task.examples("dev", run.source or None), key=lambda e: stable_seed("dev", e.id))[
         : run.training.dev_examples or None
     ]
@@ -271,7 +273,7 @@ def _train(context: JobContext, run: RunConfig, group: ProcessGroup) -> Outcome:
             > encoder.answer_room(test, placement.primary, positions_of(model))
             for e in test
         ),
-        "test_is": task.roles.get("test", ""),
+        "test_is": _test_is(task.roles.get("test", ""), len(test), len(every)),
         **_follows(context, start, run, test, metric, produced),
         "batch_gap": _batch_gap(model, encoder, test[:16], placement, metric),
         **dataclasses.asdict(prepared.facts),
@@ -349,6 +351,13 @@ def _batch_gap(model: Any, encoder: Encoder, examples: list[Any], placement: Pla
         ),
         default=0.0,
     )
+
+
+def _test_is(role: str, rows: int, every: int) -> str:
+    """What the test questions are, as it is said beside every accuracy."""
+    if rows == every:
+        return role
+    return ", ".join(part for part in (role, f"{rows:,} of its {every:,} questions, by hashed id") if part)
 
 
 def _share(flags: list[bool]) -> float:
