@@ -160,8 +160,8 @@ def job(context: JobContext) -> Outcome:
     keys: dict[str, list[Request]] = {}
     for request in wanted:
         keys.setdefault(request.key, []).append(request)
-    failed_before = responses.failed_places(context.identity)
     have = responses.begin(context.identity, wanted)
+    failed_before = responses.failed_places(context.identity)
     tally = Tally(context, responses, pace, keys, have)
     # What failed in an earlier go comes last: what has never been asked comes first under a limit of tokens.
     todo = sorted((same[0] for k, same in keys.items() if k not in have), key=lambda r: r.place in failed_before)
