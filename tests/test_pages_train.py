@@ -1,14 +1,17 @@
 """Page Train without a browser: what the form takes, what it refuses, and what its link keeps."""
 
+import dataclasses
 import json
+import shutil
 from types import SimpleNamespace
 
 import pytest
 
-from cotdistill.dashboard.widgets import composer_state, condition_field
+from cotdistill.dashboard.widgets import composer_state, condition_field, failures
 from cotdistill.errors import CotdistillError
+from cotdistill.planning.plan import launch, plan
 from cotdistill.store.store import Store
-from cotdistill.studies.spec import STUDIES
+from cotdistill.studies.spec import STUDIES, spec_from_mapping
 from cotdistill.tasks.importing.importer import import_task
 from tests.test_pages import drawn, sound, texts
 
@@ -113,22 +116,103 @@ def test_a_refused_number_says_why_and_turns_launch_off(field, value, sentence, 
 
 
 def test_rows_that_would_end_every_run_are_left_out_shortened_or_the_plan_discarded_by_a_button(long_row, monkeypatch):
-    plan = {"task": "long_row", "name": "long", "conditions": ["label_only", "post_cot"], "replicates": 1, "base_steps": 0,
+    composed = {"task": "long_row", "name": "long", "conditions": ["label_only", "post_cot"], "replicates": 1, "base_steps": 0,
             "fixed_seeds": {}, "title": ""}  # fmt: skip
 
-    def doomed(app):
+    def with_the_row(app):
         return sound(app, "1 training row cannot be read whole")
 
-    app = drawn("pages/2_Train.py", long_row, monkeypatch, start="starter", plan=json.dumps(plan), check=doomed)
+    app = drawn(
+        "pages/2_Train.py", long_row, monkeypatch, start="starter", plan=json.dumps(composed), check=with_the_row
+    )
     assert app.button(key="launch").disabled
     sound(app.button(key="mend.Leave 1 row out").click().run())
     assert app.multiselect(key="compose.left_out").value == ["rows.jsonl:4"]
     assert app.button(key="launch").label == "Launch 2 runs" and not app.button(key="launch").disabled
     assert json.loads(app.query_params["plan"])["left_out"] == ["rows.jsonl:4"] and "11 training rows" in texts(app)
-    doomed(app.multiselect(key="compose.left_out").set_value([]).run())
+    with_the_row(app.multiselect(key="compose.left_out").set_value([]).run())
     sound(app.button(key="mend.Shorten the rationale").click().run())
     assert app.selectbox(key="compose.student_settings.truncate").value == "rationale"
     assert not app.button(key="launch").disabled
-    doomed(app.selectbox(key="compose.student_settings.truncate").set_value("refuse").run())
+    with_the_row(app.selectbox(key="compose.student_settings.truncate").set_value("refuse").run())
     sound(app.button(key="mend.discard").click().run())
     assert app.text_input(key="compose.name").value == "starter"
+
+
+@pytest.fixture(scope="module")
+def doomed(long_row, tmp_path_factory):
+    """A study of which two runs failed at a row of 914 tokens and one for want of memory, and one is queued."""
+    home = tmp_path_factory.mktemp("doomed")
+    shutil.copytree(long_row, home, dirs_exist_ok=True)
+    store = Store.open(home)
+    values = {"task": "long_row", "name": "long", "conditions": "label_only,post_cot", "replicates": 2,
+              "training": {"steps": 2, "batch_size": 4}}  # fmt: skip
+    planned = plan(store, spec_from_mapping(values))
+    launch(store, dataclasses.replace(planned, too_long=()))
+    store.queue.set_paused(True)
+    errors = [
+        {"kind": "sequence_too_long", "message": f"Training example 'r{n}' has 91{n} tokens; the student reads 512.",
+         "hint": "Choose truncate=question.", "traceback": ""} for n in (4, 5)
+    ] + [{"kind": "out_of_memory", "message": "There was not enough memory: killed", "hint": "Retry.", "traceback": ""}]  # fmt: skip
+    jobs = sorted((job for job in store.queue.jobs(kind="train")), key=lambda job: job.id)
+    with store.queue.database.write() as connection:
+        for job, error in zip(jobs, errors, strict=False):
+            connection.execute("UPDATE job SET state = 'failed', error = ? WHERE id = ?", (json.dumps(error), job.id))
+    return home
+
+
+def test_runs_that_failed_for_one_cause_are_one_card_though_names_and_numbers_differ(doomed):
+    found = failures.causes(Store.open(doomed).queue.jobs(state="failed"))
+    assert [(cause.kind, len(cause.jobs)) for cause in found] == [("sequence_too_long", 2), ("out_of_memory", 1)]
+
+
+@pytest.mark.parametrize("page", ["app.py", "pages/3_Compare.py"])
+def test_home_and_compare_say_in_red_what_failed_and_why_each_cause_once(page, doomed, monkeypatch):
+    app = drawn(page, doomed, monkeypatch, check=lambda app: sound(app, "2 runs", "1 run"))
+    cards = [error.value for error in app.error]
+    assert len(cards) == 2 and "2 runs of long failed" in cards[0].replace("\\", "") and "has 91" in cards[0]
+    assert "not enough memory" in cards[1]
+    keys = [button.key for button in app.button]
+    place = "home" if page == "app.py" else "compare"
+    assert {
+        f"{place}.0.left_out",
+        f"{place}.0.rationale",
+        f"{place}.0.question",
+        f"{place}.0.retry",
+        f"{place}.1.half",
+    } <= set(keys)
+
+
+def test_the_button_leaves_the_long_row_out_and_launches_the_study_again(doomed, tmp_path, monkeypatch):
+    home = shutil.copytree(doomed, tmp_path / "home")
+    for name in ("plans", "failures", "queue"):
+        monkeypatch.setattr(f"cotdistill.dashboard.widgets.{name}.ensure_supervisor", lambda store: None)
+    app = drawn("app.py", home, monkeypatch, check=lambda app: sound(app, "2 runs", "1 run"))
+    sound(app.button(key="home.0.left_out").click().run())
+    assert "4 runs queued" in app.toast[0].value
+    store = Store.open(home)
+    study = store.queue.study("long")
+    assert study.spec["left_out"] == ["rows.jsonl:4"] and study.id == 2
+    assert not app.error, "the runs that were replaced are no longer in red"
+    assert {job.state for job in store.queue.jobs(study="long")} == {"queued"}
+
+
+def test_progress_lines_name_the_study_and_compare_counts_the_jobs_of_its_study_alone(doomed, tmp_path, monkeypatch):
+    home = shutil.copytree(doomed, tmp_path / "home")
+    store = Store.open(home)
+    monkeypatch.setattr("cotdistill.dashboard.widgets.queue.ensure_supervisor", lambda store: None)
+    values = {"task": "long_row", "name": "other", "conditions": "label_only", "replicates": 3,
+              "training": {"steps": 3, "batch_size": 4}}  # fmt: skip
+    launch(store, plan(store, spec_from_mapping(values)))
+    running = store.queue.jobs(study="other")[0]
+    with store.queue.database.write() as connection:
+        connection.execute("UPDATE job SET state = 'running' WHERE id = ?", (running.id,))
+    assert store.queue.study_names([running.id, 1]) == {running.id: "other", 1: "long"}
+    page = texts(drawn("pages/3_Compare.py", home, monkeypatch, study="other"))
+    assert "1 running · 2 waiting" in page and "failed" not in page
+    page = texts(
+        drawn("pages/3_Compare.py", home, monkeypatch, study="long", check=lambda app: sound(app, "2 runs", "1 run"))
+    )
+    assert "1 waiting · 3 failed" in page.lower() and "running" not in page
+    (line,) = drawn("pages/3_Compare.py", home, monkeypatch, study="other").get("progress")
+    assert line.proto.text.replace("\\", "").startswith("other · label only · replicate")

@@ -50,7 +50,7 @@ def test_a_preview_shows_the_map_with_its_confidence_and_the_first_rows_as_read(
     assert seen.counts == {"all.jsonl": 20} and [(p.file, p.line) for p in seen.problems] == [("all.jsonl", 20)]
     first = seen.examples[0]
     assert (first.passage, first.question) == ("Box 0 holds a ball.\nIt is red.", "what is in box 0 ?")
-    assert first.choices == (("A", "a ball"), ("B", "a cat")) and first.gold == "B"
+    assert first.choices == (("A", "a ball"), ("B", "a cat")) and first.gold == ("B",)
     assert first.rationales == {"rationale": "the box 0 was opened\nand a ball was in it"}
     assert len(seen.examples) == len(seen.rows) == 3 and seen.error is None
 
@@ -80,6 +80,11 @@ def test_a_column_that_is_missing_is_asked_for_and_a_folder_without_rows_refused
         preview_source(tmp_path / "nothing")
 
 
+def next_step(out):
+    (line,) = [line for line in out.splitlines() if line.startswith("Next: cotdistill ")]
+    return line.removeprefix("Next: cotdistill ")
+
+
 def test_the_next_steps_of_look_and_import_run(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COTDISTILL_HOME", str(tmp_path / "home"))
     say = speaker(capsys)
@@ -93,16 +98,16 @@ def test_the_next_steps_of_look_and_import_run(tmp_path, capsys, monkeypatch):
     assert said.code == 0 and "  * (B) a cat" in said.out and "    and a ball was in it" in said.out
     assert "bad row: held.jsonl line 4" in said.out
     check_keys("tasks look", say(f"tasks look {shlex.quote(str(folder))} --json", *words).document)
-    following = said.out.rpartition("Next: cotdistill ")[2].strip()
+    following = next_step(said.out)
     assert following.endswith("--keep-good-rows") and say(following).code == 0
     imported = say(f"{following} --name boxes")
     assert imported.code == 0 and "boxes" in imported.out and "passage=context" in imported.out
-    following = imported.out.rpartition("Next: cotdistill ")[2].strip().removesuffix(" --wait")
+    following = next_step(imported.out).removesuffix(" --wait")
     planned = say(following.replace("study run", "study plan"))
     assert planned.code == 0 and "post_cot" in following
     # Without rationales: what needs none.
     bare = put(tmp_path / "bare.jsonl", [{k: v for k, v in row(i).items() if k != "solution"} for i in range(40)])
-    following = say(f"tasks import {bare} --name bare").out.rpartition("Next: cotdistill ")[2].strip()
+    following = next_step(say(f"tasks import {bare} --name bare").out)
     assert "label_only --seeds" in following
     assert say(following.replace("study run", "study plan").removesuffix(" --wait")).code == 0
 

@@ -32,6 +32,7 @@ OPTIONS = {
     "baseline": "baseline",
     "also_test": "also_test",
     "missing_rationale": "missing_rationale",
+    "test_rows": "test_rows",
     "name": "name",
 }
 # Settings that hold names of their own: dials of a generated task, seeds.
@@ -83,6 +84,9 @@ def add_overrides(parser: argparse.ArgumentParser) -> None:
         "other dials, for example 'field_guide(choices=6)'; exploratory, never judged",
     )
     parser.add_argument("--missing-rationale", choices=MISSING, help="training rows without a rationale")
+    parser.add_argument(
+        "--test-rows", type=whole_number(0), metavar="N", help="score a fixed sub-sample of the test questions; 0: all"
+    )
     parser.add_argument("--name", metavar="N", help="the name the study gets")
     parser.add_argument(
         "--set",

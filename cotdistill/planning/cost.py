@@ -26,7 +26,7 @@ from cotdistill.students.tokens import Encoder
 from cotdistill.studies.inputs import readers
 from cotdistill.studies.spec import StudySpec
 from cotdistill.tasks.example import Argued, Example
-from cotdistill.tasks.splits import same_place
+from cotdistill.tasks.splits import first_by_hash, same_place
 from cotdistill.tasks.task import Task
 from cotdistill.text import plural
 
@@ -176,7 +176,7 @@ def measured(task: Task, run: RunConfig, spec: StudySpec, checks: list[str]) -> 
     if alarm := same_place(task.examples("test")):
         checks.append(f"{alarm} Import the task anew with --shuffle-choices.")
     checks += [warning for name in run.sources if (warning := _other_answers(task, name, by_source[name]))]
-    test = task.examples("test", run.source or None)
+    test = first_by_hash(task.examples("test", run.source or None), run.test_rows)
     known = is_built_in(spec.student.name) or here(spec.student) is not None
     encoder = encoder_of(task, run) if known else None
     shape = _shape(spec, encoder)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cotdistill.config import RunConfig, Seeds, TrainingConfig, from_mapping, plain
+from cotdistill.config import RunConfig, Seeds, StudentConfig, TrainingConfig, from_mapping, plain
 from cotdistill.errors import NoRationale, SequenceTooLong, StoreError, StudentError, UnknownName, UsageError
 from cotdistill.planning import memory_fit
 from cotdistill.planning.cost import FLOPS_PER_SECOND, SECONDS_AROUND, Costs, measured
@@ -23,12 +23,14 @@ from cotdistill.store.records import JobSpec, StudyDraft, Submission
 from cotdistill.store.store import Store
 from cotdistill.students.files import check_processes, checked_student, remarks
 from cotdistill.students.models import is_built_in
+from cotdistill.students.suited import suited_notes
 from cotdistill.studies.also_test import AlsoTestConfig, SecondTest, second_test
 from cotdistill.studies.also_test import remarks as remarks_of_second_test
 from cotdistill.studies.inputs import reader_of, select_job
 from cotdistill.studies.spec import StudySpec
 from cotdistill.tasks.answer_kinds import needs_terminator, nested_choices
 from cotdistill.tasks.catalog import open_task
+from cotdistill.tasks.example import CHOICE
 from cotdistill.tasks.task import Task
 from cotdistill.text import plural, size
 
@@ -108,7 +110,7 @@ def plan(store: Store, spec: StudySpec) -> Plan:
     runs: list[PlannedRun] = []
     bases: dict[str, PlannedRun] = {}
     inputs: dict[str, PlannedRun] = {}
-    checks = remarks(spec.student)
+    checks = [*remarks(spec.student), *suited_notes(spec.student, spec.training)]
     costs: Costs | None = None
     fit: Fit
     also: list[PlannedRun] = []
@@ -131,7 +133,9 @@ def plan(store: Store, spec: StudySpec) -> Plan:
             bases.setdefault(
                 base.identity, PlannedRun(Condition("undistilled"), replicate, base, known.get(base.identity, "new"))
             )
-        per_replicate = _Replicate(replicate, run, base, costs, spec.training, known, smaller, spec.tuned)
+        per_replicate = _Replicate(
+            replicate, run, base, costs, spec.training, known, smaller, spec.tuned, first_seeds=spec.seeds(0)
+        )
         for condition in costs.conditions:
             identities: dict[str, str] = {}
             for selector in condition.selectors:
@@ -179,7 +183,8 @@ def plan(store: Store, spec: StudySpec) -> Plan:
     disk = unfinished * costs.kept_bytes(spec.training) if costs.known else 0.0
     if disk >= SAID_BYTES:
         checks.append(f"The checkpoints of {unfinished} runs will take {size(disk)} of disk.")
-    waiting = sum(r.job.seconds for r in (*runs, *bases.values(), *inputs.values(), *also) if r.state != "finished")
+    jobs = {r.job.identity: r for r in (*runs, *bases.values(), *inputs.values(), *also)}
+    waiting = sum(entry.job.seconds for entry in jobs.values() if entry.state != "finished")
     wall = waiting / max(1, store.queue.workers()) * _speed(store)
     return Plan(
         spec=spec,
@@ -260,6 +265,7 @@ class _Replicate:
     known: Mapping[str, str]
     smaller: Mapping[str, int]
     tuned: Mapping[str, Mapping[str, Any]]
+    first_seeds: Seeds
 
     def trained(self, condition: Condition, identities: Mapping[str, str]) -> PlannedRun:
         """The run of a condition; made: the identity of the job that makes each selection it reads."""
@@ -271,13 +277,22 @@ class _Replicate:
         config = dataclasses.replace(
             self.run, condition=str(condition), base=base, selections=identities, training=training
         )
-        label = f"{self.run.task} · {condition.label} · replicate {self.number}"
+        if _is_seedless(condition, self.run.student):
+            config = dataclasses.replace(config, seeds=self.first_seeds)
+        replicate = "every replicate" if config.seeds is not self.run.seeds else f"replicate {self.number}"
+        label = f"{self.run.task} · {condition.label} · {replicate}"
         seconds = self.costs.seconds(condition, self.training)
         job = JobSpec("train", config.job_config(), (*needs, *dict.fromkeys(identities.values())), label, seconds)
         while (size := self.smaller.get(job.identity)) is not None:
             config = dataclasses.replace(config, training=dataclasses.replace(config.training, micro_batch=size))
             job = dataclasses.replace(job, config=config.job_config())
         return PlannedRun(condition, self.number, job, self.known.get(job.identity, "new"))
+
+
+def _is_seedless(condition: Condition, student: StudentConfig) -> bool:
+    """Whether a run draws nothing: a pretrained student that is scored as it is. One job serves all replicates."""
+    drawn = is_built_in(student.name) or student.lora_rank or student.resize
+    return not drawn and not condition.spec.sequences
 
 
 def _run_config(spec: StudySpec, task: Task, replicate: int) -> RunConfig:
@@ -309,7 +324,24 @@ def _run_config(spec: StudySpec, task: Task, replicate: int) -> RunConfig:
         missing_rationale=spec.missing_rationale,
         left_out=spec.left_out,
         terminator=spec.terminator == "on",
+        test_rows=spec.test_rows if spec.test_rows < len(task.examples("test")) else 0,
     )
+
+
+def _check_written(spec: StudySpec, task: Task) -> None:
+    """UsageError for settings and conditions that need choices where answers are written."""
+    if spec.terminator == "off":
+        raise UsageError(
+            f"Answers of {task.name!r} are written: without a terminator no student could end one.",
+            "Leave terminator at auto.",
+        )
+    for condition in spec.parsed():
+        for name in ("margin", "counterfactual"):
+            if condition.objective_parameters(name) is not None:
+                raise UsageError(
+                    f"{condition} needs wrong choices, and answers of {task.name!r} are written.",
+                    f"Leave {name} out, or choose a task with choices.",
+                )
 
 
 def _also(
@@ -327,10 +359,20 @@ def _also(
 
 
 def _terminated(spec: StudySpec, run: RunConfig, task: Task, checks: list[str]) -> tuple[StudySpec, RunConfig]:
-    """The study and its run with answers that end in a terminator where the task needs one and nothing else is said."""
+    """The study and its run with answers that end in a terminator where the task needs one and nothing else is said.
+
+    UsageError for what written answers cannot do without, or cannot have.
+    """
+    if task.answer_kind != CHOICE:
+        _check_written(spec, task)
     if spec.terminator == "auto" and needs_terminator(task):
         spec = dataclasses.replace(spec, terminator="on")
-        if pair := nested_choices(task):
+        if task.answer_kind != CHOICE:
+            checks.append(
+                f"Answers are written ({task.answer_kind}): each ends in the end token. There is no chance line; an"
+                " answer counts as right only where the student ends it by itself."
+            )
+        elif pair := nested_choices(task):
             checks.append(
                 f"One choice begins another ({pair[0]!r} and {pair[1]!r}): every answer ends in the end token, which is"
                 " trained and scored with it. To leave it out: --set terminator=off"

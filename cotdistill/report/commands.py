@@ -31,6 +31,7 @@ OPTIONS = {
     "baseline": "--baseline",
     "also_test": "--also-test",
     "missing_rationale": "--missing-rationale",
+    "test_rows": "--test-rows",
     "name": "--name",
 }
 

@@ -5,6 +5,7 @@ of studies.findings.
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from cotdistill import __version__
@@ -16,6 +17,8 @@ from cotdistill.report.tables import Table, as_csv, as_html, as_markdown, latex_
 from cotdistill.statistics.verdicts import BETTER_HERE, NO_WORSE_HERE, WORSE_HERE
 from cotdistill.text import between, between_points, capital, p_value, percent, plural, points
 
+# What the column p of a claim's table says.
+P_TOLD = "p: one-sided in the direction of the claim, doubled, so that p < .05 says the same as the 95 % interval."
 FORMS = ("html", "md", "tex", "csv")
 COLORS = {"holds": GOOD, "fails": BAD}
 
@@ -163,7 +166,7 @@ def tables(document: dict[str, Any]) -> list[Table]:
             _compared(c, "equal tokens") for c in claim["at_tokens"]
         ]
         caption = f"Claim {claim['id']}: {claim['title']}. Verdict: {claim['word']}."
-        caption += " " + _n(claim["comparisons"])
+        caption += f" {_n(claim['comparisons'])} {P_TOLD}".replace("  ", " ")
         table_list.append(
             Table(
                 ("comparison", "at", "points", "95 % interval", "p", "word"),
@@ -265,6 +268,16 @@ def claim_figure(document: dict[str, Any], claim: dict[str, Any]) -> Any:
     figure = base.forest(rows, "the other condition", claim_title(claim))
     figure.update_xaxes(title_text=f"points of accuracy, {first} minus the other")
     return figure
+
+
+def slide_text(claim: dict[str, Any], drawn: bool) -> str:
+    """What a slide says below its figure, each sentence once. drawn: whether a figure shows the comparisons; the
+    numbers of a claim that is judged are then not said again."""
+    texts = [claim["budget"], claim["change"]]
+    if not drawn or claim["p"] is None:
+        texts.insert(0, claim["told"])
+    sentences = [sentence for text in texts if text for sentence in re.split(r"(?<=[.]) ", text)]
+    return " ".join(dict.fromkeys(sentences))
 
 
 def claim_title(claim: dict[str, Any]) -> str:

@@ -16,6 +16,7 @@ from cotdistill.errors import ConfigError, UnknownName, UsageError
 from cotdistill.rationales.conditions import Condition, parse, parse_list
 from cotdistill.registry import Registry
 from cotdistill.students.models import entry_of
+from cotdistill.students.suited import suited
 from cotdistill.tasks.catalog import TASKS, parse_reference
 
 MISSING = ("exclude", "label_only", "fail")
@@ -71,6 +72,9 @@ class StudySpec:
         "answers end in the end token, trained and scored with them; auto: where one choice begins another",
         choices=("auto", "on", "off"),
     )
+    test_rows: int = param(
+        0, "test questions that are scored: a fixed sub-sample by hashed id; 0 means all", low=0, high=10_000_000
+    )
     answers: str = param(
         "",
         "the file that the answers of a study come from which was run elsewhere (`runs import`); such a study is never"
@@ -105,7 +109,7 @@ class StudySpec:
 
 UNHASHED = ("name", "title", "also_test")
 # Settings that were added later: a plan that leaves them alone keeps its hash.
-UNHASHED_IF_UNUSED = ("answers", "primary", "first_replicate", "tuned", "left_out")
+UNHASHED_IF_UNUSED = ("answers", "test_rows", "primary", "first_replicate", "tuned", "left_out")
 
 
 def plan_hash_of(values: Mapping[str, Any]) -> str:
@@ -231,20 +235,26 @@ def _is_whole(values: Mapping[str, Any]) -> bool:
 
 
 def _suit(current: dict[str, Any], values: Mapping[str, Any], base: StudySpec | None) -> None:
-    """Lay the settings that suit a pretrained student of the catalogue under what a person has said: each is taken only
-    where neither the values nor the study they are laid over say anything else. A study that had the student before, or
-    that is told whole (a stored one), is left alone.
+    """Lay the settings that suit a pretrained student under what a person has said: each is taken only where neither
+    the values nor the study they are laid over say anything else. A study that had the student before, or that is given
+    whole (a stored one), is left alone.
     """
-    entry = entry_of(str(current["student"].get("name", "")))
-    if entry is None or _is_whole(values) or (base is not None and entry_of(base.student.name) is entry):
+    name = str(current["student"].get("name", ""))
+    entry = entry_of(name)
+    had = base is not None and (
+        name == base.student.name or (entry is not None and entry_of(base.student.name) is entry)
+    )
+    if _is_whole(values) or had:
         return
     said = {str(key) for key in values} | {
         f"{key}.{inner}" for key, value in values.items() if isinstance(value, Mapping) for inner in value
     }
     configs: dict[str, Any] = {"training": TrainingConfig(), "student": StudentConfig()}
-    for name, value in entry.defaults.items():
-        outer, _, inner = name.partition(".")
-        if name not in said and current[outer].get(inner) == getattr(configs[outer], inner):
+    rank = current["student"].get("lora_rank", 0)
+    student = StudentConfig(name=name, lora_rank=rank if isinstance(rank, int) else 0)
+    for setting, value in suited(student, str(current["training"].get("device", "cpu"))).items():
+        outer, _, inner = setting.partition(".")
+        if setting not in said and current[outer].get(inner) == getattr(configs[outer], inner):
             current[outer] = {**current[outer], inner: value}
 
 
@@ -383,6 +393,38 @@ def keytokens() -> StudySpec:
     )
 
 
+# Ablations of a worked solution (arXiv 2502.07374), each one condition; a step of this task is a sentence.
+ARITHMETIC = (
+    "label_only",
+    "pre_cot",
+    "post_cot",
+    "pre_cot/shuffle(unit=sentence)",
+    "pre_cot/shuffle(unit=token)",
+    "pre_cot/drop(unit=sentence,fraction=0.34)",
+    "pre_cot@source=mistaken",
+    "post_cot/shuffle(unit=token)",
+    "post_cot/random_tokens",
+    "label_only@tokens=post_cot",
+)
+
+
+def arithmetic() -> StudySpec:
+    """Where answers are computed, not remembered: the placements, and what a worked solution loses by being changed."""
+    return checked(
+        StudySpec(
+            name="arithmetic",
+            title="Arithmetic: does the order of the placements hold where answers are computed?",
+            task="arithmetic",
+            training=TrainingConfig(steps=600, evaluations=2, dev_examples=0, checkpoints="1"),
+            conditions=ARITHMETIC,
+            replicates=5,
+            fixed_seeds={"world": 0, "base": 0, "split": 0},
+            baseline="label_only",
+            terminator="on",
+        )
+    )
+
+
 # What else might do what a rationale after the label does; see `studies.rivals`.
 RIVALS = (
     "label_only+label_smoothing(epsilon=0.1)",
@@ -436,6 +478,11 @@ STUDIES.register(
 
 STUDIES.register(
     BuiltInStudy(
+        "arithmetic", "written number answers, computed step by step: placements and changed solutions", arithmetic
+    )
+)
+STUDIES.register(
+    BuiltInStudy(
         "neighbours", "rival explanations from related work, and how much of the gain each accounts for", neighbours
     )
 )
@@ -454,6 +501,42 @@ STUDIES.register(
         "the study keytokens under the token-mean loss: claim 3's other half",
         lambda: token_mean(keytokens),
     )
+)
+
+
+# Questions that the study `real` scores: an interval of about 4 points on each side, in half of the time.
+REAL_TEST_ROWS = 600
+
+
+def real() -> StudySpec:
+    """The placements and their controls on real text, on a pretrained student that fits a laptop."""
+    conditions = (
+        "undistilled",
+        "label_only",
+        "pre_cot",
+        "post_cot",
+        "post_cot/shuffle(unit=token)",
+        "post_cot/random_tokens",
+        "post_cot/swap(partner=other_label)",
+    )
+    return spec_from_mapping(
+        {
+            "name": "real",
+            "title": "A pretrained student on real text: do rationales help it, and must they be coherent?",
+            "task": "commonsenseqa",
+            "student": "smollm2-135m",
+            "conditions": ",".join(conditions),
+            "budget": "tokens",
+            "replicates": 5,
+            "baseline": "label_only",
+            "test_rows": REAL_TEST_ROWS,
+            "training.dev_examples": 100,
+        }
+    )
+
+
+STUDIES.register(
+    BuiltInStudy("real", "CommonsenseQA by SmolLM2 135M: placements and controls on real text; for a night", real)
 )
 
 

@@ -17,6 +17,7 @@ from cotdistill.store.store import Store
 from cotdistill.studies.stored_tasks import delete_task, rename_task
 from cotdistill.tasks.catalog import list_tasks, open_task
 from cotdistill.tasks.describe import describe, export_task
+from cotdistill.tasks.example import CHOICE
 from cotdistill.tasks.importing.columns import ColumnMap
 from cotdistill.tasks.importing.files import source_name
 from cotdistill.tasks.importing.hub import PREFIX, HubSource, hub_source
@@ -136,8 +137,9 @@ def _read_row(row: Mapping[str, Any]) -> list[str]:
     lines = [f"  passage: {printable(row['passage'][:300])}"] if row["passage"] else []
     lines.append(f"  question: {printable(row['question'][:300])}")
     for choice in row["choices"]:
-        mark = "*" if choice["label"] == row["gold"] else " "
+        mark = "*" if choice["label"] in row["gold"] else " "
         lines.append(f"  {mark} ({choice['label']}) {printable(choice['text'][:200])}")
+    lines += [] if row["choices"] else [f"  answer: {printable(' or '.join(row['gold'])[:200])}"]
     for source, text in row["rationales"].items():
         lines += [f"  rationale by {source}:", *(f"    {printable(line)}" for line in text[:600].splitlines())]
     return lines if row["rationales"] else [*lines, "  no rationale"]
@@ -226,19 +228,23 @@ def import_(arguments: argparse.Namespace) -> Result:
     }
     for problem in document["problems"]:
         note(f"left out: {printable(problem['file'])} line {problem['line']}: {printable(problem['reason'])}")
-    total = plural(sum(document["rows"].values()), "row")
-    lines = [f"Imported {document['task']} ({document['digest'][:12]}): {total}."]
+    lines = [f"Imported {document['task']} ({document['digest'][:12]})."]
     lines += [
         f"  {split}: {count} rows ({document['roles'].get(split, '')})" for split, count in document["rows"].items()
     ]
-    lines.append(f"  rationales by: {', '.join(document['sources']) or 'nobody'}; chance {percent(document['chance'])}")
-    lines.append(f"  read as: {printable(_read_as(document['columns']))}; answers as {document['answers']}")
+    written = report.task.answer_kind != CHOICE
+    chance = "no chance line" if written else f"chance {percent(document['chance'])}"
+    lines.append(f"  rationales by: {', '.join(document['sources']) or 'nobody'}; {chance}")
+    answers = f"a written {report.task.answer_kind}" if written else document["answers"]
+    lines.append(f"  read as: {printable(_read_as(document['columns']))}; answers as {answers}")
     lines += [f"  warning: {printable(warning)}" for warning in document["warnings"]]
     if document["problems"]:
         lines.append(f"  {len(document['problems'])} rows were left out; each is listed above with its reason.")
     conditions = "label_only,post_cot" if report.task.sources else "label_only"
     study = ["study", "run", "--task", report.task.name, "--conditions", conditions, "--seeds", "3", "--wait"]
-    lines += [f"Look at it: {command('tasks', 'show', report.task.name)}", f"Next: {command(*study)}"]
+    total = plural(sum(document["rows"].values()), "row")
+    lines.append(f"Next: {command(*study)}")
+    lines.append(f"Imported {total}. What is in them: {command('tasks', 'show', report.task.name)}")
     return Result(document, "\n".join(lines))
 
 

@@ -9,17 +9,17 @@ import streamlit as st
 
 from cotdistill.config import Seeds, StudentConfig, TrainingConfig, from_mapping, plain
 from cotdistill.dashboard import frame
-from cotdistill.dashboard.train import axes
+from cotdistill.dashboard.train import axes, tuning
 from cotdistill.dashboard.widgets import condition_field, example, forms, plans, queue
 from cotdistill.dashboard.widgets.composer_state import KEY, NEW, forget, keep, restore
 from cotdistill.errors import CotdistillError
 from cotdistill.planning.plan import Plan
 from cotdistill.report.commands import run_study
 from cotdistill.store.store import Store
-from cotdistill.students.models import PRETRAINED, STUDENTS, entry_of
+from cotdistill.students.models import PRETRAINED, STUDENTS, entry_of, settings_text
+from cotdistill.students.suited import suited
 from cotdistill.studies.spec import BUDGETS, MISSING, STUDIES, StudySpec, spec_from_mapping
 from cotdistill.tasks.catalog import TASKS, list_tasks, open_task
-from cotdistill.tasks.generated.world import WorldSettings
 from cotdistill.tasks.task import Task
 from cotdistill.text import listed, plain_markdown, plural
 
@@ -33,8 +33,12 @@ def draw(store: Store) -> None:
     left, right = st.columns([3, 2], gap="large")
     with left:
         spec, complete = _compose(store)
+        tune = "" if spec is None else tuning.grid()
     with right:
-        planned = _launch(store, spec, complete)
+        if spec is not None and tune:
+            planned = tuning.draw(store, spec, tune, complete)
+        else:
+            planned = _launch(store, spec, complete)
     if planned is not None:
         with st.expander(
             f"Every run of this plan: {plans.summary_line(planned)}", expanded=True, icon=":material/table_rows:"
@@ -108,7 +112,7 @@ def _task(store: Store, start: StudySpec) -> tuple[Task, dict[str, Any]]:
         with st.expander("Dials of the generated task", icon=":material/tune:"):
             dials = dict(start.task_settings) if name == start.task else {}
             settings = forms.changed(
-                forms.config(WorldSettings, from_mapping(WorldSettings, dials), key=f"{KEY}.dials")
+                forms.config(TASKS.get(name).dials, from_mapping(TASKS.get(name).dials, dials), key=f"{KEY}.dials")
             )
     with st.spinner("Opening the task…"):
         return open_task(store.tasks_root, name, settings=settings or None), settings
@@ -145,8 +149,8 @@ def _fields(store: Store, task: Task, start: StudySpec) -> tuple[dict[str, Any],
         on_change=_suit,
         args=(start,),
     )
-    if (entry := entry_of(student)) is not None:
-        text = f"Settings that suit {entry.name} are in the form: {entry.settings_text()}."
+    if settings := suited(StudentConfig(name=student)):
+        text = f"Settings that suit {student} are in the form: {settings_text(settings)}."
         st.caption(plain_markdown(f"{text} They are ours; the paper's are not known to us."))
     conditions, complete = condition_field.draw(
         st.container(), "Conditions", condition_field.offered(task.sources), key=f"{KEY}.conditions",
@@ -192,7 +196,7 @@ def _fields(store: Store, task: Task, start: StudySpec) -> tuple[dict[str, Any],
         "also_test": _second_test(store, task, start),
         "name": name,
         "title": start.title if same else "",
-        "primary": start.primary if start.primary in conditions else "",
+        "primary": _primary(start, conditions),
         "first_replicate": start.first_replicate,
         "terminator": start.terminator,
         "tuned": {condition: settings for condition, settings in start.tuned.items() if condition in conditions},
@@ -206,6 +210,26 @@ def _fields(store: Store, task: Task, start: StudySpec) -> tuple[dict[str, Any],
         "left_out": list(st.session_state.get(f"{KEY}.left_out", ())),
     }
     return values, complete
+
+
+def _primary(start: StudySpec, conditions: list[str]) -> str:
+    """The condition of several key-token ones that claim 3 is judged by, named before launch; "" for fewer than two."""
+    swept = [condition for condition in conditions if "/key_tokens(" in condition and "@" not in condition]
+    if len(swept) < 2:
+        return start.primary if start.primary in conditions else ""
+    if st.session_state.get(f"{KEY}.primary") not in ("", *swept):
+        st.session_state[f"{KEY}.primary"] = start.primary if start.primary in swept else ""
+    return str(
+        st.selectbox(
+            "Primary of the key-token conditions",
+            ["", *swept],
+            key=f"{KEY}.primary",
+            persist_state="session",
+            format_func=lambda c: condition_field.label_of(c) if c else "the one with a matched control of its own",
+            help="Claim 3 is judged by one condition of a sweep, named before launch.",
+        )
+        or ""
+    )
 
 
 def _second_test(store: Store, task: Task, start: StudySpec) -> str:
@@ -300,20 +324,15 @@ def _suit(start: StudySpec) -> None:
     """Another student: what suits it goes into the form; a student without settings of its own gets those of the start
     back.
     """
-    entry = entry_of(str(st.session_state.get(f"{KEY}.student")))
+    settings = suited(StudentConfig(name=str(st.session_state.get(f"{KEY}.student"))))
     for prefix, cls, key in (("training", TrainingConfig, "training"), ("student", StudentConfig, "student_settings")):
-        # Only what the catalogue speaks of: the rest is as a person left it.
-        spoken_of = {
-            name.partition(".")[2] for one in PRETRAINED for name in one.defaults if name.startswith(f"{prefix}.")
-        }
+        # Only what any student's settings speak of: the rest is as a person left it.
+        names = {name for entry in PRETRAINED for name in suited(StudentConfig(name=entry.name))} | set(settings)
+        spoken_of = {name.partition(".")[2] for name in names if name.startswith(f"{prefix}.")}
         values = {name: getattr(getattr(start, prefix), name) for name in spoken_of}
-        values |= {
-            name.partition(".")[2]: value
-            for name, value in (entry.defaults.items() if entry else ())
-            if name.startswith(f"{prefix}.")
-        }
+        values |= {name.partition(".")[2]: value for name, value in settings.items() if name.startswith(f"{prefix}.")}
         forms.reset(cls, values, key=f"{KEY}.{key}")
-    if entry is not None:
+    if settings:
         st.session_state[f"{KEY}.base_steps"] = 0
 
 
@@ -341,7 +360,7 @@ def _launch(store: Store, spec: StudySpec | None, complete: bool) -> Plan | None
         key="launch",
         disabled=doomed or not complete or not plans.open_runs(planned),
         # Before the page is drawn again, so that the plan shows at once what is queued now.
-        on_click=_launched,
+        on_click=plans.launched,
         args=(store, planned),
     )
     frame.terminal(run_study(spec, "plan"), run_study(spec))
@@ -373,14 +392,3 @@ def _too_long(planned: Plan) -> None:
 def _set(field: str, value: Any) -> None:
     """Put a value into the form before it is drawn again."""
     st.session_state[f"{KEY}.{field}"] = value
-
-
-def _launched(store: Store, planned: Plan) -> None:
-    try:
-        submission = plans.launch(store, planned)
-    except CotdistillError as error:
-        st.toast(plain_markdown(f"{error.message} {error.hint}"), icon=":material/error:")
-        return
-    st.toast(
-        f"Launched: {len(submission.new)} new, {len(submission.reused)} already there.", icon=":material/rocket_launch:"
-    )

@@ -59,6 +59,18 @@ def launch(store: Store, planned: plan.Plan) -> Submission:
     return submission
 
 
+def launched(store: Store, planned: plan.Plan) -> None:
+    """Launch in answer to a click: a toast says what was queued, or why nothing was."""
+    try:
+        submission = launch(store, planned)
+    except CotdistillError as error:
+        st.toast(plain_markdown(f"{error.message} {error.hint}"), icon=":material/error:")
+        return
+    st.toast(
+        f"Launched: {len(submission.new)} new, {len(submission.reused)} already there.", icon=":material/rocket_launch:"
+    )
+
+
 def effect_told(planned: plan.Plan) -> str:
     """The smallest true difference the study would find in four of five tries: "2.1 to 4.0 points"."""
     low, high = (planned.effect.get(f"points_{end}") for end in ("low", "high"))

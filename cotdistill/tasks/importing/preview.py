@@ -5,7 +5,7 @@ that nothing reads, and the first rows as they would be read.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,9 +13,17 @@ from cotdistill.config import plain
 from cotdistill.errors import CotdistillError, DataError, RowProblem
 from cotdistill.tasks.importing.answers import READINGS
 from cotdistill.tasks.importing.cells import Row, at
-from cotdistill.tasks.importing.columns import NAMES, ColumnMap, choices_of, header_of, unread_texts
+from cotdistill.tasks.importing.columns import NAMES, ColumnMap, choices_of, guess_columns, header_of, unread_texts
 from cotdistill.tasks.importing.hub import HubSource
-from cotdistill.tasks.importing.importer import ImportedRows, checked_columns, map_of, read_rows, rows_of
+from cotdistill.tasks.importing.importer import (
+    ImportedRows,
+    SideRows,
+    add_side,
+    checked_columns,
+    map_of,
+    read_rows,
+    rows_of,
+)
 from cotdistill.tasks.splits import same_place
 from cotdistill.text import plural
 
@@ -44,8 +52,8 @@ class PreviewRow:
     split: str  # official split, "" where there is none
     passage: str  # what stands before the question, "" where there is none
     question: str
-    choices: tuple[tuple[str, str], ...]  # (label, text) of each
-    gold: str  # the right answer: the label of a choice
+    choices: tuple[tuple[str, str], ...]  # (label, text) of each; none where answers are written
+    gold: tuple[str, ...]  # labels of the right choices; the texts of written answers
     rationales: Mapping[str, str]  # source -> text
 
 
@@ -99,7 +107,8 @@ def preview_source(
     columns = map_of(start, rows, changes)
     error, imported = None, ImportedRows(problems=[p for _, problems in whole.by_split.values() for p in problems])
     try:
-        imported = read_rows(start, checked_columns(columns, None, rows))
+        imported = read_rows(start, checked_columns(columns, None, rows, whole.side))
+        _add_rationales(imported, whole.side, columns)
     except CotdistillError as problem:
         error = {"message": problem.message, "hint": problem.hint}
     if not imported.examples and error is None:
@@ -123,6 +132,16 @@ def preview_source(
     )
 
 
+def _add_rationales(imported: ImportedRows, side: Sequence[SideRows], columns: ColumnMap) -> None:
+    """The rationales of other files for the rows that are shown."""
+    shown = {example.id for example in imported.examples[:SHOWN]}
+    shown |= {id.partition(":")[2] for id in shown}
+    for one in side:
+        guess = guess_columns(header_of(record.row for record in one.records[:20]))
+        of_shown = [r for r in one.records if str(at(r.row, columns.id) or at(r.row, guess.id)) in shown]
+        add_side(imported, replace(one, records=of_shown, problems=[]), columns)
+
+
 def _examples(imported: ImportedRows) -> list[PreviewRow]:
     first = imported.examples[:SHOWN]
     by_id: dict[str, dict[str, str]] = {example.id: {} for example in first}
@@ -131,7 +150,12 @@ def _examples(imported: ImportedRows) -> list[PreviewRow]:
             by_id[rationale.id][rationale.source] = rationale.text
     return [
         PreviewRow(
-            e.id, e.split, *e.question_parts(), tuple((c.label, c.text) for c in e.choices), e.answer, by_id[e.id]
+            e.id,
+            e.split,
+            *e.question_parts(),
+            () if e.is_written else tuple((choice.label, choice.text) for choice in e.choices),
+            e.golds if e.is_written else tuple(e.choices[place].label for place in e.right_places),
+            by_id[e.id],
         )
         for e in first
     ]
@@ -154,6 +178,7 @@ def _fields(
         "fixed_choices": [columns.fixed_choices],
         "inline_choices": columns.question_columns()[-1:] if columns.inline_choices else [],
         "answer": [columns.answer],
+        "answer_kind": [columns.answer_kind],
         "rationale": [column for column, _ in columns.rationale_columns()],
         "rationale_source": [columns.rationale_source],
         "cluster": [columns.cluster],
@@ -163,7 +188,7 @@ def _fields(
     for name, of_field in chosen.items():
         if not any(of_field):
             continue
-        filled = read if name == "answer" else _filled(name, of_field, rows, columns)
+        filled = read if name in ("answer", "answer_kind") else _filled(name, of_field, rows, columns)
         others = [n for n in header if n.casefold() in NAMES.get(name, ()) and n not in used and _has_text(n, rows)]
         why = [f"{filled:,} of {plural(len(rows), 'row')}"]
         confidence: Confidence = "high" if filled == len(rows) else "medium" if 2 * filled >= len(rows) else "low"
