@@ -225,9 +225,11 @@ def _asked(ground: _ClaimData, claim: Claim) -> Verdict:
     if lacking:
         several = _key_tokens(conditions) if any("*" in name for name in lacking) else []
         if len(several) > 1 and ground.primary is None:
+            imported = bool(ground.store.queue.study(ground.study).spec.get("answers"))
+            before, how = ("import", "--primary CONDITION") if imported else ("launch", "--set primary=CONDITION")
             message = (
-                f"{len(several)} key-token conditions, and none was named primary before launch: the best of a sweep is"
-                " no finding. Name one: --set primary=CONDITION."
+                f"{len(several)} key-token conditions, and none was named primary before {before}: the best of a sweep"
+                f" is no finding. Name one: {how}."
             )
             return replace(verdict, message=message)
         wanted = dict.fromkeys(
@@ -435,8 +437,9 @@ def _budget(compared: tuple[Compared, ...], at_tokens: tuple[Compared, ...]) -> 
 def _change(verdict: Verdict) -> str:
     """What would change the verdict: the comparison that it hangs on, and where its interval would have to lie."""
     if verdict.p is None:
-        missing = list(dict.fromkeys(c.message for c in verdict.comparisons if c.status in (NOT_RUN, WAITING)))
-        return f"It can be judged once the planned runs are there. {' '.join(missing)}".strip() if missing else ""
+        # What is missing stands in the message.
+        waits = any(c.status == WAITING for c in verdict.comparisons)
+        return "It can be judged once the planned runs have finished." if waits else ""
     weakest = max((c for c in verdict.comparisons if c.status == DONE), key=_p)
     edge = f"above −{100 * weakest.margin:.1f}" if weakest.no_worse and weakest.margin else "above 0"
     if verdict.word.startswith(HOLDS):

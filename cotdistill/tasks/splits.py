@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from cotdistill.config import stable_seed
@@ -15,6 +16,15 @@ from cotdistill.tasks.task import SPLITS
 
 PARTS = 10
 PREMISE = re.compile(r"^premise:\s*(.+?)\s*hypothesis:", re.IGNORECASE | re.DOTALL)
+
+
+def first_by_hash(examples: Sequence[Example], number: int) -> list[Example]:
+    """A fixed sub-sample: the `number` examples whose hashed ids come first, in the order in which they stand; all of
+    them where it is 0 or not fewer."""
+    if not number or number >= len(examples):
+        return list(examples)
+    first = {e.id for e in sorted(examples, key=lambda e: stable_seed("test", e.id))[:number]}
+    return [e for e in examples if e.id in first]
 
 
 def pattern_of(rule: str) -> re.Pattern[str]:
@@ -49,6 +59,7 @@ def with_clusters(examples: Sequence[Example], pattern: re.Pattern[str] | None, 
     return [replace(e, cluster=e.cluster or folded(matches.get(e.id, e.question))) for e in examples]
 
 
+@lru_cache(maxsize=1 << 16)
 def folded(text: str) -> str:
     """A text without case, punctuation and spacing."""
     return " ".join(re.findall(r"\w+", text.casefold())) or text
@@ -128,7 +139,7 @@ def same_place(examples: Sequence[Example]) -> str:
     """A sentence where nine of ten right choices stand in one place, which a student can learn instead of the answer;
     "" otherwise, and for choices that are the same in every row.
     """
-    varied = [e for e in examples if e.choices]
+    varied = [e for e in examples if not e.is_written]
     if len(varied) < 10 or len({tuple(c.text for c in e.choices) for e in varied}) == 1:
         return ""
     place, count = Counter(e.gold for e in varied).most_common(1)[0]

@@ -9,13 +9,15 @@ import re
 import string
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import islice
 from typing import Any
 
 from cotdistill.config import param
 from cotdistill.errors import DataError
-from cotdistill.tasks.example import Choice
+from cotdistill.tasks.example import ANSWER_KINDS, NUMBER, TEXT, Choice
 from cotdistill.tasks.importing.cells import Row, at, needed, text_of
+from cotdistill.tasks.importing.written import FINAL, guessed_kind
 
 # Names met in the wild, the likeliest first; compared without case.
 NAMES: dict[str, tuple[str, ...]] = {
@@ -83,6 +85,9 @@ INLINE = re.compile(r"\(\s?([A-Z]|[1-9])\s?\)")
 LINES = re.compile(r"^[ \t]*([A-Z]|[1-9])[.)][ \t]*", re.MULTILINE)
 DASHES = re.compile(r"^[ \t]*[-•*][ \t]+", re.MULTILINE)
 HEADING = re.compile(r"\s*(?:options|choices|answer choices)\s*:?\s*\Z", re.IGNORECASE)
+# How a choice that is an object names its label and its text.
+LABEL_NAMES = ("label", "key", "letter", "id")
+TEXT_NAMES = ("text", "value", "content", "option")
 # A letter that stands before the text of a choice: "(A) this", "A) this", "A. this".
 LETTERED = re.compile(r"\(?([A-Z])[).:]\s*")
 
@@ -106,6 +111,14 @@ class ColumnMap:
         "how answers are read: label, text or number; by what fits every row if empty",
         choices=("", "label", "text", "number"),
     )
+    answer_kind: str = param(
+        "",
+        "choice, or written: number or text; by the answers if empty",
+        choices=("", *ANSWER_KINDS),
+    )
+    calculator: str = param(
+        "remove", "marks such as <<48/2=24>> in rationales of written answers", choices=("remove", "keep")
+    )
     values: str = param("", "what other values of the answer stand for (false=no,true=yes)")
     first_number: int = param(
         -1, "what number the first choice has where answers are numbers; -1 tells 0 from 1 by the data", low=-1, high=1
@@ -120,7 +133,13 @@ class ColumnMap:
     def missing(self) -> list[str]:
         """The fields an import cannot do without."""
         absent = [name for name in ("question", "answer") if not getattr(self, name)]
+        if self.is_written:
+            return absent
         return absent if self.choices or self.fixed_choices or self.inline_choices else [*absent, "choices"]
+
+    @property
+    def is_written(self) -> bool:
+        return self.answer_kind in (NUMBER, TEXT)
 
     def names(self) -> list[str]:
         """Every column that is used."""
@@ -142,21 +161,27 @@ class ColumnMap:
 
     def rationale_columns(self) -> list[tuple[str, str]]:
         """(column, name of its source or "") of every column that holds rationales."""
-        parts = [part.strip().partition(":") for part in self.rationale.split("+") if part.strip()]
+        parts = [part.partition(":") for part in _joined(self.rationale)]
         return [(column.strip(), name.strip()) for column, _, name in parts]
 
     def noted(self) -> dict[str, Any]:
         """The map as it is kept with a task. What was added later and is not used is left out, so that the same files
         make the same task.
         """
-        later = ("inline_choices", "answer_is", "values", "passage")
-        return {name: value for name, value in vars(self).items() if name not in later or value}
+        later = ("inline_choices", "answer_is", "values", "passage", "answer_kind", "calculator")
+        unused = {name for name in later if getattr(self, name) == getattr(ColumnMap, name)}
+        return {name: value for name, value in vars(self).items() if name not in unused}
+
+    def set_fields(self) -> dict[str, Any]:
+        """The fields that differ from an empty map."""
+        empty = vars(ColumnMap())
+        return {name: value for name, value in vars(self).items() if value != empty[name]}
 
     def question_columns(self) -> list[str]:
-        return [name.strip() for name in self.question.split("+") if name.strip()]
+        return list(_joined(self.question))
 
     def passage_columns(self) -> list[str]:
-        return [name.strip() for name in self.passage.split("+") if name.strip()]
+        return list(_joined(self.passage))
 
     def named_values(self) -> dict[str, str]:
         """What other values of the answer stand for, without case."""
@@ -164,7 +189,19 @@ class ColumnMap:
         return {value.strip().casefold(): meaning.strip() for value, _, meaning in pairs}
 
     def choice_columns(self) -> list[str]:
-        return [name.strip() for name in self.choices.split("+") if name.strip()]
+        return list(_joined(self.choices))
+
+
+@lru_cache(maxsize=256)
+def _joined(names: str) -> tuple[str, ...]:
+    """The names in context+question; asked once per row and field."""
+    return tuple(name.strip() for name in names.split("+") if name.strip())
+
+
+@lru_cache(maxsize=16)
+def used_columns(columns: ColumnMap) -> frozenset[str]:
+    """Every column that a map reads."""
+    return frozenset(columns.names())
 
 
 def header_of(rows: Iterable[Row]) -> list[str]:
@@ -206,12 +243,21 @@ def guess_columns(header: Sequence[str], rows: Iterable[Row] = ()) -> ColumnMap:
         texts = [name for name in PASSAGES if name in known and known[name] not in used]
         passages = [known[name] for name in texts if any(isinstance(at(row, known[name]), str) for row in seen)]
         guess = replace(guess, question="+".join([*passages, guess.question]))
+    if not guess.answer and guess.question and not guess.choices and not guess.fixed_choices:
+        # A worked solution that ends in its answer, without a column for the answer alone.
+        solution = next((name for name, _ in guess.rationale_columns()), "")
+        if guessed_kind([at(row, solution) for row in seen]) and any(
+            FINAL in str(at(row, solution)) or "boxed" in str(at(row, solution)) for row in seen
+        ):
+            guess = replace(guess, answer=solution, rationale="")
     if guess.missing() == ["choices"]:
         questions = [at(row, guess.question_columns()[-1]) for row in seen]
         guess = replace(
             guess,
             inline_choices=bool(questions) and all(isinstance(q, str) and len(inline(q)[1]) > 1 for q in questions),
         )
+    if guess.missing() == ["choices"]:
+        guess = replace(guess, answer_kind=guessed_kind([at(row, guess.answer) for row in seen]))
     return guess
 
 
@@ -275,7 +321,10 @@ def passage_lines(row: Row, columns: ColumnMap) -> int:
     """How many lines of a row's question are its passage: the columns of `passage`, else all but the last of
     `question`.
     """
-    passages = _texts(row, columns.passage_columns() or columns.question_columns()[:-1])
+    names = columns.passage_columns() or columns.question_columns()[:-1]
+    if not names:
+        return 0
+    passages = _texts(row, names)
     return sum(text.count("\n") + 1 for text in passages)
 
 
@@ -307,9 +356,13 @@ def own_labels(rows: Sequence[Row], columns: ColumnMap) -> bool:
     parsed = [_parsed(cell) if isinstance(cell, str) and cell.lstrip()[:1] in ("[", "{") else cell for cell in cells]
     return bool(parsed) and all(
         (isinstance(cell, Mapping) and set(cell) != {"text"})
-        or (isinstance(cell, list) and cell and all(isinstance(part, Mapping) and _label(part) for part in cell))
+        or (isinstance(cell, list) and cell and all(_has_label(part) for part in cell))
         for cell in parsed
     )
+
+
+def _has_label(part: Any) -> bool:
+    return isinstance(part, Mapping) and bool(_first_of(part, LABEL_NAMES))
 
 
 def _asked(rows: Sequence[Row], columns: ColumnMap) -> list[str]:
@@ -318,6 +371,8 @@ def _asked(rows: Sequence[Row], columns: ColumnMap) -> list[str]:
 
 def without_letters(choices: Sequence[Choice]) -> tuple[Choice, ...] | None:
     """Choices whose texts begin with their own letters, in order ("A)324"), without them; None if they do not."""
+    if not choices or not LETTERED.match(choices[0].text):
+        return None
     marks = [LETTERED.match(choice.text) for choice in choices]
     if not all(marks) or [m.group(1) for m in marks if m] != list(string.ascii_uppercase[: len(choices)]):
         return None
@@ -379,22 +434,19 @@ def _pairs(value: Any) -> list[tuple[Any, Any]]:
         raise DataError("there are no choices; expected two or more")
     if not isinstance(value, Sequence):
         raise DataError(f"the choices are a {type(value).__name__}; expected a list")
-    if value and all(isinstance(item, Mapping) for item in value):
-        texts = [_text(item) for item in value]
-        return (
-            [(_label(item), text) for item, text in zip(value, texts, strict=True)]
-            if all(map(_label, value))
-            else _labelled(texts)
-        )
+    if value and all(isinstance(item, dict) for item in value):
+        texts = [_first_of(item, TEXT_NAMES) for item in value]
+        labels = [_first_of(item, LABEL_NAMES) for item in value]
+        return list(zip(labels, texts, strict=True)) if all(labels) else _labelled(texts)
     return _labelled(value)
 
 
-def _label(item: Mapping[str, Any]) -> Any:
-    return next((item[name] for name in ("label", "key", "letter", "id") if item.get(name) is not None), None)
-
-
-def _text(item: Mapping[str, Any]) -> Any:
-    return next((item[name] for name in ("text", "value", "content", "option") if item.get(name) is not None), None)
+def _first_of(item: Mapping[str, Any], names: Sequence[str]) -> Any:
+    """The value of the first of these names that an object has."""
+    for name in names:
+        if (value := item.get(name)) is not None:
+            return value
+    return None
 
 
 def _parsed(text: str) -> Any:
