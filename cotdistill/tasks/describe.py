@@ -18,6 +18,7 @@ from cotdistill.tasks.example import Example
 from cotdistill.tasks.importing.writing import disk_in_words
 from cotdistill.tasks.leakage import holds_answer, names_key
 from cotdistill.tasks.task import SPLITS, Task
+from cotdistill.tasks.thinking import with_thinking
 
 
 def describe(task: Task) -> dict[str, Any]:
@@ -133,21 +134,24 @@ def export_task(task: Task, target: Path) -> list[Path]:
 
 
 def _export(task: Task, folder: Path) -> list[Path]:
-    labels = {source: task.teacher_labels(source) for source in task.sources}
+    by_source = {source: task.traces(source) for source in task.sources}
     files: dict[str, list[Mapping[str, Any]]] = {}
     for split in SPLITS:
         files[f"{split}.jsonl"] = [_row(e) for e in task.examples(split)]
         for source in task.sources:
-            explained = [e for e in task.examples(split, source) if e.rationale and e.source == source]
-            if explained:
+            traces = [trace for e in task.examples(split) for trace in by_source[source].get(e.id, ())]
+            if traces:
                 files[f"rationales/{split}.{source}.jsonl"] = [
                     {
-                        "id": e.id,
-                        "rationale": e.rationale,
+                        "id": trace.id,
+                        # Marks stand around what was thought, so that an import takes it apart again.
+                        "rationale": with_thinking(trace.thinking, trace.answer or "")
+                        if trace.thinking is not None
+                        else trace.text,
                         "rationale_source": source,
-                        "teacher_label": labels[source].get(e.id),
+                        "teacher_label": trace.teacher_label,
                     }
-                    for e in explained
+                    for trace in traces
                 ]
     (folder / "rationales").mkdir()
     for name, rows in files.items():

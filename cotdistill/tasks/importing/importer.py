@@ -20,7 +20,7 @@ from cotdistill.errors import BadRows, DataError, RowProblem, UnknownName, Usage
 from cotdistill.tasks.catalog import TASKS
 from cotdistill.tasks.example import Choice, Example
 from cotdistill.tasks.importing.answers import READINGS, answer_of, reading_of
-from cotdistill.tasks.importing.cells import Row, at, rationale_text, text_of
+from cotdistill.tasks.importing.cells import Row, at, rationale_text, rationale_texts, text_of
 from cotdistill.tasks.importing.columns import (
     ColumnMap,
     choices_of,
@@ -33,6 +33,7 @@ from cotdistill.tasks.importing.columns import (
 )
 from cotdistill.tasks.importing.files import SPLIT_NAMES, Record, SideFile, find_files, read_records, source_name
 from cotdistill.tasks.importing.hub import HubSource, hub_columns, read_hub
+from cotdistill.tasks.importing.traces import kept_traces
 from cotdistill.tasks.importing.writing import write_task
 from cotdistill.tasks.splits import checks, pattern_of, same_place, with_clusters, with_roles
 from cotdistill.tasks.task import Rationale, Task
@@ -138,15 +139,16 @@ def import_task(
     checked = checks(examples, warnings)
     if alarm := same_place(examples):
         warnings.append(f"{alarm} Put the choices into another order: --shuffle-choices 0.")
-    if not any(rationale.text for rationale in rows.rationales):
+    rationales, template = kept_traces(rows.rationales, template or source_rows.template, warnings)
+    if not any(rationale.text for rationale in rationales):
         warnings.append("There are no rationales: only label_only can be trained.")
     tell(0.5, "writing, and training tokenizers")
     task = write_task(
         root,
         name,
         examples=examples,
-        rationales=rows.rationales,
-        template=template or source_rows.template,
+        rationales=rationales,
+        template=template,
         roles=roles,
         title=source_rows.title or name,
         help=source_rows.help,
@@ -261,7 +263,7 @@ def _read(located: _Found, columns: ColumnMap) -> _ImportedRows:
     rows = _ImportedRows()
     for _, problems in located.by_split.values():
         rows.problems += problems
-    placed = _placed(located, columns, rows)
+    placed, further = _further_apart(_placed(located, columns, rows), columns)
     _make_ids_unique(rows, placed, columns)
     named = columns.named_values()
     read: list[tuple[Record, str, str, tuple[Choice, ...], Any]] = []
@@ -286,7 +288,42 @@ def _read(located: _Found, columns: ColumnMap) -> _ImportedRows:
             _keep(rows, record, split, question, choices, answer_of(answer, choices, rows.reading), columns)
         except DataError as error:
             _refuse(rows, record, columns, error)
+    for record, first in further:
+        id = rows.renamed.get((first.file, first.line)) or _id(first, columns)
+        if id not in rows.refused:
+            _keep_rationales(rows, record, id, columns)
+    if further:
+        rows.warnings.append(
+            f"{plural(len(further), 'row')} repeat an earlier question with another rationale: they are further"
+            " rationales of it (@rationales=2 reads two in turn)."
+        )
     return rows
+
+
+def _further_apart(
+    placed: Sequence[tuple[Record, str]], columns: ColumnMap
+) -> tuple[list[tuple[Record, str]], list[tuple[Record, Record]]]:
+    """The rows that are questions, and (row, earlier row) for each that repeats id, question, choices and answer of an
+    earlier row with another rationale."""
+    held = [column for column, _ in columns.rationale_columns()]
+    if not columns.id or not held:
+        return list(placed), []
+    same = (*columns.question_columns(), columns.hypothesis, *columns.choice_columns(), columns.answer)
+    rows: list[tuple[Record, str]] = []
+    further: list[tuple[Record, Record]] = []
+    first: dict[tuple[str, str], Record] = {}
+    seen: set[tuple[str, str, str]] = set()
+    for record, split in placed:
+        key = (split, _id(record, columns))
+        earlier = first.setdefault(key, record)
+        said = repr([at(record.row, column) for column in held])
+        repeats = all(at(record.row, column) == at(earlier.row, column) for column in same)
+        if earlier is not record and repeats and (*key, said) not in seen:
+            further.append((record, earlier))
+        else:
+            rows.append((record, split))
+        seen.add((*key, said))
+    return rows, further
 
 
 def _meaning(value: Any, named: Mapping[str, str], columns: ColumnMap) -> Any:
@@ -415,14 +452,18 @@ def _keep(
         cluster=text_of(at(row, columns.cluster), "cluster") or "",
         metadata=_metadata(row, set(columns.names())),
     )
-    held = columns.rationale_columns()
-    texts = {(column, named): rationale_text(at(row, column)) for column, named in held}
-    source = text_of(at(row, columns.rationale_source), "rationale source")
+    _keep_rationales(rows, record, id, columns)
     rows.examples.append(example)
-    for (column, named), text in texts.items():
-        if text:
-            usual = source or ("rationale" if len(held) == 1 else column)
-            rows.rationales.append(Rationale(id, source_name(named or usual), text))
+
+
+def _keep_rationales(rows: _ImportedRows, record: Record, id: str, columns: ColumnMap) -> None:
+    """Add the rationales in a row; DataError before any is added where a cell cannot be text."""
+    held, listed = columns.rationale_columns(), columns.listed_rationales()
+    texts = {(c, named): rationale_texts(at(record.row, c), c in listed) for c, named in held}
+    source = text_of(at(record.row, columns.rationale_source), "rationale source")
+    for (column, named), several in texts.items():
+        usual = source or ("rationale" if len(held) == 1 else column)
+        rows.rationales += [Rationale(id, source_name(named or usual), text) for text in several]
 
 
 def _metadata(row: Row, used: set[str]) -> dict[str, Any]:
@@ -451,6 +492,7 @@ def _add_side(rows: _ImportedRows, side: SideFile) -> None:
     """
     known = {example.id for example in rows.examples}
     have = {(r.id, r.source): place for place, r in enumerate(rows.rationales)}
+    before = len(rows.rationales)
     records, problems = read_records(side.path)
     rows.problems += [dataclasses.replace(problem, file=f"rationales/{problem.file}") for problem in problems]
     header = header_of(record.row for record in records)
@@ -476,8 +518,9 @@ def _add_side(rows: _ImportedRows, side: SideFile) -> None:
             rows.problems.append(RowProblem(f"rationales/{record.file}", record.line, error.message))
             continue
         place = have.get((id, side.source))
-        if place is None:
-            have[id, side.source] = len(rows.rationales)
+        if place is None or (place >= before and text != rows.rationales[place].text):
+            # A side file may hold several rationales of a question; the main file's own stays alone.
+            have.setdefault((id, side.source), len(rows.rationales))
             rows.rationales.append(Rationale(id, side.source, text, label))
         elif rows.rationales[place].teacher_label is None:
             rows.rationales[place] = dataclasses.replace(rows.rationales[place], teacher_label=label)
