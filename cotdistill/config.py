@@ -289,6 +289,8 @@ class RunConfig:
     base: str = ""
     missing_rationale: str = "exclude"
     selections: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    #: Whether every answer ends in the end token, which bears label loss and is scored with it.
+    terminator: bool = False
 
     def job_config(self) -> dict[str, Any]:
         """The plain form that is hashed. Empty selections are left out: a run without them is the same run as before
@@ -300,6 +302,8 @@ class RunConfig:
         )
         if not values["selections"]:
             del values["selections"]
+        if not values["terminator"]:
+            del values["terminator"]
         return values
 
     @classmethod

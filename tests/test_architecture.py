@@ -357,7 +357,7 @@ def test_no_pickle_no_eval_no_shell(path: Path) -> None:
             assert node.func.id not in FORBIDDEN_CALLS, f"line {node.lineno}"
         if isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Name):
             # torch.load reads pickle unless asked for tensors alone; one file needs it, to leave pickle behind.
-            tensors = path.name == "convert.py" and any(
+            tensors = path.name == "pickled.py" and any(
                 k.arg == "weights_only" and ast.unparse(k.value) == "True" for k in node.keywords
             )
             called = (node.func.value.id, node.func.attr)
@@ -383,7 +383,7 @@ def test_every_package_that_is_imported_is_a_direct_requirement() -> None:
     named |= {
         name for name in ("tensorboard", "mlflow", "wandb", "ray") if name in required(f"requirements-{name}.txt")
     }
-    named |= set(required("requirements-lora.txt"))
+    named |= {*required("requirements-lora.txt"), *required("requirements-gguf.txt")}
     allowed = {IMPORT_NAMES.get(name, name).lower() for name in named} | {"cotdistill", "huggingface_hub"}
     for path in (*modules().values(), *pages()):
         outside = {imported.split(".")[0] for imported in imports(path)} - set(sys.stdlib_module_names)

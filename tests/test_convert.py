@@ -12,7 +12,7 @@ import torch
 
 from cotdistill.config import StudentConfig
 from cotdistill.errors import StudentError
-from cotdistill.students.convert import convert
+from cotdistill.students.conversion.pickled import convert
 from cotdistill.students.loading import load_student
 from tests.terminal import check_keys, speaker
 from tests.tiny_students import build

@@ -1,5 +1,7 @@
 """Scores and written rationales of a tiny real student, against brute force."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -105,3 +107,27 @@ def test_a_given_rationale_that_is_too_long_is_cut_where_the_student_reads_no_mo
         model(torch.tensor([cut])).logits[0, -1].log_softmax(-1).detach()
     )  # the answers are one token, read from the last place
     assert found[0].sums == pytest.approx([float(likelihood[ids[0]]) for ids in encoder.targets(long)], abs=1e-4)
+
+
+@pytest.mark.parametrize("mode", ["direct", "own", "given"])
+def test_one_question_that_is_too_long_loses_its_first_tokens_and_leaves_the_others_alone(model, encoder, mode):
+    placement = PLACEMENTS.get("pre_cot")
+    long, fits = (example(id, "bird", "tree", None) for id in ("long", "fits"))
+    long = replace(long, question=" ".join(["the bird is red"] * 20))
+    both, alone = (
+        score(model, encoder, rows, placement, mode, metric="sum", limit=3) for rows in ([long, fits], [fits])
+    )
+    assert both[1].sums == pytest.approx(alone[0].sums, abs=1e-5) and len(both[0].sums) == 4
+    room = encoder.answer_room([long], mode, TINY.positions)
+    # Direct: one token of answer is read from the last place; own: a token, the cue of two and the answer follow.
+    assert room == (64 if mode != "own" else 64 - 1 - 2 - 1)
+    whole = encoder.prompt(long, placement.prompt(mode))
+    cut = encoder.prompt(long, placement.prompt(mode), room=room)
+    assert len(cut) == room and len(whole) > room and cut == whole[len(whole) - room :]
+
+
+def test_a_prompt_whose_question_cannot_give_enough_keeps_its_end(encoder):
+    rows = example("e", "bird", "tree", None)
+    whole = encoder.prompt(rows, ("question", "choices", "label_cue"))
+    assert encoder.prompt(rows, ("question", "choices", "label_cue"), room=3) == whole[-3:]
+    assert encoder.prompt(rows, ("question", "choices", "label_cue"), room=len(whole)) == whole

@@ -146,7 +146,7 @@ def test_a_student_of_the_paper_is_counted_with_its_published_sizes_before_it_is
 ) -> None:
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     store = Store.open(tmp_path / "store")
-    monkeypatch.setattr(cost, "tokenizer_of", lambda task, run: pytest.fail("nothing is downloaded for a plan"))
+    monkeypatch.setattr(cost, "encoder_of", lambda task, run: pytest.fail("nothing is downloaded for a plan"))
     values = {
         "task": "field_guide",
         "task_settings": {"creatures": 24, "documents": 100, "wordings": 2},
@@ -204,6 +204,25 @@ def test_one_row_that_is_too_long_is_seen_by_the_plan_wherever_it_stands_and_not
     cut = plan(store, spec_from_mapping({**entries, "student": {"truncate": "rationale"}}))
     assert not cut.too_long and any("the rationale is cut" in check for check in cut.checks)
     assert launch(store, cut)
+
+
+def test_a_test_question_that_is_too_long_is_refused_at_launch_or_cut(tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "store")
+    rows = [
+        {"question": "why " * 600 if i == 7 else f"question {i}", "choices": ["red", "blue"], "answer": "AB"[i % 2],
+         "split": "train" if i < 6 else "test"}
+        for i in range(12)
+    ]  # fmt: skip
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    import_task(store.tasks_root, tmp_path / "rows.jsonl", "long_question")
+    entries = {"name": "s", "task": "long_question", "conditions": "label_only", "replicates": 1}
+    for truncate in ("refuse", "rationale"):
+        planned = plan(store, spec_from_mapping({**entries, "student": {"truncate": truncate}}))
+        assert any("1 of 6 test questions" in sentence for sentence in planned.too_long)
+        with pytest.raises(SequenceTooLong, match="test questions leave no room"):
+            launch(store, planned)
+    cut = plan(store, spec_from_mapping({**entries, "student": {"truncate": "question"}}))
+    assert not cut.too_long and any("the question is cut at its start" in check for check in cut.checks)
 
 
 def test_checkpoints_that_do_not_fit_the_disk_are_refused_at_launch(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from cotdistill.tasks.catalog import imported_names, open_task
 from cotdistill.tasks.describe import describe, export_task
 from cotdistill.tasks.importing.columns import ColumnMap
 from cotdistill.tasks.importing.importer import import_task
+from cotdistill.tasks.template import Template
 
 SHARED = Path(os.environ.get("COTDISTILL_SHARED", "../shared")) / "data"
 
@@ -297,6 +298,25 @@ def test_a_passage_is_joined_before_the_question_and_what_nothing_reads_is_named
     first = report.task.example("a.jsonl:1")
     assert first.question == "the box number 0 holds a ball\nwhat is in box 0"
     assert any("No field reads these columns of text: remark." in warning for warning in report.warnings)
+
+
+def test_a_passage_that_is_named_has_a_place_of_its_own_in_the_template(tmp_path):
+    rows = [row(i, context=f"Number {i}.\nIt is here." if i % 2 else None) for i in range(40)]
+    file = write(tmp_path / "all.jsonl", rows)
+    task = import_task(tmp_path / "root", file, "numbers", changes={"passage": "context"}).task
+    odd, even = task.example("q1"), task.example("q2")
+    assert odd.question_parts() == ("Number 1.\nIt is here.", "what is number 1 ?") and odd.passage_lines == 2
+    assert task.template.question_text(odd) == "Passage: Number 1.\nIt is here.\nQuestion: what is number 1 ?"
+    assert task.template.question_text(even) == "Question: what is number 2 ?"
+    # A template that names the passage gets what is joined before the question, and so do the files of an export.
+    layout = Template(question="{question} ({passage})")
+    joined = import_task(tmp_path / "root", file, "joined", template=layout).task
+    assert joined.template.question_text(joined.example("q1")) == "what is number 1 ? (Number 1.\nIt is here.)"
+    export_task(task, tmp_path / "out")
+    again = import_task(tmp_path / "root", tmp_path / "out", "again", template=task.template).task
+    assert again.example("q1").question_parts() == odd.question_parts()
+    plain = import_task(tmp_path / "root", file, "plain").task
+    assert plain.example("q1").question == odd.question and plain.example("q1").passage_lines == 0
 
 
 def test_true_and_false_answer_questions_whose_choices_are_yes_and_no(tmp_path):

@@ -115,8 +115,7 @@ def test_choices_of_one_question_are_held_against_each_other(merging):
     assert (
         found["prefix"].count == 1
         and found["prefix"].grave
-        and "no end token" in found["prefix"].message
-        and "target=letter" in found["prefix"].advice
+        and "terminator=on" in found["prefix"].advice
         and found["first_token"].shown == ("| red| and | red| pond|",)
     )
     lettered = by_kind(

@@ -21,6 +21,7 @@ MARKS = {
     "brackets": ("[THINK]", "[/THINK]"),
     "triangles": ("◁think▷", "◁/think▷"),
     "seed": ("<seed:think>", "</seed:think>"),
+    "begin_of_thought": ("<|begin_of_thought|>", "<|end_of_thought|>"),
     "channels": ("<|channel|>analysis<|message|>", "<|end|><|start|>assistant<|channel|>final<|message|>"),
 }
 

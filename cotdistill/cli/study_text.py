@@ -12,6 +12,7 @@ from cotdistill.cli.output import printable, table
 from cotdistill.errors import UnknownName
 from cotdistill.rationales.conditions import parse
 from cotdistill.results import claims, results
+from cotdistill.results.replicates import DifferenceRow
 from cotdistill.statistics.verdicts import checked_margin
 from cotdistill.store.records import Study
 from cotdistill.store.store import Store
@@ -57,20 +58,7 @@ def report(
                 "tokens": summary.tokens,
                 "seconds": summary.seconds,
                 "warnings": list(summary.warnings),
-                "difference": (
-                    None
-                    if row is None
-                    else {
-                        "points": 100 * row.difference,
-                        "low": _points(row.low),
-                        "high": _points(row.high),
-                        "p": row.p,
-                        "word": row.word,
-                        "kind": row.kind,
-                        "cohens_h": row.cohens_h,
-                        "standardised": row.standardised,
-                    }
-                ),
+                "difference": difference_document(row),
             }
         )
     return {
@@ -79,6 +67,18 @@ def report(
         "baseline": pinned,
         "provisional": compared.provisional,
         "conditions": conditions,
+    }
+
+
+def difference_document(row: DifferenceRow | None) -> dict[str, Any] | None:
+    """A difference in points, as documents have it."""
+    if row is None:
+        return None
+    return {
+        "points": 100 * row.difference,
+        "low": _points(row.low),
+        "high": _points(row.high),
+        **{name: getattr(row, name) for name in ("p", "word", "kind", "cohens_h", "standardised")},
     }
 
 
@@ -129,9 +129,10 @@ def report_text(document: dict[str, Any]) -> str:
         rows,
         right=("n",),
     )
+    label = next((c["label"] for c in document["conditions"] if c["id"] == document["baseline"]), document["baseline"])
     tail = [
         "",
-        f"Differences in points to {parse(document['baseline']).label}, paired on questions and replicates, {where}.",
+        f"Differences in points to {label}, paired on questions and replicates, {where}.",
     ]
     with_interval = next((c for c in document["conditions"] if c["speaks_of"]), None)
     if with_interval:

@@ -13,6 +13,7 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -166,15 +167,20 @@ def read_answers(
     if problems:
         raise BadRows(sorted(problems, key=lambda p: p.line), "Correct them; nothing was imported.")
     if gaps := _gaps(rows):
-        shown = "; ".join(gaps[:20]) + (f"; and {len(gaps) - 20} more" if len(gaps) > 20 else "")
-        raise DataError(
-            f"{path.name} cannot be compared: {shown}.",
-            "Every condition answers the same questions in each of its replicates.",
-        )
+        raise incomparable(path.name, gaps)
     if not any(row.split == "test" for row in rows):
         raise DataError(f"{path.name} has no row of the test split.", "Rows of dev only fix the margin of 'no worse'.")
     sets = {frozenset(row.item for row in mine) for mine in PredictionFile(tuple(rows), chosen, False).runs().values()}
     return PredictionFile(tuple(rows), chosen, len(sets) > 1)
+
+
+def incomparable(what: str, gaps: Sequence[str]) -> DataError:
+    """The refusal of answers with gaps; what: a file, or a data frame."""
+    shown = "; ".join(gaps[:20]) + (f"; and {len(gaps) - 20} more" if len(gaps) > 20 else "")
+    return DataError(
+        f"{what} cannot be compared: {shown}.",
+        "Every condition answers the same questions in each of its replicates.",
+    )
 
 
 def _columns(mapping: AnswerColumns | None, header: Sequence[str]) -> AnswerColumns:
@@ -411,34 +417,41 @@ def _contradictions(file: str, rows: Iterable[PredictionRow]) -> list[RowProblem
 
 
 def _gaps(rows: Sequence[PredictionRow]) -> list[str]:
-    """Which questions a condition lacks that others have answered in the same replicate; and replicates that share some
-    questions but not all.
-    """
+    """Which questions conditions lack, in both splits."""
     gaps: list[str] = []
     for split in ("test", "dev"):
-        by_run: dict[tuple[str, int], set[str]] = defaultdict(set)
+        by_run: dict[tuple[str, str], set[str]] = defaultdict(set)
         for row in rows:
             if row.split == split:
-                by_run[row.condition, row.replicate].add(row.item)
-        asked: dict[int, set[str]] = defaultdict(set)
-        for (_, replicate), items in by_run.items():
-            asked[replicate] |= items
-        for (condition, replicate), items in sorted(by_run.items()):
-            if lacking := sorted(asked[replicate] - items):
-                listed = ", ".join(item[:40] for item in lacking[:5]) + (" ..." if len(lacking) > 5 else "")
-                gaps.append(
-                    f"{condition[:60]}, replicate {replicate}, lacks {len(lacking)} of {len(asked[replicate])} {split}"
-                    f" questions: {listed}"
-                )
-        sets = {frozenset(items) for items in asked.values()}
-        if split == "test" and not gaps and len(sets) > 1:
-            most = frozenset.union(*sets)
-            if sum(map(len, sets)) != len(most) or len({len(one) for one in sets}) > 1:
-                sizes = ", ".join(f"{replicate}: {len(items)}" for replicate, items in sorted(asked.items()))
-                gaps.append(
-                    "replicates answer neither the same questions nor equally many of their own (questions by"
-                    f" replicate: {sizes})"
-                )
+                by_run[row.condition, str(row.replicate)].add(row.item)
+        gaps += gaps_between(by_run, split)
+    return gaps
+
+
+def gaps_between(by_run: Mapping[tuple[str, str], AbstractSet[str]], split: str = "test") -> list[str]:
+    """Which questions a condition lacks that others have answered in the same replicate; and replicates that share some
+    questions but not all. by_run: the questions of each (condition, replicate).
+    """
+    gaps: list[str] = []
+    asked: dict[str, set[str]] = defaultdict(set)
+    for (_, replicate), items in by_run.items():
+        asked[replicate] |= items
+    for (condition, replicate), items in sorted(by_run.items()):
+        if lacking := sorted(asked[replicate] - items):
+            named = ", ".join(item[:40] for item in lacking[:5]) + (" ..." if len(lacking) > 5 else "")
+            gaps.append(
+                f"{condition[:60]}, replicate {replicate}, lacks {len(lacking)} of {len(asked[replicate])} {split}"
+                f" questions: {named}"
+            )
+    sets = {frozenset(items) for items in asked.values()}
+    if split == "test" and not gaps and len(sets) > 1:
+        most = frozenset[str]().union(*sets)
+        if sum(map(len, sets)) != len(most) or len({len(items) for items in sets}) > 1:
+            sizes = ", ".join(f"{replicate}: {len(items)}" for replicate, items in sorted(asked.items()))
+            gaps.append(
+                "replicates answer neither the same questions nor equally many of their own (questions by"
+                f" replicate: {sizes})"
+            )
     return gaps
 
 

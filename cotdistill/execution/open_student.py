@@ -22,7 +22,7 @@ from cotdistill.store.records import Job
 from cotdistill.store.store import Store
 from cotdistill.students.loading import positions_of, prepare_torch, reopen
 from cotdistill.students.preparation import training_rows
-from cotdistill.students.sources import tokenizer_of
+from cotdistill.students.sources import encoder_of
 from cotdistill.students.tokens import Encoder
 from cotdistill.studies.inspection_jobs import checked_checkpoint, source_of, task_of, trained
 from cotdistill.tasks.task import Task
@@ -30,7 +30,7 @@ from cotdistill.tasks.task import Task
 # Students kept open in one process, by the bytes of their weights.
 KEPT_BYTES = 2 << 30
 _open: OrderedDict[tuple[str, str, str], Opened] = OrderedDict()
-_counts: OrderedDict[tuple[str, str, str], npt.NDArray[np.int64]] = OrderedDict()
+_counts: OrderedDict[tuple[str, str, str, bool], npt.NDArray[np.int64]] = OrderedDict()
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def open_run(store: Store, run: int | str, checkpoint: str = "1", *, source: str
     config = RunConfig.from_plain(job.config)
     prepare_torch(config.training.threads, config.training.deterministic)
     task = task_of(store, job)
-    encoder = Encoder(tokenizer_of(task, config), task.template, naive=parse(config.condition).naive)
+    encoder = encoder_of(task, config)
     weights = store.artifacts.path(job.produced[f"weights@{share}"])
     model = reopen(config.student, encoder.vocabulary_size, stable_seed("init", config.seeds.init), weights)
     model.to(torch.device(device))  # type: ignore[arg-type]
@@ -119,7 +119,7 @@ def training_corpus(opened: Opened) -> Corpus:
 
 
 def _token_counts(task: Task, encoder: Encoder, source: str) -> npt.NDArray[np.int64]:
-    key = (task.digest, str(encoder.path), source)
+    key = (task.digest, str(encoder.path), source, encoder.terminator)
     if key not in _counts:
         counts = np.zeros(encoder.vocabulary_size, np.int64)
         for example in task.examples("train", source or None):

@@ -13,14 +13,15 @@ from cotdistill.keytokens.selectors import parse_selector
 from cotdistill.rationales.conditions import Condition, parse
 from cotdistill.rationales.counterfactual import supplied
 from cotdistill.rationales.passage import Corpus, units
+from cotdistill.rationales.placement import PLACEMENTS
 from cotdistill.rationales.selection import Selection
 from cotdistill.students import memory
 from cotdistill.students.files import here
 from cotdistill.students.lint import lint
 from cotdistill.students.memory import Adapters, Load, RunMemory, Shape
-from cotdistill.students.models import STUDENTS, is_built_in
+from cotdistill.students.models import STUDENTS, entry_of, is_built_in
 from cotdistill.students.preparation import MOST_WITHOUT_PARTNER, training_rows
-from cotdistill.students.sources import tokenizer_of
+from cotdistill.students.sources import encoder_of
 from cotdistill.students.tokens import Encoder
 from cotdistill.studies.inputs import readers
 from cotdistill.studies.spec import StudySpec
@@ -170,7 +171,7 @@ def measured(task: Task, run: RunConfig, spec: StudySpec, checks: list[str]) -> 
     checks += [warning for name in run.sources if (warning := _other_answers(task, name, by_source[name]))]
     test = task.examples("test", run.source or None)
     known = is_built_in(spec.student.name) or here(spec.student) is not None
-    encoder = Encoder(tokenizer_of(task, run), task.template) if known else None
+    encoder = encoder_of(task, run) if known else None
     shape = _shape(spec, encoder)
     measured_lengths: dict[str, Lengths] = {}
     too_long: list[str] = []
@@ -223,6 +224,10 @@ def measured(task: Task, run: RunConfig, spec: StudySpec, checks: list[str]) -> 
         seen = training_rows(by_source, run, condition.fraction)
         _check_partners([by_source[name if run.sources else ""][i] for i in seen], condition, run, encoder, checks)
     if encoder is not None:
+        for split, asked_rows in (("test", test), ("dev", task.examples("dev"))):
+            too_long += _long_questions(
+                encoder, split, asked_rows, conditions, spec.student.truncate, positions, checks
+            )
         examples = by_source[run.source if run.source in by_source else ""]
         sample = [examples[i] for i in rows[:: max(1, len(rows) // SAMPLE)]]
         checks += [
@@ -274,8 +279,9 @@ def _shape(spec: StudySpec, encoder: Encoder | None) -> Shape | None:
     if is_built_in(name) and encoder is not None:
         return memory.of_built_in(STUDENTS.get(name), encoder.vocabulary_size)
     folder = here(spec.student)
-    if folder is None and name in memory.PUBLISHED:
-        return memory.of_config(memory.PUBLISHED[name])
+    entry = entry_of(name)
+    if folder is None and entry is not None:
+        return memory.of_config(memory.PUBLISHED[entry.hub])
     return memory.of_folder(folder) if folder else None
 
 
@@ -330,6 +336,38 @@ def _over_long(
         if lengths.longest < CLEAR_OF_LIMIT * limit:
             break
     return over, longest
+
+
+def _long_questions(
+    encoder: Encoder,
+    split: str,
+    examples: Sequence[Example],
+    conditions: Sequence[Condition],
+    truncate: str,
+    positions: int,
+    checks: list[str],
+) -> list[str]:
+    """Why the questions of a split stop a launch: some are too long to be asked and are not to be cut. Said in
+    `checks`, as is how many are cut.
+    """
+    modes = dict.fromkeys(condition.spec.primary for condition in conditions)
+    rooms = {mode: encoder.answer_room(examples, mode, positions) for mode in modes}
+    spans = PLACEMENTS.get("label_only")
+    texts = [
+        (e, sum(len(text.encode()) for text in (e.question, *(choice.text for choice in e.choices)))) for e in examples
+    ]
+    least = min(rooms.values(), default=positions)
+    lengths = [len(encoder.prompt(e, spans.prompt("direct"))) for e, size in texts if size + TEMPLATE_BYTES > least]
+    over = sum(length > least for length in lengths)
+    if not over:
+        return []
+    cut = truncate == "question"
+    outcome = "the question is cut at its start." if cut else "set student.truncate to question, or leave them out."
+    checks.append(
+        f"{over:,} of {len(examples):,} {split} questions leave no room for an answer in the {positions:,} tokens that"
+        f" the student reads (longest {max(lengths):,}); {outcome}"
+    )
+    return [] if cut else [checks[-1]]
 
 
 def _check_k(corpus: Corpus, condition: Condition, checks: list[str]) -> None:

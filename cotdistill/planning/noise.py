@@ -7,6 +7,7 @@ from typing import Any
 from cotdistill.errors import CotdistillError
 from cotdistill.rationales.conditions import parse
 from cotdistill.results import results
+from cotdistill.results.replicates import Paired
 from cotdistill.statistics.power import Noise, foretold, guesses, measured
 from cotdistill.store.records import Study
 from cotdistill.store.store import Store
@@ -58,7 +59,7 @@ def earlier(store: Store, spec: StudySpec) -> tuple[str, Noise, Noise] | None:
     return f"from the noise of {replicates} earlier replicates, study {found_in.name}{beside}", low, high
 
 
-def _differences(store: Store, study: int, spec: StudySpec) -> list[results.Paired]:
+def _differences(store: Store, study: int, spec: StudySpec) -> list[Paired]:
     """Of the trained conditions to the study's baseline, over equally many replicates: those that have the most."""
     run_conditions = [
         c

@@ -24,6 +24,7 @@ from cotdistill.students.files import check_processes, checked_student, remarks
 from cotdistill.students.models import is_built_in
 from cotdistill.studies.inputs import reader_of, select_job
 from cotdistill.studies.spec import StudySpec
+from cotdistill.tasks.answer_kinds import needs_terminator, nested_choices
 from cotdistill.tasks.catalog import open_task
 from cotdistill.tasks.task import Task
 from cotdistill.tasks.views import read_view
@@ -105,6 +106,7 @@ def plan(store: Store, spec: StudySpec) -> Plan:
         task = open_task(store.tasks_root, spec.task, world=seeds.world, settings=spec.task_settings or None)
         run = _run_config(spec, task, replicate)
         if costs is None:
+            spec, run = _terminated(spec, run, task, checks)
             costs = measured(task, run, spec, checks)
             asked = spec.training
             # Before anything is hashed: the micro-batch is part of a run's identity.
@@ -177,14 +179,15 @@ def launch(store: Store, planned: Plan) -> Submission:
     """Put the runs of a plan into the queue, in one transaction; what is done already is reused.
 
     StoreError if the checkpoints would not fit the store's budget or its disk.
-    SequenceTooLong if training rows are longer than the student reads and are not to be truncated: every run would
-    fail.
+    SequenceTooLong if training rows are longer than the student reads and are not to be truncated, since every run
+    would fail; and if questions of test or dev are.
     """
     if planned.too_long and planned.new:
         raise SequenceTooLong(
             " ".join(planned.too_long),
-            "Set student.truncate=question or student.truncate=rationale, choose a student that reads more, or import "
-            "the task without these rows (cotdistill lint lists them).",
+            "Set student.truncate=question (for training rows also student.truncate=rationale), choose a student that "
+            "reads more, or "
+            "import the task without these rows (cotdistill lint lists them).",
         )
     if planned.disk > (room := store.room):
         raise StoreError(
@@ -269,7 +272,20 @@ def _run_config(spec: StudySpec, task: Task, replicate: int) -> RunConfig:
         training=spec.training,
         seeds=spec.seeds(replicate),
         missing_rationale=spec.missing_rationale,
+        terminator=spec.terminator == "on",
     )
+
+
+def _terminated(spec: StudySpec, run: RunConfig, task: Task, checks: list[str]) -> tuple[StudySpec, RunConfig]:
+    """The study and its run with answers that end in a terminator where the task needs one and nothing else is said."""
+    if spec.terminator == "auto" and needs_terminator(task):
+        spec = dataclasses.replace(spec, terminator="on")
+        if pair := nested_choices(task):
+            checks.append(
+                f"One choice begins another ({pair[0]!r} and {pair[1]!r}): every answer ends in the end token, which is"
+                " trained and scored with it. To leave it out: --set terminator=off"
+            )
+    return spec, dataclasses.replace(run, terminator=spec.terminator == "on")
 
 
 def _base_job(spec: StudySpec, run: RunConfig, task: Task, costs: Costs) -> JobSpec | None:

@@ -323,7 +323,7 @@ def _check_view(written: str, condition: Condition) -> None:
     named = named or ("rationales" if condition.rationales != 1 else "")
     if named and not condition.reads_source:
         raise GrammarError(
-            f"{written!r}: {condition.placement} reads no rationale, so {named}= has no meaning.", f"Leave {named}= out."
+            f"{written!r}: {condition.placement} reads no rationale, so {named}= means nothing.", f"Leave {named}= out."
         )
     varying = next((chosen.name for chosen in condition.objectives if chosen.entry.varying), "")
     if condition.rationales != 1 and (varying or condition.selectors):

@@ -91,7 +91,9 @@ def rows_told(store: Store, study: Study) -> str:
     up_to = "up to " if any(row["train_rows"] < result["train_rows"] for row in results) else ""
     parts = [f"Test: {result['test_is']}."] if result.get("test_is") else []
     left_out = f" ({result['excluded_rows']:,} without a rationale left out)" if result.get("excluded_rows") else ""
-    return " ".join([*parts, f"Trained on {up_to}{result['train_rows']:,} rows{left_out}."])
+    cut = int(result.get("cut_questions") or 0)
+    cut_told = [f"{plural(cut, 'test question')} too long for the student: cut at the start."] if cut else []
+    return " ".join([*parts, *cut_told, f"Trained on {up_to}{result['train_rows']:,} rows{left_out}."])
 
 
 def missing_told(summaries: Sequence[ConditionSummary]) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 
 from cotdistill.rationales.conditions import parse
 from cotdistill.results import results
+from cotdistill.results.replicates import ConditionAnswers
 from cotdistill.statistics.intervals import Interval, Values, over_replicates
 from cotdistill.statistics.power import Settling, measured, settling
 from cotdistill.statistics.shares import share_kept
@@ -188,7 +189,7 @@ class _ClaimData:
     margin: float | None
     primary: str | None
 
-    def difference(self, first: str, second: str) -> tuple[Interval, results.ConditionAnswers] | None:
+    def difference(self, first: str, second: str) -> tuple[Interval, ConditionAnswers] | None:
         return results.difference(self.store, self.study, first, second, self.planned)
 
 

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from cotdistill.statistics.effects import cohens_h, standardised_difference
 from cotdistill.statistics.intervals import Interval, Values, accuracy_interval, mean_interval, numbered
+from cotdistill.statistics.verdicts import PROVISIONAL, word
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -100,7 +102,7 @@ class Layout:
 FAR, DEVIATIONS = 0.10, 6.0
 
 
-def replicate_warnings(replicates: Sequence[int], runs: Sequence[RunAnswers]) -> tuple[str, ...]:
+def replicate_warnings(replicates: Sequence[int | str], runs: Sequence[RunAnswers]) -> tuple[str, ...]:
     """What is wrong with single replicates of a condition, in words: one answer to every question, or an accuracy far
     from the others.
 
@@ -121,6 +123,95 @@ def replicate_warnings(replicates: Sequence[int], runs: Sequence[RunAnswers]) ->
             if abs(accuracies[place] - median) > max(FAR, DEVIATIONS * deviation):
                 warnings.append(f"{accuracy} stands far from the others (median {100 * median:.1f} %)")
     return tuple(warnings)
+
+
+@dataclass(frozen=True)
+class ConditionAnswers:
+    """The answers of the finished replicates of one condition."""
+
+    replicates: tuple[int, ...]  # indices of the replicates
+    items: tuple[tuple[str, ...], ...]  # the questions that each of them answered
+    correct: npt.NDArray[np.float64]  # (replicates, items) 1 for a right answer
+    layout: Layout  # clusters of the questions, and whether replicates have questions of their own
+    warnings: tuple[str, ...]  # what is wrong with single replicates, in words
+
+
+@dataclass(frozen=True)
+class Paired:
+    """What two conditions answered to the same questions, over the replicates that both have finished."""
+
+    values: npt.NDArray[np.float64]  # (replicates, items) paired differences -1, 0 or 1
+    clusters: npt.NDArray[np.int64]  # (items,) numbered from 0
+    nested: bool  # whether the items differ between replicates
+    accuracies: tuple[float, float]  # of both, means over all
+
+
+@dataclass(frozen=True)
+class DifferenceRow:
+    """A condition against the baseline."""
+
+    condition: str  # canonical form
+    label: str  # its name for people
+    difference: float  # paired difference of accuracies, a share
+    low: float | None  # lower end of its 95 % interval
+    high: float | None  # upper end
+    p: float | None  # p of no difference
+    word: str  # better, worse ...
+    kind: str  # how the interval was made, and what it speaks of
+    items: int  # questions
+    clusters: int  # independent groups of them
+    replicates: int  # replicates that both have finished
+    cohens_h: float  # the difference on other scales (`statistics.effects`) ...
+    standardised: float | None  # ... and this one over replicates
+
+
+def condition_answers(
+    runs: Sequence[tuple[int, RunAnswers]], names: Sequence[str] | None = None
+) -> ConditionAnswers | None:
+    """The finished replicates of one condition, in the order given, as one stack; None where there is none. names: what
+    replicates are called in warnings, by index; default: their indices.
+    """
+    layout = Layout.of([run for _, run in runs])
+    if layout is None:
+        return None
+    correct = layout.stack([run.correct for _, run in runs])
+    called = [replicate if names is None else names[replicate] for replicate, _ in runs]
+    warnings = replicate_warnings(called, [run for _, run in runs])
+    return ConditionAnswers(
+        tuple(replicate for replicate, _ in runs), tuple(run.items for _, run in runs), correct, layout, warnings
+    )
+
+
+def paired_answers(first: ConditionAnswers | None, second: ConditionAnswers | None) -> Paired | None:
+    """First less second, over the same replicates; None if they did not answer the same questions."""
+    if first is None or second is None or first.items != second.items:
+        return None
+    accuracies = float(first.correct.mean()), float(second.correct.mean())
+    return Paired(first.correct - second.correct, first.layout.clusters, first.layout.nested, accuracies)
+
+
+def difference_row(
+    condition: str, label: str, seen: Paired, answers: ConditionAnswers, provisional: bool, margin: float | None
+) -> DifferenceRow:
+    """The difference with its interval and word. provisional: replicates are missing, so there is no verdict yet.
+    margin: a share.
+    """
+    interval = mean_interval(seen.values, seen.clusters, seen.nested)
+    return DifferenceRow(
+        condition=condition,
+        label=label,
+        difference=interval.mean,
+        low=interval.low,
+        high=interval.high,
+        p=interval.p,
+        word=PROVISIONAL if provisional else word(interval, margin),
+        kind=f"{interval.method}: {interval.speaks_of}",
+        items=answers.correct.shape[1],
+        clusters=answers.layout.cluster_count,
+        replicates=len(answers.replicates),
+        cohens_h=cohens_h(*seen.accuracies),
+        standardised=standardised_difference(seen.values.mean(1)),
+    )
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,17 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-
 from cotdistill.rationales.conditions import parse
-from cotdistill.results.replicates import Layout, replicate_warnings, run_answers
-from cotdistill.statistics.effects import cohens_h, standardised_difference
+from cotdistill.results.replicates import (
+    ConditionAnswers,
+    DifferenceRow,
+    Paired,
+    condition_answers,
+    difference_row,
+    paired_answers,
+    run_answers,
+)
 from cotdistill.statistics.intervals import Interval, mean_interval
-from cotdistill.statistics.verdicts import PROVISIONAL, word
 from cotdistill.store.planned_runs import PlannedRuns, outcomes, planned_runs
 from cotdistill.store.records import Job, read_document
 from cotdistill.store.store import Store
@@ -78,59 +81,12 @@ class ConditionSummary:
 
 
 @dataclass(frozen=True)
-class DifferenceRow:
-    """A condition against the baseline: the paired difference of accuracies (a share) with its 95 % interval, p and
-    verdict word.
-
-    cohens_h, standardised: the difference on other scales (`statistics.effects`), the second over replicates.
-    """
-
-    condition: str
-    label: str
-    difference: float
-    low: float | None
-    high: float | None
-    p: float | None
-    word: str
-    kind: str
-    items: int
-    clusters: int
-    replicates: int
-    cohens_h: float
-    standardised: float | None
-
-
-@dataclass(frozen=True)
 class Comparison:
     """All conditions against one. provisional: planned runs are missing, so no word is a verdict yet."""
 
     baseline: str
     rows: tuple[DifferenceRow, ...]
     provisional: bool
-
-
-@dataclass(frozen=True)
-class ConditionAnswers:
-    """The answers of the finished replicates of one condition."""
-
-    replicates: tuple[int, ...]  # indices of the replicates
-    items: tuple[tuple[str, ...], ...]  # the questions that each of them answered
-    correct: npt.NDArray[np.float64]  # (replicates, items) 1 for a right answer
-    layout: Layout  # clusters of the questions, and whether replicates have questions of their own
-    warnings: tuple[str, ...]  # what is wrong with single replicates, in words
-
-
-@dataclass(frozen=True)
-class Paired:
-    """What two conditions answered to the same questions, over the replicates that both have finished: paired
-    differences -1, 0 or 1 of shape (replicates, items). clusters: (items,) numbered from 0. nested: the items differ
-    between replicates. accuracies: of both, means over all.
-    """
-
-    values: npt.NDArray[np.float64]
-    clusters: npt.NDArray[np.int64]
-    nested: bool
-    accuracies: tuple[float, float]
 
 
 def runs(store: Store, study: int | str | None = None) -> pd.DataFrame:
@@ -204,14 +160,7 @@ def _answers(
         for name, replicate, job in planned
         if name == condition and job is not None and job.result and _scored(job) and (only is None or replicate in only)
     )
-    layout = Layout.of([run for _, run in runs])
-    if layout is None:
-        return None
-    correct = layout.stack([run.correct for _, run in runs])
-    warnings = replicate_warnings([replicate for replicate, _ in runs], [run for _, run in runs])
-    return ConditionAnswers(
-        tuple(replicate for replicate, _ in runs), tuple(run.items for _, run in runs), correct, layout, warnings
-    )
+    return condition_answers(runs)
 
 
 def _scored(job: Job) -> bool:
@@ -296,10 +245,8 @@ def _paired(
     ]
     only = both[0] & both[1]
     first, second = (_answers(store, planned, name, only) for name in (condition, baseline))
-    if first is None or second is None or first.items != second.items:
-        return None
-    accuracies = float(first.correct.mean()), float(second.correct.mean())
-    return Paired(first.correct - second.correct, first.layout.clusters, first.layout.nested, accuracies), first
+    seen = paired_answers(first, second)
+    return (seen, first) if seen is not None and first is not None else None
 
 
 def comparison(store: Store, study: int | str, baseline: str, *, margin: float | None = None) -> Comparison:
@@ -314,22 +261,6 @@ def comparison(store: Store, study: int | str, baseline: str, *, margin: float |
         if pair is None:
             continue
         seen, answers = pair
-        interval = _interval(seen)
-        rows.append(
-            DifferenceRow(
-                condition=condition,
-                label=parse(condition).label,
-                difference=interval.mean,
-                low=interval.low,
-                high=interval.high,
-                p=interval.p,
-                word=PROVISIONAL if open_ & {condition, baseline} else word(interval, margin),
-                kind=f"{interval.method}: {interval.speaks_of}",
-                items=answers.correct.shape[1],
-                clusters=answers.layout.cluster_count,
-                replicates=len(answers.replicates),
-                cohens_h=cohens_h(*seen.accuracies),
-                standardised=standardised_difference(seen.values.mean(1)),
-            )
-        )
+        provisional = bool(open_ & {condition, baseline})
+        rows.append(difference_row(condition, parse(condition).label, seen, answers, provisional, margin))
     return Comparison(baseline, tuple(rows), bool(open_))

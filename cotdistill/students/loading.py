@@ -19,7 +19,7 @@ from transformers.utils import logging as transformers_logging
 from cotdistill.config import StudentConfig
 from cotdistill.errors import CheckpointError, StudentError
 from cotdistill.students import lora, products
-from cotdistill.students.files import checked_folder, fingerprint, missing
+from cotdistill.students.files import checked_folder, fingerprint, local_folder, missing
 from cotdistill.students.memory import keep_freed
 from cotdistill.students.models import STUDENTS, BuiltIn, is_built_in
 
@@ -129,7 +129,7 @@ def _not_loaded(config: StudentConfig, error: Exception) -> StudentError:
             "It brings Python code of its own, which is not run unless student.trust_remote_code is set: read that code"
             " first, for it runs with all your rights.",
         )
-    if Path(config.name).is_dir():
+    if local_folder(config.name):
         return StudentError(
             message, "Expected a causal LM with safetensors weights: a folder written by save_pretrained."
         )

@@ -138,7 +138,9 @@ def prepare(
         )
 
     def read_by(naive: bool) -> Encoder:
-        return encoder if encoder.naive == naive else Encoder(encoder.path, encoder.template, naive=naive)
+        if encoder.naive == naive:
+            return encoder
+        return Encoder(encoder.path, encoder.template, naive=naive, terminator=encoder.terminator)
 
     def stream_of(fraction: float) -> Stream:
         # Bucketing by the intact sequence of the study's source, with consistent targets: the same batches in every

@@ -1,4 +1,4 @@
-"""Which tokenizer a run reads with."""
+"""Which tokenizer a run reads with, and how it reads with it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,19 @@ from pathlib import Path
 
 from cotdistill.config import RunConfig
 from cotdistill.errors import StudentError
-from cotdistill.students.files import here, missing, offline
+from cotdistill.rationales.conditions import parse
+from cotdistill.students.files import here, missing, needs_network
 from cotdistill.students.models import is_built_in
+from cotdistill.students.tokens import Encoder
 from cotdistill.tasks.task import Task
+
+
+def encoder_of(task: Task, run: RunConfig) -> Encoder:
+    """The encoder of a run: its tokenizer, the task's template, and how its answers begin and end. A run without a
+    condition (selections, previews) reads consistent answers.
+    """
+    naive = bool(run.condition) and parse(run.condition).naive
+    return Encoder(tokenizer_of(task, run), task.template, naive=naive, terminator=run.terminator)
 
 
 def tokenizer_of(task: Task, run: RunConfig) -> Path:
@@ -20,7 +30,7 @@ def tokenizer_of(task: Task, run: RunConfig) -> Path:
     folder = here(run.student)
     if folder is not None:
         return folder / "tokenizer.json"
-    if offline():
+    if not needs_network(run.student):
         raise missing(run.student)
     return _from_hub(run.student.name, run.student.revision)
 

@@ -80,8 +80,9 @@ class Encoder:
     it.
     """
 
-    def __init__(self, tokenizer: Path, template: Template, *, naive: bool = False) -> None:
-        """naive: labels are tokenised apart, without the space before them (`Condition.naive`)."""
+    def __init__(self, tokenizer: Path, template: Template, *, naive: bool = False, terminator: bool = False) -> None:
+        """naive: labels are tokenised apart, without the space before them (`Condition.naive`). terminator: every
+        answer ends in the end token, which is predicted and scored with it (`RunConfig.terminator`)."""
         if not tokenizer.is_file():
             raise StudentError(
                 f"There is no tokenizer at {tokenizer}.",
@@ -90,6 +91,7 @@ class Encoder:
         self.path = tokenizer
         self.template = template
         self.naive = naive
+        self.terminator = terminator
         self.tokenizer = _read_tokenizer(str(tokenizer), tokenizer.stat().st_mtime_ns)
         self.specials = _specials(tokenizer, self.tokenizer)
         self._anchor = self.tokenizer.encode(_ANCHOR, add_special_tokens=False).ids
@@ -271,13 +273,15 @@ class Encoder:
 
     @cache  # noqa: B019  the encoder lives as long as the job
     def target(self, text: str, naive: bool = False) -> Passage:
-        """An answer as tokens; naive: apart, even where this encoder reads it behind a text. StudentError if it has
-        none.
+        """An answer as tokens, with its terminator where answers have one; naive: apart, even where this encoder reads
+        it behind a text. StudentError if it has none.
         """
         tokens = self.apart(text) if naive or self.naive else self.read(" ".join(text.split()))
         if not tokens:
             raise StudentError(f"The answer {text!r} has no tokens for this student.", "Check the choices of the task.")
-        return tokens
+        if not self.terminator:
+            return tokens
+        return (*tokens, Token(self.specials.eos, tokens[-1].word + 1, tokens[-1].sentence, "", -1))
 
     def sequences(
         self, corpus: Corpus, index: int, condition: Condition, seed: int, *, epoch: int = 0
@@ -316,9 +320,16 @@ class Encoder:
         rationale = tuple(replace(token, origin=-1, loss=False) for token in self.read(counterfactual.rationale))
         return self._sequence(example, spans, self.target(wrong, naive), rationale)
 
-    def prompt(self, example: Example, spans: Sequence[str], rationale: Sequence[int] | None = None) -> list[int]:
+    def prompt(
+        self,
+        example: Example,
+        spans: Sequence[str],
+        rationale: Sequence[int] | None = None,
+        room: int | None = None,
+    ) -> list[int]:
         """The ids of a prompt made of the named spans (see Placement.prompt). `rationale` fills the rationale span,
-        default the example's own.
+        default the example's own. A prompt of more than `room` tokens loses the first tokens of its question, and where
+        that is not enough, its own first tokens: one long question never stops the scoring of the others.
         """
         wanted_spans = (
             [Token(id, 0, 0, "", -1) for id in rationale]
@@ -327,7 +338,21 @@ class Encoder:
         )
         if "rationale" in spans and not wanted_spans:
             spans = [span for span in spans if span not in ("rationale_cue", "rationale")]
-        return [token.id for part in self.parts(example, spans, (), wanted_spans) for token in part.tokens]
+        parts = self.parts(example, spans, (), wanted_spans)
+        over = sum(len(part.tokens) for part in parts) - room if room is not None else 0
+        if over <= 0:
+            return [token.id for part in parts for token in part.tokens]
+        kept = [
+            token.id for part in parts for token in (part.tokens[over:] if part.segment == "question" else part.tokens)
+        ]
+        return kept[max(0, len(kept) - max(1, room or 0)) :]
+
+    def answer_room(self, examples: Sequence[Example], mode: str, positions: int) -> int:
+        """How many tokens a prompt may have so that a student which reads `positions` tokens can be asked for any of
+        the answers; in the mode "own" a rationale of one token and the answer cue stand between.
+        """
+        longest = max((len(target) for example in examples for target in self.targets(example)), default=1)
+        return positions - longest - len(self.label_cue) - 1 if mode == "own" else positions - longest + 1
 
     @cached_property
     def label_cue(self) -> list[int]:

@@ -59,6 +59,11 @@ class StudySpec:
     budget: str = param(
         "steps", "steps: the same in every condition; tokens: each sees as many tokens as the longest", choices=BUDGETS
     )
+    terminator: str = param(
+        "auto",
+        "answers end in the end token, trained and scored with them; auto: where one choice begins another",
+        choices=("auto", "on", "off"),
+    )
     answers: str = param(
         "",
         "the file that the answers of a study come from which was run elsewhere (`runs import`); such a study is never"
@@ -108,7 +113,9 @@ def plan_hash_of(values: Mapping[str, Any]) -> str:
         {
             key: value
             for key, value in document.items()
-            if key not in ("name", "title") and (key not in UNHASHED_IF_UNUSED or value)
+            if key not in ("name", "title")
+            and (key not in UNHASHED_IF_UNUSED or value)
+            and (key != "terminator" or value == "on")
         }
     )
 
@@ -189,11 +196,22 @@ def spec_from_mapping(values: Mapping[str, Any], base: StudySpec | None = None) 
     for key in ("task_settings", "fixed_seeds", "student", "training", "tuned"):
         if not isinstance(current[key], Mapping):
             raise ConfigError([f"{key} is {current[key]!r}; expected a mapping"])
+    if base is None and _is_whole(values) and "terminator" not in values:
+        # A stored study from before there were terminators had none.
+        current["terminator"] = "off"
     _suit(current, values, base)
     current["student"] = from_mapping(StudentConfig, current["student"])
     current["training"] = from_mapping(TrainingConfig, current["training"])
     current["conditions"] = tuple(current["conditions"])
     return checked(StudySpec(**current))
+
+
+def _is_whole(values: Mapping[str, Any]) -> bool:
+    """Whether the values are those of a whole study, as the store and archives hold it, not what a person changes."""
+    whole = values.get("training")
+    return isinstance(whole, Mapping) and {
+        f.name for f in fields(TrainingConfig) if not f.metadata.get("later")
+    } <= set(whole)
 
 
 def _suit(current: dict[str, Any], values: Mapping[str, Any], base: StudySpec | None) -> None:
@@ -202,11 +220,7 @@ def _suit(current: dict[str, Any], values: Mapping[str, Any], base: StudySpec | 
     that is told whole (a stored one), is left alone.
     """
     entry = entry_of(str(current["student"].get("name", "")))
-    whole = values.get("training")
-    told_whole = isinstance(whole, Mapping) and {
-        f.name for f in fields(TrainingConfig) if not f.metadata.get("later")
-    } <= set(whole)
-    if entry is None or told_whole or (base is not None and entry_of(base.student.name) is entry):
+    if entry is None or _is_whole(values) or (base is not None and entry_of(base.student.name) is entry):
         return
     said = {str(key) for key in values} | {
         f"{key}.{inner}" for key, value in values.items() if isinstance(value, Mapping) for inner in value

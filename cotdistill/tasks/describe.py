@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, quantiles
 from typing import Any
@@ -17,7 +18,7 @@ from cotdistill.errors import UsageError
 from cotdistill.tasks.example import Example
 from cotdistill.tasks.importing.writing import disk_in_words
 from cotdistill.tasks.leakage import holds_answer, names_key
-from cotdistill.tasks.task import SPLITS, Task
+from cotdistill.tasks.task import SPLITS, Rationale, Task
 from cotdistill.tasks.thinking import with_thinking
 
 
@@ -133,11 +134,20 @@ def export_task(task: Task, target: Path) -> list[Path]:
     return [target / path.relative_to(part) for path in written]
 
 
+def _is_rich(traces: Sequence[Rationale] | None) -> bool:
+    """Whether a question has more than one plain rationale."""
+    return traces is not None and (len(traces) > 1 or traces[0].thinking is not None)
+
+
 def _export(task: Task, folder: Path) -> list[Path]:
     by_source = {source: task.traces(source) for source in task.sources}
     files: dict[str, list[Mapping[str, Any]]] = {}
     for split in SPLITS:
-        files[f"{split}.jsonl"] = [_row(e) for e in task.examples(split)]
+        files[f"{split}.jsonl"] = [
+            # A trace with parts, and further rationales, stand in the files of their sources alone.
+            _row(replace(e, rationale=None, source=None) if _is_rich(by_source.get(str(e.source), {}).get(e.id)) else e)
+            for e in task.examples(split)
+        ]
         for source in task.sources:
             traces = [trace for e in task.examples(split) for trace in by_source[source].get(e.id, ())]
             if traces:
@@ -165,9 +175,11 @@ def _export(task: Task, folder: Path) -> list[Path]:
 
 
 def _row(example: Example) -> dict[str, Any]:
+    passage, question = example.question_parts()
     return {
         "id": example.id,
-        "question": example.question,
+        **({"passage": passage} if passage else {}),
+        "question": question,
         "choices": [{"label": c.label, "text": c.text} for c in example.choices],
         "answer": example.answer,
         "rationale": example.rationale,

@@ -35,6 +35,8 @@ class Example:
     cluster: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     more: tuple[str, ...] = ()
+    # How many lines of the question, from the first, are the passage that it is about (see `Template.question`).
+    passage_lines: int = 0
 
     @property
     def gold(self) -> int:
@@ -44,6 +46,11 @@ class Example:
     @property
     def answer_text(self) -> str:
         return self.choices[self.gold].text
+
+    def question_parts(self) -> tuple[str, str]:
+        """The passage ("" without one) and what is asked about it."""
+        lines = self.question.split("\n")
+        return "\n".join(lines[: self.passage_lines]), "\n".join(lines[self.passage_lines :])
 
 
 @dataclass(frozen=True, slots=True)

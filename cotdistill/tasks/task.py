@@ -228,6 +228,7 @@ def _tables(folder: str, _digest: str) -> tuple[dict[str, list[Example]], dict[s
             str(row.split),
             cluster=str(row.cluster),
             metadata=json.loads(str(row.metadata)),
+            passage_lines=int(getattr(row, "passage_lines", 0)),
         )
         by_split[example.split].append(example)
     by_source = _texts(Path(folder), "")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cotdistill.config import param
 from cotdistill.errors import ConfigError
 from cotdistill.tasks.example import Example
+
+PASSAGE = "{passage}"
 
 
 @dataclass(frozen=True)
@@ -16,7 +18,10 @@ class Template:
     wherever it stands.
     """
 
-    question: str = param("Question: {question}", "the question; {question} is filled in")
+    question: str = param(
+        "Question: {question}",
+        "the question; {question} is filled in, and {passage}, where it stands, by the passage that comes before it",
+    )
     choices: str = param("\nChoices: {choices}", "the choices; {choices} is filled in; empty leaves them out")
     choice: str = param("({label}) {text}", "one choice; {label} and {text} are filled in")
     between: str = param(" ", "what stands between two choices")
@@ -48,7 +53,19 @@ class Template:
         return self.rationale_end or self.label_cue
 
     def question_text(self, example: Example) -> str:
-        return fill(self.question, question=example.question)
+        if PASSAGE not in self.question:
+            return fill(self.question, question=example.question)
+        passage, question = example.question_parts()
+        pattern = (
+            self.question
+            if passage
+            else "\n".join(line for line in self.question.split("\n") if PASSAGE not in line or "{question}" in line)
+        )
+        return fill(pattern, passage=passage, question=question)
+
+    def with_passage(self) -> Template:
+        """This template with a place for the passage: a line before the question, unless it has one already."""
+        return self if PASSAGE in self.question else replace(self, question=f"Passage: {PASSAGE}\n{self.question}")
 
     def choices_text(self, example: Example) -> str:
         listed = self.between.join(fill(self.choice, label=c.label, text=c.text) for c in example.choices)

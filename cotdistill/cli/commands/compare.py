@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
-from cotdistill.cli.command import Command, Noun, Result
-from cotdistill.cli.output import table
-from cotdistill.cli.study_text import REPORT_KEYS, report, report_text
+from cotdistill.cli.command import Command, Noun, Result, parsed_pairs
+from cotdistill.cli.output import printable, table
+from cotdistill.cli.study_text import REPORT_KEYS, difference_document, report, report_text
 from cotdistill.errors import UsageError
+from cotdistill.exchange.frames import ComparedCondition, compare_frame, read_frame
 from cotdistill.report.export import extended_told, other_loss_told, setting, tables, tuned_told
 from cotdistill.results.findings import findings
+from cotdistill.statistics.verdicts import PROVISIONAL
 from cotdistill.store.store import Store
+from cotdistill.tasks.importing.files import kind_of
 from cotdistill.text import plural
 
 
 def compare(arguments: argparse.Namespace) -> Result:
+    if kind_of(Path(arguments.study)) is not None:
+        return compare_file(arguments)
+    if arguments.columns:
+        raise UsageError("--columns is for a file of answers.", "A study's answers have their columns.")
     store = Store.open()
     findings_document = findings(store, arguments.study, arguments.margin)
     if findings_document["id"] is None:
@@ -47,6 +55,63 @@ def compare(arguments: argparse.Namespace) -> Result:
     return Result(document, "\n".join([title, setting(findings_document), *rows, *claims_lines(findings_document)]))
 
 
+def compare_file(arguments: argparse.Namespace) -> Result:
+    """The same table for a file of right and wrong answers, without a store."""
+    path = Path(arguments.study).expanduser()
+    frame, columns = read_frame(path, arguments.columns or {})
+    margin = None if arguments.margin is None else arguments.margin / 100
+    compared = compare_frame(frame, **columns, baseline=arguments.baseline, margin=margin, called=path.name)
+    rows = compared.conditions
+    finished = sum(len(row.replicates) for row in rows)
+    planned = len(rows) * len(compared.replicates)
+    document: dict[str, Any] = {
+        **{key: None for key in _KEYS if "." not in key},
+        "name": path.name,
+        "answers": path.name,
+        "artificial": False,
+        "status": PROVISIONAL if finished < planned else "done",
+        "replicates": len(compared.replicates),
+        "runs": planned,
+        "finished": finished,
+        "missing_runs": planned - finished,
+        **dict.fromkeys(("failed", "stopped", "running", "queued", "imported_runs"), 0),
+        "failures": [],
+        "claims": [],
+        "baseline": compared.baseline,
+        "provisional": finished < planned,
+        "margin": arguments.margin,
+        "conditions": [_frame_condition(row, len(compared.replicates)) for row in rows],
+    }
+    read = ", ".join(f"{field}: {name}" for field, name in columns.items())
+    layout = rows[0].answers.layout
+    size = f"{plural(layout.size, 'question')} in {plural(layout.cluster_count, 'cluster')}"
+    title, _, *lines = report_text(document).split("\n")
+    head = [title, f"{size}; columns {read}"]
+    return Result(document, "\n".join([*head, *lines, *(f"! {printable(note)}." for note in compared.notes)]))
+
+
+def _frame_condition(row: ComparedCondition, planned: int) -> dict[str, Any]:
+    """An entry of `conditions`, as a study has it."""
+    layout = row.answers.layout
+    return {
+        "id": row.condition,
+        "label": row.condition,
+        "planned": planned,
+        "finished": len(row.replicates),
+        "accuracy": row.accuracy.mean,
+        "low": row.accuracy.low,
+        "high": row.accuracy.high,
+        "replicates": [float(replicate.mean()) for replicate in row.answers.correct],
+        "speaks_of": row.accuracy.speaks_of,
+        "items": layout.size,
+        "clusters": layout.cluster_count,
+        **dict.fromkeys(("chance", "tokens", "seconds")),
+        "at_chance": False,
+        "warnings": list(row.answers.warnings),
+        "difference": difference_document(row.difference),
+    }
+
+
 def claims_lines(document: dict[str, Any]) -> list[str]:
     """The planned claims for a person: verdict, what equal tokens do to it, what would change it, and its
     comparisons.
@@ -70,8 +135,9 @@ def claims_lines(document: dict[str, Any]) -> list[str]:
 def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "study",
-        metavar="STUDY",
-        help="its name (the latest of that name) or number; a built-in one may not have run yet",
+        metavar="STUDY|FILE",
+        help="its name (the latest of that name) or number, where a built-in one may not have run yet; or a .csv, .tsv,"
+        " .jsonl or .parquet file of right and wrong answers, compared without a store",
     )
     parser.add_argument(
         "--baseline", metavar="CONDITION", help="reference condition for differences; default: the study's own"
@@ -81,6 +147,12 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         metavar="POINTS",
         help="non-inferiority margin ('no worse') in points, chosen beforehand; default: from the gain on dev",
+    )
+    parser.add_argument(
+        "--columns",
+        type=parsed_pairs,
+        metavar="FIELD=COLUMN,...",
+        help="of a file: which column holds condition, item, replicate, correct, cluster, where it is not guessed",
     )
 
 
@@ -185,6 +257,9 @@ NOUN = Noun(
             compare,
             _KEYS,
             _arguments,
+            notes="A file has one row per condition, replicate and question, with 1 or 0 in the column `correct`; what"
+            " only a study knows is null in its document.",
+            example="answers.csv --baseline label_only",
         ),
     ),
 )

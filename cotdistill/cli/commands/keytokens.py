@@ -21,7 +21,7 @@ from cotdistill.rationales.selection import Selection, read_selection
 from cotdistill.report.commands import command
 from cotdistill.store.records import Job
 from cotdistill.store.store import Store
-from cotdistill.students.sources import tokenizer_of
+from cotdistill.students.sources import encoder_of
 from cotdistill.students.tokens import Encoder
 from cotdistill.studies.inputs import SelectConfig, select_job
 from cotdistill.studies.inspection_jobs import task_of, trained
@@ -108,7 +108,7 @@ def opened(store: Store, key: str) -> tuple[Job, Selection, Encoder, list[Exampl
     return (
         job,
         selection,
-        Encoder(tokenizer_of(task, run), task.template),
+        encoder_of(task, run),
         task.examples("train", config.source or None),
     )
 

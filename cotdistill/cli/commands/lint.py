@@ -11,8 +11,8 @@ from cotdistill.config import RunConfig, StudentConfig
 from cotdistill.store.store import Store
 from cotdistill.students.lint import Finding, limit_of, lint
 from cotdistill.students.models import checked_name
-from cotdistill.students.sources import tokenizer_of
-from cotdistill.students.tokens import Encoder
+from cotdistill.students.sources import encoder_of
+from cotdistill.tasks.answer_kinds import needs_terminator
 from cotdistill.tasks.catalog import open_task
 from cotdistill.tasks.task import SPLITS
 
@@ -23,9 +23,15 @@ def run(arguments: argparse.Namespace) -> Result:
     kind = task.tokenizer_kind if arguments.tokenizer == "auto" else arguments.tokenizer
     student = StudentConfig(name=checked_name(StudentConfig(name=arguments.student)))
     config = RunConfig(
-        task=task.name, task_digest=task.digest, condition="", source=source, tokenizer=kind, student=student
+        task=task.name,
+        task_digest=task.digest,
+        condition="",
+        source=source,
+        tokenizer=kind,
+        student=student,
+        terminator=needs_terminator(task),
     )
-    encoder = Encoder(tokenizer_of(task, config), task.template)
+    encoder = encoder_of(task, config)
     rows = task.examples(arguments.split, source or None)
     rows = rows[:: max(1, len(rows) // arguments.rows)][: arguments.rows] if arguments.rows else rows
     findings = lint(encoder, rows, limit_of(student) if arguments.limit is None else arguments.limit)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from typing import Any
 
 from cotdistill.cli.command import Command, Noun, Result, whole_number
@@ -15,8 +16,9 @@ from cotdistill.rationales.passage import Corpus
 from cotdistill.rationales.placement import SEGMENTS
 from cotdistill.store.store import Store
 from cotdistill.students.models import checked_name
-from cotdistill.students.sources import tokenizer_of
+from cotdistill.students.sources import encoder_of
 from cotdistill.students.tokens import LABEL, RATIONALE, Encoded, Encoder
+from cotdistill.tasks.answer_kinds import needs_terminator
 from cotdistill.tasks.catalog import open_task
 from cotdistill.tasks.example import Example
 from cotdistill.tasks.task import Task
@@ -50,8 +52,9 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 def preview(arguments: argparse.Namespace) -> Result:
     condition = parse(arguments.condition)
     task = open_task(Store.open().tasks_root, arguments.task, world=arguments.world)
-    named = arguments.source or task.default_source
-    source = condition.reads(named) if named else ""
+    if arguments.source:
+        condition = dataclasses.replace(condition, source=arguments.source, mix="")
+    source = condition.reads(task.default_source) if task.sources else ""
     if condition.spec.uses_rationale and not task.sources:
         raise NoRationale(
             f"The task {task.name!r} has no rationales; {condition} needs them.",
@@ -59,7 +62,7 @@ def preview(arguments: argparse.Namespace) -> Result:
         )
     example = _example(task, arguments.example, source)
     split = task.examples(example.split, source or None)
-    encoder = Encoder(tokenizer_of(task, _run(task, source, arguments)), task.template)
+    encoder = encoder_of(task, _run(task, source, arguments))
     index = next(i for i, other in enumerate(split) if other.id == example.id)
     split[index : index + 1] = supplied(task, split[index : index + 1], condition, source)
     corpus = encoder.corpus(split)
@@ -96,6 +99,7 @@ def _run(task: Task, source: str, arguments: argparse.Namespace) -> RunConfig:
         source=named if task.sources else source,
         tokenizer=tokenizer,
         student=StudentConfig(name=checked_name(student)),
+        terminator=needs_terminator(task),
     )
 
 

@@ -13,6 +13,7 @@ from cotdistill.students.files import here
 from cotdistill.students.lint import Finding, limit_of, lint
 from cotdistill.students.models import PRETRAINED
 from cotdistill.students.tokens import Encoder
+from cotdistill.tasks.answer_kinds import needs_terminator
 from cotdistill.tasks.task import Task
 from cotdistill.tasks.vocabulary import KINDS
 from cotdistill.dashboard import frame
@@ -85,7 +86,7 @@ def draw(task: Task, source: str) -> str:
 def _findings(_task: Task, digest: str, source: str, path: str, limit: int) -> tuple[list[Finding], int, int]:
     rows = _task.examples("train", source or None)
     rows = rows[:: max(1, len(rows) // ROWS)][:ROWS]
-    encoder = Encoder(Path(path), _task.template)
+    encoder = Encoder(Path(path), _task.template, terminator=needs_terminator(_task))
     return lint(encoder, rows, limit), len(rows), encoder.vocabulary_size
 
 

@@ -23,7 +23,7 @@ from cotdistill.rationales.selection import Selection, read_selection
 from cotdistill.report.figures.palette import QUIET_SELECTOR, SELECTOR_HUES
 from cotdistill.store.records import Job, Study
 from cotdistill.store.store import Store
-from cotdistill.students.sources import tokenizer_of
+from cotdistill.students import sources
 from cotdistill.students.tokens import Encoder
 from cotdistill.studies.inputs import SelectConfig
 from cotdistill.studies.inspection_jobs import task_of
@@ -259,7 +259,7 @@ def encoder_of(ground: TrainingRationales, selection: FinishedSelection) -> Enco
         tokenizer=config.tokenizer,
         student=StudentConfig(config.student),
     )
-    return Encoder(tokenizer_of(ground.task, run), ground.task.template)
+    return sources.encoder_of(ground.task, run)
 
 
 @st.cache_resource(max_entries=8, show_spinner="Reading the rationales…")

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cotdistill.config import plain
@@ -86,16 +86,16 @@ def _ask(scene: Scene, student: PickedStudent, which: str, text: Example) -> Car
 
 
 def _with(example: Example, edited: Example, original: Example) -> Example:
-    return Example(
-        example.id, edited.question, example.choices, example.answer, example.split,
-        example.rationale if edited.rationale == original.rationale else edited.rationale, example.source,
-    )  # fmt: skip
+    rationale = example.rationale if edited.rationale == original.rationale else edited.rationale
+    return replace(example, question=edited.question, rationale=rationale)
 
 
 def spelled(example: Example) -> dict[str, Any]:
     """An edited example as the warm process takes it."""
     choices = [[choice.label, choice.text] for choice in example.choices]
-    return {"question": example.question, "choices": choices, "answer": example.answer, "rationale": example.rationale}
+    spelled_out = {"question": example.question, "choices": choices, "answer": example.answer}
+    passage = {"passage_lines": example.passage_lines} if example.passage_lines else {}
+    return {**spelled_out, "rationale": example.rationale, **passage}
 
 
 def questions_of(asked: Iterable[CardRequest]) -> list[Question]:

@@ -207,7 +207,7 @@ def _more(task: Task, start: StudySpec) -> dict[str, Any]:
         key=f"{KEY}.student_settings",
         skip=("name", "tokenizer"),
     )
-    first, second, third = st.columns(3)
+    first, second, third, fourth = st.columns(4)
     tokenizer = first.selectbox(
         "Tokenizer", ("auto", "word", "bpe"), key=_first(f"{KEY}.tokenizer", start.tokenizer), persist_state="session"
     )
@@ -227,6 +227,13 @@ def _more(task: Task, start: StudySpec) -> dict[str, Any]:
         disabled=not task.artificial,
         help="Generated tasks: a base trained once plays the pretrained model. 0: none.",
     )
+    terminator = fourth.selectbox(
+        "End token behind answers",
+        ("auto", "on", "off"),
+        key=_first(f"{KEY}.terminator", start.terminator),
+        persist_state="session",
+        help="Trained and scored with every answer. auto: where one choice begins another, as river and river bank.",
+    )
     names = [f.name for f in dataclasses.fields(Seeds)]
     fixed = st.multiselect(
         "Seeds that are the same in every replicate",
@@ -238,6 +245,7 @@ def _more(task: Task, start: StudySpec) -> dict[str, Any]:
         "student": {**plain(student), "name": st.session_state[f"{KEY}.student"]},
         "tokenizer": tokenizer,
         "missing_rationale": missing,
+        "terminator": terminator,
         "base_steps": int(base_steps) if task.artificial else 0,
         "fixed_seeds": {
             n: int({**start.fixed_seeds, **st.session_state.get(f"{KEY}.seeds", {})}.get(n, 0)) for n in fixed

@@ -14,6 +14,7 @@ from cotdistill.rationales.conditions import parse
 from cotdistill.report import captions, markup
 from cotdistill.report.figures import base
 from cotdistill.results import results
+from cotdistill.results.replicates import DifferenceRow
 from cotdistill.statistics.methods import every_interval
 from cotdistill.store.records import Study
 from cotdistill.store.store import Store
@@ -167,7 +168,7 @@ def _table(
             icon=":material/download:",
         )
         exact = captions.csv_text(
-            [f.name for f in dataclasses.fields(results.DifferenceRow)], [dataclasses.astuple(r) for r in compared.rows]
+            [f.name for f in dataclasses.fields(DifferenceRow)], [dataclasses.astuple(r) for r in compared.rows]
         )
         st.download_button(
             "Every difference as CSV", exact, f"{study.name}-differences.csv", "text/csv", icon=":material/download:"

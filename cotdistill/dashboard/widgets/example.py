@@ -22,6 +22,7 @@ from cotdistill.report.commands import command
 from cotdistill.report.spans import difference, pieces
 from cotdistill.students.tokens import Encoder
 from cotdistill.studies.spec import STUDIES
+from cotdistill.tasks.answer_kinds import needs_terminator
 from cotdistill.tasks.example import Example
 from cotdistill.tasks.task import Task
 from cotdistill.text import plain_markdown
@@ -90,7 +91,9 @@ def _read(_task: Task, digest: str, tokenizer: str, source: str, split: str) -> 
     """The split as a student reads it: tokenizer of one source, rationales of another. An immutable thing, so it is
     kept.
     """
-    encoder = Encoder(_task.tokenizer(tokenizer, _task.tokenizer_kind), _task.template)
+    encoder = Encoder(
+        _task.tokenizer(tokenizer, _task.tokenizer_kind), _task.template, terminator=needs_terminator(_task)
+    )
     examples = _task.examples(split, source or None)
     explained = [example for example in examples if example.rationale]
     # Rows without a rationale leave training in every condition, so partners are drawn among the others, as in a run.

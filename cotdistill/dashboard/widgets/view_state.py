@@ -15,8 +15,7 @@ from cotdistill.saliency.reading import EncodedExample, read_example
 from cotdistill.saliency.settings import AttributionSettings
 from cotdistill.store.records import Study
 from cotdistill.store.store import Store
-from cotdistill.students.sources import tokenizer_of
-from cotdistill.students.tokens import Encoder
+from cotdistill.students.sources import encoder_of
 from cotdistill.studies.inspection_jobs import task_of
 from cotdistill.tasks.example import Example
 from cotdistill.tasks.task import Task
@@ -61,7 +60,7 @@ def example_for(store: Store, student: PickedStudent, example: Example) -> Examp
 def reading_of(store: Store, student: PickedStudent, example: Example) -> EncodedExample:
     """The example as the student reads it. SequenceTooLong, StudentError."""
     task = task_of_student(store, student)
-    encoder = Encoder(tokenizer_of(task, student.run), task.template, naive=student.condition.naive)
+    encoder = encoder_of(task, student.run)
     return read_example(encoder, example, student.condition.spec)
 
 

@@ -18,7 +18,7 @@ from cotdistill.rationales.conditions import Condition
 from cotdistill.rationales.selection import selection_bytes
 from cotdistill.store.store import Store
 from cotdistill.students.preparation import part_of, usable_rows
-from cotdistill.students.sources import tokenizer_of
+from cotdistill.students.sources import encoder_of
 from cotdistill.students.tokens import Encoded, Encoder
 from cotdistill.studies.inputs import SelectConfig, file_digest
 from cotdistill.tasks.example import Example
@@ -77,7 +77,7 @@ def selected(
             tokenizer=config.tokenizer,
             student=StudentConfig(config.student),
         )
-        encoder = Encoder(tokenizer_of(task, run), task.template)
+        encoder = encoder_of(task, run)
     passages = [encoder.read(e.rationale or "") for e in examples]
     if entry.name == "human":
         inputs["marks"] = marks(store, config, encoder, examples, option)

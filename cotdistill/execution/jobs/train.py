@@ -43,7 +43,7 @@ from cotdistill.students.objectives.combined import Objectives
 from cotdistill.students.preparation import Prepared, prepare
 from cotdistill.students.scoring.evaluation import Prediction, accuracy, primary_metric, score
 from cotdistill.students.scoring.following import followed
-from cotdistill.students.sources import tokenizer_of
+from cotdistill.students.sources import encoder_of
 from cotdistill.students.tokens import Encoder
 from cotdistill.students.training import Hooks, Log
 from cotdistill.students.training import train as train_student
@@ -95,7 +95,7 @@ def base(context: JobContext) -> Outcome:
     run = RunConfig.from_plain(context.config)
     task = _task(context, run)
     prepare_torch(run.training.threads, run.training.deterministic)
-    encoder = Encoder(tokenizer_of(task, run), task.template)
+    encoder = encoder_of(task, run)
     rows = bases.document_rows(encoder, task.base_documents())
     if not rows:
         raise DataError(
@@ -135,7 +135,7 @@ class _Start:
 def _start(context: JobContext, run: RunConfig) -> _Start:
     task = _task(context, run)
     prepare_torch(run.training.threads, run.training.deterministic)
-    encoder = Encoder(tokenizer_of(task, run), task.template, naive=parse(run.condition).naive)
+    encoder = encoder_of(task, run)
     model = load_student(run.student, encoder.vocabulary_size, stable_seed("init", run.seeds.init))
     known = fingerprint(run.student)
     used = {"task": task.digest}
@@ -267,6 +267,11 @@ def _train(context: JobContext, run: RunConfig, group: ProcessGroup) -> Outcome:
         "dev_accuracy": accuracy(scored(dev, placement.primary)) if dev else None,
         "unterminated": _share([not p.terminated for p in primary]) if placement.primary == "own" else None,
         "unparsable": _share([p.parsed == -1 for p in primary]) if placement.primary == "own" else None,
+        "cut_questions": sum(
+            len(encoder.prompt(e, placement.prompt(placement.primary)))
+            > encoder.answer_room(test, placement.primary, positions_of(model))
+            for e in test
+        ),
         "test_is": task.roles.get("test", ""),
         **_follows(context, start, run, test, metric, produced),
         "batch_gap": _batch_gap(model, encoder, test[:16], placement, metric),

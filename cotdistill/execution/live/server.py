@@ -75,7 +75,17 @@ def edited(values: Any) -> Example:
             f"The answer {str(answer)[:40]!r} is none of the choices {', '.join(labels)}.",
             "Name one of them; labels must differ.",
         )
-    return Example("edited", question, tuple(choices), str(answer), "dev", rationale or None, "edited")
+    lines = values.get("passage_lines", 0)
+    return Example(
+        "edited",
+        question,
+        tuple(choices),
+        str(answer),
+        "dev",
+        rationale or None,
+        "edited",
+        passage_lines=lines if isinstance(lines, int) else 0,
+    )
 
 
 def attribute(store: Store, request: Mapping[str, Any]) -> dict[str, Any]:

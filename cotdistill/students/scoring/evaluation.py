@@ -182,30 +182,55 @@ def asked(
             rationale_prompt(encoder, e, placement, ids, reader.positions)
             for e, ids in zip(examples, rationales, strict=True)
         ], None
-    prompts = [encoder.prompt(example, placement.prompt(mode)) for example in examples]
+    room = encoder.answer_room(examples, mode, reader.positions)
+    prompts = [encoder.prompt(example, placement.prompt(mode), room=room) for example in examples]
     if mode != "own":
         return prompts, None
-    longest = max(len(t) for example in examples for t in encoder.targets(example))
-    room = max(1, min(limit, reader.positions - max(map(len, prompts)) - len(encoder.label_cue) - longest))
-    specials = encoder.specials
-    written = greedy(
-        reader, prompts, encoder.label_cue, limit=room, after=longest, pad=specials.pad, eos=specials.eos, lots=lots
-    )
+    written = own_rationales(reader, encoder, examples, prompts, limit, lots)
     return [[*prompt, *w.ids, *encoder.label_cue] for prompt, w in zip(prompts, written, strict=True)], written
+
+
+def own_rationales(
+    reader: Forward,
+    encoder: Encoder,
+    examples: Sequence[Example],
+    prompts: Sequence[Sequence[int]],
+    limit: int,
+    lots: Lots | None = None,
+) -> list[WrittenText]:
+    """What the student writes after each prompt: at most `limit` tokens, fewer where the longest prompt leaves less
+    room. Prompts that fill the student by themselves are written for apart, so that they do not shorten the others.
+    """
+    longest = max(len(t) for example in examples for t in encoder.targets(example))
+    room = encoder.answer_room(examples, "own", reader.positions)
+    full = {i for i, prompt in enumerate(prompts) if len(prompt) >= room}
+    texts: dict[int, WrittenText] = {}
+    for members in ([i for i in range(len(prompts)) if i not in full], sorted(full)):
+        if not members:
+            continue
+        chosen = [prompts[i] for i in members]
+        most = max(1, min(limit, reader.positions - max(map(len, chosen)) - len(encoder.label_cue) - longest))
+        specials = encoder.specials
+        written = greedy(
+            reader, chosen, encoder.label_cue, limit=most, after=longest, pad=specials.pad, eos=specials.eos,
+            lots=lots.of(members) if lots is not None else None,
+        )  # fmt: skip
+        texts |= dict(zip(members, written, strict=True))
+    return [texts[i] for i in range(len(prompts))]
 
 
 def rationale_prompt(
     encoder: Encoder, example: Example, placement: Placement, rationale: Sequence[int], positions: int
 ) -> list[int]:
     """The prompt with these ids as its rationale, cut at their end where the student reads no more; without any, the
-    direct prompt.
+    direct prompt. What does not fit even so loses the first tokens of its question.
     """
     spans = placement.prompt("given")
     prompt = encoder.prompt(example, spans, rationale)
-    over = len(prompt) + max(map(len, encoder.targets(example))) - 1 - positions
-    return (
-        encoder.prompt(example, spans, rationale[: max(0, len(rationale) - over)]) if over > 0 and rationale else prompt
-    )
+    room = encoder.answer_room([example], "given", positions)
+    if (over := len(prompt) - room) <= 0:
+        return prompt
+    return encoder.prompt(example, spans, rationale[: max(0, len(rationale) - over)], room)
 
 
 def predicted(

@@ -29,14 +29,16 @@ def likelihoods(
     evaluation.asked).
 
     Labels are scored as `evaluation.score` does. The question alone, without its list of choices, is scored after the
-    answer cue and a choice. SequenceTooLong where the student reads no more.
+    answer cue and a choice; one that is too long for the student loses its first tokens.
     """
     pad = encoder.specials.pad
     labels = [encoder.targets(example) for example in examples]
     texts = [
         [[token.id for token in encoder.target(choice.text)] for choice in example.choices] for example in examples
     ]
-    backwards = [_backwards(encoder, example, i) for example in examples for i in range(len(example.choices))]
+    backwards = [
+        _backwards(encoder, example, i, reader.positions) for example in examples for i in range(len(example.choices))
+    ]
     total = 3 + len(range(0, len(backwards), ROWS))
     done = 0
 
@@ -85,10 +87,11 @@ def likelihoods(
     return scores
 
 
-def _backwards(encoder: Encoder, example: Example, choice: int) -> tuple[list[int], list[int]]:
+def _backwards(encoder: Encoder, example: Example, choice: int, positions: int) -> tuple[list[int], list[int]]:
     """The ids of the answer cue with one choice behind it, and of the question that they are to foretell."""
     parts = encoder.parts(example, ("label_cue", "label", "question"), encoder.target(example.choices[choice].text), ())
-    return [t.id for part in parts[:-1] for t in part.tokens], [t.id for t in parts[-1].tokens]
+    before, question = [t.id for part in parts[:-1] for t in part.tokens], [t.id for t in parts[-1].tokens]
+    return before, question[max(0, len(before) + len(question) - 1 - positions) :]
 
 
 def _sizes(texts: Sequence[str]) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:

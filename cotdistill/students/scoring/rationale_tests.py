@@ -112,7 +112,8 @@ class StudentUnderTest:
             prompts, written = asked(self.reader, self.encoder, self.examples, self.placement, "own", self.limit)
             self.saved.own_texts = written or []
         else:
-            starts = [self.encoder.prompt(e, self.placement.prompt("own")) for e in self.examples]
+            room = self.encoder.answer_room(self.examples, "own", self.reader.positions)
+            starts = [self.encoder.prompt(e, self.placement.prompt("own"), room=room) for e in self.examples]
             prompts = [
                 [*start, *w.ids, *self.encoder.label_cue] for start, w in zip(starts, self.saved.own_texts, strict=True)
             ]

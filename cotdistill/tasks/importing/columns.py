@@ -99,6 +99,7 @@ class ColumnMap:
 
     id: str = param("", "the row's id; without one rows are numbered")
     question: str = param("", "the question; several columns joined by + are joined in that order (context+question)")
+    passage: str = param("", "what the question is about, with a place of its own in the template ({passage})")
     hypothesis: str = param("", "a second sentence: the question becomes 'Premise: ... Hypothesis: ...'")
     choices: str = param("", "the choices: one column, or several joined by + (a+b+c+d)")
     fixed_choices: str = param("", "choices that are the same in every row, separated by | (no|yes)")
@@ -131,6 +132,7 @@ class ColumnMap:
         """Every column that is used."""
         single = (
             self.id,
+            *self.passage_columns(),
             *self.question_columns(),
             self.hypothesis,
             self.answer,
@@ -158,11 +160,14 @@ class ColumnMap:
         """The map as it is kept with a task. What was added later and is not used is left out, so that the same files
         make the same task.
         """
-        later = ("inline_choices", "answer_is", "values")
+        later = ("inline_choices", "answer_is", "values", "passage")
         return {name: value for name, value in vars(self).items() if name not in later or value}
 
     def question_columns(self) -> list[str]:
         return [name.strip() for name in self.question.split("+") if name.strip()]
+
+    def passage_columns(self) -> list[str]:
+        return [name.strip() for name in self.passage.split("+") if name.strip()]
 
     def named_values(self) -> dict[str, str]:
         """What other values of the answer stand for, without case."""
@@ -277,14 +282,27 @@ def _separate(known: Mapping[str, str]) -> list[str]:
 
 def question_of(row: Row, columns: ColumnMap) -> str:
     """The question of a row: its passages first, each on lines of its own, then what is asked."""
-    *passages, asked = columns.question_columns()
+    *before, asked = columns.question_columns()
     question = needed(at(row, asked), "question")
     if columns.inline_choices:
         question = needed(inline(question)[0], "question before its choices")
     if columns.hypothesis:
         question = f"Premise: {question} Hypothesis: {needed(at(row, columns.hypothesis), 'hypothesis')}"
-    before = [text_of(at(row, name), f"passage in column {name}") for name in passages]
-    return "\n".join([*(text for text in before if text), question])
+    return "\n".join([*_texts(row, columns.passage_columns()), *_texts(row, before), question])
+
+
+def passage_lines(row: Row, columns: ColumnMap) -> int:
+    """How many lines of a row's question are its passage: the columns of `passage`, else all but the last of
+    `question`.
+    """
+    passages = _texts(row, columns.passage_columns() or columns.question_columns()[:-1])
+    return sum(text.count("\n") + 1 for text in passages)
+
+
+def _texts(row: Row, columns: Sequence[str]) -> list[str]:
+    """The texts in some columns of a row, without the empty ones."""
+    texts = [text_of(at(row, name), f"passage in column {name}") for name in columns]
+    return [text for text in texts if text]
 
 
 def unread_texts(rows: Sequence[Row], columns: ColumnMap) -> list[str]:

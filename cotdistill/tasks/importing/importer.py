@@ -27,6 +27,7 @@ from cotdistill.tasks.importing.columns import (
     guess_columns,
     header_of,
     own_labels,
+    passage_lines,
     question_of,
     unread_texts,
     without_letters,
@@ -142,6 +143,8 @@ def import_task(
     rationales, template = kept_traces(rows.rationales, template or source_rows.template, warnings)
     if not any(rationale.text for rationale in rationales):
         warnings.append("There are no rationales: only label_only can be trained.")
+    if chosen.passage:
+        template = template.with_passage()
     tell(0.5, "writing, and training tokenizers")
     task = write_task(
         root,
@@ -219,6 +222,10 @@ def _changed(mapping: ColumnMap, changes: Mapping[str, Any]) -> ColumnMap:
         mapping = dataclasses.replace(mapping, choices="", fixed_choices="", inline_choices=False)
     if "question" in changes and "hypothesis" not in changes:
         mapping = dataclasses.replace(mapping, hypothesis="")
+    if "passage" in changes and "question" not in changes:
+        passages = dataclasses.replace(mapping, passage=changes["passage"]).passage_columns()
+        asked = [name for name in mapping.question_columns() if name not in passages]
+        mapping = dataclasses.replace(mapping, question="+".join(asked))
     return dataclasses.replace(mapping, **changes)
 
 
@@ -451,6 +458,7 @@ def _keep(
         split=split,
         cluster=text_of(at(row, columns.cluster), "cluster") or "",
         metadata=_metadata(row, set(columns.names())),
+        passage_lines=passage_lines(row, columns),
     )
     _keep_rationales(rows, record, id, columns)
     rows.examples.append(example)

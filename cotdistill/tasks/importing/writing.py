@@ -19,7 +19,7 @@ from cotdistill.config import canonical_json, hashed, plain
 from cotdistill.errors import DiskFull, StoreError
 from cotdistill.tasks.example import Example
 from cotdistill.tasks.task import SPLITS, Rationale, Task, folder_digest, open_folder
-from cotdistill.tasks.template import Template
+from cotdistill.tasks.template import PASSAGE, Template
 from cotdistill.tasks.vocabulary import literal_text, train_bpe, train_word, training_text
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def write_task(
     home = root / name
     with new_folder(home) as part:
         progress("writing rows")
-        _rows(examples).to_parquet(part / "examples.parquet", index=False, compression="zstd")
+        _rows(examples, template).to_parquet(part / "examples.parquet", index=False, compression="zstd")
         rationale_rows(rationales).to_parquet(part / "rationales.parquet", index=False, compression="zstd")
         sources = train_tokenizers(part, examples, rationales, template, documents, minimum, progress)
         if documents:
@@ -219,8 +219,11 @@ def train_tokenizers(
     return sources
 
 
-def _rows(examples: Sequence[Example]) -> pd.DataFrame:
+def _rows(examples: Sequence[Example], template: Template) -> pd.DataFrame:
     import pandas as pd
+
+    # Kept only where the template tells the passage from the question, so that other tasks keep their digest.
+    own_place = PASSAGE in template.question
 
     rows = [
         {
@@ -231,6 +234,7 @@ def _rows(examples: Sequence[Example]) -> pd.DataFrame:
             "answer": e.answer,
             "cluster": e.cluster or e.id,
             "metadata": json.dumps(plain(e.metadata)),
+            **({"passage_lines": str(e.passage_lines)} if own_place else {}),
         }
         for e in sorted(examples, key=lambda e: (SPLITS.index(e.split), e.id))
     ]
