@@ -27,11 +27,12 @@ RECIPES = {
     "attribute": 1,
     "influence": 2,
     "faithfulness": 2,
-    "elicit": 1,
+    "elicit": 2,
     "answers": 1,
     "modes": 1,
     "probe": 1,
     "scorers": 1,
+    "also_test": 1,
     "concentration": 3,
     "paraphrases": 1,
     "write": 1,
@@ -289,8 +290,11 @@ class RunConfig:
     base: str = ""
     missing_rationale: str = "exclude"
     selections: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    left_out: tuple[str, ...] = ()  #: ids of training rows that no condition of the study trains on
     #: Whether every answer ends in the end token, which bears label loss and is scored with it.
     terminator: bool = False
+    #: Test questions that are scored: the first by hashed id; 0 means all.
+    test_rows: int = 0
 
     def job_config(self) -> dict[str, Any]:
         """The plain form that is hashed. Empty selections are left out: a run without them is the same run as before
@@ -300,10 +304,9 @@ class RunConfig:
             hashed(StudentConfig, values["student"]),
             hashed(TrainingConfig, values["training"]),
         )
-        if not values["selections"]:
-            del values["selections"]
-        if not values["terminator"]:
-            del values["terminator"]
+        for later in ("selections", "left_out", "terminator", "test_rows"):
+            if not values[later]:
+                del values[later]
         return values
 
     @classmethod
@@ -311,6 +314,7 @@ class RunConfig:
         """The config of a job, as the store holds it."""
         nested: dict[str, type] = {"student": StudentConfig, "training": TrainingConfig, "seeds": Seeds}
         read: dict[str, Any] = {
-            k: nested[k](**v) if k in nested else tuple(v) if k == "sources" else v for k, v in values.items()
+            k: nested[k](**v) if k in nested else tuple(v) if k in ("sources", "left_out") else v
+            for k, v in values.items()
         }
         return cls(**read)

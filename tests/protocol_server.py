@@ -35,6 +35,8 @@ class Server(ThreadingHTTPServer):
         self.gate = threading.Event()
         self.gate.set()
         self.hold_after: int | None = None
+        # Headers of every reply.
+        self.extra: dict[str, str] = {}
 
     @property
     def url(self) -> str:
@@ -141,7 +143,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _raw(self, status: int, content: bytes, headers: dict[str, str] | None = None) -> None:
         self.send_response(status)
-        for name, value in (headers or {}).items():
+        for name, value in {**self.server.extra, **(headers or {})}.items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()

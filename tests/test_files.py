@@ -9,8 +9,8 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from cotdistill.errors import DataError
-from cotdistill.tasks.importing.files import find_files, kind_of, read_records, read_source, source_name
+from cotdistill.errors import DataError, UnknownName, UsageError
+from cotdistill.tasks.importing.files import find_files, kind_of, read_records, source_name
 
 
 def put(path, content):
@@ -180,17 +180,24 @@ def test_parquet_gives_nested_values_as_they_are(tmp_path):
         read_records(tmp_path / "b.parquet")
 
 
-def test_a_preview_shows_columns_first_rows_counts_and_bad_rows(tmp_path):
-    put(
-        tmp_path / "train.jsonl",
-        "".join(json.dumps({"question": {"stem": f"q{i}"}, "answerKey": "A"}) + "\n" for i in range(9)) + "oops\n",
-    )
-    put(tmp_path / "dev.jsonl", json.dumps({"question": {"stem": "d"}, "extra": 1}) + "\n")
-    found = read_source(tmp_path)
-    assert found.counts == {"train.jsonl": 9, "dev.jsonl": 1}
-    assert found.columns == ["question", "question.stem", "answerKey", "extra"]
-    assert found.guessed.question == "question.stem"
-    assert len(found.rows) == 5 and [(p.file, p.line) for p in found.problems] == [("train.jsonl", 10)]
+def test_files_are_named_for_a_split_by_name_stem_or_pattern(tmp_path):
+    for name in ("part_1.jsonl", "part_2.jsonl", "held.jsonl.gz", "notes.jsonl"):
+        put(tmp_path / name, "{}")
+    named = find_files(tmp_path, {"train": "part_2.jsonl+part_1", "dev": "hel*"}).main
+    assert [file.name for file in named["train"]] == ["part_2.jsonl", "part_1.jsonl"]
+    assert list(named) == ["train", "dev"] and [file.name for file in named["dev"]] == ["held.jsonl.gz"]
+    assert [file.name for file in find_files(tmp_path, {"train": "part_*"}).main["train"]] == [
+        "part_1.jsonl",
+        "part_2.jsonl",
+    ]
+    with pytest.raises(UnknownName, match="'parts_1'") as unknown:
+        find_files(tmp_path, {"train": "parts_1"})
+    assert "part_1.jsonl" in unknown.value.hint
+    for wrong, message in (({"eval": "held"}, "no split of a task"), ({"dev": "held"}, "No training split")):
+        with pytest.raises(UsageError, match=message):
+            find_files(tmp_path, wrong)
+    with pytest.raises(UsageError, match="is one file"):
+        find_files(tmp_path / "part_1.jsonl", {"train": "part_1"})
 
 
 @pytest.mark.parametrize(

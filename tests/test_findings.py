@@ -202,23 +202,23 @@ def test_the_claims_are_walked_through_by_arrow_keys_and_a_link_restores_the_scr
     document = findings(store, "found")
     page.goto(f"{server}/Findings?study=found")
     page.get_by_role("button", name="Present").click()
-    for number, claim in enumerate(document["claims"], 1):
+    page.get_by_text("1 of 4").wait_for()
+    for number, claim in enumerate(document["claims"], 2):
+        at_rest(page)
+        page.keyboard.press("ArrowRight")
         page.get_by_text(claim["title"], exact=True).wait_for()
         page.get_by_text(claim["word"], exact=True).first.wait_for()
-        page.get_by_text(f"{number} of 3").wait_for()
+        page.get_by_text(f"{number} of 4").wait_for()
         assert (
             page.get_by_test_id("stSidebarNavLink").count() == 0
             and page.get_by_role("link", name="Compare").count() == 0
         )
-        if number < 3:
-            at_rest(page)
-            page.keyboard.press("ArrowRight")
     assert "present=3" in page.url
     page.reload()
-    page.get_by_text("3 of 3").wait_for()
+    page.get_by_text("4 of 4").wait_for()
     at_rest(page)
     page.keyboard.press("ArrowLeft")
-    page.get_by_text("2 of 3").wait_for()
+    page.get_by_text("3 of 4").wait_for()
     at_rest(page)
     page.keyboard.press("Escape")
     page.get_by_role("heading", name="Findings").wait_for()

@@ -201,6 +201,14 @@ def test_one_row_that_is_too_long_is_seen_by_the_plan_wherever_it_stands_and_not
     with pytest.raises(SequenceTooLong, match="1 of 601 training rows") as error:
         launch(store, planned)
     assert "student.truncate=rationale" in error.value.hint and not store.queue.jobs()
+    # The row can be left out of every condition by its id: 600 rows remain, and everything else is as before.
+    assert planned.too_long_rows == ("rows.jsonl:302",) and "--set left_out=rows.jsonl:302" in error.value.hint
+    without = plan(store, spec_from_mapping({**entries, "left_out": "rows.jsonl:302"}))
+    assert not without.too_long and without.train_rows == 600 and without.excluded_rows == 0
+    assert "1 training row left out of every condition, as chosen." in without.checks
+    assert without.plan_hash != planned.plan_hash and without.runs[0].job.config["left_out"] == ["rows.jsonl:302"]
+    nothing = plan(store, spec_from_mapping({**entries, "left_out": []}))
+    assert nothing.plan_hash == planned.plan_hash and "left_out" not in nothing.runs[0].job.config
     cut = plan(store, spec_from_mapping({**entries, "student": {"truncate": "rationale"}}))
     assert not cut.too_long and any("the rationale is cut" in check for check in cut.checks)
     assert launch(store, cut)

@@ -23,9 +23,10 @@ from cotdistill.tasks.catalog import open_task
 from cotdistill.tasks.describe import describe
 from cotdistill.tasks.importing import hub
 from cotdistill.tasks.importing.columns import ColumnMap, choices_of, guess_columns, inline, question_of
-from cotdistill.tasks.importing.hub import hub_source, look_at_hub, read_hub
+from cotdistill.tasks.importing.hub import hub_source, read_hub
 from cotdistill.tasks.importing.hub_catalog import HUB
 from cotdistill.tasks.importing.importer import import_task
+from cotdistill.tasks.importing.preview import preview_source
 from tests import hub_folders as like
 from tests.small_hub import served
 
@@ -107,7 +108,7 @@ def test_quarel_has_its_choices_cut_off_the_question_and_its_worlds_as_metadata(
     assert one.question == "Mike 3 (a boarder) went faster on the ice because _____ is smoother."
     assert [(c.label, c.text) for c in one.choices] == [("A", "snow"), ("B", "ice")] and one.answer_text == "ice"
     assert one.metadata["world1"] == "ice" and one.metadata["world2"] == "snow, powder"
-    guessed = look_at_hub(hub_source(f"hub:{folder}"))[0].guessed
+    guessed = preview_source(hub_source(f"hub:{folder}")).guessed
     assert guessed.inline_choices and guessed.answer == "answer_index" and guessed.question == "question"
     same = import_task(tmp_path / "root", hub_source(f"hub:{folder}"), "guessed").task
     assert same.examples("train") == task.examples("train")

@@ -20,6 +20,7 @@ from cotdistill.tasks.catalog import imported_names, open_task
 from cotdistill.tasks.describe import describe, export_task
 from cotdistill.tasks.importing.columns import ColumnMap
 from cotdistill.tasks.importing.importer import import_task
+from cotdistill.tasks.importing.preview import preview_source
 from cotdistill.tasks.template import Template
 
 SHARED = Path(os.environ.get("COTDISTILL_SHARED", "../shared")) / "data"
@@ -329,10 +330,11 @@ def test_true_and_false_answer_questions_whose_choices_are_yes_and_no(tmp_path):
     assert named.example("a.jsonl:1").answer_text == "even"
 
 
-def test_answers_that_are_written_are_told_as_such(tmp_path):
-    rows = [{"question": f"{i} and 1", "answer": f"{i} + 1\n#### {i + 1}"} for i in range(12)]
-    with pytest.raises(DataError, match="free-form"):
+def test_texts_without_choices_ask_whether_they_are_written(tmp_path):
+    rows = [{"question": f"what is {i}?", "answer": f"thing {i}"} for i in range(12)]
+    with pytest.raises(DataError, match="No column is known for choices") as error:
         import_task(tmp_path / "root", write(tmp_path / "a.jsonl", rows), "written")
+    assert "answer_kind=text" in error.value.hint
 
 
 def test_further_rationales_for_no_row_are_told_with_their_line(tmp_path, folder):
@@ -352,6 +354,17 @@ def test_a_side_file_without_ids_or_rationales_is_refused_by_name(tmp_path, fold
     write(folder / "rationales" / "train.other.jsonl", [{"id": "q1", "text": "x"}])
     with pytest.raises(DataError, match=r"rationales/train.other.jsonl has no column rationale; it has: id, text"):
         import_task(tmp_path / "root", folder, "numbers")
+
+
+def test_a_map_names_the_columns_of_rationales_that_stand_in_files_of_their_own(tmp_path, folder):
+    other = [{"id": f"q{i}", "explanation": {"open-ended": f"so\n{i}"}, "reason": "x"} for i in range(30)]
+    write(folder / "rationales" / "train.other.jsonl", other)
+    for changes, expected in (({"rationale": "explanation.open-ended"}, "so\n3"), ({"rationale": "reason"}, "x")):
+        task = import_task(tmp_path / "root", folder, "numbers", changes=changes).task
+        assert task.sources == ("other",) and task.example("q3", "other").rationale == expected
+    assert preview_source(folder, {"rationale": "reason"}).examples[1].rationales == {"other": "x"}
+    with pytest.raises(UnknownName, match="'because'"):
+        import_task(tmp_path / "root", folder, "numbers", changes={"rationale": "because"})
 
 
 def test_side_files_may_be_csv_or_parquet_and_give_the_main_rationale_its_teachers_answer(tmp_path, folder):

@@ -15,7 +15,7 @@ from cotdistill.planning.plan import launch, plan
 from cotdistill.store.store import Store
 from cotdistill.studies.annotations import remark
 from cotdistill.studies.spec import study_spec
-from cotdistill.tasks.catalog import imported_names
+from cotdistill.tasks.catalog import imported_names, open_task
 from cotdistill.tasks.importing.importer import import_task
 
 ROOT = Path(__file__).parent.parent
@@ -257,6 +257,13 @@ def test_markup_in_a_task_is_shown_and_never_run(tmp_path, monkeypatch):
     assert "<u>" not in captions and ":red[" not in captions
 
 
+def box(i):
+    reason = "since it was seen" if i < 3 else None
+    more = {"context": f"Box {i} is red.", "story": f"a long story of box number {i}", "reason": reason}
+    answer = "right" if i % 2 else "wrong"
+    return {"id": f"b{i}", "question": f"what is in box {i} ?", "choices": ["yes", "no"], "answer": answer, **more}
+
+
 def test_a_file_is_imported_from_the_page_and_its_bad_row_is_listed(tmp_path, monkeypatch):
     rows = [
         {
@@ -271,22 +278,51 @@ def test_a_file_is_imported_from_the_page_and_its_bad_row_is_listed(tmp_path, mo
     source.write_text("".join(json.dumps(row) + "\n" for row in [*rows, {**rows[0], "id": "bad", "answer": "C"}]))
     home = tmp_path / "home"
     app = drawn("pages/1_Data.py", home, monkeypatch)
-    app.text_input(key="import.path").set_value(str(source)).run()
+    other = tmp_path / "boxes.jsonl"
+    other.write_text("".join(json.dumps(box(i)) + "\n" for i in range(40)))
+    app.text_input(key="import.path").set_value(str(other)).run()
+    assert app.text_input(key="import.task").value == "boxes"
+    assert any("No row can be used" in error.value for error in app.error)
+    assert any("no field reads" in warning.value and "story" in warning.value for warning in app.warning)
+    fields = {
+        part.key.rpartition(".")[2]: part for part in (*app.multiselect, *app.text_input, *app.toggle) if part.key
+    }
+    fields["question"].set_value(["story", "question"])
+    fields["passage"].set_value(["context"])
+    fields["values"].set_value("wrong=no,right=yes")
+    app.toggle(key="import.shuffle").set_value(True).run()
+    shown = "".join(str(part.value) for part in sound(app).get("html"))
+    assert "what is in box 1 ?" in shown and "as you say" in shown and "3 of 40 rows" in shown
     app.button(key="import.go").click().run()
-    assert (
-        "line 61" in texts(sound(app, "1 row cannot be read")).replace("\\", "")
-        and imported_names(Store.open(home).tasks_root) == []
+    assert "Imported boxes" in texts(sound(app))
+    boxes = open_task(Store.open(home).tasks_root, "boxes")
+    assert boxes.info["shuffle_choices"] == 0 and boxes.info["columns"]["values"] == "wrong=no,right=yes"
+    assert boxes.template.question_text(boxes.example("b1")) == (
+        "Passage: Box 1 is red.\nQuestion: a long story of box number 1\nwhat is in box 1 ?"
     )
+    app.text_input(key="import.path").set_value(str(source)).run()
+    assert app.text_input(key="import.task").value == "parity"
+    app.button(key="import.go").click().run()
+    assert "--" not in " ".join(error.value for error in app.error)
+    assert "line 61" in texts(sound(app, "1 row cannot be read")).replace("\\", "") and imported_names(
+        Store.open(home).tasks_root
+    ) == ["boxes"]
     app.toggle(key="import.keep").set_value(True).run()
     app.button(key="import.go").click().run()
     assert "Imported parity" in texts(sound(app))
-    assert imported_names(Store.open(home).tasks_root) == ["parity"]
+    assert imported_names(Store.open(home).tasks_root) == ["boxes", "parity"]
     assert any("--keep-good-rows" in code.value for code in app.code)
     assert app.selectbox(key="task").value == app.query_params["task"] == "parity"
     app.selectbox(key="task").select("field_guide").run()
     app.selectbox(key="source").select("deductive").run()
     app.selectbox(key="task").select("parity").run()
     assert sound(app).query_params["task"] == "parity" and "which is not here" not in texts(app)
+    app.text_input(key="rename.parity").set_value("odd_or_even").run()
+    app.button(key="rename.go").click().run()
+    assert sound(app).query_params["task"] == app.selectbox(key="task").value == "odd_or_even"
+    app.toggle(key="delete.odd_or_even").set_value(True).run()
+    app.button(key="delete.go").click().run()
+    assert "task" not in sound(app).query_params and imported_names(Store.open(home).tasks_root) == ["boxes"]
 
 
 def test_another_start_refills_the_form(finished, monkeypatch):
@@ -324,7 +360,7 @@ def test_a_wrong_setting_is_told_with_what_to_do_and_nothing_can_be_launched(fin
     app.session_state["compose.conditions"] = ["label_only", "post_cot/shuffle(unit=char)"]
     app.run()
     assert "expected one of token" in texts(sound(app, "expected one of token")).replace("\\", "")
-    assert "launch" not in [button.key for button in app.button]
+    assert app.button(key="launch").disabled
 
 
 def test_a_run_is_opened_by_its_number_and_can_be_resumed(partial, monkeypatch):
@@ -384,4 +420,4 @@ def test_adapters_that_cannot_be_trained_are_told_on_the_page_before_anything_is
     app = drawn("pages/2_Train.py", finished, monkeypatch)
     sound(app.number_input(key="compose.student_settings.lora_rank").set_value(4).run(), "LoRA adapts")
     assert "from scratch" in texts(app)
-    assert not [button for button in app.button if button.key == "launch"]
+    assert app.button(key="launch").disabled

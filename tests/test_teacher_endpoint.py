@@ -9,7 +9,8 @@ from cotdistill.errors import TeacherError, UsageError
 from cotdistill.tasks.example import Choice, Example
 from cotdistill.teachers.asking import Pace, ask_all
 from cotdistill.teachers.elicitation import ElicitConfig, Request, Sampling, TeacherConfig
-from cotdistill.teachers.endpoint import LARGEST, Address, Endpoint, Refused, address, body_of, retry_after
+from cotdistill.teachers.endpoint import LARGEST, Address, Endpoint, Refused, address, body_of, same_model
+from cotdistill.teachers.rate_limits import exhausted_wait, refused_wait, reset_seconds, retry_after
 from tests.protocol_server import serving
 
 CONFIG = ElicitConfig(
@@ -315,3 +316,131 @@ def test_the_address_comes_from_the_environment_and_a_key_goes_with_its_own_addr
         with pytest.raises(UsageError, match="COTDISTILL_TEACHER_URL is no address") as error:
             address()
         assert wrong not in error.value.message
+
+
+def asked_of(server, body, drop=False):
+    """One answer of an endpoint that may leave out what is refused, and the endpoint."""
+    endpoint = Endpoint(Address(server.url, SECRET), 1, 5.0, drop_refused=drop)
+    return endpoint.ask(body, "key"), endpoint
+
+
+def refusing(server, *names, words="Unsupported parameter: '{}' is not supported with this model."):
+    """The server refuses every request that holds one of these parameters."""
+
+    def plan(question, before):
+        named = next((name for name in names if name in server.bodies[-1]), "")
+        return ("status", 400, {}, words.format(named)) if named else None
+
+    server.plan = plan
+
+
+BODY = body_of(CONFIG, request(1))
+
+
+def test_a_refused_parameter_is_left_out_only_where_the_person_agreed_and_the_answer_says_so(server):
+    refusing(server, "top_p", "seed")
+    with pytest.raises(Refused, match=r"'top_p' is not supported.*--drop-refused"):
+        asked_of(server, BODY)
+    assert len(server.bodies) == 1
+    answer, endpoint = asked_of(server, BODY, drop=True)
+    assert answer.remarks == tuple(f"sent without {name}, which the server refused" for name in ("top_p", "seed"))
+    # Each was refused once, and the next request does not hold them.
+    assert [sorted({"top_p", "seed"} & set(body)) for body in server.bodies[1:]] == [["seed", "top_p"], ["seed"], []]
+    endpoint.ask(BODY, "key2")
+    assert len(server.bodies) == 5 and "top_p" not in server.bodies[-1] and server.bodies[-1]["temperature"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("name", "other"), [("max_tokens", "max_completion_tokens"), ("max_completion_tokens", "max_tokens")]
+)
+def test_what_the_limit_is_called_is_found_out(server, name, other):
+    refusing(server, name, words="'{}' is not supported with this model. Use another name instead.")
+    answer, endpoint = asked_of(server, {**{k: v for k, v in BODY.items() if k != "max_tokens"}, name: 160})
+    assert answer.remarks == () and server.bodies[-1][other] == 160 and name not in server.bodies[-1]
+    refusing(server, name, other)
+    # Both are refused: it is not asked for ever.
+    with pytest.raises(Refused, match="not supported"):
+        endpoint.ask({**BODY, name: 160}, "key")
+
+
+def test_a_value_that_is_refused_is_no_refused_parameter(server):
+    refusing(server, "max_tokens", words="{} is too large: 160")
+    with pytest.raises(Refused, match="too large"):
+        asked_of(server, BODY, drop=True)
+    assert len(server.bodies) == 1
+
+
+def reply(**more):
+    choice = {"message": {"content": "It flies. END More."}, "finish_reason": "length"}
+    return ("json", {"choices": [choice], **more})
+
+
+def test_a_stop_text_that_the_server_left_in_is_cut_off(server):
+    server.plan = lambda question, before: reply()
+    answer, _ = asked_of(server, {**BODY, "stop": ["never", "END"]})
+    assert (answer.text, answer.finish) == ("It flies. ", "stop")
+    assert answer.remarks == ("the stop text was left in; it is cut off here",)
+    assert asked_of(server, {**BODY, "stop": ["never"]})[0].text == "It flies. END More."
+    # Where the server refused the stop text itself, too.
+    server.plan = lambda question, before: ("status", 400, {}, "stop: unknown field") if not before else reply()
+    assert asked_of(server, {**BODY, "messages": request(2).turns, "stop": "END"}, drop=True)[0].text == "It flies. "
+
+
+def test_what_was_asked_for_and_did_not_come_is_said(server):
+    server.plan = lambda question, before: reply(model="small", system_fingerprint="b7")
+    answer, _ = asked_of(server, {**BODY, "n": 3, "logprobs": True})
+    assert (answer.served, answer.fingerprint, answer.logprob) == ("small", "b7", None)
+    assert answer.remarks == (
+        "asked for 3 choices (n), got 1",
+        "asked for log-probabilities (logprobs), got none",
+    )
+    tokens = {"content": [{"token": "a", "logprob": -0.5}, {"token": "b", "logprob": -1.5}, {"token": "c"}]}
+    server.plan = lambda question, before: (
+        "json",
+        {"choices": [{"message": {"content": "x"}, "logprobs": tokens}] * 2},
+    )
+    answer, _ = asked_of(server, {**BODY, "n": 2, "logprobs": True})
+    assert answer.logprob == -1.0 and answer.remarks == (
+        "of several choices the first is kept; --samples asks for several",
+    )
+
+
+def test_a_name_with_its_path_revision_or_date_means_the_same_model():
+    for served in ("gpt-x", "org/gpt-x", "/models/GPT-X.gguf", "gpt-x@main", "gpt-x:latest", "gpt-x-2026-08-06"):
+        assert same_model("gpt-x", served), served
+    for served in ("gpt-x-mini", "gpt-y", "gpt-x-mini-2026-08-06"):
+        assert not same_model("gpt-x", served), served
+
+
+def test_rate_limits_are_read_in_every_form(monkeypatch):
+    monkeypatch.setattr("cotdistill.teachers.rate_limits.time.time", lambda: 1_800_000_000.0)
+    for text, seconds in (
+        ("6m0s", 360.0), ("20ms", 0.02), ("1h30m", 5400.0), ("2.5", 2.5), ("1800000030", 30.0),
+        ("1800000030000", 30.0), ("2027-01-15T08:00:07Z", 7.0), ("soon", None), ("", None),
+    ):  # fmt: skip
+        assert reset_seconds(text) == (None if seconds is None else pytest.approx(seconds)), text
+    used_up = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "2s"}
+    used_up |= {"x-ratelimit-remaining-tokens": "5", "x-ratelimit-reset-tokens": "9m"}
+    assert exhausted_wait(used_up) == 2.0 and exhausted_wait({"x-ratelimit-remaining-tokens": "12"}) is None
+    assert refused_wait(used_up) == 2.0 and refused_wait({**used_up, "Retry-After": "5"}) == 5.0
+    assert refused_wait({"retry-after-ms": "1500", "Retry-After": "5"}) == 1.5
+
+
+def test_a_limit_that_an_answer_calls_used_up_holds_the_next_request(server):
+    def plan(question, before):
+        server.extra = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "700ms"}
+
+    server.plan = plan
+    answers, failures = crew(server, [request(i) for i in range(3)], Pace(concurrency=1, tries=1))
+    assert len(answers) == 3 and not failures
+    assert all(later - earlier >= 0.69 for earlier, later in zip(server.at, server.at[1:], strict=False))
+    assert all(count == 1 for count in server.asked.values())
+
+
+def test_an_answer_of_no_use_counts_what_it_has_cost(server):
+    usage = {"prompt_tokens": 40, "completion_tokens": 160}
+    server.plan = lambda question, before: (
+        "json", {"choices": [{"message": {"content": ""}, "finish_reason": "length"}], "usage": usage},
+    )  # fmt: skip
+    _, failures = crew(server, [request(1)])
+    assert [(f.cause, f.tokens) for f in failures] == [("request", (40, 160))]

@@ -14,7 +14,7 @@ from cotdistill.tasks.template import Template
 from cotdistill.teachers.answers import TeacherAnswer, of_rows, of_source
 from cotdistill.teachers.duplicates import near_duplicates, shingles
 from cotdistill.teachers.filters import FILTERS, apply, longest_run, parse_filters
-from cotdistill.teachers.sources import add, pick, rationales
+from cotdistill.teachers.sources import ANSWER_ALONE, CUT_OFF, NOT_PICKED, add, pick, rationales
 
 CHOICES = (Choice("A", "tree"), Choice("B", "pond"))
 QUESTION = "Where does a fish that is red live in summer?"
@@ -237,10 +237,14 @@ def test_one_of_several_samples_is_picked_and_the_majority_is_that_of_the_answer
     ]
     picked = {how: [a.sample for a in pick(answers, how)] for how in ("first", "shortest", "longest", "majority")}
     assert picked == {"first": [0, 0], "shortest": [2, 0], "longest": [0, 0], "majority": [1, 0]}
-    assert [(r.text, r.teacher_label) for r in rationales(pick(answers, "shortest"), "reason")] == [
-        (None, "B"),
-        ("silence", "B"),
-    ]  # t1 was shown B
+    # Of t0 one answer is a statement alone, one has a single word beside it: the third is taken. t1 was shown B.
+    kept, left_out = rationales(answers, "reason", how="shortest", drop=(ANSWER_ALONE,))
+    assert [(r.text, r.teacher_label) for r in kept] == [("Long and winding it is.", "A"), ("silence", "B")]
+    assert left_out == {"an answer without a reason": 2}
+    # Cut off, and not to be taken: counted under that, whatever it says.
+    assert rationales(answers, "all", drop=(CUT_OFF,))[1] == {CUT_OFF: 1, NOT_PICKED: 1}
+    bare, left_out = rationales(answers[1:3], "all", drop=(ANSWER_ALONE,))
+    assert [(r.text, r.teacher_label) for r in bare] == [(None, "B")] and left_out.total() == 2
     with pytest.raises(UnknownName):
         pick(answers, "best")
     with pytest.raises(UnknownName):

@@ -20,7 +20,7 @@ from cotdistill.tasks.added import source_info
 from cotdistill.tasks.catalog import open_task
 from cotdistill.tasks.importing.importer import import_task
 from cotdistill.teachers.asking import Pace
-from cotdistill.teachers.elicitation import ElicitConfig, Sampling, TeacherConfig
+from cotdistill.teachers.elicitation import ElicitConfig, Sampling, TeacherConfig, rows_of
 from cotdistill.teachers.responses import Responses
 from tests.protocol_server import serving
 from tests.terminal import check_keys, speaker
@@ -154,6 +154,74 @@ def test_a_budget_stops_a_job_and_more_of_it_lets_it_go_on(store, server):
     done = store.queue.job(job.id)
     assert done.state == "finished" and done.result["answered"] == 40 and done.result["cached"] == answered
     assert all(count == 1 for count in server.answered.values())
+
+
+def test_a_limit_of_tokens_stops_a_job_and_every_resume_gives_as_many_again(store, server):
+    # 62 tokens an answer: the third passes 150, and two may be on their way.
+    capped = Pace(concurrency=2, budget_tokens=150)
+    server.plan = lambda question, before: ("slow", 0.3)
+    job = run(store, config(store, rows=8), capped)
+    assert job.state == "failed" and "the limit is 150" in job.error["message"] and "Resume" in job.error["hint"]
+    answered = Responses(store.home).count(job.identity).answered
+    assert 3 <= answered < 8 and job.progress["tokens_left"] % 62 == 0
+    for _ in range(3):
+        elicitation.resume(store, job.id)
+        work(store)
+    done = store.queue.job(job.id)
+    assert done.state == "finished" and done.result["answered"] == 8 and set(server.answered.values()) == {1}
+
+
+def test_a_limit_of_tokens_holds_where_the_server_counts_none(store, server):
+    def plan(question, before):
+        time.sleep(0.3)
+        return ("json", {"choices": [{"message": {"content": "It is so, I say. " * 40}}]})
+
+    server.plan = plan
+    job = run(store, config(store, rows=8), Pace(concurrency=1, budget_tokens=400))
+    # 680 characters are 170 tokens, and the prompt as many more as it has characters by four: two answers pass 400.
+    assert job.state == "failed" and Responses(store.home).count(job.identity).answered < 8
+
+
+def shaped(text, finish="stop", **more):
+    return ("json", {"choices": [{"message": {"content": text}, "finish_reason": finish}], **more})
+
+
+def test_a_nearly_empty_source_says_what_is_left_and_why(store, server, capsys, monkeypatch):
+    """Ten answers: seven bare letters, one cut off, one thought, one reason."""
+    order = [e.question for e in rows_of(open_task(store.tasks_root, "numbers"), config(store, rows=10))]
+
+    def plan(question, before):
+        place = order.index(question)
+        if place == 0:
+            return shaped("Split in two it leaves one over. The answer is (B).", model="other", system_fingerprint="f1")
+        if place == 1:
+            return shaped("It leaves one when it is split in two and then", "length")
+        return shaped("<think>It leaves one.</think>", "stop") if place == 2 else shaped("B")
+
+    server.plan = plan
+    monkeypatch.setattr("cotdistill.cli.commands.teacher.elicit.ensure_supervisor", work)
+    say = speaker(capsys)
+    said = say("teacher elicit --task numbers --model big --name thin --rows 10 --given nothing --wait --json").document
+    result = said["result"]
+    assert (result["texts"], result["rationales"], result["cut_off"]) == (10, 1, 1)
+    assert result["left_out"] == {
+        "an answer without a reason": 7,
+        "cut off by the limit of tokens": 1,
+        "a thought and nothing said": 1,
+    }
+    assert (result["served"], result["other_model"], result["fingerprints"]) == ({"other": 1}, 1, ["f1"])
+    told = say(f"teacher progress {said['id']}").out
+    assert "1 rationale of 10 answers (10.0 %)" in told and "Most answers give no rationale" in told
+    assert "1 of 10 answers (10.0 %) were cut off at 160 tokens" in told and "--name thin_all" in told
+    assert "Asked for big; by the server's own words these answered: other 1." in told
+    # The source holds one rationale; its figures are of all ten answers.
+    figures = say(f"teacher quality --task numbers --sources {result['source']} --json").document["sources"]
+    (figures,) = figures.values()
+    assert figures["rationales"] == 1 and figures["answers"] == 8 and figures["left_out"] == {"no text": 7}
+    kept = say(f"teacher filter --job {said['id']} --name thin_all --part reason --json").document
+    assert kept["rationales"] == 2 and kept["left_out"]["an answer without a reason"] == 7
+    table = store.artifacts.table(store.queue.job(said["id"]).produced["answers"])
+    assert sorted(table["served"]) == [""] * 9 + ["other"]
 
 
 def test_the_estimate_counts_what_is_left_by_what_the_model_did_before(store, server):
@@ -303,6 +371,7 @@ def test_the_terminal_estimates_elicits_tells_and_filters(store, server, capsys,
         ("--task numbers --model m --shots 9", "bad_config", "0 to 8"),
         ("--task numbers --model m --ids q99", "usage", "no row"),
         ("--task numbers --model m --extra [1]", "usage", "no JSON object"),
+        ('--task numbers --model m --extra {"stream":true}', "bad_config", "a stream"),
         ("--task numbers --model m --concurrency 0", "bad_config", "concurrency is 0"),
         ("--task numbers --model m --max-tokens 0", "bad_config", "max_tokens is 0"),
         ("--task number --model m", "unknown_name", "number"),

@@ -22,6 +22,7 @@ from cotdistill.teachers.elicitation import Contrast, ElicitConfig, Request, Sam
 from cotdistill.teachers.local import LocalTeacher, ask_local, contrasted, likely
 from cotdistill.teachers.prompts import PromptTemplate
 from cotdistill.teachers.responses import Responses
+from cotdistill.teachers.sources import CUT_OFF, add
 
 WORDS = "<pad> <end> <unk> question : what is ? choices ( A B ) even odd the answer it . so two by number right why | 1 2 3 4 5".split(
     " "
@@ -293,10 +294,13 @@ def test_a_job_asks_a_local_teacher_and_equal_questions_once(store, folder, cont
     assert done.result["requests"] == len(kinds) < len(rows) and Responses(store.home).count(
         job.identity
     ).answered == len(rows)
+    # All are cut off at their twelfth token: no source of them by itself, but by a person's wish.
+    assert done.result["source"] is None and done.result["left_out"] == {CUT_OFF: len(rows)}
+    source = add(task, "small", elicitation.answers(store, done), origin={})
     again = open_task(store.tasks_root, "numbers")
-    texts = {(e.question, e.answer): e.rationale for e in again.examples("train", done.result["source"])}
+    texts = {(e.question, e.answer): e.rationale for e in again.examples("train", source)}
     assert len(set(texts.values())) > 1 and all(texts.values())
-    assert again.teacher_labels(done.result["source"]).keys() == {e.id for e in rows}
+    assert again.teacher_labels(source).keys() == {e.id for e in rows}
 
 
 def test_counterfactual_rationales_are_told_by_the_label_that_was_shown(store, folder):
@@ -314,7 +318,7 @@ def test_counterfactual_rationales_are_told_by_the_label_that_was_shown(store, f
     )
     job = elicitation.submit(store, wanted, Pace(concurrency=16))
     work(store)
-    source = store.queue.job(job.id).result["source"]
+    source = add(task, "against", elicitation.answers(store, store.queue.job(job.id)), origin={})
     labels = open_task(store.tasks_root, "numbers").teacher_labels(source)
     answers = {e.id: e.answer for e in task.examples("train")}
     given = {row["id"]: row["given"] for row in Responses(store.home).answers(job.identity)}

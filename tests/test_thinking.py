@@ -59,7 +59,7 @@ def test_several_thoughts_are_all_taken_and_marks_that_end_a_turn_say_nothing():
 
 def read(message, **more):
     answer = {"choices": [{"message": message, "finish_reason": "stop"}], **more}
-    return Endpoint(Address("http://localhost:1/v1", ""), 1, 1.0)._read(json.dumps(answer).encode())[0]
+    return Endpoint(Address("http://localhost:1/v1", ""), 1, 1.0)._read(answer, {}, None)[0]
 
 
 @pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])
@@ -83,7 +83,7 @@ def test_an_error_with_status_200_is_the_servers_own_words_and_asked_once():
 
     def refused(error):
         with pytest.raises(Refused) as raised:
-            endpoint._read(json.dumps({"error": error}).encode())
+            endpoint._answer({}, json.dumps({"error": error}).encode(), {})
         return raised.value
 
     short = refused({"message": "the context is 4096 tokens", "code": 400})
@@ -100,4 +100,4 @@ def test_a_parameter_that_is_null_is_left_out_and_one_that_is_refused_is_named()
     assert "top_p" not in body and "temperature" not in body and body["reasoning_effort"] == "low"
     endpoint = Endpoint(Address("http://localhost:1/v1", ""), 1, 1.0)
     said = json.dumps({"error": {"message": "Unsupported parameter: 'top_p'"}}).encode()
-    assert """leave it out: --extra '{"top_p": null}'""" in endpoint._refusal(400, {}, said).detail
+    assert """leave it out: --extra '{"top_p": null}'""" in endpoint._refusal(400, {}, said, {"top_p": 1.0}).detail

@@ -30,7 +30,9 @@ OPTIONS = {
     "micro_batch": "training.micro_batch",
     "budget": "budget",
     "baseline": "baseline",
+    "also_test": "also_test",
     "missing_rationale": "missing_rationale",
+    "test_rows": "test_rows",
     "name": "name",
 }
 # Settings that hold names of their own: dials of a generated task, seeds.
@@ -75,7 +77,16 @@ def add_overrides(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--source", metavar="S", help="whose rationales; default: the task's")
     parser.add_argument("--tokenizer", choices=("auto", "word", "bpe"), help="built-in students: which tokenizer")
     parser.add_argument("--baseline", metavar="CONDITION", help="reference condition for differences")
+    parser.add_argument(
+        "--also-test",
+        metavar="TASK",
+        help="score the same students on a second task, too: another one of `tasks list`, or a generated one with "
+        "other dials, for example 'field_guide(choices=6)'; exploratory, never judged",
+    )
     parser.add_argument("--missing-rationale", choices=MISSING, help="training rows without a rationale")
+    parser.add_argument(
+        "--test-rows", type=whole_number(0), metavar="N", help="score a fixed sub-sample of the test questions; 0: all"
+    )
     parser.add_argument("--name", metavar="N", help="the name the study gets")
     parser.add_argument(
         "--set",
@@ -174,7 +185,7 @@ def setting_of(text: str) -> tuple[str, Any]:
         if near:
             error.hint = f"Did you mean {' or '.join(by_tail[name] for name in near)}?"
         raise error
-    if isinstance(default, str) or key == "conditions":
+    if isinstance(default, str) or key == "conditions" or (key == "left_out" and not value.startswith("[")):
         return key, value
     try:
         return key, json.loads(value)

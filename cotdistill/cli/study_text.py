@@ -9,8 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from cotdistill.cli.output import printable, table
+from cotdistill.config import plain
 from cotdistill.errors import UnknownName
 from cotdistill.rationales.conditions import parse
+from cotdistill.report import captions
 from cotdistill.results import claims, results
 from cotdistill.results.replicates import DifferenceRow
 from cotdistill.statistics.verdicts import checked_margin
@@ -58,11 +60,13 @@ def report(
                 "tokens": summary.tokens,
                 "seconds": summary.seconds,
                 "warnings": list(summary.warnings),
+                "written": None if summary.written is None else plain(summary.written),
                 "difference": difference_document(row),
             }
         )
     return {
         **_about(store, study, spec),
+        "written": captions.written_told(summaries) or None,
         "worlds": spec.worlds,
         "baseline": pinned,
         "provisional": compared.provisional,
@@ -145,6 +149,7 @@ def report_text(document: dict[str, Any]) -> str:
         tail.append(
             f"Chance is {percent(chance)}." + (f" Not distinguishable from it: {', '.join(low)}." if low else "")
         )
+    tail += [document["written"]] if document.get("written") else []
     tail += [f"! {text}" for text in _missing(document)]
     return "\n".join([*head, shown, *tail])
 
@@ -251,6 +256,11 @@ REPORT_KEYS = {
     "conditions[].at_chance": "whether the interval contains chance",
     "conditions[].tokens": "training tokens of a run, mean",
     "conditions[].seconds": "compute of a run, mean",
+    "written": "what stands beside the accuracies of written answers, in words; null where answers are chosen",
+    "conditions[].written": "shares of a condition whose answers are written, or null",
+    "conditions[].written.not_ended": "share of answers that the student did not end",
+    "conditions[].written.unreadable": "share of answers that are none of their kind",
+    "conditions[].written.flexible": "accuracy of the flexible reading, never judged",
     "conditions[].warnings": (
         "what is wrong with single replicates: one answer to every question, or an accuracy far from the others"
     ),

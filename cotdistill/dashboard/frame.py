@@ -16,6 +16,7 @@ from cotdistill import __version__
 from cotdistill.dashboard.access import admitted
 from cotdistill.errors import BadRows, CotdistillError
 from cotdistill.report.export import figures_page
+from cotdistill.report.figures.narrow import fitted
 from cotdistill.report.markup import escape
 from cotdistill.store.store import Store
 from cotdistill.text import plain_markdown
@@ -80,6 +81,38 @@ def told_errors() -> Iterator[None]:
         )
 
 
+# Tells how wide the page's column is, in steps of 50 pixels, where it is narrower than the figures are drawn for.
+ROOM = """
+export default function ({ data, setStateValue }) {
+  const page = document.querySelector('[data-testid="stMainBlockContainer"]')
+  if (!page) return
+  let last = data.room
+  const tell = () => {
+    const style = getComputedStyle(page)
+    const inner = page.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight)
+    const room = inner < data.wide ? Math.floor(inner / 50) * 50 : 0
+    if (room !== last) { last = room; setStateValue("room", room) }
+  }
+  const watched = new ResizeObserver(tell)
+  watched.observe(page)
+  return () => watched.disconnect()
+}
+"""
+WIDE = 850
+_measure = st.components.v2.component("cotdistill_room", js=ROOM)
+
+
+def room() -> int:
+    """Pixels for a figure that is as wide as the page, on a narrow window; 0 on a wide one."""
+    return int(st.session_state.get("room") or 0)
+
+
+def _measured() -> None:
+    """Ask the browser how wide the page is. The first answer draws a page with figures once more."""
+    result = _measure(key="page_room", data={"room": room(), "wide": WIDE}, on_room_change=lambda: None, height=1)
+    st.session_state["room"] = int(result.get("room") or 0)
+
+
 def presenting() -> bool:
     """Whether the link asks for one claim a screen, without menus."""
     return "present" in st.query_params
@@ -91,6 +124,7 @@ def page_setup(title: str) -> None:
     """
     state: Literal["collapsed", "auto"] = "collapsed" if presenting() else "auto"
     st.set_page_config(page_title=f"{title} · cotdistill", page_icon=ICON, layout="wide", initial_sidebar_state=state)
+    _measured()
     if presenting():
         return
     carried = carry()
@@ -161,8 +195,9 @@ def chart(figure: Any, key: str, caption: str = "") -> None:
     form = st.session_state.get("figure_form", FORMS[0])
     save = {"format": form, "filename": f"cotdistill-{key}", "scale": 1 if form == "svg" else 3}
     hidden = ["lasso2d", "select2d", "autoScale2d"]
+    drawn = fitted(figure, room()) if room() else figure
     st.plotly_chart(
-        figure, key=key, config={"displaylogo": False, "modeBarButtonsToRemove": hidden, "toImageButtonOptions": save}
+        drawn, key=key, config={"displaylogo": False, "modeBarButtonsToRemove": hidden, "toImageButtonOptions": save}
     )
     if caption:
         st.caption(plain_markdown(caption))

@@ -10,7 +10,7 @@ from typing import Literal
 import streamlit as st
 
 from cotdistill.dashboard import frame
-from cotdistill.dashboard.widgets import accuracies, plans, queue
+from cotdistill.dashboard.widgets import accuracies, failures, plans, queue
 from cotdistill.execution.mirrors import settings
 from cotdistill.report import captions, markup
 from cotdistill.report.commands import command
@@ -39,6 +39,7 @@ def draw(store: Store) -> None:
     launched = any(study.plan_hash == spec.plan_hash for study in studies)
     if not launched:
         _start_here(store, spec)
+    failures.draw(store, key="home")
     if studies:
         _today(store, studies)
     else:

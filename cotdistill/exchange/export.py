@@ -28,8 +28,8 @@ import cotdistill
 from cotdistill.config import canonical_json, digest, plain
 from cotdistill.errors import DataError, NotFound, StoreError, UsageError
 from cotdistill.rationales.conditions import parse
-from cotdistill.results.extension import extended
 from cotdistill.store.artifacts import hash_file
+from cotdistill.store.planned_runs import extended
 from cotdistill.store.records import ANSWERS, Job, Study
 from cotdistill.store.store import Store
 from cotdistill.studies.annotations import remark
@@ -44,7 +44,7 @@ MANIFEST, STUDY, JOBS = "manifest.json", "study.json", "jobs.json"
 # Jobs that make a study's runs; all others look at them.
 MAKING = ("base", "train", "select", ANSWERS)
 # Looks whose tables hold numbers, and words in the students' own rationales alone.
-NUMBERS = ("modes", "scorers")
+NUMBERS = ("modes", "scorers", "also_test")
 # A larger task is left out: it is the group's own to hand on.
 LARGEST_TASK = 256 << 20
 BLOCK = 1 << 20

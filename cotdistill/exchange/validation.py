@@ -24,6 +24,7 @@ from cotdistill.planning.rounds import WriteConfig
 from cotdistill.rationales.conditions import parse
 from cotdistill.results.scorers import ScorersConfig
 from cotdistill.store.records import ANSWERS, identity_of
+from cotdistill.studies.also_test import AlsoTestConfig
 from cotdistill.studies.annotations import LONGEST_NOTE, Remark, checked_tags
 from cotdistill.studies.attention import ConcentrationConfig
 from cotdistill.studies.inputs import SelectConfig
@@ -36,7 +37,7 @@ from cotdistill.studies.spec import plan_hash_of, spec_from_mapping
 # Bytes that a table may have in memory.
 LARGEST_TABLE = 1 << 30
 STATES = ("finished", "failed", "stopped")
-ROLES = ("run", "base", "input")
+ROLES = ("run", "base", "input", "also")
 SUFFIXES = ("parquet", "safetensors")
 CONFIGS: dict[str, Callable[[Mapping[str, Any]], Any]] = {
     "base": RunConfig.from_plain,
@@ -48,6 +49,7 @@ CONFIGS: dict[str, Callable[[Mapping[str, Any]], Any]] = {
     "modes": ModesConfig.from_plain,
     "probe": ProbeConfig.from_plain,
     "scorers": ScorersConfig.from_plain,
+    "also_test": AlsoTestConfig.from_plain,
     "write": WriteConfig.from_plain,
     "concentration": ConcentrationConfig.from_plain,
     "paraphrases": ParaphrasesConfig.from_plain,

@@ -132,6 +132,9 @@ KINDS.register(
 )
 KINDS.register(Kind("scorers", "score the choices of a student in every way", "cotdistill.execution.jobs.scorers:job"))
 KINDS.register(
+    Kind("also_test", "score a student on the questions of a second task", "cotdistill.execution.jobs.also_test:job")
+)
+KINDS.register(
     Kind("write", "have a student write a rationale of every training question", "cotdistill.execution.jobs.write:job")
 )
 KINDS.register(Kind("elicit", "ask a teacher for rationales", "cotdistill.execution.jobs.elicit:job"))

@@ -43,6 +43,14 @@ class Mark:
     when: float = 0.0
 
 
+def rename_marks(home: Path, old: str, new: str) -> None:
+    """Put the sets of a task under its new name, unless sets stand there already."""
+    before, after = (home / "annotations" / re.sub(r"[^\w.-]", "_", task) for task in (old, new))
+    if before.is_dir() and not after.exists():
+        with disk_in_words(before):
+            before.rename(after)
+
+
 def text_hash(rationale: str) -> str:
     """Of the rationale that a mark was made on (16 hex digits)."""
     return hashlib.sha256(rationale.encode()).hexdigest()[:16]

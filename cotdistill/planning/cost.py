@@ -26,9 +26,10 @@ from cotdistill.students.tokens import Encoder
 from cotdistill.studies.inputs import readers
 from cotdistill.studies.spec import StudySpec
 from cotdistill.tasks.example import Argued, Example
-from cotdistill.tasks.splits import same_place
+from cotdistill.tasks.splits import first_by_hash, same_place
 from cotdistill.tasks.task import Task
 from cotdistill.tasks.views import read_view
+from cotdistill.text import plural
 
 # Operations a second: measured on one thread of a 2-core machine with a small student; on a GPU a guess, until this
 # store has runs of its own.
@@ -75,6 +76,8 @@ class Costs:
     choices: int
     #: One sentence per condition with training rows that the student cannot read and that are not to be truncated.
     too_long: tuple[str, ...] = ()
+    #: Their ids.
+    too_long_rows: tuple[str, ...] = ()
 
     def example(self, tokens: float, predicted: float) -> float:
         """Operations of a forward pass over one example, as in `students.loading.forward_flops`."""
@@ -156,7 +159,12 @@ def measured(task: Task, run: RunConfig, spec: StudySpec, checks: list[str]) -> 
     conditions = tuple(spec.parsed())
     by_source = {name: task.examples("train", name or None) for name in run.sources or ("",)}
     rows = training_rows(by_source, run, 1.0)
-    total = len(next(iter(by_source.values())))
+    first = next(iter(by_source.values()))
+    if left_out := sum(example.id in run.left_out for example in first):
+        checks.append(f"{plural(left_out, 'training row')} left out of every condition, as chosen.")
+    if absent := len(run.left_out) - left_out:
+        checks.append(f"left_out names {plural(absent, 'id')} that no training row has.")
+    total = len(first) - left_out
     if len(rows) < total:
         lacks = ", ".join(
             f"{name} lacks {sum(not e.rationale for e in examples)}" for name, examples in by_source.items()
@@ -169,12 +177,13 @@ def measured(task: Task, run: RunConfig, spec: StudySpec, checks: list[str]) -> 
     if alarm := same_place(task.examples("test")):
         checks.append(f"{alarm} Import the task anew with --shuffle-choices.")
     checks += [warning for name in run.sources if (warning := _other_answers(task, name, by_source[name]))]
-    test = task.examples("test", run.source or None)
+    test = first_by_hash(task.examples("test", run.source or None), run.test_rows)
     known = is_built_in(spec.student.name) or here(spec.student) is not None
     encoder = encoder_of(task, run) if known else None
     shape = _shape(spec, encoder)
     measured_lengths: dict[str, Lengths] = {}
     too_long: list[str] = []
+    too_long_rows: list[str] = []
     rationale = choices = 0
     positions = shape.positions if shape else 10**6
     limit = min(spec.student.max_length or positions, positions)
@@ -206,21 +215,23 @@ def measured(task: Task, run: RunConfig, spec: StudySpec, checks: list[str]) -> 
             examples = [
                 by_source[name if run.sources else ""][i] for i in training_rows(by_source, run, condition.fraction)
             ]
-            over_long, longest = _over_long(encoder, task, examples, condition, run, limit)
-            if over or over_long:
+            over_rows, longest = _over_long(encoder, task, examples, condition, run, limit)
+            if over or over_rows:
                 outcome = (
                     "the run would stop: set student.truncate to question or rationale."
                     if spec.student.truncate == "refuse"
                     else f"the {spec.student.truncate} is cut."
                 )
+                number = max(len(over), len(over_rows))
                 checks.append(
-                    f"{condition.label}: {max(over, over_long):,} of {len(examples):,} training rows are longer than"
+                    f"{condition.label}: {number:,} of {len(examples):,} training rows are longer than"
                     f" {limit} tokens (longest {max(longest, lengths.longest):,}); {outcome}"
                 )
                 # Which rationale a swapped row gets is not known before the rows are paired.
                 swaps = any(step.name == "swap" for step in condition.steps)
-                if over_long and spec.student.truncate == "refuse" and not swaps:
+                if over_rows and spec.student.truncate == "refuse" and not swaps:
                     too_long.append(checks[-1])
+                    too_long_rows += over_rows
         seen = training_rows(by_source, run, condition.fraction)
         _check_partners([by_source[name if run.sources else ""][i] for i in seen], condition, run, encoder, checks)
     if encoder is not None:
@@ -270,6 +281,7 @@ def measured(task: Task, run: RunConfig, spec: StudySpec, checks: list[str]) -> 
         rationale=rationale,
         choices=choices,
         too_long=tuple(too_long),
+        too_long_rows=tuple(dict.fromkeys(too_long_rows)),
     )
 
 
@@ -299,10 +311,12 @@ def _other_answers(task: Task, source: str, examples: list[Example]) -> str:
     )
 
 
-def _lengths(encoder: Encoder, corpus: Corpus, condition: Condition, run: RunConfig, limit: int) -> tuple[Lengths, int]:
-    """The lengths of a condition, uncut, and how many examples are over the limit."""
+def _lengths(
+    encoder: Encoder, corpus: Corpus, condition: Condition, run: RunConfig, limit: int
+) -> tuple[Lengths, list[str]]:
+    """The lengths of a condition, uncut, and the ids of the examples that are over the limit."""
     if not condition.spec.sequences or not corpus.examples:
-        return Lengths(), 0
+        return Lengths(), []
     encoded = [encoder.sequences(corpus, i, condition, run.seeds.transform) for i in range(len(corpus.examples))]
     every = [sequence for sequences in encoded for sequence in sequences]
     predicted = [int((sequence.loss > 0).sum()) for sequence in every]
@@ -310,13 +324,18 @@ def _lengths(encoder: Encoder, corpus: Corpus, condition: Condition, run: RunCon
         tokens=sum(map(len, every)) / len(encoded), predicted=sum(predicted) / len(encoded),
         longest=max(map(len, every)), most_predicted=max(predicted), sequences=max(map(len, encoded)),
     )  # fmt: skip
-    return lengths, sum(any(len(s) > limit for s in sequences) for sequences in encoded)
+    over = [
+        example.id
+        for example, sequences in zip(corpus.examples, encoded, strict=True)
+        if any(len(sequence) > limit for sequence in sequences)
+    ]
+    return lengths, over
 
 
 def _over_long(
     encoder: Encoder, task: Task, examples: Sequence[Example], condition: Condition, run: RunConfig, limit: int
-) -> tuple[int, int]:
-    """How many training rows are over the limit under a condition, and the tokens of the longest row that was read.
+) -> tuple[list[str], int]:
+    """The ids of the training rows that are over the limit under a condition, and the tokens of the longest row read.
 
     Rows are read from the one with the most text down, `CHUNK` at a time, until a chunk stays well below the limit. A
     row whose text has no more bytes than the student reads tokens cannot be over it.
@@ -327,7 +346,8 @@ def _over_long(
         return sum(len(text.encode()) for text in texts)
 
     by_size = sorted((e for e in examples if size(e) + TEMPLATE_BYTES > limit), key=size, reverse=True)
-    over = longest = 0
+    over: list[str] = []
+    longest = 0
     for start in range(0, len(by_size), CHUNK):
         chunk = supplied(task, by_size[start : start + CHUNK], condition, condition.reads(run.source))
         later = {name: Selection(name) for name in condition.selectors}

@@ -5,12 +5,13 @@ imports no torch.
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cotdistill.config import RunConfig, Seeds, TrainingConfig, from_mapping, plain
+from cotdistill.config import RunConfig, Seeds, StudentConfig, TrainingConfig, from_mapping, plain
 from cotdistill.errors import NoRationale, SequenceTooLong, StoreError, StudentError, UnknownName, UsageError
 from cotdistill.planning import memory_fit
 from cotdistill.planning.cost import FLOPS_PER_SECOND, SECONDS_AROUND, Costs, measured
@@ -22,19 +23,25 @@ from cotdistill.store.records import JobSpec, StudyDraft, Submission
 from cotdistill.store.store import Store
 from cotdistill.students.files import check_processes, checked_student, remarks
 from cotdistill.students.models import is_built_in
+from cotdistill.students.suited import suited_notes
+from cotdistill.studies.also_test import AlsoTestConfig, SecondTest, second_test
+from cotdistill.studies.also_test import remarks as remarks_of_second_test
 from cotdistill.studies.inputs import reader_of, select_job
 from cotdistill.studies.spec import StudySpec
 from cotdistill.tasks.answer_kinds import needs_terminator, nested_choices
 from cotdistill.tasks.catalog import open_task
+from cotdistill.tasks.example import CHOICE
 from cotdistill.tasks.task import Task
 from cotdistill.tasks.views import read_view
-from cotdistill.text import size
+from cotdistill.text import plural, size
 
 # Of the shared base: peak learning rate, and tokens of a document for the estimate of its time.
 BASE_LR = 4e-3
 DOCUMENT_TOKENS = 24.0
 # Checkpoints of a study that take less are not worth a line.
 SAID_BYTES = 1e9
+# Ids of rows that a hint names.
+SAID_ROWS = 10
 
 
 @dataclass(frozen=True)
@@ -72,6 +79,12 @@ class Plan:
     test_items: int
     #: Why runs of this plan would fail: one sentence per condition with rows that are too long for the student.
     too_long: tuple[str, ...] = ()
+    #: The ids of those rows: left out of every condition (`StudySpec.left_out`), the others can be trained on.
+    too_long_rows: tuple[str, ...] = ()
+    #: The jobs that score the same students on a second task, where the study names one.
+    also: tuple[PlannedRun, ...] = ()
+    #: Questions of that task.
+    also_items: int = 0
     #: Bytes of the weights that the runs not yet finished will keep; 0 while the sizes of the student are unknown.
     disk: float = 0.0
 
@@ -98,9 +111,11 @@ def plan(store: Store, spec: StudySpec) -> Plan:
     runs: list[PlannedRun] = []
     bases: dict[str, PlannedRun] = {}
     inputs: dict[str, PlannedRun] = {}
-    checks = remarks(spec.student)
+    checks = [*remarks(spec.student), *suited_notes(spec.student, spec.training)]
     costs: Costs | None = None
     fit: Fit
+    also: list[PlannedRun] = []
+    second_tests: dict[int, SecondTest] = {}
     for replicate in range(spec.replicates):
         seeds = spec.seeds(replicate)
         task = open_task(store.tasks_root, spec.task, world=seeds.world, settings=spec.task_settings or None)
@@ -119,7 +134,9 @@ def plan(store: Store, spec: StudySpec) -> Plan:
             bases.setdefault(
                 base.identity, PlannedRun(Condition("undistilled"), replicate, base, known.get(base.identity, "new"))
             )
-        per_replicate = _Replicate(replicate, run, base, costs, spec.training, known, smaller, spec.tuned)
+        per_replicate = _Replicate(
+            replicate, run, base, costs, spec.training, known, smaller, spec.tuned, first_seeds=spec.seeds(0)
+        )
         for condition in costs.conditions:
             identities: dict[str, str] = {}
             for selector in condition.selectors:
@@ -143,6 +160,19 @@ def plan(store: Store, spec: StudySpec) -> Plan:
                 )
                 identities[selector] = job.identity
             runs.append(per_replicate.trained(condition, identities))
+        if spec.also_test:
+            world = run.seeds.world
+            if world not in second_tests:
+                run_read = dataclasses.replace(run, condition=str(costs.conditions[0]))
+                second_tests[world] = second_test(
+                    store.tasks_root, task, run_read, spec.also_test, costs.shape.positions
+                )
+                checks += remarks_of_second_test(second_tests[world], spec.also_test)
+            also += [
+                _also(spec.also_test, second_tests[world], trained, costs, known)
+                for trained in runs
+                if trained.replicate == replicate
+            ]
     assert costs is not None  # replicates is at least 1
     for one in runs:
         inputs.pop(one.job.identity, None)
@@ -154,7 +184,8 @@ def plan(store: Store, spec: StudySpec) -> Plan:
     disk = unfinished * costs.kept_bytes(spec.training) if costs.known else 0.0
     if disk >= SAID_BYTES:
         checks.append(f"The checkpoints of {unfinished} runs will take {size(disk)} of disk.")
-    waiting = sum(r.job.seconds for r in (*runs, *bases.values(), *inputs.values()) if r.state != "finished")
+    jobs = {r.job.identity: r for r in (*runs, *bases.values(), *inputs.values(), *also)}
+    waiting = sum(entry.job.seconds for entry in jobs.values() if entry.state != "finished")
     wall = waiting / max(1, store.queue.workers()) * _speed(store)
     return Plan(
         spec=spec,
@@ -171,6 +202,9 @@ def plan(store: Store, spec: StudySpec) -> Plan:
         excluded_rows=costs.excluded_rows,
         test_items=costs.test_items,
         too_long=costs.too_long,
+        too_long_rows=costs.too_long_rows,
+        also=tuple(also),
+        also_items=max((len(second.examples) for second in second_tests.values()), default=0),
         disk=disk,
     )
 
@@ -183,11 +217,12 @@ def launch(store: Store, planned: Plan) -> Submission:
     would fail; and if questions of test or dev are.
     """
     if planned.too_long and planned.new:
+        rows = planned.too_long_rows
+        left_out = f"Leave {plural(len(rows), 'row')} out of every condition: {leave_out(rows)}. " if rows else ""
         raise SequenceTooLong(
             " ".join(planned.too_long),
-            "Set student.truncate=question (for training rows also student.truncate=rationale), choose a student that "
-            "reads more, or "
-            "import the task without these rows (cotdistill lint lists them).",
+            f"{left_out}Shorten them (--set student.truncate=question; of training rows also"
+            " student.truncate=rationale), or choose a student that reads more.",
         )
     if planned.disk > (room := store.room):
         raise StoreError(
@@ -198,6 +233,7 @@ def launch(store: Store, planned: Plan) -> Submission:
     members = [(run.job.identity, str(run.condition), run.replicate, "run") for run in planned.runs]
     members += [(base.job.identity, "", base.replicate, "base") for base in planned.bases]
     members += [(entry.job.identity, "", entry.replicate, "input") for entry in planned.inputs]
+    members += [(one.job.identity, str(one.condition), one.replicate, "also") for one in planned.also]
     draft = StudyDraft(
         name=planned.spec.name, spec=plain(planned.spec), plan_hash=planned.plan_hash, members=tuple(members)
     )
@@ -207,9 +243,15 @@ def launch(store: Store, planned: Plan) -> Submission:
     used = {need for entry in planned.inputs for need in entry.job.needs} - reading
     first = [run.job for run in planned.runs if run.job.identity in used]
     rest = [run.job for run in planned.runs if run.job.identity not in used]
+    also = [one.job for one in planned.also]
     return store.queue.submit(
-        [*(base.job for base in planned.bases), *first, *(entry.job for entry in inputs), *rest], study=draft
+        [*(base.job for base in planned.bases), *first, *(entry.job for entry in inputs), *rest, *also], study=draft
     )
+
+
+def leave_out(rows: Sequence[str]) -> str:
+    """The option that leaves training rows out of a study, with the first of their ids where they are many."""
+    return "--set " + shlex.quote(f"left_out={','.join(rows[:SAID_ROWS])}{',…' if len(rows) > SAID_ROWS else ''}")
 
 
 @dataclass(frozen=True)
@@ -224,6 +266,7 @@ class _Replicate:
     known: Mapping[str, str]
     smaller: Mapping[str, int]
     tuned: Mapping[str, Mapping[str, Any]]
+    first_seeds: Seeds
 
     def trained(self, condition: Condition, identities: Mapping[str, str]) -> PlannedRun:
         """The run of a condition; made: the identity of the job that makes each selection it reads."""
@@ -235,13 +278,22 @@ class _Replicate:
         config = dataclasses.replace(
             self.run, condition=str(condition), base=base, selections=identities, training=training
         )
-        label = f"{self.run.task} · {condition.label} · replicate {self.number}"
+        if _is_seedless(condition, self.run.student):
+            config = dataclasses.replace(config, seeds=self.first_seeds)
+        replicate = "every replicate" if config.seeds is not self.run.seeds else f"replicate {self.number}"
+        label = f"{self.run.task} · {condition.label} · {replicate}"
         seconds = self.costs.seconds(condition, self.training)
         job = JobSpec("train", config.job_config(), (*needs, *dict.fromkeys(identities.values())), label, seconds)
         while (size := self.smaller.get(job.identity)) is not None:
             config = dataclasses.replace(config, training=dataclasses.replace(config.training, micro_batch=size))
             job = dataclasses.replace(job, config=config.job_config())
         return PlannedRun(condition, self.number, job, self.known.get(job.identity, "new"))
+
+
+def _is_seedless(condition: Condition, student: StudentConfig) -> bool:
+    """Whether a run draws nothing: a pretrained student that is scored as it is. One job serves all replicates."""
+    drawn = is_built_in(student.name) or student.lora_rank or student.resize
+    return not drawn and not condition.spec.sequences
 
 
 def _run_config(spec: StudySpec, task: Task, replicate: int) -> RunConfig:
@@ -272,15 +324,57 @@ def _run_config(spec: StudySpec, task: Task, replicate: int) -> RunConfig:
         training=spec.training,
         seeds=spec.seeds(replicate),
         missing_rationale=spec.missing_rationale,
+        left_out=spec.left_out,
         terminator=spec.terminator == "on",
+        test_rows=spec.test_rows if spec.test_rows < len(task.examples("test")) else 0,
     )
 
 
+def _check_written(spec: StudySpec, task: Task) -> None:
+    """UsageError for settings and conditions that need choices where answers are written."""
+    if spec.terminator == "off":
+        raise UsageError(
+            f"Answers of {task.name!r} are written: without a terminator no student could end one.",
+            "Leave terminator at auto.",
+        )
+    for condition in spec.parsed():
+        for name in ("margin", "counterfactual"):
+            if condition.objective_parameters(name) is not None:
+                raise UsageError(
+                    f"{condition} needs wrong choices, and answers of {task.name!r} are written.",
+                    f"Leave {name} out, or choose a task with choices.",
+                )
+
+
+def _also(
+    reference: str, second: SecondTest, trained: PlannedRun, costs: Costs, known: Mapping[str, str]
+) -> PlannedRun:
+    """The job that scores the student of a run on a second task."""
+    world = int(trained.job.config["seeds"]["world"]) if second.task.artificial else 0
+    config = AlsoTestConfig(trained.job.identity, second.task.name, second.task.digest, world, second.settings)
+    written = costs.rationale if trained.condition.spec.primary == "own" else 0
+    work = len(second.examples) * costs.example(second.longest + written, costs.choices + written)
+    seconds = SECONDS_AROUND + work / FLOPS_PER_SECOND["cpu"]
+    label = f"also tested on {reference} · {trained.job.label}"
+    job = JobSpec("also_test", plain(config), (trained.job.identity,), label, seconds)
+    return PlannedRun(trained.condition, trained.replicate, job, known.get(job.identity, "new"))
+
+
 def _terminated(spec: StudySpec, run: RunConfig, task: Task, checks: list[str]) -> tuple[StudySpec, RunConfig]:
-    """The study and its run with answers that end in a terminator where the task needs one and nothing else is said."""
+    """The study and its run with answers that end in a terminator where the task needs one and nothing else is said.
+
+    UsageError for what written answers cannot do without, or cannot have.
+    """
+    if task.answer_kind != CHOICE:
+        _check_written(spec, task)
     if spec.terminator == "auto" and needs_terminator(task):
         spec = dataclasses.replace(spec, terminator="on")
-        if pair := nested_choices(task):
+        if task.answer_kind != CHOICE:
+            checks.append(
+                f"Answers are written ({task.answer_kind}): each ends in the end token. There is no chance line; an"
+                " answer counts as right only where the student ends it by itself."
+            )
+        elif pair := nested_choices(task):
             checks.append(
                 f"One choice begins another ({pair[0]!r} and {pair[1]!r}): every answer ends in the end token, which is"
                 " trained and scored with it. To leave it out: --set terminator=off"

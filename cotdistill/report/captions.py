@@ -45,6 +45,33 @@ def accuracy_title(rows: Sequence[AccuracyRow], chance: float | None) -> str:
     return f"{capital(best.label)} is highest with {percent(best.mean)}"
 
 
+# Below this accuracy of the best condition, a task with written answers has not been learnt.
+NEAR_ZERO = 0.03
+
+
+def written_told(summaries: Sequence[ConditionSummary]) -> str:
+    """What stands beside the accuracies of written answers: what was not ended or not readable, and the flexible
+    reading; "" where answers are chosen.
+    """
+    written = [(s, s.written) for s in summaries if s.written is not None]
+    if not written:
+        return ""
+    parts = [
+        f"{s.label}: {percent(w.not_ended)} not ended, {percent(w.unreadable)} not readable, {percent(w.flexible)} by"
+        " the flexible reading"
+        for s, w in written
+    ]
+    nothing = (
+        " No condition answers more than a few of the questions: differences between them say little about rationales."
+        if max((s.mean or 0.0 for s, _ in written), default=0.0) < NEAR_ZERO
+        else ""
+    )
+    return (
+        "Answers are written and judged strictly: right where the student ends an answer that equals the gold. Not"
+        f" ended and not readable count as wrong; the flexible reading is never judged. {'; '.join(parts)}.{nothing}"
+    )
+
+
 def difference_rows(comparison: Comparison) -> list[ForestRow]:
     return [
         ForestRow(r.condition, r.label, r.difference, r.low, r.high, r.word, verdict_color(r.word))

@@ -29,7 +29,9 @@ OPTIONS = {
     "source": "--source",
     "tokenizer": "--tokenizer",
     "baseline": "--baseline",
+    "also_test": "--also-test",
     "missing_rationale": "--missing-rationale",
+    "test_rows": "--test-rows",
     "name": "--name",
 }
 

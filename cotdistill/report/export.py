@@ -5,9 +5,11 @@ of studies.findings.
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from cotdistill import __version__
+from cotdistill.report.also_test import also_table, title
 from cotdistill.report.figures import base
 from cotdistill.report.figures.palette import BAD, GOOD, OPEN
 from cotdistill.report.markup import escape
@@ -49,6 +51,7 @@ def published(document: dict[str, Any], form: str) -> str:
     if form == "csv":
         return as_csv(every[-1])
     if form == "tex":
+        every += [also_table(document["also_test"])] if document["also_test"] else []
         return latex_document(every, str(document["title"] or document["name"]))
     return _markdown(document, every)
 
@@ -233,7 +236,10 @@ def _markdown(document: dict[str, Any], every: list[Table]) -> str:
         ]
         lines += [markdown(text) + "\n" for text in (claim["budget"], claim["change"], other_loss_told(claim)) if text]
         lines += [as_markdown(one)]
-    return "\n".join([*lines, "## Every condition", "", as_markdown(every[-1])])
+    lines += ["## Every condition", "", as_markdown(every[-1])]
+    if also := document["also_test"]:
+        lines += [f"## {markdown(title(also))}", "", as_markdown(also_table(also))]
+    return "\n".join(lines)
 
 
 def claim_figure(document: dict[str, Any], claim: dict[str, Any]) -> Any:
@@ -260,6 +266,16 @@ def claim_figure(document: dict[str, Any], claim: dict[str, Any]) -> Any:
     figure = base.forest(rows, "the other condition", claim_title(claim))
     figure.update_xaxes(title_text=f"points of accuracy, {first} minus the other")
     return figure
+
+
+def slide_text(claim: dict[str, Any], drawn: bool) -> str:
+    """What a slide says below its figure, each sentence once. drawn: whether a figure shows the comparisons; the
+    numbers of a claim that is judged are then not said again."""
+    texts = [claim["budget"], claim["change"]]
+    if not drawn or claim["p"] is None:
+        texts.insert(0, claim["told"])
+    sentences = [sentence for text in texts if text for sentence in re.split(r"(?<=[.]) ", text)]
+    return " ".join(dict.fromkeys(sentences))
 
 
 def claim_title(claim: dict[str, Any]) -> str:
@@ -323,7 +339,9 @@ def html_page(document: dict[str, Any]) -> str:
         if claim["controls"]:
             parts.append(as_html(controls_table(claim)))
     parts += ["<h2>Every condition</h2>", as_html(every[-1])]
-    # For whoever wants the numbers again: the document itself, as data that nothing runs.
+    if also := document["also_test"]:
+        parts += [f"<h2>{escape(title(also))}</h2>", as_html(also_table(also))]
+    # The document itself, as data that nothing runs, for those who want the numbers.
     data = json.dumps(document, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
     body = f'{"".join(parts)}\n<script type="application/json" id="findings">{data}</script>'
     return _page(str(document["title"] or document["name"]), body)

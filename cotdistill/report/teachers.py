@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from cotdistill.planning.elicitation import Estimate
+from cotdistill.report.commands import command
 from cotdistill.teachers.asking import Pace
 from cotdistill.teachers.quality import THIRDS
-from cotdistill.text import about, count, percent
+from cotdistill.teachers.sources import NOT_PICKED
+from cotdistill.text import about, count, duration, percent, plural
 
 
 def figures(quality: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -18,10 +20,12 @@ def figures(quality: Mapping[str, Any]) -> list[tuple[str, str]]:
     has none.
     """
     if not quality.get("answers"):
-        return [("rationales", "0")]
+        return [("answers", "0")]
     q, words, style = quality, quality["words"], quality["style"]
     return [
-        ("rationales", f"{q['answers']:,}"),
+        ("answers", f"{q['answers']:,}"),
+        ("rationales", f"{q['rationales']:,} ({percent(q['rationales'] / q['answers'])})"),
+        ("the others", ", ".join(f"{why} {number:,}" for why, number in q["left_out"].items()) or "–"),
         ("rows covered", percent(q["covered"])),
         ("label noted", percent(q["noted"])),
         ("noted labels that are gold", percent(q["noted_right"])),
@@ -33,7 +37,7 @@ def figures(quality: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("names a choice's letter", percent(q["leak_letter"])),
         ("content words that are the question's", percent(q["overlap"])),
         ("question's content words taken up", percent(q["recall"])),
-        ("longest run of the question's words", f"{q['run']:.1f}"),
+        ("longest run of the question's words", "–" if q["run"] is None else f"{q['run']:.1f}"),
         ("opens by speaking of the question", percent(q["about_question"])),
         ("different words", f"{q['vocabulary']:,}"),
         ("different words in a thousand", "–" if q["variety"] is None else f"{q['variety']:.0f}"),
@@ -46,6 +50,83 @@ def figures(quality: Mapping[str, Any]) -> list[tuple[str, str]]:
             for third in THIRDS
         ),
     ]
+
+
+# Fewer answers than this share give a rationale: told before anybody trains on them.
+FEW = 0.5
+
+
+def outcome(result: Mapping[str, Any], config: Mapping[str, Any], job: int) -> list[str]:
+    """What came of an elicitation that has finished, line by line, for page and terminal. config, job: the config and
+    the number of its job.
+    """
+    lines = [
+        f"{result['answered']:,} of {result['requests']:,} answered, {result['cached']:,} of them before this job; "
+        f"{result['tokens_in']:,} tokens read and {result['tokens_out']:,} written"
+        + (f", cost {result['cost']:.4f}." if result["cost"] else ".")
+    ]
+    gold = f"; {percent(result['agrees'])} of these are gold" if result["stated"] else ""
+    lines.append(f"{result['stated']:,} state an answer{gold}.")
+    return [
+        *lines,
+        *_kept(result),
+        *_cut_off(result, config, job),
+        *_not_as_asked(result, str(config["teacher"]["model"])),
+    ]
+
+
+def _kept(result: Mapping[str, Any]) -> list[str]:
+    if "left_out" not in result:  # a job of an earlier version
+        return []
+    kept, left_out = int(result["rationales"]), dict(result["left_out"])
+    total = int(result["texts"])
+    others = ", ".join(f"{why} {number:,}" for why, number in left_out.items())
+    lines = [
+        f"{plural(kept, 'rationale')} of {plural(total, 'answer')} ({percent(kept / total)}) for training"
+        + (f"; the others: {others}." if others else ".")
+    ]
+    if kept < FEW * (total - left_out.get(NOT_PICKED, 0)):
+        lines.append(
+            "Most answers give no rationale, so a student would learn from few. Look at them before you train: raise"
+            " the limit of tokens, ask for a reason in the template, or take another teacher."
+        )
+    return lines
+
+
+def _cut_off(result: Mapping[str, Any], config: Mapping[str, Any], job: int) -> list[str]:
+    if not result["cut_off"] or "left_out" not in result:
+        return []
+    limit = config["sampling"]["max_tokens"]
+    keep = command("teacher", "filter", "--job", str(job), "--name", f"{config['name']}_all", "--part", config["part"])
+    return [
+        f"{result['cut_off']:,} of {result['texts']:,} answers ({percent(result['cut_off'] / result['texts'])}) were"
+        f" cut off at {limit:,} tokens and are left out of the source. Ask again with a larger --max-tokens, or keep"
+        f" them as they are: {keep}"
+    ]
+
+
+def _not_as_asked(result: Mapping[str, Any], model: str) -> list[str]:
+    lines = []
+    if result.get("other_model"):
+        names = ", ".join(f"{name} {number:,}" for name, number in result["served"].items())
+        lines.append(f"Asked for {model}; by the server's own words these answered: {names}.")
+    if len(result.get("fingerprints") or ()) > 1:
+        lines.append(f"The server changed while it answered: {len(result['fingerprints'])} system fingerprints.")
+    return lines + [
+        f"Not as asked, {plural(number, 'answer')}: {remark}."
+        for remark, number in (result.get("remarks") or {}).items()
+    ]
+
+
+def spending(progress: Mapping[str, Any], tokens_in: int, tokens_out: int) -> list[str]:
+    """Tokens spent and to come, cost and time left of a job, as one line; none before there is anything to say."""
+    parts = [f"{count(tokens_in)} tokens read and {count(tokens_out)} written"] if tokens_in or tokens_out else []
+    parts += [f"about {count(progress['tokens_left'])} to come"] if progress.get("tokens_left") else []
+    parts += [f"cost {progress['cost']:.4f}"] if progress.get("cost") else []
+    parts += [f"about {progress['cost_left']:.4f} to come"] if progress.get("cost_left") else []
+    parts += [f"{duration(progress['seconds_left'])} left"] if progress.get("seconds_left") else []
+    parts += [f"the server asks to wait {duration(progress['wait'])}"] if progress.get("wait") else []
+    return ["; ".join(parts)] if parts else []
 
 
 def estimated(estimate: Estimate, pace: Pace) -> list[tuple[str, str]]:

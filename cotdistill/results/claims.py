@@ -435,8 +435,9 @@ def _budget(compared: tuple[Compared, ...], at_tokens: tuple[Compared, ...]) -> 
 def _change(verdict: Verdict) -> str:
     """What would change the verdict: the comparison that it hangs on, and where its interval would have to lie."""
     if verdict.p is None:
-        missing = list(dict.fromkeys(c.message for c in verdict.comparisons if c.status in (NOT_RUN, WAITING)))
-        return f"It can be judged once the planned runs are there. {' '.join(missing)}".strip() if missing else ""
+        # What is missing stands in the message.
+        waits = any(c.status == WAITING for c in verdict.comparisons)
+        return "It can be judged once the planned runs have finished." if waits else ""
     weakest = max((c for c in verdict.comparisons if c.status == DONE), key=_p)
     edge = f"above −{100 * weakest.margin:.1f}" if weakest.no_worse and weakest.margin else "above 0"
     if verdict.word.startswith(HOLDS):

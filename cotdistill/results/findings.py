@@ -12,13 +12,14 @@ from typing import Any
 from cotdistill.errors import UnknownName
 from cotdistill.rationales.conditions import parse
 from cotdistill.results import claims, results
+from cotdistill.results.also_test import also_tested
 from cotdistill.results.claims import Compared, Verdict
-from cotdistill.results.extension import extended
 from cotdistill.statistics.intervals import Interval
 from cotdistill.statistics.verdicts import CANNOT, PROVISIONAL, checked_margin, word
-from cotdistill.store.planned_runs import PlannedRuns, planned_runs
+from cotdistill.store.planned_runs import PlannedRuns, extended, planned_runs
 from cotdistill.store.records import ANSWERS, Study
 from cotdistill.store.store import Store
+from cotdistill.studies.annotations import pinned
 from cotdistill.studies.spec import STUDIES, StudySpec, spec_from_mapping
 from cotdistill.tasks.catalog import TASKS
 
@@ -98,6 +99,7 @@ def findings(store: Store, which: int | str, margin: float | None = None) -> dic
         "extended": extended(store, study),
         "margin": margin,
         "tuned": _tuned(store, spec),
+        "also_test": also_test_document(store, study, pinned(store, study)),
         "claims": [
             _claim(store, study.id, verdict, summaries, planned) | {"other_loss": other.get(verdict.claim)}
             for verdict in verdicts
@@ -121,6 +123,12 @@ def findings(store: Store, which: int | str, margin: float | None = None) -> dic
             for s in summaries.values()
         ],
     }
+
+
+def also_test_document(store: Store, study: Study, baseline: str) -> dict[str, Any] | None:
+    """The second test of a study as plain values, with differences to this baseline; None for a study without one."""
+    also = also_tested(store, study, baseline)
+    return None if also is None else dataclasses.asdict(also)
 
 
 def _tuned(store: Store, spec: StudySpec) -> dict[str, Any] | None:
@@ -328,6 +336,7 @@ def _not_run(name: str) -> dict[str, Any]:
         "extended": None,
         "margin": None,
         "tuned": None,
+        "also_test": None,
         "claims": asked,
         "conditions": [],
     }

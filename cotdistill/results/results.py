@@ -55,6 +55,18 @@ RUN_COLUMNS = (
 
 
 @dataclass(frozen=True)
+class WrittenShares:
+    """Of the test questions of a condition whose answers are written, means over replicates."""
+
+    #: Share whose answer (or the student's rationale before it) did not end by itself; wrong.
+    not_ended: float
+    #: Share whose answer cannot be read as one of its kind; wrong.
+    unreadable: float
+    #: Accuracy of the flexible reading; never judged.
+    flexible: float
+
+
+@dataclass(frozen=True)
 class ConditionSummary:
     """One condition of a study. mean, low, high: accuracy as a share with its 95 % interval; points: each finished
     replicate's accuracy.
@@ -78,6 +90,7 @@ class ConditionSummary:
     tokens: float | None
     seconds: float | None
     warnings: tuple[str, ...] = ()  # what is wrong with single replicates, in words
+    written: WrittenShares | None = None  # where answers are written
 
 
 @dataclass(frozen=True)
@@ -176,7 +189,8 @@ def summary(store: Store, study: int | str) -> list[ConditionSummary]:
         results = [job.result for job in jobs if job is not None and job.state == "finished" and job.result]
         answers = _answers(store, planned, condition)
         interval = answers.layout.accuracy(answers.correct) if answers else None
-        chance = float(results[0]["chance"]) if results else None
+        # Nobody guesses an answer that is written: no chance line.
+        chance = (float(results[0]["chance"]) or None) if results else None
         low, high = (interval.low, interval.high) if interval else (None, None)
         summaries.append(
             ConditionSummary(
@@ -196,9 +210,18 @@ def summary(store: Store, study: int | str) -> list[ConditionSummary]:
                 tokens=_mean(results, "tokens"),
                 seconds=_mean(results, "seconds"),
                 warnings=answers.warnings if answers else (),
+                written=_written_shares(results),
             )
         )
     return summaries
+
+
+def _written_shares(results: Sequence[Mapping[str, Any]]) -> WrittenShares | None:
+    written = [result for result in results if result.get("flexible_accuracy") is not None]
+    if not written:
+        return None
+    shares = [_mean(written, name) or 0.0 for name in ("unterminated", "unparsable", "flexible_accuracy")]
+    return WrittenShares(*shares)
 
 
 def chance_of(summaries: Iterable[ConditionSummary]) -> float | None:

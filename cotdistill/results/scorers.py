@@ -25,8 +25,9 @@ from cotdistill.store.planned_runs import planned_runs
 from cotdistill.store.records import Job, JobSpec
 from cotdistill.store.store import Store
 from cotdistill.students.scoring.scorers import LABEL, SCORERS
-from cotdistill.studies.inspection_jobs import PASSES_PER_SECOND, START_SECONDS, source_of, task_of
+from cotdistill.studies.inspection_jobs import PASSES_PER_SECOND, START_SECONDS, source_of, task_of, test_rows_of
 from cotdistill.studies.modes import MEASURED_PARAMETERS, WRITTEN_PASSES, ModesRequest, modes_of
+from cotdistill.tasks.splits import first_by_hash
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,7 +96,7 @@ def scorers_job(store: Store, job: Job, examples: int, samples: int = 0, seed: i
     write a rationale first.
     """
     task = task_of(store, job)
-    rows = task.examples("test", source_of(job) or None)
+    rows = first_by_hash(task.examples("test", source_of(job) or None), test_rows_of(job))
     if not rows:
         raise UsageError(f"The task {task.name!r} has no test questions.", "Import it with a test split.")
     samples = samples if "own" in modes_of(str(job.config["condition"])) else 0

@@ -11,11 +11,11 @@ from cotdistill.config import canonical_json, digest
 from cotdistill.store.store import Store
 from cotdistill.tasks.importing.writing import disk_in_words, write_note
 from cotdistill.tasks.task import Task
-from cotdistill.teachers.answers import of_source
+from cotdistill.teachers.answers import of_source, silent_of_source
 from cotdistill.teachers.quality import quality
 
 # Raised when the figures of `teachers.quality` change.
-VERSION = 1
+VERSION = 2
 
 
 def known(store: Store, task: Task, source: str, splits: Sequence[str]) -> dict[str, Any] | None:
@@ -32,7 +32,8 @@ def figures(store: Store, task: Task, source: str, splits: Sequence[str]) -> dic
     """
     figures_ = known(store, task, source, splits)
     if figures_ is None:
-        figures_ = quality(of_source(task, source, splits), sum(int(task.info["rows"][split]) for split in splits))
+        answers = [*of_source(task, source, splits), *silent_of_source(task, source, splits)]
+        figures_ = quality(answers, sum(int(task.info["rows"][split]) for split in splits))
         path = _path(store, task, source, splits)
         with disk_in_words(path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -81,6 +81,24 @@ def _driver() -> tuple[Gpu, ...]:
     return tuple(gpu_list)
 
 
+@cache
+def processor() -> tuple[str, frozenset[str]]:
+    """Name and instruction sets of the processor, as Linux tells them: ("Intel(R) Xeon(R) Processor", {"amx_bf16",
+    ...}); ("", empty) elsewhere."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return "", frozenset()
+    fields = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    return fields.get("model name", ""), frozenset(fields.get("flags", "").split())
+
+
+def is_bf16_faster() -> bool:
+    """Whether this processor multiplies matrices in bf16 faster than in fp32: it has AMX. Processors with AVX512-BF16
+    alone are not measured, so they count as slower."""
+    return "amx_bf16" in processor()[1]
+
+
 @dataclass(frozen=True)
 class MachineMemory:
     """Bytes of memory: in all, and free for new processes (None where the system does not say). A container's own limit

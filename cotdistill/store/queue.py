@@ -198,6 +198,16 @@ class Queue:
                 )
         return studies[0]
 
+    def study_names(self, jobs: Sequence[int]) -> dict[int, str]:
+        """Number of a job -> the name of the newest study it belongs to; jobs of no study are left out."""
+        query = """
+            SELECT job.id, study.name FROM job JOIN member ON member.identity = job.identity
+            JOIN study ON study.id = member.study
+            WHERE job.id IN (SELECT value FROM json_each(?)) ORDER BY study.id
+        """
+        with self.database.read() as connection:
+            return {row[0]: row[1] for row in connection.execute(query, [json.dumps(list(jobs))])}
+
     def backlog(self) -> Backlog:
         """What is left to do; nothing is ready or coming while the queue is paused, nothing ready without room."""
         with self.database.read() as connection:

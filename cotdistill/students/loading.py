@@ -31,6 +31,7 @@ def prepare_torch(threads: int, deterministic: bool) -> None:
     """Threads and determinism of this process, before any arithmetic. On the CPU results are always the same bits."""
     torch.set_num_threads(threads)
     products.use_onednn_matmul()
+    products.use_fp32_attention()
     keep_freed()
     if deterministic:
         # cuBLAS reads it when it first multiplies; without it, it may sum in another order each time, and torch

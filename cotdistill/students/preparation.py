@@ -4,7 +4,7 @@ steps.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
@@ -59,21 +59,21 @@ class Prepared:
     facts: Facts
 
 
-def usable_rows(by_source: Mapping[str, list[Example]], policy: str) -> list[int]:
+def usable_rows(by_source: Mapping[str, list[Example]], policy: str, left_out: Collection[str] = ()) -> list[int]:
     """The training rows that every condition of the study can use: with a rationale from each source.
 
     policy: "exclude" drops the others in every condition, "label_only" keeps them (without a rationale), "fail" raises
-    NoRationale.
+    NoRationale. left_out: ids of rows that are dropped in every condition besides.
     """
     lists = list(by_source.values())
-    every = range(len(lists[0]))
+    every = [i for i, example in enumerate(lists[0]) if example.id not in left_out]
     usable = [i for i in every if all(examples[i].rationale for examples in lists)]
     if policy == "label_only":
-        return list(every)
-    if policy == "fail" and len(usable) < len(lists[0]):
+        return every
+    if policy == "fail" and len(usable) < len(every):
         missing = next(i for i in every if i not in set(usable))
         raise NoRationale(
-            f"{len(lists[0]) - len(usable)} of {len(lists[0])} training rows have no rationale, for example"
+            f"{len(every) - len(usable)} of {len(every)} training rows have no rationale, for example"
             f" {lists[0][missing].id!r}.",
             "Set missing_rationale to exclude or label_only, or choose another source.",
         )
@@ -103,7 +103,8 @@ def training_rows(by_source: Mapping[str, list[Example]], run: RunConfig, fracti
     rationales.
     """
     first = next(iter(by_source.values()))
-    usable = usable_rows(by_source, run.missing_rationale) if run.sources else list(range(len(first)))
+    # A study that reads no rationale can use every row.
+    usable = usable_rows(by_source, run.missing_rationale if run.sources else "label_only", frozenset(run.left_out))
     return part_of(usable, first, fraction, run.seeds.split)
 
 

@@ -46,16 +46,18 @@ class SelectConfig:
     file: str = ""
     fraction: float = 1.0
     split_seed: int = 0
+    left_out: tuple[str, ...] = ()  #: ids of training rows that no condition of the study trains on
 
     def job_config(self) -> dict[str, Any]:
         """The plain form that is hashed; no file, no entry, and the same for a share of the rows."""
         values: dict[str, Any] = plain(self)
-        unused = {name for name, value in (("file", ""), ("fraction", 1.0), ("split_seed", 0)) if values[name] == value}
+        defaults = {"file": "", "fraction": 1.0, "split_seed": 0, "left_out": []}
+        unused = {name for name, value in defaults.items() if values[name] == value}
         return {name: value for name, value in values.items() if name not in unused}
 
     @classmethod
     def from_plain(cls, values: Mapping[str, Any]) -> SelectConfig:
-        return cls(**{**values, "sources": tuple(values["sources"])})
+        return cls(**{**values, "sources": tuple(values["sources"]), "left_out": tuple(values.get("left_out", ()))})
 
 
 def reader_of(selector: str, condition: Condition) -> Condition | None:
@@ -108,6 +110,7 @@ def select_job(
         file=file_digest(option) if entry.name == "vectors" else "",
         fraction=fraction,
         split_seed=run.seeds.split if fraction != 1 else 0,
+        left_out=run.left_out,
     )
     label = f"{run.task} · key tokens by {selector.replace('_', ' ')}" + (
         f" · world {run.seeds.world}" if run.seeds.world else ""

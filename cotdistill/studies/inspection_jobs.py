@@ -135,6 +135,11 @@ def source_of(job: Job, named: str = "") -> str:
     return named or parse(str(job.config["condition"])).reads(str(job.config.get("source") or ""))
 
 
+def test_rows_of(job: Job) -> int:
+    """How many test questions a run scores, the first by hashed id; 0 means all."""
+    return int(job.config.get("test_rows") or 0)
+
+
 def pick_examples(task: Task, split: str, wanted: str, source: str) -> list[Example]:
     """Examples as they are asked for: a number ("200": the first 200 of the split by id), ids with commas between, or a
     file with one id a line.

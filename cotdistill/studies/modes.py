@@ -16,7 +16,8 @@ from cotdistill.rationales.perturbations import PERTURBATIONS, SHARES, checked_t
 from cotdistill.store.planned_runs import planned_runs
 from cotdistill.store.records import Job, JobSpec
 from cotdistill.store.store import Store
-from cotdistill.studies.inspection_jobs import PASSES_PER_SECOND, START_SECONDS, task_of
+from cotdistill.studies.inspection_jobs import PASSES_PER_SECOND, START_SECONDS, task_of, test_rows_of
+from cotdistill.tasks.splits import first_by_hash
 
 # The student that PASSES_PER_SECOND was measured on.
 MEASURED_PARAMETERS = 194_048
@@ -139,7 +140,7 @@ def asked(
 def _config(store: Store, trained: Job, wanted: Wanted) -> tuple[ModesConfig, int]:
     task = task_of(store, trained)
     source = wanted.source or str(trained.config.get("source") or "") or task.default_source
-    rows = task.examples("test", source or None)
+    rows = first_by_hash(task.examples("test", source or None), test_rows_of(trained))
     if not rows:
         raise UsageError(f"The task {task.name!r} has no test questions.", "Import it with a test split.")
     number = wanted.examples if wanted.examples < len(rows) else 0

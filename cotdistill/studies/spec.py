@@ -16,7 +16,8 @@ from cotdistill.errors import ConfigError, UnknownName, UsageError
 from cotdistill.rationales.conditions import Condition, parse, parse_list
 from cotdistill.registry import Registry
 from cotdistill.students.models import entry_of
-from cotdistill.tasks.catalog import TASKS
+from cotdistill.students.suited import suited
+from cotdistill.tasks.catalog import TASKS, parse_reference
 
 MISSING = ("exclude", "label_only", "fail")
 BUDGETS = ("steps", "tokens")
@@ -55,14 +56,24 @@ class StudySpec:
     tuned: Mapping[str, Mapping[str, Any]] = field(
         default_factory=dict, metadata={"help": "training settings of single conditions, chosen on dev (--tune)"}
     )
+    also_test: str = param(
+        "", "a second task that the same students are scored on, beside and never judged; 'field_guide(choices=6)'"
+    )
     missing_rationale: str = param("exclude", "training rows without a rationale", choices=MISSING)
     budget: str = param(
         "steps", "steps: the same in every condition; tokens: each sees as many tokens as the longest", choices=BUDGETS
+    )
+    left_out: tuple[str, ...] = field(
+        default=(),
+        metadata={"help": "ids of training rows that no condition trains on, such as those that are too long"},
     )
     terminator: str = param(
         "auto",
         "answers end in the end token, trained and scored with them; auto: where one choice begins another",
         choices=("auto", "on", "off"),
+    )
+    test_rows: int = param(
+        0, "test questions that are scored: a fixed sub-sample by hashed id; 0 means all", low=0, high=10_000_000
     )
     answers: str = param(
         "",
@@ -96,13 +107,14 @@ class StudySpec:
         return Seeds.of_replicate(self.first_replicate + replicate, self.fixed_seeds)
 
 
+UNHASHED = ("name", "title", "also_test")
 # Settings that were added later: a plan that leaves them alone keeps its hash.
-UNHASHED_IF_UNUSED = ("answers", "primary", "first_replicate", "tuned")
+UNHASHED_IF_UNUSED = ("answers", "test_rows", "primary", "first_replicate", "tuned", "left_out")
 
 
 def plan_hash_of(values: Mapping[str, Any]) -> str:
-    """SHA-256 (hex) of a spec's plain form without name and title. What was added later and is not used is left out:
-    old plans keep their hash.
+    """SHA-256 (hex) of a spec's plain form without name, title and second test: these change no run and no verdict.
+    What was added later and is not used is left out: old plans keep their hash.
     """
     nested: dict[str, type] = {"student": StudentConfig, "training": TrainingConfig}
     document = {
@@ -113,7 +125,7 @@ def plan_hash_of(values: Mapping[str, Any]) -> str:
         {
             key: value
             for key, value in document.items()
-            if key not in ("name", "title")
+            if key not in UNHASHED
             and (key not in UNHASHED_IF_UNUSED or value)
             and (key != "terminator" or value == "on")
         }
@@ -128,7 +140,7 @@ def checked(spec: StudySpec) -> StudySpec:
             check(part)
         except ConfigError as error:
             problems += [p for p in error.problems if not p.startswith(("student.", "training."))]
-    if not all(isinstance(text, str) for text in (spec.name, spec.baseline, spec.primary)):
+    if not all(isinstance(text, str) for text in (spec.name, spec.baseline, spec.primary, spec.also_test)):
         # What follows reads them as text.
         raise ConfigError(problems)
     conditions: list[str] = []
@@ -160,6 +172,11 @@ def checked(spec: StudySpec) -> StudySpec:
                 problems.append(f"primary {spec.primary!r} is none of the conditions")
         except UsageError as error:
             problems.append(error.message)
+    if spec.also_test:
+        try:
+            parse_reference(spec.also_test)
+        except UsageError as error:
+            problems.append(f"also_test: {error.message} {error.hint}")
     try:
         spec.seeds(0)
     except UnknownName as error:
@@ -190,7 +207,9 @@ def spec_from_mapping(values: Mapping[str, Any], base: StudySpec | None = None) 
         elif outer == "student" and isinstance(value, str):
             current[outer] = {**current[outer], "name": value}
         elif outer == "conditions":
-            current[outer] = [str(c) for c in parse_list(value)] if isinstance(value, str) else _texts(value)
+            current[outer] = [str(c) for c in parse_list(value)] if isinstance(value, str) else _texts(outer, value)
+        elif outer == "left_out":
+            current[outer] = [id.strip() for id in value.split(",")] if isinstance(value, str) else _texts(outer, value)
         else:
             current[outer] = value
     for key in ("task_settings", "fixed_seeds", "student", "training", "tuned"):
@@ -203,6 +222,7 @@ def spec_from_mapping(values: Mapping[str, Any], base: StudySpec | None = None) 
     current["student"] = from_mapping(StudentConfig, current["student"])
     current["training"] = from_mapping(TrainingConfig, current["training"])
     current["conditions"] = tuple(current["conditions"])
+    current["left_out"] = tuple(sorted({id for id in current["left_out"] if id}))
     return checked(StudySpec(**current))
 
 
@@ -215,26 +235,32 @@ def _is_whole(values: Mapping[str, Any]) -> bool:
 
 
 def _suit(current: dict[str, Any], values: Mapping[str, Any], base: StudySpec | None) -> None:
-    """Lay the settings that suit a pretrained student of the catalogue under what a person has said: each is taken only
-    where neither the values nor the study they are laid over say anything else. A study that had the student before, or
-    that is told whole (a stored one), is left alone.
+    """Lay the settings that suit a pretrained student under what a person has said: each is taken only where neither
+    the values nor the study they are laid over say anything else. A study that had the student before, or that is given
+    whole (a stored one), is left alone.
     """
-    entry = entry_of(str(current["student"].get("name", "")))
-    if entry is None or _is_whole(values) or (base is not None and entry_of(base.student.name) is entry):
+    name = str(current["student"].get("name", ""))
+    entry = entry_of(name)
+    had = base is not None and (
+        name == base.student.name or (entry is not None and entry_of(base.student.name) is entry)
+    )
+    if _is_whole(values) or had:
         return
     said = {str(key) for key in values} | {
         f"{key}.{inner}" for key, value in values.items() if isinstance(value, Mapping) for inner in value
     }
     configs: dict[str, Any] = {"training": TrainingConfig(), "student": StudentConfig()}
-    for name, value in entry.defaults.items():
-        outer, _, inner = name.partition(".")
-        if name not in said and current[outer].get(inner) == getattr(configs[outer], inner):
+    rank = current["student"].get("lora_rank", 0)
+    student = StudentConfig(name=name, lora_rank=rank if isinstance(rank, int) else 0)
+    for setting, value in suited(student, str(current["training"].get("device", "cpu"))).items():
+        outer, _, inner = setting.partition(".")
+        if setting not in said and current[outer].get(inner) == getattr(configs[outer], inner):
             current[outer] = {**current[outer], inner: value}
 
 
-def _texts(value: Any) -> list[str]:
+def _texts(name: str, value: Any) -> list[str]:
     if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
-        raise ConfigError([f"conditions is {value!r}; expected a list of conditions or text with commas"])
+        raise ConfigError([f"{name} is {value!r}; expected a list of {name} or text with commas"])
     return list(value)
 
 
@@ -438,6 +464,42 @@ STUDIES.register(
         "the study keytokens under the token-mean loss: claim 3's other half",
         lambda: token_mean(keytokens),
     )
+)
+
+
+# Questions that the study `real` scores: an interval of about 4 points on each side, in half of the time.
+REAL_TEST_ROWS = 600
+
+
+def real() -> StudySpec:
+    """The placements and their controls on real text, on a pretrained student that fits a laptop."""
+    conditions = (
+        "undistilled",
+        "label_only",
+        "pre_cot",
+        "post_cot",
+        "post_cot/shuffle(unit=token)",
+        "post_cot/random_tokens",
+        "post_cot/swap(partner=other_label)",
+    )
+    return spec_from_mapping(
+        {
+            "name": "real",
+            "title": "A pretrained student on real text: do rationales help it, and must they be coherent?",
+            "task": "commonsenseqa",
+            "student": "smollm2-135m",
+            "conditions": ",".join(conditions),
+            "budget": "tokens",
+            "replicates": 5,
+            "baseline": "label_only",
+            "test_rows": REAL_TEST_ROWS,
+            "training.dev_examples": 100,
+        }
+    )
+
+
+STUDIES.register(
+    BuiltInStudy("real", "CommonsenseQA by SmolLM2 135M: placements and controls on real text; for a night", real)
 )
 
 

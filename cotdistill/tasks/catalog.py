@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cotdistill.config import canonical_json, digest
-from cotdistill.errors import DataError, NotFound, UnknownName
+from cotdistill.errors import DataError, NotFound, UnknownName, UsageError
 from cotdistill.registry import Registry
 from cotdistill.tasks.generated.world import VERSION, materialise
 from cotdistill.tasks.importing.writing import disk_in_words, write_note
@@ -51,6 +53,35 @@ def open_task(root: Path, name: str, *, world: int = 0, settings: Mapping[str, A
         if folder.startswith(version[:12]) and open_folder(home / folder).digest.startswith(version):
             return open_folder(home / folder)
     raise NotFound(f"The task {wanted!r} has no version {version!r}.", f"Versions: {', '.join(versions)}.")
+
+
+def checked_task_name(name: str) -> str:
+    """A name for an imported task; UsageError for one that cannot be a folder's, or is a generated task's."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name) or name in TASKS:
+        taken = " (that name belongs to a generated task)" if name in TASKS else ""
+        raise UsageError(
+            f"{name[:80]!r} cannot name a task{taken}.",
+            "Use letters, digits, dot, dash or underscore, at most 64 of them.",
+        )
+    return name
+
+
+def parse_reference(text: str) -> tuple[str, dict[str, Any]]:
+    """A task as it is written with dials, `field_guide(choices=6)`, as name and dials; UsageError if it is neither."""
+    match = re.fullmatch(r"\s*([^\s()]+)\s*(?:\((.*)\))?\s*", text)
+    pairs = [part.partition("=") for part in (match.group(2) or "").split(",") if part.strip()] if match else []
+    if match is None or not all(name.strip() and value.strip() for name, _, value in pairs):
+        raise UsageError(
+            f"{text[:100]!r} names no task.",
+            "Write a task of `tasks list`, or one with dials, such as 'field_guide(choices=6)'.",
+        )
+    dials: dict[str, Any] = {}
+    for name, _, value in pairs:
+        try:
+            dials[name.strip()] = json.loads(value)
+        except ValueError:
+            dials[name.strip()] = value.strip()
+    return match.group(1), dials
 
 
 def imported_names(root: Path) -> list[str]:
@@ -113,6 +144,6 @@ def _listed(name: str, help: str, task: Task | None, *, artificial: bool) -> dic
         "artificial": artificial,
         "rows": dict(task.info["rows"]) if task else None,
         "sources": list(task.sources) if task else [],
-        "chance": task.chance if task else None,
+        "chance": (task.chance or None) if task else None,
         "digest": task.digest if task else None,
     }

@@ -6,6 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+# How questions are answered: by one of the choices, or by what a student writes.
+CHOICE, NUMBER, TEXT = "choice", "number", "text"
+ANSWER_KINDS = (CHOICE, NUMBER, TEXT)
+
 
 @dataclass(frozen=True, slots=True)
 class Choice:
@@ -37,10 +41,28 @@ class Example:
     more: tuple[str, ...] = ()
     # How many lines of the question, from the first, are the passage that it is about (see `Template.question`).
     passage_lines: int = 0
+    # Labels of further right choices. The first, `answer`, is the one that students are trained on.
+    also_right: tuple[str, ...] = ()
+    # How it is answered. Where answers are written, `choices` holds the golds and nothing else.
+    kind: str = CHOICE
+
+    @property
+    def is_written(self) -> bool:
+        return self.kind != CHOICE
+
+    @property
+    def right_places(self) -> tuple[int, ...]:
+        """Indices of all right choices, the one that is trained on first."""
+        return (self.gold, *(i for i, choice in enumerate(self.choices) if choice.label in self.also_right))
+
+    @property
+    def golds(self) -> tuple[str, ...]:
+        """The texts of all right choices."""
+        return tuple(self.choices[place].text for place in self.right_places)
 
     @property
     def gold(self) -> int:
-        """Index of the right choice."""
+        """Index of the right choice that students are trained on."""
         return next(i for i, choice in enumerate(self.choices) if choice.label == self.answer)
 
     @property

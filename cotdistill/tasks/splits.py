@@ -17,6 +17,15 @@ PARTS = 10
 PREMISE = re.compile(r"^premise:\s*(.+?)\s*hypothesis:", re.IGNORECASE | re.DOTALL)
 
 
+def first_by_hash(examples: Sequence[Example], number: int) -> list[Example]:
+    """A fixed sub-sample: the `number` examples whose hashed ids come first, in the order in which they stand; all of
+    them where it is 0 or not fewer."""
+    if not number or number >= len(examples):
+        return list(examples)
+    first = {e.id for e in sorted(examples, key=lambda e: stable_seed("test", e.id))[:number]}
+    return [e for e in examples if e.id in first]
+
+
 def pattern_of(rule: str) -> re.Pattern[str]:
     """The pattern of a rule "regex:PATTERN"; UsageError if it cannot be read or has no group."""
     try:
@@ -128,7 +137,7 @@ def same_place(examples: Sequence[Example]) -> str:
     """A sentence where nine of ten right choices stand in one place, which a student can learn instead of the answer;
     "" otherwise, and for choices that are the same in every row.
     """
-    varied = [e for e in examples if e.choices]
+    varied = [e for e in examples if not e.is_written]
     if len(varied) < 10 or len({tuple(c.text for c in e.choices) for e in varied}) == 1:
         return ""
     place, count = Counter(e.gold for e in varied).most_common(1)[0]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cotdistill.errors import DataError, NotFound, UnknownName
-from cotdistill.tasks.example import Choice, Example
+from cotdistill.tasks.example import CHOICE, Choice, Example
 from cotdistill.tasks.template import Template
 from cotdistill.tasks.views import SourceView, read_view
 from cotdistill.tasks.vocabulary import KINDS
@@ -90,8 +90,13 @@ class Task:
         return str(self.info["default_source"])
 
     @property
+    def answer_kind(self) -> str:
+        """How its questions are answered: see `example.ANSWER_KINDS`."""
+        return str(self.info.get("answer_kind", CHOICE))
+
+    @property
     def chance(self) -> float:
-        """The accuracy of guessing: the mean of 1 / number of choices over test."""
+        """The accuracy of guessing: the mean share of right choices over test; 0 where answers are written."""
         return float(self.info["chance"])
 
     @property
@@ -217,6 +222,8 @@ def open_folder(folder: Path) -> Task:
 @lru_cache(maxsize=4)
 def _tables(folder: str, _digest: str) -> tuple[dict[str, list[Example]], dict[str, Traces]]:
     rows = _read(Path(folder) / "examples.parquet")
+    info = json.loads((Path(folder) / "task.json").read_text(encoding="utf-8"))
+    kind = str(info.get("answer_kind", CHOICE))
     by_split: dict[str, list[Example]] = {split: [] for split in SPLITS}
     for row in rows.itertuples(index=False):
         choices = tuple(Choice(label, text) for label, text in json.loads(str(row.choices)))
@@ -229,11 +236,13 @@ def _tables(folder: str, _digest: str) -> tuple[dict[str, list[Example]], dict[s
             cluster=str(row.cluster),
             metadata=json.loads(str(row.metadata)),
             passage_lines=int(getattr(row, "passage_lines", 0)),
+            also_right=tuple(json.loads(str(getattr(row, "also_right", "[]")))),
+            kind=kind,
         )
         by_split[example.split].append(example)
     by_source = _texts(Path(folder), "")
     # In the order in which the import met them: a split's own source comes before those of the side files.
-    order = json.loads((Path(folder) / "task.json").read_text(encoding="utf-8"))["sources"]
+    order = info["sources"]
     return by_split, {source: by_source[source] for source in (*order, *by_source) if source in by_source}
 
 

@@ -68,12 +68,15 @@ class Template:
         return self if PASSAGE in self.question else replace(self, question=f"Passage: {PASSAGE}\n{self.question}")
 
     def choices_text(self, example: Example) -> str:
+        if example.is_written:
+            # Its choices are the golds.
+            return ""
         listed = self.between.join(fill(self.choice, label=c.label, text=c.text) for c in example.choices)
         return fill(self.choices, choices=listed)
 
     def target_texts(self, example: Example) -> list[str]:
         """What the student may answer, one text a choice, in the order of the choices."""
-        return [c.text if self.target == "text" else c.label for c in example.choices]
+        return [c.text if self.target == "text" or example.is_written else c.label for c in example.choices]
 
     def problems(self) -> list[str]:
         """What is wrong with this template, in words."""

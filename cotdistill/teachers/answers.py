@@ -78,6 +78,13 @@ def of_source(task: Task, source: str, splits: Iterable[str] = SPLITS) -> list[T
     return [TeacherAnswer(e, e.rationale or "", labels.get(e.id)) for e in rows]
 
 
+def silent_of_source(task: Task, source: str, splits: Iterable[str] = SPLITS) -> list[TeacherAnswer]:
+    """The answers of a source of which only the label is left: they gave no rationale."""
+    labels = task.teacher_labels(source)
+    rows = [e for split in splits for e in task.examples(split, source) if e.id in labels]
+    return [TeacherAnswer(e, "", labels[e.id]) for e in rows if e.source != source or not e.rationale]
+
+
 def of_rows(task: Task, rows: Sequence[Mapping[str, Any]]) -> list[TeacherAnswer]:
     """Elicited answers from their table (columns id, sample, text, given, finish), in its order; rows of another task's
     questions are left out.

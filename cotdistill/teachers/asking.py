@@ -32,8 +32,8 @@ IN_A_ROW = 10
 
 @dataclass(frozen=True)
 class Pace:
-    """How a teacher is asked. None of it changes what it answers, so it is no part of what makes a job and may be
-    changed between two goes.
+    """How a teacher is asked. None of it changes what it answers (a refused parameter never has an effect), so it is no
+    part of what makes a job and may be changed between two goes.
     """
 
     concurrency: int = param(8, "requests on their way at a time; local: questions in a batch", low=1, high=512)
@@ -46,6 +46,15 @@ class Pace:
     price_in: float = param(0.0, "price of a million tokens read", low=0.0, high=1e6)
     price_out: float = param(0.0, "price of a million tokens written", low=0.0, high=1e6)
     budget: float = param(0.0, "stop when the job has cost this much; 0: no limit", low=0.0, high=1e9)
+    budget_tokens: int = param(
+        0,
+        "stop when the job has read and written so many tokens since it began or went on; 0: no limit",
+        low=0,
+        high=10**12,
+    )
+    drop_refused: bool = param(
+        False, "endpoint: leave out a parameter that the server refuses, and ask once more; each answer says so"
+    )
 
     def cost(self, tokens_in: float, tokens_out: float) -> float:
         return (tokens_in * self.price_in + tokens_out * self.price_out) / 1e6
@@ -184,14 +193,18 @@ def _tried(ask: Callable[[Request], Response], request: Request, gate: _Gate, pa
     """Ask until there is an answer or no try left; None when it is time to leave. TeacherError where nothing would fare
     better.
     """
-    number, waited = 0, 0.0
+    number, waited, spent = 0, 0.0, (0, 0)
     while True:
         if not gate.passed():
             return None
         number += 1
         try:
-            return ask(request)
+            response = ask(request)
+            if response.wait:
+                gate.close(min(response.wait, pace.longest_wait))
+            return response
         except Refused as refused:
+            spent = (spent[0] + refused.tokens[0], spent[1] + refused.tokens[1])
             if refused.cause == "denied":
                 raise TeacherError(
                     f"The teacher cannot be asked: {refused.detail}.",
@@ -210,7 +223,7 @@ def _tried(ask: Callable[[Request], Response], request: Request, gate: _Gate, pa
             if wait and waited <= pace.longest_wait:
                 number -= 1
             if not refused.again or number >= pace.tries or waited > pace.longest_wait:
-                return Failure(request.place, refused.cause, refused.detail, max(1, number))
+                return Failure(request.place, refused.cause, refused.detail, max(1, number), spent)
             # A little at random, so that many requests do not come back all at once; never earlier than the server
             # asks.
             gate.close(wait)

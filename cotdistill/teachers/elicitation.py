@@ -20,6 +20,8 @@ KINDS = ("endpoint", "local")
 GIVEN = ("nothing", "gold", "wrong")
 PARTS = ("all", "reason")
 AGAINST = ("nothing", "empty", "wrong")
+# What servers call the limit of tokens.
+LIMIT_NAMES = ("max_tokens", "max_completion_tokens")
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,9 @@ class TeacherConfig:
     )
     device: str = param("cpu", "local: where it runs", choices=("cpu", "cuda"))
     limit_name: str = param(
-        "max_tokens", "endpoint: what the limit of tokens is called", choices=("max_tokens", "max_completion_tokens")
+        "max_tokens",
+        "endpoint: what the limit of tokens is called; where the server refuses the name, the other one is sent",
+        choices=LIMIT_NAMES,
     )
     extra: Mapping[str, Any] = field(
         default_factory=dict, metadata={"help": "endpoint: further fields of the request, such as reasoning_effort"}
@@ -172,6 +176,14 @@ def checked(config: ElicitConfig) -> ElicitConfig:
         ),
         (config.part not in PARTS, f"part is {config.part!r}; expected one of {', '.join(PARTS)}"),
         (config.rows < 0, f"rows is {config.rows}; expected 0 (all) or more"),
+        (
+            bool(config.teacher.extra.get("stream")),
+            "extra asks for a stream; answers are read whole, so leave stream out",
+        ),
+        (
+            "model" in config.teacher.extra or "messages" in config.teacher.extra,
+            "extra names model or messages, which the model and the prompt set; leave them out",
+        ),
     ):
         problems += [told] if wrong else []
     if problems:

@@ -144,6 +144,11 @@ class Stated:
     def bare(self) -> bool:
         return len(WORD.findall(self.reason)) < LEAST_REASON
 
+    @property
+    def label_alone(self) -> bool:
+        """Whether an answer is stated, one or several, and fewer than three words beside it; or no word at all."""
+        return self.bare and (bool(self.sure) or self.problem == "several" or not WORD.findall(self.reason))
+
 
 def visible(text: str) -> str:
     """What a model says, without what it thinks and without the marks of Markdown emphasis and of mathematics."""

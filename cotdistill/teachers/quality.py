@@ -15,6 +15,7 @@ from cotdistill.teachers.duplicates import near_duplicates
 from cotdistill.teachers.filters import longest_run
 from cotdistill.teachers.mentions import WORD, Mention, letters, mentions
 from cotdistill.teachers.parse import HOWS, PROBLEMS
+from cotdistill.teachers.sources import flaw
 
 # Where in a rationale an answer is first named, by thirds of its words.
 THIRDS = ("first third", "middle third", "last third", "never")
@@ -28,8 +29,11 @@ SEGMENT = 1000
 
 
 def quality(answers: Sequence[TeacherAnswer], rows: int, *, duplicates: float = 0.8) -> dict[str, Any]:
-    """The figures of a source. rows: questions that were asked or could be. Shares are of the answers unless a key says
-    otherwise; None where there is nothing to take a share of.
+    """The figures of a source. rows: questions that were asked or could be. Shares are of all answers, with and without
+    a rationale, unless a key says otherwise; None where there is nothing to take a share of. Means are over the answers
+    with a text.
+
+    rationales: answers that give a reason; left_out: by cause, how many do not.
 
     noted, noted_right: answers whose label was noted with them, and how many of these are gold; known, agrees: the same
     for labels noted or read for sure, agrees_all: the gold ones among all answers. words: mean, p5, median, p95,
@@ -41,16 +45,20 @@ def quality(answers: Sequence[TeacherAnswer], rows: int, *, duplicates: float = 
     """
     if not answers:
         return {"rows": rows, "answers": 0}
-    count = len(answers)
-    examples = [one.as_example for one in answers]
-    texts = [one.shown for one in answers]
+    count, everyone = len(answers), answers
+    left_out = Counter(why for one in answers if (why := flaw(one)))
     noted = [one for one in answers if one.label is not None]
     known = [one for one in answers if one.answer is not None]
     right = sum(one.answer == one.example.answer for one in known)
+    answers = [one for one in answers if one.shown]
+    examples = [one.as_example for one in answers]
+    texts = [one.shown for one in answers]
     places = [first_named(one) for one in answers]
     return {
         "rows": rows,
         "answers": count,
+        "rationales": count - left_out.total(),
+        "left_out": dict(left_out),
         "covered": len({one.example.id for one in answers}) / rows if rows else None,
         "noted": len(noted) / count,
         "noted_right": sum(one.label == one.example.answer for one in noted) / len(noted) if noted else None,
@@ -62,22 +70,22 @@ def quality(answers: Sequence[TeacherAnswer], rows: int, *, duplicates: float = 
         "leak_letter": sum(map(names_key, examples)) / count,
         "overlap": _mean([_covered(text, one.example.question) for one, text in zip(answers, texts, strict=True)]),
         "recall": _mean([_covered(one.example.question, text) for one, text in zip(answers, texts, strict=True)]),
-        "run": fmean(longest_run(one.example.question, text) for one, text in zip(answers, texts, strict=True)),
+        "run": _mean([longest_run(one.example.question, text) for one, text in zip(answers, texts, strict=True)]),
         "about_question": sum(bool(_ABOUT.match(text)) for text in texts) / count,
         "vocabulary": len({word for text in texts for word in _words(text)}),
         "variety": variety(texts),
         "near_duplicates": sum(place is not None for place in near_duplicates(texts, duplicates)) / count,
-        "cut_off": sum(one.finish == "length" for one in answers) / count,
+        "cut_off": sum(one.finish == "length" for one in everyone) / count,
         "contradicts": sum(one.stated.contradicts for one in answers) / count,
-        "label_alone": sum(one.stated.bare for one in answers) / count,
+        "label_alone": sum(one.stated.bare for one in everyone) / count,
         "style": _style(places),
-        "stated": _stated(answers),
+        "stated": _stated(everyone),
     }
 
 
 def lengths(texts: Sequence[str]) -> dict[str, float]:
     """Words of some texts: mean, p5, median, p95, longest."""
-    counts = [len(text.split()) for text in texts]
+    counts = [len(text.split()) for text in texts] or [0]
     cut = quantiles(counts, n=20, method="inclusive") if len(counts) > 1 else [float(counts[0])] * 19
     return {"mean": fmean(counts), "p5": cut[0], "median": cut[9], "p95": cut[18], "longest": max(counts)}
 
@@ -132,7 +140,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
 def _style(places: Sequence[float | None]) -> dict[str, Any]:
     named = [place for place in places if place is not None]
     counts = [sum(low <= place < high for place in named) for low, high in ((0, 1 / 3), (1 / 3, 2 / 3), (2 / 3, 1.1))]
-    shares = [number / len(places) for number in (*counts, len(places) - len(named))]
+    shares = [number / max(1, len(places)) for number in (*counts, len(places) - len(named))]
     return {"place": fmean(named) if named else None, **dict(zip(THIRDS, shares, strict=True))}
 
 

@@ -32,6 +32,9 @@ _SCHEMA = """
         seconds REAL NOT NULL, received REAL NOT NULL
     ) WITHOUT ROWID;
     CREATE INDEX IF NOT EXISTS response_model ON response (model, received);
+    CREATE TABLE IF NOT EXISTS reply (
+        key TEXT PRIMARY KEY, served TEXT NOT NULL, fingerprint TEXT NOT NULL, logprob REAL, remarks TEXT NOT NULL
+    ) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS asked (
         job TEXT NOT NULL, place INTEGER NOT NULL, question TEXT NOT NULL, sample INTEGER NOT NULL,
         given TEXT NOT NULL, key TEXT NOT NULL,
@@ -49,7 +52,11 @@ _SCHEMA = """
 @dataclass(frozen=True)
 class Response:
     """One answer as it came. finish: "stop", "length" or what else the server says. Tokens are None where the server
-    did not count them. seconds: from the request to its end."""
+    did not count them. seconds: from the request to its end. served, fingerprint: the model and the system fingerprint
+    that the server names, "" where it names none. logprob: mean log-probability of the answer's tokens, None where it
+    tells none. remarks: what was not done as asked, in words. wait: seconds that the server then wants to be left
+    alone, not kept.
+    """
 
     key: str
     model: str
@@ -58,16 +65,24 @@ class Response:
     prompt_tokens: int | None
     completion_tokens: int | None
     seconds: float
+    served: str = ""
+    fingerprint: str = ""
+    logprob: float | None = None
+    remarks: tuple[str, ...] = ()
+    wait: float = 0.0
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A question without an answer: the cause in one word, what was said, after how many tries."""
+    """A question without an answer: the cause in one word, what was said, after how many tries; tokens (read, written)
+    of answers of no use, not kept.
+    """
 
     place: int
     cause: str
     detail: str
     tries: int
+    tokens: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)
@@ -147,9 +162,15 @@ class Responses:
         rows = [
             (r.key, r.model, r.text, r.finish, r.prompt_tokens, r.completion_tokens, r.seconds, now) for r in responses
         ]
+        replies = [
+            (r.key, r.served, r.fingerprint, r.logprob, json.dumps(r.remarks))
+            for r in responses
+            if r.served or r.fingerprint or r.logprob is not None or r.remarks
+        ]
         if rows:
             with self._connection(write=True) as connection:
                 connection.executemany("INSERT OR IGNORE INTO response VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+                connection.executemany("INSERT OR IGNORE INTO reply VALUES (?, ?, ?, ?, ?)", replies)
 
     def begin(self, job: str, requests: Sequence[Request]) -> set[str]:
         """Note what a job asks, forget its earlier failures, and give the keys that are answered already."""
@@ -202,12 +223,14 @@ class Responses:
 
     def answers(self, job: str, newest: int | None = None) -> list[dict[str, Any]]:
         """The answered requests of a job in the order in which they were asked, or the newest few, newest first:
-        question, sample, given, text, finish, prompt_tokens, completion_tokens, seconds, received, key."""
+        question, sample, given, text, finish, prompt_tokens, completion_tokens, seconds, received, key, served,
+        fingerprint, logprob and remarks (a JSON list)."""
         order = "received DESC, place" if newest else "place"
         query = f"""
             SELECT place, question AS id, sample, given, text, finish, prompt_tokens, completion_tokens, seconds,
-            received, key
-            FROM asked JOIN response USING (key) WHERE job = ? ORDER BY {order} LIMIT ?
+            received, key, coalesce(served, '') AS served, coalesce(fingerprint, '') AS fingerprint, logprob,
+            coalesce(remarks, '[]') AS remarks
+            FROM asked JOIN response USING (key) LEFT JOIN reply USING (key) WHERE job = ? ORDER BY {order} LIMIT ?
         """
         return [dict(row) for row in self._rows(query, (job, newest or -1))]
 
@@ -255,6 +278,10 @@ class Responses:
         if not self.path.is_file():
             return []
         with self._connection() as connection:
-            if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'asked'").fetchone():
+            tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            if "asked" not in tables:
                 return []
+            if "reply" not in tables:
+                # A file of an earlier version, which has not been written to since.
+                connection.executescript(_SCHEMA)
             return connection.execute(query, values).fetchall()

@@ -11,8 +11,9 @@ from cotdistill.cli.output import printable, table
 from cotdistill.cli.study_text import REPORT_KEYS, difference_document, report, report_text
 from cotdistill.errors import UsageError
 from cotdistill.exchange.frames import ComparedCondition, compare_frame, read_frame
+from cotdistill.report.also_test import also_table, title
 from cotdistill.report.export import extended_told, other_loss_told, setting, tables, tuned_told
-from cotdistill.results.findings import findings
+from cotdistill.results.findings import also_test_document, findings
 from cotdistill.statistics.verdicts import PROVISIONAL
 from cotdistill.store.store import Store
 from cotdistill.tasks.importing.files import kind_of
@@ -51,8 +52,9 @@ def compare(arguments: argparse.Namespace) -> Result:
         )
     compared = report(store, arguments.study, baseline=arguments.baseline, margin=arguments.margin)
     document = {**findings_document, **compared}
-    title, _, *rows = report_text(compared).split("\n")
-    return Result(document, "\n".join([title, setting(findings_document), *rows, *claims_lines(findings_document)]))
+    document["also_test"] = also_test_document(store, store.queue.study(arguments.study), compared["baseline"])
+    heading, _, *rows = report_text(compared).split("\n")
+    return Result(document, "\n".join([heading, setting(findings_document), *rows, *claims_lines(document)]))
 
 
 def compare_file(arguments: argparse.Namespace) -> Result:
@@ -85,8 +87,8 @@ def compare_file(arguments: argparse.Namespace) -> Result:
     read = ", ".join(f"{field}: {name}" for field, name in columns.items())
     layout = rows[0].answers.layout
     size = f"{plural(layout.size, 'question')} in {plural(layout.cluster_count, 'cluster')}"
-    title, _, *lines = report_text(document).split("\n")
-    head = [title, f"{size}; columns {read}"]
+    heading, _, *lines = report_text(document).split("\n")
+    head = [heading, f"{size}; columns {read}"]
     return Result(document, "\n".join([*head, *lines, *(f"! {printable(note)}." for note in compared.notes)]))
 
 
@@ -129,6 +131,10 @@ def claims_lines(document: dict[str, Any]) -> list[str]:
             f"   {text}" for text in (claim["told"], claim["budget"], claim["change"], other_loss_told(claim)) if text
         ]
         lines += ["", table(list(part.columns), [list(row) for row in part.rows], right=part.right)]
+    if also := document["also_test"]:
+        part = also_table(also)
+        lines += ["", title(also), "", table(list(part.columns), [list(row) for row in part.rows], right=part.right)]
+        lines.append(part.caption)
     return lines
 
 
@@ -211,6 +217,27 @@ _KEYS = {
     "tuned.claims": "its verdicts",
     "tuned.claims[].id": "number of the claim",
     "tuned.claims[].word": "its word",
+    "also_test": "the same students on a second task (study run --also-test): exploratory, never judged; or null",
+    "also_test.task": "the second task, as the study names it",
+    "also_test.baseline": "the condition that differences are taken to",
+    "also_test.questions": "its test questions; 0 before the first student was scored",
+    "also_test.clusters": "independent groups of them",
+    "also_test.chance": "accuracy of guessing, or null",
+    "also_test.trained_on": "questions of it that stand word for word in the students' training split",
+    "also_test.speaks_of": "what the intervals generalise to",
+    "also_test.missing": "planned students that have not been scored",
+    "also_test.conditions": "one entry a condition",
+    "also_test.conditions[].id": "canonical form",
+    "also_test.conditions[].label": "its name for people",
+    "also_test.conditions[].planned": "replicates planned",
+    "also_test.conditions[].finished": "replicates scored on the second task",
+    "also_test.conditions[].accuracy": "mean over replicates, or null",
+    "also_test.conditions[].low": "lower end of the 95 % interval, or null",
+    "also_test.conditions[].high": "upper end, or null",
+    "also_test.conditions[].replicates": "accuracy of each replicate",
+    "also_test.conditions[].points": "paired difference to the baseline in points, or null",
+    "also_test.conditions[].points_low": "lower end of the 95 % interval, or null",
+    "also_test.conditions[].points_high": "upper end, or null",
     "claims": "one entry a claim",
     "claims[].id": "its number",
     "claims[].title": "what it says",

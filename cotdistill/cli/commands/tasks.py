@@ -1,4 +1,4 @@
-"""tasks list, show, look, hub, import, export."""
+"""tasks list, show, look, hub, import, export, rename, delete."""
 
 from __future__ import annotations
 
@@ -12,17 +12,21 @@ from cotdistill.cli.command import Command, Noun, Result, parsed_pairs, whole_nu
 from cotdistill.cli.output import Progress, note, printable, table
 from cotdistill.config import from_mapping, plain
 from cotdistill.errors import UsageError
+from cotdistill.report.commands import command
 from cotdistill.store.store import Store
+from cotdistill.studies.stored_tasks import delete_task, rename_task
 from cotdistill.tasks.catalog import list_tasks, open_task
 from cotdistill.tasks.describe import describe, export_task
+from cotdistill.tasks.example import CHOICE
 from cotdistill.tasks.importing.columns import ColumnMap
-from cotdistill.tasks.importing.files import read_source
-from cotdistill.tasks.importing.hub import PREFIX, HubSource, hub_source, look_at_hub
+from cotdistill.tasks.importing.files import source_name
+from cotdistill.tasks.importing.hub import PREFIX, HubSource, hub_source
 from cotdistill.tasks.importing.hub_catalog import HUB
 from cotdistill.tasks.importing.importer import import_task
+from cotdistill.tasks.importing.preview import preview_source
 from cotdistill.tasks.task import Task
 from cotdistill.tasks.template import Template
-from cotdistill.text import percent
+from cotdistill.text import percent, plural
 
 
 def list_(arguments: argparse.Namespace) -> Result:
@@ -80,10 +84,9 @@ def _source(arguments: argparse.Namespace) -> Path | HubSource:
     """What is named: a data set of the hub behind hub:, else a file or folder."""
     if arguments.path.startswith(PREFIX):
         return hub_source(arguments.path, arguments.config or "", arguments.revision or "", arguments.splits)
-    if arguments.config or arguments.revision or arguments.splits:
+    if arguments.config or arguments.revision:
         raise UsageError(
-            "--config, --revision and --splits are for data sets of the hub.",
-            f"Did you mean {PREFIX}{arguments.path[:80]}?",
+            "--config and --revision are for data sets of the hub.", f"Did you mean {PREFIX}{arguments.path[:80]}?"
         )
     path = Path(arguments.path).expanduser()
     if not path.exists():
@@ -96,43 +99,67 @@ def _source(arguments: argparse.Namespace) -> Path | HubSource:
 
 def look(arguments: argparse.Namespace) -> Result:
     source = _source(arguments)
-    if isinstance(source, HubSource):
-        preview, read = look_at_hub(source)
-        hub: dict[str, Any] | None = {
-            "dataset": source.name,
-            "config": source.config,
-            "commit": read.commit,
-            "splits": dict(read.splits),
-        }
-        warnings = list(read.warnings)
+    preview = preview_source(source, _map_changes(arguments), arguments.splits)
+    document = preview.document()
+    lines = [f"{name}: {count:,} rows" for name, count in preview.counts.items()]
+    lines += [f"commit {preview.hub['commit'] or 'of a folder'}"] if preview.hub else []
+    lines += ["", *(f"{name}: {_cell(preview.rows[0].get(name))}" for name in preview.rows[0])] if preview.rows else []
+    fields = [[guess.field, guess.columns, guess.confidence, guess.why] for guess in preview.fields]
+    lines += ["", table(["field", "read from", "confidence", ""], fields)]
+    lines.append(f"Answers are read as {preview.answers}." if preview.answers else "")
+    if preview.unread:
+        lines.append(f"Text that no field reads: {printable(', '.join(preview.unread)[:300])}")
+    for number, row in enumerate(document["examples"], 1):
+        lines += [
+            "",
+            f"row {number}, as it would be read{': ' + row['split'] if row['split'] else ''}",
+            *_read_row(row),
+        ]
+    lines += [""] if preview.warnings or preview.error or preview.problems else []
+    lines += [f"warning: {printable(warning)}" for warning in preview.warnings]
+    lines += [f"bad row: {p.file} line {p.line}: {printable(p.reason)}" for p in preview.problems[:5]]
+    if len(preview.problems) > 5:
+        lines.append(f"... and {len(preview.problems) - 5:,} more bad rows")
+    if preview.error:
+        lines.append(f"Cannot be imported like this: {printable(preview.error['message'])} {preview.error['hint']}")
     else:
-        preview, hub, warnings = read_source(source), None, []
-    document: dict[str, Any] = {
-        "columns": preview.columns,
-        "guessed": {
-            name: value for name, value in vars(preview.guessed).items() if value != getattr(ColumnMap(), name)
-        },
-        "missing": preview.guessed.missing(),
-        "rows": preview.rows,
-        "counts": preview.counts,
-        "problems": [plain(problem) for problem in preview.problems],
-        "hub": hub,
-        "warnings": warnings,
-    }
-    lines = [
-        f"{name}: {printable(json.dumps(preview.rows[0].get(name), ensure_ascii=False, default=str)[:100])}"
-        for name in preview.rows[0]
-    ]
-    lines += ["", *(f"{name}: {count:,} rows" for name, count in preview.counts.items())]
-    lines += [f"commit {hub['commit'] or 'of a folder'}"] if hub else []
-    lines += ["", "Read as: " + " ".join(f"{name}={value}" for name, value in document["guessed"].items())]
-    if document["missing"]:
-        lines.append(
-            f"Not known: {', '.join(document['missing'])}. Say which column is what: --map"
-            f" {document['missing'][0]}=COLUMN"
-        )
-    lines += [f"warning: {printable(warning)}" for warning in warnings]
+        lines += ["", f"Next: {_next_import(arguments, bool(preview.problems))}"]
     return Result(document, "\n".join(lines))
+
+
+def _cell(value: Any) -> str:
+    """A value of a file on one line."""
+    return printable(json.dumps(value, ensure_ascii=False, default=str)[:100])
+
+
+def _read_row(row: Mapping[str, Any]) -> list[str]:
+    """One row of a preview as lines: passage, question, choices with the right one marked, rationales."""
+    lines = [f"  passage: {printable(row['passage'][:300])}"] if row["passage"] else []
+    lines.append(f"  question: {printable(row['question'][:300])}")
+    for choice in row["choices"]:
+        mark = "*" if choice["label"] == row["gold"] else " "
+        lines.append(f"  {mark} ({choice['label']}) {printable(choice['text'][:200])}")
+    for source, text in row["rationales"].items():
+        lines += [f"  rationale by {source}:", *(f"    {printable(line)}" for line in text[:600].splitlines())]
+    return lines if row["rationales"] else [*lines, "  no rationale"]
+
+
+def _next_import(arguments: argparse.Namespace, bad_rows: bool) -> str:
+    """The command that imports what was looked at."""
+    known = arguments.path.removeprefix(PREFIX) in HUB and arguments.path.startswith(PREFIX)
+    stem = source_name(Path(arguments.path.removeprefix(PREFIX)).name.split(".")[0])
+    words = ["tasks", "import", arguments.path, *([] if known else ["--name", stem])]
+    for option in ("config", "revision"):
+        words += [f"--{option}", getattr(arguments, option)] if getattr(arguments, option) else []
+    pairs = {name: value for part in arguments.columns or () for name, value in part.items()}
+    if arguments.splits:
+        words += ["--splits", ",".join(f"{ours}={names}" for ours, names in arguments.splits.items())]
+    words += ["--map", *(f"{name}={value}" for name, value in pairs.items())] if pairs else []
+    return command(*words, *(["--keep-good-rows"] if bad_rows else []))
+
+
+# What the map of a known data set was tried on.
+SEEN = {"rows": "its real rows", "schema": "made-up rows of its schema"}
 
 
 def hub_list(arguments: argparse.Namespace) -> Result:
@@ -144,19 +171,21 @@ def hub_list(arguments: argparse.Namespace) -> Result:
             "dataset": one.dataset,
             "config": one.config,
             "revision": one.revision,
-            "columns": {
-                name: value for name, value in one.columns.noted().items() if value != getattr(ColumnMap(), name)
-            },
+            "columns": one.columns.set_fields(),
             "splits": dict(one.splits),
             "template": plain(one.template),
             "licence": one.licence,
             "note": one.note,
+            "shuffle_choices": one.shuffle_choices,
+            "seen": one.seen,
         }
         for one in HUB
     ]
     rows = [[f"{PREFIX}{one.name}", one.dataset, one.config, one.revision[:12], one.help] for one in HUB]
     text = table(["name", "data set", "config", "revision", ""], rows)
-    text += "\n\n" + "\n".join(f"{one.name}: licence {one.licence}. {one.note}" for one in HUB)
+    text += "\n\n" + "\n".join(
+        f"{one.name}: tried on {SEEN[one.seen]}; licence {one.licence}. {one.note}" for one in HUB
+    )
     footer = "Import one: cotdistill tasks import hub:openbookqa\nAny other:  cotdistill tasks look hub:OWNER/NAME"
     return Result(document, f"{text}\n\n{footer}")
 
@@ -166,7 +195,6 @@ def import_(arguments: argparse.Namespace) -> Result:
     name = arguments.name or (source.known.name if isinstance(source, HubSource) and source.known else "")
     if not name:
         raise UsageError("The task needs a name.", "Give it one: --name mytask")
-    changes = _changes({field: column for pairs in arguments.columns or () for field, column in pairs.items()})
     template = _template(arguments.template) if arguments.template else None
     progress = Progress(1.0, "share")
     try:
@@ -174,7 +202,8 @@ def import_(arguments: argparse.Namespace) -> Result:
             Store.open().tasks_root,
             source,
             name,
-            changes=changes,
+            changes=_map_changes(arguments),
+            splits=arguments.splits,
             shuffle_choices=arguments.shuffle_choices,
             keep_good_rows=arguments.keep_good_rows,
             cluster=arguments.cluster,
@@ -202,22 +231,31 @@ def import_(arguments: argparse.Namespace) -> Result:
     lines += [
         f"  {split}: {count} rows ({document['roles'].get(split, '')})" for split, count in document["rows"].items()
     ]
-    lines.append(f"  rationales by: {', '.join(document['sources']) or 'nobody'}; chance {percent(document['chance'])}")
-    lines.append(f"  read as: {printable(_read_as(document['columns']))}; answers as {document['answers']}")
+    written = report.task.answer_kind != CHOICE
+    chance = "no chance line" if written else f"chance {percent(document['chance'])}"
+    lines.append(f"  rationales by: {', '.join(document['sources']) or 'nobody'}; {chance}")
+    answers = f"a written {report.task.answer_kind}" if written else document["answers"]
+    lines.append(f"  read as: {printable(_read_as(document['columns']))}; answers as {answers}")
     lines += [f"  warning: {printable(warning)}" for warning in document["warnings"]]
     if document["problems"]:
         lines.append(f"  {len(document['problems'])} rows were left out; each is listed above with its reason.")
     conditions = "label_only,post_cot" if report.task.sources else "label_only"
-    lines.append(f"Next: cotdistill study run --task {document['task']} --conditions {conditions} --seeds 3 --wait")
-    total = sum(document["rows"].values())
-    lines.append(f"Imported {total:,} rows. What is in them: cotdistill tasks show {document['task']}")
+    study = ["study", "run", "--task", report.task.name, "--conditions", conditions, "--seeds", "3", "--wait"]
+    total = plural(sum(document["rows"].values()), "row")
+    lines.append(f"Next: {command(*study)}")
+    lines.append(f"Imported {total}. What is in them: {command('tasks', 'show', report.task.name)}")
     return Result(document, "\n".join(lines))
 
 
 def _read_as(columns: Mapping[str, Any]) -> str:
-    """The fields of a map that differ from an empty one, as --map takes them."""
+    """A map that is kept with a task, as --map takes it."""
     empty = vars(ColumnMap())
     return " ".join(f"{name}={value}" for name, value in columns.items() if value != empty.get(name))
+
+
+def _map_changes(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What --map says."""
+    return _changes({field: column for pairs in arguments.columns or () for field, column in pairs.items()})
 
 
 def _changes(pairs: Mapping[str, str]) -> dict[str, Any]:
@@ -232,8 +270,21 @@ def _changes(pairs: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _field_pairs(text: str) -> dict[str, str]:
-    """question=q,answer=gold as a mapping; what `values` stands for has commas of its own."""
-    return {"values": text.removeprefix("values=")} if text.startswith("values=") else parsed_pairs(text)
+    """`question=q,answer=gold` as a mapping. A comma that no field follows belongs to the value before it
+    (values=false=no,true=yes); a field without a value is emptied.
+    """
+    pairs: dict[str, str] = {}
+    last = ""
+    for part in text.split(","):
+        field, equals, value = part.partition("=")
+        if equals and field.strip() and (last != "values" or field.strip() in vars(ColumnMap())):
+            last = field.strip()
+            pairs[last] = value.strip()
+        elif last:
+            pairs[last] += f",{part}"
+        else:
+            raise argparse.ArgumentTypeError(f"{text!r} is not FIELD=COLUMN (for example question=stem,answer=key)")
+    return pairs
 
 
 def _template(path: str) -> Template:
@@ -253,6 +304,27 @@ def export(arguments: argparse.Namespace) -> Result:
     written = export_task(_task(arguments), Path(arguments.folder).expanduser())
     document = {"task": arguments.task, "files": [str(path) for path in written]}
     return Result(document, "\n".join(document["files"]))
+
+
+def rename(arguments: argparse.Namespace) -> Result:
+    task = rename_task(Store.open(), arguments.task, arguments.new_name)
+    document = {"task": task.name, "was": arguments.task, "digest": task.digest}
+    return Result(document, f"{arguments.task} is now {task.name} ({task.digest[:12]}).")
+
+
+def delete(arguments: argparse.Namespace) -> Result:
+    versions = delete_task(Store.open(), arguments.task)
+    document = {"task": arguments.task, "versions": versions}
+    return Result(document, f"Deleted {arguments.task} ({plural(versions, 'version')}).")
+
+
+def _imported_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("task", metavar="NAME", help="name of an imported task")
+
+
+def _rename_arguments(parser: argparse.ArgumentParser) -> None:
+    _imported_argument(parser)
+    parser.add_argument("new_name", metavar="NEW", help="its new name")
 
 
 def _task_arguments(parser: argparse.ArgumentParser) -> None:
@@ -284,13 +356,8 @@ def _source_arguments(parser: argparse.ArgumentParser) -> None:
         "--splits",
         type=parsed_pairs,
         metavar="OURS=THEIRS,...",
-        help="hub: which split is train, dev and test, by its own names",
+        help="which files of a folder, or splits of the hub, are train, dev and test (train=train_1+train_2,dev=val)",
     )
-
-
-def _import_arguments(parser: argparse.ArgumentParser) -> None:
-    _source_arguments(parser)
-    parser.add_argument("--name", metavar="N", help="the name it gets; known data sets have one")
     parser.add_argument(
         "--columns",
         "--map",
@@ -299,6 +366,11 @@ def _import_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FIELD=COLUMN",
         help="fields that are read otherwise than guessed (question=context+question, values=false=no,true=yes)",
     )
+
+
+def _import_arguments(parser: argparse.ArgumentParser) -> None:
+    _source_arguments(parser)
+    parser.add_argument("--name", metavar="N", help="the name it gets; known data sets have one")
     parser.add_argument(
         "--cluster",
         metavar="RULE",
@@ -378,16 +450,25 @@ NOUN = Noun(
         Command(
             "tasks",
             "look",
-            "what a file, a folder or a data set of the hub holds, and which column would be taken for what; imports"
-            " nothing",
+            "preview a file, a folder or a data set of the hub without importing: the map, and the first rows as read",
             look,
             {
                 "columns": "names of the columns, those of nested values with a dot",
-                "guessed": "the column of each field",
+                "guessed": "the map: the column of each field that is set",
+                "fields": "the same with how sure it is",
+                "fields[].field": "name of the field, as --map takes it",
+                "fields[].columns": "its columns, joined by +",
+                "fields[].confidence": "given (by --map), high, medium or low",
+                "fields[].why": "how many rows have it, and which other columns could be meant",
                 "missing": "fields that an import needs and no column is known for",
-                "rows": "the first rows",
+                "rows": "the first rows as they stand in the file",
+                "examples": "the first rows as they would be read: id, split, passage, question, choices, gold,"
+                " rationales",
+                "unread": "columns of text that no field reads",
+                "answers": "how answers are read: labels, texts or places; empty where that is not known",
                 "counts": "rows of each file or split",
-                "problems": "rows that cannot be read: file, line, reason",
+                "problems": "rows that cannot be read, of the first thousand per split: file, line, reason",
+                "error": "why nothing can be imported like this (message, hint), or null",
                 "hub": "dataset, config, commit and splits of a data set of the hub, or null",
                 "warnings": "what deserves a look",
             },
@@ -410,6 +491,8 @@ NOUN = Noun(
                 "template": "the parts of the prompt",
                 "licence": "as stated at the hub or the source",
                 "note": "what to know before use",
+                "shuffle_choices": "seed by which its choices are put into another order, or null",
+                "seen": "what it was tried on: rows (its real rows, converted) or schema (made-up rows)",
             },
             listed=True,
         ),
@@ -443,6 +526,22 @@ NOUN = Noun(
             export,
             {"task": "its name", "files": "what was written"},
             _export_arguments,
+        ),
+        Command(
+            "tasks",
+            "rename",
+            "give an imported task another name; refused while a study uses it",
+            rename,
+            {"task": "its new name", "was": "its name before", "digest": "hash of its content, which holds the name"},
+            _rename_arguments,
+        ),
+        Command(
+            "tasks",
+            "delete",
+            "delete an imported task with all its versions; refused while a study uses it",
+            delete,
+            {"task": "its name", "versions": "how many versions are gone"},
+            _imported_argument,
         ),
     ),
 )

@@ -120,7 +120,11 @@ def _read(condition: str, read: Read) -> dict[str, Any]:
 
 def _chance(store: Store, study: int) -> float | None:
     return next(
-        (float(job.result["chance"]) for _, _, job in planned_runs(store, study) if job is not None and job.result),
+        (
+            float(job.result["chance"]) or None
+            for _, _, job in planned_runs(store, study)
+            if job is not None and job.result
+        ),
         None,
     )
 

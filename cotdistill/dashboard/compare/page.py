@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import streamlit as st
 
 from cotdistill.dashboard import frame
@@ -14,13 +16,14 @@ from cotdistill.dashboard.compare import (
     token_dose,
     training_size,
 )
-from cotdistill.dashboard.widgets import accuracies, pickers, queue
+from cotdistill.dashboard.widgets import accuracies, failures, pickers, queue, second_test
 from cotdistill.dashboard.widgets import annotations as said
 from cotdistill.planning.rounds import generations
 from cotdistill.rationales.conditions import parse
 from cotdistill.report import captions, markup, rounds
 from cotdistill.report.commands import command
 from cotdistill.results import results
+from cotdistill.results.findings import also_test_document
 from cotdistill.store.records import Study
 from cotdistill.store.store import Store
 from cotdistill.studies.annotations import pinned
@@ -67,17 +70,27 @@ def draw(store: Store) -> None:
     frame.heading(spec.title or study.name, _about(study, spec))
     with st.container(horizontal=True, vertical_alignment="center"):
         view = pickers.switch(
-            "View", tuple(VIEWS), key="view", start="accuracy", label_of=VIEWS.__getitem__, label_visibility="collapsed"
+            "View",
+            _views(store, study, summaries),
+            key="view",
+            start="accuracy",
+            label_of=VIEWS.__getitem__,
+            label_visibility="collapsed",
         )
         said.draw(store, study, baseline)
     if any(s.finished < s.planned for s in summaries):
-        st.info(plain_markdown(captions.missing_told(summaries)), icon=":material/hourglass_top:")
-        queue.live(store, short=True)
+        failures.draw(store, study, key="compare")
+        states = store.queue.states()
+        if any(states.get(member.identity) not in ("finished", "failed") for member in study.members):
+            st.info(plain_markdown(captions.missing_told(summaries)), icon=":material/hourglass_top:")
+            queue.live(store, short=True, study=study)
     if not any(s.finished for s in summaries):
         frame.empty("No run of this study has finished yet", "The first point appears with the first finished run.")
         return
     if view == "accuracy":
         accuracies.draw(store, study, summaries, baseline)
+        if also := also_test_document(store, study, baseline):
+            second_test.draw(also)
         _rounds(store, study)
         frame.terminal(command("compare", study.name, "--baseline", baseline), command("study", "show", study.name))
     elif view == "curves":
@@ -94,6 +107,18 @@ def draw(store: Store) -> None:
         cross_study.draw(store, study, baseline)
     else:
         grouping.draw(store, study)
+
+
+def _views(store: Store, study: Study, summaries: Sequence[results.ConditionSummary]) -> tuple[str, ...]:
+    """The views that have something to show for this study, and the one that the link asks for."""
+    conditions = [parse(s.condition) for s in summaries]
+    shown = {
+        "tokens": any(one.steps for one in conditions),
+        "size": len({one.fraction for one in conditions}) > 1,
+        "studies": len({other.name for other in store.queue.studies()}) > 1,
+    }
+    wanted = st.query_params.get("view")
+    return tuple(view for view in VIEWS if shown.get(view, True) or view == wanted)
 
 
 def _rounds(store: Store, study: Study) -> None:

@@ -59,12 +59,26 @@ def _composed(task: Task, world: int) -> tuple[ElicitConfig, list[str]]:
     """What the form says, and the words of the terminal for it."""
     teacher = _teacher()
     hint = str(
-        st.segmented_control("The teacher is shown", list(SHOWN), default="gold", key=f"{KEY}.given", required=True, format_func=SHOWN.__getitem__)
+        st.segmented_control(
+            "The teacher is shown",
+            list(SHOWN),
+            default="gold",
+            key=f"{KEY}.given",
+            required=True,
+            format_func=SHOWN.__getitem__,
+        )
     )
     first, two, three = st.columns(3)
     split = first.selectbox("Split", SPLITS, key=f"{KEY}.split")
     rows = int(
-        two.number_input("Rows, by a fixed hash; 0: all", min_value=0, max_value=len(task.examples(split)), value=20, step=20, key=f"{KEY}.rows")
+        two.number_input(
+            "Rows, by a fixed hash; 0: all",
+            min_value=0,
+            max_value=len(task.examples(split)),
+            value=20,
+            step=20,
+            key=f"{KEY}.rows",
+        )
     )
     usual = source_name(teacher.model.rstrip("/").rpartition("/")[2])[:48] if teacher.model else "teacher"
     name = three.text_input("Name of the source", key=f"{KEY}.name", placeholder=usual).strip() or usual
@@ -72,15 +86,42 @@ def _composed(task: Task, world: int) -> tuple[ElicitConfig, list[str]]:
     shots, shown, drawn = _shots(task)
     with st.expander("How it writes", icon=":material/edit_note:"):
         sampling = forms.config(Sampling, Sampling(), key=f"{KEY}.sampling", skip=("stop",))
-        part = st.selectbox("What of an answer becomes the rationale", list(reversed(PARTS)), key=f"{KEY}.part", format_func=TAKEN.__getitem__)
+        part = st.selectbox(
+            "What of an answer becomes the rationale",
+            list(reversed(PARTS)),
+            key=f"{KEY}.part",
+            format_func=TAKEN.__getitem__,
+        )
         contrast = Contrast()
         if teacher.kind == "local" and hint != "nothing":
             contrast = forms.config(Contrast, Contrast(), key=f"{KEY}.contrast")
     config = ElicitConfig(
-        task=task.name, task_digest=task.digest, name=name, teacher=teacher, template=template, shots=shots, shown_shots=shown, given=hint,
-        sampling=sampling, contrast=contrast, split=split, part=part, rows=rows, world=world,
+        task=task.name,
+        task_digest=task.digest,
+        name=name,
+        teacher=teacher,
+        template=template,
+        shots=shots,
+        shown_shots=shown,
+        given=hint,
+        sampling=sampling,
+        contrast=contrast,
+        split=split,
+        part=part,
+        rows=rows,
+        world=world,
     )
-    words = ["teacher", "elicit", "--task", task.name, *(["--world", str(world)] if world else []), "--name", config.name, "--rows", str(rows)]
+    words = [
+        "teacher",
+        "elicit",
+        "--task",
+        task.name,
+        *(["--world", str(world)] if world else []),
+        "--name",
+        config.name,
+        "--rows",
+        str(rows),
+    ]
     words += [f"--split={split}"] if split != "train" else []
     words += [f"--given={hint}"] if hint != "gold" else []
     words += [f"--part={part}"] if part != "reason" else []
@@ -94,7 +135,9 @@ def _changed_words(config: Any) -> list[str]:
     words = []
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
-        if isinstance(field.default, (str, int, float)) and value != field.default:
+        if isinstance(field.default, bool):
+            words += [f"--{field.name.replace('_', '-')}"] if value else []
+        elif isinstance(field.default, (str, int, float)) and value != field.default:
             words += [f"--{field.name.replace('_', '-')}", f"{value:g}" if isinstance(value, float) else str(value)]
         elif field.name == "extra" and value:
             words += ["--extra", json.dumps(value)]
@@ -102,9 +145,17 @@ def _changed_words(config: Any) -> list[str]:
 
 
 def _teacher() -> TeacherConfig:
-    kind = str(st.segmented_control("Teacher", list(KINDS), default="endpoint", key=f"{KEY}.kind", required=True, format_func=KINDS.__getitem__))
+    kind = str(
+        st.segmented_control(
+            "Teacher", list(KINDS), default="endpoint", key=f"{KEY}.kind", required=True, format_func=KINDS.__getitem__
+        )
+    )
     help_text = "its name on the server" if kind == "endpoint" else "a folder that save_pretrained wrote, or a hub id"
-    model = st.text_input(f"Model: {help_text}", key=f"{KEY}.model", placeholder="mistral-7b-instruct" if kind == "endpoint" else "/models/teacher")
+    model = st.text_input(
+        f"Model: {help_text}",
+        key=f"{KEY}.model",
+        placeholder="mistral-7b-instruct" if kind == "endpoint" else "/models/teacher",
+    )
     if kind == "endpoint":
         try:
             address()
@@ -113,8 +164,12 @@ def _teacher() -> TeacherConfig:
             st.info(plain_markdown(f"{error.message} {error.hint}"), icon=":material/link_off:")
     with st.expander("More about the teacher", icon=":material/school:"):
         skip = ("chat", "device") if kind == "endpoint" else ("limit_name",)
-        base = forms.config(TeacherConfig, TeacherConfig(), key=f"{KEY}.teacher", skip=("kind", "model", "extra", *skip))
-        extra = st.text_input("Further fields of the request, as JSON", key=f"{KEY}.extra", placeholder='{"reasoning_effort": "low"}')
+        base = forms.config(
+            TeacherConfig, TeacherConfig(), key=f"{KEY}.teacher", skip=("kind", "model", "extra", *skip)
+        )
+        extra = st.text_input(
+            "Further fields of the request, as JSON", key=f"{KEY}.extra", placeholder='{"reasoning_effort": "low"}'
+        )
     return dataclasses.replace(base, kind=kind, model=model.strip(), extra=_extra(extra) if kind == "endpoint" else {})
 
 
@@ -130,7 +185,13 @@ def _extra(text: str) -> dict[str, Any]:
 
 def _template() -> PromptTemplate:
     """A preset, and every part of it in a field of its own."""
-    name = st.selectbox("Prompt", PRESETS.names(), key=f"{KEY}.preset", on_change=_fill, format_func=lambda n: f"{n}: {PRESETS.get(n).help}")
+    name = st.selectbox(
+        "Prompt",
+        PRESETS.names(),
+        key=f"{KEY}.preset",
+        on_change=_fill,
+        format_func=lambda n: f"{n}: {PRESETS.get(n).help}",
+    )
     start = PRESETS.get(name).template
     with st.expander("The template, part by part", icon=":material/edit:"):
         values = {}
@@ -152,7 +213,14 @@ def _fill() -> None:
 def _shots(task: Task) -> tuple[tuple[Shot, ...], int, list[str]]:
     """The shots, how many are shown, and the words that draw the same; their rationales may be edited."""
     number = int(
-        st.number_input("Shots: worked examples it is shown first", min_value=0, max_value=MOST_SHOTS, value=0, key=f"{KEY}.shots", width=300)
+        st.number_input(
+            "Shots: worked examples it is shown first",
+            min_value=0,
+            max_value=MOST_SHOTS,
+            value=0,
+            key=f"{KEY}.shots",
+            width=300,
+        )
     )
     if not number:
         return (), 0, []
@@ -163,11 +231,18 @@ def _shots(task: Task) -> tuple[tuple[Shot, ...], int, list[str]]:
         drawn = draw_shots(task, source, number, seed)
         table = [{"row": s.id, "question": s.question, "answer": s.answer, "rationale": s.rationale} for s in drawn]
         edited = st.data_editor(
-            table, key=f"{KEY}.shots.{source}.{seed}.{number}", hide_index=True, disabled=("row", "question", "answer"),
-            column_config={"rationale": st.column_config.TextColumn("rationale (may be edited)", width="large", required=True)},
+            table,
+            key=f"{KEY}.shots.{source}.{seed}.{number}",
+            hide_index=True,
+            disabled=("row", "question", "answer"),
+            column_config={
+                "rationale": st.column_config.TextColumn("rationale (may be edited)", width="large", required=True)
+            },
         )
         st.caption(f"{number} are shown; the last one stands in where a row would be its own shot.")
-    shots = tuple(dataclasses.replace(shot, rationale=str(row["rationale"])) for shot, row in zip(drawn, edited, strict=True))
+    shots = tuple(
+        dataclasses.replace(shot, rationale=str(row["rationale"])) for shot, row in zip(drawn, edited, strict=True)
+    )
     words = ["--shots", str(number), "--shots-source", source, "--shots-seed", str(seed)]
     return shots, number, words if shots == drawn else ["--shots-file", "SHOTS.jsonl", "--shots", str(number)]
 
@@ -205,6 +280,8 @@ def _go(store: Store, task: Task, config: ElicitConfig, pace: Pace) -> None:
 
 
 @st.cache_data(max_entries=16, show_spinner="Counting what there is to ask…")
-def _estimate(config: str, pace: str, changed_at: int, _store: Store, _task: Task, _config: ElicitConfig, _pace: Pace) -> elicitation.Estimate:
+def _estimate(
+    config: str, pace: str, changed_at: int, _store: Store, _task: Task, _config: ElicitConfig, _pace: Pace
+) -> elicitation.Estimate:
     """Counted once for a form as it stands: thousands of rows with shots take seconds."""
     return elicitation.estimate(_store, _task, _config, _pace)

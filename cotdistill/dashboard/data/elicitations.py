@@ -20,7 +20,8 @@ from cotdistill.teachers.responses import Responses
 from cotdistill.dashboard import frame
 from cotdistill.dashboard.data import teacher_cards
 from cotdistill.report.commands import command
-from cotdistill.text import ago, duration, percent, plain_markdown, plural
+from cotdistill.report.teachers import outcome, spending
+from cotdistill.text import ago, duration, plain_markdown, plural
 
 # Jobs shown, newest first, and answers of one that runs.
 JOBS = 6
@@ -38,7 +39,9 @@ def draw(store: Store, task: Task) -> None:
 
 def _draw(store: Store, task: Task) -> None:
     jobs = [job for job in store.queue.jobs(kind="elicit") if job.config["task_digest"] == task.digest]
-    frame.section("Asked so far", "Refreshes by itself. Every answer is kept as it comes; what was answered is never asked again.")
+    frame.section(
+        "Asked so far", "Refreshes by itself. Every answer is kept as it comes; what was answered is never asked again."
+    )
     if not jobs:
         st.caption("No teacher was asked about this task yet.")
         return
@@ -65,7 +68,9 @@ def _job(store: Store, task: Task, responses: Responses, job: Job) -> None:
         _buttons(store, job)
     if counted.asked:
         parts = [f"{counted.answered:,} of {counted.asked:,} answered", *_progress_parts(job)]
-        st.progress(min(1.0, (counted.answered + counted.failed) / counted.asked), text=plain_markdown(" · ".join(parts)))
+        st.progress(
+            min(1.0, (counted.answered + counted.failed) / counted.asked), text=plain_markdown(" · ".join(parts))
+        )
     if job.error:
         st.error(plain_markdown(f"{job.error.get('message', '')} {job.error.get('hint', '')}"), icon=":material/error:")
     if job.result:
@@ -88,25 +93,43 @@ def _progress_parts(job: Job) -> list[str]:
     if job.state != "running":
         return []
     now: dict[str, Any] = dict(job.progress)
-    done, total, pace = now.get("step") or 0, now.get("total") or 0, now.get("pace")
+    pace = now.get("pace")
     parts = [f"{now['failed']:,} without an answer"] if now.get("failed") else []
     if now.get("stage"):
         return [*parts, str(now["stage"])]
-    parts += [f"{pace:.2g} a second", f"{duration((total - done) / pace)} left"] if pace else []
-    parts += [f"cost {now['cost']:.4f}"] if now.get("cost") else []
-    parts += [f"about {now['cost_left']:.4f} to come"] if now.get("cost_left") else []
-    return parts + ([f"the server asks to wait {duration(now['wait'])}"] if now.get("wait") else [])
+    parts += [f"{pace:.2g} a second"] if pace else []
+    return parts + spending(now, now.get("tokens_in") or 0, now.get("tokens_out") or 0)
 
 
 def _buttons(store: Store, job: Job) -> None:
     held = job.held and job.state == "queued"
     if job.state in OPEN and not held:
-        st.button("Pause", key=f"elicited.pause.{job.id}", icon=":material/pause:", on_click=_act, args=(store, "pause", job.id))
-        st.button("Stop", key=f"elicited.stop.{job.id}", icon=":material/stop:", on_click=_act, args=(store, "stop", job.id))
+        st.button(
+            "Pause",
+            key=f"elicited.pause.{job.id}",
+            icon=":material/pause:",
+            on_click=_act,
+            args=(store, "pause", job.id),
+        )
+        st.button(
+            "Stop", key=f"elicited.stop.{job.id}", icon=":material/stop:", on_click=_act, args=(store, "stop", job.id)
+        )
     elif held or job.state in ("failed", "stopped"):
-        st.button("Go on", key=f"elicited.resume.{job.id}", icon=":material/play_arrow:", on_click=_act, args=(store, "resume", job.id))
+        st.button(
+            "Go on",
+            key=f"elicited.resume.{job.id}",
+            icon=":material/play_arrow:",
+            on_click=_act,
+            args=(store, "resume", job.id),
+        )
     elif (job.result or {}).get("failed"):
-        st.button("Ask again", key=f"elicited.again.{job.id}", icon=":material/refresh:", on_click=_act, args=(store, "resume", job.id))
+        st.button(
+            "Ask again",
+            key=f"elicited.again.{job.id}",
+            icon=":material/refresh:",
+            on_click=_act,
+            args=(store, "resume", job.id),
+        )
 
 
 def _act(store: Store, verb: str, job: int) -> None:
@@ -125,13 +148,7 @@ def _act(store: Store, verb: str, job: int) -> None:
 
 def _result(job: Job, result: dict[str, Any] | Any) -> None:
     source = result.get("source")
-    parts = [f"{result['answered']:,} answered, {result['cached']:,} of them before this job"]
-    parts += (
-        [f"{percent(result['agrees'])} of the {result['stated']:,} stated answers are gold"] if result["stated"] else ["no text states its answer"]
-    )
-    parts += [f"{result['cut_off']:,} cut off by the limit of tokens"] if result["cut_off"] else []
-    parts += [f"cost {result['cost']:.4f}"] if result["cost"] else []
-    st.caption(plain_markdown(f"{'; '.join(parts)}."))
+    st.caption("  \n".join(plain_markdown(line) for line in outcome(result, job.config, job.id)))
     if source:
         st.markdown(f":material/check: Its answers are a source now: **{plain_markdown(source)}**")
     else:
@@ -142,9 +159,13 @@ def _failures(responses: Responses, job: Job, number: int) -> None:
     rows = responses.failures(job.identity)
     causes = Counter(row["cause"] for row in rows)
     with st.expander(
-        f"{plural(number, 'question')} without an answer: {', '.join(f'{c} {n}' for c, n in causes.most_common())}", icon=":material/report:"
+        f"{plural(number, 'question')} without an answer: {', '.join(f'{c} {n}' for c, n in causes.most_common())}",
+        icon=":material/report:",
     ):
-        shown = [{"row": r["id"], "cause": r["cause"], "tries": r["tries"], "what was said": r["detail"]} for r in rows[:FAILURES]]
+        shown = [
+            {"row": r["id"], "cause": r["cause"], "tries": r["tries"], "what was said": r["detail"]}
+            for r in rows[:FAILURES]
+        ]
         st.dataframe(shown, hide_index=True)
         if len(rows) > FAILURES:
             st.caption(f"… and {len(rows) - FAILURES} more: {command('teacher', 'progress', str(job.id), '--json')}")

@@ -1,80 +1,139 @@
-"""Import of a task: a folder or file by path, or a dropped file. The work is done by the terminal's own command in a
+"""Import of a task: a folder or file by path, or dropped files. The work is done by the terminal's own command in a
 process of its own.
 """
 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
-from cotdistill.config import digest
+from cotdistill.dashboard import frame
+from cotdistill.dashboard.data import map_form
 from cotdistill.errors import CotdistillError
+from cotdistill.report.commands import carried_out, command
 from cotdistill.store.store import Store
 from cotdistill.tasks.importing.columns import ColumnMap
-from cotdistill.tasks.importing.files import Preview, read_source
-from cotdistill.dashboard.widgets import forms
-from cotdistill.dashboard import frame
-from cotdistill.report.commands import carried_out, command
-from cotdistill.text import plain_markdown, plural
+from cotdistill.tasks.importing.files import FORMATS, find_files, rows_files, source_name
+from cotdistill.tasks.importing.preview import Preview, preview_source
+from cotdistill.text import plain_markdown
 
 # What a link says of one task only.
 BELONGS = ("source", "example")
+SPLITS = {"train": "Training files", "dev": "Dev files", "test": "Test files"}
 
 
 def draw(store: Store) -> None:
-    """The form: where from, what it holds, which column is what; then the import with its bad rows. The imported task
-    becomes the one shown.
+    """The form: where from, which file is which split, which column is what, the first rows as read; then the import
+    with its bad rows. The imported task becomes the one shown.
     """
-    st.caption("A folder with {train,dev,test}.{jsonl,csv,parquet}[.gz], and rationales/SPLIT.SOURCE.jsonl if there are more; or one file.")
+    st.caption(
+        "A folder with files of train, dev and test, and rationales/SPLIT.SOURCE.jsonl if there are more; or one file: "
+        f"{', '.join(FORMATS)}, text also as gz."
+    )
     typed = st.text_input("Folder or file on this machine", key="import.path", placeholder="/data/commonsenseqa")
-    dropped = st.file_uploader("or drop one file", type=["jsonl", "csv", "parquet", "gz"], key="import.file")
-    if not typed.strip() and dropped is None:
+    dropped = st.file_uploader(
+        "or drop files: one, or those of all splits, with labels in a file of their own (dev.jsonl and dev-labels.lst)",
+        type=[*FORMATS, "gz", "lst"],
+        accept_multiple_files=True,
+        key="import.file",
+    )
+    if not typed.strip() and not dropped:
         return
     with tempfile.TemporaryDirectory() as folder:
         path = Path(typed.strip()).expanduser()
-        if dropped is not None:
-            path = Path(folder) / Path(dropped.name).name
-            path.write_bytes(dropped.getvalue())
+        if dropped:
+            path = Path(folder)
+            for file in dropped:
+                (path / Path(file.name).name).write_bytes(file.getvalue())
+            path = path / Path(dropped[0].name).name if len(dropped) == 1 else path
         try:
-            preview = read_source(path)
+            splits = _splits(path)
+            guess = _previewed(path, {}, splits)
+            missing = bool(guess.guessed.missing() or guess.error)
+            changes = map_form.edited(guess.columns, guess.guessed, missing=missing)
+            preview = _previewed(path, changes, splits) if changes else guess
         except CotdistillError as error:
-            frame.problem(error)
+            map_form.problem({"message": error.message, "hint": error.hint})
             return
-        columns = columns_of(preview)
-        name = st.text_input("Name of the task", value=path.name.split(".")[0][:64], key="import.name")
-        keep = st.toggle("Import the good rows if some are bad", key="import.keep")
-        words = ["tasks", "import", str(path), "--name", name.strip(), *(["--keep-good-rows"] if keep else []), *columns]
-        if st.button("Import", type="primary", key="import.go"):
-            with st.spinner("Reading rows and training tokenizers…"):
-                show_result(carried_out(store, words))
-        frame.terminal(command(*(words if dropped is None else ["FILE" if word == str(path) else word for word in words])))
+        map_form.show(preview.document())
+        named = dropped[0].name if dropped else path.name
+        words = ["tasks", "import", str(path), *_split_words(splits), *map_form.words_of(changes)]
+        finish(words, source_name(named.split(".")[0]), "import", lambda all_words: carried_out(store, all_words), "FILE" if dropped else "")
 
 
-def columns_of(preview: Preview) -> list[str]:
-    """What there is to import, and which column is what; gives the options of the command."""
-    st.caption(plain_markdown("; ".join(f"{file}: {plural(count, 'row')}" for file, count in preview.counts.items())))
-    st.dataframe(pd.DataFrame([{k: str(v) for k, v in row.items()} for row in preview.rows[:3]]), hide_index=True)
-    if preview.problems:
-        st.warning(f"{plural(len(preview.problems), 'row')} cannot be read; each is listed when you import.", icon=":material/rule:")
-    guessed = preview.guessed
-    # Other columns are another form, so that no choice is carried over to them.
-    key = f"import.columns.{digest([preview.columns, guessed])[:8]}"
-    with st.expander("Which column is what", expanded=bool(guessed.missing())):
-        chosen = forms.config(ColumnMap, guessed, key=key, columns=2)
-    if chosen == guessed:
-        return []
-    said = {name: str(value) for name, value in vars(chosen).items() if value != getattr(ColumnMap(), name)}
-    return ["--map", *(f"{name}={value}" for name, value in said.items())]
+def _splits(path: Path) -> dict[str, str]:
+    """Which files of a folder are which split, where a person says otherwise than their names."""
+    if not path.is_dir():
+        return {}
+    files = [file.name for file in rows_files(path)]
+    try:
+        usual = {split: [file.name for file in of_split] for split, of_split in find_files(path).main.items()}
+    except CotdistillError as error:
+        if not files:
+            raise
+        usual = {}
+        st.caption(plain_markdown(error.message))
+    with st.expander("Splits", expanded=not usual):
+        chosen = {
+            split: st.multiselect(label, files, usual.get(split, []), key=f"import.splits.{path}.{split}")
+            for split, label in SPLITS.items()
+        }
+    named = {split: "+".join(names) for split, names in chosen.items() if names}
+    return {} if chosen == {split: usual.get(split, []) for split in SPLITS} else named
+
+
+def _split_words(splits: Mapping[str, str]) -> list[str]:
+    return ["--splits", ",".join(f"{ours}={names}" for ours, names in splits.items())] if splits else []
+
+
+def _previewed(path: Path, changes: Mapping[str, Any], splits: Mapping[str, str]) -> Preview:
+    """The preview, read anew only where files or settings are others."""
+    files = rows_files(path) if path.is_dir() else [path]
+    stamps = tuple((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.exists())
+    return _cached_preview(str(path), stamps, tuple(changes.items()), tuple(splits.items()))
+
+
+@st.cache_data(max_entries=4, show_spinner="Reading the first rows…")
+def _cached_preview(
+    path: str, stamps: tuple[Any, ...], changes: tuple[tuple[str, Any], ...], splits: tuple[tuple[str, str], ...]
+) -> Preview:
+    return preview_source(Path(path), dict(changes), dict(splits))
+
+
+def finish(
+    words: list[str], suggested: str, key: str, run: Callable[[list[str]], dict[str, Any]], shown_path: str = ""
+) -> None:
+    """The end of both forms: name, bad rows, order of the choices, and the button. words: the command so far; suggested:
+    a name, which follows what is imported until a person writes another; shown_path: what stands for a path that only
+    this page knows.
+    """
+    if st.session_state.get(f"{key}.task") in (None, "", st.session_state.get(f"{key}.suggested")):
+        st.session_state[f"{key}.task"] = suggested
+    st.session_state[f"{key}.suggested"] = suggested
+    name = st.text_input("Name of the task", key=f"{key}.task")
+    left, right = st.columns(2)
+    keep = left.toggle("Import the good rows if some are bad", key=f"{key}.keep")
+    shuffle = right.toggle(
+        "Shuffle the choices", key=f"{key}.shuffle", help="For data whose right choice always stands in one place."
+    )
+    seed = right.number_input("Seed of the order", min_value=0, step=1, key=f"{key}.seed") if shuffle else None
+    words = [*words[:3], "--name", name.strip(), *words[3:], *(["--keep-good-rows"] if keep else [])]
+    words += ["--shuffle-choices", str(int(seed))] if seed is not None else []
+    if st.button("Import", type="primary", key=f"{key}.go"):
+        with st.spinner("Reading rows and training tokenizers…"):
+            show_result(run(words))
+    frame.terminal(command(*words[:2], shown_path or words[2], *words[3:]))
 
 
 def show_result(document: dict[str, Any]) -> None:
     """What came of an import; the imported task becomes the one that is shown."""
     if error := document.get("error"):
-        st.error(plain_markdown(f"{error['message']} {error.get('hint', '')}"), icon=":material/error:")
+        map_form.problem(error)
         return
     rows = ", ".join(f"{split} {count:,} ({document['roles'].get(split, '')})" for split, count in document["rows"].items())
     st.success(plain_markdown(f"Imported {document['task']}: {rows}."), icon=":material/check:")
@@ -82,7 +141,9 @@ def show_result(document: dict[str, Any]) -> None:
     st.query_params["task"] = document["task"]
     for name in BELONGS:
         st.query_params.pop(name, None)
+    read_as = " ".join(f"{field}={column}" for field, column in ColumnMap(**document["columns"]).set_fields().items())
+    st.caption(plain_markdown(f"Read as {read_as}; answers as {document['answers']}."))
     for warning in document["warnings"]:
-        st.caption(plain_markdown(warning))
+        st.caption(plain_markdown(map_form.in_page_words(warning)))
     if document["problems"]:
         st.dataframe(pd.DataFrame(document["problems"]), hide_index=True)

@@ -8,11 +8,12 @@ import streamlit as st
 
 from cotdistill.errors import CotdistillError
 from cotdistill.store.store import Store
+from cotdistill.tasks.example import CHOICE
 from cotdistill.tasks.catalog import list_tasks, open_task
 from cotdistill.tasks.task import Task
 from cotdistill.tasks.generated.world import WorldSettings
 from cotdistill.dashboard.widgets import example, forms
-from cotdistill.dashboard.data import hub_form, import_form, lint as linted, task_statistics, teachers
+from cotdistill.dashboard.data import hub_form, import_form, lint as linted, task_admin, task_statistics, teachers
 from cotdistill.dashboard import frame
 from cotdistill.dashboard.widgets import composer_state
 from cotdistill.report.commands import command
@@ -47,6 +48,8 @@ def draw(store: Store) -> None:
     teachers.draw(store, task, world, dialled=bool(settings))
     task_statistics.draw(task)
     lint = linted.draw(task, source)
+    if not task.artificial:
+        task_admin.draw(store, task)
     frame.terminal(command("tasks", "show", task.name), command("tasks", "list"), command("tasks", "export", task.name, "FOLDER"), lint)
 
 
@@ -82,7 +85,10 @@ def _numbers(task: Task, settings: dict[str, Any]) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         for split, name in (("train", "Training rows"), ("dev", "Dev rows"), ("test", "Test questions")):
             st.metric(name, f"{len(task.examples(split)):,}", width="content", help=plain_markdown(task.roles.get(split, "")) or None)
-        st.metric("Chance", percent(task.chance), width="content", help="The mean of one over the number of choices, on test.")
+        chance = percent(task.chance) if task.answer_kind == CHOICE else "none"
+        st.metric(
+            "Chance", chance, width="content", help="The mean share of right choices, on test; none for written answers."
+        )
         st.space("stretch")
         if st.button("Train on this task", icon=":material/model_training:"):
             composer_state.begin(task.name, settings)

@@ -11,14 +11,17 @@ import streamlit as st
 
 from cotdistill.dashboard import frame
 from cotdistill.dashboard.findings import archive
-from cotdistill.dashboard.widgets import plans, queue
+from cotdistill.dashboard.widgets import plans, queue, second_test
 from cotdistill.errors import UsageError
 from cotdistill.rationales.conditions import parse
-from cotdistill.report import export, markup
+from cotdistill.report import captions, export, markup
 from cotdistill.report import rivals as rivals_table
 from cotdistill.report.commands import command
+from cotdistill.report.figures import base
+from cotdistill.report.figures.narrow import fitted
 from cotdistill.report.markup import escape
 from cotdistill.report.tables import Table
+from cotdistill.results import results
 from cotdistill.results.findings import findings
 from cotdistill.results.overview import overview
 from cotdistill.results.rivals import rivals
@@ -48,7 +51,7 @@ def draw(store: Store) -> None:
     margin = _margin()
     if frame.presenting():
         name = st.query_params.get("study", names[0])
-        _presented(findings(store, name if name in names else names[0], margin))
+        _presented(store, findings(store, name if name in names else names[0], margin))
         return
     frame.heading("Findings")
     with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -89,6 +92,8 @@ def draw(store: Store) -> None:
         _claim(store, document, claim)
     frame.section("Every condition")
     st.html(markup.table(*_cells(export.tables(document)[-1])))
+    if also := document["also_test"]:
+        second_test.draw(also)
     if any(parse(one["id"]).objectives for one in document["conditions"]):
         _rivals(store, name)
     _elsewhere(store, name)
@@ -249,7 +254,7 @@ def _downloads(document: dict[str, Any]) -> None:
 
 def _present(on: bool) -> None:
     if on:
-        st.query_params["present"] = st.query_params.get("present", "1")
+        st.query_params["present"] = st.query_params.get("present", "0")
     else:
         st.query_params.pop("present", None)
 
@@ -258,12 +263,48 @@ def _go(place: int) -> None:
     st.query_params["present"] = str(place)
 
 
-def _presented(document: dict[str, Any]) -> None:
-    """One claim a screen, large, with the arrow keys; the link keeps the screen."""
-    screens = document["claims"]
-    wanted = st.query_params.get("present", "1")
-    at = min(max(int(wanted), 1), len(screens)) if wanted.isdecimal() else 1
-    claim = screens[at - 1]
+def _presented(store: Store, document: dict[str, Any]) -> None:
+    """The overview, then one claim a screen, large, with the arrow keys; the link keeps the screen."""
+    last = len(document["claims"])
+    wanted = st.query_params.get("present", "0")
+    at = min(int(wanted), last) if wanted.isdecimal() else 0
+    if at:
+        _claim_slide(document, document["claims"][at - 1], at)
+    else:
+        _overview_slide(store, document)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.button(
+            "Previous", icon=":material/arrow_back:", shortcut="Left", on_click=_go, args=(at - 1,), disabled=at == 0
+        )
+        st.caption(f"{at + 1} of {last + 1}")
+        st.button(
+            "Next", icon=":material/arrow_forward:", shortcut="Right", on_click=_go, args=(at + 1,), disabled=at == last
+        )
+        st.button("End", icon=":material/close:", shortcut="Esc", on_click=_present, args=(False,))
+
+
+def _overview_slide(store: Store, document: dict[str, Any]) -> None:
+    """Every condition in one figure, and what it says of each claim in a word."""
+    verdicts = "".join(
+        f'<li>{escape(claim["title"])}: <b style="color:{export.word_color(claim["word"])}">{escape(claim["word"])}'
+        "</b></li>"
+        for claim in document["claims"]
+    )
+    st.html(
+        f'<div style="font-size:2.2rem;font-weight:650;line-height:1.2">{escape(document["title"] or document["name"])}'
+        f'</div><ol style="font-size:1.3rem;line-height:1.5">{verdicts}</ol>'
+    )
+    summaries = results.summary(store, int(document["id"]))
+    if rows := captions.accuracy_rows(summaries):
+        chance = results.chance_of(summaries)
+        figure = base.accuracy(rows, chance, captions.accuracy_title(rows, chance))
+        figure.update_layout(height=150 + 44 * len(rows), font_size=18, title_font_size=22)
+        _slide_figure(figure, "present0", margin_r=130)
+    st.html(f'<div style="font-size:1rem;opacity:0.65">{escape(export.setting(document))}.</div>')
+
+
+def _claim_slide(document: dict[str, Any], claim: dict[str, Any], at: int) -> None:
+    """A claim with its word, its figure, and what stands neither in the title nor in the figure, each thing once."""
     color = export.word_color(claim["word"])
     st.html(
         f'<div style="font-size:1.15rem;opacity:0.65">{escape(document["title"])}</div><div'
@@ -273,32 +314,20 @@ def _presented(document: dict[str, Any]) -> None:
     )
     figure = export.claim_figure(document, claim)
     if figure is not None:
-        figure.update_layout(
-            height=150 + 74 * len(claim["comparisons"]), font_size=20, title_text="", margin_t=10, margin_r=330
-        )
-        figure.update_yaxes(tickfont_size=20)
-        figure.update_xaxes(tickfont_size=16, title_font_size=18)
-        figure.update_annotations(font_size=20)
-        st.plotly_chart(figure, key=f"present{at}", config={"displaylogo": False, "displayModeBar": False})
-    summary = " ".join(
-        text for text in (claim["told"] if figure is None else "", claim["budget"], claim["change"]) if text
-    )
+        figure.update_layout(height=150 + 74 * len(claim["comparisons"]), font_size=20, title_text="", margin_t=10)
+        _slide_figure(figure, f"present{at}", margin_r=330)
     n = export.tables({**document, "claims": [claim]})[0].caption.partition("Verdict:")[2].partition(". ")[2]
     st.html(
-        f'<div style="font-size:1.25rem;max-width:70rem">{escape(summary)}</div><div'
-        f' style="font-size:1rem;opacity:0.65;margin-top:0.8rem">{escape(n)} {escape(export.setting(document))}.</div>'
+        f'<div style="font-size:1.25rem;max-width:70rem">{escape(export.slide_text(claim, figure is not None))}</div>'
+        f'<div style="font-size:1rem;opacity:0.65;margin-top:0.8rem">{escape(n)} {escape(export.setting(document))}.'
+        "</div>"
     )
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.button(
-            "Previous", icon=":material/arrow_back:", shortcut="Left", on_click=_go, args=(at - 1,), disabled=at == 1
-        )
-        st.caption(f"{at} of {len(screens)}")
-        st.button(
-            "Next",
-            icon=":material/arrow_forward:",
-            shortcut="Right",
-            on_click=_go,
-            args=(at + 1,),
-            disabled=at == len(screens),
-        )
-        st.button("End", icon=":material/close:", shortcut="Esc", on_click=_present, args=(False,))
+
+
+def _slide_figure(figure: Any, key: str, margin_r: int) -> None:
+    figure.update_layout(margin_r=margin_r)
+    figure.update_yaxes(tickfont_size=20)
+    figure.update_xaxes(tickfont_size=16, title_font_size=18)
+    figure.update_annotations(font_size=20)
+    drawn = fitted(figure, frame.room()) if frame.room() else figure
+    st.plotly_chart(drawn, key=key, config={"displaylogo": False, "displayModeBar": False})

@@ -16,9 +16,9 @@ from cotdistill.text import plural
 START = "0.1, 0.25, 0.5, 1"
 
 
-def draw(task: Task, field: str, source: str) -> None:
-    """A popover that rewrites the conditions held in the session under `field`. source: whose rationales the study
-    takes unless told otherwise.
+def draw(task: Task, conditions: Sequence[str], field: str, source: str) -> None:
+    """A popover that crosses these conditions and puts the product into the session under `field`. source: whose
+    rationales the study takes unless told otherwise.
     """
     with st.popover(
         "Sizes and sources",
@@ -38,9 +38,7 @@ def draw(task: Task, field: str, source: str) -> None:
                 help="Every condition trains on the rows for which all of them have a rationale.",
             )  # fmt: skip
         try:
-            product = cross(
-                [parse(text) for text in st.session_state.get(field, ())], shares, named, source or task.default_source
-            )
+            product = cross([parse(text) for text in conditions], shares, named, source or task.default_source)
         except CotdistillError as error:
             frame.problem(error)
             return

@@ -9,19 +9,20 @@ import streamlit as st
 
 from cotdistill.config import Seeds, StudentConfig, TrainingConfig, from_mapping, plain
 from cotdistill.dashboard import frame
-from cotdistill.dashboard.train import axes
-from cotdistill.dashboard.widgets import example, forms, plans, queue
-from cotdistill.dashboard.widgets.composer_state import KEY, NEW, forget
+from cotdistill.dashboard.train import axes, tuning
+from cotdistill.dashboard.widgets import condition_field, example, forms, plans, queue
+from cotdistill.dashboard.widgets.composer_state import KEY, NEW, forget, keep, restore
 from cotdistill.errors import CotdistillError
 from cotdistill.planning.plan import Plan
 from cotdistill.report.commands import run_study
 from cotdistill.store.store import Store
-from cotdistill.students.models import PRETRAINED, STUDENTS, entry_of
+from cotdistill.students.models import PRETRAINED, STUDENTS, entry_of, settings_text
+from cotdistill.students.suited import suited
 from cotdistill.studies.spec import BUDGETS, MISSING, STUDIES, StudySpec, spec_from_mapping
 from cotdistill.tasks.catalog import TASKS, list_tasks, open_task
 from cotdistill.tasks.generated.world import WorldSettings
 from cotdistill.tasks.task import Task
-from cotdistill.text import plain_markdown
+from cotdistill.text import listed, plain_markdown, plural
 
 
 def draw(store: Store) -> None:
@@ -32,23 +33,28 @@ def draw(store: Store) -> None:
     )
     left, right = st.columns([3, 2], gap="large")
     with left:
-        spec = _compose(store)
-    if spec is not None:
-        with right:
-            planned = _launch(store, spec)
-        if planned is not None:
-            with st.expander(
-                f"Every run of this plan: {plans.summary_line(planned)}", expanded=True, icon=":material/table_rows:"
-            ):
-                st.html(plans.table(planned))
+        spec, complete = _compose(store)
+        tune = "" if spec is None else tuning.grid()
+    with right:
+        if spec is not None and tune:
+            planned = tuning.draw(store, spec, tune, complete)
+        else:
+            planned = _launch(store, spec, complete)
+    if planned is not None:
+        with st.expander(
+            f"Every run of this plan: {plans.summary_line(planned)}", expanded=True, icon=":material/table_rows:"
+        ):
+            st.html(plans.table(planned))
     st.divider()
     queue.draw(store)
 
 
-def _compose(store: Store) -> StudySpec | None:
-    """The form. None (with the problems told) while it does not make a study."""
+def _compose(store: Store) -> tuple[StudySpec | None, bool]:
+    """The form: its study, and whether every entry is in order. No study, and the problems in words, while it makes
+    none."""
     frame.section("1 · Compose")
     offered = _starts(store)
+    restore(offered)
     name = st.selectbox(
         "Start from",
         list(offered),
@@ -60,15 +66,18 @@ def _compose(store: Store) -> StudySpec | None:
     start = offered[name]
     try:
         task, settings = _task(store, start)
-        values = _fields(task, start) | {"task_settings": settings}
+        values, complete = _fields(store, task, start)
+        values["task_settings"] = settings
         with st.expander("Training settings", icon=":material/tune:"):
             training = forms.config(TrainingConfig, start.training, key=f"{KEY}.training")
         with st.expander("Student, seeds and missing rationales", icon=":material/settings:"):
             values |= _more(task, start)
-        return spec_from_mapping({**values, "training": plain(training)}, StudySpec())
+        spec = spec_from_mapping({**values, "training": plain(training)}, StudySpec())
     except CotdistillError as error:
         frame.problem(error)
-        return None
+        return None, False
+    keep(name, start, spec)
+    return spec, complete
 
 
 def _starts(store: Store) -> dict[str, StudySpec]:
@@ -111,12 +120,15 @@ def _task(store: Store, start: StudySpec) -> tuple[Task, dict[str, Any]]:
 
 
 def _rename(start: str) -> None:
-    """A study that was only started from another one's settings gets its task's name, unless a person has named it."""
+    """Another task: rows left out were the other one's, and a study that was only started from another one's settings
+    gets its task's name, unless a person has named it."""
+    st.session_state[f"{KEY}.left_out"] = []
     if st.session_state.get(f"{KEY}.name") in (start, *TASKS.names()):
         st.session_state[f"{KEY}.name"] = st.session_state[f"{KEY}.task"]
 
 
-def _fields(task: Task, start: StudySpec) -> dict[str, Any]:
+def _fields(store: Store, task: Task, start: StudySpec) -> tuple[dict[str, Any], bool]:
+    """The settings in sight, and whether every entry of the field of conditions is one."""
     same = task.name == start.task
     _first(f"{KEY}.conditions", [str(c) for c in start.parsed() if same or not c.source])
     left, right = st.columns(2)
@@ -138,28 +150,20 @@ def _fields(task: Task, start: StudySpec) -> dict[str, Any]:
         on_change=_suit,
         args=(start,),
     )
-    if (entry := entry_of(student)) is not None:
-        text = f"Settings that suit {entry.name} are in the form: {entry.settings_text()}."
+    if settings := suited(StudentConfig(name=student)):
+        text = f"Settings that suit {student} are in the form: {settings_text(settings)}."
         st.caption(plain_markdown(f"{text} They are ours; the paper's are not known to us."))
-    chosen = st.session_state[f"{KEY}.conditions"]
-    conditions = st.multiselect(
-        "Conditions; type any, such as post_cot/mask(fraction=0.3)",
-        list(dict.fromkeys([*example.offered(task.sources), *chosen])),
-        key=f"{KEY}.conditions",
+    conditions, complete = condition_field.draw(
+        st.container(), "Conditions", condition_field.offered(task.sources), key=f"{KEY}.conditions",
         persist_state="session",
-        accept_new_options=True,
-        format_func=example.named,
-        wrap=True,
-    )
+    )  # fmt: skip
     with st.container(horizontal=True):
         example.composer(task, "composer", f"{KEY}.conditions")
-        axes.draw(task, f"{KEY}.conditions", str(st.session_state.get(f"{KEY}.source", start.source)))
+        axes.draw(task, conditions, f"{KEY}.conditions", str(st.session_state.get(f"{KEY}.source", start.source)))
     first, second = st.columns(2)
     third, fourth = st.columns(2)
     replicates = first.number_input(
         "Replicates",
-        min_value=1,
-        max_value=1000,
         step=1,
         key=_first(f"{KEY}.replicates", start.replicates),
         persist_state="session",
@@ -173,6 +177,8 @@ def _fields(task: Task, start: StudySpec) -> dict[str, Any]:
         persist_state="session",
         format_func=lambda s: s or f"default: {task.default_source or 'none'}",
     )
+    if not task.artificial and task.name == start.task and start.left_out:
+        _first(f"{KEY}.left_out", list(start.left_out))
     budget = third.selectbox(
         "Equal",
         BUDGETS,
@@ -182,14 +188,19 @@ def _fields(task: Task, start: StudySpec) -> dict[str, Any]:
     )
     baseline = fourth.selectbox(
         "Baseline",
-        ["", *conditions],
-        key=_first(f"{KEY}.baseline", start.baseline),
+        list(dict.fromkeys(["", *conditions])),
+        key=_first(f"{KEY}.baseline", start.baseline if start.baseline in conditions else ""),
         persist_state="session",
-        format_func=lambda c: example.named(c) if c else "label only, or the first",
+        format_func=lambda c: condition_field.label_of(c) if c else "label only, or the first",
     )
-    return {
+    values = {
+        "also_test": _second_test(store, task, start),
         "name": name,
         "title": start.title if same else "",
+        "primary": _primary(start, conditions),
+        "first_replicate": start.first_replicate,
+        "terminator": start.terminator,
+        "tuned": {condition: settings for condition, settings in start.tuned.items() if condition in conditions},
         "task": task.name,
         "source": source,
         "conditions": list(conditions),
@@ -197,7 +208,48 @@ def _fields(task: Task, start: StudySpec) -> dict[str, Any]:
         "budget": budget,
         "baseline": baseline,
         "student": {"name": student},
+        "left_out": list(st.session_state.get(f"{KEY}.left_out", ())),
     }
+    return values, complete
+
+
+def _primary(start: StudySpec, conditions: list[str]) -> str:
+    """The condition of several key-token ones that claim 3 is judged by, named before launch; "" for fewer than two."""
+    swept = [condition for condition in conditions if "/key_tokens(" in condition and "@" not in condition]
+    if len(swept) < 2:
+        return start.primary if start.primary in conditions else ""
+    if st.session_state.get(f"{KEY}.primary") not in ("", *swept):
+        st.session_state[f"{KEY}.primary"] = start.primary if start.primary in swept else ""
+    return str(
+        st.selectbox(
+            "Primary of the key-token conditions",
+            ["", *swept],
+            key=f"{KEY}.primary",
+            persist_state="session",
+            format_func=lambda c: condition_field.label_of(c) if c else "the one with a matched control of its own",
+            help="Claim 3 is judged by one condition of a sweep, named before launch.",
+        )
+        or ""
+    )
+
+
+def _second_test(store: Store, task: Task, start: StudySpec) -> str:
+    """A second task for the same students: another one, or the study's own with dials typed in."""
+    others = [str(row["id"]) for row in list_tasks(store.tasks_root) if row["id"] != task.name]
+    chosen = st.session_state.get(f"{KEY}.also_test", start.also_test)
+    return str(
+        st.selectbox(
+            "Also test on",
+            list(dict.fromkeys(["", *others, *([chosen] if chosen else [])])),
+            key=_first(f"{KEY}.also_test", start.also_test),
+            persist_state="session",
+            accept_new_options=True,
+            format_func=lambda text: text or "no second task",
+            help="The same students on a second task, shown beside and never judged: another task, or type a generated "
+            "one with other dials, such as field_guide(choices=6).",
+        )
+        or ""
+    )
 
 
 def _more(task: Task, start: StudySpec) -> dict[str, Any]:
@@ -220,7 +272,6 @@ def _more(task: Task, start: StudySpec) -> dict[str, Any]:
     steps = start.base_steps if task.artificial else 0
     base_steps = third.number_input(
         "Steps of the shared base",
-        min_value=0,
         step=100,
         key=_first(f"{KEY}.base_steps", steps),
         persist_state="session",
@@ -241,6 +292,11 @@ def _more(task: Task, start: StudySpec) -> dict[str, Any]:
         key=_first(f"{KEY}.fixed", list(start.fixed_seeds)),
         persist_state="session",
     )
+    if left_out := st.session_state.get(f"{KEY}.left_out"):
+        st.multiselect(
+            "Training rows left out of every condition", left_out, key=f"{KEY}.left_out", persist_state="session",
+            accept_new_options=True, wrap=True,
+        )  # fmt: skip
     return {
         "student": {**plain(student), "name": st.session_state[f"{KEY}.student"]},
         "tokenizer": tokenizer,
@@ -269,51 +325,71 @@ def _suit(start: StudySpec) -> None:
     """Another student: what suits it goes into the form; a student without settings of its own gets those of the start
     back.
     """
-    entry = entry_of(str(st.session_state.get(f"{KEY}.student")))
+    settings = suited(StudentConfig(name=str(st.session_state.get(f"{KEY}.student"))))
     for prefix, cls, key in (("training", TrainingConfig, "training"), ("student", StudentConfig, "student_settings")):
-        # Only what the catalogue speaks of: the rest is as a person left it.
-        spoken_of = {
-            name.partition(".")[2] for one in PRETRAINED for name in one.defaults if name.startswith(f"{prefix}.")
-        }
+        # Only what any student's settings speak of: the rest is as a person left it.
+        names = {name for entry in PRETRAINED for name in suited(StudentConfig(name=entry.name))} | set(settings)
+        spoken_of = {name.partition(".")[2] for name in names if name.startswith(f"{prefix}.")}
         values = {name: getattr(getattr(start, prefix), name) for name in spoken_of}
-        values |= {
-            name.partition(".")[2]: value
-            for name, value in (entry.defaults.items() if entry else ())
-            if name.startswith(f"{prefix}.")
-        }
+        values |= {name.partition(".")[2]: value for name, value in settings.items() if name.startswith(f"{prefix}.")}
         forms.reset(cls, values, key=f"{KEY}.{key}")
-    if entry is not None:
+    if settings:
         st.session_state[f"{KEY}.base_steps"] = 0
 
 
-def _launch(store: Store, spec: StudySpec) -> Plan | None:
+def _launch(store: Store, spec: StudySpec | None, complete: bool) -> Plan | None:
+    """The plan with its button; None, and the button off, where the form makes no study that can be planned."""
     frame.section("2 · Look at the plan, launch")
-    try:
-        planned = plans.plan_of(store, spec)
-    except CotdistillError as error:
-        frame.problem(error)
+    planned = None
+    if spec is not None:
+        try:
+            planned = plans.plan_of(store, spec)
+        except CotdistillError as error:
+            frame.problem(error)
+    if spec is None or planned is None:
+        st.button("Launch", type="primary", icon=":material/rocket_launch:", key="launch", disabled=True)
+        st.caption("Nothing can be launched until the form is in order: see the red line.")
         return None
     plans.draw(planned)
+    doomed = bool(planned.too_long and planned.new)
+    if doomed:
+        _too_long(planned)
     st.button(
         plans.launch_label(planned),
         type="primary",
         icon=":material/rocket_launch:",
         key="launch",
-        disabled=not plans.open_runs(planned),
+        disabled=doomed or not complete or not plans.open_runs(planned),
         # Before the page is drawn again, so that the plan shows at once what is queued now.
-        on_click=_launched,
+        on_click=plans.launched,
         args=(store, planned),
     )
     frame.terminal(run_study(spec, "plan"), run_study(spec))
     return planned
 
 
-def _launched(store: Store, planned: Plan) -> None:
-    try:
-        submission = plans.launch(store, planned)
-    except CotdistillError as error:
-        st.toast(plain_markdown(f"{error.message} {error.hint}"), icon=":material/error:")
-        return
-    st.toast(
-        f"Launched: {len(submission.new)} new, {len(submission.reused)} already there.", icon=":material/rocket_launch:"
-    )
+def _too_long(planned: Plan) -> None:
+    """Rows that the student cannot read would end every run: what to do about them, a button each."""
+    rows = planned.too_long_rows
+    ways: list[tuple[str, str, Any]] = [("Shorten the question", "student_settings.truncate", "question")]
+    if rows:
+        ways.insert(0, ("Shorten the rationale", "student_settings.truncate", "rationale"))
+        left_out = [*planned.spec.left_out, *rows]
+        ways.insert(0, (f"Leave {plural(len(rows), 'row')} out", "left_out", left_out))
+    with st.container(border=True):
+        st.error(
+            f"{plural(len(rows), 'training row') if rows else 'Questions'} cannot be read whole by this student: the"
+            " runs named above would fail. Choose what becomes of them.",
+            icon=":material/error:",
+        )
+        with st.container(horizontal=True):
+            for label, key, value in ways:
+                st.button(label, key=f"mend.{label}", on_click=_set, args=(key, value))
+            st.button("Discard this plan", key="mend.discard", on_click=forget, icon=":material/undo:")
+        if rows:
+            st.caption(plain_markdown(f"Left out of every condition alike: {listed(rows)}."))
+
+
+def _set(field: str, value: Any) -> None:
+    """Put a value into the form before it is drawn again."""
+    st.session_state[f"{KEY}.{field}"] = value

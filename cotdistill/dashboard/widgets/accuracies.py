@@ -38,15 +38,18 @@ def accuracy(store: Store, study: Study, summaries: Sequence[results.ConditionSu
         return
     chance = results.chance_of(summaries)
     first = next(s for s in summaries if s.finished)
+    line = " Dotted line: chance." if chance is not None else ""
     each = " of each world" if (spec_from_mapping(study.spec).worlds or 1) > 1 else ""
     frame.chart(
         base.accuracy(rows, chance, captions.accuracy_title(rows, chance)),
         "accuracy",
         f"{first.items:,} test questions in {plural(first.clusters, 'cluster')}{each}."
         f" {captions.rows_told(store, study)} Small ticks: each replicate ({max(s.finished for s in summaries)}). Large"
-        f" mark: their mean. Bar: 95 % interval; {first.speaks_of}. Hollow marks are controls. Dotted line: chance."
+        f" mark: their mean. Bar: 95 % interval; {first.speaks_of}. Hollow marks are controls.{line}"
         f" {captions.missing_told(summaries)}",
     )
+    if written := captions.written_told(summaries):
+        st.caption(plain_markdown(written))
     if warnings := [f"{s.label}: {warning}." for s in summaries for warning in s.warnings]:
         st.warning(plain_markdown(" ".join(warnings)), icon=":material/warning:")
 

@@ -5,23 +5,20 @@ to the rationale.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 from typing import Any
 
 import streamlit as st
 
 from cotdistill.dashboard import frame
-from cotdistill.dashboard.widgets import forms, rationale_comparison
+from cotdistill.dashboard.widgets import condition_field, forms, rationale_comparison
 from cotdistill.errors import CotdistillError
-from cotdistill.rationales.conditions import PRESETS, Condition, parse, parse_list
+from cotdistill.rationales.conditions import Condition, parse, parse_list
 from cotdistill.rationales.counterfactual import supplied
 from cotdistill.rationales.passage import Corpus
-from cotdistill.rationales.placement import PLACEMENTS
 from cotdistill.report import markup
 from cotdistill.report.commands import command
 from cotdistill.report.spans import difference, pieces
 from cotdistill.students.tokens import Encoder
-from cotdistill.studies.spec import STUDIES
 from cotdistill.tasks.answer_kinds import needs_terminator
 from cotdistill.tasks.example import Example
 from cotdistill.tasks.task import Task
@@ -143,54 +140,15 @@ def _question(example: Example) -> None:
         st.caption(plain_markdown(" · ".join(facts)))
 
 
-def offered(sources: Sequence[str] | None = None) -> list[str]:
-    """Conditions to pick from without typing: those of the built-in studies, the placements and the presets, in
-    canonical form.
-
-    sources: only conditions that these sources can serve; None: all.
-    """
-    names = [
-        str(c) for study in STUDIES for c in study.make().parsed() if sources is None or c.source in ("", *sources)
-    ]
-    names += [p.name for p in PLACEMENTS] + [preset.condition for preset in PRESETS]
-    return list(dict.fromkeys(str(parse(text)) for text in names))
-
-
-@cache
-def _names() -> dict[str, str]:
-    return {text: parse(text).label for text in offered()}
-
-
-def named(text: str) -> str:
-    """A condition in a list to pick from: its name if it is one of the usual ones, else the text that a person has
-    typed or composed.
-    """
-    return _names().get(text, text)
-
-
 def _conditions(task: Task) -> list[Condition]:
     """The conditions chosen for view: a list that also takes any condition typed in."""
-    start = [str(c) for c in parse_list(START)]
+    st.session_state.setdefault("shown", [str(c) for c in parse_list(START)])
     left, right = st.columns([9, 2], vertical_alignment="bottom")
     with right:
         composer(task, "preview", "shown")
-    chosen = left.multiselect(
-        "Conditions in view; type any, such as post_cot/mask(fraction=0.3)",
-        list(dict.fromkeys([*start, *offered(task.sources), *st.session_state.get("shown", ())])),
-        default=start,
-        key="shown",
-        format_func=named,
-        accept_new_options=True,
-        wrap=True,
-        max_selections=MOST,
-    )
-    conditions: list[Condition] = []
-    for text in chosen:
-        try:
-            conditions.append(parse(text))
-        except CotdistillError as error:
-            frame.problem(error)
-    return conditions or [parse("label_only")]
+    options = condition_field.offered(task.sources)
+    chosen, _ = condition_field.draw(left, "Conditions in view", options, key="shown", max_selections=MOST)
+    return [parse(text) for text in chosen] or [parse("label_only")]
 
 
 def composer(task: Task, key: str, field: str) -> None:

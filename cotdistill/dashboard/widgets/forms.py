@@ -37,8 +37,10 @@ def field(
     choices: Collection[str] | None = None,
 ) -> Any:
     """One input for one value: the default's type says which. A value already in the session under `key` wins, and is
-    kept while other pages are visited."""
-    label, help_text = label_of(name), plain_markdown(help)
+    kept while other pages are visited. Bounds stand in the help only: the browser would keep a number beyond them to
+    itself without a word, so it is let through and the config says what is wrong with it."""
+    bounds = " to ".join(f"{bound:,g}" for bound in (low, high) if bound is not None)
+    label, help_text = label_of(name), plain_markdown(f"{help} ({bounds})" if bounds else help)
     if key not in st.session_state:
         st.session_state[key] = default
     if choices:
@@ -46,21 +48,10 @@ def field(
     if isinstance(default, bool):
         return st.toggle(label, key=key, help=help_text, persist_state="session")
     if isinstance(default, int):
-        least, most = (None if bound is None else int(bound) for bound in (low, high))
-        return st.number_input(
-            label, min_value=least, max_value=most, step=1, key=key, help=help_text, persist_state="session"
-        )
+        return st.number_input(label, step=1, key=key, help=help_text, persist_state="session")
     if isinstance(default, float):
-        least_, most_ = (None if bound is None else float(bound) for bound in (low, high))
         return st.number_input(
-            label,
-            min_value=least_,
-            max_value=most_,
-            step=_step(default),
-            format="%.6g",
-            key=key,
-            help=help_text,
-            persist_state="session",
+            label, step=_step(default), format="%.6g", key=key, help=help_text, persist_state="session"
         )
     return st.text_input(label, key=key, help=help_text, persist_state="session")
 

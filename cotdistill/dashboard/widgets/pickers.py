@@ -139,6 +139,14 @@ def switch(
         frame.lost(key, wanted)
     st.session_state[key] = wanted if wanted in options else start
     chosen = st.segmented_control(
-        label, options, key=key, format_func=label_of, required=True, on_change=frame.keep, args=(key,), **more
+        label,
+        options,
+        key=key,
+        format_func=label_of,
+        required=True,
+        on_change=frame.keep,
+        args=(key,),
+        wrap=True,
+        **more,
     )
     return str(chosen or start)

@@ -22,7 +22,9 @@ def plan_of(store: Store, spec: StudySpec) -> plan.Plan:
     for every click.
     """
     states = tuple(sorted(store.queue.states().items()))
-    return _plan(store, str(store.home), spec.plan_hash, spec.name, states, store.queue.workers(), spec)
+    return _plan(
+        store, str(store.home), spec.plan_hash, f"{spec.name} {spec.also_test}", states, store.queue.workers(), spec
+    )
 
 
 @st.cache_resource(max_entries=8, show_spinner="Planning: opening the task, counting tokens, looking up what is done…")
@@ -30,7 +32,7 @@ def _plan(
     _store: Store,
     home: str,
     plan_hash: str,
-    name: str,
+    unhashed: str,
     states: tuple[tuple[str, str], ...],
     workers: int,
     _spec: StudySpec,
@@ -39,14 +41,14 @@ def _plan(
 
 
 def open_runs(planned: plan.Plan) -> int:
-    """Runs that a launch would put into the queue: new ones, and those that failed or were stopped."""
-    return sum(run.state in ("new", "failed", "stopped") for run in (*planned.runs, *planned.bases))
+    """Jobs that a launch would put into the queue: new ones, and those that failed or were stopped."""
+    return sum(job.state in ("new", "failed", "stopped") for job in (*planned.runs, *planned.bases, *planned.also))
 
 
 def launch_label(planned: plan.Plan) -> str:
     number = open_runs(planned)
     if number:
-        return f"Launch {plural(number, 'run')}"
+        return f"Launch {plural(number, 'job' if planned.also else 'run')}"
     return "Everything is done" if all(run.state == "finished" for run in planned.runs) else "Everything is queued"
 
 
@@ -55,6 +57,18 @@ def launch(store: Store, planned: plan.Plan) -> Submission:
     submission = plan.launch(store, planned)
     ensure_supervisor(store)
     return submission
+
+
+def launched(store: Store, planned: plan.Plan) -> None:
+    """Launch in answer to a click: a toast says what was queued, or why nothing was."""
+    try:
+        submission = launch(store, planned)
+    except CotdistillError as error:
+        st.toast(plain_markdown(f"{error.message} {error.hint}"), icon=":material/error:")
+        return
+    st.toast(
+        f"Launched: {len(submission.new)} new, {len(submission.reused)} already there.", icon=":material/rocket_launch:"
+    )
 
 
 def effect_told(planned: plan.Plan) -> str:
@@ -129,6 +143,13 @@ def draw(planned: plan.Plan) -> None:
     )
     parts = "".join(f", {100 * fraction:g} % of them: {rows:,}" for fraction, rows in planned.rows_at.items())
     st.caption(f"{planned.train_rows:,} training rows{parts}{excluded}; {planned.test_items:,} test questions.")
+    if planned.also:
+        st.caption(
+            plain_markdown(
+                f"The same students are also tested on {planned.spec.also_test} ({planned.also_items:,} questions): "
+                "exploratory, never judged."
+            )
+        )
     for check in planned.checks:
         st.warning(plain_markdown(check), icon=":material/rule:")
     if not planned.checks:

@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 import streamlit as st
 
 from cotdistill.dashboard import frame
+from cotdistill.dashboard.widgets import failures
 from cotdistill.errors import CotdistillError
 from cotdistill.execution import devices
 from cotdistill.execution.supervisor import ensure_supervisor, no_supervisor
 from cotdistill.report.commands import command
 from cotdistill.store import hardware
-from cotdistill.store.memory_shortage import KIND, half_of, retry_at_half
-from cotdistill.store.records import Job
+from cotdistill.store.records import Job, Study
 from cotdistill.store.store import Store
 from cotdistill.text import ago, capital, count, duration, percent, plain_markdown, plural
 
@@ -131,24 +131,29 @@ def _choose(store: Store) -> None:
 
 
 @st.fragment(run_every=2)
-def live(store: Store, *, short: bool = False) -> None:
+def live(store: Store, *, short: bool = False, study: Study | None = None) -> None:
     """What changes by itself. short: only what runs now, for Home and Compare; there the page is drawn again when a run
-    ends.
+    ends. study: only its jobs.
     """
     with frame.told_errors():
-        _live(store, short=short)
+        _live(store, short=short, study=study)
 
 
-def _live(store: Store, *, short: bool) -> None:
-    running = store.queue.jobs(state="running")
-    waiting = sorted(store.queue.jobs(state="queued"), key=lambda job: job.position)
-    counted = Counter(store.queue.states().values())
+def _live(store: Store, *, short: bool, study: Study | None) -> None:
+    number = study.id if study else None
+    running = store.queue.jobs(state="running", study=number)
+    waiting = sorted(store.queue.jobs(state="queued", study=number), key=lambda job: job.position)
+    states = store.queue.states()
+    if study is not None:
+        states = {m.identity: states[m.identity] for m in study.members if m.identity in states}
+    counted = Counter(states.values())
     if running or waiting:
         # Somebody may have killed it, or the machine was started again: whoever looks at the queue brings it back.
         ensure_supervisor(store)
     _summary(store, running, waiting, counted)
+    names = store.queue.study_names([job.id for job in running])
     for job in sorted(running, key=lambda job: job.started or 0):
-        _running(store, job, short=short)
+        _running(store, job, names.get(job.id, ""), short=short)
     # Home and Compare show every run that ends; page Train only strikes out its plan when all have ended, so that
     # nobody is disturbed in the form.
     ended = counted.total() - len(running) - len(waiting)
@@ -157,8 +162,8 @@ def _live(store: Store, *, short: bool) -> None:
         st.rerun(scope="app")
     if short:
         return
-    for job in store.queue.jobs(state="failed", limit=SHOWN) if counted["failed"] else ():
-        _failed(store, job)
+    failures.draw(store, key="queue")
+    _rows(store, "failed", "Failed", store.queue.jobs(state="failed", limit=SHOWN), counted["failed"])
     _rows(store, "queued", "Waiting", [job for job in waiting if not job.held])
     _rows(store, "held", "Paused", [job for job in waiting if job.held])
     for state, title in (("stopped", "Stopped"), ("finished", "Finished")):
@@ -192,7 +197,11 @@ def time_left(job: Job, now: float | None = None) -> float | None:
     return float(seconds) * (float(total) - float(step)) / float(step)
 
 
-def _running(store: Store, job: Job, *, short: bool) -> None:
+def _running(store: Store, job: Job, study: str, *, short: bool) -> None:
+    """One running job with its progress, under the name of its study."""
+    label = job.label or job.kind
+    if study:
+        label = f"{study} · {label.removeprefix(str(job.config.get('task', '')) + ' · ')}"
     step, total = int(job.progress.get("step") or 0), int(job.progress.get("total") or 0)
     parts = [f"step {step:,} of {total:,}"] if total else ["starting"]
     loss, dev = job.progress.get("loss"), job.progress.get("dev_accuracy")
@@ -205,44 +214,19 @@ def _running(store: Store, job: Job, *, short: bool) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.progress(
             min(1.0, step / total) if total else 0.0,
-            text=f"{plain_markdown(job.label or job.kind)}  \n{plain_markdown(' · '.join(parts))}",
+            text=f"{plain_markdown(label)}  \n{plain_markdown(' · '.join(parts))}",
         )
         if not short:
             _menu(store, job, "running")
-
-
-def _failed(store: Store, job: Job) -> None:
-    error = job.error or {}
-    with st.container(border=True, horizontal=True, vertical_alignment="center"):
-        st.markdown(
-            f":material/error: **{plain_markdown(job.label or job.kind)}** failed: "
-            f"{plain_markdown(str(error.get('message', 'no cause was recorded')))}"
-        )
-        st.button(
-            "Retry", key=f"retry.{job.id}", on_click=act, args=(store, "retry", job.id), icon=":material/refresh:"
-        )
-        if error.get("kind") == KIND and (half := half_of(job)) is not None:
-            st.button(
-                f"Retry at micro-batch {half}",
-                key=f"half.{job.id}",
-                on_click=act,
-                args=(store, "half", job.id),
-                icon=":material/compress:",
-                help=(
-                    "As a new run that takes this one's place: steps as large as before, half as many sequences in"
-                    " memory at a time."
-                ),
-            )
-        st.button("Log", key=f"log.{job.id}", on_click=act, args=(store, "log", job.id), icon=":material/article:")
-    if error.get("hint"):
-        st.caption(f"What to do: {plain_markdown(str(error['hint']))}")
 
 
 def _rows(store: Store, state: str, title: str, jobs: Sequence[Job], total: int = 0) -> None:
     if not jobs:
         return
     number = max(total, len(jobs))
-    with st.expander(f"{title}: {plural(number, 'run')}", expanded=state != "finished", key=f"queue.{state}"):
+    with st.expander(
+        f"{title}: {plural(number, 'run')}", expanded=state not in ("finished", "failed"), key=f"queue.{state}"
+    ):
         for job in jobs[:SHOWN]:
             with st.container(
                 horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", key=f"row.{job.id}"
@@ -289,11 +273,7 @@ def act(store: Store, verb: str, job: int) -> None:
         if verb == "log":
             st.query_params["run"] = str(job)
             return
-        if verb == "half":
-            new = retry_at_half(queue, queue.job(job))
-            terminal = command("runs", "retry", str(job), "--half-micro-batch")
-            done = f"Run {new.id} takes the place of run {job}"
-        elif verb in ("first", "last"):
+        if verb in ("first", "last"):
             queue.move(job, before=verb)
             terminal = command("runs", "move", str(job), f"--{verb}")
         else:
@@ -305,7 +285,7 @@ def act(store: Store, verb: str, job: int) -> None:
                 "delete": queue.delete,
             }[verb](job)
             terminal = command("runs", verb, str(job))
-        if verb in ("resume", "retry", "half"):
+        if verb in ("resume", "retry"):
             ensure_supervisor(store)
         st.toast(f"{done}. In the terminal: `{terminal}`")
     except CotdistillError as error:

@@ -4,6 +4,7 @@ them at the end.
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 from typing import Any
@@ -12,14 +13,14 @@ import pandas as pd
 
 from cotdistill.errors import DataError, NoRationale, TeacherError
 from cotdistill.execution.worker import JobContext, Outcome
-from cotdistill.planning.elicitation import pace_of
+from cotdistill.planning.elicitation import CHARACTERS_PER_TOKEN, pace_of
 from cotdistill.store.artifacts import parquet
 from cotdistill.tasks.task import Task
 from cotdistill.teachers import sources
 from cotdistill.teachers.answers import TeacherAnswer, of_rows
 from cotdistill.teachers.asking import Pace, ask_all
 from cotdistill.teachers.elicitation import ElicitConfig, Request, requests
-from cotdistill.teachers.endpoint import Endpoint, address, body_of
+from cotdistill.teachers.endpoint import Endpoint, address, body_of, same_model
 from cotdistill.teachers.responses import Failure, Response, Responses
 
 COLUMNS = (
@@ -33,7 +34,14 @@ COLUMNS = (
     "seconds",
     "received",
     "key",
+    "served",
+    "fingerprint",
+    "logprob",
+    "remarks",
 )
+
+# Answers that do not enter the source; `teacher filter` makes one of them, too.
+DROPPED = (sources.CUT_OFF, sources.ANSWER_ALONE)
 
 
 class Tally:
@@ -50,6 +58,7 @@ class Tally:
         self.answered, self.failed = len(have), 0
         self.tokens_in = self.tokens_out = 0
         self.causes: Counter[str] = Counter()
+        self._remarked: set[str] = set()
         self._begun = time.monotonic()
 
     @property
@@ -62,14 +71,38 @@ class Tally:
         self._responses.fail(self._context.identity, failures)
         self.answered += len(answers)
         self.failed += len(failures)
-        self.tokens_in += sum(one.prompt_tokens or 0 for one in answers)
-        self.tokens_out += sum(one.completion_tokens or 0 for one in answers)
+        self.tokens_in += sum(self._tokens_in(one) for one in answers) + sum(f.tokens[0] for f in failures)
+        self.tokens_out += sum(self._tokens_out(one) for one in answers) + sum(f.tokens[1] for f in failures)
+        for remark in self._new_remarks(answers):
+            self._context.log(remark)
         for failure in failures:
             self.causes[failure.cause] += 1
             self._context.log(
                 f"No answer for {self._place(failure.place)} after {failure.tries} tries: {failure.cause}:"
                 f" {failure.detail}"
             )
+
+    def _tokens_in(self, answer: Response) -> int:
+        """As the server counts, else reckoned from the characters: a limit must hold without its help, too."""
+        if answer.prompt_tokens is not None:
+            return answer.prompt_tokens
+        return round(sum(len(turn["content"]) for turn in self._keys[answer.key][0].turns) / CHARACTERS_PER_TOKEN)
+
+    def _tokens_out(self, answer: Response) -> int:
+        counted = answer.completion_tokens
+        return round(len(answer.text) / CHARACTERS_PER_TOKEN) if counted is None else counted
+
+    def _new_remarks(self, answers: list[Response]) -> list[str]:
+        """What was not done as asked, each said once: it is counted at the end."""
+        remarks = [remark for one in answers for remark in one.remarks]
+        remarks += [
+            f"the server says that {one.served} answers, not {one.model}"
+            for one in answers
+            if one.served and not same_model(one.model, one.served)
+        ]
+        fresh = [remark for remark in dict.fromkeys(remarks) if remark not in self._remarked]
+        self._remarked.update(fresh)
+        return [f"Not as asked: {remark}." for remark in fresh]
 
     def _place(self, place: int) -> str:
         return next((same[0].example.id for same in self._keys.values() if same[0].place == place), str(place))
@@ -92,9 +125,19 @@ class Tally:
             cost=round(self.cost, 6),
             wait=round(wait, 1),
             pace=round(new / seconds, 3) if seconds > 1 else None,
+            seconds_left=round(left * seconds / new + wait, 1) if new and seconds > 1 else None,
             cost_left=round(self.cost / new * left, 6) if new and self.cost else None,
+            tokens_left=round((self.tokens_in + self.tokens_out) / new * left) if new else None,
         )
-        if self._pace.budget and self.cost >= self._pace.budget:
+        spent = self.tokens_in + self.tokens_out
+        if self._pace.budget_tokens and spent >= self._pace.budget_tokens and left:
+            raise TeacherError(
+                f"{spent:,} tokens were read and written since the job began or went on; the limit is"
+                f" {self._pace.budget_tokens:,}.",
+                f"{self.answered:,} of {self.total:,} answers are kept. Resume for as many tokens again, or raise"
+                " --budget-tokens.",
+            )
+        if self._pace.budget and self.cost >= self._pace.budget and left:
             raise TeacherError(
                 f"The answers of this go have cost {self.cost:.4f}, the limit is {self._pace.budget:g}.",
                 "Raise the budget, then resume: nothing is lost.",
@@ -142,9 +185,11 @@ def job(context: JobContext) -> Outcome:
     )
     produced = {"answers": context.keep(parquet(table), "answers", "parquet")}
     context.report(tally.total, tally.total, stage="making a source of the answers")
-    return Outcome(
-        {**_summary(tally, answers), "source": _source(task, config, answers, context)}, produced, {"task": task.digest}
-    )
+    source = _source(task, config, answers, context)
+    kept, left_out = sources.rationales(answers, config.part, drop=DROPPED)
+    summary = _summary(tally, answers) | _not_as_asked(config.teacher.model, rows)
+    summary |= {"rationales": sum(row.text is not None for row in kept), "left_out": dict(left_out)}
+    return Outcome({**summary, "source": source}, produced, {"task": task.digest})
 
 
 def _ask(config: ElicitConfig, todo: list[Request], pace: Pace, tally: Tally) -> None:
@@ -154,7 +199,7 @@ def _ask(config: ElicitConfig, todo: list[Request], pace: Pace, tally: Tally) ->
 
         ask_local(config, todo, pace, tally.arrived, tally.tick)
         return
-    endpoint = Endpoint(address(), pace.concurrency, pace.timeout)
+    endpoint = Endpoint(address(), pace.concurrency, pace.timeout, drop_refused=pace.drop_refused)
     ask_all(lambda request: endpoint.ask(body_of(config, request), request.key), todo, pace, tally.arrived, tally.tick)
 
 
@@ -171,16 +216,27 @@ def _summary(tally: Tally, answers: list[TeacherAnswer]) -> dict[str, Any]:
         "cost": round(tally.cost, 6),
         "stated": len(known),
         "agrees": sum(a.answer == a.example.answer for a in known) / len(known) if known else None,
-        "rationales": sum(bool(a.rationale) and not a.stated.bare for a in answers),
         "cut_off": sum(a.finish == "length" for a in answers),
+        "texts": len(answers),
+    }
+
+
+def _not_as_asked(model: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Which model answered by the server's own words, under which fingerprints, and what else was not done as asked."""
+    served = Counter(row["served"] for row in rows if row["served"])
+    return {
+        "served": dict(served),
+        "other_model": sum(number for name, number in served.items() if not same_model(model, name)),
+        "fingerprints": sorted({row["fingerprint"] for row in rows if row["fingerprint"]}),
+        "remarks": dict(Counter(remark for row in rows for remark in json.loads(row["remarks"]))),
     }
 
 
 def _source(task: Task, config: ElicitConfig, answers: list[TeacherAnswer], context: JobContext) -> str | None:
-    """The answers as a source of the task; None where they speak about no training row."""
+    """Answers as a source of the task; None where they speak about no training row."""
     origin = {"job": context.identity, "model": config.teacher.model, "given": config.given}
     try:
-        return sources.add(task, config.name, answers, part=config.part, origin=origin)
+        return sources.add(task, config.name, answers, part=config.part, drop=DROPPED, origin=origin)
     except NoRationale as error:
         context.log(f"No source was made: {error.message}")
         return None

@@ -29,11 +29,13 @@ from cotdistill.students.scoring.rationale_tests import (
     every_test,
     leakage,
 )
+from cotdistill.studies.inspection_jobs import test_rows_of
 from cotdistill.studies.modes import ModesConfig, modes_of
 from cotdistill.tasks.example import Example
 from cotdistill.tasks.generated.world import STYLES, reworded, world_of
 from cotdistill.tasks.importing.roles import word_roles
 from cotdistill.tasks.importing.writing import write_note
+from cotdistill.tasks.splits import first_by_hash
 
 # How often what is done is saved, so that a death costs no more than this.
 SAVE_SECONDS = 20.0
@@ -65,7 +67,7 @@ def job(context: JobContext) -> Outcome:
     """
     config = ModesConfig.from_plain(context.config)
     opened = open_run(context.store, config.run)
-    examples = opened.task.examples("test", config.source or None)
+    examples = first_by_hash(opened.task.examples("test", config.source or None), test_rows_of(opened.job))
     if config.examples:
         examples = sorted(examples, key=lambda e: e.id)[: config.examples]
     train = opened.encoder.corpus(opened.task.examples("train", config.source or None))
@@ -220,7 +222,8 @@ def summary(
 def write_saved(path: Path, saved: Saved) -> None:
     """What was scored so far, whole or not at all."""
     texts = None if saved.own_texts is None else [[w.ids, w.terminated, w.after] for w in saved.own_texts]
-    write_note(path, json.dumps({"own": texts, "sums": saved.sums}))
+    answers = {key: [text.ids, text.terminated, text.after] for key, text in saved.answers.items()}
+    write_note(path, json.dumps({"own": texts, "sums": saved.sums, "answers": answers}))
 
 
 def read_saved(path: Path) -> Saved:
@@ -234,6 +237,13 @@ def read_saved(path: Path) -> Saved:
             if kept["own"] is None
             else [WrittenText(list(ids), bool(ended), list(after)) for ids, ended, after in kept["own"]]
         )
-        return Saved(texts, {str(key): [float(v) for v in values] for key, values in kept["sums"].items()})
+        return Saved(
+            texts,
+            {str(key): [float(v) for v in values] for key, values in kept["sums"].items()},
+            {
+                str(key): WrittenText(list(ids), bool(ended), list(after))
+                for key, (ids, ended, after) in kept.get("answers", {}).items()
+            },
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return Saved()

@@ -23,8 +23,9 @@ from cotdistill.students.reader import Forward
 from cotdistill.students.scoring.evaluation import asked
 from cotdistill.students.scoring.full_text import likelihoods
 from cotdistill.students.scoring.scorers import LABEL, SCORERS, Likelihoods, scores
-from cotdistill.studies.inspection_jobs import source_of
+from cotdistill.studies.inspection_jobs import source_of, test_rows_of
 from cotdistill.tasks.example import Example
+from cotdistill.tasks.splits import first_by_hash
 
 COLUMNS = {
     "example": "id of the question",
@@ -52,7 +53,7 @@ def job(context: JobContext) -> Outcome:
     """
     config = ScorersConfig.from_plain(context.config)
     opened = open_run(context.store, config.run)
-    examples = opened.task.examples("test", source_of(opened.job) or None)
+    examples = first_by_hash(opened.task.examples("test", source_of(opened.job) or None), test_rows_of(opened.job))
     if config.examples:
         examples = sorted(examples, key=lambda e: e.id)[: config.examples]
     mode = str((opened.job.result or {})["mode"])

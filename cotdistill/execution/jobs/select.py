@@ -115,7 +115,9 @@ def _rows(task: Task, config: SelectConfig) -> list[Example]:
     """The training rows that the study uses and that have a rationale of this source."""
     by_source = {name: task.examples("train", name or None) for name in config.sources or ("",)}
     examples = by_source[config.source]
-    rows = part_of(usable_rows(by_source, config.missing_rationale), examples, config.fraction, config.split_seed)
+    rows = part_of(
+        usable_rows(by_source, config.missing_rationale, config.left_out), examples, config.fraction, config.split_seed
+    )
     return [examples[i] for i in rows if examples[i].rationale]
 
 

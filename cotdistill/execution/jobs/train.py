@@ -41,13 +41,14 @@ from cotdistill.students.loading import (
 from cotdistill.students.objectives.base import Setup
 from cotdistill.students.objectives.combined import Objectives
 from cotdistill.students.preparation import Prepared, prepare
-from cotdistill.students.scoring.evaluation import Prediction, accuracy, primary_metric, score
+from cotdistill.students.scoring.evaluation import WRITTEN_COLUMNS, Prediction, accuracy, primary_metric, score
 from cotdistill.students.scoring.following import followed
 from cotdistill.students.sources import encoder_of
 from cotdistill.students.tokens import Encoder
 from cotdistill.students.training import Hooks, Log
 from cotdistill.students.training import train as train_student
 from cotdistill.tasks.example import Argued, Example
+from cotdistill.tasks.splits import first_by_hash
 from cotdistill.tasks.task import Task
 
 
@@ -222,7 +223,8 @@ def _train(context: JobContext, run: RunConfig, group: ProcessGroup) -> Outcome:
     start = _start(context, run)
     task, encoder, model, prepared = start.task, start.encoder, start.model, start.prepared
     condition = parse(run.condition)
-    test = task.examples("test", run.source or None)
+    every = task.examples("test", run.source or None)
+    test = first_by_hash(every, run.test_rows)
     dev = sorted(task.examples("dev", run.source or None), key=lambda e: stable_seed("dev", e.id))[
         : run.training.dev_examples or None
     ]
@@ -265,14 +267,13 @@ def _train(context: JobContext, run: RunConfig, group: ProcessGroup) -> Outcome:
             for m, p in by_mode.items()
         },
         "dev_accuracy": accuracy(scored(dev, placement.primary)) if dev else None,
-        "unterminated": _share([not p.terminated for p in primary]) if placement.primary == "own" else None,
-        "unparsable": _share([p.parsed == -1 for p in primary]) if placement.primary == "own" else None,
+        **_shape_of_answers(primary, placement),
         "cut_questions": sum(
             len(encoder.prompt(e, placement.prompt(placement.primary)))
             > encoder.answer_room(test, placement.primary, positions_of(model))
             for e in test
         ),
-        "test_is": task.roles.get("test", ""),
+        "test_is": _test_is(task.roles.get("test", ""), len(test), len(every)),
         **_follows(context, start, run, test, metric, produced),
         "batch_gap": _batch_gap(model, encoder, test[:16], placement, metric),
         **dataclasses.asdict(prepared.facts),
@@ -282,6 +283,24 @@ def _train(context: JobContext, run: RunConfig, group: ProcessGroup) -> Outcome:
         "versions": _versions(),
     }
     return Outcome(result, produced, start.used)
+
+
+def _shape_of_answers(primary: Sequence[Prediction], placement: Placement) -> dict[str, Any]:
+    """Shares of what was written: not ended by itself; not readable as an answer; where answers are written, also the
+    accuracy of the flexible reading, which is never judged.
+    """
+    if any(p.written_answer is not None for p in primary):
+        return {
+            "unterminated": _share([not p.answer_ended for p in primary]),
+            "unparsable": _share([not p.readable for p in primary]),
+            "flexible_accuracy": _share([bool(p.flexible) for p in primary]),
+        }
+    if placement.primary != "own":
+        return {"unterminated": None, "unparsable": None}
+    return {
+        "unterminated": _share([not p.terminated for p in primary]),
+        "unparsable": _share([p.parsed == -1 for p in primary]),
+    }
 
 
 def _follows(
@@ -324,9 +343,21 @@ def _batch_gap(model: Any, encoder: Encoder, examples: list[Any], placement: Pla
     single = score(model, encoder, examples, placement, "direct", metric=metric, limit=1, batch=1)
     many = score(model, encoder, examples, placement, "direct", metric=metric, limit=1, batch=16)
     return max(
-        (abs(a - b) for p, q in zip(single, many, strict=True) for a, b in zip(p.sums, q.sums, strict=True)),
+        # Of a written answer the gold's: what was written may differ by more than rounding.
+        (
+            abs(a - b)
+            for p, q in zip(single, many, strict=True)
+            for a, b in zip(*(x.sums if x.written_answer is None else x.sums[:1] for x in (p, q)), strict=True)
+        ),
         default=0.0,
     )
+
+
+def _test_is(role: str, rows: int, every: int) -> str:
+    """What the test questions are, as it is said beside every accuracy."""
+    if rows == every:
+        return role
+    return ", ".join(part for part in (role, f"{rows:,} of its {every:,} questions, by hashed id") if part)
 
 
 def _share(flags: list[bool]) -> float:
@@ -338,7 +369,10 @@ def prediction_table(by_mode: dict[str, list[Prediction]]) -> bytes:
     correct.
     """
     rows = [{**dataclasses.asdict(p), "correct": p.correct} for predictions in by_mode.values() for p in predictions]
-    return parquet(pd.DataFrame(rows).astype(PREDICTION_TYPES))
+    table = pd.DataFrame(rows).astype(PREDICTION_TYPES)
+    if table["written_answer"].isna().all():
+        table = table.drop(columns=list(WRITTEN_COLUMNS))
+    return parquet(table)
 
 
 def _kept(context: JobContext, model: Any, run: RunConfig) -> str:

@@ -12,7 +12,7 @@ from cotdistill.execution.worker import JobContext, Outcome
 from cotdistill.planning.rounds import WriteConfig
 from cotdistill.store.artifacts import parquet
 from cotdistill.students.reader import Forward
-from cotdistill.students.scoring.evaluation import asked, choice_scores, predicted
+from cotdistill.students.scoring.evaluation import answers_after, asked, choice_scores, predicted
 from cotdistill.studies.inspection_jobs import source_of
 
 COLUMNS = {
@@ -33,15 +33,17 @@ def job(context: JobContext) -> Outcome:
     targets, pad = [encoder.targets(example) for example in examples], encoder.specials.pad
     prompts, written = asked(reader, encoder, examples, placement, "own", longest_written(opened, examples))
     context.report(1, 3)
-    after = choice_scores(reader, prompts, targets, pad)
+    after = answers_after(reader, encoder, examples, prompts)
     context.report(2, 3)
     directly = choice_scores(reader, asked(reader, encoder, examples, placement, "direct", 1)[0], targets, pad)
     context.report(3, 3)
     rows = []
-    for example, one, sums, without in zip(examples, written or [], after, directly, strict=True):
-        choice = predicted(encoder, example, sums, "own", metric=opened.metric, written=one)
-        label = example.choices[choice.predicted].label
-        gain = sums[example.gold] - without[example.gold]
+    for example, one, answer, without in zip(examples, written or [], after, directly, strict=True):
+        choice = predicted(encoder, example, answer.sums, "own", metric=opened.metric, written=one, answer=answer.text)
+        label = example.answer if choice.correct else choice.written_answer
+        if label is None:
+            label = example.choices[choice.predicted].label
+        gain = answer.sums[example.gold] - without[example.gold]
         rows.append((example.id, choice.rationale or "", "stop" if one.terminated else "length", label, gain))
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     n = len(table)

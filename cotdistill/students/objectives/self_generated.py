@@ -22,7 +22,7 @@ from cotdistill.rationales.placement import Placement
 from cotdistill.students.batches import Row, Stream
 from cotdistill.students.objectives.base import RowsOf, Setup, TrainingObjective
 from cotdistill.students.reader import Forward
-from cotdistill.students.scoring.evaluation import asked, choice_scores, predicted
+from cotdistill.students.scoring.evaluation import answers_after, asked, predicted
 from cotdistill.students.scoring.generation import Lots
 from cotdistill.students.tokens import Encoder
 from cotdistill.tasks.example import Example
@@ -53,12 +53,14 @@ def proposer(
         reader, rows = Forward(model), [examples[i] for i in members]
         lots = Lots([np.random.default_rng(stable_seed("self_generated", seed, step, e.id)) for e in rows], temperature)
         prompts, written = asked(reader, encoder, rows, placement, "own", limit, lots)
-        sums = choice_scores(reader, prompts, [encoder.targets(e) for e in rows], encoder.specials.pad)
+        answers = answers_after(reader, encoder, rows, prompts)
         model.train(training)
         assert written is not None
         return [
-            w.ids if w.ids and w.terminated and predicted(encoder, e, s, "own", metric=metric).correct else None
-            for e, w, s in zip(rows, written, sums, strict=True)
+            w.ids
+            if w.ids and w.terminated and predicted(encoder, e, a.sums, "own", metric=metric, answer=a.text).correct
+            else None
+            for e, w, a in zip(rows, written, answers, strict=True)
         ]
 
     return propose

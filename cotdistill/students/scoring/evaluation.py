@@ -15,7 +15,9 @@ from cotdistill.errors import SequenceTooLong
 from cotdistill.rationales.placement import Placement
 from cotdistill.students.reader import Forward, block_mask
 from cotdistill.students.scoring.generation import Lots, WrittenText, greedy
+from cotdistill.students.scoring.written import answer_ids, write_answers
 from cotdistill.students.tokens import Encoder
+from cotdistill.tasks.answer_kinds import flexible, judge
 from cotdistill.tasks.example import Example
 
 METRICS = ("sum", "per_byte")
@@ -39,17 +41,41 @@ class Prediction:
     rationale: str | None = None
     terminated: bool | None = None
     parsed: int | None = None
+    # Where answers are written: scores, sums and probabilities are of the gold (place 0) and of what was written
+    # (place 1); predicted is 0 where the two are equal after normalising.
+    #: What the student wrote between the answer cue and the terminator.
+    written_answer: str | None = None
+    #: Whether it ended by itself, and so did the rationale before it that the student wrote.
+    answer_ended: bool | None = None
+    #: Whether it is an answer of the task's kind: a number, or a text that is not empty.
+    readable: bool | None = None
+    #: Whether the flexible reading is right (see `answer_kinds.flexible`); never judged.
+    flexible: bool | None = None
 
     @property
     def correct(self) -> bool:
         return self.predicted == self.answer
 
 
+# Columns of predictions that only tasks with written answers have.
+WRITTEN_COLUMNS = ("written_answer", "answer_ended", "readable", "flexible")
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """How a student answered one prompt."""
+
+    #: Summed log-likelihood: of each choice; where answers are written, of each gold and then of what was written.
+    sums: list[float]
+    #: What it wrote; None where it chooses.
+    text: WrittenText | None = None
+
+
 def primary_metric(encoder: Encoder, examples: Sequence[Example]) -> str:
     """Fixed by the task, before training: "sum" for letters and one-token answers, "per_byte" (sum / UTF-8 bytes)
     otherwise.
     """
-    if encoder.template.target == "letter":
+    if encoder.template.target == "letter" or any(example.is_written for example in examples[:1]):
         return "sum"
     # Of consistent targets: how a label is tokenised changes nothing about how it is judged.
     texts = {text for example in examples for text in encoder.template.target_texts(example)}
@@ -155,13 +181,32 @@ def score(
     model.eval()  # type: ignore[no-untyped-call]
     reader = Forward(model)
     prompts, written = asked(reader, encoder, examples, placement, mode, limit)
-    sums = choice_scores(
-        reader, prompts, [encoder.targets(example) for example in examples], encoder.specials.pad, batch
-    )
+    answers = answers_after(reader, encoder, examples, prompts, batch)
     texts: Sequence[WrittenText | None] = written or [None] * len(examples)
     return [
-        predicted(encoder, e, s, mode, metric=metric, written=w) for e, s, w in zip(examples, sums, texts, strict=True)
+        predicted(encoder, e, a.sums, mode, metric=metric, written=w, answer=a.text)
+        for e, a, w in zip(examples, answers, texts, strict=True)
     ]
+
+
+def answers_after(
+    reader: Forward,
+    encoder: Encoder,
+    examples: Sequence[Example],
+    prompts: Sequence[Sequence[int]],
+    batch: int = 64,
+    lots: Lots | None = None,
+) -> list[Answered]:
+    """How a student answers each example after its prompt: by the likelihood of its choices, or in writing (greedily,
+    or as `lots` have it).
+    """
+    targets = [encoder.targets(example) for example in examples]
+    if not any(example.is_written for example in examples[:1]):
+        return [Answered(sums) for sums in choice_scores(reader, prompts, targets, encoder.specials.pad, batch)]
+    texts = write_answers(reader, encoder, examples, prompts, batch, lots)
+    scored = [[*golds, answer_ids(encoder, text)] for golds, text in zip(targets, texts, strict=True)]
+    every = choice_scores(reader, prompts, scored, encoder.specials.pad, batch)
+    return [Answered(sums, text) for sums, text in zip(every, texts, strict=True)]
 
 
 def asked(
@@ -241,24 +286,54 @@ def predicted(
     *,
     metric: str,
     written: WrittenText | None = None,
+    answer: WrittenText | None = None,
 ) -> Prediction:
-    """The prediction from the summed log-likelihood of each choice. written: the rationale in the prompt, if the
-    student wrote it itself.
+    """The prediction from the summed log-likelihood of each choice; of several right choices the highest counts.
+    written: the rationale in the prompt, if the student wrote it itself; answer: what it wrote, where answers are
+    written (then sums are those of the golds and of the answer).
     """
+    if answer is not None:
+        return _judged(encoder, example, sums, mode, written, answer)
     values = np.array(sums)
     scores = (
         values if metric == "sum" else values / [len(text.encode()) for text in encoder.template.target_texts(example)]
     )
     shifted = np.exp(scores - scores.max())
     probabilities = shifted / shifted.sum()
-    gold = example.gold
-    others = np.delete(scores, gold)
+    right, highest = list(example.right_places), int(scores.argmax())
+    gold = highest if highest in right else right[0]
+    others = np.delete(scores, right)
+    margin = float(scores[right].max() - others.max()) if len(others) else 0.0
     return Prediction(
-        example.id, example.cluster or example.id, mode, gold, int(scores.argmax()), float(scores[gold] - others.max()),
+        example.id, example.cluster or example.id, mode, gold, highest, margin,
         probabilities.tolist(), scores.tolist(), values.tolist(),
         encoder.written_text(written.ids).strip() if written else None,
         written.terminated if written else None,
         _parsed(written.after, encoder.targets(example)) if written else None,
+    )  # fmt: skip
+
+
+def _judged(
+    encoder: Encoder,
+    example: Example,
+    sums: Sequence[float],
+    mode: str,
+    written: WrittenText | None,
+    answer: WrittenText,
+) -> Prediction:
+    """A written answer: right where it ended by itself and is equal to a gold; see `Prediction` for its numbers."""
+    text = encoder.written_text(answer.ids).strip()
+    rationale = encoder.written_text(written.ids).strip() if written else None
+    ended = answer.terminated and (written is None or written.terminated)
+    verdict = judge(example.kind, example.golds, text)
+    both = [max(sums[:-1]), sums[-1]]
+    return Prediction(
+        example.id, example.cluster or example.id, mode, 0, 0 if ended and verdict.right else 1, both[0] - both[1],
+        np.exp(both).tolist(), both, both,
+        rationale,
+        written.terminated if written else None,
+        written_answer=text, answer_ended=ended, readable=verdict.readable,
+        flexible=flexible(example.kind, example.golds, f"{rationale or ''} {text}"),
     )  # fmt: skip
 
 

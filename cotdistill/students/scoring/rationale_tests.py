@@ -21,7 +21,14 @@ from cotdistill.rationales.perturbations import CONTROL, PERTURBATIONS, Perturba
 from cotdistill.rationales.placement import Placement
 from cotdistill.rationales.transforms import mentions
 from cotdistill.students.reader import Forward
-from cotdistill.students.scoring.evaluation import Prediction, asked, choice_scores, predicted, rationale_prompt
+from cotdistill.students.scoring.evaluation import (
+    Answered,
+    Prediction,
+    answers_after,
+    asked,
+    predicted,
+    rationale_prompt,
+)
 from cotdistill.students.scoring.generation import WrittenText
 from cotdistill.students.tokens import Encoder
 from cotdistill.tasks.example import Example
@@ -55,6 +62,8 @@ class Saved:
 
     own_texts: list[WrittenText] | None = None
     sums: Known = field(default_factory=dict)
+    #: Written answers, by the same keys; empty where answers are chosen.
+    answers: dict[str, WrittenText] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -93,7 +102,6 @@ class StudentUnderTest:
         )
         self.reader = Forward(model)
         self.saved = saved
-        self._targets = [encoder.targets(example) for example in self.examples]
 
     def direct(self) -> list[Prediction]:
         prompts, _ = asked(self.reader, self.encoder, self.examples, self.placement, "direct", self.limit)
@@ -126,28 +134,33 @@ class StudentUnderTest:
         """A mode is scored whole, as a run scores it: other neighbours in a batch could change the last bit."""
         keys = [f"{mode} {_key(i, prompt)}" for i, prompt in enumerate(prompts)]
         if any(key not in self.saved.sums for key in keys):
-            sums = choice_scores(self.reader, prompts, self._targets, self.encoder.specials.pad)
-            self.saved.sums |= dict(zip(keys, sums, strict=True))
+            self._keep(keys, answers_after(self.reader, self.encoder, self.examples, prompts))
         for i, prompt in enumerate(prompts):
             self.saved.sums.setdefault(_key(i, prompt), self.saved.sums[keys[i]])
+            if keys[i] in self.saved.answers:
+                self.saved.answers.setdefault(_key(i, prompt), self.saved.answers[keys[i]])
         texts: Sequence[WrittenText | None] = written or [None] * len(prompts)
-        return [
-            predicted(self.encoder, e, self.saved.sums[key], mode, metric=self.metric, written=w)
-            for e, key, w in zip(self.examples, keys, texts, strict=True)
-        ]
+        return [self._predicted(e, key, mode, w) for e, key, w in zip(self.examples, keys, texts, strict=True)]
 
     def answers(self, prompts: Sequence[Sequence[int]], mode: str) -> list[Prediction]:
         """One prediction an example; prompts that were met before are not scored again."""
         keys = [_key(i, prompt) for i, prompt in enumerate(prompts)]
         new = [i for i, key in enumerate(keys) if key not in self.saved.sums]
-        sums = choice_scores(
-            self.reader, [prompts[i] for i in new], [self._targets[i] for i in new], self.encoder.specials.pad
-        )
-        self.saved.sums |= {keys[i]: values for i, values in zip(new, sums, strict=True)}
-        return [
-            predicted(self.encoder, e, self.saved.sums[key], mode, metric=self.metric)
-            for e, key in zip(self.examples, keys, strict=True)
-        ]
+        answers = answers_after(self.reader, self.encoder, [self.examples[i] for i in new], [prompts[i] for i in new])
+        self._keep([keys[i] for i in new], answers)
+        return [self._predicted(e, key, mode) for e, key in zip(self.examples, keys, strict=True)]
+
+    def _keep(self, keys: Sequence[str], answers: Sequence[Answered]) -> None:
+        self.saved.sums |= {key: answer.sums for key, answer in zip(keys, answers, strict=True)}
+        self.saved.answers |= {
+            key: answer.text for key, answer in zip(keys, answers, strict=True) if answer.text is not None
+        }
+
+    def _predicted(self, example: Example, key: str, mode: str, written: WrittenText | None = None) -> Prediction:
+        return predicted(
+            self.encoder, example, self.saved.sums[key], mode, metric=self.metric, written=written,
+            answer=self.saved.answers.get(key),
+        )  # fmt: skip
 
     def rows(
         self,

@@ -14,9 +14,10 @@ from typing import Any
 
 from cotdistill.config import param
 from cotdistill.errors import DataError
-from cotdistill.tasks.example import Choice
+from cotdistill.tasks.example import ANSWER_KINDS, NUMBER, TEXT, Choice
 from cotdistill.tasks.importing.cells import Row, at, needed, text_of
 from cotdistill.tasks.importing.conversations import is_conversation
+from cotdistill.tasks.importing.written import FINAL, guessed_kind
 
 # Names met in the wild, the likeliest first; compared without case.
 NAMES: dict[str, tuple[str, ...]] = {
@@ -110,6 +111,14 @@ class ColumnMap:
         "how answers are read: label, text or number; by what fits every row if empty",
         choices=("", "label", "text", "number"),
     )
+    answer_kind: str = param(
+        "",
+        "choice, or written: number or text; by the answers if empty",
+        choices=("", *ANSWER_KINDS),
+    )
+    calculator: str = param(
+        "remove", "marks such as <<48/2=24>> in rationales of written answers", choices=("remove", "keep")
+    )
     values: str = param("", "what other values of the answer stand for (false=no,true=yes)")
     first_number: int = param(
         -1, "what number the first choice has where answers are numbers; -1 tells 0 from 1 by the data", low=-1, high=1
@@ -126,7 +135,13 @@ class ColumnMap:
     def missing(self) -> list[str]:
         """The fields an import cannot do without."""
         absent = [name for name in ("question", "answer") if not getattr(self, name)]
+        if self.is_written:
+            return absent
         return absent if self.choices or self.fixed_choices or self.inline_choices else [*absent, "choices"]
+
+    @property
+    def is_written(self) -> bool:
+        return self.answer_kind in (NUMBER, TEXT)
 
     def names(self) -> list[str]:
         """Every column that is used."""
@@ -160,8 +175,14 @@ class ColumnMap:
         """The map as it is kept with a task. What was added later and is not used is left out, so that the same files
         make the same task.
         """
-        later = ("inline_choices", "answer_is", "values", "passage")
-        return {name: value for name, value in vars(self).items() if name not in later or value}
+        later = ("inline_choices", "answer_is", "values", "passage", "answer_kind", "calculator")
+        unused = {name for name in later if getattr(self, name) == getattr(ColumnMap, name)}
+        return {name: value for name, value in vars(self).items() if name not in unused}
+
+    def set_fields(self) -> dict[str, Any]:
+        """The fields that differ from an empty map."""
+        empty = vars(ColumnMap())
+        return {name: value for name, value in vars(self).items() if value != empty[name]}
 
     def question_columns(self) -> list[str]:
         return [name.strip() for name in self.question.split("+") if name.strip()]
@@ -226,12 +247,21 @@ def guess_columns(header: Sequence[str], rows: Iterable[Row] = ()) -> ColumnMap:
         texts = [name for name in PASSAGES if name in known and known[name] not in used]
         passages = [known[name] for name in texts if any(isinstance(at(row, known[name]), str) for row in seen)]
         guess = replace(guess, question="+".join([*passages, guess.question]))
+    if not guess.answer and guess.question and not guess.choices and not guess.fixed_choices:
+        # A worked solution that ends in its answer, without a column for the answer alone.
+        solution = next((name for name, _ in guess.rationale_columns()), "")
+        if guessed_kind([at(row, solution) for row in seen]) and any(
+            FINAL in str(at(row, solution)) or "boxed" in str(at(row, solution)) for row in seen
+        ):
+            guess = replace(guess, answer=solution, rationale="")
     if guess.missing() == ["choices"]:
         questions = [at(row, guess.question_columns()[-1]) for row in seen]
         guess = replace(
             guess,
             inline_choices=bool(questions) and all(isinstance(q, str) and len(inline(q)[1]) > 1 for q in questions),
         )
+    if guess.missing() == ["choices"]:
+        guess = replace(guess, answer_kind=guessed_kind([at(row, guess.answer) for row in seen]))
     return guess
 
 

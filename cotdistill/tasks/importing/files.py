@@ -11,17 +11,17 @@ import io
 import json
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cotdistill.errors import DataError, RowProblem
+from cotdistill.errors import DataError, RowProblem, UnknownName, UsageError
 from cotdistill.tasks.importing.cells import Row
-from cotdistill.tasks.importing.columns import ColumnMap, guess_columns, header_of
 
 FORMATS = ("jsonl", "json", "csv", "tsv", "txt", "parquet", "arrow")
 SPLIT_NAMES = {
@@ -63,35 +63,33 @@ class SourceFiles:
     side: tuple[SideFile, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Preview:
-    """The start of something to import: column names, the guessed map, a few rows, rows that cannot be read, rows in
-    each file.
-    """
-
-    columns: list[str]
-    guessed: ColumnMap
-    rows: list[dict[str, Any]]
-    problems: list[RowProblem]
-    counts: dict[str, int]
-
-
 def kind_of(path: Path) -> str | None:
     """jsonl, json, csv, tsv, txt, parquet or arrow by the ending of the name, None for another."""
     name = path.name.casefold().removesuffix(".gz")
     return next((kind for kind in FORMATS if name.endswith(f".{kind}")), None)
 
 
-def find_files(path: Path) -> SourceFiles:
-    """The files of a folder or the one file; DataError if there is nothing to import."""
+def find_files(path: Path, splits: Mapping[str, str] | None = None) -> SourceFiles:
+    """The files of a folder or the one file. splits: the names of the files by our splits, for a folder whose names do
+    not say it; several are joined by +, and * stands for any letters (train=part_*).
+
+    Raises:
+        DataError: there is nothing to import.
+        UsageError: a split of `splits` is none of a task's, or no file has that name.
+    """
     try:
-        return _locate(path)
+        return _locate(path, splits or {})
     except OSError as error:
         raise DataError(f"{str(path)[:200]} cannot be read: {error.strerror or error}", EXPECTED) from error
 
 
-def _locate(path: Path) -> SourceFiles:
+def _locate(path: Path, splits: Mapping[str, str]) -> SourceFiles:
     if path.is_file():
+        if splits:
+            raise UsageError(
+                f"{path.name} is one file; splits are named for a folder of files.",
+                "Name its folder, or the column that holds the split (--map split=COLUMN).",
+            )
         if kind_of(path) is None:
             raise DataError(
                 f"{path.name} is no file of rows.",
@@ -100,17 +98,14 @@ def _locate(path: Path) -> SourceFiles:
         return SourceFiles({"": (path,)})
     if not path.is_dir():
         raise DataError(f"There is no file or folder {str(path)[:200]}.", EXPECTED)
-    main: dict[str, tuple[Path, ...]] = {}
-    for file in _rows_files(path):
-        if split := split_of(_stem(file)):
-            main[split] = (*main.get(split, ()), file)
+    main = _named_files(path, splits) if splits else _usual_files(path)
     # Training first: its rationales come before those of dev and test.
     main = {split: main[split] for split in ("train", "dev", "test") if split in main}
     if not main:
         held = ", ".join(sorted(p.name for p in path.iterdir())[:8]) or "nothing"
         raise DataError(f"The folder {path} has no file of a split; it holds {held}.", EXPECTED)
     side = []
-    for file in _rows_files(path / "rationales"):
+    for file in rows_files(path / "rationales"):
         name, _, source = _stem(file).partition(".")
         if name.casefold() not in SPLIT_NAMES or not source:
             raise DataError(
@@ -119,6 +114,38 @@ def _locate(path: Path) -> SourceFiles:
             )
         side.append(SideFile(SPLIT_NAMES[name.casefold()], source_name(source), file))
     return SourceFiles(main, tuple(side))
+
+
+def _usual_files(folder: Path) -> dict[str, tuple[Path, ...]]:
+    """The files whose names speak of a split."""
+    main: dict[str, tuple[Path, ...]] = {}
+    for file in rows_files(folder):
+        if split := split_of(_stem(file)):
+            main[split] = (*main.get(split, ()), file)
+    return main
+
+
+def _named_files(folder: Path, splits: Mapping[str, str]) -> dict[str, tuple[Path, ...]]:
+    """The files that a person has named for each split."""
+    known = rows_files(folder)
+    main: dict[str, tuple[Path, ...]] = {}
+    for split, names in checked_splits(splits).items():
+        for name in names.split("+"):
+            fitting = [file for file in known if name.strip() in (file.name, _stem(file))]
+            fitting = fitting or [file for file in known if fnmatchcase(_stem(file), name.strip())]
+            if not fitting:
+                raise UnknownName("file of rows", name.strip(), [file.name for file in known])
+            main[split] = (*main.get(split, ()), *fitting)
+    return main
+
+
+def checked_splits(splits: Mapping[str, str]) -> Mapping[str, str]:
+    """Names by our splits; UsageError for a split that no task has, and without training rows."""
+    if strange := [split for split in splits if split not in ("train", "dev", "test")]:
+        raise UsageError(f"{strange[0]!r} is no split of a task.", "Expected train, dev and test: --splits train=NAME")
+    if splits and "train" not in splits:
+        raise UsageError("No training split is named.", "For example --splits train=train,dev=validation")
+    return splits
 
 
 def split_of(stem: str) -> str | None:
@@ -135,7 +162,8 @@ def source_name(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.")[:64] or "rationale"
 
 
-def _rows_files(folder: Path) -> list[Path]:
+def rows_files(folder: Path) -> list[Path]:
+    """The files of rows in a folder, by name."""
     return (
         sorted(p for p in folder.iterdir() if p.is_file() and kind_of(p) and not p.name.startswith("."))
         if folder.is_dir()
@@ -298,19 +326,3 @@ def _columnar(name: str, content: bytes, kind: str) -> list[Record]:
     if not rows:
         raise DataError(f"{name} is empty: it has no rows.", "Name a file with rows.")
     return [Record(name, number, row) for number, row in enumerate(rows, start=1)]
-
-
-def read_source(path: Path, rows: int = 5) -> Preview:
-    """What an import of this file or folder would start from, for a form to show. DataError if nothing can be read."""
-    counts: dict[str, int] = {}
-    first: list[dict[str, Any]] = []
-    problems: list[RowProblem] = []
-    seen: list[Row] = []
-    for file in (file for files in find_files(path).main.values() for file in files):
-        records, bad = read_records(file)
-        counts[file.name] = len(records)
-        problems += bad
-        first = first or [dict(record.row) for record in records[:rows]]
-        seen += [record.row for record in records[:100]]
-    header = header_of(seen)
-    return Preview(header, guess_columns(header, seen), first, problems, counts)

@@ -22,7 +22,7 @@ from typing import Any
 from cotdistill.errors import DataError, HubUnreachable, UsageError
 from cotdistill.tasks.importing.cells import Row
 from cotdistill.tasks.importing.columns import ColumnMap, guess_columns, header_of
-from cotdistill.tasks.importing.files import SPLIT_NAMES, Preview, Record
+from cotdistill.tasks.importing.files import SPLIT_NAMES, Record, checked_splits, split_of
 from cotdistill.tasks.importing.hub_catalog import HUB, HubDataset
 
 PREFIX = "hub:"
@@ -31,6 +31,8 @@ PROBE_SECONDS = 6.0
 COMMIT = re.compile(r"[0-9a-f]{40}")
 # Readers of plain tables. Others decode archives, media or code of their own.
 READERS = ("parquet", "json", "csv", "arrow")
+# Kinds of columns that hold no text.
+MEDIA = ("Image", "Audio", "Video", "Pdf")
 FETCH = (
     "Fetch it where there is a network (hf download {name} --repo-type dataset{revision}), and take HF_HOME along; or"
     " import files."
@@ -40,8 +42,8 @@ FETCH = (
 @dataclass(frozen=True)
 class HubSource:
     """What is asked of the hub. dataset: OWNER/NAME, or a folder on this machine that is laid out like one. config,
-    revision: "" for the data set's own default. splits: our splits (train, dev, test) by the hub's names for them;
-    empty takes the usual names."""
+    revision: "" for the data set's own default. splits: our splits (train, dev, test) by the hub's names for
+    them, several joined by +; empty takes the usual names."""
 
     dataset: str
     config: str = ""
@@ -76,11 +78,7 @@ def hub_source(text: str, config: str = "", revision: str = "", splits: Mapping[
     source; UsageError.
     """
     name = text.removeprefix(PREFIX).strip()
-    for ours in splits or {}:
-        if ours not in ("train", "dev", "test"):
-            raise UsageError(
-                f"{ours!r} is no split of a task.", "For example --splits train=train,dev=validation,test=test"
-            )
+    splits = checked_splits(splits or {})
     if name in HUB:
         known = HUB.get(name)
         # Another config or revision is another data set: what is known of this one need not hold for it.
@@ -104,7 +102,7 @@ def hub_source(text: str, config: str = "", revision: str = "", splits: Mapping[
                 "Leave --revision out, or name the data set.",
             )
         name = str(Path(name).expanduser().resolve())
-    return HubSource(name, config, revision, dict(splits or {}))
+    return HubSource(name, config, revision, dict(splits))
 
 
 def read_hub(source: HubSource) -> HubRows:
@@ -116,13 +114,18 @@ def read_hub(source: HubSource) -> HubRows:
     records: dict[str, list[Record]] = {}
     names: dict[str, tuple[str, ...]] = {}
     for ours, theirs in splits.items():
-        part = loaded[theirs]
-        names |= {
-            column: tuple(kind.names) for column, kind in part.features.items() if type(kind).__name__ == "ClassLabel"
-        }
-        # The table as it is stored: images and sounds stay undecoded.
-        rows = part.data.table.to_pylist()
-        records[ours] = [Record(theirs, number, _named(row, names)) for number, row in enumerate(rows, start=1)]
+        records[ours] = []
+        for name in theirs.split("+"):
+            part = loaded[name]
+            names |= {
+                column: tuple(kind.names)
+                for column, kind in part.features.items()
+                if type(kind).__name__ == "ClassLabel"
+            }
+            # No field reads images or sounds; everything else as it is stored.
+            media = [column for column, kind in part.features.items() if type(kind).__name__ in MEDIA]
+            rows = part.data.table.drop_columns(media).to_pylist()
+            records[ours] += [Record(name, number, _named(row, names)) for number, row in enumerate(rows, start=1)]
     if not any(records.values()):
         raise DataError(f"{source.description} has no rows.", "Name another config (--config).")
     return HubRows(records, splits, commit, names, tuple(warnings))
@@ -139,15 +142,6 @@ def hub_columns(source: HubSource, rows: HubRows) -> ColumnMap:
     return guess
 
 
-def look_at_hub(source: HubSource, rows: int = 5) -> tuple[Preview, HubRows]:
-    """What an import would start from, for a form to show."""
-    read = read_hub(source)
-    first = next(records for records in read.records.values() if records)
-    header = header_of(record.row for records in read.records.values() for record in records[:100])
-    counts = {read.splits[ours]: len(records) for ours, records in read.records.items()}
-    return Preview(header, hub_columns(source, read), [dict(record.row) for record in first[:rows]], [], counts), read
-
-
 def _named(row: Row, names: Mapping[str, Sequence[str]]) -> Row:
     """Labels by their names; a number without one (-1: kept back) as nothing."""
     named = {column: _name(row.get(column), known) for column, known in names.items() if column in row}
@@ -159,40 +153,51 @@ def _name(value: Any, known: Sequence[str]) -> str | None:
 
 
 def _splits(source: HubSource, there: Sequence[str], warnings: list[str]) -> dict[str, str]:
-    """Our splits by the names of theirs."""
+    """Our splits by the names of theirs; several that are one of ours are joined by + (train_r1+train_r2)."""
     listed = ", ".join(there)
     if source.splits:
-        for theirs in source.splits.values():
-            if theirs not in there:
+        chosen = {}
+        for ours in ("train", "dev", "test"):
+            joined = [name.strip() for name in source.splits.get(ours, "").split("+") if name.strip()]
+            if strange := [name for name in joined if name not in there]:
                 raise UsageError(
-                    f"{source.description} has no split {theirs!r}; it has {listed}.",
+                    f"{source.description} has no split {strange[0]!r}; it has {listed}.",
                     "Name them as --splits train=train,dev=validation",
                 )
-        chosen = {ours: source.splits[ours] for ours in ("train", "dev", "test") if ours in source.splits}
-        if "train" not in chosen:
-            raise UsageError("No training split is named.", f"For example --splits train={there[0]}")
+            if joined:
+                chosen[ours] = "+".join(joined)
     elif len(there) == 1:
         chosen = {"": there[0]}
     else:
         usual: dict[str, str] = {}
         for theirs in there:
-            ours = SPLIT_NAMES.get(theirs.casefold())
-            if ours is not None and ours in usual:
+            usual_name = SPLIT_NAMES.get(theirs.casefold())
+            if usual_name is not None and usual_name in usual:
                 raise UsageError(
-                    f"{usual[ours]!r} and {theirs!r} of {source.description} are both the {ours} split.",
+                    f"{usual[usual_name]!r} and {theirs!r} of {source.description} are both the {usual_name} split.",
                     "Choose by --splits.",
                 )
-            if ours is not None:
-                usual[ours] = theirs
+            if usual_name is not None:
+                usual[usual_name] = theirs
         if "train" not in usual:
             raise UsageError(
                 f"{source.description} has no split named train; it has {listed}.",
-                f"Say which is which: --splits train={there[0]}",
+                f"Say which is which: --splits {_likely_splits(there)}",
             )
         chosen = {ours: usual[ours] for ours in ("train", "dev", "test") if ours in usual}
-    if left := [theirs for theirs in there if theirs not in chosen.values()]:
+    taken = {name for joined in chosen.values() for name in joined.split("+")}
+    if left := [theirs for theirs in there if theirs not in taken]:
         warnings.append(f"Splits of the hub that are left out: {', '.join(left)}.")
     return chosen
+
+
+def _likely_splits(there: Sequence[str]) -> str:
+    """What --splits would say of splits whose names speak of one of ours: train=train_r1+train_r2,dev=dev_r1."""
+    likely: dict[str, list[str]] = {}
+    for theirs in there:
+        likely.setdefault(split_of(theirs) or "", []).append(theirs)
+    named = [f"{ours}={'+'.join(likely[ours])}" for ours in ("train", "dev", "test") if ours in likely]
+    return ",".join(named) if "train" in likely else f"train={there[0]}"
 
 
 def _loaded(source: HubSource, warnings: list[str]) -> tuple[Mapping[str, Any], str]:

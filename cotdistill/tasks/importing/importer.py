@@ -4,9 +4,10 @@ or not at all.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import json
 import math
-import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,8 +18,8 @@ import numpy as np
 
 from cotdistill.config import plain, stable_seed
 from cotdistill.errors import BadRows, DataError, RowProblem, UnknownName, UsageError
-from cotdistill.tasks.catalog import TASKS
-from cotdistill.tasks.example import Choice, Example
+from cotdistill.tasks.catalog import checked_task_name
+from cotdistill.tasks.example import CHOICE, Choice, Example
 from cotdistill.tasks.importing.answers import READINGS, answer_of, reading_of
 from cotdistill.tasks.importing.cells import Row, at, rationale_text, rationale_texts, text_of
 from cotdistill.tasks.importing.columns import (
@@ -36,6 +37,7 @@ from cotdistill.tasks.importing.files import SPLIT_NAMES, Record, SideFile, find
 from cotdistill.tasks.importing.hub import HubSource, hub_columns, read_hub
 from cotdistill.tasks.importing.traces import kept_traces
 from cotdistill.tasks.importing.writing import write_task
+from cotdistill.tasks.importing.written import CALCULATOR, checked_golds, golds_of, without_calculator
 from cotdistill.tasks.splits import checks, pattern_of, same_place, with_clusters, with_roles
 from cotdistill.tasks.task import Rationale, Task
 from cotdistill.tasks.template import Template
@@ -54,23 +56,39 @@ class ImportReport:
 
 
 @dataclass(frozen=True)
-class _Found:
-    """What there is to import, wherever it is from. by_split: rows that were read, and those that could not be.
-    test_asked: a person has named the test split. info: where it is from, kept with the task."""
+class SideRows:
+    """Further rationales by one source, in a file of their own."""
 
-    by_split: Mapping[str, tuple[list[Record], list[RowProblem]]]
-    guessed: ColumnMap | None = None
-    side: tuple[SideFile, ...] = ()
+    split: str  # official split of the rows that they speak of
+    source: str  # whose they are
+    records: list[Record]
+    problems: list[RowProblem]
+    name: str  # of the file
+
+
+@dataclass(frozen=True)
+class SourceRows:
+    """What there is to import, wherever it is from."""
+
+    by_split: Mapping[str, tuple[list[Record], list[RowProblem]]]  # rows that were read, and those that could not be
+    guessed: ColumnMap | None = None  # the map of a data set of the hub
+    side: tuple[SideRows, ...] = ()  # further rationales for the same rows
     title: str = ""
     help: str = ""
     template: Template = field(default_factory=Template)
-    test_asked: str = ""
-    warnings: tuple[str, ...] = ()
-    info: Mapping[str, Any] = field(default_factory=dict)
+    test_asked: str = ""  # the hub's split that a person has named as the test
+    warnings: tuple[str, ...] = ()  # about the source; no part of the task
+    info: Mapping[str, Any] = field(default_factory=dict)  # where it is from, kept with the task
+    shuffle_choices: int | None = None  # seed for the order of the choices, of a data set whose right choice is first
+
+    def first(self, number: int) -> SourceRows:
+        """The same with the first rows of every split alone."""
+        start = {split: (records[:number], problems) for split, (records, problems) in self.by_split.items()}
+        return dataclasses.replace(self, by_split=start)
 
 
 @dataclass
-class _ImportedRows:
+class ImportedRows:
     """What was read so far; `refused` holds the ids of rows that cannot be used, whose further rationales are no
     news.
     """
@@ -92,6 +110,7 @@ def import_task(
     *,
     columns: ColumnMap | None = None,
     changes: Mapping[str, Any] | None = None,
+    splits: Mapping[str, str] | None = None,
     shuffle_choices: int | None = None,
     keep_good_rows: bool = False,
     cluster: str | None = None,
@@ -102,34 +121,34 @@ def import_task(
     version of the task `name`.
 
     columns: the whole map; changes: fields of the map that differ from the guess, which stays for the others.
+    splits: of a folder, the names of its files by our splits; several are joined by + (train=part_1+part_2).
     shuffle_choices: a seed by which the choices of each row are put into another order, drawn by the row's id.
     cluster: a column, or "regex:PATTERN" whose first group on the question names the cluster. BadRows lists every row
     that cannot be used, unless keep_good_rows. Nothing is imported unless everything is.
     """
     tell = progress or (lambda share, what: None)
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name) or name in TASKS:
-        taken = " (that name belongs to a generated task)" if name in TASKS else ""
-        raise UsageError(
-            f"{name!r} cannot name a task{taken}.", "Use letters, digits, dot, dash or underscore, at most 64 of them."
-        )
+    checked_task_name(name)
     pattern = pattern_of(cluster) if cluster and cluster.startswith("regex:") else None
     tell(0.05, "reading rows")
-    source_rows = _of_hub(source) if isinstance(source, HubSource) else _of_files(source)
+    source_rows = rows_of(source, splits)
     every = [r.row for records, _ in source_rows.by_split.values() for r in records]
-    mapping = columns or source_rows.guessed or guess_columns(header_of(every), every)
-    chosen = _columns(_changed(mapping, changes or {}), cluster if cluster and not pattern else None, every)
-    rows = _read(source_rows, chosen)
+    mapping = columns or map_of(source_rows, every, changes)
+    chosen = checked_columns(mapping, cluster if cluster and not pattern else None, every, source_rows.side)
+    rows = read_rows(source_rows, chosen)
     if unread := unread_texts(every[:200], chosen):
         rows.warnings.append(
             f"No field reads these columns of text: {', '.join(unread)[:300]}. "
             f"If one is a rationale or a part of the question, say so (rationale={unread[0]})."
         )
+    if shuffle_choices is not None and chosen.is_written:
+        raise UsageError("--shuffle-choices: answers of this task are written, not chosen.", "Leave it out.")
+    shuffle_choices = source_rows.shuffle_choices if shuffle_choices is None else shuffle_choices
     if shuffle_choices is not None:
         rows.examples = [_shuffled(example, shuffle_choices) for example in rows.examples]
     default = _usual(rows)
     tell(0.3, "reading rationales")
     for side in source_rows.side:
-        _add_side(rows, side)
+        add_side(rows, side, chosen)
     tell(0.4, "checking rows")
     if rows.problems and not keep_good_rows:
         raise BadRows(rows.problems, "Correct them, or import the good rows alone (--keep-good-rows).")
@@ -173,13 +192,28 @@ def import_task(
     return ImportReport(task, tuple(rows.problems), (*source_rows.warnings, *warnings))
 
 
-def _of_files(path: Path) -> _Found:
-    files = find_files(path)
-    return _Found(
+def rows_of(source: Path | HubSource, splits: Mapping[str, str] | None = None) -> SourceRows:
+    """The rows of a source. splits: of a folder, the names of its files by our splits; a HubSource has its own."""
+    if isinstance(source, HubSource):
+        return _of_hub(source)
+    files = find_files(source, splits)
+    several = [
+        f"The {split} split is {len(of_split)} files: {', '.join(file.name for file in of_split)[:200]}."
+        for split, of_split in files.main.items()
+        if len(of_split) > 1
+    ]
+    return SourceRows(
         {split: _together([read_records(file) for file in of_split]) for split, of_split in files.main.items()},
-        side=files.side,
-        help=f"imported from {path.name}",
+        side=tuple(_side_rows(file) for file in files.side),
+        help=f"imported from {source.name}",
+        warnings=tuple(several),
     )
+
+
+def _side_rows(file: SideFile) -> SideRows:
+    records, problems = read_records(file.path)
+    placed = [dataclasses.replace(problem, file=f"rationales/{problem.file}") for problem in problems]
+    return SideRows(file.split, file.source, records, placed, file.path.name)
 
 
 def _together(
@@ -189,7 +223,7 @@ def _together(
     return [record for records, _ in parts for record in records], [p for _, problems in parts for p in problems]
 
 
-def _of_hub(source: HubSource) -> _Found:
+def _of_hub(source: HubSource) -> SourceRows:
     read = read_hub(source)
     known = source.known
     at = f" at {read.commit[:12]}" if read.commit else ""
@@ -202,7 +236,7 @@ def _of_hub(source: HubSource) -> _Found:
         "licence": known.licence if known else "see the data set's card",
         "note": known.note if known else "",
     }
-    return _Found(
+    return SourceRows(
         {ours: (records, []) for ours, records in read.records.items()},
         guessed=hub_columns(source, read),
         title=known.title if known else "",
@@ -213,7 +247,13 @@ def _of_hub(source: HubSource) -> _Found:
         test_asked=source.splits.get("test", "") if known is None else "",
         warnings=read.warnings,
         info={"hub": info},
+        shuffle_choices=known.shuffle_choices if known else None,
     )
+
+
+def map_of(source_rows: SourceRows, rows: Sequence[Row], changes: Mapping[str, Any] | None = None) -> ColumnMap:
+    """The map of a known data set, else the one that fits the columns; with the fields that a person has changed."""
+    return _changed(source_rows.guessed or guess_columns(header_of(rows), rows), changes or {})
 
 
 def _changed(mapping: ColumnMap, changes: Mapping[str, Any]) -> ColumnMap:
@@ -229,54 +269,58 @@ def _changed(mapping: ColumnMap, changes: Mapping[str, Any]) -> ColumnMap:
     return dataclasses.replace(mapping, **changes)
 
 
-def _columns(chosen: ColumnMap, cluster: str | None, rows: Sequence[Row]) -> ColumnMap:
-    """The columns to read. UnknownName for one that no row has, DataError where a needed one is not known."""
+def checked_columns(
+    chosen: ColumnMap, cluster: str | None, rows: Sequence[Row], side: Sequence[SideRows] = ()
+) -> ColumnMap:
+    """The columns to read; those of rationales may stand in the files of further rationales alone.
+
+    Raises:
+        UnknownName: a column that no row has.
+        DataError: no column is known for a field that is needed.
+    """
     header = header_of(rows)
     if cluster:
         chosen = dataclasses.replace(chosen, cluster=cluster)
     if missing := chosen.missing():
-        if missing == ["choices"] and _written(chosen, rows):
+        if missing == ["choices"]:
             raise DataError(
-                "The answers are free-form: each is written (behind ####, or in a box), not chosen among choices.",
-                "Tasks have choices in this version. Name a column of choices: --map choices=COLUMN",
+                f"No column is known for choices; the file has: {', '.join(header)[:300] or 'none'}.",
+                "Name the choices (--map choices=COLUMN), or say that answers are written: --map answer_kind=number or"
+                " answer_kind=text",
             )
         raise DataError(
             f"No column is known for {', '.join(missing)}; the file has: {', '.join(header)[:300] or 'none'}.",
             "Say which is which with --map FIELD=COLUMN; what is guessed stays.",
         )
+    beside = {name for one in side for name in header_of(record.row for record in one.records[:20])}
+    beside &= {column for column, _ in chosen.rationale_columns()}
     for name in chosen.names():
-        if name not in header and all(at(row, name) is None for row in rows):
+        if name not in header and name not in beside and all(at(row, name) is None for row in rows):
             raise UnknownName("column", name, header)
     return chosen
 
 
-def _written(chosen: ColumnMap, rows: Sequence[Row]) -> bool:
-    """Whether answers stand behind ####, in a box, or are plain numbers: written, not chosen."""
-    answers = [at(row, chosen.answer) for row in rows[:50]]
-    return bool(answers) and all(
-        isinstance(a, (int, float)) or (isinstance(a, str) and re.search(r"####|\\\\boxed\b|^\s*-?[\d.,]+\s*$", a))
-        for a in answers
-    )
-
-
-def _usual(rows: _ImportedRows) -> str:
+def _usual(rows: ImportedRows) -> str:
     """The source that the training rows' own column names most often; "" if they have none."""
     train = {e.id for e in rows.examples if e.split in ("train", "")}
     counts = Counter(r.source for r in rows.rationales if r.id in train)
     return counts.most_common(1)[0][0] if counts else ""
 
 
-def _read(located: _Found, columns: ColumnMap) -> _ImportedRows:
-    rows = _ImportedRows()
+def read_rows(located: SourceRows, columns: ColumnMap) -> ImportedRows:
+    """Every row as an example, or among the problems; DataError where answers can be read in two ways."""
+    rows = ImportedRows()
     for _, problems in located.by_split.values():
         rows.problems += problems
     placed, further = _further_apart(_placed(located, columns, rows), columns)
     _make_ids_unique(rows, placed, columns)
+    if columns.is_written:
+        return _read_written(rows, placed, further, columns)
     named = columns.named_values()
     read: list[tuple[Record, str, str, tuple[Choice, ...], Any]] = []
     for record, split in placed:
         try:
-            answer = _meaning(at(record.row, columns.answer), named, columns)
+            answer = [_meaning(one, named, columns) for one in _several(at(record.row, columns.answer))]
             read.append((record, split, question_of(record.row, columns), choices_of(record.row, columns), answer))
         except DataError as error:
             _refuse(rows, record, columns, error)
@@ -285,24 +329,61 @@ def _read(located: _Found, columns: ColumnMap) -> _ImportedRows:
         rows.warnings.append('The choices began with their own letters ("A)..."): these are taken off.')
         read = [(*r[:3], choices, r[4]) for r, choices in zip(read, bare, strict=True) if choices]
     rows.reading = reading_of(
-        [(answer, choices) for _, _, _, choices, answer in read],
+        [(answer, choices) for _, _, _, choices, answers in read for answer in answers],
         own_labels=own_labels([record.row for record, *_ in read[:50]], columns) or (bool(read) and all(bare)),
         answer_is=columns.answer_is,
         first_number=columns.first_number,
     )
-    for record, split, question, choices, answer in read:
+    for record, split, question, choices, answers in read:
         try:
-            _keep(rows, record, split, question, choices, answer_of(answer, choices, rows.reading), columns)
+            labels = list(dict.fromkeys(answer_of(answer, choices, rows.reading) for answer in answers))
+            _keep(rows, record, split, question, choices, labels, columns)
         except DataError as error:
             _refuse(rows, record, columns, error)
-    for record, first in further:
-        id = rows.renamed.get((first.file, first.line)) or _id(first, columns)
-        if id not in rows.refused:
-            _keep_rationales(rows, record, id, columns)
-    if further:
+    _keep_further(rows, further, columns)
+    if several := sum(bool(e.also_right) for e in rows.examples):
         rows.warnings.append(
-            f"{plural(len(further), 'row')} repeat an earlier question with another rationale: they are further"
-            " rationales of it (@rationales=2 reads two in turn)."
+            f"{plural(several, 'row')} with several right choices: an answer is right when it is one of them, and"
+            " students are trained on the first."
+        )
+    return rows
+
+
+def _several(value: Any) -> list[Any]:
+    """The answers in a cell: of a list (also one that is spelt out, ["A", "C"]) each of its parts."""
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        with contextlib.suppress(ValueError):
+            value = json.loads(value)
+    if isinstance(value, (list, tuple)):
+        return list(value) or [None]
+    return [value]
+
+
+def _read_written(
+    rows: ImportedRows,
+    placed: Sequence[tuple[Record, str]],
+    further: Sequence[tuple[Record, Record]],
+    columns: ColumnMap,
+) -> ImportedRows:
+    """Rows whose answers are written; a rationale that stands before the answer in the same cell is the row's."""
+    marks = 0
+    for record, split in placed:
+        try:
+            question = question_of(record.row, columns)
+            before, golds = golds_of(at(record.row, columns.answer))
+            checked_golds(golds, columns.answer_kind)
+            choices = tuple(Choice(str(place + 1), gold) for place, gold in enumerate(golds))
+            if columns.calculator == "remove":
+                marks += CALCULATOR.search(before) is not None
+                before = without_calculator(before)
+            _keep(rows, record, split, question, choices, [c.label for c in choices], columns, before)
+        except DataError as error:
+            _refuse(rows, record, columns, error)
+    _keep_further(rows, further, columns)
+    if marks:
+        rows.warnings.append(
+            f"The calculator's marks (<<48/2=24>>) are removed from {plural(marks, 'rationale')}. To keep them: --map"
+            " calculator=keep"
         )
     return rows
 
@@ -348,7 +429,7 @@ def _meaning(value: Any, named: Mapping[str, str], columns: ColumnMap) -> Any:
     return value
 
 
-def _make_ids_unique(rows: _ImportedRows, placed: Sequence[tuple[Record, str]], columns: ColumnMap) -> None:
+def _make_ids_unique(rows: ImportedRows, placed: Sequence[tuple[Record, str]], columns: ColumnMap) -> None:
     """Ids that repeat get their split in front, and their line behind where they repeat within a split; said so."""
     ids = [_id(record, columns) for record, _ in placed]
     if len(set(ids)) == len(ids):
@@ -375,11 +456,12 @@ def _shuffled(example: Example, seed: int) -> Example:
     order = np.random.default_rng(stable_seed("shuffle_choices", seed, example.id)).permutation(len(example.choices))
     texts = [example.choices[place].text for place in order]
     choices = tuple(Choice(c.label, text) for c, text in zip(example.choices, texts, strict=True))
-    gold = [int(place) for place in order].index(example.gold)
-    return dataclasses.replace(example, choices=choices, answer=choices[gold].label)
+    new_place = {int(old): new for new, old in enumerate(order)}
+    labels = [choices[new_place[place]].label for place in example.right_places]
+    return dataclasses.replace(example, choices=choices, answer=labels[0], also_right=tuple(labels[1:]))
 
 
-def _placed(located: _Found, columns: ColumnMap, rows: _ImportedRows) -> list[tuple[Record, str]]:
+def _placed(located: SourceRows, columns: ColumnMap, rows: ImportedRows) -> list[tuple[Record, str]]:
     """Every row with its official split ("" where there is none). A test or dev split without a single answer is left
     out whole, and said so; DataError for such a test split that was asked for by name."""
     placed: list[tuple[Record, str]] = []
@@ -424,7 +506,7 @@ def _empty(value: Any) -> bool:
     return value in (None, "", -1, "-1") or (isinstance(value, float) and math.isnan(value))
 
 
-def _refuse(rows: _ImportedRows, record: Record, columns: ColumnMap, error: DataError) -> None:
+def _refuse(rows: ImportedRows, record: Record, columns: ColumnMap, error: DataError) -> None:
     rows.problems.append(RowProblem(record.file, record.line, error.message))
     rows.refused.add(_id(record, columns))
 
@@ -439,14 +521,16 @@ def _id(record: Record, columns: ColumnMap) -> str:
 
 
 def _keep(
-    rows: _ImportedRows,
+    rows: ImportedRows,
     record: Record,
     split: str,
     question: str,
     choices: tuple[Choice, ...],
-    answer: str,
+    labels: Sequence[str],
     columns: ColumnMap,
+    before: str = "",
 ) -> None:
+    """labels: of the right choices; before: a rationale that stands before the answer in the same cell."""
     row = record.row
     text_of(at(row, columns.id), "id")
     id = rows.renamed.get((record.file, record.line)) or _id(record, columns)
@@ -454,21 +538,41 @@ def _keep(
         id=id,
         question=question,
         choices=choices,
-        answer=answer,
+        answer=labels[0],
+        also_right=tuple(labels[1:]),
+        kind=columns.answer_kind or CHOICE,
         split=split,
         cluster=text_of(at(row, columns.cluster), "cluster") or "",
         metadata=_metadata(row, set(columns.names())),
         passage_lines=passage_lines(row, columns),
     )
-    _keep_rationales(rows, record, id, columns)
+    _keep_rationales(rows, record, id, columns, before)
     rows.examples.append(example)
 
 
-def _keep_rationales(rows: _ImportedRows, record: Record, id: str, columns: ColumnMap) -> None:
-    """Add the rationales in a row; DataError before any is added where a cell cannot be text."""
+def _keep_further(rows: ImportedRows, further: Sequence[tuple[Record, Record]], columns: ColumnMap) -> None:
+    """Add the rationales of rows that repeat an earlier question, as further ones of it."""
+    for record, first in further:
+        id = rows.renamed.get((first.file, first.line)) or _id(first, columns)
+        if id not in rows.refused:
+            before = golds_of(at(record.row, columns.answer))[0] if columns.is_written else ""
+            removes = columns.calculator == "remove"
+            _keep_rationales(rows, record, id, columns, without_calculator(before) if removes else before)
+    if further:
+        rows.warnings.append(
+            f"{plural(len(further), 'row')} repeat an earlier question with another rationale: they are further"
+            " rationales of it (@rationales=2 reads two in turn)."
+        )
+
+
+def _keep_rationales(rows: ImportedRows, record: Record, id: str, columns: ColumnMap, before: str = "") -> None:
+    """Add the rationales in a row; DataError before any is added where a cell cannot be text. before: what stands
+    before the answer in the answer's cell, taken where no column holds a rationale."""
     held, listed = columns.rationale_columns(), columns.listed_rationales()
     texts = {(c, named): rationale_texts(at(record.row, c), c in listed) for c, named in held}
     source = text_of(at(record.row, columns.rationale_source), "rationale source")
+    if before and not any(texts.values()):
+        rows.rationales.append(Rationale(id, source_name(source or "rationale"), before))
     for (column, named), several in texts.items():
         usual = source or ("rationale" if len(held) == 1 else column)
         rows.rationales += [Rationale(id, source_name(named or usual), text) for text in several]
@@ -494,21 +598,27 @@ def _is_plain(value: Any) -> bool:
     return isinstance(value, int) and value.bit_length() < 64
 
 
-def _add_side(rows: _ImportedRows, side: SideFile) -> None:
+def add_side(rows: ImportedRows, side: SideRows, mapped: ColumnMap) -> None:
     """More rationales by one source, joined by id; ids that no row has are told. The main file's rationale by the same
-    source stays.
+    source stays. mapped: the map of the task, whose columns of rationales and ids count here where they stand.
     """
     known = {example.id for example in rows.examples}
     have = {(r.id, r.source): place for place, r in enumerate(rows.rationales)}
     before = len(rows.rationales)
-    records, problems = read_records(side.path)
-    rows.problems += [dataclasses.replace(problem, file=f"rationales/{problem.file}") for problem in problems]
+    records = side.records
+    rows.problems += side.problems
     header = header_of(record.row for record in records)
     columns = guess_columns(header, [record.row for record in records[:20]])
+    named = [column for column, _ in mapped.rationale_columns() if column in header]
+    columns = dataclasses.replace(
+        columns,
+        rationale=named[0] if named else columns.rationale,
+        id=mapped.id if mapped.id in header else columns.id,
+    )
     if records and not (columns.id and columns.rationale):
         lacking = " and ".join(name for name in ("id", "rationale") if not getattr(columns, name))
         raise DataError(
-            f"rationales/{side.path.name} has no column {lacking}; it has: {', '.join(header)[:300]}.",
+            f"rationales/{side.name} has no column {lacking}; it has: {', '.join(header)[:300]}.",
             "Each row needs id and rationale.",
         )
     for record in records:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from cotdistill.config import canonical_json, hashed, plain
 from cotdistill.errors import DiskFull, StoreError
-from cotdistill.tasks.example import Example
+from cotdistill.tasks.example import CHOICE, Example
 from cotdistill.tasks.task import SPLITS, Rationale, Task, folder_digest, open_folder
 from cotdistill.tasks.template import PASSAGE, Template
 from cotdistill.tasks.vocabulary import literal_text, train_bpe, train_word, training_text
@@ -69,7 +69,8 @@ def write_task(
             "template": hashed(Template, plain(template)),
             "sources": sources,
             "default_source": default_source if default_source in sources else (sources[0] if sources else ""),
-            "chance": fsum(1 / len(e.choices) for e in test) / len(test) if test else 0.0,
+            "chance": fsum(_chance(e) for e in test) / len(test) if test else 0.0,
+            **({"answer_kind": kind} if (kind := examples[0].kind) != CHOICE else {}),
             "roles": dict(roles),
             "rows": {split: sum(e.split == split for e in examples) for split in SPLITS},
             "tokenizer_kind": tokenizer_kind,
@@ -82,11 +83,16 @@ def write_task(
 
 def adopt_folder(root: Path, name: str, source: Path, *, newest: bool) -> Task:
     """Copy a task's folder that was written elsewhere under `<root>/<name>/`, whole or not at all. newest: it is what
-    the name stands for.
+    the name stands for. A task of another name gets this one, and with it another digest.
     """
     home = root / name
     with new_folder(home) as part:
         shutil.copytree(source, part, dirs_exist_ok=True)
+        manifest = json.loads((part / "task.json").read_text(encoding="utf-8"))
+        if manifest["name"] != name:
+            title = name if manifest["title"] == manifest["name"] else manifest["title"]
+            named = {**manifest, "name": name, "title": title}
+            (part / "task.json").write_text(canonical_json(named), encoding="utf-8")
         folder = _put(part, home)
         if newest:
             write_note(home / "newest", folder.name)
@@ -219,11 +225,17 @@ def train_tokenizers(
     return sources
 
 
+def _chance(example: Example) -> float:
+    """The accuracy of guessing: none where an answer is written."""
+    return 0.0 if example.is_written else len(example.right_places) / len(example.choices)
+
+
 def _rows(examples: Sequence[Example], template: Template) -> pd.DataFrame:
     import pandas as pd
 
     # Kept only where the template tells the passage from the question, so that other tasks keep their digest.
     own_place = PASSAGE in template.question
+    several = any(e.also_right for e in examples)
 
     rows = [
         {
@@ -235,6 +247,7 @@ def _rows(examples: Sequence[Example], template: Template) -> pd.DataFrame:
             "cluster": e.cluster or e.id,
             "metadata": json.dumps(plain(e.metadata)),
             **({"passage_lines": str(e.passage_lines)} if own_place else {}),
+            **({"also_right": json.dumps(e.also_right)} if several else {}),
         }
         for e in sorted(examples, key=lambda e: (SPLITS.index(e.split), e.id))
     ]

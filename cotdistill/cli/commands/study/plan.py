@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 from cotdistill.cli.command import Command, Result, whole_number
 from cotdistill.cli.commands.study.by import rivals_text
 from cotdistill.cli.output import note, printable, table
-from cotdistill.cli.overrides import add_overrides, setting_of, spec_of
+from cotdistill.cli.overrides import add_overrides, spec_of
 from cotdistill.cli.study_text import claims_text, report
 from cotdistill.cli.waiting import wait
 from cotdistill.config import plain
@@ -19,7 +18,15 @@ from cotdistill.execution.supervisor import ensure_supervisor, move_to
 from cotdistill.planning.memory_fit import Fit
 from cotdistill.planning.plan import Plan, PlannedRun, launch
 from cotdistill.planning.plan import plan as make_plan
-from cotdistill.planning.tuning import best_values, pilot_specs, tuned_spec
+from cotdistill.planning.tuning import (
+    PILOTS,
+    Tuning,
+    best_values,
+    dev_accuracies,
+    parse_grid,
+    planned_tuning,
+    tuned_spec,
+)
 from cotdistill.rationales.conditions import parse
 from cotdistill.results.rivals import rivals
 from cotdistill.store.store import Store
@@ -28,11 +35,15 @@ from cotdistill.text import about, count, plural, size
 
 def plan(arguments: argparse.Namespace) -> Result:
     store = Store.open()
-    document = _plan_document(make_plan(store, spec_of(store, arguments)))
+    spec = spec_of(store, arguments)
+    document = _plan_document(make_plan(store, spec))
+    if arguments.tune:
+        document["tuning"] = _tuning_document(store, planned_tuning(store, spec, *parse_grid(arguments.tune)))
     if arguments.workers is not None:
         # The plan counts with the store's number; a plan changes nothing, so the time is scaled instead.
         share = store.queue.workers() / arguments.workers
-        document["seconds"] = {end: seconds * share for end, seconds in document["seconds"].items()}
+        for part in (document, document["tuning"] or {}):
+            part |= {"seconds": {end: share * seconds for end, seconds in part.get("seconds", {}).items()}}
     return Result(document, _plan_text(document))
 
 
@@ -40,18 +51,18 @@ def run(arguments: argparse.Namespace) -> Result:
     store = Store.open()
     if arguments.workers is not None:
         store.queue.set_workers(arguments.workers)
-    spec, pilots = spec_of(store, arguments), []
+    spec = spec_of(store, arguments)
     if arguments.tune:
-        setting, values = grid_of(arguments.tune)
-        for pilot in pilot_specs(spec, setting, values):
-            submitted = launch(store, make_plan(store, pilot)).study_id
-            assert submitted is not None  # as below
-            pilots.append(submitted)
+        grid = parse_grid(arguments.tune)
+        tuning = planned_tuning(store, spec, *grid)
+        if arguments.wait:
+            note(_tuning_text(_tuning_document(store, tuning)))
+        pilots = [launch(store, pilot).study_id for pilot in tuning.pilots]
         ensure_supervisor(store)
         for pilot_study in pilots if arguments.wait else ():
+            assert pilot_study is not None  # as below
             wait(store, pilot_study)
-        spec = tuned_spec(spec, setting, best_values(store, pilots, values))
-        spec = dataclasses.replace(spec, name=f"{spec.name}-tuned")
+        spec = tuned_spec(spec, tuning.setting, best_values(store, planned_tuning(store, spec, *grid)))
     planned = make_plan(store, spec)
     if arguments.executor or arguments.address:
         move_to(store, Executor(arguments.executor or executor(store).name, arguments.address))
@@ -102,6 +113,14 @@ def _plan_document(planned: Plan) -> dict[str, Any]:
         "runs": [_planned(run) for run in planned.runs],
         "bases": [_planned(base) for base in planned.bases],
         "inputs": [{"kind": one.job.kind, "what": one.job.label, **_planned(one)} for one in planned.inputs],
+        "also_test": None
+        if not planned.also
+        else {
+            "task": planned.spec.also_test,
+            "questions": planned.also_items,
+            "students": len(planned.also),
+            "new": sum(one.state == "new" for one in planned.also),
+        },
         "seconds": {"low": planned.seconds[0], "high": planned.seconds[1]},
         "memory_mb": planned.fit.needs / 1e6,
         "memory": _memory(planned.fit),
@@ -112,6 +131,7 @@ def _plan_document(planned: Plan) -> dict[str, Any]:
         "test_items": planned.test_items,
         "effect": dict(planned.effect),
         "checks": list(planned.checks),
+        "tuning": None,
         "spec": plain(planned.spec),
     }
 
@@ -169,11 +189,45 @@ def _plan_text(document: dict[str, Any]) -> str:
         )
         + "".join(f", {100 * at['fraction']:g} % of them: {count(at['rows'])}" for at in document["fractions"])
         + f"; judged on {count(document['test_items'])} test questions.",
+        *([] if document["tuning"] is None else [_tuning_text(document["tuning"])]),
+        *([] if document["also_test"] is None else [_also_text(document["also_test"])]),
         f"Smallest difference it would probably find: {_effect(effect)} ({effect['label']}).",
         *([] if effect["no_worse_low"] is None else [_no_worse(effect)]),
         *(f"! {printable(check)}" for check in document["checks"]),
     ]
     return "\n".join(lines)
+
+
+def _tuning_document(store: Store, tuning: Tuning) -> dict[str, Any]:
+    done = not tuning.unfinished
+    return {
+        "setting": tuning.setting,
+        "values": list(tuning.values),
+        "replicates": PILOTS,
+        "runs": tuning.runs,
+        "new": tuning.open,
+        "seconds": dict(zip(("low", "high"), tuning.seconds, strict=True)),
+        "dev": dev_accuracies(store, tuning) if done else None,
+        "best": best_values(store, tuning) if done else None,
+    }
+
+
+def _tuning_text(tuning: Mapping[str, Any]) -> str:
+    values = ", ".join(str(value) for value in tuning["values"])
+    lines = [
+        f"Tunes {tuning['setting']} over {values}: {plural(tuning['runs'], 'pilot run')} on "
+        f"{plural(tuning['replicates'], 'replicate')} of their own, in no claim; {tuning['new']} to train, "
+        f"{about(tuning['seconds']['low'], tuning['seconds']['high'])}."
+    ]
+    if tuning["best"]:
+        best = ", ".join(f"{parse(name).label} {value}" for name, value in tuning["best"].items())
+        lines.append(f"Best on dev: {best}.")
+    return "\n".join(lines)
+
+
+def _also_text(also: Mapping[str, Any]) -> str:
+    scored = f"{plural(also['new'], 'student')} to score of {also['students']}"
+    return f"Also tested on {also['task']}: {count(also['questions'])} questions, {scored}; exploratory, never judged."
 
 
 def _memory_text(memory: Mapping[str, Any]) -> str:
@@ -200,16 +254,14 @@ def _no_worse(effect: Mapping[str, Any]) -> str:
     return f'Chance to show "no worse" by {effect["margin"]:g} points where there is no difference: {low} to {high} %.'
 
 
-def grid_of(text: str) -> tuple[str, list[Any]]:
-    """`training.lr=0.001,0.002` as a setting and its values; UsageError or UnknownName where it is none."""
-    key, _, values = text.partition("=")
-    return setting_of(f"{key}=0")[0], [
-        setting_of(f"{key}={value.strip()}")[1] for value in values.split(",") if value.strip()
-    ]
-
-
 def _plan_arguments(parser: argparse.ArgumentParser) -> None:
     add_overrides(parser)
+    parser.add_argument(
+        "--tune",
+        metavar="SETTING=A,B",
+        help="choose a training setting per condition on dev, with pilot replicates outside the claims, then train "
+        "each condition at its own best, for example training.lr=0.001,0.002,0.004",
+    )
     parser.add_argument(
         "--workers", type=whole_number(1), metavar="N", help="worker processes of the store, kept until changed"
     )
@@ -221,13 +273,6 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
         "--wait",
         action="store_true",
         help="block until every run has ended, then print the table; Ctrl-C does not stop the training",
-    )
-
-    parser.add_argument(
-        "--tune",
-        metavar="SETTING=A,B",
-        help="choose a training setting per condition on dev, with pilot replicates outside the claims, then train "
-        "each condition at its own best, for example training.lr=0.001,0.002,0.004",
     )
     parser.add_argument(
         "--executor",
@@ -278,6 +323,11 @@ COMMANDS = (
             **{f"runs[].{key}": help for key, help in _PLANNED.items()},
             "bases": "every shared base, with the keys of a run",
             "inputs": "selections of key tokens and the students behind them, with the keys of a run, kind and what",
+            "also_test": "the second task that the same students are scored on, or null",
+            "also_test.task": "as the study names it",
+            "also_test.questions": "its test questions",
+            "also_test.students": "students that are scored on it",
+            "also_test.new": "of them, not scored yet",
             "seconds": "wall time of what is new",
             "seconds.low": "if all goes fast",
             "seconds.high": "if not",
@@ -310,6 +360,17 @@ COMMANDS = (
             "effect.no_worse_low": "how often equal conditions are shown to be no worse by it, at high noise; or null",
             "effect.no_worse_high": "the same at low noise",
             "checks": "what deserves a look before launching",
+            "tuning": "the pilot runs of --tune, or null",
+            "tuning.setting": "the setting",
+            "tuning.values": "its grid",
+            "tuning.replicates": "pilot replicates of each condition and value; none of them is in a claim",
+            "tuning.runs": "pilot runs",
+            "tuning.new": "of them, still to be trained",
+            "tuning.seconds": "wall time of these",
+            "tuning.seconds.low": "if all goes fast",
+            "tuning.seconds.high": "if not",
+            "tuning.dev": "mean accuracy on dev at each value, by condition; null before all pilots have finished",
+            "tuning.best": "the value of each condition with the highest one, or null",
             "spec": "the whole study, every setting",
         },
         _plan_arguments,

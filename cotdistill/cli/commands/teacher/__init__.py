@@ -108,7 +108,8 @@ NOUN = Noun(
                 "task": "task",
                 "splits": "of which splits",
                 "sources": (
-                    "by source: rows, answers, covered, noted and noted_right (labels noted with them, and how many of"
+                    "by source: rows, answers, rationales (answers that give a reason), left_out (why the others do"
+                    " not, with numbers), covered, noted and noted_right (labels noted with them, and how many of"
                     " these are gold), known and agrees (the same for labels noted or stated for sure), agrees_all,"
                     " words, leak_text, leak_letter, overlap, recall, run, about_question, vocabulary, variety"
                     " (different words in a thousand), near_duplicates, cut_off, contradicts, label_alone, style (place"
@@ -128,6 +129,8 @@ NOUN = Noun(
                 "answers": "how many there are",
                 "kept": "how many stay",
                 "questions": "for how many questions",
+                "rationales": "rows of the source that hold a rationale",
+                "left_out": "why the other rationales are in no row, with numbers",
                 "filters": "one after the other",
                 "filters[].filter": "canonical form",
                 "filters[].seen": "rationales that it looked at",

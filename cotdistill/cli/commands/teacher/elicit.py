@@ -18,7 +18,7 @@ from cotdistill.errors import UsageError
 from cotdistill.execution.supervisor import ensure_supervisor
 from cotdistill.planning import elicitation
 from cotdistill.report.commands import command
-from cotdistill.report.teachers import estimated
+from cotdistill.report.teachers import estimated, outcome, spending
 from cotdistill.store.records import Job
 from cotdistill.store.store import Store
 from cotdistill.tasks.catalog import open_task
@@ -38,7 +38,7 @@ from cotdistill.teachers.elicitation import (
 )
 from cotdistill.teachers.prompts import MOST_SHOTS, PRESETS, Shot, draw_shots, read_shots, template_of
 from cotdistill.teachers.responses import Responses
-from cotdistill.text import duration, percent
+from cotdistill.text import duration
 
 C = TypeVar("C")
 # What of a long list a command prints; the JSON document holds more.
@@ -86,25 +86,13 @@ def _begun(store: Store, job: Job, document: dict[str, Any], lines: list[str], *
 
 def _progress_parts(job: Job) -> list[str]:
     result = job.result or {}
-    lines = [
-        f"Job {job.id}: {result['answered']:,} of {result['requests']:,} answered, {result['cached']:,} of them before."
-    ]
+    lines = [f"Job {job.id}:", *outcome(result, job.config, job.id)]
     if result["failed"]:
         causes = ", ".join(f"{cause} {number}" for cause, number in result["causes"].items())
         lines.append(
             f"{result['failed']:,} got no answer ({causes}). Ask them again:"
             f" {command('teacher', 'resume', str(job.id))}"
         )
-    gold = f"; {percent(result['agrees'])} of these are gold" if result["stated"] else ""
-    lines.append(
-        f"{result['stated']:,} state an answer{gold}."
-        + (
-            f" {result['rationales']:,} hold a rationale; the others are an answer alone."
-            if "rationales" in result
-            else ""
-        )
-        + (f" Cost {result['cost']:.4f}." if result["cost"] else "")
-    )
     if source := result["source"]:
         words = [
             "study",
@@ -138,7 +126,11 @@ def config_of(task: Task, arguments: argparse.Namespace) -> ElicitConfig:
         if _is_file(arguments.template)
         else template_of(arguments.template)
     )
-    teacher = dataclasses.replace(_read(TeacherConfig, arguments, TeacherConfig()), extra=_extra(arguments.extra))
+    extra = {
+        **_extra(arguments.extra),
+        **({"reasoning_effort": effort} if (effort := arguments.reasoning_effort) else {}),
+    }
+    teacher = dataclasses.replace(_read(TeacherConfig, arguments, TeacherConfig()), extra=extra)
     sampling = dataclasses.replace(_read(Sampling, arguments, Sampling()), stop=tuple(arguments.stop))
     name = arguments.name or source_name(Path(arguments.model).name)[:48]
     return ElicitConfig(
@@ -258,6 +250,8 @@ def progress(arguments: argparse.Namespace) -> Result:
         f"{counted.answered:,} of {counted.asked:,} answered, {counted.failed:,} without an answer;"
         f" {duration(job.seconds)} so far"
     )
+    lines += spending(job.progress, counted.tokens_in, counted.tokens_out)
+    lines += outcome(job.result, job.config, job.id) if job.result else []
     lines += [f"failed: {(job.error or {}).get('message', '')}"] if job.state == "failed" else []
     if failures:
         rows = [[f["id"], f["cause"], f["tries"], printable(f["detail"])] for f in failures[:SHOWN]]
@@ -353,6 +347,9 @@ def elicit_arguments(parser: argparse.ArgumentParser) -> None:
         "--stop", action="append", default=[], metavar="TEXT", help="a text at which it stops (repeatable)"
     )
     parser.add_argument("--extra", default="", metavar="JSON", help="endpoint: further fields of the request")
+    parser.add_argument(
+        "--reasoning-effort", default="", metavar="LEVEL", help="endpoint: sent as it is, such as low, medium, high"
+    )
     for cls in (TeacherConfig, Sampling, Contrast, Pace):
         _add(parser, cls)
     parser.add_argument(
@@ -372,6 +369,11 @@ def _add(parser: argparse.ArgumentParser, cls: type[Any]) -> None:
         )
         metavar = None if choices else "TEXT" if isinstance(field.default, str) else "N"
         option = f"--{field.name.replace('_', '-')}"
+        if isinstance(field.default, bool):
+            parser.add_argument(
+                option, action=argparse.BooleanOptionalAction, default=None, help=field.metadata["help"]
+            )
+            continue
         parser.add_argument(
             option,
             type=type(field.default),
@@ -400,5 +402,8 @@ JOB_KEYS = {
 }
 RESULT = (
     "null before the end; requests, answered, cached (before it began), failed, causes, tokens_in, tokens_out, cost (of"
-    " this go), stated, agrees, cut_off, source (full name of the source that was made, or null)"
+    " this go), stated, agrees, cut_off, texts (answers read), rationales (of them, in the source), left_out (why the"
+    " others are not, with numbers), served (model by the server's own words, with numbers), other_model (answers of"
+    " another model than was asked for), fingerprints (system fingerprints), remarks (what was not done as asked, with"
+    " numbers), source (full name of the source that was made, or null)"
 )

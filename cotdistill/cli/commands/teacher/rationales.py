@@ -27,7 +27,8 @@ from cotdistill.teachers.answers import TeacherAnswer, of_source
 from cotdistill.teachers.elicitation import PARTS, ElicitConfig
 from cotdistill.teachers.filters import FILTERS, apply, parse_filters
 from cotdistill.teachers.quality import quality
-from cotdistill.teachers.sources import PICKS, add
+from cotdistill.teachers.sources import ANSWER_ALONE, PICKS, add
+from cotdistill.teachers.sources import rationales as source_rows
 from cotdistill.text import plural
 
 # What an example's text is cut to in a table; the JSON document holds all of it.
@@ -136,16 +137,20 @@ def filter_(arguments: argparse.Namespace) -> Result:
     chosen = parse_filters(arguments.filters)
     asked_for = requested(arguments)
     left, counted = apply(asked_for.answers, chosen)
+    choice = {"how": arguments.pick, "part": arguments.part, "drop": (ANSWER_ALONE,)}
+    kept, left_out = source_rows(left, **choice)
     source = None
     if arguments.name:
         origin = {**asked_for.origin, "filters": ",".join(map(str, chosen))}
-        source = add(asked_for.task, arguments.name, left, how=arguments.pick, part=arguments.part, origin=origin)
+        source = add(asked_for.task, arguments.name, left, **choice, origin=origin)
     document: dict[str, Any] = {
         "task": asked_for.task.name,
         "of": asked_for.name,
         "answers": len(asked_for.answers),
         "kept": len(left),
-        "questions": len({a.example.id for a in left}),
+        "questions": len(kept),
+        "rationales": sum(row.text is not None for row in kept),
+        "left_out": dict(left_out),
         "filters": [
             {
                 "filter": c.filter, "seen": c.seen, "dropped": c.dropped, "alone": c.alone,
@@ -176,6 +181,9 @@ def filter_(arguments: argparse.Namespace) -> Result:
         f"{plural(len(left), 'rationale')} of {len(asked_for.answers):,} stay, for"
         f" {plural(document['questions'], 'question')}. Nothing is deleted."
     )
+    if left_out:
+        others = ", ".join(f"{why} {number:,}" for why, number in left_out.items())
+        lines.append(f"{plural(document['rationales'], 'row')} of the source hold a rationale; left out: {others}.")
     if source:
         conditions = (
             f"label_only,post_cot@source={asked_for.name},post_cot@source={source}"
