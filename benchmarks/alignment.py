@@ -25,11 +25,13 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from cotdistill.config import stable_seed  # noqa: E402
-from cotdistill.execution.jobs.influence import kinds, separations, summary, table  # noqa: E402
+from cotdistill.execution.jobs.analysis import AnalysisRequest  # noqa: E402
+from cotdistill.execution.jobs.influence import alignment, kinds, separations, summary  # noqa: E402
 from cotdistill.rationales.conditions import parse_list  # noqa: E402
 from cotdistill.statistics.intervals import Interval, mean_interval, numbered, over_replicates  # noqa: E402
 from cotdistill.store.store import Store  # noqa: E402
-from cotdistill.studies.inspection_jobs import InfluenceConfig, checkpoints, task_of  # noqa: E402
+from cotdistill.studies.analyses.influence import InfluenceConfig  # noqa: E402
+from cotdistill.studies.inspection_jobs import checkpoints, task_of  # noqa: E402
 
 CONDITIONS = "post_cot,post_cot/shuffle(unit=token,fraction=1.0),pre_cot"
 KINDS = ("role: type", "role: value", "other content words", "function words", "the label's text")
@@ -46,7 +48,7 @@ def aligned(store: Store, study: str, condition: str, examples: int) -> pd.DataF
         config = InfluenceConfig(
             job.identity, "train", tuple(e.id for e in train[:examples]), tuple(checkpoints(job)), steps=40
         )
-        found.append(table(store, config)[0].assign(replicate=member.replicate))
+        found.append(alignment(AnalysisRequest(store, config)).tables["alignment"].assign(replicate=member.replicate))
     return pd.concat(found, ignore_index=True)
 
 

@@ -19,22 +19,15 @@ from cotdistill.errors import ConfigError, UnknownName
 
 C = TypeVar("C")
 
-# Raised when results of that kind of job change, so that old results are not taken for new ones.
+# By kind of job; raised when its results change, so that old results are not taken for new ones. Analyses add theirs
+# (studies.analysis).
 RECIPES = {
     "base": 1,
     "train": 1,
     "select": 1,
-    "attribute": 1,
-    "influence": 2,
-    "faithfulness": 2,
     "elicit": 2,
     "answers": 1,
-    "modes": 1,
-    "probe": 1,
-    "scorers": 1,
     "also_test": 1,
-    "concentration": 3,
-    "paraphrases": 1,
     "write": 1,
 }
 

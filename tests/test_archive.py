@@ -35,8 +35,9 @@ from cotdistill.results.prediction_matrix import matrix, texts
 from cotdistill.store.records import JobSpec, identity_of
 from cotdistill.store.store import Store
 from cotdistill.studies import inspection_jobs
+from cotdistill.studies.analyses.attribute import AttributeConfig
+from cotdistill.studies.analyses.modes import ModesConfig
 from cotdistill.studies.annotations import remark, set_remark
-from cotdistill.studies.modes import ModesConfig, modes_job
 from cotdistill.studies.spec import study_spec
 from cotdistill.tasks.added import add_source, changed_sources, source_info
 from cotdistill.tasks.catalog import open_task
@@ -69,15 +70,15 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Store:
     launch(store, plan(store, study_spec(None, SPEC)))
     work(store)
     first = next(job for job in store.queue.jobs(kind="train") if job.config["condition"] == "post_cot")
-    config = inspection_jobs.AttributeConfig(first.identity, "test", (results.predictions(store, "shared")["item"][0],))
-    store.queue.submit([inspection_jobs.attribute_job(first, config)])
+    config = AttributeConfig(first.identity, "test", (results.predictions(store, "shared")["item"][0],))
+    store.queue.submit([config.spec(first)])
     attempt = claim(store.queue)
     assert attempt is not None
     buffer = io.BytesIO()
     pd.DataFrame({"example": ["x"], "text": ["a word of the task"]}).to_parquet(buffer)
     attempt.finish({"examples": 1}, {"tokens": store.artifacts.put_bytes(buffer.getvalue(), "tokens", "parquet")}, {})
     attempt.close()
-    store.queue.submit([modes_job(first, ModesConfig(first.identity, ()), 5)])
+    store.queue.submit([ModesConfig(first.identity, ()).spec(first, 5)])
     attempt = claim(store.queue)
     assert attempt is not None
     asked = (

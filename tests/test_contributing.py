@@ -19,9 +19,9 @@ def block(heading: str = "Add a condition in ten lines") -> str:
     return match.group(1)
 
 
-def run(code: str, home: Path) -> str:
+def run(code: str, home: Path, **variables: str) -> str:
     """In a process of its own, so that the new transform is in no other test's registry."""
-    environment = {**os.environ, "COTDISTILL_HOME": str(home), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "COTDISTILL_HOME": str(home), "OMP_NUM_THREADS": "1", **variables}
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=home, env=environment, timeout=240
     )

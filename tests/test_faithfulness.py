@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from cotdistill.errors import NotReadable, UsageError
-from cotdistill.execution.jobs.faithfulness import EXAMPLE_COLUMNS, example_table, summary
+from cotdistill.execution.jobs.faithfulness import example_table, summary
 from cotdistill.rationales.placement import PLACEMENTS
 from cotdistill.saliency import faithfulness
 from cotdistill.saliency.attribution import attribute
@@ -15,6 +15,7 @@ from cotdistill.saliency.reading import read_example
 from cotdistill.saliency.settings import SHARES, AttributionSettings, checked_shares
 from cotdistill.students.loading import new_built_in
 from cotdistill.students.models import BuiltIn
+from cotdistill.studies.analyses.faithfulness import EXAMPLE_COLUMNS
 from tests.conftest import example
 
 TINY = BuiltIn("tiny", "for tests", layers=2, width=16, heads=2, positions=96)

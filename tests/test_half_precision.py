@@ -9,8 +9,8 @@ import torch
 from cotdistill.keytokens.selectors import SELECTORS, SelectInput
 from cotdistill.rationales.conditions import parse
 from cotdistill.rationales.placement import PLACEMENTS
+from cotdistill.saliency.attention import attention_rows
 from cotdistill.saliency.attribution import attribute
-from cotdistill.saliency.concentration import attention_rows
 from cotdistill.saliency.influence import Aligner
 from cotdistill.saliency.linear import hidden_states
 from cotdistill.saliency.methods import METHODS

@@ -10,7 +10,7 @@ from cotdistill.saliency.linear import Linear, control_classes, fit, hidden_stat
 from cotdistill.saliency.reading import read_example
 from cotdistill.students.loading import new_built_in
 from cotdistill.students.models import BuiltIn
-from cotdistill.studies.probe import class_of, probed_keys
+from cotdistill.studies.analyses.probe import class_names, class_of
 from tests.conftest import example
 
 TINY = BuiltIn("tiny", "for tests", layers=2, width=16, heads=2, positions=96)
@@ -104,4 +104,4 @@ def test_a_class_is_the_answer_its_place_or_a_key_of_the_metadata():
         example(f"e{i}", "bird", "tree", None, metadata={"group": "birds" if i % 2 else "fish", "number": i, "same": 1})
         for i in range(8)
     ]
-    assert probed_keys(rows) == ["answer", "place", "group"]
+    assert class_names(rows) == ["answer", "place", "group"]

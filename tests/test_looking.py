@@ -1,6 +1,7 @@
 """Looking inside trained students, from the terminal and as jobs: a tiny real study, trained once for this file."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pandas as pd
@@ -10,24 +11,24 @@ from cotdistill.errors import NotFound, NotReadable, UnknownName, UsageError
 from cotdistill.exchange.verify import verify
 from cotdistill.execution import open_student
 from cotdistill.execution.jobs import attention, faithfulness, probe
-from cotdistill.execution.jobs.influence import COLUMNS
 from cotdistill.execution.worker import work
 from cotdistill.planning.plan import launch, plan
 from cotdistill.saliency.settings import AttributionSettings
 from cotdistill.saliency.tables import EXAMPLE_COLUMNS, TOKEN_COLUMNS
 from cotdistill.store.records import JobSpec
 from cotdistill.store.store import Store
+from cotdistill.studies.analyses.attribute import AttributeConfig
+from cotdistill.studies.analyses.influence import COLUMNS
+from cotdistill.studies.analyses.paraphrases import ParaphrasesConfig
 from cotdistill.studies.inspection_jobs import (
-    AttributeConfig,
-    attribute_job,
     checkpoints,
     pick_examples,
     task_of,
     trained,
 )
-from cotdistill.studies.paraphrases import ParaphrasesConfig, paraphrases_job
 from cotdistill.studies.spec import study_spec
 from tests.terminal import check_keys, speaker
+from tests.test_contributing import ROOT, block, run
 
 SPEC = {
     "name": "look",
@@ -182,7 +183,7 @@ def test_wrong_words_answer_with_what_was_expected(say, store, words, kind):
 def test_a_job_that_fails_is_told_in_its_own_words(say, store):
     job = run_of(store, "pre_cot")
     config = AttributeConfig(job.identity, "dev", ("no-such-example",), settings=AttributionSettings(method="saliency"))
-    store.queue.submit([attribute_job(job, config)])
+    store.queue.submit([config.spec(job)])
     work(store)
     failed = next(j for j in store.queue.jobs(kind="attribute") if j.config["examples"] == ["no-such-example"])
     assert failed.state == "failed" and "no-such-example" in failed.error["message"]
@@ -193,7 +194,7 @@ def test_a_config_reads_back_from_its_plain_form(store):
     config = AttributeConfig(
         job.identity, "dev", ("a", "b"), "0.5", "", dataclasses.replace(AttributionSettings(), method="occlusion")
     )
-    spec = attribute_job(job, config)
+    spec = config.spec(job)
     assert AttributeConfig.from_plain(spec.config) == config and spec.needs == (job.identity,)
 
 
@@ -340,8 +341,8 @@ def test_wordings_of_a_question_are_held_against_each_other(say, store, tmp_path
     wrong = say(f"inspect paraphrases {pre.id} --examples 6 --target span:1-2 --json")
     assert wrong.code == 1 and "speaks for the answer" in wrong.error["message"]
     config = ParaphrasesConfig(pre.identity, "dev", ("x",))
-    with pytest.raises(NotReadable, match="other wordings"):
-        paraphrases_job(dataclasses.replace(pre, config={**pre.config, "task": "csqa"}), config)
+    with pytest.raises(NotReadable, match="has no paraphrases"):
+        config.spec(dataclasses.replace(pre, config={**pre.config, "task": "csqa"}))
 
 
 def test_attention_is_told_by_region_layer_and_head_and_by_condition(say, store, tmp_path):
@@ -393,3 +394,38 @@ def test_probes_are_fitted_at_every_layer_and_place_and_kept_as_a_job(say, store
     assert "answer cue" in say(f"inspect probe {run} --what group --examples 30 --rows 40").out
     wrong = say(f"inspect probe {run} --what colour --json")
     assert wrong.code == 2 and "group" in wrong.error["hint"]
+
+
+def test_the_analysis_of_contributing_is_a_command_a_job_and_a_part_of_page_saliency(home):
+    code = """
+import json, os
+from cotdistill.cli import main
+from cotdistill.cli.inspect import shared
+from cotdistill.exchange.validation import CONFIGS
+from cotdistill.execution.worker import KINDS, work
+from cotdistill.exchange.verify import verify
+from cotdistill.store.store import Store
+shared.ensure_supervisor = work
+store = Store.open()
+run = next(job.id for job in store.queue.jobs(kind='train') if job.config['condition'] == 'post_cot')
+main(['inspect', 'confidence', str(run), '--examples', '5', '--json'])
+print('---')
+main(['inspect', 'confidence', str(run), '--examples', '5', '--job', '--json'])
+print('---')
+print(json.dumps([CONFIGS['confidence'].__qualname__, verify(store).problems]))
+from streamlit.testing.v1 import AppTest
+page = AppTest.from_file(os.environ['APP'], default_timeout=60).switch_page('pages/4_Saliency.py')
+for key, value in {'study': 'look', 'student': f'{run}', 'split': 'dev', 'part': 'confidence'}.items():
+    page.query_params[key] = value
+page.run()
+print(json.dumps([[part.message for part in page.exception], len(page.dataframe), [c.value for c in page.caption]]))
+"""
+    printed = run(block("Add an analysis") + code, home, APP=str(ROOT / "app.py"))
+    at_once, as_job, rest = printed.split("---")
+    first, second = json.loads(at_once), json.loads(as_job)
+    assert first["job"] is None and second["job"] and first["results"] == second["results"]
+    assert len(first["results"]) == 5 and 1 / 5 <= first["summary"]["mean"] <= 1
+    names, page = (json.loads(line) for line in rest.strip().splitlines())
+    assert names == ["AnalysisConfig.from_plain", []]
+    exceptions, tables, captions = page
+    assert not exceptions and tables >= 1 and f"mean {first['summary']['mean']}" in " ".join(captions).replace("\\", "")

@@ -24,10 +24,11 @@ from cotdistill.statistics.intervals import Interval
 from cotdistill.store.artifacts import parquet
 from cotdistill.store.records import StopRequested
 from cotdistill.store.store import Store
-from cotdistill.students.scoring import rationale_tests
+from cotdistill.students.scoring import evaluation
 from cotdistill.students.scoring.evaluation import choice_scores
 from cotdistill.students.scoring.rationale_tests import Saved, StudentUnderTest, every_test
-from cotdistill.studies.modes import EVERYTHING, Wanted, asked, modes_of
+from cotdistill.studies.inspection_jobs import modes_of
+from cotdistill.studies.modes import EVERYTHING, Wanted, asked
 from cotdistill.studies.spec import study_spec
 from cotdistill.tasks.generated.world import reworded, world_of
 from tests.terminal import check_keys, speaker
@@ -280,7 +281,7 @@ def test_what_is_saved_is_taken_up_again_and_nothing_is_scored_twice(store, tmp_
         scored.append(len(prompts))
         return choice_scores(reader, prompts, *more)
 
-    monkeypatch.setattr(rationale_tests, "choice_scores", counting)
+    monkeypatch.setattr(evaluation, "choice_scores", counting)
 
     def run(saved, report=None):
         student = StudentUnderTest(

@@ -160,6 +160,35 @@ def test_the_best_of_a_sweep_is_no_planned_comparison(plant):
     assert "selector=pmi,k=5.0" in controlled["comparisons"][0]["first"] and controlled["word"] == "fails"
 
 
+def test_of_an_imported_sweep_the_condition_named_primary_is_judged(store, tmp_path):
+    sweep = {KEY.format("tf_idf", k): level for k, level in ((1, 0.9), (5, 0.5), (10, 0.6))}
+    controls = {CONTROL.format("tf_idf", k): 0.55 for k in (1, 5)}
+    path = write(tmp_path / "sweep.jsonl", {"label_only": 0.4, "post_cot": 0.7, **sweep, **controls})
+    unnamed = import_answers(store, path, "unnamed", dry_run=True)
+    assert any("3 key-token conditions and none is named primary: claim 3 is not judged" in n for n in unnamed.notes)
+    named = import_answers(store, path, "named", primary="post_cot/key_tokens(selector=tf_idf,k=5)")
+    assert not any("primary" in note for note in named.notes)
+    claim = findings(store, "named", 2.0)["claims"][2]
+    # 5 words: 10 points above label only, 5 below its own control, 20 below the whole rationale.
+    assert "k=5.0" in claim["comparisons"][0]["first"] and claim["word"] == "fails"
+    assert findings(store, "named", 2.0)["extended"] is None
+    import_answers(store, path, "again", primary=KEY.format("tf_idf", 1))
+    later = findings(store, "again", 2.0)
+    assert later["claims"][2]["word"] == "holds"
+    assert "had ended in study named" in extended_told(later)
+
+
+def test_a_primary_condition_that_the_file_lacks_is_refused(store, tmp_path):
+    path = write(tmp_path / "sweep.jsonl", {"label_only": 0.4, KEY.format("tf_idf", 1): 0.5, KEY.format("pmi", 1): 0.6})
+    with pytest.raises(UsageError, match="is no key-token condition of the file") as refusal:
+        import_answers(store, path, "ours", primary="label_only")
+    assert KEY.format("pmi", 1) in refusal.value.hint
+    plain = write(tmp_path / "plain.jsonl", {"label_only": 0.4, "post_cot": 0.5})
+    with pytest.raises(UsageError, match="no key-token condition") as refusal:
+        import_answers(store, plain, "ours", primary="post_cot")
+    assert "leave --primary out" in refusal.value.hint
+
+
 def test_worlds_of_their_own_are_the_unit(plant):
     document = plant(dict(zip(FIRST, (0.5, 0.6, 0.8), strict=True)), nested=True)
     first = document["claims"][0]

@@ -50,7 +50,7 @@ def test_a_preview_shows_the_map_with_its_confidence_and_the_first_rows_as_read(
     assert seen.counts == {"all.jsonl": 20} and [(p.file, p.line) for p in seen.problems] == [("all.jsonl", 20)]
     first = seen.examples[0]
     assert (first.passage, first.question) == ("Box 0 holds a ball.\nIt is red.", "what is in box 0 ?")
-    assert first.choices == (("A", "a ball"), ("B", "a cat")) and first.gold == "B"
+    assert first.choices == (("A", "a ball"), ("B", "a cat")) and first.gold == ("B",)
     assert first.rationales == {"rationale": "the box 0 was opened\nand a ball was in it"}
     assert len(seen.examples) == len(seen.rows) == 3 and seen.error is None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from collections.abc import Iterator, MutableMapping
 
 from cotdistill.cli.command import Command, Noun
@@ -30,19 +31,8 @@ PLACES = {
     "doctor": "commands.doctor.NOUN",
 }
 
-# The analyses: `inspect VERB` -> where the command is defined.
-ANALYSES = {
-    "attribute": "inspect.attribute.COMMAND",
-    "influence": "inspect.influence.COMMAND",
-    "probe": "inspect.probe.COMMAND",
-    "attention": "inspect.attention.COMMAND",
-    "faithfulness": "inspect.faithfulness.COMMAND",
-    "stability": "inspect.faithfulness.STABILITY",
-    "paraphrases": "inspect.paraphrases.COMMAND",
-    "modes": "inspect.modes.COMMAND",
-    "scorers": "inspect.scorers.COMMAND",
-    "follows": "inspect.follows.COMMAND",
-}
+# What `inspect` has beside the registered analyses, and where it is defined.
+MORE = {"stability": "inspect.faithfulness.STABILITY", "follows": "inspect.follows.COMMAND"}
 
 
 def _load(place: str) -> object:
@@ -52,26 +42,35 @@ def _load(place: str) -> object:
 
 
 class Analyses(Noun):
-    """The noun `inspect`, whose commands are imported one by one."""
+    """The noun `inspect`: a command for each registered analysis, in the order of the registry, imported one by one."""
 
-    def __init__(self, places: dict[str, str]) -> None:
+    def __init__(self) -> None:
         super().__init__("inspect", "look inside a trained student (RUN) or all students of a study (STUDY)", ())
-        self._places = dict(places)
 
     @property
     def verbs(self) -> list[str]:
-        return list(self._places)
+        from cotdistill.studies.analyses import ANALYSES
+
+        return [*ANALYSES.names(), *MORE]
 
     def __iter__(self) -> Iterator[Command]:
-        return (self.command(verb) for verb in self._places)
+        return (self.command(verb) for verb in self.verbs)
 
     def command(self, verb: str) -> Command:
-        loaded = _load(self._places[verb])
-        assert isinstance(loaded, Command) and loaded.words == f"inspect {verb}", f"{self._places[verb]}: wrong name"
+        if verb not in self.verbs:
+            raise KeyError(verb)
+        if verb not in MORE and importlib.util.find_spec(f"cotdistill.cli.inspect.{verb}") is None:
+            from cotdistill.cli.inspect.registered import command_of
+            from cotdistill.studies.analyses import ANALYSES
+
+            return command_of(ANALYSES.get(verb))
+        place = MORE.get(verb, f"inspect.{verb}.COMMAND")
+        loaded = _load(place)
+        assert isinstance(loaded, Command) and loaded.words == f"inspect {verb}", f"{place}: wrong name"
         return loaded
 
 
-INSPECT = Analyses(ANALYSES)
+INSPECT = Analyses()
 
 
 class Nouns(MutableMapping[str, Noun]):

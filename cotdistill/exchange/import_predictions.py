@@ -4,6 +4,7 @@ here.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import math
@@ -25,6 +26,7 @@ from cotdistill.exchange.prediction_file import (
     renamed,
 )
 from cotdistill.rationales.conditions import parse
+from cotdistill.results.claims import primary_of
 from cotdistill.store.artifacts import PREDICTION_TYPES, hash_file, parquet
 from cotdistill.store.records import ANSWERS, JobSpec
 from cotdistill.store.store import Store
@@ -65,11 +67,13 @@ def import_answers(
     student: str = "",
     title: str = "",
     baseline: str = "",
+    primary: str = "",
     names: Sequence[str] = (),
     dry_run: bool = False,
 ) -> ImportedAnswers:
     """Make a study of a file of answers (see `answers.read_answers`). names: NAME=CONDITION for conditions that are not
-    called by our grammar.
+    called by our grammar. primary: of several key-token conditions, the one that claim 3 is judged by, as the file or
+    the grammar calls it; name it before its answers are seen.
 
     UsageError with the names that are left where some are not; the same file again is the same study. A study of
     answers may be imported anew under its name, and the latest counts; one that was trained here keeps its name to
@@ -81,7 +85,8 @@ def import_answers(
     answers = read_answers(path, columns, scores=scores, task=opened)
     conditions = _conditions(answers, names)
     answers = renamed(answers, conditions.__getitem__)
-    spec = _spec(answers, path.name, study, opened, student or NOT_NAMED, title, baseline, task)
+    chosen = _primary(conditions, primary)
+    spec = _spec(answers, path.name, study, opened, student or NOT_NAMED, title, baseline, task, chosen)
     jobs = _jobs(answers, spec, opened)
     members = tuple(
         (job.identity, str(job.config["condition"]), int(job.config["replicate"]), "run") for job, _ in jobs
@@ -111,7 +116,7 @@ def import_answers(
         nested=answers.nested,
         dev_items=len(next(iter(answers.runs("dev").values()), [])),
         chance=_chance(first),
-        notes=tuple(_notes(answers, opened, seen.study is not None)),
+        notes=tuple(_notes(answers, spec, opened, seen.study is not None)),
     )
 
 
@@ -151,6 +156,28 @@ def _conditions(answers: PredictionFile, names: Sequence[str]) -> dict[str, str]
     return parsed
 
 
+def _primary(conditions: Mapping[str, str], name: str) -> str:
+    """The canonical form of the condition that is named primary; UsageError where the file has no such key-token
+    condition.
+    """
+    if not name:
+        return ""
+    swept = {called: condition for called, condition in conditions.items() if primary_of([condition])}
+    condition = swept.get(name) or next((c for c in swept.values() if c == _canonical(name)), "")
+    if not condition:
+        raise UsageError(
+            f"--primary {name[:120]!r} is no key-token condition of the file.",
+            f"Expected one of: {', '.join(swept)[:400]}." if swept else "The file has none; leave --primary out.",
+        )
+    return condition
+
+
+def _canonical(condition: str) -> str:
+    with contextlib.suppress(UsageError):
+        return str(parse(condition))
+    return ""
+
+
 def _spec(
     answers: PredictionFile,
     file: str,
@@ -160,6 +187,7 @@ def _spec(
     title: str,
     baseline: str,
     name: str,
+    primary: str,
 ) -> StudySpec:
     rows = [row for row in answers.rows if row.split == "test"]
     conditions = tuple(dict.fromkeys(row.condition for row in rows))
@@ -175,6 +203,7 @@ def _spec(
             replicates=len(replicates),
             fixed_seeds={"world": 0} if task is not None and task.artificial else {},
             baseline=baseline,
+            primary=primary,
             answers=file,
         )
     )
@@ -287,7 +316,7 @@ def _content(rows: Sequence[PredictionRow]) -> list[Any]:
     return [[r.item, r.cluster, r.answer, r.predicted, r.parsed, r.probabilities, r.scores, r.tokens] for r in rows]
 
 
-def _notes(answers: PredictionFile, task: Task | None, known: bool) -> list[str]:
+def _notes(answers: PredictionFile, spec: StudySpec, task: Task | None, known: bool) -> list[str]:
     notes = ["The study is here already."] if known else []
     runs = answers.runs()
     replicates = sorted({replicate for _, replicate in runs})
@@ -300,6 +329,12 @@ def _notes(answers: PredictionFile, task: Task | None, known: bool) -> list[str]
     if answers.nested:
         notes.append(
             "Each replicate has questions of its own: the replicate is the unit, and intervals speak of new ones."
+        )
+    swept = [condition for condition in spec.conditions if primary_of([condition])]
+    if len(swept) > 1 and primary_of(spec.conditions, spec.primary) is None:
+        notes.append(
+            f"{len(swept)} key-token conditions and none is named primary: claim 3 is not judged. Name one before you "
+            "look: --primary CONDITION"
         )
     if not any(row.split == "dev" for row in answers.rows):
         notes.append(

@@ -22,16 +22,11 @@ from cotdistill.exchange.prediction_file import AnswersConfig
 from cotdistill.exchange.reader import AGAIN, ArchiveFile
 from cotdistill.planning.rounds import WriteConfig
 from cotdistill.rationales.conditions import parse
-from cotdistill.results.scorers import ScorersConfig
 from cotdistill.store.records import ANSWERS, identity_of
+from cotdistill.studies import analyses
 from cotdistill.studies.also_test import AlsoTestConfig
 from cotdistill.studies.annotations import LONGEST_NOTE, Remark, checked_tags
-from cotdistill.studies.attention import ConcentrationConfig
 from cotdistill.studies.inputs import SelectConfig
-from cotdistill.studies.inspection_jobs import AttributeConfig, FaithfulnessConfig, InfluenceConfig
-from cotdistill.studies.modes import ModesConfig
-from cotdistill.studies.paraphrases import ParaphrasesConfig
-from cotdistill.studies.probe import ProbeConfig
 from cotdistill.studies.spec import plan_hash_of, spec_from_mapping
 
 # Bytes that a table may have in memory.
@@ -43,17 +38,10 @@ CONFIGS: dict[str, Callable[[Mapping[str, Any]], Any]] = {
     "base": RunConfig.from_plain,
     "train": RunConfig.from_plain,
     "select": SelectConfig.from_plain,
-    "attribute": AttributeConfig.from_plain,
-    "influence": InfluenceConfig.from_plain,
-    "faithfulness": FaithfulnessConfig.from_plain,
-    "modes": ModesConfig.from_plain,
-    "probe": ProbeConfig.from_plain,
-    "scorers": ScorersConfig.from_plain,
     "also_test": AlsoTestConfig.from_plain,
     "write": WriteConfig.from_plain,
-    "concentration": ConcentrationConfig.from_plain,
-    "paraphrases": ParaphrasesConfig.from_plain,
     ANSWERS: lambda values: AnswersConfig(**values),
+    **{kind: config.from_plain for kind, config in analyses.CONFIGS.items()},
 }
 
 

@@ -40,6 +40,7 @@ from cotdistill.store.disk import disk_errors, disk_full
 from cotdistill.store.locks import Lock, is_held
 from cotdistill.store.records import Job, StopRequested, document
 from cotdistill.store.store import Store
+from cotdistill.studies.analyses import ANALYSES
 
 if TYPE_CHECKING:
     from cotdistill.tasks.task import Task
@@ -94,50 +95,14 @@ KINDS.register(
 )
 KINDS.register(Kind("select", "score the tokens of every training rationale", "cotdistill.execution.jobs.select:job"))
 KINDS.register(
-    Kind("attribute", "attribute a student's answers to the tokens it read", "cotdistill.execution.jobs.attribute:job")
-)
-KINDS.register(
-    Kind(
-        "influence",
-        "align the signal of rationale tokens with that of the label",
-        "cotdistill.execution.jobs.influence:job",
-    )
-)
-KINDS.register(
-    Kind("faithfulness", "hold a ranking of tokens against random ones", "cotdistill.execution.jobs.faithfulness:job")
-)
-KINDS.register(
-    Kind("probe", "read a class off hidden states, by layer and place", "cotdistill.execution.jobs.probe:job")
-)
-KINDS.register(
-    Kind(
-        "concentration",
-        "see which spans the attention goes to, by layer and head",
-        "cotdistill.execution.jobs.attention:job",
-    )
-)
-KINDS.register(
-    Kind(
-        "paraphrases",
-        "hold attributions against those of the same question in other words",
-        "cotdistill.execution.jobs.paraphrases:job",
-    )
-)
-KINDS.register(
-    Kind(
-        "modes",
-        "ask a student in every mode and perturb the rationale that it reads",
-        "cotdistill.execution.jobs.modes:job",
-    )
-)
-KINDS.register(Kind("scorers", "score the choices of a student in every way", "cotdistill.execution.jobs.scorers:job"))
-KINDS.register(
     Kind("also_test", "score a student on the questions of a second task", "cotdistill.execution.jobs.also_test:job")
 )
 KINDS.register(
     Kind("write", "have a student write a rationale of every training question", "cotdistill.execution.jobs.write:job")
 )
 KINDS.register(Kind("elicit", "ask a teacher for rationales", "cotdistill.execution.jobs.elicit:job"))
+for _analysis in ANALYSES:
+    KINDS.register(Kind(_analysis.kind, _analysis.help, "cotdistill.execution.jobs.analysis:job"))
 
 
 class JobContext:
@@ -146,6 +111,7 @@ class JobContext:
     """
 
     def __init__(self, store: Store, attempt: Attempt, leaving: threading.Event) -> None:
+        self.kind = attempt.job.kind
         self.config = attempt.job.config
         self.identity = attempt.job.identity
         self.resume_file = attempt.resume_file

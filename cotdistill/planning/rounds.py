@@ -19,8 +19,8 @@ from cotdistill.statistics.intervals import Interval
 from cotdistill.store.planned_runs import planned_runs
 from cotdistill.store.records import Job, JobSpec, Study
 from cotdistill.store.store import Store
-from cotdistill.studies.inspection_jobs import PASSES_PER_SECOND, START_SECONDS, source_of, task_of
-from cotdistill.studies.modes import MEASURED_PARAMETERS, WRITTEN_PASSES, modes_of
+from cotdistill.studies.analysis import START_SECONDS, WRITTEN_PASSES, student_seconds
+from cotdistill.studies.inspection_jobs import modes_of, source_of, task_of
 from cotdistill.studies.spec import StudySpec, spec_from_mapping
 from cotdistill.tasks.added import reopened, source_info
 from cotdistill.tasks.task import Task
@@ -109,8 +109,7 @@ def writer(store: Store, study: int | str, condition: str) -> Job:
 def write_job(store: Store, job: Job) -> JobSpec:
     """The job that asks a finished student for rationales of all training questions."""
     rows = len(task_of(store, job).examples("train"))
-    size = max(1.0, float((job.result or {}).get("parameters") or 0) / MEASURED_PARAMETERS)
-    seconds = START_SECONDS + rows * (2 + WRITTEN_PASSES) * size / PASSES_PER_SECOND
+    seconds = START_SECONDS + student_seconds(job, rows * (2 + WRITTEN_PASSES))
     return JobSpec(
         "write", plain(WriteConfig(job.identity)), (job.identity,), f"rationales of its own · {job.label}", seconds
     )

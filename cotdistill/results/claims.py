@@ -225,9 +225,11 @@ def _asked(ground: _ClaimData, claim: Claim) -> Verdict:
     if lacking:
         several = _key_tokens(conditions) if any("*" in name for name in lacking) else []
         if len(several) > 1 and ground.primary is None:
+            imported = bool(ground.store.queue.study(ground.study).spec.get("answers"))
+            before, how = ("import", "--primary CONDITION") if imported else ("launch", "--set primary=CONDITION")
             message = (
-                f"{len(several)} key-token conditions, and none was named primary before launch: the best of a sweep is"
-                " no finding. Name one: --set primary=CONDITION."
+                f"{len(several)} key-token conditions, and none was named primary before {before}: the best of a sweep"
+                f" is no finding. Name one: {how}."
             )
             return replace(verdict, message=message)
         wanted = dict.fromkeys(

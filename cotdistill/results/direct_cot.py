@@ -15,7 +15,8 @@ from cotdistill.results.replicates import Layout, run_answers
 from cotdistill.statistics.exact import mcnemar
 from cotdistill.statistics.intervals import Interval
 from cotdistill.store.store import Store
-from cotdistill.studies.modes import EVERYTHING, ModesRequest, Wanted, modes_of
+from cotdistill.studies.inspection_jobs import modes_of
+from cotdistill.studies.modes import EVERYTHING, ModesRequest, Wanted
 
 # (right when it answers directly, right after its own rationale).
 CELLS = ((True, True), (True, False), (False, True), (False, False))

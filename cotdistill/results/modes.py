@@ -22,7 +22,8 @@ from cotdistill.results.replicates import Layout, run_answers
 from cotdistill.statistics.intervals import Interval, Values, one_replicate, within_unit
 from cotdistill.store.records import Job
 from cotdistill.store.store import Store
-from cotdistill.studies.modes import EVERYTHING, ModesRequest, Wanted, modes_of
+from cotdistill.studies.inspection_jobs import modes_of
+from cotdistill.studies.modes import EVERYTHING, ModesRequest, Wanted
 
 INTACT = "intact"
 # What is measured of an answer -> how it is called.

@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from cotdistill.config import plain
 from cotdistill.errors import UnknownName, UsageError
 from cotdistill.rationales.conditions import parse
 from cotdistill.results.replicates import Items, Layout
@@ -25,32 +24,15 @@ from cotdistill.store.planned_runs import planned_runs
 from cotdistill.store.records import Job, JobSpec
 from cotdistill.store.store import Store
 from cotdistill.students.scoring.scorers import LABEL, SCORERS
-from cotdistill.studies.inspection_jobs import PASSES_PER_SECOND, START_SECONDS, source_of, task_of, test_rows_of
-from cotdistill.studies.modes import MEASURED_PARAMETERS, WRITTEN_PASSES, ModesRequest, modes_of
+from cotdistill.studies.analyses.scorers import ScorersConfig
+from cotdistill.studies.inspection_jobs import modes_of, source_of, task_of, test_rows_of
+from cotdistill.studies.modes import ModesRequest
 from cotdistill.tasks.splits import first_by_hash
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _WORTH = {"finished": 3, "running": 2, "queued": 2, "failed": 1}
-
-
-@dataclass(frozen=True)
-class ScorersConfig:
-    """One trained student under every scorer, on test, in the mode that it is judged in. run: identity of its training
-    job; examples: the first so many of the split by id, 0 all of it; samples: rationales of its own that it draws for
-    the scorer marginal, 0 for none, with a seed.
-    """
-
-    run: str
-    examples: int = 0
-    samples: int = 0
-    seed: int = 0
-
-    @classmethod
-    def from_plain(cls, values: Mapping[str, Any]) -> ScorersConfig:
-        """The config of a job, as the store holds it."""
-        return cls(**values)
 
 
 @dataclass(frozen=True)
@@ -101,21 +83,7 @@ def scorers_job(store: Store, job: Job, examples: int, samples: int = 0, seed: i
         raise UsageError(f"The task {task.name!r} has no test questions.", "Import it with a test split.")
     samples = samples if "own" in modes_of(str(job.config["condition"])) else 0
     config = ScorersConfig(job.identity, examples if examples < len(rows) else 0, samples, seed if samples else 0)
-    n = config.examples or len(rows)
-    size = max(1.0, float((job.result or {}).get("parameters") or 0) / MEASURED_PARAMETERS)
-    written = WRITTEN_PASSES if (job.result or {}).get("mode") == "own" else 0
-    seconds = (
-        START_SECONDS
-        + n * (2 + written + samples * (1 + WRITTEN_PASSES) + len(rows[0].choices)) * size / PASSES_PER_SECOND
-    )
-    scope = (f"{n:,} questions" if config.examples else "all questions") + (
-        f", {samples} rationales drawn of each" if samples else ""
-    )
-    values = plain(config)
-    if not samples:
-        # Jobs from before that scorer keep their identity.
-        del values["samples"], values["seed"]
-    return JobSpec("scorers", values, (config.run,), f"every scorer, {scope} · {job.label}", seconds)
+    return config.spec(job, len(rows), len(rows[0].choices))
 
 
 def drawn_before(store: Store, study: int | str) -> tuple[int, int]:

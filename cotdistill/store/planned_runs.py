@@ -45,9 +45,9 @@ def extended(store: Store, study: Study) -> dict[str, Any] | None:
     one was planned.
 
     {"id", "name", "replicates", "runs", "of"}: the earlier study with its replicates, how many of this study's runs had
-    ended by then, and how many it has. None if there is none. Only the jobs count, not how the specs or the imported
-    files are called: other replicates, some of the conditions, or a corrected file are all another composition. id
-    None: the look was in the store that this study was imported from.
+    ended by then, and how many it has; None if there is none. id None: the look was in the store that this study was
+    imported from. Only the jobs count, not how the specs or the imported files are called: other replicates, some of
+    the conditions, a corrected file, or a condition named primary since are all another composition.
     """
     runs = {member.identity: member.job_id for member in study.members if member.role == "run"}
     if study.extends is not None:
@@ -61,7 +61,8 @@ def extended(store: Store, study: Study) -> dict[str, Any] | None:
     for other in sorted(store.queue.studies(), key=lambda launched: launched.id):
         theirs = {member.identity for member in other.members if member.role == "run"}
         shared = ended & theirs
-        if other.id < study.id and shared and theirs != set(runs):
+        named_later = study.spec.get("primary") not in ("", None, other.spec.get("primary"))
+        if other.id < study.id and shared and (theirs != set(runs) or named_later):
             replicates = int(other.spec["replicates"])
             return {"id": other.id, "name": other.name, "replicates": replicates, "runs": len(shared), "of": len(runs)}
     return None

@@ -1,21 +1,14 @@
-"""Looks inside a trained student as they are asked for: plain configs, from which a job's identity comes. No torch
-here.
-"""
+"""Which student and which examples an analysis is asked about, and whether the store has its job already. No torch."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from cotdistill.config import RunConfig, check, from_mapping, plain
-from cotdistill.errors import NotFound, NotReadable, UnknownName, UsageError
+from cotdistill.config import RunConfig
+from cotdistill.errors import NotFound, UnknownName, UsageError
 from cotdistill.rationales.conditions import parse
-from cotdistill.saliency.methods import METHODS
-from cotdistill.saliency.settings import SHARES, AttributionSettings, checked_shares
-from cotdistill.saliency.targets import parse_target
 from cotdistill.store.records import ANSWERS, Job, JobSpec
 from cotdistill.store.store import Store
 from cotdistill.tasks.catalog import open_task
@@ -23,56 +16,8 @@ from cotdistill.tasks.example import Example
 from cotdistill.tasks.importing.task_bundle import version_of
 from cotdistill.tasks.task import SPLITS, Task
 
-# Forward passes an explanation costs, about; measured on the built-in students, where 2,500 short passes take a second
-# on one thread.
-PASSES = {"integrated_gradients": 100, "gradient_shap": 50, "occlusion": 60, "attention_rollout": 4}
-PASSES_PER_SECOND = 2500.0
-# Importing torch and transformers.
-START_SECONDS = 5.0
 # What takes longer than this becomes a job.
 AT_ONCE_SECONDS = 5.0
-
-
-@dataclass(frozen=True)
-class AttributeConfig:
-    """Attributions over examples of one split by one student. run: identity of its training job; checkpoint: the share
-    of its steps.
-    """
-
-    run: str
-    split: str
-    examples: tuple[str, ...]
-    checkpoint: str = "1"
-    source: str = ""
-    settings: AttributionSettings = field(default_factory=AttributionSettings)
-
-    @classmethod
-    def from_plain(cls, values: Mapping[str, Any]) -> AttributeConfig:
-        """The config of a job, as the store holds it."""
-        return cls(
-            **{
-                **values,
-                "examples": tuple(values["examples"]),
-                "settings": from_mapping(AttributionSettings, values["settings"]),
-            }
-        )
-
-
-def attribute_job(job: Job, config: AttributeConfig) -> JobSpec:
-    """The job of some attributions; ConfigError, UnknownName or GrammarError if the settings cannot be used."""
-    check(config.settings)
-    METHODS.get(config.settings.method)
-    parse_target(config.settings.target)
-    label = (
-        f"{config.settings.method.replace('_', ' ')} of {len(config.examples):,} {config.split} examples · {job.label}"
-    )
-    return JobSpec("attribute", plain(config), (config.run,), label, START_SECONDS + seconds_for(config))
-
-
-def seconds_for(config: AttributeConfig) -> float:
-    """A guess of the compute, without the start of a process."""
-    each = PASSES.get(config.settings.method, 6) * (25 if config.settings.target == "rationale" else 1)
-    return len(config.examples) * each / PASSES_PER_SECOND
 
 
 def trained(store: Store, run: int | str) -> Job:
@@ -189,86 +134,7 @@ def ids_of(examples: Sequence[Example]) -> tuple[str, ...]:
     return tuple(example.id for example in examples)
 
 
-@dataclass(frozen=True)
-class InfluenceConfig:
-    """Training-signal alignment over examples of one split by one student at some of its checkpoints. parameters:
-    "blocks" or "all"; steps: for how many tokens a real AdamW step is taken at each checkpoint, to see how well the
-    ranking foretells it."""
-
-    run: str
-    split: str
-    examples: tuple[str, ...]
-    checkpoints: tuple[str, ...]
-    parameters: str = "blocks"
-    steps: int = 16
-
-    @classmethod
-    def from_plain(cls, values: Mapping[str, Any]) -> InfluenceConfig:
-        """The config of a job, as the store holds it."""
-        return cls(**{**values, "examples": tuple(values["examples"]), "checkpoints": tuple(values["checkpoints"])})
-
-
-def influence_job(job: Job, config: InfluenceConfig) -> JobSpec:
-    """The job of an alignment; UsageError for what cannot be aligned."""
-    if config.split == "test":
-        raise UsageError("Alignment is never taken on test questions.", "Choose the train split, or dev.")
-    if not parse(str(job.config["condition"])).spec.uses_rationale:
-        raise NotReadable(
-            f"Run {job.id} was trained without rationales, so there is no rationale token to align.",
-            "Choose a run with rationales.",
-        )
-    label = f"alignment of {len(config.examples):,} {config.split} examples · {job.label}"
-    return JobSpec("influence", plain(config), (config.run,), label, START_SECONDS + aligning_seconds(config))
-
-
-def aligning_seconds(config: InfluenceConfig) -> float:
-    """A guess of the compute: about a twentieth of a second an example and checkpoint, and the pools and real steps of
-    each checkpoint.
-    """
-    return len(config.checkpoints) * (0.06 * len(config.examples) + 1.0 + 0.04 * config.steps)
-
-
-@dataclass(frozen=True)
-class FaithfulnessConfig:
-    """Whether the ranking of a method says what a student uses. orders: random orders an example that it is held
-    against; shares: of the tokens that are taken away or kept."""
-
-    run: str
-    split: str
-    examples: tuple[str, ...]
-    checkpoint: str = "1"
-    source: str = ""
-    orders: int = 10
-    settings: AttributionSettings = field(default_factory=AttributionSettings)
-    shares: tuple[float, ...] = SHARES
-
-    @classmethod
-    def from_plain(cls, values: Mapping[str, Any]) -> FaithfulnessConfig:
-        """The config of a job, as the store holds it."""
-        settings = from_mapping(AttributionSettings, values["settings"])
-        shares = tuple(values.get("shares", SHARES))  # a job queued by an older version names none
-        return cls(**{**values, "examples": tuple(values["examples"]), "settings": settings, "shares": shares})
-
-
-def faithfulness_job(job: Job, config: FaithfulnessConfig) -> JobSpec:
-    """The job that judges a method; NotReadable for a target that is no one answer, UsageError for shares that are
-    none.
-    """
-    check(config.settings)
-    METHODS.get(config.settings.method)
-    checked_shares(config.shares)
-    if parse_target(config.settings.target).kind == "rationale":
-        raise NotReadable(
-            "Faithfulness is judged on one answer, and this target is many.", "Choose a label, a contrast or a span."
-        )
-    label = (
-        f"faithfulness of {config.settings.method.replace('_', ' ')} on {len(config.examples):,} {config.split}"
-        f" examples · {job.label}"
-    )
-    return JobSpec("faithfulness", plain(config), (config.run,), label, START_SECONDS + judging_seconds(config))
-
-
-def judging_seconds(config: FaithfulnessConfig) -> float:
-    """A guess of the compute: the attributions, two passes an order and share, and one a token."""
-    passes = PASSES.get(config.settings.method, 6) + 2 * len(config.shares) * (config.orders + 1) + 40
-    return len(config.examples) * passes / PASSES_PER_SECOND
+def modes_of(condition: str) -> tuple[str, ...]:
+    """The modes that students of a condition were trained for; none for the undistilled."""
+    spec = parse(condition).spec
+    return spec.trained if spec.sequences else ()

@@ -1,49 +1,24 @@
-"""Students asked in every mode and after every test of their rationale, as jobs: plain configs, which are there, which
-are missing. No torch.
+"""Which students of a study have been asked in every mode and after every test of their rationale, and which are
+missing. No torch.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from cotdistill.config import plain
 from cotdistill.errors import UnknownName, UsageError
-from cotdistill.rationales.conditions import parse
 from cotdistill.rationales.perturbations import PERTURBATIONS, SHARES, checked_tests
 from cotdistill.store.planned_runs import planned_runs
 from cotdistill.store.records import Job, JobSpec
 from cotdistill.store.store import Store
-from cotdistill.studies.inspection_jobs import PASSES_PER_SECOND, START_SECONDS, task_of, test_rows_of
+from cotdistill.studies.analyses.modes import ModesConfig
+from cotdistill.studies.inspection_jobs import task_of, test_rows_of
 from cotdistill.tasks.splits import first_by_hash
 
-# The student that PASSES_PER_SECOND was measured on.
-MEASURED_PARAMETERS = 194_048
-# Tokens of a student's own rationale cost a pass each, but short ones.
-WRITTEN_PASSES = 15
 # Which of several jobs that would do is read.
 _WORTH = {"finished": 3, "running": 2, "queued": 2, "failed": 1}
-
-
-@dataclass(frozen=True)
-class ModesConfig:
-    """One trained student, asked on test. run: identity of its training job; tests: names of `perturbations`; shares:
-    of the graded ones; examples: the first so many of the split by id, 0 all of it; source: whose rationales are given;
-    paraphrases: whose say the same in other words, for the test of that name ("": the rules of a generated task)."""
-
-    run: str
-    tests: tuple[str, ...]
-    shares: tuple[float, ...] = SHARES
-    examples: int = 0
-    source: str = ""
-    paraphrases: str = ""
-
-    @classmethod
-    def from_plain(cls, values: Mapping[str, Any]) -> ModesConfig:
-        """The config of a job, as the store holds it."""
-        return cls(**{**values, "tests": tuple(values["tests"]), "shares": tuple(values["shares"])})
 
 
 @dataclass(frozen=True)
@@ -82,29 +57,6 @@ class ModesRequest:
         return self.spec is not None and (self.job is None or self.job.state in ("failed", "stopped"))
 
 
-def modes_job(job: Job, config: ModesConfig, questions: int) -> JobSpec:
-    """The job that asks a student. questions: rows of the test split, for the estimate of the time."""
-    number = f"{config.examples:,} questions" if config.examples else "all questions"
-    values = plain(config)
-    if not config.paraphrases:
-        # Jobs from before that test keep their identity.
-        del values["paraphrases"]
-    return JobSpec(
-        "modes",
-        values,
-        (config.run,),
-        f"modes and tests of the rationale, {number} · {job.label}",
-        seconds_for(job, config, questions),
-    )
-
-
-def seconds_for(job: Job, config: ModesConfig, questions: int) -> float:
-    """A guess of the compute: three modes, and each point of each test with its control for both rationales."""
-    points = sum(len(config.shares) if PERTURBATIONS.get(name).graded else 2 for name in config.tests)
-    size = max(1.0, float((job.result or {}).get("parameters") or 0) / MEASURED_PARAMETERS)
-    return START_SECONDS + (config.examples or questions) * (3 + WRITTEN_PASSES + 2 * points) * size / PASSES_PER_SECOND
-
-
 def asked(
     store: Store, study: int | str, wanted: Wanted = EVERYTHING, conditions: Sequence[str] = ()
 ) -> list[ModesRequest]:
@@ -133,7 +85,7 @@ def asked(
             key=lambda job: (_WORTH.get(job.state, 0), job.config["tests"] == list(config.tests), job.id),
             default=None,
         )
-        requests.append(ModesRequest(condition, replicate, trained, modes_job(trained, config, questions), best))
+        requests.append(ModesRequest(condition, replicate, trained, config.spec(trained, questions), best))
     return requests
 
 
@@ -149,8 +101,8 @@ def _config(store: Store, trained: Job, wanted: Wanted) -> tuple[ModesConfig, in
         raise UnknownName(f"rationale source of {task.name}", wanted.paraphrases, task.sources)
     if "paraphrase" in tests and not wanted.paraphrases and not task.artificial:
         raise UsageError(
-            "No rule says the rationales of an imported task in other words.",
-            "Name a source that does: --paraphrases SOURCE",
+            "Rationales of imported tasks cannot be paraphrased automatically.",
+            "Name a source that holds paraphrases: --paraphrases SOURCE",
         )
     paraphrases = wanted.paraphrases if "paraphrase" in tests else ""
     return ModesConfig(trained.identity, tests, SHARES, number, source, paraphrases), len(rows)
@@ -186,9 +138,3 @@ def sizes(store: Store, study: int | str) -> Counter[int]:
         if config.run in identities and every <= set(config.tests) and job.state in ("finished", "running", "queued"):
             sizes.add((config.run, config.examples))
     return Counter(examples for _, examples in sizes)
-
-
-def modes_of(condition: str) -> tuple[str, ...]:
-    """The modes that students of a condition were trained for; none for the undistilled."""
-    spec = parse(condition).spec
-    return spec.trained if spec.sequences else ()

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from cotdistill.config import stable_seed
@@ -58,6 +59,7 @@ def with_clusters(examples: Sequence[Example], pattern: re.Pattern[str] | None, 
     return [replace(e, cluster=e.cluster or folded(matches.get(e.id, e.question))) for e in examples]
 
 
+@lru_cache(maxsize=1 << 16)
 def folded(text: str) -> str:
     """A text without case, punctuation and spacing."""
     return " ".join(re.findall(r"\w+", text.casefold())) or text

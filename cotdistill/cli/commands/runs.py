@@ -11,11 +11,12 @@ from typing import Any
 
 from cotdistill.cli.command import Command, Noun, Result, StudyReference, parsed_pairs, whole_number
 from cotdistill.cli.output import printable, table
-from cotdistill.config import RECIPES, from_mapping, plain
+from cotdistill.config import from_mapping, plain
 from cotdistill.errors import NotFound
 from cotdistill.exchange.import_predictions import import_answers
 from cotdistill.exchange.prediction_file import SCORES, AnswerColumns
 from cotdistill.execution.supervisor import ensure_supervisor
+from cotdistill.execution.worker import KINDS
 from cotdistill.rationales.conditions import parse
 from cotdistill.store.memory_shortage import retry_at_half
 from cotdistill.store.records import Job
@@ -256,6 +257,7 @@ def import_(arguments: argparse.Namespace) -> Result:
         student=arguments.student or "",
         title=arguments.title or "",
         baseline=arguments.baseline or "",
+        primary=arguments.primary or "",
         names=arguments.map,
         dry_run=arguments.dry_run,
     )
@@ -292,7 +294,7 @@ def _list_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--study", metavar="S", help="of one study (name or number)")
     parser.add_argument("--state", choices=STATES, help="in one state")
     parser.add_argument(
-        "--kind", choices=("all", *RECIPES), default="train", help="kind of job (default: student training runs)"
+        "--kind", choices=("all", *KINDS.names()), default="train", help="kind of job (default: student training runs)"
     )
     parser.add_argument(
         "--limit",
@@ -348,6 +350,11 @@ def _import_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--baseline", metavar="CONDITION", help="what differences are taken to; default: label_only, or the first"
+    )
+    parser.add_argument(
+        "--primary",
+        metavar="CONDITION",
+        help="of several key-token conditions, the one that claim 3 is judged by; without it a sweep is not judged",
     )
     parser.add_argument(
         "--map",

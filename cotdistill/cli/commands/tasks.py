@@ -137,8 +137,9 @@ def _read_row(row: Mapping[str, Any]) -> list[str]:
     lines = [f"  passage: {printable(row['passage'][:300])}"] if row["passage"] else []
     lines.append(f"  question: {printable(row['question'][:300])}")
     for choice in row["choices"]:
-        mark = "*" if choice["label"] == row["gold"] else " "
+        mark = "*" if choice["label"] in row["gold"] else " "
         lines.append(f"  {mark} ({choice['label']}) {printable(choice['text'][:200])}")
+    lines += [] if row["choices"] else [f"  answer: {printable(' or '.join(row['gold'])[:200])}"]
     for source, text in row["rationales"].items():
         lines += [f"  rationale by {source}:", *(f"    {printable(line)}" for line in text[:600].splitlines())]
     return lines if row["rationales"] else [*lines, "  no rationale"]

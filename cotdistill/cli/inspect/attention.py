@@ -9,14 +9,14 @@ from typing import Any
 import pandas as pd
 
 from cotdistill.cli.command import Command, Result
-from cotdistill.cli.inspect.shared import add_where, at_once_or_job, runs_of, write_table
+from cotdistill.cli.inspect.shared import add_where, records, run_analysis, runs_of, write_table
 from cotdistill.cli.output import printable, table
 from cotdistill.rationales.conditions import parse
 from cotdistill.report.figures.attention import REGION_NAMES
 from cotdistill.results.replicates import pooled
 from cotdistill.store.records import Job
 from cotdistill.store.store import Store
-from cotdistill.studies.attention import ConcentrationConfig, concentration_job, reading_seconds
+from cotdistill.studies.analyses.attention import AttentionConfig
 from cotdistill.studies.inspection_jobs import checked_checkpoint, ids_of, pick_examples, source_of, task_of
 from cotdistill.text import between, between_points, percent, plural, points
 
@@ -44,38 +44,18 @@ def _of_run(store: Store, job: Job, arguments: argparse.Namespace) -> tuple[pd.D
     """The tables of heads and of examples, and what the document says of a run."""
     checkpoint = checked_checkpoint(job, arguments.checkpoint)
     examples = pick_examples(task_of(store, job), arguments.split, arguments.examples, source_of(job, arguments.source))
-    config = ConcentrationConfig(job.identity, arguments.split, ids_of(examples), checkpoint, arguments.source)
-    spec = concentration_job(job, config)
-
-    def compute() -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
-        # Imported here: torch is loaded only when there is something to compute.
-        from cotdistill.execution.jobs.attention import concentrated
-
-        result = concentrated(store, config)
-        return result.heads, result.examples, result.summary
-
-    def read(done: Job) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
-        return (
-            store.artifacts.table(done.produced["heads"]),
-            store.artifacts.table(done.produced["examples"]),
-            dict(done.result or {}),
-        )
-
-    (heads, each, summary), number = at_once_or_job(store, spec, reading_seconds(config), arguments.job, compute, read)
-    plain = heads.astype(object)
-    results = [{str(k): v for k, v in row.items()} for row in plain.where(plain.notna(), None).to_dict("records")]
-    return (
-        heads,
-        each,
-        {
-            "run": job.id,
-            "condition": job.config["condition"],
-            "checkpoint": checkpoint,
-            "job": number,
-            **summary,
-            "results": results,
-        },
-    )
+    config = AttentionConfig(job.identity, arguments.split, ids_of(examples), checkpoint, arguments.source)
+    result = run_analysis(store, job, config, as_job=arguments.job)
+    heads = result.tables["heads"]
+    document = {
+        "run": job.id,
+        "condition": job.config["condition"],
+        "checkpoint": checkpoint,
+        "job": result.number,
+        **result.summary,
+        "results": records(heads),
+    }
+    return heads, result.tables["examples"], document
 
 
 def _conditions(condition: str, tables: Sequence[pd.DataFrame]) -> list[dict[str, Any]]:

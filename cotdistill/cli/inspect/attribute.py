@@ -9,24 +9,15 @@ from typing import Any
 import pandas as pd
 
 from cotdistill.cli.command import Command, Result
-from cotdistill.cli.inspect.shared import add_settings, add_where, at_once_or_job, settings_of, write_table
+from cotdistill.cli.inspect.shared import add_settings, add_where, run_analysis, settings_of, write_table
 from cotdistill.cli.output import printable, table
 from cotdistill.saliency.methods import METHODS
 from cotdistill.saliency.settings import AttributionSettings
 from cotdistill.saliency.tables import EXAMPLE_COLUMNS, TOKEN_COLUMNS
 from cotdistill.store.records import Job
 from cotdistill.store.store import Store
-from cotdistill.studies.inspection_jobs import (
-    AttributeConfig,
-    attribute_job,
-    checked_checkpoint,
-    ids_of,
-    pick_examples,
-    seconds_for,
-    source_of,
-    task_of,
-    trained,
-)
+from cotdistill.studies.analyses.attribute import AttributeConfig
+from cotdistill.studies.inspection_jobs import checked_checkpoint, ids_of, pick_examples, source_of, task_of, trained
 from cotdistill.tasks.example import Example
 from cotdistill.text import plural
 
@@ -78,25 +69,8 @@ def attribution_tables(
     """
     config = AttributeConfig(job.identity, split, ids_of(examples), checkpoint, source, settings)
 
-    def compute() -> Tables:
-        # Imported here: torch is loaded only when there is something to compute.
-        from cotdistill.execution.jobs.attribute import attributions, opened_for, summary
-        from cotdistill.saliency.tables import example_table, token_table
-
-        attributed = attributions(*opened_for(store, config), config)
-        return token_table(attributed), example_table(attributed), summary(attributed)
-
-    def read(done: Job) -> Tables:
-        return (
-            store.artifacts.table(done.produced["tokens"]),
-            store.artifacts.table(done.produced["examples"]),
-            dict(done.result or {}),
-        )
-
-    (tokens, explained, counted), number = at_once_or_job(
-        store, attribute_job(job, config), seconds_for(config), as_job, compute, read
-    )
-    return tokens, explained, counted, number
+    result = run_analysis(store, job, config, as_job=as_job)
+    return result.tables["tokens"], result.tables["examples"], result.summary, result.number
 
 
 def _results(tokens: pd.DataFrame, explained: pd.DataFrame, *, with_tokens: bool) -> list[dict[str, Any]]:

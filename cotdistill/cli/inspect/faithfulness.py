@@ -9,7 +9,7 @@ import pandas as pd
 
 from cotdistill.cli.command import Command, Result, whole_number
 from cotdistill.cli.inspect.attribute import attribution_tables
-from cotdistill.cli.inspect.shared import add_settings, add_where, at_once_or_job, runs_of, settings_of, write_table
+from cotdistill.cli.inspect.shared import add_settings, add_where, run_analysis, runs_of, settings_of, write_table
 from cotdistill.cli.output import printable, table
 from cotdistill.config import plain
 from cotdistill.errors import UsageError
@@ -21,13 +21,11 @@ from cotdistill.saliency.stability import Agreement, every_pair
 from cotdistill.saliency.targets import parse_target
 from cotdistill.store.records import Job
 from cotdistill.store.store import Store
+from cotdistill.studies.analyses.faithfulness import FaithfulnessConfig
 from cotdistill.studies.inspection_jobs import (
-    FaithfulnessConfig,
     checked_checkpoint,
     checkpoints,
-    faithfulness_job,
     ids_of,
-    judging_seconds,
     pick_examples,
     source_of,
     task_of,
@@ -44,12 +42,12 @@ def faithfulness(arguments: argparse.Namespace) -> Result:
     results, frames = [], []
     for name in _names(arguments.methods):
         config = FaithfulnessConfig(
-            job.identity, arguments.split, ids_of(examples), checkpoint, arguments.source, arguments.random,
-            settings_of(arguments, method=name), arguments.shares,
+            job.identity, arguments.split, ids_of(examples), checkpoint, arguments.source,
+            settings_of(arguments, method=name), arguments.random, arguments.shares,
         )  # fmt: skip
-        frame, summary_of_run, number = _judged(store, job, config, arguments.job)
-        results.append({"id": name, "job": number, **summary_of_run})
-        frames.append(frame.assign(method=name))
+        result = run_analysis(store, job, config, as_job=arguments.job)
+        results.append({"id": name, "job": result.number, **result.summary})
+        frames.append(result.tables["curves"].assign(method=name))
     document = {
         "run": job.id,
         "condition": job.config["condition"],
@@ -61,25 +59,6 @@ def faithfulness(arguments: argparse.Namespace) -> Result:
         "methods": results,
     }
     return Result(document, _text(document, job))
-
-
-def _judged(
-    store: Store, job: Job, config: FaithfulnessConfig, as_job: bool
-) -> tuple[pd.DataFrame, dict[str, Any], int | None]:
-    def compute() -> tuple[pd.DataFrame, dict[str, Any]]:
-        # Imported here: torch is loaded only when there is something to compute.
-        from cotdistill.execution.jobs.faithfulness import judged, summary, table
-
-        judgements, _ = judged(store, config)
-        return table(judgements), summary(judgements, len(config.examples))
-
-    def read(done: Job) -> tuple[pd.DataFrame, dict[str, Any]]:
-        return store.artifacts.table(done.produced["curves"]), dict(done.result or {})
-
-    (frame, summary_of_run), number = at_once_or_job(
-        store, faithfulness_job(job, config), judging_seconds(config), as_job, compute, read
-    )
-    return frame, summary_of_run, number
 
 
 def _names(text: str) -> list[str]:

@@ -8,26 +8,22 @@ from typing import Any
 import pandas as pd
 
 from cotdistill.cli.command import Command, Result, whole_number
-from cotdistill.cli.inspect.shared import add_where, at_once_or_job, write_table
+from cotdistill.cli.inspect.shared import add_where, records, run_analysis, write_table
 from cotdistill.cli.output import printable, table
 from cotdistill.errors import UsageError
 from cotdistill.store.records import Job
 from cotdistill.store.store import Store
+from cotdistill.studies.analyses.influence import InfluenceConfig
 from cotdistill.studies.inspection_jobs import (
-    InfluenceConfig,
-    aligning_seconds,
     checked_checkpoint,
     checkpoints,
     ids_of,
-    influence_job,
     pick_examples,
     source_of,
     task_of,
     trained,
 )
 from cotdistill.text import plural
-
-Found = tuple[pd.DataFrame, dict[str, Any]]
 
 
 def influence(arguments: argparse.Namespace) -> Result:
@@ -52,27 +48,16 @@ def influence(arguments: argparse.Namespace) -> Result:
         arguments.parameters,
         arguments.steps,
     )
-    spec = influence_job(job, config)
-
-    def compute() -> Found:
-        # Imported here: torch is loaded only when there is something to compute.
-        from cotdistill.execution.jobs.influence import summary, table
-
-        frame, _ = table(store, config)
-        return frame, summary(frame)
-
-    def read(done: Job) -> Found:
-        return store.artifacts.table(done.produced["alignment"]), dict(done.result or {})
-
-    (frame, job_summary), number = at_once_or_job(store, spec, aligning_seconds(config), arguments.job, compute, read)
+    result = run_analysis(store, job, config, as_job=arguments.job)
+    frame = result.tables["alignment"]
     document = {
         "run": job.id,
         "condition": job.config["condition"],
         "split": arguments.split,
         "parameters": arguments.parameters,
-        "job": number,
+        "job": result.number,
         "out": write_table(arguments.out, frame),
-        **job_summary,
+        **result.summary,
         "results": _results(frame),
     }
     return Result(document, _text(document, job, frame))
@@ -96,10 +81,7 @@ def _results(frame: pd.DataFrame) -> list[dict[str, Any]]:
             "cosine",
         ]
     ]
-    plain = kept.rename(columns={"example": "id"}).astype(object)
-    return [
-        {str(key): value for key, value in row.items()} for row in plain.where(plain.notna(), None).to_dict("records")
-    ]
+    return records(kept.rename(columns={"example": "id"}))
 
 
 def _text(document: dict[str, Any], job: Job, frame: pd.DataFrame) -> str:

@@ -9,15 +9,15 @@ from typing import Any
 import pandas as pd
 
 from cotdistill.cli.command import Command, Result
-from cotdistill.cli.inspect.shared import add_settings, add_where, at_once_or_job, runs_of, settings_of, write_table
+from cotdistill.cli.inspect.shared import add_settings, add_where, run_analysis, runs_of, settings_of, write_table
 from cotdistill.cli.output import printable, table
 from cotdistill.rationales.conditions import parse
 from cotdistill.report.paraphrases import SCOPE_NAMES
 from cotdistill.results.replicates import Pooled, pooled
 from cotdistill.store.records import Job
 from cotdistill.store.store import Store
+from cotdistill.studies.analyses.paraphrases import ParaphrasesConfig
 from cotdistill.studies.inspection_jobs import checked_checkpoint, ids_of, pick_examples, source_of, task_of
-from cotdistill.studies.paraphrases import ParaphrasesConfig, explaining_seconds, paraphrases_job
 from cotdistill.text import percent, plural
 
 
@@ -48,24 +48,14 @@ def _of_run(store: Store, job: Job, arguments: argparse.Namespace) -> tuple[pd.D
     config = ParaphrasesConfig(
         job.identity, arguments.split, ids_of(examples), checkpoint, arguments.source, settings_of(arguments)
     )
-    spec = paraphrases_job(job, config)
-
-    def compute() -> tuple[pd.DataFrame, dict[str, Any]]:
-        # Imported here: torch is loaded only when there is something to compute.
-        from cotdistill.execution.jobs.paraphrases import compared
-
-        return compared(store, config)[:2]
-
-    def read(done: Job) -> tuple[pd.DataFrame, dict[str, Any]]:
-        return store.artifacts.table(done.produced["agreed"]), dict(done.result or {})
-
-    (agreed, summary), number = at_once_or_job(store, spec, explaining_seconds(config), arguments.job, compute, read)
+    result = run_analysis(store, job, config, as_job=arguments.job)
+    summary = result.summary
     scopes = [{"scope": scope, **one} for scope, one in summary.pop("scopes").items()]
-    return agreed, {
+    return result.tables["agreed"], {
         "run": job.id,
         "condition": job.config["condition"],
         "checkpoint": checkpoint,
-        "job": number,
+        "job": result.number,
         **summary,
         "scopes": scopes,
     }

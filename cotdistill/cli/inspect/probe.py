@@ -5,17 +5,15 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-import pandas as pd
-
 from cotdistill.cli.command import Command, Result, whole_number
-from cotdistill.cli.inspect.shared import add_where, at_once_or_job, write_table
+from cotdistill.cli.inspect.shared import add_where, records, run_analysis, write_table
 from cotdistill.cli.output import printable, table
 from cotdistill.errors import UsageError
 from cotdistill.report.figures.probe import PLACES
 from cotdistill.store.records import Job
 from cotdistill.store.store import Store
+from cotdistill.studies.analyses.probe import ProbeConfig, class_names
 from cotdistill.studies.inspection_jobs import checked_checkpoint, ids_of, pick_examples, source_of, task_of, trained
-from cotdistill.studies.probe import PENALTY, ROWS, ProbeConfig, probe_job, probed_keys, probing_seconds
 from cotdistill.text import plural
 
 
@@ -25,7 +23,7 @@ def probe(arguments: argparse.Namespace) -> Result:
     checkpoint = checked_checkpoint(job, arguments.checkpoint)
     task = task_of(store, job)
     examples = pick_examples(task, arguments.split, arguments.examples, source_of(job, arguments.source))
-    if arguments.what not in (known := probed_keys(task.examples(arguments.split))):
+    if arguments.what not in (known := class_names(task.examples(arguments.split))):
         raise UsageError(
             f"The task {task.name!r} has no class {arguments.what!r} to probe for.",
             f"Choose one of: {', '.join(known)}",
@@ -41,28 +39,17 @@ def probe(arguments: argparse.Namespace) -> Result:
         arguments.penalty,
         arguments.seed,
     )
-    spec = probe_job(job, config)
-
-    def compute() -> tuple[pd.DataFrame, dict[str, Any]]:
-        # Imported here: torch is loaded only when there is something to compute.
-        from cotdistill.execution.jobs.probe import probed
-
-        return probed(store, config)[:2]
-
-    def read(done: Job) -> tuple[pd.DataFrame, dict[str, Any]]:
-        return store.artifacts.table(done.produced["cells"]), dict(done.result or {})
-
-    (cells, summary), number = at_once_or_job(store, spec, probing_seconds(config), arguments.job, compute, read)
-    plain = cells.astype(object)
+    result = run_analysis(store, job, config, as_job=arguments.job)
+    cells = result.tables["cells"]
     document = {
         "run": job.id,
         "condition": job.config["condition"],
         "checkpoint": checkpoint,
         "split": arguments.split,
-        "job": number,
+        "job": result.number,
         "out": write_table(arguments.out, cells),
-        **summary,
-        "results": [{str(k): v for k, v in row.items()} for row in plain.where(plain.notna(), None).to_dict("records")],
+        **result.summary,
+        "results": records(cells),
     }
     return Result(document, _text(document, job))
 
@@ -139,15 +126,15 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         "--rows",
         type=whole_number(2),
         metavar="N",
-        default=ROWS,
-        help=f"training rows to fit on at most; default {ROWS}",
+        default=ProbeConfig.rows,
+        help=f"training rows to fit on at most; default {ProbeConfig.rows}",
     )
     parser.add_argument(
         "--penalty",
         type=_above_zero,
         metavar="X",
-        default=PENALTY,
-        help=f"on the squared weights of a probe; default {PENALTY}",
+        default=ProbeConfig.penalty,
+        help=f"on the squared weights of a probe; default {ProbeConfig.penalty}",
     )
     parser.add_argument(
         "--seed",

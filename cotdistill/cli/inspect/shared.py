@@ -7,9 +7,9 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pandas as pd
 
@@ -18,11 +18,11 @@ from cotdistill.config import from_mapping
 from cotdistill.errors import CotdistillError, UsageError
 from cotdistill.execution.supervisor import ensure_supervisor
 from cotdistill.saliency.settings import AttributionSettings
-from cotdistill.store.records import Job, JobSpec
+from cotdistill.store.records import Job
 from cotdistill.store.store import Store
+from cotdistill.studies.analysis import AnalysisConfig
 from cotdistill.studies.inspection_jobs import AT_ONCE_SECONDS, existing_job, trained
 
-C = TypeVar("C")
 POLL_SECONDS = 0.5
 RUN_HELP = "number of a finished training run, or the start of its identity"
 EXAMPLES_HELP = "N (the first N of the split by id), ids with commas between, or a file with one id a line"
@@ -74,20 +74,38 @@ def settings_of(arguments: argparse.Namespace, **more: Any) -> AttributionSettin
     return from_mapping(AttributionSettings, {**options, **more})
 
 
-def at_once_or_job(
-    store: Store, spec: JobSpec, seconds: float, as_job: bool, compute: Callable[[], C], read: Callable[[Job], C]
-) -> tuple[C, int | None]:
-    """What `compute` gives, when it takes a few seconds; else the products of a job, waited for. A job that is done
-    already is read.
+@dataclasses.dataclass(frozen=True)
+class AnalysisResult:
+    """What an analysis said of one student."""
 
-    Gives the result and the number of the job, None without one.
-    """
-    known = existing_job(store, spec)
-    if known is None and seconds <= AT_ONCE_SECONDS and not as_job:
-        return compute(), None
+    tables: Mapping[str, pd.DataFrame]
+    """By name, as its registry entry lists them."""
+    summary: dict[str, Any]
+    number: int | None
+    """Of the job; None where it was computed at once."""
+
+
+def run_analysis(store: Store, job: Job, config: AnalysisConfig, *, as_job: bool) -> AnalysisResult:
+    """The result of an analysis: computed here when that takes a few seconds, else as a job that is waited for. A job
+    that is done already is read. job: the training job that the config names."""
+    spec = config.spec(job)
+    if existing_job(store, spec) is None and config.seconds() <= AT_ONCE_SECONDS and not as_job:
+        # Imported here: torch is loaded only when there is something to compute.
+        from cotdistill.execution.jobs.analysis import AnalysisRequest, analyse
+
+        analysed = analyse(AnalysisRequest(store, config))
+        frames = {name: table for name, table in analysed.tables.items() if isinstance(table, pd.DataFrame)}
+        return AnalysisResult(frames, dict(analysed.summary), None)
     store.queue.submit([spec])
-    number = store.queue.job(spec.identity).id
-    return read(waited(store, number)), number
+    done = waited(store, store.queue.job(spec.identity).id)
+    tables = {name: store.artifacts.table(done.produced[name]) for name in config.analysis.tables}
+    return AnalysisResult(tables, dict(done.result or {}), done.id)
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a table as JSON objects; a missing value is null."""
+    values = frame.astype(object)
+    return [{str(k): v for k, v in row.items()} for row in values.where(values.notna(), None).to_dict("records")]
 
 
 def waited(store: Store, number: int) -> Job:

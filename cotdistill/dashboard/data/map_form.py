@@ -49,9 +49,16 @@ def edited(columns: Sequence[str], guessed: ColumnMap, *, missing: bool) -> dict
     key = f"import.columns.{digest([list(columns), guessed])[:8]}"
     help_of = {name: one.metadata.get("help", "") for name, one in ColumnMap.__dataclass_fields__.items()}
     bounds = {name: one.metadata for name, one in ColumnMap.__dataclass_fields__.items()}
-    values: dict[str, Any] = {}
+    values: dict[str, Any] = dict(vars(guessed))
     with st.expander("Which column is what", expanded=missing):
-        for row in (SEVERAL, SINGLE[:3], SINGLE[3:], ("fixed_choices", "values"), ("answer_is", "first_number", "inline_choices")):
+        for row in (
+            SEVERAL,
+            SINGLE[:3],
+            SINGLE[3:],
+            ("fixed_choices", "values"),
+            ("answer_kind", "answer_is", "first_number"),
+            ("inline_choices", "calculator"),
+        ):
             for place, name in zip(st.columns(len(row)), row, strict=True):
                 start = getattr(guessed, name)
                 with place:
@@ -126,9 +133,13 @@ def _row(row: Mapping[str, Any]) -> str:
     parts = [f"{quiet}{escape(row['passage'][:600])}</div>"] if row["passage"] else []
     parts.append(f"<div style='white-space:pre-wrap'><strong>{escape(row['question'][:600])}</strong></div>")
     for choice in row["choices"]:
-        right = choice["label"] == row["gold"]
+        right = choice["label"] in row["gold"]
         text = f"({choice['label']}) {choice['text'][:300]}"
-        parts.append(f"<div>{'✓ <strong>' if right else '&nbsp;&nbsp;'}{escape(text)}{'</strong>' if right else ''}</div>")
+        parts.append(
+            f"<div>{'✓ <strong>' if right else '&nbsp;&nbsp;'}{escape(text)}{'</strong>' if right else ''}</div>"
+        )
+    if not row["choices"]:
+        parts.append(f"<div>✓ <strong>{escape(' or '.join(row['gold'])[:300])}</strong></div>")
     for source, text in row["rationales"].items():
         parts.append(f"{quiet}{escape(source)}: {escape(text[:900])}</div>")
     if not row["rationales"]:

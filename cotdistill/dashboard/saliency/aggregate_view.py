@@ -10,7 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from cotdistill.dashboard import frame
-from cotdistill.dashboard.saliency import attention, attribution_cards, faithfulness, paraphrases, probe
+from cotdistill.dashboard.saliency import attention, attribution_cards, faithfulness, paraphrases, probe, registered
 from cotdistill.dashboard.widgets import job_requests, pickers
 from cotdistill.dashboard.widgets.job_requests import RequestedJob
 from cotdistill.dashboard.widgets.pickers import method_name
@@ -22,6 +22,7 @@ from cotdistill.report.figures.saliency import Dot
 from cotdistill.saliency import aggregates, stability
 from cotdistill.saliency.aggregates import Mean
 from cotdistill.store.store import Store
+from cotdistill.studies.analyses import ANALYSES
 from cotdistill.text import capital, listed, plain_markdown
 
 PARTS = {
@@ -35,6 +36,10 @@ PARTS = {
     "probe": "probe of the states",
     "attention": "attention",
 }
+# Analyses that are drawn elsewhere: above, within another part, or on page Compare.
+DRAWN_ELSEWHERE = ("attribute", "influence", "paraphrases", "modes", "scorers")
+# Analyses whose part is drawn by a file of their own; any other registered one is drawn as a table.
+OWN_VIEWS = {"faithfulness": faithfulness.draw, "probe": probe.draw, "attention": attention.draw}
 WILL = (
     "Here will stand what these students rest on over many examples, each mean with its n and interval: by span, by"
     " place in the rationale, by word class and word; question against rationale by condition; and how far students and"
@@ -46,17 +51,20 @@ SPAN_NAMES = {"content": "content words", "function": "function words"}
 def draw(scene: Scene) -> None:
     """The section below the single example."""
     frame.section("Over many examples")
+    more = [name for name in ANALYSES.names() if name not in (*PARTS, *DRAWN_ELSEWHERE)]
     part = pickers.switch(
-        "What", list(PARTS), key="part", start="span", label_of=lambda p: PARTS[p], label_visibility="collapsed"
+        "What",
+        [*PARTS, *more],
+        key="part",
+        start="span",
+        label_of=lambda p: PARTS.get(p, p.replace("_", " ")),
+        label_visibility="collapsed",
     )
-    if part == "faithfulness":
-        faithfulness.draw(scene)
+    if part in OWN_VIEWS:
+        OWN_VIEWS[part](scene)
         return
-    if part == "probe":
-        probe.draw(scene)
-        return
-    if part == "attention":
-        attention.draw(scene)
+    if part in more:
+        registered.draw(scene, ANALYSES.get(part))
         return
     requests = job_requests.attributions(scene)
     done = [one for one in requests if one.finished]

@@ -15,6 +15,7 @@ from cotdistill.dashboard.widgets.view_state import Scene
 from cotdistill.report.figures import attention
 from cotdistill.report.figures.attention import REGION_NAMES, Attended
 from cotdistill.store.store import Store
+from cotdistill.studies.analyses.attention import AttentionConfig
 from cotdistill.text import capital, listed, percent, plain_markdown
 
 WILL = (
@@ -25,7 +26,7 @@ WILL = (
 
 def draw(scene: Scene) -> None:
     """The choice of a region, and the maps of the students in view."""
-    requests = job_requests.concentrations(scene)
+    requests = job_requests.by_student(scene, AttentionConfig)
     job_requests.offer(scene, requests, WILL, "read", scene.split, start=400)
     done = [one for one in requests if one.finished]
     if not done:

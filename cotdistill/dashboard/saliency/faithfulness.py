@@ -28,7 +28,7 @@ CURVES = ("without", "alone", "random_without", "random_alone")
 
 def draw(scene: Scene) -> None:
     """The figure of the first method in view, and a table of all of them."""
-    requests = job_requests.judgements(scene)
+    requests = job_requests.faithfulness(scene)
     job_requests.offer(scene, requests, WILL, "judge", scene.split)
     done = [one for one in requests if one.finished]
     if not done:

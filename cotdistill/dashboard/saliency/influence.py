@@ -233,7 +233,7 @@ def _says(pool: str) -> str:
 
 
 def _many(scene: Scene) -> None:
-    requests = job_requests.alignments(scene)
+    requests = job_requests.influence(scene)
     job_requests.offer(scene, requests, WILL, "align", "train", job_requests.START_ALIGNED)
     done = [one for one in requests if one.finished]
     summaries = {one.student.key: _at(one, scene.checkpoint) for one in done}

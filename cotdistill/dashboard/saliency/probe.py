@@ -15,7 +15,7 @@ from cotdistill.dashboard.widgets.view_state import Scene, task_of_student
 from cotdistill.report.figures import probe
 from cotdistill.report.figures.probe import PLACES, Probed
 from cotdistill.store.store import Store
-from cotdistill.studies.probe import TOLD, probed_keys
+from cotdistill.studies.analyses.probe import CLASSES, ProbeConfig, class_names
 from cotdistill.text import capital, plain_markdown, points
 
 WILL = (
@@ -31,15 +31,15 @@ def draw(scene: Scene) -> None:
             "Probes are fitted on training rows, so they are judged on others: choose the dev or the test split above."
         )
         return
-    known = probed_keys(task_of_student(scene.store, scene.students[0]).examples(scene.split))
+    known = class_names(task_of_student(scene.store, scene.students[0]).examples(scene.split))
     what = frame.choose(
         "Probe for",
         known,
         key="what",
         start=known[0],
-        label_of=lambda name: f"{name}: {TOLD[name]}" if name in TOLD else name,
+        label_of=lambda name: f"{name}: {CLASSES[name]}" if name in CLASSES else name,
     )
-    requests = job_requests.probes(scene, what)
+    requests = job_requests.by_student(scene, ProbeConfig, what=what)
     job_requests.offer(scene, requests, WILL, "probe", scene.split, start=400)
     done = [one for one in requests if one.finished]
     if not done:

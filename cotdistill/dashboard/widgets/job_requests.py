@@ -4,14 +4,13 @@ that are missing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import streamlit as st
 
-from cotdistill.config import plain
 from cotdistill.dashboard import frame
 from cotdistill.dashboard.widgets import queue
 from cotdistill.dashboard.widgets.pickers import PickedStudent
@@ -21,21 +20,12 @@ from cotdistill.execution.supervisor import ensure_supervisor
 from cotdistill.report.commands import command
 from cotdistill.store.records import Job, JobSpec
 from cotdistill.store.store import Store
-from cotdistill.studies.attention import ConcentrationConfig, concentration_job
-from cotdistill.studies.inspection_jobs import (
-    AttributeConfig,
-    FaithfulnessConfig,
-    InfluenceConfig,
-    attribute_job,
-    checkpoints,
-    faithfulness_job,
-    ids_of,
-    influence_job,
-    pick_examples,
-    source_of,
-)
-from cotdistill.studies.paraphrases import ParaphrasesConfig, paraphrases_job
-from cotdistill.studies.probe import ProbeConfig, probe_job
+from cotdistill.studies.analyses.attribute import AttributeConfig
+from cotdistill.studies.analyses.faithfulness import FaithfulnessConfig
+from cotdistill.studies.analyses.influence import InfluenceConfig
+from cotdistill.studies.analyses.paraphrases import ParaphrasesConfig
+from cotdistill.studies.analysis import AttributionConfig, CheckpointConfig, ExamplesConfig
+from cotdistill.studies.inspection_jobs import checkpoints, ids_of, pick_examples, source_of
 from cotdistill.text import about, capital, plain_markdown, plural
 
 # Jobs looked through, newest first.
@@ -80,158 +70,90 @@ def answer_of(scene: Scene) -> str:
 
 
 def attributions(scene: Scene) -> list[RequestedJob]:
-    """One entry a student and method in view, for this split, checkpoint, target and baseline."""
-
-    def config(student: PickedStudent, method: str, ids: tuple[str, ...]) -> AttributeConfig:
-        return AttributeConfig(
-            student.job.identity, scene.split, ids, scene.checkpoint, "", scene.settings_of(method, target_of(scene))
-        )
-
-    known = scene.store.queue.jobs(kind="attribute", limit=LOOKED)
-    return [
-        _gathered(
-            scene, known, "attribute", student, method, scene.split,
-            config(student, method, ()),
-            partial(_spec, attribute_job, student.job, partial(config, student, method)),
-            ["--split", scene.split, "--method", method, "--target", target_of(scene), *options(scene), "--job"],
-        )
-        for student, method in _each(scene)
-    ]  # fmt: skip
+    """One entry per student and method in view, for this split, checkpoint, target and baseline."""
+    return _by_method(scene, AttributeConfig, target_of(scene))
 
 
-def judgements(scene: Scene) -> list[RequestedJob]:
+def faithfulness(scene: Scene) -> list[RequestedJob]:
     """The faithfulness of every method in view, by student."""
-
-    def config(student: PickedStudent, method: str, ids: tuple[str, ...]) -> FaithfulnessConfig:
-        settings = scene.settings_of(method, answer_of(scene))
-        return FaithfulnessConfig(student.job.identity, scene.split, ids, scene.checkpoint, settings=settings)
-
-    known = scene.store.queue.jobs(kind="faithfulness", limit=LOOKED)
-    return [
-        _gathered(
-            scene, known, "faithfulness", student, method, scene.split,
-            config(student, method, ()),
-            partial(_spec, faithfulness_job, student.job, partial(config, student, method)),
-            ["--split", scene.split, "--method", method, "--target", answer_of(scene), *options(scene), "--job"],
-        )
-        for student, method in _each(scene)
-    ]  # fmt: skip
-
-
-def alignments(scene: Scene) -> list[RequestedJob]:
-    """Training-signal alignment of every student in view that learns from rationales, at all its checkpoints."""
-
-    def config(student: PickedStudent, ids: tuple[str, ...]) -> InfluenceConfig:
-        return InfluenceConfig(student.job.identity, "train", ids, tuple(checkpoints(student.job)))
-
-    known = scene.store.queue.jobs(kind="influence", limit=LOOKED)
-    return [
-        _gathered(
-            scene, known, "influence", student, "", "train",
-            config(student, ()),
-            partial(_spec, influence_job, student.job, partial(config, student)),
-            ["--split", "train", "--job"],
-        )
-        for student in scene.students if student.condition.spec.uses_rationale
-    ]  # fmt: skip
-
-
-def probes(scene: Scene, what: str) -> list[RequestedJob]:
-    """The linear probes of every student in view, for one class."""
-
-    def config(student: PickedStudent, ids: tuple[str, ...]) -> ProbeConfig:
-        return ProbeConfig(student.job.identity, scene.split, ids, scene.checkpoint, what=what)
-
-    known = scene.store.queue.jobs(kind="probe", limit=LOOKED)
-    at = ["--checkpoint", scene.checkpoint] if scene.checkpoint != "1" else []
-    return [
-        _gathered(
-            scene, known, "probe", student, "", scene.split,
-            config(student, ()),
-            partial(_spec, probe_job, student.job, partial(config, student)),
-            ["--split", scene.split, "--what", what, *at, "--job"],
-        )
-        for student in scene.students
-    ]  # fmt: skip
-
-
-def concentrations(scene: Scene) -> list[RequestedJob]:
-    """The attention of every student in view."""
-
-    def config(student: PickedStudent, ids: tuple[str, ...]) -> ConcentrationConfig:
-        return ConcentrationConfig(student.job.identity, scene.split, ids, scene.checkpoint)
-
-    known = scene.store.queue.jobs(kind="concentration", limit=LOOKED)
-    at = ["--checkpoint", scene.checkpoint] if scene.checkpoint != "1" else []
-    return [
-        _gathered(
-            scene, known, "attention", student, "", scene.split,
-            config(student, ()),
-            partial(_spec, concentration_job, student.job, partial(config, student)),
-            ["--split", scene.split, *at, "--job"],
-        )
-        for student in scene.students
-    ]  # fmt: skip
+    return _by_method(scene, FaithfulnessConfig, answer_of(scene))
 
 
 def paraphrases(scene: Scene) -> list[RequestedJob]:
     """How far the attributions of every student and method in view agree between wordings, for an answer."""
+    return _by_method(scene, ParaphrasesConfig, answer_of(scene))
 
-    def config(student: PickedStudent, method: str, ids: tuple[str, ...]) -> ParaphrasesConfig:
-        settings = scene.settings_of(method, answer_of(scene))
-        return ParaphrasesConfig(student.job.identity, scene.split, ids, scene.checkpoint, settings=settings)
 
-    known = scene.store.queue.jobs(kind="paraphrases", limit=LOOKED)
+def influence(scene: Scene) -> list[RequestedJob]:
+    """Training-signal alignment of every student in view that learns from rationales, at all its checkpoints."""
     return [
-        _gathered(
-            scene, known, "paraphrases", student, method, scene.split,
-            config(student, method, ()),
-            partial(_spec, paraphrases_job, student.job, partial(config, student, method)),
-            ["--split", scene.split, "--method", method, "--target", answer_of(scene), *options(scene), "--job"],
+        _request(
+            scene,
+            student,
+            InfluenceConfig(student.job.identity, "train", (), tuple(checkpoints(student.job))),
+            ["--split", "train", "--job"],
         )
-        for student, method in _each(scene)
-    ]  # fmt: skip
+        for student in scene.students
+        if student.condition.spec.uses_rationale
+    ]
 
 
-def _spec(
-    job_of: Callable[[Job, Any], JobSpec], job: Job, config: Callable[[tuple[str, ...]], Any], ids: tuple[str, ...]
-) -> JobSpec:
-    return job_of(job, config(ids))
+def by_student(scene: Scene, config: type[CheckpointConfig], **settings: Any) -> list[RequestedJob]:
+    """An analysis of every student in view, for this split and checkpoint. settings: further fields of its config."""
+    words = [word for name, value in settings.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    at = ["--checkpoint", scene.checkpoint] if scene.checkpoint != "1" else []
+    return [
+        _request(
+            scene,
+            student,
+            config(student.job.identity, scene.split, (), scene.checkpoint, **settings),
+            ["--split", scene.split, *words, *at, "--job"],
+        )
+        for student in scene.students
+    ]
 
 
-def _each(scene: Scene) -> Iterator[tuple[PickedStudent, str]]:
-    return ((student, method) for student in scene.students for method in scene.methods)
+def _by_method(scene: Scene, config: type[AttributionConfig], target: str) -> list[RequestedJob]:
+    return [
+        _request(
+            scene,
+            student,
+            config(student.job.identity, scene.split, (), scene.checkpoint, settings=scene.settings_of(method, target)),
+            ["--split", scene.split, "--method", method, "--target", target, *options(scene), "--job"],
+            method,
+        )
+        for student in scene.students
+        for method in scene.methods
+    ]
 
 
-def _gathered(
-    scene: Scene,
-    known: Sequence[Job],
-    kind: str,
-    student: PickedStudent,
-    method: str,
-    split: str,
-    config: Any,
-    spec: Callable[[tuple[str, ...]], JobSpec],
-    words: list[str],
+def _request(
+    scene: Scene, student: PickedStudent, config: ExamplesConfig, words: list[str], method: str = ""
 ) -> RequestedJob:
     """Any job that differs from what is wanted in nothing but its examples will do; finished ones first, then those
-    with most examples.
+    with most examples. config: without examples yet.
     """
-    wanted = {name: value for name, value in plain(config).items() if name != "examples"}
+    entry = config.analysis
+
+    def without_examples(values: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in values.items() if name != "examples"}
+
+    wanted = without_examples(config.job_config())
     fitting = [
         job
-        for job in known
-        if job.config.get("run") == student.job.identity
-        and {name: value for name, value in job.config.items() if name != "examples"} == wanted
+        for job in scene.store.queue.jobs(kind=entry.kind, limit=LOOKED)
+        if job.config.get("run") == student.job.identity and without_examples(job.config) == wanted
     ]
 
     def over(number: int) -> JobSpec:
-        examples = pick_examples(task_of_student(scene.store, student), split, str(number), source_of(student.job))
-        return spec(ids_of(examples))
+        examples = pick_examples(
+            task_of_student(scene.store, student), config.split, str(number), source_of(student.job)
+        )
+        return dataclasses.replace(config, examples=ids_of(examples)).spec(student.job)
 
     return RequestedJob(
         student, method, max(fitting, key=_worth, default=None), over,
-        lambda number: ["inspect", kind, str(student.job.id), "--examples", str(number), *words],
+        lambda number: ["inspect", entry.name, str(student.job.id), "--examples", str(number), *words],
     )  # fmt: skip
 
 

@@ -1,77 +1,23 @@
-"""Attention concentration as a job: a row a region, layer and head, and a small summary."""
+"""Where the attention goes from the place where the answer is read: one row per region, layer and head."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from cotdistill.execution.open_student import open_run
-from cotdistill.execution.worker import JobContext, Outcome
-from cotdistill.saliency.concentration import REGIONS, Values, attention_rows, regions, shares
+from cotdistill.execution.jobs.analysis import Analysed, AnalysisRequest, clustered_mean
+from cotdistill.saliency.attention import REGIONS, Values, attention_rows, regions, shares
 from cotdistill.saliency.reading import read_example
-from cotdistill.statistics.intervals import numbered, one_replicate
-from cotdistill.store.artifacts import parquet
-from cotdistill.store.store import Store
-from cotdistill.studies.attention import ConcentrationConfig, relevant_texts
-from cotdistill.studies.inspection_jobs import named_examples, source_of
+from cotdistill.studies.analyses.attention import COLUMNS, EXAMPLE_COLUMNS, AttentionConfig, relevant_texts
 
 # The head of a row that is the mean over a layer's heads, and the layer of the one over all of them.
 EVERY = -1
-COLUMNS = {
-    "region": "which tokens the attention goes to",
-    "layer": "from 1; -1: the mean over all layers",
-    "head": "from 1; -1: the mean over the layer's heads",
-    "share": "of the attention from the place where the answer is read",
-    "low": "lower end of its 95 % interval over clusters, or null",
-    "high": "upper end, or null",
-    "uniform": "share of the tokens that can be seen from there",
-    "over": "share minus uniform",
-    "over_low": "lower end of its 95 % interval, or null",
-    "over_high": "upper end, or null",
-    "examples": "examples that have the region",
-    "clusters": "independent groups of them",
-}
 
 
-EXAMPLE_COLUMNS = {
-    "example": "id of the example",
-    "cluster": "what it belongs to",
-    "region": "as above",
-    "share": "of the attention, mean over all layers and heads",
-    "uniform": "share of the tokens that can be seen from there",
-    "over": "share minus uniform",
-}
-
-
-@dataclass(frozen=True)
-class Concentrated:
-    """The tables of heads (see COLUMNS) and of examples (see EXAMPLE_COLUMNS), their summary, and the digests of what
-    was read.
-    """
-
-    heads: pd.DataFrame
-    examples: pd.DataFrame
-    summary: dict[str, Any]
-    used: dict[str, str]
-
-
-def job(context: JobContext) -> Outcome:
-    """The job kind "concentration": products "heads" and "examples"."""
-    result = concentrated(context.store, ConcentrationConfig.from_plain(context.config))
-    produced = {
-        "heads": context.keep(parquet(result.heads), "heads", "parquet"),
-        "examples": context.keep(parquet(result.examples), "examples", "parquet"),
-    }
-    return Outcome(result.summary, produced, result.used)
-
-
-def concentrated(store: Store, config: ConcentrationConfig) -> Concentrated:
-    """The attention of a student over some examples."""
-    opened = open_run(store, config.run, config.checkpoint, source=config.source)
-    wanted = named_examples(opened.task, config.split, config.examples, source_of(opened.job, config.source))
+def attention(request: AnalysisRequest[AttentionConfig]) -> Analysed:
+    """The analysis `attention`: tables "heads" and "examples"."""
+    opened, wanted = request.student()
     encoder = opened.encoder
     readings = [
         read_example(encoder, e, opened.condition.spec, metric=opened.metric, limit=opened.limit) for e in wanted
@@ -113,8 +59,7 @@ def concentrated(store: Store, config: ConcentrationConfig) -> Concentrated:
             )
         },
     }
-    used = {"weights": opened.job.produced[f"weights@{opened.checkpoint}"], "task": opened.task.digest}
-    return Concentrated(frame, pd.DataFrame(each, columns=list(EXAMPLE_COLUMNS)), summary, used)
+    return Analysed({"heads": frame, "examples": pd.DataFrame(each, columns=list(EXAMPLE_COLUMNS))}, summary)
 
 
 def _rows(region: str, share: Values, uniform: Values, clusters: list[str]) -> list[dict[str, Any]]:
@@ -130,26 +75,18 @@ def _rows(region: str, share: Values, uniform: Values, clusters: list[str]) -> l
 
 
 def _row(region: str, layer: int, head: int, share: Values, uniform: Values, clusters: list[str]) -> dict[str, Any]:
-    mean, low, high = _mean(share, clusters)
-    over, over_low, over_high = _mean(share - uniform, clusters)
+    mean, over = (clustered_mean(values, clusters) for values in (share, share - uniform))
     return {
         "region": region,
         "layer": layer,
         "head": head,
-        "share": mean,
-        "low": low,
-        "high": high,
+        "share": mean["mean"],
+        "low": mean["low"],
+        "high": mean["high"],
         "uniform": float(uniform.mean()),
-        "over": over,
-        "over_low": over_low,
-        "over_high": over_high,
+        "over": over["mean"],
+        "over_low": over["low"],
+        "over_high": over["high"],
         "examples": len(clusters),
         "clusters": len(set(clusters)),
     }
-
-
-def _mean(values: Values, clusters: list[str]) -> tuple[float, float | None, float | None]:
-    if len(set(clusters)) < 2:
-        return float(np.mean(values)), None, None
-    interval = one_replicate(values, numbered(clusters))
-    return interval.mean, interval.low, interval.high

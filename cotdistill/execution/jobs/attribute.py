@@ -2,58 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from cotdistill.errors import NotReadable
-from cotdistill.execution.open_student import Opened, open_run
-from cotdistill.execution.worker import JobContext, Outcome
+from cotdistill.execution.jobs.analysis import Analysed, AnalysisRequest
 from cotdistill.saliency.attribution import Attribution, attribute
 from cotdistill.saliency.tables import example_table, token_table
-from cotdistill.store.artifacts import parquet
-from cotdistill.store.store import Store
-from cotdistill.studies.inspection_jobs import AttributeConfig, named_examples, source_of
-from cotdistill.tasks.example import Example
+from cotdistill.studies.analyses.attribute import AttributeConfig
 
 
-def job(context: JobContext) -> Outcome:
-    """The job kind "attribute": products "tokens" and "examples" (see saliency.tables)."""
-    config = AttributeConfig.from_plain(context.config)
-    opened, examples = opened_for(context.store, config)
-    attributed = attributions(opened, examples, config, report=lambda done, total: context.report(done, total))
-    produced = {
-        "tokens": context.keep(parquet(token_table(attributed)), "tokens", "parquet"),
-        "examples": context.keep(parquet(example_table(attributed)), "examples", "parquet"),
-    }
-    used = {"weights": opened.job.produced[f"weights@{opened.checkpoint}"], "task": opened.task.digest}
-    return Outcome(summary(attributed), produced, used)
-
-
-def opened_for(store: Store, config: AttributeConfig) -> tuple[Opened, list[Example]]:
-    """The student and the examples of a config."""
-    opened = open_run(store, config.run, config.checkpoint, source=config.source)
-    wanted = named_examples(opened.task, config.split, config.examples, source_of(opened.job, config.source))
-    return opened, wanted
-
-
-def attributions(
-    opened: Opened,
-    examples: Sequence[Example],
-    config: AttributeConfig,
-    report: Callable[[int, int], None] | None = None,
-) -> list[Attribution]:
-    return attribute(
+def attributions(request: AnalysisRequest[AttributeConfig]) -> Analysed:
+    """The analysis `attribute`: tables "tokens" and "examples" (see saliency.tables)."""
+    opened, examples = request.student()
+    attributed = attribute(
         opened.model,
         opened.encoder,
         examples,
         opened.condition.spec,
-        config.settings,
+        request.config.settings,
         opened.counts,
         metric=opened.metric,
-        report=report,
+        report=request.report,
     )
+    return Analysed({"tokens": token_table(attributed), "examples": example_table(attributed)}, summary(attributed))
 
 
 def summary(attributed: Sequence[Attribution]) -> dict[str, Any]:

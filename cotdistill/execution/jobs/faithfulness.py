@@ -1,77 +1,30 @@
-"""Faithfulness of a method as a job: a row an example and share, a row an example, and the areas with their
-intervals.
-"""
+"""Faithfulness of a method: one row per example and share, one per example, and the areas with their intervals."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from cotdistill.execution.open_student import open_run
-from cotdistill.execution.worker import JobContext, Outcome
+from cotdistill.execution.jobs.analysis import Analysed, AnalysisRequest, clustered_mean
 from cotdistill.saliency.faithfulness import Judged, judge
-from cotdistill.statistics.intervals import numbered, one_replicate
-from cotdistill.store.artifacts import parquet
-from cotdistill.store.store import Store
-from cotdistill.studies.inspection_jobs import FaithfulnessConfig, named_examples, source_of
+from cotdistill.studies.analyses.faithfulness import COLUMNS, EXAMPLE_COLUMNS, FaithfulnessConfig
 
-COLUMNS = {
-    "example": "id of the example",
-    "cluster": "what it belongs to",
-    "tokens": "how many tokens are ranked",
-    "probability": "of the answer explained, on the whole text",
-    "leave_one_out": (
-        "rank correlation of the scores with the loss when each token alone is taken away; empty where it does not vary"
-    ),
-    "share": "share of the tokens, the highest first",
-    "without": "loss of probability without them (comprehensiveness)",
-    "alone": "loss of probability with them alone (sufficiency)",
-    "random_without": "without as many random ones, mean over random orders",
-    "random_alone": "with as many random ones alone",
-}
-EXAMPLE_COLUMNS = {
-    "example": "id of the example",
-    "cluster": "what it belongs to",
-    "tokens": "how many tokens are ranked",
-    "probability": "of the answer explained, on the whole text",
-    "comprehensiveness": "mean loss of probability without the highest tokens, over the shares between 0 and 1 (AOPC)",
-    "sufficiency": "mean loss with the highest tokens alone (AOPC)",
-    "random_comprehensiveness": "the same without random tokens",
-    "random_sufficiency": "the same with random tokens alone",
-    "leave_one_out": (
-        "rank correlation of the scores with the loss when each token alone is taken away; empty where it does not vary"
-    ),
-    "leave_one_out_size": "the same of their sizes, which is fair to methods without a sign",
-    "not_readable": "why a part of the sequence is not ranked",
-}
 AREAS = ("comprehensiveness", "sufficiency", "random_comprehensiveness", "random_sufficiency")
 
 
-def job(context: JobContext) -> Outcome:
-    """The job kind "faithfulness": products "curves" (see COLUMNS) and "examples" (see EXAMPLE_COLUMNS)."""
-    config = FaithfulnessConfig.from_plain(context.config)
-    judgements, used = judged(context.store, config, lambda done, total: context.report(done, total))
-    produced = {
-        "curves": context.keep(parquet(table(judgements)), "curves", "parquet"),
-        "examples": context.keep(parquet(example_table(judgements)), "examples", "parquet"),
-    }
-    return Outcome(summary(judgements, len(config.examples)), produced, used)
-
-
-def judged(
-    store: Store, config: FaithfulnessConfig, report: Callable[[int, int], None] | None = None
-) -> tuple[list[Judged], dict[str, str]]:
-    """Every example that can be judged, and the digests of what was read."""
-    opened = open_run(store, config.run, config.checkpoint, source=config.source)
-    examples = named_examples(opened.task, config.split, config.examples, source_of(opened.job, config.source))
+def faithfulness(request: AnalysisRequest[FaithfulnessConfig]) -> Analysed:
+    """The analysis `faithfulness`: tables "curves" and "examples"."""
+    config = request.config
+    opened, examples = request.student()
     judgements = judge(
         opened.model, opened.encoder, examples, opened.condition.spec, config.settings, opened.counts,
-        metric=opened.metric, orders=config.orders, shares=config.shares, report=report,
+        metric=opened.metric, orders=config.orders, shares=config.shares, report=request.report,
     )  # fmt: skip
-    return judgements, {"weights": opened.job.produced[f"weights@{opened.checkpoint}"], "task": opened.task.digest}
+    tables = {"curves": table(judgements), "examples": example_table(judgements)}
+    return Analysed(tables, summary(judgements, len(config.examples)))
 
 
 def table(judgements: Sequence[Judged]) -> pd.DataFrame:
@@ -115,7 +68,7 @@ def summary(judgements: Sequence[Judged], asked: int) -> dict[str, Any]:
     areas = {name: np.array([one.aopc()[name] for one in judgements]) for name in AREAS}
     curves = {
         name: [
-            _mean(np.array([getattr(one, name)[i] for one in judgements]), clusters)
+            clustered_mean(np.array([getattr(one, name)[i] for one in judgements]), clusters)
             for i in range(len(judgements[0].shares))
         ]
         for name in ("without", "alone", "random_without", "random_alone")
@@ -126,11 +79,11 @@ def summary(judgements: Sequence[Judged], asked: int) -> dict[str, Any]:
         "left_out": asked - len(judgements),
         "not_readable": next((one.not_readable for one in judgements if one.not_readable), None),
         "shares": list(judgements[0].shares),
-        **{name: _mean(area, clusters) for name, area in areas.items()},
-        "comprehensiveness_over_random": _mean(
+        **{name: clustered_mean(area, clusters) for name, area in areas.items()},
+        "comprehensiveness_over_random": clustered_mean(
             areas["comprehensiveness"] - areas["random_comprehensiveness"], clusters
         ),
-        "sufficiency_over_random": _mean(areas["sufficiency"] - areas["random_sufficiency"], clusters),
+        "sufficiency_over_random": clustered_mean(areas["sufficiency"] - areas["random_sufficiency"], clusters),
         "leave_one_out": _correlation([(one.leave_one_out, one.cluster) for one in judgements]),
         "leave_one_out_size": _correlation([(one.leave_one_out_size, one.cluster) for one in judgements]),
         "curves": curves,
@@ -142,11 +95,5 @@ def _correlation(correlations: Sequence[tuple[float | None, str]]) -> dict[str, 
     have = [(value, cluster) for value, cluster in correlations if value is not None]
     if not have:
         return None
-    return {**_mean(np.array([value for value, _ in have]), [cluster for _, cluster in have]), "examples": len(have)}
-
-
-def _mean(values: np.ndarray[Any, Any], clusters: Sequence[str]) -> dict[str, float | None]:
-    if len(set(clusters)) < 2:
-        return {"mean": float(values.mean()), "low": None, "high": None}
-    interval = one_replicate(values.astype(float), numbered(list(clusters)))
-    return {"mean": interval.mean, "low": interval.low, "high": interval.high}
+    values, clusters = zip(*have, strict=True)
+    return {**clustered_mean(values, clusters), "examples": len(have)}

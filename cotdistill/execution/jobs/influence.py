@@ -1,8 +1,8 @@
-"""Training-signal alignment as a job: one row a rationale token and checkpoint, and what it says by kind of word."""
+"""Training-signal alignment: one row per rationale token and checkpoint, and what it says by kind of word."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,17 +11,15 @@ import pandas as pd
 from scipy.stats import spearmanr
 
 from cotdistill.errors import NotReadable
-from cotdistill.execution.open_student import Opened, open_run, training_corpus
-from cotdistill.execution.worker import JobContext, Outcome
+from cotdistill.execution.jobs.analysis import Analysed, AnalysisRequest, clustered_mean
+from cotdistill.execution.open_student import Opened, training_corpus
 from cotdistill.rationales.words import is_function_word
 from cotdistill.saliency.influence import Aligned, Aligner, align_all
 from cotdistill.saliency.reading import pieces
-from cotdistill.statistics.intervals import numbered, one_replicate
-from cotdistill.store.artifacts import parquet
-from cotdistill.store.store import Store
 from cotdistill.students.batches import Stream, weighted
 from cotdistill.students.tokens import Encoded, shortened
-from cotdistill.studies.inspection_jobs import InfluenceConfig, named_examples, source_of
+from cotdistill.studies.analyses.influence import InfluenceConfig
+from cotdistill.studies.inspection_jobs import named_examples, source_of
 from cotdistill.tasks.example import Example
 from cotdistill.tasks.importing.roles import ROLES, word_roles
 
@@ -31,59 +29,21 @@ BATCHES = 8
 # matter.
 SMALL = 0.01
 
-COLUMNS = {
-    "example": "id of the training example",
-    "cluster": "what it belongs to",
-    "checkpoint": "share of the steps",
-    "column": "place in the training sequence, from 0",
-    "origin": "place in the intact rationale; -1 for a token from elsewhere",
-    "token": "id of the token",
-    "text": "its text, with its leading space",
-    "word_text": "text of its word; empty where nobody knows (a piece of a word from elsewhere)",
-    "word_class": "content or function; empty where the word is",
-    "role": "generated tasks: type (names the latent group), value, other; empty elsewhere and where the word is",
-    "label_text": "whether its word is one of the right answer's own text",
-    "loss": "its cross-entropy, in nats",
-    "norm": "length of its gradient",
-    "own": "alignment with the label loss of the own question",
-    "matched": "with that of dev questions of the same cluster or answer text",
-    "random": "with that of as many other dev questions",
-    "value": "matched minus random",
-    "cosine": "cosine with the own question's gradient",
-    "cosine_value": "cosine with matched minus cosine with random",
-    "adam": "own, preconditioned as AdamW does",
-    "adam_value": "matched minus random, preconditioned",
-    "adam_step": (
-        "by how much more the own label loss really fell by an AdamW step on this token alone than by one without it;"
-        " empty if not tried"
-    ),
-    "adam_step_small": "the same at a hundredth of the run's highest learning rate",
-}
 
-
-def job(context: JobContext) -> Outcome:
-    """The job kind "influence": product "alignment" (see COLUMNS)."""
-    config = InfluenceConfig.from_plain(context.config)
-    frame, used = table(context.store, config, context.report)
-    return Outcome(summary(frame), {"alignment": context.keep(parquet(frame), "alignment", "parquet")}, used)
-
-
-def table(
-    store: Store, config: InfluenceConfig, report: Callable[..., None] | None = None
-) -> tuple[pd.DataFrame, dict[str, str]]:
-    """One row a rationale token and checkpoint, and the digests of what was read."""
-    parts, used = [], {}
+def alignment(request: AnalysisRequest[InfluenceConfig]) -> Analysed:
+    """The analysis `influence`: table "alignment", one row per rationale token and checkpoint."""
+    config = request.config
+    parts = []
     total = len(config.checkpoints) * len(config.examples)
     for place, share in enumerate(config.checkpoints):
-        opened = open_run(store, config.run, share)
-        used[f"weights@{share}"] = opened.job.produced[f"weights@{share}"]
+        opened = request.open(share, role=f"weights@{share}")
 
         def tell(done: int, _: int, before: int = place * len(config.examples)) -> None:
-            if report is not None:
-                report(before + done, total)
+            request.report(before + done, total)
 
         parts.append(_at(opened, config, tell))
-    return pd.concat(parts, ignore_index=True), {**used, "task": opened.task.digest}
+    frame = pd.concat(parts, ignore_index=True)
+    return Analysed({"alignment": frame}, summary(frame))
 
 
 def sequences_of(opened: Opened, split: str, ids: Sequence[str]) -> list[tuple[Example, Encoded]]:
@@ -168,7 +128,7 @@ def _real_steps(
 
 
 def rows_of(opened: Opened, aligned: Aligned) -> pd.DataFrame:
-    """One example's tokens as rows; see COLUMNS (all but those of real steps)."""
+    """One example's tokens as rows; see studies.analyses.influence.COLUMNS (all but those of real steps)."""
     roles = word_roles(opened.task)
     words = aligned.words
     return pd.DataFrame(
@@ -231,7 +191,7 @@ def _summed(share: str, part: pd.DataFrame) -> dict[str, Any]:
                 "group": name,
                 "tokens": len(own),
                 "positive": float((own["value"] > 0).mean()),
-                **_mean(own["value"], own["cluster"]),
+                **clustered_mean(own["value"].to_numpy(), list(own["cluster"])),
             }
             for name, own in kinds(part)
         ],
@@ -244,15 +204,6 @@ def _summed(share: str, part: pd.DataFrame) -> dict[str, Any]:
             "adam_small": _rank(tried["adam"], tried["adam_step_small"]),
         },
     }
-
-
-def _mean(values: Iterable[float], clusters: Iterable[str]) -> dict[str, float | None]:
-    """A mean over tokens with its interval, robust to clusters."""
-    array, names = np.asarray(list(values), float), [str(name) for name in clusters]
-    if len(set(names)) < 2:
-        return {"mean": float(array.mean()), "low": None, "high": None}
-    interval = one_replicate(array, numbered(names))
-    return {"mean": interval.mean, "low": interval.low, "high": interval.high}
 
 
 def separations(part: pd.DataFrame, column: str = "value") -> pd.DataFrame:
@@ -276,7 +227,7 @@ def _separation(part: pd.DataFrame) -> dict[str, Any] | None:
     rows = separations(part)
     if rows.empty:
         return None
-    interval = _mean(rows["auc"], rows["cluster"])
+    interval = clustered_mean(rows["auc"].to_numpy(), list(rows["cluster"]))
     return {
         "examples": len(rows),
         "clusters": int(rows["cluster"].nunique()),

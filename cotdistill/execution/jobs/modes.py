@@ -1,6 +1,4 @@
-"""Modes and test-time rationale tests as a job: one student, every mode, every test; a row an answer, and a small
-summary.
-"""
+"""Modes and test-time rationale tests: one student, every mode, every test; one row per answer."""
 
 from __future__ import annotations
 
@@ -13,11 +11,10 @@ from typing import Any
 
 import pandas as pd
 
+from cotdistill.execution.jobs.analysis import Analysed, AnalysisRequest
 from cotdistill.execution.jobs.train import prediction_table
-from cotdistill.execution.open_student import Opened, open_run
-from cotdistill.execution.worker import JobContext, Outcome
+from cotdistill.execution.open_student import Opened
 from cotdistill.rationales.passage import Passage
-from cotdistill.store.artifacts import parquet
 from cotdistill.store.records import StopRequested
 from cotdistill.students.scoring.evaluation import Prediction, accuracy
 from cotdistill.students.scoring.generation import WrittenText
@@ -29,8 +26,8 @@ from cotdistill.students.scoring.rationale_tests import (
     every_test,
     leakage,
 )
-from cotdistill.studies.inspection_jobs import test_rows_of
-from cotdistill.studies.modes import ModesConfig, modes_of
+from cotdistill.studies.analyses.modes import COLUMNS, ModesConfig
+from cotdistill.studies.inspection_jobs import modes_of, test_rows_of
 from cotdistill.tasks.example import Example
 from cotdistill.tasks.generated.world import STYLES, reworded, world_of
 from cotdistill.tasks.importing.roles import word_roles
@@ -40,39 +37,16 @@ from cotdistill.tasks.splits import first_by_hash
 # How often what is done is saved, so that a death costs no more than this.
 SAVE_SECONDS = 20.0
 
-COLUMNS = {
-    "example": "id of the question",
-    "cluster": "what it belongs to",
-    "rationale": "given: the teacher's; own: the student's",
-    "test": "what was done to it; intact: nothing",
-    "share": "share of its tokens that the test asked for; 1 where a test is made at one point",
-    "tokens": "tokens of the intact rationale; 0: there is none",
-    "touched": "tokens of it that were cut, moved or replaced; 0 where the test cannot be made",
-    "predicted": "index of the choice that the student prefers",
-    "correct": "whether it is the right one",
-    "p_gold": "probability of the right one among the choices",
-    "changed": "whether it is another one than after the intact rationale",
-    "control_predicted": (
-        "the same after as many random tokens; empty for the control itself and for the intact rationale"
-    ),
-    "control_correct": "as above",
-    "control_p_gold": "as above",
-    "control_changed": "as above",
-}
 
-
-def job(context: JobContext) -> Outcome:
-    """The job kind "modes": products "predictions" (as those of a training run, with every mode) and "answers" (see
-    COLUMNS).
-    """
-    config = ModesConfig.from_plain(context.config)
-    opened = open_run(context.store, config.run)
+def modes(request: AnalysisRequest[ModesConfig]) -> Analysed:
+    """The analysis `modes`: tables "predictions" (as those of a training run, with every mode) and "answers"."""
+    config, opened = request.config, request.open()
     examples = first_by_hash(opened.task.examples("test", config.source or None), test_rows_of(opened.job))
     if config.examples:
         examples = sorted(examples, key=lambda e: e.id)[: config.examples]
     train = opened.encoder.corpus(opened.task.examples("train", config.source or None))
     types = [word for word, role in word_roles(opened.task).items() if role == "type" and train.word_counts[word]]
-    saved = read_saved(context.resume_file)
+    saved = Saved() if request.resume_file is None else read_saved(request.resume_file)
     student = StudentUnderTest(
         opened.model,
         opened.encoder,
@@ -86,13 +60,13 @@ def job(context: JobContext) -> Outcome:
 
     def report(done: int, total: int) -> None:
         nonlocal kept
-        if time.monotonic() - kept > SAVE_SECONDS:
-            write_saved(context.resume_file, saved)
+        if request.resume_file is not None and time.monotonic() - kept > SAVE_SECONDS:
+            write_saved(request.resume_file, saved)
             kept = time.monotonic()
-        context.report(done, total)
+        request.report(done, total)
 
     try:
-        modes, read, answers = every_test(
+        by_mode, read, answers = every_test(
             student,
             config.tests,
             config.shares,
@@ -103,14 +77,11 @@ def job(context: JobContext) -> Outcome:
             _paraphrases(opened, config, examples),
         )
     except StopRequested:
-        write_saved(context.resume_file, saved)
+        if request.resume_file is not None:
+            write_saved(request.resume_file, saved)
         raise
-    produced = {
-        "predictions": context.keep(prediction_table(modes), "predictions", "parquet"),
-        "answers": context.keep(parquet(table(answers)), "answers", "parquet"),
-    }
-    used = {"weights": opened.job.produced[f"weights@{opened.checkpoint}"], "task": opened.task.digest}
-    return Outcome(summary(opened, config, examples, modes, read, answers), produced, used)
+    tables: dict[str, pd.DataFrame | bytes] = {"predictions": prediction_table(by_mode), "answers": table(answers)}
+    return Analysed(tables, summary(opened, config, examples, by_mode, read, answers))
 
 
 def _paraphrases(opened: Opened, config: ModesConfig, examples: Sequence[Example]) -> list[Passage]:

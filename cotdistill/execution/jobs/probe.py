@@ -1,4 +1,4 @@
-"""Linear probes as a job: a row a layer and place, with the control task beside it."""
+"""Linear probes on the hidden states of a student: one row per layer and place, with the control task beside it."""
 
 from __future__ import annotations
 
@@ -11,30 +11,12 @@ import numpy.typing as npt
 import pandas as pd
 
 from cotdistill.errors import NotReadable
-from cotdistill.execution.open_student import Opened, open_run, training_corpus
-from cotdistill.execution.worker import JobContext, Outcome
+from cotdistill.execution.jobs.analysis import Analysed, AnalysisRequest, clustered_mean
+from cotdistill.execution.open_student import Opened, training_corpus
 from cotdistill.saliency.linear import control_classes, fit, hidden_states, hits, places
 from cotdistill.saliency.reading import EncodedExample, read_example
-from cotdistill.statistics.intervals import numbered, one_replicate
-from cotdistill.store.artifacts import parquet
-from cotdistill.store.store import Store
-from cotdistill.studies.inspection_jobs import named_examples, source_of
-from cotdistill.studies.probe import ProbeConfig, class_of
+from cotdistill.studies.analyses.probe import COLUMNS, ProbeConfig, class_of
 from cotdistill.tasks.example import Example
-
-COLUMNS = {
-    "layer": "0 the embeddings, then after each block",
-    "place": "the token read: the last of a span, or the middle one of the rationale",
-    "order": "which place it is in the sequence, from 0",
-    "reads": "what of the teacher stands before it or at it: the label, the rationale, both, or nothing",
-    "accuracy": "share of the examples whose class the probe names",
-    "low": "lower end of the 95 % interval over clusters, or null",
-    "high": "upper end, or null",
-    "control": "the same of a probe fitted on the control task",
-    "over": "accuracy minus control",
-    "over_low": "lower end of its 95 % interval, or null",
-    "over_high": "upper end, or null",
-}
 
 
 @dataclass(frozen=True)
@@ -45,27 +27,18 @@ class _ProbedSequences:
     readings: list[EncodedExample]
 
 
-def job(context: JobContext) -> Outcome:
-    """The job kind "probe": product "cells" (see COLUMNS)."""
-    config = ProbeConfig.from_plain(context.config)
-    cells, summary, used = probed(context.store, config, lambda done, total: context.report(done, total))
-    return Outcome(summary, {"cells": context.keep(parquet(cells), "cells", "parquet")}, used)
-
-
-def probed(
-    store: Store, config: ProbeConfig, report: Callable[[int, int], None] | None = None
-) -> tuple[pd.DataFrame, dict[str, Any], dict[str, str]]:
-    """The table of cells, its summary, and the digests of what was read."""
-    opened = open_run(store, config.run, config.checkpoint, source=config.source)
-    wanted = named_examples(opened.task, config.split, config.examples, source_of(opened.job, config.source))
+def probes(request: AnalysisRequest[ProbeConfig]) -> Analysed:
+    """The analysis `probe`: table "cells"."""
+    opened, wanted = request.student()
+    config = request.config
     learnt = list(training_corpus(opened).examples)
     drawn = sorted(np.random.default_rng(config.seed).permutation(len(learnt))[: config.rows].tolist())
     fitted, asked = [learnt[i] for i in drawn], _read(opened, wanted)
     names = list(places(_longest(asked)))
     train, test = _with(names, fitted, _read(opened, fitted)), _with(names, wanted, asked)
-    cells, summary = _cells(opened, config, names, train, test, report)
+    cells, summary = _cells(opened, config, names, train, test, request.report)
     summary |= {"left_out": len(wanted) - len(test.examples) + summary.pop("unseen")}
-    return cells, summary, {"weights": opened.job.produced[f"weights@{opened.checkpoint}"], "task": opened.task.digest}
+    return Analysed({"cells": cells}, summary)
 
 
 def _read(opened: Opened, examples: Sequence[Example]) -> list[EncodedExample]:
@@ -90,7 +63,7 @@ def _cells(
     names: Sequence[str],
     train: _ProbedSequences,
     test: _ProbedSequences,
-    report: Callable[[int, int], None] | None,
+    report: Callable[[int, int], None],
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     classes_of_train = [class_of(e, config.what) for e in train.examples]
     classes = sorted(set(classes_of_train))
@@ -136,8 +109,7 @@ def _cells(
             }
             cells.append(_row(number, order, name, names, right, clusters))
             total += 1
-            if report:
-                report(total, len(layers) * len(names))
+            report(total, len(layers) * len(names))
     # A place that reads the label tells it back; there is always one before it.
     best = max((cell for cell in cells if "label" not in cell["reads"]), key=lambda cell: float(cell["over"]))
     frame = pd.DataFrame(cells, columns=list(COLUMNS)).astype(
@@ -180,8 +152,7 @@ def _row(
     right: dict[str, npt.NDArray[np.float64]],
     clusters: Sequence[str],
 ) -> dict[str, Any]:
-    accuracy, low, high = _mean(right["own"], clusters)
-    over, over_low, over_high = _mean(right["own"] - right["control"], clusters)
+    accuracy, over = (clustered_mean(values, clusters) for values in (right["own"], right["own"] - right["control"]))
     before = names[: order + 1]
     means = [
         what
@@ -193,18 +164,11 @@ def _row(
         "place": name,
         "order": order,
         "reads": " and ".join(means) or "nothing",
-        "accuracy": accuracy,
-        "low": low,
-        "high": high,
+        "accuracy": accuracy["mean"],
+        "low": accuracy["low"],
+        "high": accuracy["high"],
         "control": float(right["control"].mean()),
-        "over": over,
-        "over_low": over_low,
-        "over_high": over_high,
+        "over": over["mean"],
+        "over_low": over["low"],
+        "over_high": over["high"],
     }
-
-
-def _mean(values: npt.NDArray[np.float64], clusters: Sequence[str]) -> tuple[float, float | None, float | None]:
-    if len(set(clusters)) < 2:
-        return float(values.mean()), None, None
-    interval = one_replicate(values, numbered(list(clusters)))
-    return interval.mean, interval.low, interval.high

@@ -1,6 +1,4 @@
-"""Every scorer as a job: one student in the mode that it is judged in; a row a question and scorer, and a small
-summary.
-"""
+"""Every scorer on one student, in the mode that it is judged in: one row per question and scorer."""
 
 from __future__ import annotations
 
@@ -13,46 +11,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cotdistill.execution.jobs.analysis import Analysed, AnalysisRequest
 from cotdistill.execution.jobs.modes import longest_written
-from cotdistill.execution.open_student import open_run
-from cotdistill.execution.worker import JobContext, Outcome
-from cotdistill.results.scorers import ScorersConfig
-from cotdistill.store.artifacts import parquet
 from cotdistill.students.marginal import Marginal, marginals
 from cotdistill.students.reader import Forward
 from cotdistill.students.scoring.evaluation import asked
 from cotdistill.students.scoring.full_text import likelihoods
 from cotdistill.students.scoring.scorers import LABEL, SCORERS, Likelihoods, scores
+from cotdistill.studies.analyses.scorers import COLUMNS, MARGINAL, ScorersConfig
 from cotdistill.studies.inspection_jobs import source_of, test_rows_of
 from cotdistill.tasks.example import Example
 from cotdistill.tasks.splits import first_by_hash
 
-COLUMNS = {
-    "example": "id of the question",
-    "cluster": "what it belongs to",
-    "scorer": "how its choices were scored",
-    "predicted": "index of the choice that scores highest",
-    "correct": "whether it is the right one",
-    "p_gold": "probability of the right one: softmax of the scores",
-    "margin": "score of the right one less that of the best other",
-    "agrees": "whether it is the choice of the scorer that the run is judged by",
-}
 
-MARGINAL = {
-    "example": "id of the question",
-    "cluster": "what it belongs to",
-    "log_likelihood": "log mean over the drawn rationales of p(right label | question, rationale), nats",
-    "standard_error": "of it, from the draws; empty for one draw",
-    "p_gold": "mean probability of the right choice among the choices",
-}
-
-
-def job(context: JobContext) -> Outcome:
-    """The job kind "scorers": products "scored" (see COLUMNS) and, where rationales are drawn, "marginal" (see
-    MARGINAL).
-    """
-    config = ScorersConfig.from_plain(context.config)
-    opened = open_run(context.store, config.run)
+def scorers(request: AnalysisRequest[ScorersConfig]) -> Analysed:
+    """The analysis `scorers`: tables "scored" and, where rationales are drawn, "marginal"."""
+    config, opened = request.config, request.open()
     examples = first_by_hash(opened.task.examples("test", source_of(opened.job) or None), test_rows_of(opened.job))
     if config.examples:
         examples = sorted(examples, key=lambda e: e.id)[: config.examples]
@@ -64,7 +38,7 @@ def job(context: JobContext) -> Outcome:
     def report(done: int, total: int) -> None:
         nonlocal steps
         steps = total
-        context.report(done, total + config.samples)
+        request.report(done, total + config.samples)
 
     scored = likelihoods(reader, opened.encoder, examples, prompts, report)
     drawn: list[Marginal] = []
@@ -78,13 +52,13 @@ def job(context: JobContext) -> Outcome:
             seed=config.seed,
             limit=longest_written(opened, examples),
             metric=opened.metric,
-            report=lambda k, total: context.report(steps + k, steps + total),
+            report=lambda k, total: request.report(steps + k, steps + total),
         )
         scored = [replace(one, marginal=marginal.choices) for one, marginal in zip(scored, drawn, strict=True)]
     answers = table(examples, scored, opened.metric)
     sums = answers.groupby("scorer", sort=False)[["correct", "agrees"]].sum()
     n = len(examples)
-    produced = {"scored": context.keep(parquet(answers), "scored", "parquet")}
+    tables: dict[str, pd.DataFrame | bytes] = {"scored": answers}
     result: dict[str, Any] = {
         "n": n,
         "clusters": int(answers["cluster"].nunique()),
@@ -101,10 +75,8 @@ def job(context: JobContext) -> Outcome:
     }
     if drawn:
         result["marginal"] = summary(config, drawn)
-        marginal = context.keep(parquet(marginal_table(examples, drawn)), "marginal", "parquet")
-        produced["marginal"] = marginal
-    used = {"weights": opened.job.produced[f"weights@{opened.checkpoint}"], "task": opened.task.digest}
-    return Outcome(result, produced, used)
+        tables["marginal"] = marginal_table(examples, drawn)
+    return Analysed(tables, result)
 
 
 def marginal_table(examples: Sequence[Example], drawn: Sequence[Marginal]) -> pd.DataFrame:

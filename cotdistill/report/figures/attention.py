@@ -26,8 +26,8 @@ NUMBERED = 16
 
 @dataclass(frozen=True)
 class Attended:
-    """The heads of one student for one region. cells: rows of the job's table (see look_concentration.COLUMNS); head -1
-    is a layer's mean.
+    """The heads of one student for one region. cells: rows of the job's table, whose columns are in
+    studies.analyses.attention.COLUMNS; head -1 is a layer's mean.
     """
 
     condition: str

@@ -25,7 +25,7 @@ def fitted(figure: Any, width: int) -> Any:
     copy = go.Figure(figure)
     rows = _labels(copy)
     grid = any(trace.type == "heatmap" for trace in copy.data) or bool(rows and copy.layout.xaxis.ticktext)
-    panels = sum(1 for key in copy.layout.to_plotly_json() if key.startswith("xaxis"))
+    panels = max(1, sum(key.startswith("xaxis") for key in copy.layout.to_plotly_json()))
     beside = [one for one in copy.layout.annotations if _beside(one)]
     left = max((_pixels(text, copy.layout.yaxis.tickfont.size or 13) for text in rows.values()), default=40)
     right = max(copy.layout.margin.r or 24, *(_pixels(one.text, one.font.size or 13) + 12 for one in beside), 0)

@@ -86,6 +86,8 @@ def reading_of(rows: Sequence[AnswerRow], *, own_labels: bool, answer_is: str = 
     Raises:
         DataError: two readings fit every row and disagree; both are shown with the words of --map that decide.
     """
+    if own_labels and not answer_is and first_number < 0 and all(_tried(*row, "label") for row in rows):
+        return "label"
     wanted = _wanted(answer_is, first_number)
     read = {reading: [_tried(value, choices, reading) for value, choices in rows] for reading in wanted}
     fits = Counter({reading: sum(label is not None for label in labels) for reading, labels in read.items()})

@@ -35,6 +35,8 @@ def at(row: Row, path: str) -> Any:
 
 def text_of(value: Any, what: str) -> str | None:
     """A cell as trimmed text, None if it is empty; DataError (the reason only) if it cannot be text."""
+    if isinstance(value, str):
+        return _text(value, what)
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
     if isinstance(value, bool):
@@ -43,18 +45,21 @@ def text_of(value: Any, what: str) -> str | None:
         value = int(value)
     if isinstance(value, (int, float)):
         return str(value)
-    if not isinstance(value, str):
-        raise DataError(f"the {what} is a {type(value).__name__}; expected text")
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError:
-        raise DataError(f"the {what} holds half a character (an unpaired surrogate)") from None
+    raise DataError(f"the {what} is a {type(value).__name__}; expected text")
+
+
+def _text(value: str, what: str) -> str | None:
+    if not value.isascii():
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError:
+            raise DataError(f"the {what} holds half a character (an unpaired surrogate)") from None
     return value.strip().replace("\0", "") or None
 
 
 def needed(value: Any, what: str) -> str:
     """As `text_of`, but an empty cell is refused."""
-    text = text_of(value, what)
+    text = _text(value, what) if isinstance(value, str) else text_of(value, what)
     if text is None:
         raise DataError(f"the {what} is empty")
     return text
@@ -75,3 +80,23 @@ def rationale_text(value: Any) -> str | None:
         value = " ".join(sentence for sentence in sentences if sentence)
     text = text_of(value, "rationale")
     return None if text is None or text.casefold() in NOTHING else text
+
+
+def metadata_of(row: Row, used: frozenset[str]) -> dict[str, Any]:
+    """The other columns, and what stands under `metadata`, as far as they are short plain values; of QuaRel, the worlds
+    that a story compares.
+    """
+    held: list[tuple[Any, Any]] = list(row.items())
+    if isinstance(nested := row.get("metadata"), Mapping):
+        held += nested.items()
+    if isinstance(worlds := row.get("world_literals"), Mapping):
+        held += [(key, ", ".join(map(str, value))) for key, value in worlds.items() if isinstance(value, list)]
+    return {str(key): value for key, value in held if str(key) not in used and _is_plain(key) and _is_plain(value)}
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, str):
+        return len(value) < 200 and value.isprintable()
+    return isinstance(value, int) and value.bit_length() < 64

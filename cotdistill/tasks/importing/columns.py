@@ -9,6 +9,7 @@ import re
 import string
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import islice
 from typing import Any
 
@@ -88,6 +89,9 @@ INLINE = re.compile(r"\(\s?([A-Z]|[1-9])\s?\)")
 LINES = re.compile(r"^[ \t]*([A-Z]|[1-9])[.)][ \t]*", re.MULTILINE)
 DASHES = re.compile(r"^[ \t]*[-•*][ \t]+", re.MULTILINE)
 HEADING = re.compile(r"\s*(?:options|choices|answer choices)\s*:?\s*\Z", re.IGNORECASE)
+# How a choice that is an object names its label and its text.
+LABEL_NAMES = ("label", "key", "letter", "id")
+TEXT_NAMES = ("text", "value", "content", "option")
 # A letter that stands before the text of a choice: "(A) this", "A) this", "A. this".
 LETTERED = re.compile(r"\(?([A-Z])[).:]\s*")
 
@@ -163,12 +167,12 @@ class ColumnMap:
 
     def rationale_columns(self) -> list[tuple[str, str]]:
         """(column, name of its source or "") of every column that holds rationales."""
-        parts = [part.strip().partition(":") for part in self.rationale.split("+") if part.strip()]
+        parts = [part.partition(":") for part in _joined(self.rationale)]
         return [(column.strip().removesuffix("[]"), name.strip()) for column, _, name in parts]
 
     def listed_rationales(self) -> set[str]:
         """The columns of rationales in which each entry of a list is a rationale of its own."""
-        parts = (part.partition(":")[0].strip() for part in self.rationale.split("+"))
+        parts = (part.partition(":")[0].strip() for part in _joined(self.rationale))
         return {part.removesuffix("[]") for part in parts if part.endswith("[]")}
 
     def noted(self) -> dict[str, Any]:
@@ -185,10 +189,10 @@ class ColumnMap:
         return {name: value for name, value in vars(self).items() if value != empty[name]}
 
     def question_columns(self) -> list[str]:
-        return [name.strip() for name in self.question.split("+") if name.strip()]
+        return list(_joined(self.question))
 
     def passage_columns(self) -> list[str]:
-        return [name.strip() for name in self.passage.split("+") if name.strip()]
+        return list(_joined(self.passage))
 
     def named_values(self) -> dict[str, str]:
         """What other values of the answer stand for, without case."""
@@ -196,7 +200,19 @@ class ColumnMap:
         return {value.strip().casefold(): meaning.strip() for value, _, meaning in pairs}
 
     def choice_columns(self) -> list[str]:
-        return [name.strip() for name in self.choices.split("+") if name.strip()]
+        return list(_joined(self.choices))
+
+
+@lru_cache(maxsize=256)
+def _joined(names: str) -> tuple[str, ...]:
+    """The names in context+question; asked once per row and field."""
+    return tuple(name.strip() for name in names.split("+") if name.strip())
+
+
+@lru_cache(maxsize=16)
+def used_columns(columns: ColumnMap) -> frozenset[str]:
+    """Every column that a map reads."""
+    return frozenset(columns.names())
 
 
 def header_of(rows: Iterable[Row]) -> list[str]:
@@ -325,7 +341,10 @@ def passage_lines(row: Row, columns: ColumnMap) -> int:
     """How many lines of a row's question are its passage: the columns of `passage`, else all but the last of
     `question`.
     """
-    passages = _texts(row, columns.passage_columns() or columns.question_columns()[:-1])
+    names = columns.passage_columns() or columns.question_columns()[:-1]
+    if not names:
+        return 0
+    passages = _texts(row, names)
     return sum(text.count("\n") + 1 for text in passages)
 
 
@@ -357,9 +376,13 @@ def own_labels(rows: Sequence[Row], columns: ColumnMap) -> bool:
     parsed = [_parsed(cell) if isinstance(cell, str) and cell.lstrip()[:1] in ("[", "{") else cell for cell in cells]
     return bool(parsed) and all(
         (isinstance(cell, Mapping) and set(cell) != {"text"})
-        or (isinstance(cell, list) and cell and all(isinstance(part, Mapping) and _label(part) for part in cell))
+        or (isinstance(cell, list) and cell and all(_has_label(part) for part in cell))
         for cell in parsed
     )
+
+
+def _has_label(part: Any) -> bool:
+    return isinstance(part, Mapping) and bool(_first_of(part, LABEL_NAMES))
 
 
 def _asked(rows: Sequence[Row], columns: ColumnMap) -> list[str]:
@@ -368,6 +391,8 @@ def _asked(rows: Sequence[Row], columns: ColumnMap) -> list[str]:
 
 def without_letters(choices: Sequence[Choice]) -> tuple[Choice, ...] | None:
     """Choices whose texts begin with their own letters, in order ("A)324"), without them; None if they do not."""
+    if not choices or not LETTERED.match(choices[0].text):
+        return None
     marks = [LETTERED.match(choice.text) for choice in choices]
     if not all(marks) or [m.group(1) for m in marks if m] != list(string.ascii_uppercase[: len(choices)]):
         return None
@@ -429,22 +454,19 @@ def _pairs(value: Any) -> list[tuple[Any, Any]]:
         raise DataError("there are no choices; expected two or more")
     if not isinstance(value, Sequence):
         raise DataError(f"the choices are a {type(value).__name__}; expected a list")
-    if value and all(isinstance(item, Mapping) for item in value):
-        texts = [_text(item) for item in value]
-        return (
-            [(_label(item), text) for item, text in zip(value, texts, strict=True)]
-            if all(map(_label, value))
-            else _labelled(texts)
-        )
+    if value and all(isinstance(item, dict) for item in value):
+        texts = [_first_of(item, TEXT_NAMES) for item in value]
+        labels = [_first_of(item, LABEL_NAMES) for item in value]
+        return list(zip(labels, texts, strict=True)) if all(labels) else _labelled(texts)
     return _labelled(value)
 
 
-def _label(item: Mapping[str, Any]) -> Any:
-    return next((item[name] for name in ("label", "key", "letter", "id") if item.get(name) is not None), None)
-
-
-def _text(item: Mapping[str, Any]) -> Any:
-    return next((item[name] for name in ("text", "value", "content", "option") if item.get(name) is not None), None)
+def _first_of(item: Mapping[str, Any], names: Sequence[str]) -> Any:
+    """The value of the first of these names that an object has."""
+    for name in names:
+        if (value := item.get(name)) is not None:
+            return value
+    return None
 
 
 def _parsed(text: str) -> Any:

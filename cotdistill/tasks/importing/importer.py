@@ -6,10 +6,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gc
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from cotdistill.errors import BadRows, DataError, RowProblem, UnknownName, Usage
 from cotdistill.tasks.catalog import checked_task_name
 from cotdistill.tasks.example import CHOICE, Choice, Example
 from cotdistill.tasks.importing.answers import READINGS, answer_of, reading_of
-from cotdistill.tasks.importing.cells import Row, at, rationale_text, rationale_texts, text_of
+from cotdistill.tasks.importing.cells import Row, at, metadata_of, rationale_text, rationale_texts, text_of
 from cotdistill.tasks.importing.columns import (
     ColumnMap,
     choices_of,
@@ -31,6 +33,7 @@ from cotdistill.tasks.importing.columns import (
     passage_lines,
     question_of,
     unread_texts,
+    used_columns,
     without_letters,
 )
 from cotdistill.tasks.importing.files import SPLIT_NAMES, Record, SideFile, find_files, read_records, source_name
@@ -130,11 +133,13 @@ def import_task(
     checked_task_name(name)
     pattern = pattern_of(cluster) if cluster and cluster.startswith("regex:") else None
     tell(0.05, "reading rows")
-    source_rows = rows_of(source, splits)
+    with _without_collector():
+        source_rows = rows_of(source, splits)
     every = [r.row for records, _ in source_rows.by_split.values() for r in records]
     mapping = columns or map_of(source_rows, every, changes)
     chosen = checked_columns(mapping, cluster if cluster and not pattern else None, every, source_rows.side)
-    rows = read_rows(source_rows, chosen)
+    with _without_collector():
+        rows = read_rows(source_rows, chosen)
     if unread := unread_texts(every[:200], chosen):
         rows.warnings.append(
             f"No field reads these columns of text: {', '.join(unread)[:300]}. "
@@ -190,6 +195,20 @@ def import_task(
     tell(1.0, "done")
     # How it was read is no part of the task: the same rows from the hub and from its cache are the same task.
     return ImportReport(task, tuple(rows.problems), (*source_rows.warnings, *warnings))
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Rows hold no cycles, so the collector would look through all of them again and again for nothing: a third of the
+    time of reading.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def rows_of(source: Path | HubSource, splits: Mapping[str, str] | None = None) -> SourceRows:
@@ -543,7 +562,7 @@ def _keep(
         kind=columns.answer_kind or CHOICE,
         split=split,
         cluster=text_of(at(row, columns.cluster), "cluster") or "",
-        metadata=_metadata(row, set(columns.names())),
+        metadata=metadata_of(row, used_columns(columns)),
         passage_lines=passage_lines(row, columns),
     )
     _keep_rationales(rows, record, id, columns, before)
@@ -576,26 +595,6 @@ def _keep_rationales(rows: ImportedRows, record: Record, id: str, columns: Colum
     for (column, named), several in texts.items():
         usual = source or ("rationale" if len(held) == 1 else column)
         rows.rationales += [Rationale(id, source_name(named or usual), text) for text in several]
-
-
-def _metadata(row: Row, used: set[str]) -> dict[str, Any]:
-    """The other columns, and what stands under `metadata`, as far as they are short plain values; of QuaRel, the worlds
-    that a story compares.
-    """
-    held: list[tuple[Any, Any]] = list(row.items())
-    if isinstance(nested := row.get("metadata"), Mapping):
-        held += nested.items()
-    if isinstance(worlds := row.get("world_literals"), Mapping):
-        held += [(key, ", ".join(map(str, value))) for key, value in worlds.items() if isinstance(value, list)]
-    return {str(key): value for key, value in held if str(key) not in used and _is_plain(key) and _is_plain(value)}
-
-
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, float):
-        return math.isfinite(value)
-    if isinstance(value, str):
-        return len(value) < 200 and value.isprintable()
-    return isinstance(value, int) and value.bit_length() < 64
 
 
 def add_side(rows: ImportedRows, side: SideRows, mapped: ColumnMap) -> None:

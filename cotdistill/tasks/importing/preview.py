@@ -52,8 +52,8 @@ class PreviewRow:
     split: str  # official split, "" where there is none
     passage: str  # what stands before the question, "" where there is none
     question: str
-    choices: tuple[tuple[str, str], ...]  # (label, text) of each
-    gold: str  # the right answer: the label of a choice
+    choices: tuple[tuple[str, str], ...]  # (label, text) of each; none where answers are written
+    gold: tuple[str, ...]  # labels of the right choices; the texts of written answers
     rationales: Mapping[str, str]  # source -> text
 
 
@@ -150,7 +150,12 @@ def _examples(imported: ImportedRows) -> list[PreviewRow]:
             by_id[rationale.id][rationale.source] = rationale.text
     return [
         PreviewRow(
-            e.id, e.split, *e.question_parts(), tuple((c.label, c.text) for c in e.choices), e.answer, by_id[e.id]
+            e.id,
+            e.split,
+            *e.question_parts(),
+            () if e.is_written else tuple((choice.label, choice.text) for choice in e.choices),
+            e.golds if e.is_written else tuple(e.choices[place].label for place in e.right_places),
+            by_id[e.id],
         )
         for e in first
     ]
@@ -173,6 +178,7 @@ def _fields(
         "fixed_choices": [columns.fixed_choices],
         "inline_choices": columns.question_columns()[-1:] if columns.inline_choices else [],
         "answer": [columns.answer],
+        "answer_kind": [columns.answer_kind],
         "rationale": [column for column, _ in columns.rationale_columns()],
         "rationale_source": [columns.rationale_source],
         "cluster": [columns.cluster],
@@ -182,7 +188,7 @@ def _fields(
     for name, of_field in chosen.items():
         if not any(of_field):
             continue
-        filled = read if name == "answer" else _filled(name, of_field, rows, columns)
+        filled = read if name in ("answer", "answer_kind") else _filled(name, of_field, rows, columns)
         others = [n for n in header if n.casefold() in NAMES.get(name, ()) and n not in used and _has_text(n, rows)]
         why = [f"{filled:,} of {plural(len(rows), 'row')}"]
         confidence: Confidence = "high" if filled == len(rows) else "medium" if 2 * filled >= len(rows) else "low"

@@ -8,15 +8,16 @@ from tokenizers.models import BPE
 from transformers import AutoModelForCausalLM
 
 from cotdistill.errors import NotReadable, StudentError
-from cotdistill.execution.jobs.attention import COLUMNS, _rows
+from cotdistill.execution.jobs.attention import _rows
 from cotdistill.rationales.placement import PLACEMENTS
 from cotdistill.report.figures import attention
 from cotdistill.report.figures.attention import Attended
-from cotdistill.saliency.concentration import attention_rows, regions, shares
+from cotdistill.saliency.attention import attention_rows, regions, shares
 from cotdistill.saliency.reading import read_example
 from cotdistill.students.loading import new_built_in
 from cotdistill.students.models import BuiltIn
 from cotdistill.students.tokens import Encoder
+from cotdistill.studies.analyses.attention import COLUMNS
 from cotdistill.tasks.example import Choice, Example
 from cotdistill.tasks.template import Template
 from tests.conftest import example
