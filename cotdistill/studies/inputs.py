@@ -79,11 +79,7 @@ def reader_of(selector: str, condition: Condition) -> Condition | None:
 
 def readers(conditions: tuple[Condition, ...]) -> list[Condition]:
     """Every condition whose student the selections of some conditions are read from, each once."""
-    needed = (
-        reader_of(selector, condition)
-        for condition in conditions
-        for selector in condition.selectors
-    )
+    needed = (reader_of(selector, condition) for condition in conditions for selector in condition.selectors)
     return list(dict.fromkeys(reader for reader in needed if reader is not None))
 
 
