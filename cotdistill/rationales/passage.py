@@ -52,17 +52,17 @@ Reader = Callable[[str], Passage]
 class Unit(list[Token]):
     """The tokens of a unit, with its place among the units of its passage and the line breaks around it."""
 
-    __slots__ = ("after", "before", "count", "place")
+    __slots__ = ("after", "before", "place", "total")
 
-    def __init__(self, tokens: Iterable[Token], place: int = 0, count: int = 0) -> None:
+    def __init__(self, tokens: Iterable[Token], place: int = 0, total: int = 0) -> None:
         super().__init__(tokens)
-        self.place, self.count = place, count
+        self.place, self.total = place, total
         self.before: list[Token] = []
         self.after: list[Token] = []
 
     def filled(self, tokens: Iterable[Token]) -> Unit:
         """Other tokens in the same place."""
-        unit = Unit(tokens, self.place, self.count)
+        unit = Unit(tokens, self.place, self.total)
         unit.before, unit.after = self.before, self.after
         return unit
 
@@ -91,7 +91,7 @@ def units(passage: Sequence[Token], unit: str) -> list[Unit]:
     if parts:
         parts[-1].after = gaps
     for part in parts:
-        part.count = len(parts)
+        part.total = len(parts)
     return parts
 
 
@@ -101,10 +101,10 @@ def joined(parts: Iterable[Sequence[Token]]) -> Passage:
     listed = list(parts)
     placed = [part for part in listed if isinstance(part, Unit)]
     gaps: list[Sequence[Token]] = [()] * len(listed)
-    if placed and len(placed) == len(listed) == placed[0].count:
+    if placed and len(placed) == len(listed) == placed[0].total:
         gaps = [part.after for part in sorted(placed, key=lambda part: part.place)]
     elif placed and len(placed) == len(listed):
-        gaps = [part.after if part.place < part.count - 1 else part.before for part in placed[:-1]] + [()]
+        gaps = [part.after if part.place < part.total - 1 else part.before for part in placed[:-1]] + [()]
     return tuple(token for part, gap in zip(listed, gaps, strict=True) for token in (*part, *gap))
 
 
