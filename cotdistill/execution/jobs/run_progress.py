@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
-from cotdistill.execution.worker import JobContext
+from cotdistill.execution.context import JobContext
 from cotdistill.students.training import Log
 
 NONE: Mapping[str, float] = {}

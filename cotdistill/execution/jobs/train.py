@@ -19,9 +19,9 @@ from transformers import PreTrainedModel
 from cotdistill import __version__
 from cotdistill.config import RunConfig, stable_seed
 from cotdistill.errors import DataError, NoRationale, StudentError
+from cotdistill.execution.context import JobContext, Outcome
 from cotdistill.execution.data_parallel import group_of
 from cotdistill.execution.jobs.run_progress import WRITING, RunProgress
-from cotdistill.execution.worker import JobContext, Outcome
 from cotdistill.rationales.conditions import Condition, parse
 from cotdistill.rationales.counterfactual import supplied
 from cotdistill.rationales.placement import MODES, Placement
@@ -157,7 +157,7 @@ def laid_out(
     rows = {name: task.examples("train", name or None) for name in run.sources or ("",)}
 
     def read_by(condition_read: Condition) -> dict[str, list[Example]]:
-        source = condition_read.source or run.source if run.sources else ""
+        source = condition_read.reads(run.source) if run.sources else ""
         return {**rows, source: supplied(task, rows[source], condition_read, source)}
 
     return prepare(
@@ -327,7 +327,7 @@ def _follows(
         return {}
     try:
         argued = [
-            e for e in supplied(start.task, test, condition, condition.source or run.source) if isinstance(e, Argued)
+            e for e in supplied(start.task, test, condition, condition.reads(run.source)) if isinstance(e, Argued)
         ]
     except NoRationale:
         return {}
