@@ -56,16 +56,25 @@ def _doors(store: Store, spec: StudySpec, launched: bool) -> None:
     with left, st.container(border=True, height="stretch"):
         st.markdown("**Run the starter study.** A generated task, a small student, the conditions with their controls.")
         st.caption(f"{students}. Time and detectable effect are stated before anything starts.")
-        _button(store, spec, "secondary" if launched else "primary")
+        _buttons(store, spec, "secondary" if launched else "primary")
     with right, st.container(border=True, height="stretch"):
         st.markdown("**Bring your data.** Questions with choices, answers and rationales, from files or from the hub.")
         st.caption("Columns are guessed and shown, and every row that cannot be used is listed with its reason.")
         st.page_link("pages/1_Data.py", label="Import a task on page Data", icon=":material/upload_file:")
 
 
-def _button(store: Store, spec: StudySpec, kind: Literal["primary", "secondary"]) -> None:
-    if st.button("Run the starter study", type=kind, icon=":material/play_circle:", key="starter"):
-        plans.confirm(store, spec)
+def _buttons(store: Store, spec: StudySpec, kind: Literal["primary", "secondary"]) -> None:
+    """The starter study, and the one whose answers are computed instead of remembered."""
+    with st.container(horizontal=True, width="content"):
+        if st.button("Run the starter study", type=kind, icon=":material/play_circle:", key="starter"):
+            plans.confirm(store, spec)
+        if st.button(
+            "Run the study arithmetic",
+            icon=":material/calculate:",
+            key="arithmetic",
+            help="Answers are numbers that are computed and written, where the starter's are remembered and chosen.",
+        ):
+            plans.confirm(store, STUDIES.get("arithmetic").make())
 
 
 def _today(store: Store, studies: Sequence[Study]) -> None:

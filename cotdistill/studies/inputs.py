@@ -60,23 +60,26 @@ class SelectConfig:
         return cls(**{**values, "sources": tuple(values["sources"]), "left_out": tuple(values.get("left_out", ()))})
 
 
-def reader_of(selector: str, source: str, fraction: float = 1.0) -> Condition | None:
-    """The condition of the student that a selector reads, of the same replicate and trained on the same rows; None
-    where it reads none.
+def reader_of(selector: str, condition: Condition) -> Condition | None:
+    """The condition of the student that a selector reads for a condition, of the same replicate and trained on the same
+    rows; None where it reads none.
     """
     reads = parse_selector(selector)[0].reads
     if not reads:
         return None
-    return dataclasses.replace(parse("pre_cot" if reads == "any" else reads), source=source, fraction=fraction)
+    return dataclasses.replace(
+        parse("pre_cot" if reads == "any" else reads),
+        source=condition.source,
+        fraction=condition.fraction,
+        part=condition.part,
+        mix=condition.mix,
+        teacher_target=condition.teacher_target,
+    )
 
 
 def readers(conditions: tuple[Condition, ...]) -> list[Condition]:
     """Every condition whose student the selections of some conditions are read from, each once."""
-    needed = (
-        reader_of(selector, condition.source, condition.fraction)
-        for condition in conditions
-        for selector in condition.selectors
-    )
+    needed = (reader_of(selector, condition) for condition in conditions for selector in condition.selectors)
     return list(dict.fromkeys(reader for reader in needed if reader is not None))
 
 
