@@ -338,7 +338,7 @@ def _notes(answers: PredictionFile, spec: StudySpec, task: Task | None, known: b
         )
     if not any(row.split == "dev" for row in answers.rows):
         notes.append(
-            "Without rows of dev the margin of 'no worse' has to be given: findings STUDY --margin POINTS, chosen"
+            "Without rows of dev the margin of 'no worse' has to be given: compare STUDY --margin POINTS, chosen"
             " beforehand."
         )
     if any(row.tokens is None for row in answers.rows if row.split == "test"):
