@@ -161,12 +161,14 @@ def job(context: JobContext) -> Outcome:
     for request in wanted:
         keys.setdefault(request.key, []).append(request)
     have = responses.begin(context.identity, wanted)
+    failed_before = responses.failed_places(context.identity)
     tally = Tally(context, responses, pace, keys, have)
-    todo = [same[0] for key, same in keys.items() if key not in have]
+    # What failed in an earlier go comes last: what has never been asked comes first under a limit of tokens.
+    todo = sorted((same[0] for k, same in keys.items() if k not in have), key=lambda r: r.place in failed_before)
     context.log(f"{len(keys)} requests, {len(have)} of them answered already; {pace.concurrency} at a time.")
     tally.tick(0.0)
     if todo:
-        _ask(config, todo, pace, tally)
+        _ask(config, todo, pace, tally, failed_before)
     rows = responses.answers(context.identity)
     if not rows:
         cause = ", ".join(f"{cause} ({number})" for cause, number in tally.causes.most_common())
@@ -192,7 +194,7 @@ def job(context: JobContext) -> Outcome:
     return Outcome({**summary, "source": source}, produced, {"task": task.digest})
 
 
-def _ask(config: ElicitConfig, todo: list[Request], pace: Pace, tally: Tally) -> None:
+def _ask(config: ElicitConfig, todo: list[Request], pace: Pace, tally: Tally, failed_before: set[int]) -> None:
     if config.teacher.kind == "local":
         # Imported here: a job that asks a server needs no torch.
         from cotdistill.teachers.local import ask_local
@@ -200,7 +202,11 @@ def _ask(config: ElicitConfig, todo: list[Request], pace: Pace, tally: Tally) ->
         ask_local(config, todo, pace, tally.arrived, tally.tick)
         return
     endpoint = Endpoint(address(), pace.concurrency, pace.timeout, drop_refused=pace.drop_refused)
-    ask_all(lambda request: endpoint.ask(body_of(config, request), request.key), todo, pace, tally.arrived, tally.tick)
+
+    def ask(request: Request) -> Response:
+        return endpoint.ask(body_of(config, request), request.key)
+
+    ask_all(ask, todo, pace, tally.arrived, tally.tick, failed_before)
 
 
 def _summary(tally: Tally, answers: list[TeacherAnswer]) -> dict[str, Any]:
