@@ -286,6 +286,8 @@ def differences(
         if more and recorded and all(isinstance(one, dict) and "id" in one for one in (*recorded, *now)):
             by_id = {(one["id"], one.get("kind")): one for one in now}
             now = [by_id.get((one["id"], one.get("kind")), ABSENT) for one in recorded]
+        if more and key == "choices":
+            now = [choice if choice in now else ABSENT for choice in recorded]
         if len(recorded) != len(now):
             return [Difference(f"{path}[]", key, f"{len(recorded)} entries", f"{len(now)} entries")]
         return [

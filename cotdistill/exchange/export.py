@@ -36,6 +36,7 @@ from cotdistill.studies.annotations import remark
 from cotdistill.tasks.added import changed_sources
 from cotdistill.tasks.importing.task_bundle import SOURCE_FILE, files_of, version_of
 from cotdistill.tasks.task import added_folder
+from cotdistill.tasks.views import read_view
 
 FORMAT, VERSION = "cotdistill-study", 1
 SUFFIX = ".cotdistill.zip"
@@ -269,8 +270,8 @@ def _sources(job: Job) -> set[str]:
     """Whose rationales a job reads."""
     named = [job.config.get("source"), *(job.config.get("sources") or ())]
     if "condition" in job.config:
-        named.append(parse(str(job.config["condition"])).source)
-    return {str(name) for name in named if name}
+        named.append(parse(str(job.config["condition"])).reads(""))
+    return {name for view in named if view for name in read_view(str(view)).names if name}
 
 
 def _add_task(store: Store, name: str, task_digest: str, spoken: set[str], gathered: _ArchiveContents) -> None:

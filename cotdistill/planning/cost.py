@@ -28,6 +28,7 @@ from cotdistill.studies.spec import StudySpec
 from cotdistill.tasks.example import Argued, Example
 from cotdistill.tasks.splits import first_by_hash, same_place
 from cotdistill.tasks.task import Task
+from cotdistill.tasks.views import read_view
 from cotdistill.text import plural
 
 # Operations a second: measured on one thread of a 2-core machine with a small student; on a GPU a guess, until this
@@ -192,7 +193,7 @@ def measured(task: Task, run: RunConfig, spec: StudySpec, checks: list[str]) -> 
     for condition in dict.fromkeys(
         [*conditions, *(parse(c.tokens) for c in conditions if c.tokens), *readers(conditions)]
     ):
-        name = condition.source or run.source
+        name = condition.reads(run.source)
         sample = [by_source[name if run.sources else ""][i] for i in rows[:: max(1, len(rows) // SAMPLE)]]
         counter = condition.objective_parameters("counterfactual") is not None
         sample = supplied(task, sample, condition, name)
@@ -298,7 +299,10 @@ def _shape(spec: StudySpec, encoder: Encoder | None) -> Shape | None:
 
 def _other_answers(task: Task, source: str, examples: list[Example]) -> str:
     """A teacher that was not shown the label argues for its own answer, which may be another one: kept, and said."""
-    labels = task.teacher_labels(source)
+    view = read_view(source)
+    if view.teacher_target or len(view.names) > 1:
+        return ""
+    labels = task.teacher_labels(view.names[0])
     other = sum(e.id in labels and labels[e.id] != e.answer for e in examples if e.rationale)
     return (
         f"{other} of {len(examples)} training rationales by {source} were written for another answer than the label."
@@ -345,7 +349,7 @@ def _over_long(
     over: list[str] = []
     longest = 0
     for start in range(0, len(by_size), CHUNK):
-        chunk = supplied(task, by_size[start : start + CHUNK], condition, condition.source or run.source)
+        chunk = supplied(task, by_size[start : start + CHUNK], condition, condition.reads(run.source))
         later = {name: Selection(name) for name in condition.selectors}
         lengths, over_here = _lengths(encoder, encoder.corpus(chunk, later), condition, run, limit)
         over, longest = over + over_here, max(longest, lengths.longest)

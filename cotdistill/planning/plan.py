@@ -32,6 +32,7 @@ from cotdistill.tasks.answer_kinds import needs_terminator, nested_choices
 from cotdistill.tasks.catalog import open_task
 from cotdistill.tasks.example import CHOICE
 from cotdistill.tasks.task import Task
+from cotdistill.tasks.views import read_view
 from cotdistill.text import plural, size
 
 # Of the shared base: peak learning rate, and tokens of a document for the estimate of its time.
@@ -139,7 +140,7 @@ def plan(store: Store, spec: StudySpec) -> Plan:
         for condition in costs.conditions:
             identities: dict[str, str] = {}
             for selector in condition.selectors:
-                reader = reader_of(selector, condition.source, condition.fraction)
+                reader = reader_of(selector, condition)
                 read = per_replicate.trained(reader, {}) if reader else None
                 if read is not None:
                     inputs.setdefault(read.job.identity, read)
@@ -148,7 +149,7 @@ def plan(store: Store, spec: StudySpec) -> Plan:
                     store,
                     selector,
                     run,
-                    condition.source,
+                    condition.reads(run.source),
                     read.job.identity if read else "",
                     seconds,
                     condition.fraction,
@@ -298,15 +299,16 @@ def _is_seedless(condition: Condition, student: StudentConfig) -> bool:
 def _run_config(spec: StudySpec, task: Task, replicate: int) -> RunConfig:
     source = spec.source or task.default_source
     conditions = spec.parsed()
-    uses = any(condition.spec.uses_rationale for condition in conditions)
-    wanted = dict.fromkeys([source, *(c.source for c in conditions if c.source)]) if uses else {}
+    uses = any(condition.reads_source for condition in conditions)
+    views = [c.reads(source) for c in conditions if c.reads_source or c.source]
+    wanted = dict.fromkeys([source, *views]) if uses else {}
     if uses and not source:
         raise NoRationale(
             f"The task {task.name!r} has no rationales;"
-            f" {', '.join(str(c) for c in conditions if c.spec.uses_rationale)} need them.",
+            f" {', '.join(str(c) for c in conditions if c.reads_source)} need them.",
             "Import it with rationales, or compare label_only alone.",
         )
-    for name in wanted:
+    for name in [name for view in wanted for name in read_view(view).names]:
         if name not in task.sources:
             raise UnknownName(f"rationale source of {task.name}", name, task.sources)
     tokenizer = task.tokenizer_kind if spec.tokenizer == "auto" else spec.tokenizer

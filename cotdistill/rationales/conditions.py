@@ -1,6 +1,6 @@
 """The grammar of conditions, one for terminal, YAML, URL and store.
 
-placement[/transform[(name=value,...)]]...[+objective[(name=value,...)]]...[@source=NAME][,tokens=CONDITION][,fraction=SHARE][,target=naive]
+placement[/transform[(name=value,...)]]...[+objective[(name=value,...)]]...[@OPTION=VALUE[,OPTION=VALUE]...]
 
 post_cot/shuffle(unit=token,fraction=1.0)     a transform with its parameters
 post_cot/strip_labels/shuffle                 transforms are applied from left to right
@@ -9,6 +9,10 @@ post_cot@source=answer_first_long             another teacher's rationales
 label_only@tokens=post_cot                    trained until it has seen as many tokens as post_cot in all its steps
 post_cot@fraction=0.25                        trained on a quarter of the training rows
 post_cot@target=naive                         its label tokenised apart from the text before it
+post_cot@target=teacher                       its label is what the teacher concluded
+post_cot@part=thinking                        what the teacher thought; also answer, and both
+post_cot@rationales=4                         up to four rationales of a question, in turn
+post_cot@mix=human:0.2,teacher:0.8            the source of each question drawn by a hash of its id
 shuffled                                      a preset: a short name for one of the above
 """
 
@@ -26,6 +30,7 @@ from cotdistill.rationales.passage import Passage
 from cotdistill.rationales.placement import PLACEMENTS, Placement
 from cotdistill.rationales.transforms import TRANSFORMS, Draw, Transform, check_parameters
 from cotdistill.registry import Registry
+from cotdistill.tasks.views import MOST_RATIONALES, PARTS, SourceView, mix_text, read_mix
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +44,10 @@ class Preset:
 
 PRESETS: Registry[Preset] = Registry("preset")
 # What may stand behind the @.
-OPTIONS = ("source", "tokens", "fraction", "target")
-# How the label becomes tokens: as behind a text, with its leading space, or apart (arXiv 2212.09912).
-TARGETS = ("consistent", "naive")
+OPTIONS = ("source", "tokens", "fraction", "target", "part", "rationales", "mix")
+# The label: the right one, tokenised as behind a text, with its leading space; the same tokenised apart (arXiv
+# 2212.09912); or what the teacher concluded.
+TARGETS = ("consistent", "naive", "teacher")
 
 for _name, _help, _text in (
     ("shuffled", "post-CoT with its tokens shuffled (claim 2)", "post_cot/shuffle(unit=token)"),
@@ -111,13 +117,25 @@ class Condition:
     fraction: float = 1.0
     objectives: tuple[ChosenObjective, ...] = ()
     naive: bool = False
+    part: str = ""
+    """The part of a trace that is read; empty: the default one."""
+    rationales: int = 1
+    """Most rationales of a question that are read in turn."""
+    mix: str = ""
+    """Sources with their shares, in place of one source."""
+    teacher_target: bool = False
+    """The label is what the teacher concluded."""
 
     def __str__(self) -> str:
         text = "+".join(["/".join([self.placement, *map(str, self.steps)]), *map(str, self.objectives)])
         tokens = f"({self.tokens})" if re.search("[@,]", _outside(self.tokens)) else self.tokens
         fraction = "" if self.fraction == 1 else repr(self.fraction)
-        target = "naive" if self.naive else ""
-        settings = (("source", self.source), ("tokens", tokens), ("fraction", fraction), ("target", target))
+        target = "naive" if self.naive else "teacher" if self.teacher_target else ""
+        rationales = "" if self.rationales == 1 else str(self.rationales)
+        settings = (
+            ("source", self.source), ("tokens", tokens), ("fraction", fraction), ("target", target),
+            ("part", self.part), ("rationales", rationales), ("mix", f"({self.mix})" if self.mix else ""),
+        )  # fmt: skip
         options = [f"{key}={value}" for key, value in settings if value]
         return f"{text}@{','.join(options)}" if options else text
 
@@ -127,6 +145,18 @@ class Condition:
         for objective in self.objectives:
             placement = objective.entry.placed(placement)
         return placement
+
+    def reads(self, source: str) -> str:
+        """The view of a task's rationales that it reads (see `tasks.views`), given the study's source."""
+        if not (self.part or self.rationales != 1 or self.mix or self.teacher_target):
+            return self.source or source
+        sources = read_mix(self.mix) if self.mix else ((self.source or source, 1.0),)
+        return str(SourceView(sources, self.part, self.rationales, self.teacher_target))
+
+    @property
+    def reads_source(self) -> bool:
+        """Whether a teacher is needed at all: for its rationales, or for its answers."""
+        return self.spec.uses_rationale or self.teacher_target
 
     def objective_parameters(self, objective: str) -> dict[str, Any] | None:
         """The parameters of one of its objectives; None where it has no such one."""
@@ -161,8 +191,16 @@ class Condition:
             words.append(f"{self.source} teacher")
         if self.fraction != 1:
             words.append(f"{100 * self.fraction:g} % of the rows")
+        if self.mix:
+            words.append("mix of " + ", ".join(f"{100 * share:g} % {name}" for name, share in read_mix(self.mix)))
+        if self.part:
+            words.append({"both": "thinking and answer"}.get(self.part, f"{self.part} part"))
+        if self.rationales != 1:
+            words.append(f"{self.rationales} rationales in turn")
         if self.naive:
             words.append("naive target")
+        if self.teacher_target:
+            words.append("the teacher's label")
         if self.tokens:
             words.append(f"at the tokens of {parse(self.tokens).label}")
         return ", ".join(words)
@@ -204,7 +242,7 @@ def parse(text: str) -> Condition:
             f"{stripped!r}: {placement} has no rationale to transform.", "Use post_cot, pre_cot or multitask."
         )
     values = dict.fromkeys(OPTIONS, "")
-    for name, value in _pairs(options[0]) if options else ():
+    for name, value in _pairs(_bracketed_mix(options[0])) if options else ():
         if name not in values:
             raise UnknownName("condition option", name, values)
         values[name] = (
@@ -225,14 +263,19 @@ def parse(text: str) -> Condition:
         fraction,
         tuple(_objective(part, placement) for part in added),
         values["target"] == "naive",
+        values["part"],
+        _read_count(values["rationales"]),
+        mix_text(read_mix(values["mix"].removeprefix("(").removesuffix(")"))) if values["mix"] else "",
+        values["target"] == "teacher",
     )
     _check_objectives(stripped, condition)
+    _check_view(stripped, condition)
     if fraction != 1 and not condition.spec.sequences:
         raise GrammarError(
             f"{stripped!r}: {placement} is not trained, so it has no share of the training rows.",
             "Leave fraction= out.",
         )
-    if condition.naive and not condition.spec.sequences:
+    if (condition.naive or condition.teacher_target) and not condition.spec.sequences:
         raise GrammarError(f"{stripped!r}: {placement} is not trained, so it has no target.", "Leave target= out.")
     if condition.tokens:
         _check_budget(stripped, condition, parse(condition.tokens))
@@ -254,6 +297,41 @@ def _check_objectives(written: str, condition: Condition) -> None:
                 f"{written!r}: {one.name} begins at {values['begin']:g} of the steps and ends at {values['end']:g}.",
                 "Give an end= that is not before begin=.",
             )
+
+
+def _bracketed_mix(options: str) -> str:
+    """The options of a condition with the shares of a mix in brackets, so that their commas part no options."""
+    return re.sub(r"\bmix=([^(),=]+(?:,[^(),=]+:[^(),=]+)*)(?=,|$)", r"mix=(\1)", options)
+
+
+def _read_count(text: str) -> int:
+    if not text:
+        return 1
+    if not text.isdecimal() or not 1 <= int(text[:9]) <= MOST_RATIONALES:
+        raise GrammarError(
+            f"rationales={text}; expected a whole number from 1 to {MOST_RATIONALES}.", "For example rationales=4"
+        )
+    return int(text)
+
+
+def _check_view(written: str, condition: Condition) -> None:
+    if condition.part and condition.part not in PARTS:
+        raise GrammarError(f"{written!r}: part={condition.part} is unknown.", f"Expected one of {', '.join(PARTS)}.")
+    if condition.mix and condition.source:
+        raise GrammarError(f"{written!r} names a source and a mix of sources.", "Give source= or mix=.")
+    named = next((name for name in ("part", "mix") if getattr(condition, name)), "")
+    named = named or ("rationales" if condition.rationales != 1 else "")
+    if named and not condition.reads_source:
+        raise GrammarError(
+            f"{written!r}: {condition.placement} reads no rationale, so {named}= means nothing.", f"Leave {named}= out."
+        )
+    varying = next((chosen.name for chosen in condition.objectives if chosen.entry.varying), "")
+    if condition.rationales != 1 and (varying or condition.selectors):
+        what = varying or f"the selection by {condition.selectors[0]}"
+        raise GrammarError(
+            f"{written!r}: {what} reads one rationale of a question, and rationales={condition.rationales} several.",
+            "Leave rationales= out.",
+        )
 
 
 def read_fraction(text: str) -> float:
@@ -305,7 +383,8 @@ def crossed(
     """
     product: list[Condition] = []
     for condition in conditions:
-        named = sources if sources and condition.spec.uses_rationale and not condition.source else (condition.source,)
+        chooses = condition.reads_source and not condition.source and not condition.mix
+        named = sources if sources and chooses else (condition.source,)
         shares = (
             fractions if fractions and condition.spec.sequences and condition.fraction == 1 else (condition.fraction,)
         )
@@ -321,7 +400,8 @@ def parse_list(text: str) -> list[Condition]:
     """Conditions separated by commas (commas in brackets and after an @ that lead to an option do not separate)."""
     items: list[str] = []
     for part in _split(text, ","):
-        if items and "@" in _outside(items[-1]) and re.match(rf"\s*({'|'.join(OPTIONS)})=", part):
+        option = rf"\s*(?:({'|'.join(OPTIONS)})=|[\w.-]+:[\d.]+\s*(?:@|$))"
+        if items and "@" in _outside(items[-1]) and re.match(option, part):
             items[-1] += "," + part
         elif part.strip():
             items.append(part)

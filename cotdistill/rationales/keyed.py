@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cotdistill.rationales.passage import Passage, Token, joined, units
-from cotdistill.rationales.transforms import Draw, Label, Parameter, plural, quantity, transform
+from cotdistill.rationales.passage import UNITS, Passage, Token, Unit, joined, units
+from cotdistill.rationales.transforms import Draw, Label, Parameter, as_symbol, plural, quantity, transform
 from cotdistill.rationales.words import is_function_word
 
-Parts = list[list[Token]]
+Parts = list[Unit]
 
 SELECTOR = Parameter("selector", "integrated_gradients", "what scores the tokens: a name of `keytokens selectors`")
 K = Parameter("k", 5.0, "how many units; below 1 it is a share of the rationale", low=0.0, high=1e6)
-WORDS = Parameter("unit", "word", "what counts as one piece", choices=("token", "word", "sentence"))
+WORDS = Parameter("unit", "word", "what counts as one piece", choices=UNITS)
 REST = Parameter("rest", "drop", "what happens to all others", choices=("drop", "mask"))
 ORDER = Parameter("order", "text", "in which order the kept ones stand", choices=("text", "score"))
 # What stands where a token was masked; it is read, never predicted.
@@ -70,7 +70,7 @@ def _kept(parts: Parts, chosen: Sequence[int], draw: Draw, rest: str, order: str
         return joined(parts[i] for i in (chosen if order == "score" else sorted(chosen)))
     symbol, wanted = draw.corpus.symbol_id(SYMBOL), set(chosen)
     return joined(
-        part if i in wanted else [Token(symbol, t.word, t.sentence, SYMBOL, -1, loss=False) for t in part]
+        part if i in wanted else part.filled(as_symbol(t, symbol, SYMBOL, loss=False) for t in part)
         for i, part in enumerate(parts)
     )
 

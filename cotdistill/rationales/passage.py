@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import groupby
+from operator import attrgetter
 
 import numpy as np
 import numpy.typing as npt
@@ -16,36 +16,96 @@ from cotdistill.errors import NotFound
 from cotdistill.rationales.selection import Selection
 from cotdistill.tasks.example import Example
 
-UNITS = ("token", "word", "sentence")
+UNITS = ("token", "word", "sentence", "line", "step")
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One token of a rationale: its id, the word and sentence it belongs to (indices), that word's text,
-    its place in the intact rationale (-1: it comes from elsewhere), and whether it bears loss."""
+    """One token of a rationale."""
 
     id: int
     word: int
+    """Index of the word that it belongs to."""
     sentence: int
+    """Index of its sentence."""
     text: str
+    """The text of its word."""
     origin: int
+    """Its place in the intact rationale; -1: it comes from elsewhere."""
     loss: bool = True
+    """Whether it is predicted in training."""
+    line: int = 0
+    """Index of its line; 0 throughout where white space is folded."""
+    step: int = 0
+    """Index of its step: a match of the task's pattern begins one; else a line where there are two or more, else a
+    sentence."""
+    piece: str = ""
+    """The characters that it covers, with the white space before them; none before the first token."""
+    gap: bool = False
+    """A line break of a text whose white space is kept: it is no part of a word, sentence, line or step."""
 
 
 Passage = tuple[Token, ...]
 Reader = Callable[[str], Passage]
 
 
-def units(passage: Sequence[Token], unit: str) -> list[list[Token]]:
-    """The passage cut into tokens, words or sentences: neighbours of the same word (sentence) form one unit."""
+class Unit(list[Token]):
+    """The tokens of a unit, with its place among the units of its passage and the line breaks around it."""
+
+    __slots__ = ("after", "before", "place", "total")
+
+    def __init__(self, tokens: Iterable[Token], place: int = 0, total: int = 0) -> None:
+        super().__init__(tokens)
+        self.place, self.total = place, total
+        self.before: list[Token] = []
+        self.after: list[Token] = []
+
+    def filled(self, tokens: Iterable[Token]) -> Unit:
+        """Other tokens in the same place."""
+        unit = Unit(tokens, self.place, self.total)
+        unit.before, unit.after = self.before, self.after
+        return unit
+
+
+def units(passage: Sequence[Token], unit: str) -> list[Unit]:
+    """The passage cut into tokens, words, sentences, lines or steps: neighbours of the same word (sentence, line, step)
+    form one unit. Line breaks stand between units; among tokens each is a unit itself."""
     if unit == "token":
-        return [[token] for token in passage]
-    key: Callable[[Token], int] = (lambda t: t.word) if unit == "word" else (lambda t: t.sentence)
-    return [list(group) for _, group in groupby(passage, key=key)]
+        return [Unit([token], i, len(passage)) for i, token in enumerate(passage)]
+    key = attrgetter(unit)
+    parts: list[Unit] = []
+    gaps: list[Token] = []
+    for token in passage:
+        if token.gap:
+            gaps.append(token)
+            continue
+        if parts and key(parts[-1][-1]) == key(token):
+            # A line break within a sentence, or within a step of the task's own pattern, moves with it.
+            parts[-1] += [*gaps, token]
+        else:
+            if parts:
+                parts[-1].after = gaps
+            parts.append(Unit([token], len(parts)))
+            parts[-1].before = gaps
+        gaps = []
+    if parts:
+        parts[-1].after = gaps
+    for part in parts:
+        part.total = len(parts)
+    return parts
 
 
 def joined(parts: Iterable[Sequence[Token]]) -> Passage:
-    return tuple(token for part in parts for token in part)
+    """Units put together again. If there are as many as before, line breaks stay where they were, between the same
+    places; else each unit takes the line break behind it along, and none stands at the end."""
+    listed = list(parts)
+    placed = [part for part in listed if isinstance(part, Unit)]
+    gaps: list[Sequence[Token]] = [()] * len(listed)
+    if placed and len(placed) == len(listed) == placed[0].total:
+        gaps = [part.after for part in sorted(placed, key=lambda part: part.place)]
+    elif placed and len(placed) == len(listed):
+        gaps = [part.after if part.place < part.total - 1 else part.before for part in placed[:-1]] + [()]
+    return tuple(token for part, gap in zip(listed, gaps, strict=True) for token in (*part, *gap))
 
 
 class Corpus:
@@ -63,18 +123,21 @@ class Corpus:
         symbol_id: Callable[[str], int],
         selections: Mapping[str, Selection] | None = None,
         passages: Sequence[Passage] | None = None,
+        read_bare: Reader | None = None,
     ) -> None:
+        """read_bare: reads a text that goes on where another ends, without a space before it."""
         self.examples = list(examples)
         self.read = read
+        self.read_bare = read_bare or read
         self.symbol_id = symbol_id
         self._selections = dict(selections or {})
         self._known = passages
         self._partners: dict[tuple[str, int], list[int | None]] = {}
 
     @cached_property
-    def passages(self) -> list[Passage]:
+    def passages(self) -> Sequence[Passage]:
         if self._known is not None:
-            return list(self._known)
+            return self._known
         return [self.read(e.rationale) if e.rationale else () for e in self.examples]
 
     @cached_property

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from cotdistill.config import stable_seed
 from cotdistill.errors import UsageError
 from cotdistill.rationales import transforms
-from cotdistill.rationales.passage import Corpus, Passage, Token, joined, units
+from cotdistill.rationales.passage import Corpus, Passage, Token, Unit, joined, units
 from cotdistill.rationales.transforms import Draw, mentions
 from cotdistill.registry import Registry
 
@@ -189,7 +189,7 @@ def _draw(rows: PerturbationRows, index: int) -> Draw:
     return Draw.of(rows.corpus, index, rows.seed)
 
 
-def _with_text(words: Sequence[Sequence[Token]], runs: Sequence[Sequence[int]], text: Passage) -> Perturbed:
+def _with_text(words: Sequence[Unit], runs: Sequence[Sequence[int]], text: Passage) -> Perturbed:
     """The words of some runs replaced by a text, each run once; runs that overlap an earlier one stay as they are."""
     foreign = [replace(token, origin=-1) for token in text]
     gone: set[int] = set()
@@ -198,7 +198,9 @@ def _with_text(words: Sequence[Sequence[Token]], runs: Sequence[Sequence[int]], 
         if gone.isdisjoint(run):
             gone |= set(run)
             starts.add(run[0])
-    parts = [foreign if i in starts else () if i in gone else word for i, word in enumerate(words)]
+    parts = [
+        word.filled(foreign if i in starts else ()) if i in starts | gone else word for i, word in enumerate(words)
+    ]
     return Perturbed(joined(parts), sum(len(words[i]) for i in gone))
 
 

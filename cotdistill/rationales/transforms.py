@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -183,7 +183,7 @@ def mask(passage: Passage, draw: Draw, *, fraction: float, unit: str, symbol: st
     bears = loss == "on" or (loss == "auto" and fraction >= 1.0)
     symbol_id = draw.corpus.symbol_id(symbol)
     for place in _chosen(len(parts), fraction, draw.rng):
-        parts[place] = [Token(symbol_id, t.word, t.sentence, symbol, -1, bears) for t in parts[place]]
+        parts[place] = parts[place].filled(as_symbol(t, symbol_id, symbol, loss=bears) for t in parts[place])
     return joined(parts)
 
 
@@ -291,8 +291,13 @@ def _bare(text: str) -> str:
     return re.sub(r"\W", "", text).casefold()
 
 
+def as_symbol(token: Token, symbol_id: int, symbol: str, *, loss: bool) -> Token:
+    """A symbol in the place of a token."""
+    return replace(token, id=symbol_id, text=symbol, origin=-1, loss=loss, piece=symbol, gap=False)
+
+
 def _foreign(passage: Passage) -> Passage:
-    return tuple(Token(t.id, t.word, t.sentence, t.text, -1) for t in passage)
+    return tuple(replace(token, origin=-1, loss=True) for token in passage)
 
 
 class Parametrised(Protocol):

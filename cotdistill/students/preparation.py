@@ -132,7 +132,7 @@ def prepare(
     def reader_of(chosen: Condition, by_source: Mapping[str, list[Example]] = train_by_source) -> TrainingSet:
         return TrainingSet(
             read_by(chosen.naive),
-            corpus_of(chosen.source or run.source, chosen.fraction, by_source),
+            corpus_of(chosen.reads(run.source), chosen.fraction, by_source),
             chosen,
             run,
             limit,

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 import re
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
+from sys import intern
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +33,8 @@ NO_LOSS, LABEL, RATIONALE, RIVAL = 0, 1, 2, 3
 # After this text a span's first word is tokenised as inside a sentence (with its leading space where the tokenizer has
 # one).
 _ANCHOR = ":"
+# The end of a line with the empty lines behind it; what stands before and after are lines.
+_LINE_BREAK = re.compile(r"([ \t]*\n(?:[ \t]*\n)*)")
 # Tokens that are decoded together when one of them is not text by itself: a character has at most four bytes, and a
 # token may hold the end of one character and the beginning of the next.
 LONGEST_SPELLING = 8
@@ -176,14 +180,16 @@ class Encoder:
         return _told_apart(text, ids, offsets, rationale=False)
 
     def read(self, text: str) -> Passage:
-        """A label or rationale as tokens, with words and sentences. White space is folded, so no rationale can imitate
-        a cue's line break.
+        """A rationale as tokens, with its words, sentences, lines and steps.
+
+        White space is folded, so that no rationale can imitate a cue's line break, unless the template keeps it: then
+        lines and the breaks between them are tokenised apart, and every line break is a token of its own.
         """
-        folded = " ".join(text.split())
-        if not folded:
+        shown = self._shown(text)
+        if not shown:
             return ()
-        ids, offsets = self._spaced_tokens(folded)
-        return tuple(_told_apart(folded, ids, offsets))
+        ids, offsets = self._tokens(shown)
+        return tuple(_told_apart(shown, ids, offsets, kept=self._keeps, step=self.template.step))
 
     def apart(self, text: str) -> Passage:
         """A text as its tokenizer reads it by itself, knowing nothing of what stands before it (arXiv 2212.09912 calls
@@ -193,6 +199,36 @@ class Encoder:
         encoding = self.tokenizer.encode(folded, add_special_tokens=False)
         return tuple(_told_apart(folded, encoding.ids, encoding.offsets))
 
+    @property
+    def _keeps(self) -> bool:
+        """Whether the white space of rationales is kept."""
+        return self.template.white_space == "kept"
+
+    def _shown(self, text: str) -> str:
+        """A rationale as it is read: without white space around it, and where that is folded, with single blanks."""
+        return text.strip() if self._keeps else " ".join(text.split())
+
+    def _tokens(self, shown: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """Ids and places of a rationale as it is read (see `_shown`)."""
+        first, *rest = _LINE_BREAK.split(shown)
+        ids, offsets = self._spaced_tokens(first)
+        at = len(first)
+        for piece in rest:
+            more, places = self._going_on("\n" if piece.strip() else _ANCHOR, piece)
+            ids, offsets = [*ids, *more], [*offsets, *((low + at, high + at) for low, high in places)]
+            at += len(piece)
+        return ids, offsets
+
+    def _going_on(self, before: str, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """Ids and places of a text that goes on after another, without the space that some tokenizers put in front."""
+        encoding = self.tokenizer.encode(text, add_special_tokens=False)
+        if self._prefixes:
+            start, shift = self.tokenizer.encode(before, add_special_tokens=False).ids, len(before)
+            behind = self.tokenizer.encode(f"{before}{text}", add_special_tokens=False)
+            if behind.ids[: len(start)] == start:
+                return behind.ids[len(start) :], [(a - shift, b - shift) for a, b in behind.offsets[len(start) :]]
+        return encoding.ids, encoding.offsets
+
     def _spaced_tokens(self, folded: str) -> tuple[list[int], list[tuple[int, int]]]:
         """Ids and places of a text as inside a sentence; a leading space begins before its start."""
         encoding = self.tokenizer.encode(f"{_ANCHOR} {folded}", add_special_tokens=False)
@@ -201,21 +237,17 @@ class Encoder:
             encoding, start, shift = self.tokenizer.encode(f" {folded}", add_special_tokens=False), 0, 1
         return encoding.ids[start:], [(low - shift, high - shift) for low, high in encoding.offsets[start:]]
 
-    def _offsets(self, text: str) -> list[tuple[int, int]]:
-        folded = " ".join(text.split())
-        return self._spaced_tokens(folded)[1] if folded else []
-
     def tokens_in(self, text: str, spans: Iterable[tuple[int, int]]) -> set[int]:
         """The places, in what `read` gives for a text, of the tokens that overlap some ranges of its characters."""
-        folded: dict[int, int] = {}
+        shown = self._shown(text)
+        places: dict[int, int] = {}
         length = 0
-        for match in re.finditer(r"\S+", text):
-            folded |= {i: length + i - match.start() for i in range(match.start(), match.end())}
+        for match in re.finditer(r"\S.*\S|\S" if self._keeps else r"\S+", text, re.DOTALL):
+            places |= {i: length + i - match.start() for i in range(match.start(), match.end())}
             length += len(match.group()) + 1
-        wanted = {folded[i] for a, b in spans for i in range(a, b) if i in folded}
-        return {
-            place for place, (low, high) in enumerate(self._offsets(text)) if wanted & set(range(max(low, 0), high))
-        }
+        wanted = {places[i] for a, b in spans for i in range(a, b) if i in places}
+        offsets = self._tokens(shown)[1] if shown else []
+        return {place for place, (low, high) in enumerate(offsets) if wanted & set(range(max(low, 0), high))}
 
     def passage(self, ids: Sequence[int]) -> Passage:
         """Ids that a student wrote, with words and sentences; never decoded and encoded again, so they stay the ids
@@ -225,7 +257,7 @@ class Encoder:
         for piece, count in self.written_pieces(ids):
             offsets += [(len(text), len(text) + len(piece))] * count
             text += piece
-        return tuple(_told_apart(text, ids, offsets))
+        return tuple(_told_apart(text, ids, offsets, kept=self._keeps, step=self.template.step))
 
     def corpus(
         self,
@@ -233,7 +265,7 @@ class Encoder:
         selections: Mapping[str, Selection] | None = None,
         passages: Sequence[Passage] | None = None,
     ) -> Corpus:
-        return Corpus(examples, self.read, self.symbol_id, selections, passages)
+        return Corpus(examples, self.read, self.symbol_id, selections, passages, self.apart)
 
     def targets(self, example: Example) -> list[list[int]]:
         """The ids of each choice as an answer, in the order of the choices."""
@@ -244,7 +276,7 @@ class Encoder:
         """An answer as tokens, with its terminator where answers have one; naive: apart, even where this encoder reads
         it behind a text. StudentError if it has none.
         """
-        tokens = self.apart(text) if naive or self.naive else self.read(text)
+        tokens = self.apart(text) if naive or self.naive else self.read(" ".join(text.split()))
         if not tokens:
             raise StudentError(f"The answer {text!r} has no tokens for this student.", "Check the choices of the task.")
         if not self.terminator:
@@ -325,7 +357,7 @@ class Encoder:
     @cached_property
     def label_cue(self) -> list[int]:
         """The ids that end a rationale which comes first."""
-        return [token.id for token in self.plain(self.template.label_cue)]
+        return [token.id for token in self.plain(self.template.after_rationale)]
 
     def cue(self, name: str) -> list[int]:
         """The ids of a template's cue ("label_cue", "rationale_cue")."""
@@ -337,7 +369,7 @@ class Encoder:
         """The named spans of a sequence in order, each tokenised on its own, with label and rationale as given."""
         template = self.template
         parts = [] if self.specials.bos is None else [Part("bos", [Token(self.specials.bos, 0, 0, "", -1)])]
-        for span in spans:
+        for place, span in enumerate(spans):
             name, _, which = span.partition(":")
             if name == "task":
                 tokens: Sequence[Token] = self._tag(which)
@@ -345,6 +377,8 @@ class Encoder:
                 tokens = self.plain(
                     template.question_text(example) if name == "question" else template.choices_text(example)
                 )
+            elif name == "label_cue" and "rationale" in spans[:place]:
+                tokens = self.plain(template.after_rationale)
             elif name in ("label_cue", "rationale_cue"):
                 tokens = self.plain(getattr(template, name))
             elif name == "end":
@@ -395,13 +429,23 @@ class Encoder:
 
 
 def _told_apart(
-    text: str, ids: Sequence[int], offsets: Sequence[tuple[int, int]], *, rationale: bool = True
+    text: str,
+    ids: Sequence[int],
+    offsets: Sequence[tuple[int, int]],
+    *,
+    rationale: bool = True,
+    kept: bool = False,
+    step: str = "",
 ) -> list[Token]:
-    """Tokens with the word and the sentence in which each begins; offsets are places in the text (before its start for
-    a leading space). Only tokens of a rationale have a place in it."""
+    """Tokens with the word, sentence, line and step in which each begins; offsets are places in the text (before its
+    start for a leading space). Only tokens of a rationale have a place in it. kept: line breaks count, also as ends of
+    sentences; step: the pattern of what begins a step."""
     words = [(m.end(), m.group()) for m in re.finditer(r"\w+(?:['’]\w+)*|[^\w\s]+", text)]
-    ends = [m.end() for m in re.finditer(r"[.!?]+(?=\s|$)", text)]
-    tokens, word, sentence = [], 0, 0
+    ends = [m.end() for m in re.finditer(r"[.!?]+(?=\s|$)|\n" if kept else r"[.!?]+(?=\s|$)", text)]
+    breaks = [m.end() for m in _LINE_BREAK.finditer(text)] if kept else []
+    begins = [m.start() for m in re.finditer(step, text)] if step and rationale else []
+    tokens, word, sentence, line = [], 0, 0, 0
+    end = 0
     for place, (id, (low, high)) in enumerate(zip(ids, offsets, strict=True)):
         covered = text[max(low, 0) : high]
         first = low + len(covered) - len(covered.lstrip()) if low >= 0 else 0
@@ -409,7 +453,18 @@ def _told_apart(
             word += 1
         while sentence < len(ends) and ends[sentence] <= first:
             sentence += 1
-        tokens.append(Token(id, word, sentence, words[word][1] if words else text, place if rationale else -1))
+        while line < len(breaks) and breaks[line] <= first:
+            line += 1
+        gap = kept and "\n" in covered and not covered.strip()
+        # The white space between two tokens is the later one's; of several that spell one character, the first has it.
+        piece = text[end:high] if place else text[:high].lstrip()
+        end = max(end, high)
+        tokens.append(
+            Token(
+                id, word, sentence, "" if gap else words[word][1] if words else text, place if rationale else -1, True,
+                line, bisect_right(begins, first) if begins else line if breaks else sentence, intern(piece), gap,
+            )
+        )  # fmt: skip
     return tokens
 
 

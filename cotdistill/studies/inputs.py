@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from cotdistill.config import RunConfig, plain
-from cotdistill.errors import UsageError
+from cotdistill.errors import NotFound, UsageError
 from cotdistill.keytokens.annotations import AnnotationSet
 from cotdistill.keytokens.selectors import parse_selector
 from cotdistill.rationales.conditions import Condition, parse
+from cotdistill.rationales.selection import Selection, read_selection
 from cotdistill.store.artifacts import hash_file
 from cotdistill.store.records import JobSpec
 from cotdistill.store.store import Store
@@ -60,23 +61,26 @@ class SelectConfig:
         return cls(**{**values, "sources": tuple(values["sources"]), "left_out": tuple(values.get("left_out", ()))})
 
 
-def reader_of(selector: str, source: str, fraction: float = 1.0) -> Condition | None:
-    """The condition of the student that a selector reads, of the same replicate and trained on the same rows; None
-    where it reads none.
+def reader_of(selector: str, condition: Condition) -> Condition | None:
+    """The condition of the student that a selector reads for a condition, of the same replicate and trained on the same
+    rows; None where it reads none.
     """
     reads = parse_selector(selector)[0].reads
     if not reads:
         return None
-    return dataclasses.replace(parse("pre_cot" if reads == "any" else reads), source=source, fraction=fraction)
+    return dataclasses.replace(
+        parse("pre_cot" if reads == "any" else reads),
+        source=condition.source,
+        fraction=condition.fraction,
+        part=condition.part,
+        mix=condition.mix,
+        teacher_target=condition.teacher_target,
+    )
 
 
 def readers(conditions: tuple[Condition, ...]) -> list[Condition]:
     """Every condition whose student the selections of some conditions are read from, each once."""
-    needed = (
-        reader_of(selector, condition.source, condition.fraction)
-        for condition in conditions
-        for selector in condition.selectors
-    )
+    needed = (reader_of(selector, condition) for condition in conditions for selector in condition.selectors)
     return list(dict.fromkeys(reader for reader in needed if reader is not None))
 
 
@@ -119,3 +123,17 @@ def file_digest(name: str) -> str:
         raise UsageError(
             f"{name} cannot be read: {error.strerror or error}.", "Name a file with word vectors that you may read."
         ) from error
+
+
+def selections_of(store: Store, run: RunConfig) -> dict[str, Selection]:
+    """The selections that a run was trained on, by selector."""
+    selections = {}
+    for name, identity in run.selections.items():
+        produced = store.queue.job(identity).produced
+        if "selection" not in produced:
+            raise NotFound(
+                f"The selection {name!r} of this run is gone.",
+                "Run its study again: selections are made anew where they are missing.",
+            )
+        selections[name] = read_selection(store.artifacts.path(produced["selection"]), name)
+    return selections

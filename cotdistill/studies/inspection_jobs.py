@@ -76,8 +76,8 @@ def task_of(store: Store, job: Job) -> Task:
 
 
 def source_of(job: Job, named: str = "") -> str:
-    """Whose rationales are read: the given source, else the condition's, else the study's."""
-    return named or parse(str(job.config["condition"])).source or str(job.config.get("source") or "")
+    """Whose rationales are read, as a view (`tasks.views`): the given source, else what the condition reads."""
+    return named or parse(str(job.config["condition"])).reads(str(job.config.get("source") or ""))
 
 
 def test_rows_of(job: Job) -> int:

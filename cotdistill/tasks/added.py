@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,10 @@ def checked_name(name: str) -> str:
 
 def full_name(name: str, rationales: Sequence[Rationale]) -> str:
     """The name of a source with that content: `NAME-DIGEST`."""
-    content = sorted((r.id, r.text or "", r.teacher_label or "") for r in rationales)
+    content = sorted(
+        (r.id, r.text or "", r.teacher_label or "", *([r.thinking, r.answer or ""] if r.thinking is not None else []))
+        for r in rationales
+    )
     return f"{name}-{digest(content)[:DIGITS]}"
 
 
@@ -78,7 +82,7 @@ def add_source(task: Task, name: str, rationales: Sequence[Rationale], origin: M
             home,
             part,
             full,
-            [Rationale(r.id, full, r.text, r.teacher_label) for r in rationales],
+            [replace(r, source=full) for r in rationales],
             task,
             examples,
             origin,

@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, quantiles
 from typing import Any
@@ -17,7 +18,8 @@ from cotdistill.errors import UsageError
 from cotdistill.tasks.example import Example
 from cotdistill.tasks.importing.writing import disk_in_words
 from cotdistill.tasks.leakage import holds_answer, names_key
-from cotdistill.tasks.task import SPLITS, Task
+from cotdistill.tasks.task import SPLITS, Rationale, Task
+from cotdistill.tasks.thinking import with_thinking
 
 
 def describe(task: Task) -> dict[str, Any]:
@@ -133,22 +135,34 @@ def export_task(task: Task, target: Path) -> list[Path]:
     return [target / path.relative_to(part) for path in written]
 
 
+def _is_rich(traces: Sequence[Rationale] | None) -> bool:
+    """Whether a question has more than one plain rationale."""
+    return traces is not None and (len(traces) > 1 or traces[0].thinking is not None)
+
+
 def _export(task: Task, folder: Path) -> list[Path]:
-    labels = {source: task.teacher_labels(source) for source in task.sources}
+    by_source = {source: task.traces(source) for source in task.sources}
     files: dict[str, list[Mapping[str, Any]]] = {}
     for split in SPLITS:
-        files[f"{split}.jsonl"] = [_row(e) for e in task.examples(split)]
+        files[f"{split}.jsonl"] = [
+            # A trace with parts, and further rationales, stand in the files of their sources alone.
+            _row(replace(e, rationale=None, source=None) if _is_rich(by_source.get(str(e.source), {}).get(e.id)) else e)
+            for e in task.examples(split)
+        ]
         for source in task.sources:
-            explained = [e for e in task.examples(split, source) if e.rationale and e.source == source]
-            if explained:
+            traces = [trace for e in task.examples(split) for trace in by_source[source].get(e.id, ())]
+            if traces:
                 files[f"rationales/{split}.{source}.jsonl"] = [
                     {
-                        "id": e.id,
-                        "rationale": e.rationale,
+                        "id": trace.id,
+                        # Marks stand around what was thought, so that an import takes it apart again.
+                        "rationale": with_thinking(trace.thinking, trace.answer or "")
+                        if trace.thinking is not None
+                        else trace.text,
                         "rationale_source": source,
-                        "teacher_label": labels[source].get(e.id),
+                        "teacher_label": trace.teacher_label,
                     }
-                    for e in explained
+                    for trace in traces
                 ]
     (folder / "rationales").mkdir()
     for name, rows in files.items():

@@ -23,6 +23,7 @@ class Choice:
 class Example:
     """A row of a task.
 
+    `more` are further rationales of the same source, for conditions that read several per question.
     `answer` is the label of the right choice. `rationale` is None where its source gave none.
     `cluster` groups examples that are not independent (a latent entity, a premise, a repeated question); its default is
     the id. `metadata` holds plain JSON values, for slices.
@@ -37,6 +38,7 @@ class Example:
     source: str | None = None
     cluster: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    more: tuple[str, ...] = ()
     # How many lines of the question, from the first, are the passage that it is about (see `Template.question`).
     passage_lines: int = 0
     # Labels of further right choices. The first, `answer`, is the one that students are trained on.

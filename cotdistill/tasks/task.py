@@ -14,22 +14,40 @@ from typing import TYPE_CHECKING, Any
 from cotdistill.errors import DataError, NotFound, UnknownName
 from cotdistill.tasks.example import CHOICE, Choice, Example
 from cotdistill.tasks.template import Template
+from cotdistill.tasks.views import SourceView, read_view
 from cotdistill.tasks.vocabulary import KINDS
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SPLITS = ("train", "dev", "test")
+Traces = dict[str, list["Rationale"]]
+"""The rationales of one source by the id of their example."""
 
 
 @dataclass(frozen=True)
 class Rationale:
-    """One rationale of one example by one source; teacher_label is the answer its teacher gave, None for people."""
+    """One rationale of one example by one source. A question may have several by the same source: the first one is
+    what is read unless a view asks for more."""
 
     id: str
     source: str
     text: str | None
+    """The part that is read by default."""
     teacher_label: str | None = None
+    """The answer that its teacher gave; None for people."""
+    thinking: str | None = None
+    """What the teacher thought, without the marks around it; None where it is not known apart."""
+    answer: str | None = None
+    """What the teacher said after thinking."""
+
+    def part(self, name: str) -> str | None:
+        """A part of the trace: "thinking", "answer", "both", or "" for the default one."""
+        if not name or self.thinking is None:
+            return self.text if name in ("", "both", "answer") else None
+        if name == "both":
+            return "\n\n".join(text for text in (self.thinking, self.answer) if text)
+        return (self.thinking if name == "thinking" else self.answer) or None
 
 
 @dataclass(frozen=True)
@@ -96,14 +114,16 @@ class Task:
         return str(self.info["tokenizer_kind"])
 
     def examples(self, split: str, source: str | None = None) -> list[Example]:
-        """The rows of a split by id, with the rationale of `source` (default: the task's). On dev and test a row that
+        """The rows of a split by id, with the rationale of `source` (default: the task's), which may be a view such as
+        `r1[part=thinking]` (see `tasks.views`). On dev and test a row that
         this source has not covered carries the rationale of the split's own source; `Example.source` says whose it
         is."""
         if split not in SPLITS:
             raise UnknownName("split", split, SPLITS)
         wanted = self.default_source if source is None else source
-        if wanted and wanted not in self.sources:
-            raise UnknownName(f"rationale source of {self.name}", wanted, self.sources)
+        for name in read_view(wanted).names if wanted else ():
+            if name not in self.sources:
+                raise UnknownName(f"rationale source of {self.name}", name, self.sources)
         return list(_examples(str(self.folder), self.digest, split, wanted))
 
     def example(self, id: str, source: str | None = None) -> Example:
@@ -118,12 +138,19 @@ class Task:
         hint = f"Did you mean {' or '.join(near)}?" if near else f"For example {ids[0]}."
         raise NotFound(f"The task {self.name!r} has no example {id[:100]!r}.", hint)
 
+    def traces(self, source: str) -> Traces:
+        """By example, every rationale of one source, in order, with its parts."""
+        if source not in self.sources:
+            raise UnknownName(f"rationale source of {self.name}", source, self.sources)
+        texts = _texts(self.folder, source) if source in self.added else _tables(str(self.folder), self.digest)[1]
+        return texts.get(source, {})
+
     def teacher_labels(self, source: str) -> dict[str, str]:
         """By example, the answer that the teacher of a source gave, where it is known."""
         rows = _read(
             _rationales(self.folder, source if source in self.added else ""), columns=["id", "source", "teacher_label"]
         )
-        labelled = rows[(rows["source"] == source) & rows["teacher_label"].notna()]
+        labelled = rows[(rows["source"] == source) & rows["teacher_label"].notna()].drop_duplicates("id")
         return dict(zip(labelled["id"].astype(str), labelled["teacher_label"].astype(str), strict=True))
 
     def tokenizer(self, source: str, kind: str) -> Path:
@@ -198,7 +225,7 @@ def open_folder(folder: Path) -> Task:
 
 
 @lru_cache(maxsize=4)
-def _tables(folder: str, _digest: str) -> tuple[dict[str, list[Example]], dict[str, dict[str, str]]]:
+def _tables(folder: str, _digest: str) -> tuple[dict[str, list[Example]], dict[str, Traces]]:
     rows = _read(Path(folder) / "examples.parquet")
     info = json.loads((Path(folder) / "task.json").read_text(encoding="utf-8"))
     kind = str(info.get("answer_kind", CHOICE))
@@ -224,30 +251,57 @@ def _tables(folder: str, _digest: str) -> tuple[dict[str, list[Example]], dict[s
     return by_split, {source: by_source[source] for source in (*order, *by_source) if source in by_source}
 
 
-def _texts(folder: Path, added: str) -> dict[str, dict[str, str]]:
+def _texts(folder: Path, added: str) -> dict[str, Traces]:
     """By source and example, the rationales of the task itself, or of one source that was added."""
-    texts: dict[str, dict[str, str]] = {}
-    for row in _read(_rationales(folder, added)).itertuples(index=False):
-        if isinstance(row.rationale, str) and row.rationale.strip():
-            texts.setdefault(str(row.source), {})[str(row.id)] = row.rationale
-    return texts
+    traces: dict[str, Traces] = {}
+    for row in rationales_of(_read(_rationales(folder, added))):
+        if row.text and row.text.strip():
+            traces.setdefault(row.source, {}).setdefault(row.id, []).append(row)
+    return traces
+
+
+def rationales_of(table: pd.DataFrame) -> list[Rationale]:
+    """The rationales in a table as it is kept (see `writing.rationale_rows`), in its order."""
+    columns = ("id", "source", "rationale", "teacher_label", "thinking", "answer")
+    held = [table[name] if name in table else [None] * len(table) for name in columns]
+    return [
+        Rationale(str(id), str(source), *(value if isinstance(value, str) else None for value in texts))
+        for id, source, *texts in zip(*held, strict=True)
+    ]
 
 
 @lru_cache(maxsize=32)
 def _examples(folder: str, digest: str, split: str, source: str) -> tuple[Example, ...]:
+    view = read_view(source)
     try:
         by_split, by_source = _tables(folder, digest)
-        if source and source not in by_source and _rationales(Path(folder), source).is_file():
-            by_source = by_source | _texts(Path(folder), source)
+        for name in view.names:
+            if name and name not in by_source and _rationales(Path(folder), name).is_file():
+                by_source = by_source | _texts(Path(folder), name)
     except (OSError, ValueError, KeyError, AttributeError) as error:
         raise DataError(f"The rows of the task in {folder} cannot be read: {error}", "Import it again.") from error
-    rationales = by_source.get(source, {})
     loaded = []
     for example in by_split[split]:
-        whose, text = source, rationales.get(example.id)
-        if text is None and split != "train" and source:
-            whose, text = next(
-                ((s, rows[example.id]) for s, rows in by_source.items() if example.id in rows), (source, None)
+        whose = view.source_of(example.id)
+        traces = by_source.get(whose, {}).get(example.id, [])
+        if not traces and split != "train" and source:
+            whose, traces = next(
+                ((s, rows[example.id]) for s, rows in by_source.items() if example.id in rows), (whose, [])
             )
-        loaded.append(replace(example, rationale=text, source=whose if text is not None else None))
+        loaded.append(_viewed(example, whose, traces, view, split))
     return tuple(loaded)
+
+
+def _viewed(example: Example, whose: str, traces: Sequence[Rationale], view: SourceView, split: str) -> Example:
+    """An example with the rationales that a view reads of it."""
+    if view.teacher_target and split == "train":
+        labels = {choice.label for choice in example.choices}
+        traces = [trace for trace in traces if trace.teacher_label is not None and trace.teacher_label in labels]
+        if traces:
+            # All rationales that are read in turn conclude the same as the first.
+            traces = [trace for trace in traces if trace.teacher_label == traces[0].teacher_label]
+            example = replace(example, answer=str(traces[0].teacher_label))
+    texts = [text for trace in traces[: view.rationales] if (text := trace.part(view.part))]
+    return replace(
+        example, rationale=texts[0] if texts else None, source=whose if texts else None, more=tuple(texts[1:])
+    )

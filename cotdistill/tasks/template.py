@@ -27,9 +27,30 @@ class Template:
     between: str = param(" ", "what stands between two choices")
     label_cue: str = param("\nAnswer:", "what asks for the label; also ends a rationale that comes first")
     rationale_cue: str = param("\nBecause:", "what asks for the rationale")
+    rationale_end: str = param(
+        "", "what ends a rationale that comes before the answer, such as </think>; empty: the label cue", later=True
+    )
     label_task: str = param("[label] ", "multitask: what asks for a label")
     rationale_task: str = param("[rationale] ", "multitask: what asks for a rationale")
     target: str = param("text", "what the student answers with", choices=("text", "letter"))
+    white_space: str = param(
+        "",
+        "white space of a rationale: folded into single blanks, or kept, so that line breaks are tokens; empty: an"
+        " import keeps it if there are line breaks",
+        choices=("", "folded", "kept"),
+        later=True,
+    )
+    step: str = param(
+        "",
+        "regular expression of what begins a step of a rationale; empty: a line where there are two or more, else a"
+        " sentence",
+        later=True,
+    )
+
+    @property
+    def after_rationale(self) -> str:
+        """What stands between a rationale that comes first and the label."""
+        return self.rationale_end or self.label_cue
 
     def question_text(self, example: Example) -> str:
         if PASSAGE not in self.question:
@@ -75,6 +96,10 @@ class Template:
         ]
         if self.label_cue.strip() == self.rationale_cue.strip():
             problems.append("label_cue and rationale_cue are the same")
+        try:
+            re.compile(self.step)
+        except re.error as error:
+            problems.append(f"step {self.step!r} is not a regular expression: {error}")
         return problems
 
     def check(self) -> None:

@@ -48,6 +48,7 @@ def literal_text(template: Template) -> list[str]:
         template.question,
         template.between,
         template.choice,
+        *filter(None, (template.rationale_end,)),
     )
     letters = "A B C D E" if "{label}" in template.choice or template.target == "letter" else ""
     return [*(re.sub(r"\{\w+\}", "", part) for part in parts), letters]

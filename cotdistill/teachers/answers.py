@@ -12,8 +12,8 @@ from typing import Any
 from cotdistill.errors import UnknownName
 from cotdistill.tasks.example import Example
 from cotdistill.tasks.task import SPLITS, Task
+from cotdistill.tasks.thinking import split_thinking
 from cotdistill.teachers.parse import Stated, parse, visible
-from cotdistill.teachers.thinking import split_thinking
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import os
 import re
 import time
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,18 +23,16 @@ from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionErro
 
 from cotdistill.config import plain
 from cotdistill.errors import UsageError
+from cotdistill.tasks.thinking import THOUGHT_FIELDS, message_parts, with_thinking
 from cotdistill.teachers.elicitation import LIMIT_NAMES, ElicitConfig, Request
 from cotdistill.teachers.rate_limits import exhausted_wait, refused_wait
 from cotdistill.teachers.responses import Response
-from cotdistill.teachers.thinking import with_thinking
 
 # Which key goes with which address: a key is never sent to an address that was given under another name.
 PAIRS = (("COTDISTILL_TEACHER_URL", "COTDISTILL_TEACHER_KEY"), ("OPENAI_BASE_URL", "OPENAI_API_KEY"))
 OPENAI = "https://api.openai.com/v1"
 # An answer is a few kilobytes; whoever sends more than this is no teacher.
 LARGEST = 8 << 20
-# Fields beside the content, and types of its parts, in which servers send what a model thought.
-THOUGHTS = ("reasoning_content", "reasoning")
 # Parameters of sampling that a server may refuse by name; a field that a person adds may be refused, too.
 DROPPABLE = ("top_p", "temperature", "seed", "stop")
 # Words that refuse a parameter as such, not its value ("max_tokens is too large").
@@ -44,7 +42,6 @@ _REFUSES = re.compile(
     r"|(?:not|n['’]t|cannot)\s+(?:\w+\s+){0,2}?(?:support|permit|allow|accept|recogni[sz]e|available|specified|used)",
     re.IGNORECASE,
 )
-THOUGHT_PARTS = ("reasoning", "thinking", "reasoning_text")
 # What of a server's own words is kept.
 SHOWN = 200
 
@@ -304,7 +301,7 @@ class Endpoint:
         """(text, finish, what was not done as asked) of an answer; Refused where it has no text."""
         first = answer["choices"][0]
         message = first["message"]
-        text, thinking = _parts(message)
+        text, thinking = message_parts(message)
         finish = first.get("finish_reason")
         remarks = _ignored(answer, body)
         text, cut = without_stop(text, stop)
@@ -318,7 +315,7 @@ class Endpoint:
         if not text.strip() and finish == "length":
             raise Refused("request", "the limit of tokens was spent before a word of the answer; raise max_tokens")
         if not text.strip() and thinking.strip():
-            field = next((name for name in THOUGHTS if message.get(name)), "parts of type reasoning")
+            field = next((name for name in THOUGHT_FIELDS if message.get(name)), "parts of type reasoning")
             raise Refused(
                 "request",
                 f"all of the answer stands in {field}, as a thought, and nothing in content; raise max_tokens, or ask "
@@ -393,26 +390,6 @@ def _tokens(answer: Mapping[str, Any]) -> tuple[int | None, int | None]:
     counts = [usage.get(name) if isinstance(usage, dict) else None for name in ("prompt_tokens", "completion_tokens")]
     known = [count if isinstance(count, int) and 0 <= count < 1 << 40 else None for count in counts]
     return known[0], known[1]
-
-
-def _parts(message: Mapping[str, Any]) -> tuple[str, str]:
-    """(what was said, what was thought) of a message: content as such or in parts, and fields beside it."""
-    content = message.get("content")
-    parts = [part for part in (content if isinstance(content, list) else [{"text": content}]) if isinstance(part, dict)]
-    said = [part for part in parts if str(part.get("type", "text")) not in THOUGHT_PARTS]
-    thought = [part for part in parts if part not in said]
-    thoughts = [_joined(thought), *(_joined([{"text": message.get(name)}]) for name in THOUGHTS)]
-    return _joined(said), "\n".join(dict.fromkeys(text for text in thoughts if text.strip()))
-
-
-def _joined(parts: Sequence[Mapping[str, Any]]) -> str:
-    """The texts of some parts; those of type thinking hold theirs under that name, as text or as parts."""
-    texts: list[str] = []
-    for part in parts:
-        held = next((part[name] for name in ("text", "thinking", "reasoning") if part.get(name)), "")
-        texts += [held] if isinstance(held, str) else [_joined(held)] if isinstance(held, list) else []
-    # JSON may hold half a character, which no file can.
-    return "".join(texts).encode("utf-8", "replace").decode("utf-8").replace("\0", "")
 
 
 def _proxy(url: str) -> str | None:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from cotdistill.rationales.words import is_function_word
 from cotdistill.tasks.example import Choice
+from cotdistill.tasks.thinking import split_thinking
 from cotdistill.teachers.mentions import WORD, Mention, exact, letters, mentions, past, sentences
-from cotdistill.teachers.thinking import split_thinking
 
 # How a label was read, the surest first.
 HOWS = ("letter", "text", "weighed", "implied")

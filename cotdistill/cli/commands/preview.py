@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from typing import Any
 
 from cotdistill.cli.command import Command, Noun, Result, whole_number
 from cotdistill.cli.output import printable
 from cotdistill.config import RunConfig, StudentConfig
-from cotdistill.errors import NoRationale, UnknownName
+from cotdistill.errors import NoRationale
 from cotdistill.rationales.conditions import Condition, parse
 from cotdistill.rationales.counterfactual import supplied
 from cotdistill.rationales.passage import Corpus
@@ -51,14 +52,14 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 def preview(arguments: argparse.Namespace) -> Result:
     condition = parse(arguments.condition)
     task = open_task(Store.open().tasks_root, arguments.task, world=arguments.world)
-    source = arguments.source or condition.source or task.default_source
+    if arguments.source:
+        condition = dataclasses.replace(condition, source=arguments.source, mix="")
+    source = condition.reads(task.default_source) if task.sources else ""
     if condition.spec.uses_rationale and not task.sources:
         raise NoRationale(
             f"The task {task.name!r} has no rationales; {condition} needs them.",
             "Look at label_only, or import the task with rationales.",
         )
-    if source and source not in task.sources:
-        raise UnknownName(f"rationale source of {task.name}", source, task.sources)
     example = _example(task, arguments.example, source)
     split = task.examples(example.split, source or None)
     encoder = encoder_of(task, _run(task, source, arguments))

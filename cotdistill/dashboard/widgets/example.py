@@ -172,15 +172,15 @@ def _card(
     task: Task, source: str, split: str, example: Example, condition: Condition, seed: int
 ) -> markup.ConditionCard:
     try:
-        encoder, corpus = _read(task, task.digest, source, condition.source or source, split)
+        encoder, corpus = _read(task, task.digest, source, condition.reads(source), split)
         index = next((i for i, other in enumerate(corpus.examples) if other.id == example.id), None)
         if index is None:
             return markup.ConditionCard(
-                str(condition), condition.label, (), f"{condition.source} has no rationale for this row"
+                str(condition), condition.label, (), f"{condition.reads(source)} has no rationale for this row"
             )
         if condition.objective_parameters("counterfactual") is not None:
             corpus, index = (
-                encoder.corpus(supplied(task, [corpus.examples[index]], condition, condition.source or source)),
+                encoder.corpus(supplied(task, [corpus.examples[index]], condition, condition.reads(source))),
                 0,
             )
         encoded = encoder.sequences(corpus, index, condition, seed)

@@ -48,7 +48,7 @@ class PickedStudent:
     @property
     def source(self) -> str:
         """Whose rationales it was trained on."""
-        return self.condition.source or self.run.source
+        return self.condition.reads(self.run.source)
 
 
 def finished(store: Store, study: Study) -> list[PickedStudent]:

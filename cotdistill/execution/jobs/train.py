@@ -164,7 +164,7 @@ def laid_out(
     rows = {name: task.examples("train", name or None) for name in run.sources or ("",)}
 
     def read_by(condition_read: Condition) -> dict[str, list[Example]]:
-        source = condition_read.source or run.source if run.sources else ""
+        source = condition_read.reads(run.source) if run.sources else ""
         return {**rows, source: supplied(task, rows[source], condition_read, source)}
 
     return prepare(
@@ -314,7 +314,7 @@ def _follows(
         return {}
     try:
         argued = [
-            e for e in supplied(start.task, test, condition, condition.source or run.source) if isinstance(e, Argued)
+            e for e in supplied(start.task, test, condition, condition.reads(run.source)) if isinstance(e, Argued)
         ]
     except NoRationale:
         return {}

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cotdistill.errors import DataError
+from cotdistill.tasks.importing.conversations import turn
 
 Row = Mapping[str, Any]
 # Written where there is nothing.
@@ -14,13 +15,18 @@ NOTHING = {"nan", "null", "none", "n/a"}
 
 
 def at(row: Row, path: str) -> Any:
-    """The value at a column name or dotted path; None if there is none."""
+    """The value at a column name or dotted path, of a conversation the text of one turn (`messages.user`); None where
+    there is none.
+    """
     if not path:
         return None
     if path in row:
         return row[path]
     value: Any = row
-    for part in path.split("."):
+    parts = path.split(".")
+    for place, part in enumerate(parts):
+        if isinstance(value, Sequence) and not isinstance(value, str):
+            return turn(value, parts[place:])
         if not isinstance(value, Mapping) or part not in value:
             return None
         value = value[part]
@@ -57,6 +63,12 @@ def needed(value: Any, what: str) -> str:
     if text is None:
         raise DataError(f"the {what} is empty")
     return text
+
+
+def rationale_texts(value: Any, each: bool) -> list[str]:
+    """The rationales in a cell: one, or with `each` every entry of a list as a rationale of its own."""
+    several = each and isinstance(value, Sequence) and not isinstance(value, (str, bytes))
+    return [text for part in (value if several else [value]) if (text := rationale_text(part))]
 
 
 def rationale_text(value: Any) -> str | None:

@@ -17,6 +17,7 @@ from cotdistill.config import param
 from cotdistill.errors import DataError
 from cotdistill.tasks.example import ANSWER_KINDS, NUMBER, TEXT, Choice
 from cotdistill.tasks.importing.cells import Row, at, needed, text_of
+from cotdistill.tasks.importing.conversations import is_conversation
 from cotdistill.tasks.importing.written import FINAL, guessed_kind
 
 # Names met in the wild, the likeliest first; compared without case.
@@ -68,6 +69,7 @@ NAMES: dict[str, tuple[str, ...]] = {
         "thinking",
         "thought",
         "justification",
+        "generations",
     ),
     "rationale_source": ("rationale_source",),
     "cluster": ("cluster",),
@@ -77,6 +79,8 @@ SEPARATE = (
     ("a", "b", "c", "d", "e", "f", "g", "h"),
     ("option{}", "option_{}", "choice{}", "choice_{}", "opt{}", "sol{}", "ending{}", "answer{}", "op{}"),
 )
+# Lists of whole rationales; other lists hold the sentences of one.
+SAMPLES = ("generations", "rationales", "explanations", "solutions")
 NLI = "entailment|neutral|contradiction"
 # A text that the question is about, joined before it in this order.
 PASSAGES = ("passage", "context", "article", "hint", "support")
@@ -124,7 +128,9 @@ class ColumnMap:
         -1, "what number the first choice has where answers are numbers; -1 tells 0 from 1 by the data", low=-1, high=1
     )
     rationale: str = param(
-        "", "the rationale; several columns joined by + are several sources, and COLUMN:NAME names one"
+        "",
+        "the rationale; several columns joined by + are several sources, COLUMN:NAME names one, and of COLUMN[] each"
+        " entry of a list is a rationale of its own",
     )
     rationale_source: str = param("", "who wrote the rationale")
     cluster: str = param("", "what groups rows that are not independent")
@@ -162,7 +168,12 @@ class ColumnMap:
     def rationale_columns(self) -> list[tuple[str, str]]:
         """(column, name of its source or "") of every column that holds rationales."""
         parts = [part.partition(":") for part in _joined(self.rationale)]
-        return [(column.strip(), name.strip()) for column, _, name in parts]
+        return [(column.strip().removesuffix("[]"), name.strip()) for column, _, name in parts]
+
+    def listed_rationales(self) -> set[str]:
+        """The columns of rationales in which each entry of a list is a rationale of its own."""
+        parts = (part.partition(":")[0].strip() for part in _joined(self.rationale))
+        return {part.removesuffix("[]") for part in parts if part.endswith("[]")}
 
     def noted(self) -> dict[str, Any]:
         """The map as it is kept with a task. What was added later and is not used is left out, so that the same files
@@ -228,6 +239,15 @@ def guess_columns(header: Sequence[str], rows: Iterable[Row] = ()) -> ColumnMap:
     }
     if chosen["rationale"] in (chosen["answer"], chosen["question"]):
         chosen["rationale"] = ""
+    for name in header:
+        if any(is_conversation(at(row, name)) for row in seen):
+            # Chat data: the last turns of user and assistant.
+            chosen["question"] = chosen["question"] or f"{name}.user"
+            chosen["rationale"] = chosen["rationale"] or f"{name}.assistant"
+    if chosen["rationale"].casefold() in SAMPLES and any(
+        isinstance(at(row, chosen["rationale"]), list) for row in seen
+    ):
+        chosen["rationale"] += "[]"
     if not chosen["hypothesis"] and chosen["question"].casefold() in ("premise", "sentence1"):
         chosen["question"] = ""
     if chosen["hypothesis"]:

@@ -23,7 +23,7 @@ from cotdistill.errors import BadRows, DataError, RowProblem, UnknownName, Usage
 from cotdistill.tasks.catalog import checked_task_name
 from cotdistill.tasks.example import CHOICE, Choice, Example
 from cotdistill.tasks.importing.answers import READINGS, answer_of, reading_of
-from cotdistill.tasks.importing.cells import Row, at, metadata_of, rationale_text, text_of
+from cotdistill.tasks.importing.cells import Row, at, metadata_of, rationale_text, rationale_texts, text_of
 from cotdistill.tasks.importing.columns import (
     ColumnMap,
     choices_of,
@@ -38,6 +38,7 @@ from cotdistill.tasks.importing.columns import (
 )
 from cotdistill.tasks.importing.files import SPLIT_NAMES, Record, SideFile, find_files, read_records, source_name
 from cotdistill.tasks.importing.hub import HubSource, hub_columns, read_hub
+from cotdistill.tasks.importing.traces import kept_traces
 from cotdistill.tasks.importing.writing import write_task
 from cotdistill.tasks.importing.written import CALCULATOR, checked_golds, golds_of, without_calculator
 from cotdistill.tasks.splits import checks, pattern_of, same_place, with_clusters, with_roles
@@ -163,18 +164,18 @@ def import_task(
     checked = checks(examples, warnings)
     if alarm := same_place(examples):
         warnings.append(f"{alarm} Put the choices into another order: --shuffle-choices 0.")
-    if not any(rationale.text for rationale in rows.rationales):
+    rationales, template = kept_traces(rows.rationales, template or source_rows.template, warnings)
+    if not any(rationale.text for rationale in rationales):
         warnings.append("There are no rationales: only label_only can be trained.")
-    layout = template or source_rows.template
     if chosen.passage:
-        layout = layout.with_passage()
+        template = template.with_passage()
     tell(0.5, "writing, and training tokenizers")
     task = write_task(
         root,
         name,
         examples=examples,
-        rationales=rows.rationales,
-        template=layout,
+        rationales=rationales,
+        template=template,
         roles=roles,
         title=source_rows.title or name,
         help=source_rows.help,
@@ -330,10 +331,10 @@ def read_rows(located: SourceRows, columns: ColumnMap) -> ImportedRows:
     rows = ImportedRows()
     for _, problems in located.by_split.values():
         rows.problems += problems
-    placed = _placed(located, columns, rows)
+    placed, further = _further_apart(_placed(located, columns, rows), columns)
     _make_ids_unique(rows, placed, columns)
     if columns.is_written:
-        return _read_written(rows, placed, columns)
+        return _read_written(rows, placed, further, columns)
     named = columns.named_values()
     read: list[tuple[Record, str, str, tuple[Choice, ...], Any]] = []
     for record, split in placed:
@@ -358,6 +359,7 @@ def read_rows(located: SourceRows, columns: ColumnMap) -> ImportedRows:
             _keep(rows, record, split, question, choices, labels, columns)
         except DataError as error:
             _refuse(rows, record, columns, error)
+    _keep_further(rows, further, columns)
     if several := sum(bool(e.also_right) for e in rows.examples):
         rows.warnings.append(
             f"{plural(several, 'row')} with several right choices: an answer is right when it is one of them, and"
@@ -376,7 +378,12 @@ def _several(value: Any) -> list[Any]:
     return [value]
 
 
-def _read_written(rows: ImportedRows, placed: Sequence[tuple[Record, str]], columns: ColumnMap) -> ImportedRows:
+def _read_written(
+    rows: ImportedRows,
+    placed: Sequence[tuple[Record, str]],
+    further: Sequence[tuple[Record, Record]],
+    columns: ColumnMap,
+) -> ImportedRows:
     """Rows whose answers are written; a rationale that stands before the answer in the same cell is the row's."""
     marks = 0
     for record, split in placed:
@@ -391,12 +398,39 @@ def _read_written(rows: ImportedRows, placed: Sequence[tuple[Record, str]], colu
             _keep(rows, record, split, question, choices, [c.label for c in choices], columns, before)
         except DataError as error:
             _refuse(rows, record, columns, error)
+    _keep_further(rows, further, columns)
     if marks:
         rows.warnings.append(
             f"The calculator's marks (<<48/2=24>>) are removed from {plural(marks, 'rationale')}. To keep them: --map"
             " calculator=keep"
         )
     return rows
+
+
+def _further_apart(
+    placed: Sequence[tuple[Record, str]], columns: ColumnMap
+) -> tuple[list[tuple[Record, str]], list[tuple[Record, Record]]]:
+    """The rows that are questions, and (row, earlier row) for each that repeats id, question, choices and answer of an
+    earlier row with another rationale."""
+    held = [column for column, _ in columns.rationale_columns()]
+    if not columns.id or not held:
+        return list(placed), []
+    same = (*columns.question_columns(), columns.hypothesis, *columns.choice_columns(), columns.answer)
+    rows: list[tuple[Record, str]] = []
+    further: list[tuple[Record, Record]] = []
+    first: dict[tuple[str, str], Record] = {}
+    seen: set[tuple[str, str, str]] = set()
+    for record, split in placed:
+        key = (split, _id(record, columns))
+        earlier = first.setdefault(key, record)
+        said = repr([at(record.row, column) for column in held])
+        repeats = all(at(record.row, column) == at(earlier.row, column) for column in same)
+        if earlier is not record and repeats and (*key, said) not in seen:
+            further.append((record, earlier))
+        else:
+            rows.append((record, split))
+        seen.add((*key, said))
+    return rows, further
 
 
 def _meaning(value: Any, named: Mapping[str, str], columns: ColumnMap) -> Any:
@@ -531,16 +565,36 @@ def _keep(
         metadata=metadata_of(row, used_columns(columns)),
         passage_lines=passage_lines(row, columns),
     )
-    held = columns.rationale_columns()
-    texts = {(column, named): rationale_text(at(row, column)) for column, named in held}
-    source = text_of(at(row, columns.rationale_source), "rationale source")
+    _keep_rationales(rows, record, id, columns, before)
     rows.examples.append(example)
+
+
+def _keep_further(rows: ImportedRows, further: Sequence[tuple[Record, Record]], columns: ColumnMap) -> None:
+    """Add the rationales of rows that repeat an earlier question, as further ones of it."""
+    for record, first in further:
+        id = rows.renamed.get((first.file, first.line)) or _id(first, columns)
+        if id not in rows.refused:
+            before = golds_of(at(record.row, columns.answer))[0] if columns.is_written else ""
+            removes = columns.calculator == "remove"
+            _keep_rationales(rows, record, id, columns, without_calculator(before) if removes else before)
+    if further:
+        rows.warnings.append(
+            f"{plural(len(further), 'row')} repeat an earlier question with another rationale: they are further"
+            " rationales of it (@rationales=2 reads two in turn)."
+        )
+
+
+def _keep_rationales(rows: ImportedRows, record: Record, id: str, columns: ColumnMap, before: str = "") -> None:
+    """Add the rationales in a row; DataError before any is added where a cell cannot be text. before: what stands
+    before the answer in the answer's cell, taken where no column holds a rationale."""
+    held, listed = columns.rationale_columns(), columns.listed_rationales()
+    texts = {(c, named): rationale_texts(at(record.row, c), c in listed) for c, named in held}
+    source = text_of(at(record.row, columns.rationale_source), "rationale source")
     if before and not any(texts.values()):
         rows.rationales.append(Rationale(id, source_name(source or "rationale"), before))
-    for (column, named), text in texts.items():
-        if text:
-            usual = source or ("rationale" if len(held) == 1 else column)
-            rows.rationales.append(Rationale(id, source_name(named or usual), text))
+    for (column, named), several in texts.items():
+        usual = source or ("rationale" if len(held) == 1 else column)
+        rows.rationales += [Rationale(id, source_name(named or usual), text) for text in several]
 
 
 def add_side(rows: ImportedRows, side: SideRows, mapped: ColumnMap) -> None:
@@ -549,6 +603,7 @@ def add_side(rows: ImportedRows, side: SideRows, mapped: ColumnMap) -> None:
     """
     known = {example.id for example in rows.examples}
     have = {(r.id, r.source): place for place, r in enumerate(rows.rationales)}
+    before = len(rows.rationales)
     records = side.records
     rows.problems += side.problems
     header = header_of(record.row for record in records)
@@ -580,8 +635,9 @@ def add_side(rows: ImportedRows, side: SideRows, mapped: ColumnMap) -> None:
             rows.problems.append(RowProblem(f"rationales/{record.file}", record.line, error.message))
             continue
         place = have.get((id, side.source))
-        if place is None:
-            have[id, side.source] = len(rows.rationales)
+        if place is None or (place >= before and text != rows.rationales[place].text):
+            # A side file may hold several rationales of a question; the main file's own stays alone.
+            have.setdefault((id, side.source), len(rows.rationales))
             rows.rationales.append(Rationale(id, side.source, text, label))
         elif rows.rationales[place].teacher_label is None:
             rows.rationales[place] = dataclasses.replace(rows.rationales[place], teacher_label=label)

@@ -19,7 +19,7 @@ from cotdistill.errors import CotdistillError, DataError
 from cotdistill.tasks.added import adopt_source, full_name
 from cotdistill.tasks.catalog import TASKS
 from cotdistill.tasks.importing.writing import adopt_folder
-from cotdistill.tasks.task import SPLITS, Rationale, Task, added_folder, folder_digest, open_folder
+from cotdistill.tasks.task import SPLITS, Task, added_folder, folder_digest, open_folder, rationales_of
 from cotdistill.tasks.template import Template
 from cotdistill.tasks.vocabulary import KINDS
 
@@ -113,11 +113,7 @@ def _check_source(task: Task, name: str) -> None:
 
     folder = added_folder(task.folder, name)
     files_of(folder, SOURCE_FILE)
-    rows = pd.read_parquet(folder / "rationales.parquet", columns=["id", "source", "rationale", "teacher_label"])
-    rows = rows.astype(object).where(rows.notna(), None)
-    rationales = [
-        Rationale(row["id"], row["source"], row["rationale"], row["teacher_label"]) for row in rows.to_dict("records")
-    ]
+    rationales = rationales_of(pd.read_parquet(folder / "rationales.parquet"))
     noted = json.loads((folder / "source.json").read_text(encoding="utf-8"))
     known = {example.id for split in SPLITS for example in task.examples(split)}
     right = full_name(name.rpartition("-")[0], rationales) == name == noted["name"] and {

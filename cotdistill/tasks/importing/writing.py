@@ -15,7 +15,7 @@ from math import fsum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cotdistill.config import canonical_json, plain
+from cotdistill.config import canonical_json, hashed, plain
 from cotdistill.errors import DiskFull, StoreError
 from cotdistill.tasks.example import CHOICE, Example
 from cotdistill.tasks.task import SPLITS, Rationale, Task, folder_digest, open_folder
@@ -66,7 +66,7 @@ def write_task(
             "title": title,
             "help": help,
             "artificial": artificial,
-            "template": plain(template),
+            "template": hashed(Template, plain(template)),
             "sources": sources,
             "default_source": default_source if default_source in sources else (sources[0] if sources else ""),
             "chance": fsum(_chance(e) for e in test) / len(test) if test else 0.0,
@@ -202,17 +202,24 @@ def train_tokenizers(
     """
     (part / "tokenizers").mkdir()
     train = sorted((e for e in examples if e.split == "train"), key=lambda e: e.id)
+    learnt = {example.id for example in train}
     by_source: dict[str, dict[str, str]] = {}
+    further: dict[str, list[str]] = {}
     for rationale in rationales:
         source_texts = by_source.setdefault(rationale.source, {})
-        if rationale.text:
+        first = rationale.id not in source_texts
+        if rationale.text and first:
             source_texts[rationale.id] = rationale.text
+        if rationale.text and rationale.id in learnt:
+            # What conditions may read beside the first rationale's default part.
+            parts = {rationale.text, *(text for text in (rationale.thinking, rationale.answer) if text)}
+            further.setdefault(rationale.source, []).extend(sorted(parts - ({rationale.text} if first else set())))
     sources = [source for source, source_texts in by_source.items() if any(e.id in source_texts for e in train)]
     always = literal_text(template)
     for source in sources or [""]:
         progress(f"training tokenizers {source}".strip())
         rows = [replace(e, rationale=by_source.get(source, {}).get(e.id)) for e in train]
-        texts = [*training_text(rows, template), *documents]
+        texts = [*training_text(rows, template), *further.get(source, ()), *documents]
         train_word(texts, always, minimum=minimum).save(str(part / "tokenizers" / f"word-{source or 'none'}.json"))
         train_bpe(texts, always).save(str(part / "tokenizers" / f"bpe-{source or 'none'}.json"))
     return sources
@@ -248,8 +255,14 @@ def _rows(examples: Sequence[Example], template: Template) -> pd.DataFrame:
 
 
 def rationale_rows(rationales: Sequence[Rationale]) -> pd.DataFrame:
-    """Rationales as the table that is kept: id, source, rationale, teacher_label, by source and id."""
+    """Rationales as the table that is kept: id, source, rationale, teacher_label, by source and id, several of one
+    question in their order; also thinking and answer where any trace has them apart."""
     import pandas as pd
 
-    rows = [(r.id, r.source, r.text, r.teacher_label) for r in sorted(rationales, key=lambda r: (r.source, r.id))]
-    return pd.DataFrame(rows, columns=["id", "source", "rationale", "teacher_label"], dtype="object")
+    rows = [
+        (r.id, r.source, r.text, r.teacher_label, r.thinking, r.answer)
+        for r in sorted(rationales, key=lambda r: (r.source, r.id))
+    ]
+    columns = ["id", "source", "rationale", "teacher_label", "thinking", "answer"]
+    table = pd.DataFrame(rows, columns=columns, dtype="object")
+    return table if any(r.thinking is not None for r in rationales) else table.drop(columns=["thinking", "answer"])

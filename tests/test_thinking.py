@@ -5,11 +5,11 @@ import json
 import pytest
 
 from cotdistill.tasks.example import Choice, Example
+from cotdistill.tasks.thinking import FAMILIES, split_thinking, with_thinking
 from cotdistill.teachers.answers import TeacherAnswer
 from cotdistill.teachers.elicitation import ElicitConfig, Request, Sampling, TeacherConfig
 from cotdistill.teachers.endpoint import Address, Endpoint, Refused, body_of
 from cotdistill.teachers.parse import parse
-from cotdistill.teachers.thinking import FAMILIES, split_thinking, with_thinking
 
 CHOICES = (Choice("A", "dune"), Choice("B", "heath"), Choice("C", "elm"))
 THOUGHT, SAID = "At first the answer is (A).", "The card shows the word heath."
@@ -21,6 +21,7 @@ MARKS = {
     "brackets": ("[THINK]", "[/THINK]"),
     "triangles": ("◁think▷", "◁/think▷"),
     "seed": ("<seed:think>", "</seed:think>"),
+    "begin_of_thought": ("<|begin_of_thought|>", "<|end_of_thought|>"),
     "channels": ("<|channel|>analysis<|message|>", "<|end|><|start|>assistant<|channel|>final<|message|>"),
 }
 

@@ -7,7 +7,9 @@ and one whose last mark opens was cut off while the model thought.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 # Attributes of a tag: <think budget="512">.
 _MORE = r"(?:\s[^<>]*)?"
@@ -32,13 +34,27 @@ FAMILIES = (
     Family("triangles", r"◁think▷", r"◁/think▷"),
     Family("seed", r"<seed:think>", r"</seed:think>"),
     Family(
+        "begin_of_thought",
+        r"<\|begin_of_thought\|>",
+        r"<\|end_of_thought\|>(?:\s*<\|begin_of_solution\|>)?",
+    ),
+    Family(
         "channels",
         r"<\|channel\|>(?:analysis|commentary)[^<]*<\|message\|>",
         r"(?:<\|end\|>)?(?:<\|start\|>\s*assistant)?<\|channel\|>final[^<]*<\|message\|>",
     ),
 )
+# The plain opening mark of a family that a template may end in, and what closes it.
+CLOSING = {
+    "<think>": "</think>", "<thinking>": "</thinking>", "<reasoning>": "</reasoning>", "<thought>": "</thought>",
+    "[THINK]": "[/THINK]", "◁think▷": "◁/think▷", "<seed:think>": "</seed:think>",
+    "<|begin_of_thought|>": "<|end_of_thought|>",
+}  # fmt: skip
 # Marks that close a whole turn and say nothing.
-_ENDS = re.compile(r"(?:<\|(?:end|return|im_end|eot_id)\|>\s*)+\Z")
+_ENDS = re.compile(r"(?:<\|(?:end|return|im_end|eot_id|end_of_solution)\|>\s*)+\Z")
+# Fields beside the content, and types of its parts, in which servers and data sets hold what a model thought.
+THOUGHT_FIELDS = ("reasoning_content", "reasoning", "thinking")
+_THOUGHT_PARTS = ("reasoning", "thinking", "reasoning_text")
 _MARKS = [(re.compile(f.opens, re.IGNORECASE), re.compile(f.closes, re.IGNORECASE)) for f in FAMILIES]
 
 
@@ -48,6 +64,24 @@ def split_thinking(text: str) -> tuple[str, str]:
     for opens, closes in _MARKS:
         text = _without(text, opens, closes, thoughts)
     return "\n".join(thought.strip() for thought in thoughts if thought.strip()), _ENDS.sub("", text)
+
+
+def opens_thinking(text: str) -> bool:
+    """Whether a text opens thoughts and does not close them: the start of an answer, or one that was cut off."""
+    rest = text
+    for opens, closes in _MARKS:
+        last = max((match.end() for match in opens.finditer(rest)), default=-1)
+        if last >= 0 and closes.search(rest, last) is None:
+            return True
+    return False
+
+
+def closing_mark(text: str) -> str:
+    """What closes the thoughts that a text opens, in the words of the same family; "" if it opens none."""
+    for opened, closing in CLOSING.items():
+        if re.search(rf"{re.escape(opened)}\s*\Z", text, re.IGNORECASE):
+            return closing
+    return ""
 
 
 def with_thinking(thinking: str, answer: str) -> str:
@@ -73,3 +107,23 @@ def _without(text: str, opens: re.Pattern[str], closes: re.Pattern[str], thought
         else:
             break
     return "".join([*said, text[at:]])
+
+
+def message_parts(message: Mapping[str, Any]) -> tuple[str, str]:
+    """(what was said, what was thought) of a message: content as such or in parts, and fields beside it."""
+    content = message.get("content")
+    parts = [part for part in (content if isinstance(content, list) else [{"text": content}]) if isinstance(part, dict)]
+    said = [part for part in parts if str(part.get("type", "text")) not in _THOUGHT_PARTS]
+    thought = [part for part in parts if part not in said]
+    thoughts = [_texts(thought), *(_texts([{"text": message.get(name)}]) for name in THOUGHT_FIELDS)]
+    return _texts(said), "\n".join(dict.fromkeys(text for text in thoughts if text.strip()))
+
+
+def _texts(parts: Sequence[Mapping[str, Any]]) -> str:
+    """The texts of some parts; those of type thinking hold theirs under that name, as text or as parts."""
+    texts: list[str] = []
+    for part in parts:
+        held = next((part[name] for name in ("text", "thinking", "reasoning") if part.get(name)), "")
+        texts += [held] if isinstance(held, str) else [_texts(held)] if isinstance(held, list) else []
+    # JSON may hold half a character, which no file can.
+    return "".join(texts).encode("utf-8", "replace").decode("utf-8").replace("\0", "")
