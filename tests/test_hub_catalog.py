@@ -319,6 +319,48 @@ PUBLISHED = {
         "1",
     ),
 }
+PUBLISHED |= {
+    "gsm8k": Published(
+        {"question": TEXT, "answer": TEXT},
+        lambda i, s: {
+            "question": f"Add {i} and 1,000?",
+            "answer": f"{i} plus 1,000\nis <<{i}+1000={i + 1000}>>{i + 1000}.\n#### 1,00{i % 10}",
+        },
+        "Add 1 and 1,000?",
+        "1,001",
+        {"rationale": "1 plus 1,000\nis 1001."},
+        splits=("train", "test"),
+    ),
+    "svamp": Published(
+        dict.fromkeys(["ID", "Body", "Question", "Equation", "Answer", "Type", "question_concat"], TEXT),
+        lambda i, s: {
+            "ID": f"{s}-{i}",
+            "Body": f"Ann has {i} pens.",
+            "Question": "How many?",
+            "Equation": f"( {i}.0 )",
+            "Answer": f"{i}.0",
+            "Type": "Addition",
+            "question_concat": "x",
+        },
+        "How many?",
+        "1.0",
+        passage="Ann has 1 pens.",
+        splits=("train", "test"),
+    ),
+    "math": Published(
+        dict.fromkeys(["problem", "level", "solution", "type"], TEXT),
+        lambda i, s: {
+            "problem": f"What is ${i}/2$?",
+            "level": "Level 1",
+            "solution": f"Halve it.\nSo $\\boxed{{\\frac{{{i}}}{{2}}}}$.",
+            "type": "Algebra",
+        },
+        "What is $1/2$?",
+        "\\frac{1}{2}",
+        {"rationale": "Halve it.\nSo $\\boxed{\\frac{1}{2}}$."},
+        splits=("train", "test"),
+    ),
+}
 # Tests of their own, in test_hub.py, with whole imports.
 ELSEWHERE = {"openbookqa", "openbookqa-facts", "quarel", "esnli"}
 
@@ -344,6 +386,7 @@ def test_at_least_twenty_data_sets_are_known_and_each_is_tried() -> None:
         "openbookqa",
         "openbookqa-facts",
         "esnli",
+        "gsm8k",
     }
 
 

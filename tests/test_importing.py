@@ -21,6 +21,7 @@ from cotdistill.tasks.describe import describe, export_task
 from cotdistill.tasks.importing.columns import ColumnMap
 from cotdistill.tasks.importing.importer import import_task
 from cotdistill.tasks.importing.preview import preview_source
+from cotdistill.tasks.importing.task_bundle import adopt
 from cotdistill.tasks.template import Template
 
 SHARED = Path(os.environ.get("COTDISTILL_SHARED", "../shared")) / "data"
@@ -389,6 +390,18 @@ def test_text_from_data_is_kept_as_it_is(tmp_path, folder):
     wild = "<script>alert(1)</script> {text} \\1 \t % 🐦 é"
     write(folder / "train.jsonl", [row(0, question=wild), *(row(i) for i in range(1, 60))])
     assert import_task(tmp_path / "root", folder, "numbers").task.example("q0").question == wild
+
+
+def test_a_rationale_keeps_its_line_breaks_from_import_to_export(tmp_path):
+    text = "First, even numbers.\n\n  Then:\n- two\n- four"
+    rows = [row(i, rationale=text if i == 1 else f"{i} is a number") for i in range(40)]
+    task = import_task(tmp_path / "root", write(tmp_path / "all.jsonl", rows), "numbers").task
+    assert task.example("q1").rationale == text
+    adopted = adopt(tmp_path / "other", "numbers", task.digest, task.folder)
+    assert adopted.digest == task.digest and adopted.example("q1").rationale == text
+    export_task(task, tmp_path / "out")
+    again = import_task(tmp_path / "root", tmp_path / "out", "again").task
+    assert again.example("q1").rationale == text
 
 
 def test_other_columns_become_metadata_if_they_are_short_and_plain(tmp_path, folder):

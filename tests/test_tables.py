@@ -34,8 +34,14 @@ def test_markdown_has_one_line_a_row_and_no_markup_from_the_data():
     lines = as_markdown(TABLE).splitlines()
     assert lines[:2] == ["| condition | accuracy |", "| --- | ---: |"]
     assert len(lines) == 2 + len(NASTY) + 2
-    assert lines[4] == r"| \<b\>bold\</b\> \| pipe \`code\` \*star\* | 72.3 % |"
+    assert lines[4] == r"| \<b>bold\</b> \| pipe \`code\` \*star\* | 72.3 % |"
     assert markdown("a\nb") == "a b"
+    # What means nothing stands as it is.
+    plain = "+4.2 (−18.5 to 27.6), p < .01; post_cot/shuffle(unit=token) #1 {x} & y!"
+    assert markdown(plain) == plain
+    assert [markdown(text) for text in ("# one", "- two", "3. four", "_so_", "&lt;", "> q")] == [
+        "\\# one", "\\- two", "3\\. four", "\\_so\\_", "\\&lt;", "\\> q",
+    ]  # fmt: skip
 
 
 def test_latex_escapes_every_special():

@@ -444,3 +444,17 @@ def test_an_answer_of_no_use_counts_what_it_has_cost(server):
     )  # fmt: skip
     _, failures = crew(server, [request(1)])
     assert [(f.cause, f.tokens) for f in failures] == [("request", (40, 160))]
+
+
+def test_what_failed_in_an_earlier_go_says_nothing_about_the_teacher_when_it_fails_again(server):
+    server.plan = lambda question, before: ("status", 400, {}, "too long")
+    lost = []
+    endpoint = Endpoint(Address(server.url, ""), 1, 5.0)
+    again = [request(i) for i in range(15)]
+    ask_all(
+        lambda r: endpoint.ask(body_of(CONFIG, r), r.key), again, Pace(concurrency=1), lambda more, failed: lost.extend(failed),
+        lambda wait: None, {r.place for r in again},
+    )  # fmt: skip
+    assert len(lost) == 15
+    with pytest.raises(TeacherError, match="in a row"):
+        crew(server, again)

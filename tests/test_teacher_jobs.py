@@ -164,7 +164,7 @@ def test_a_limit_of_tokens_stops_a_job_and_every_resume_gives_as_many_again(stor
     assert job.state == "failed" and "the limit is 150" in job.error["message"] and "Resume" in job.error["hint"]
     answered = Responses(store.home).count(job.identity).answered
     assert 3 <= answered < 8 and job.progress["tokens_left"] % 62 == 0
-    for _ in range(3):
+    while store.queue.job(job.id).state == "failed":
         elicitation.resume(store, job.id)
         work(store)
     done = store.queue.job(job.id)
@@ -371,7 +371,7 @@ def test_the_terminal_estimates_elicits_tells_and_filters(store, server, capsys,
         ("--task numbers --model m --shots 9", "bad_config", "0 to 8"),
         ("--task numbers --model m --ids q99", "usage", "no row"),
         ("--task numbers --model m --extra [1]", "usage", "no JSON object"),
-        ('--task numbers --model m --extra {"stream":true}', "bad_config", "a stream"),
+        ("--task numbers --model m --extra '{\"stream\":true}'", "bad_config", "a stream"),
         ("--task numbers --model m --concurrency 0", "bad_config", "concurrency is 0"),
         ("--task numbers --model m --max-tokens 0", "bad_config", "max_tokens is 0"),
         ("--task number --model m", "unknown_name", "number"),

@@ -2,11 +2,13 @@
 
 import json
 import math
+import shutil
 
 import pytest
 import torch
 from tokenizers import Regex, Tokenizer
-from tokenizers.models import WordLevel
+from tokenizers.models import BPE, WordLevel
+from tokenizers.normalizers import Replace
 from tokenizers.pre_tokenizers import Split
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
@@ -14,9 +16,11 @@ from cotdistill.errors import TeacherError
 from cotdistill.execution.worker import work
 from cotdistill.planning import elicitation
 from cotdistill.store.store import Store
+from cotdistill.students.tokens import Encoder
 from cotdistill.tasks.catalog import open_task
 from cotdistill.tasks.example import Choice, Example
 from cotdistill.tasks.importing.importer import import_task
+from cotdistill.tasks.template import Template
 from cotdistill.teachers.asking import Pace
 from cotdistill.teachers.elicitation import Contrast, ElicitConfig, Request, Sampling, TeacherConfig
 from cotdistill.teachers.local import LocalTeacher, ask_local, contrasted, likely
@@ -65,6 +69,27 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def teacher(folder):
     return LocalTeacher(TeacherConfig(kind="local", model=str(folder)))
+
+
+def test_a_local_teacher_reads_by_the_same_file_as_a_student_whatever_the_folder_calls_its_tokenizer(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "llama")
+    vocabulary = {piece: i for i, piece in enumerate(["<unk>", "<s>", "</s>", "▁", "a", "b", "ab", "▁ab"])}
+    tokenizer = Tokenizer(BPE(vocabulary, [("a", "b"), ("▁", "ab")], unk_token="<unk>"))
+    # Unlike Llama's own, this one puts no space in front of a text.
+    tokenizer.normalizer = Replace(" ", "▁")
+    tokenizer.save(str(tmp_path / "llama" / "tokenizer.json"))
+    names = {"tokenizer_class": "LlamaTokenizer", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+    (tmp_path / "llama" / "tokenizer_config.json").write_text(json.dumps(names))
+    read = LocalTeacher(TeacherConfig(kind="local", model=str(tmp_path / "llama"))).tokenizer("ab ab")["input_ids"]
+    student = Encoder(tmp_path / "llama" / "tokenizer.json", Template())
+    assert read == student.tokenizer.encode("ab ab").ids == [6, 7]
+
+
+def test_a_local_teacher_without_tokenizer_json_is_refused(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "slow")
+    (tmp_path / "slow" / "tokenizer.json").unlink()
+    with pytest.raises(TeacherError, match="tokenizer"):
+        LocalTeacher(TeacherConfig(kind="local", model=str(tmp_path / "slow")))
 
 
 def prompts(teacher):

@@ -53,7 +53,7 @@ def test_what_was_put_is_there_once_and_the_first_answer_counts(tmp_path):
     }
 
 
-def test_failures_are_kept_apart_and_forgotten_when_the_job_goes_on(tmp_path):
+def test_failures_are_kept_apart_until_they_are_answered(tmp_path):
     kept = Responses(tmp_path)
     kept.begin("job", [request(i) for i in range(3)])
     kept.fail("job", [Failure(1, "server", "the server answers 500", 6)])
@@ -61,7 +61,9 @@ def test_failures_are_kept_apart_and_forgotten_when_the_job_goes_on(tmp_path):
         "job"
     ).failed == 1
     kept.begin("job", [request(i) for i in range(3)])
-    assert kept.failures("job") == []
+    assert [f["id"] for f in kept.failures("job")] == ["q1"] and kept.failed_places("job") == {1}
+    kept.put([response(1)])
+    assert kept.failures("job") == [] == list(kept.failed_places("job")) and kept.count("job").failed == 0
 
 
 def test_a_pace_is_kept_for_a_model(tmp_path):

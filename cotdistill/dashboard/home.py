@@ -45,7 +45,7 @@ def draw(store: Store) -> None:
     else:
         _claims(None, None)
     if launched:
-        _button(store, spec, "secondary")
+        _buttons(store, spec, "secondary")
     _machine(store)
 
 
@@ -62,12 +62,21 @@ def _start_here(store: Store, spec: StudySpec) -> None:
                 " download, nothing to configure."
             )
             st.caption(f"{students}. Time and detectable effect are stated before anything starts.")
-        _button(store, spec, "primary")
+        _buttons(store, spec, "primary")
 
 
-def _button(store: Store, spec: StudySpec, kind: Literal["primary", "secondary"]) -> None:
-    if st.button("Run the starter study", type=kind, icon=":material/play_circle:", key="starter"):
-        plans.confirm(store, spec)
+def _buttons(store: Store, spec: StudySpec, kind: Literal["primary", "secondary"]) -> None:
+    """The starter study, and the one whose answers are computed instead of remembered."""
+    with st.container(horizontal=True, width="content"):
+        if st.button("Run the starter study", type=kind, icon=":material/play_circle:", key="starter"):
+            plans.confirm(store, spec)
+        if st.button(
+            "Run the study arithmetic",
+            icon=":material/calculate:",
+            key="arithmetic",
+            help="Answers are numbers that are computed and written, where the starter's are remembered and chosen.",
+        ):
+            plans.confirm(store, STUDIES.get("arithmetic").make())
 
 
 def _today(store: Store, studies: Sequence[Study]) -> None:

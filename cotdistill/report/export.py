@@ -17,6 +17,8 @@ from cotdistill.report.tables import Table, as_csv, as_html, as_markdown, latex_
 from cotdistill.statistics.verdicts import BETTER_HERE, NO_WORSE_HERE, WORSE_HERE
 from cotdistill.text import between, between_points, capital, p_value, percent, plural, points
 
+# What the column p of a claim's table says.
+P_TOLD = "p: one-sided in the direction of the claim, doubled, so that p < .05 says the same as the 95 % interval."
 FORMS = ("html", "md", "tex", "csv")
 COLORS = {"holds": GOOD, "fails": BAD}
 
@@ -164,7 +166,7 @@ def tables(document: dict[str, Any]) -> list[Table]:
             _compared(c, "equal tokens") for c in claim["at_tokens"]
         ]
         caption = f"Claim {claim['id']}: {claim['title']}. Verdict: {claim['word']}."
-        caption += " " + _n(claim["comparisons"])
+        caption += f" {_n(claim['comparisons'])} {P_TOLD}".replace("  ", " ")
         table_list.append(
             Table(
                 ("comparison", "at", "points", "95 % interval", "p", "word"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,8 +37,9 @@ _LATEX = {
     "±": r"$\pm$",
     '"': r"\textquotedbl{}",
 }
-# What Markdown reads as markup anywhere in a line.
-_MARKDOWN = "\\`*_{}[]()<>#+!|~$"
+# What Markdown reads as markup: signs anywhere, an underscore outside a word, a tag or an entity, and a line that
+# begins a heading, list or quote.
+_MARKUP = re.compile(r"[\\`*\[\]|~$]|(?<!\w)_|_(?!\w)|<(?=[A-Za-z/!?])|&(?=#?\w+;)|^(?:#+|[-+>]|\d+[.)])(?=\s|$)")
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def as_markdown(table: Table) -> str:
 
 def markdown(text: str) -> str:
     """Text as it stands, on one line, in any Markdown."""
-    return "".join(f"\\{char}" if char in _MARKDOWN else char for char in " ".join(text.split()))
+    return _MARKUP.sub(lambda sign: f"{sign[0][:-1]}\\{sign[0][-1]}", " ".join(text.split()))
 
 
 def as_latex(table: Table) -> str:

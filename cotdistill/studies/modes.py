@@ -96,12 +96,12 @@ def _config(store: Store, trained: Job, wanted: Wanted) -> tuple[ModesConfig, in
     if not rows:
         raise UsageError(f"The task {task.name!r} has no test questions.", "Import it with a test split.")
     number = wanted.examples if wanted.examples < len(rows) else 0
-    tests = checked_tests(wanted.tests, generated=task.artificial)
+    tests = checked_tests(wanted.tests, generated=task.has_world)
     if wanted.paraphrases and wanted.paraphrases not in task.sources:
         raise UnknownName(f"rationale source of {task.name}", wanted.paraphrases, task.sources)
-    if "paraphrase" in tests and not wanted.paraphrases and not task.artificial:
+    if "paraphrase" in tests and not wanted.paraphrases and not task.has_world:
         raise UsageError(
-            "Rationales of imported tasks cannot be paraphrased automatically.",
+            f"Rationales of {task.name!r} cannot be paraphrased automatically.",
             "Name a source that holds paraphrases: --paraphrases SOURCE",
         )
     paraphrases = wanted.paraphrases if "paraphrase" in tests else ""

@@ -393,6 +393,38 @@ def keytokens() -> StudySpec:
     )
 
 
+# Ablations of a worked solution (arXiv 2502.07374), each one condition; a step of this task is a sentence.
+ARITHMETIC = (
+    "label_only",
+    "pre_cot",
+    "post_cot",
+    "pre_cot/shuffle(unit=sentence)",
+    "pre_cot/shuffle(unit=token)",
+    "pre_cot/drop(unit=sentence,fraction=0.34)",
+    "pre_cot@source=mistaken",
+    "post_cot/shuffle(unit=token)",
+    "post_cot/random_tokens",
+    "label_only@tokens=post_cot",
+)
+
+
+def arithmetic() -> StudySpec:
+    """Where answers are computed, not remembered: the placements, and what a worked solution loses by being changed."""
+    return checked(
+        StudySpec(
+            name="arithmetic",
+            title="Arithmetic: does the order of the placements hold where answers are computed?",
+            task="arithmetic",
+            training=TrainingConfig(steps=600, evaluations=2, dev_examples=0, checkpoints="1"),
+            conditions=ARITHMETIC,
+            replicates=5,
+            fixed_seeds={"world": 0, "base": 0, "split": 0},
+            baseline="label_only",
+            terminator="on",
+        )
+    )
+
+
 # What else might do what a rationale after the label does; see `studies.rivals`.
 RIVALS = (
     "label_only+label_smoothing(epsilon=0.1)",
@@ -444,6 +476,11 @@ STUDIES.register(
 )
 
 
+STUDIES.register(
+    BuiltInStudy(
+        "arithmetic", "written number answers, computed step by step: placements and changed solutions", arithmetic
+    )
+)
 STUDIES.register(
     BuiltInStudy(
         "neighbours", "rival explanations from related work, and how much of the gain each accounts for", neighbours

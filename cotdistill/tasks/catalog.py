@@ -12,7 +12,7 @@ from typing import Any
 from cotdistill.config import canonical_json, digest
 from cotdistill.errors import DataError, NotFound, UnknownName, UsageError
 from cotdistill.registry import Registry
-from cotdistill.tasks.generated.world import VERSION, materialise
+from cotdistill.tasks.generated import arithmetic, world
 from cotdistill.tasks.importing.writing import disk_in_words, write_note
 from cotdistill.tasks.task import Task, open_folder
 
@@ -25,12 +25,28 @@ class Generated:
     help: str
     version: int
     make: Callable[[Path, str, int, Mapping[str, Any]], Task]
+    dials: type[Any]  # a config of its settings
 
 
 TASKS: Registry[Generated] = Registry("task")
 
 TASKS.register(
-    Generated("field_guide", "artificial: creatures, groups and facts, made from a seed", VERSION, materialise)
+    Generated(
+        "field_guide",
+        "artificial: creatures, groups and facts, made from a seed",
+        world.VERSION,
+        world.materialise,
+        world.WorldSettings,
+    )
+)
+TASKS.register(
+    Generated(
+        "arithmetic",
+        "artificial: chains of additions and multiplications in words; the answer is a number to write",
+        arithmetic.VERSION,
+        arithmetic.materialise,
+        arithmetic.ArithmeticSettings,
+    )
 )
 
 

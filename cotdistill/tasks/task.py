@@ -78,6 +78,11 @@ class Task:
         return bool(self.info["artificial"])
 
     @property
+    def has_world(self) -> bool:
+        """Whether it is the generated task whose questions hide a creature's group (`generated.world`)."""
+        return self.info.get("generator") == "field_guide"
+
+    @property
     def template(self) -> Template:
         return Template(**self.info["template"])
 

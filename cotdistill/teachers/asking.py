@@ -12,7 +12,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from cotdistill.config import param
@@ -92,13 +92,15 @@ def ask_all(
     pace: Pace,
     arrived: Callable[[list[Response], list[Failure]], None],
     tick: Callable[[float], None],
+    failed_before: Collection[int] = (),
 ) -> None:
     """Ask for every request, `pace.concurrency` at a time; `arrived` is told of answers and failures in the calling
     thread, `tick` about five times a second, with the seconds that the server still wants to be left alone.
 
     Whatever `tick` raises stops the asking: answers on their way are waited for, told to `arrived`, and the exception
     goes on. TeacherError where no further request would fare better: the key is refused, the server cannot be reached,
-    it asks for too long a wait.
+    it asks for too long a wait. failed_before: places of requests that got no answer in an earlier go; that they fail
+    again says nothing about the teacher.
     """
     waiting: queue.SimpleQueue[Request] = queue.SimpleQueue()
     for request in requests:
@@ -125,7 +127,7 @@ def ask_all(
             arrived(open_answers, failures)
             open_answers = []
             left -= answered + len(failures)
-            in_a_row = 0 if answered else in_a_row + len(failures)
+            in_a_row = 0 if answered else in_a_row + sum(f.place not in failed_before for f in failures)
             causes.update(f"{one.cause}: {one.detail}" for one in failures)
             for one in answers:
                 if isinstance(one, TeacherError):

@@ -12,7 +12,7 @@ from typing import Any
 
 import safetensors
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache, PreTrainedModel
+from transformers import AutoModelForCausalLM, DynamicCache, PreTrainedModel, PreTrainedTokenizerFast
 
 from cotdistill.config import stable_seed
 from cotdistill.errors import TeacherError
@@ -39,7 +39,9 @@ class LocalTeacher:
         self.name = config.model
         options: dict[str, Any] = {"revision": config.revision or None, "trust_remote_code": False}
         try:
-            self.tokenizer: Any = AutoTokenizer.from_pretrained(config.model, **options)
+            # Not AutoTokenizer, which builds some families' tokenizers anew from the vocabulary: their ids can differ
+            # from those of tokenizer.json, by which a student reads the same folder.
+            self.tokenizer: Any = PreTrainedTokenizerFast.from_pretrained(config.model, **options)
             model = AutoModelForCausalLM.from_pretrained(
                 config.model, use_safetensors=True, dtype=torch.float32 if config.device == "cpu" else "auto", **options
             )
@@ -49,6 +51,11 @@ class LocalTeacher:
                 "Expected a causal LM with safetensors weights and its tokenizer: a folder written by save_pretrained,"
                 " or a hub id.",
             ) from error
+        if not len(self.tokenizer):
+            raise TeacherError(
+                f"The teacher {config.model!r} has no tokenizer.json.",
+                "Save a fast tokenizer beside it; students read the same file.",
+            )
         if config.device == "cuda" and not torch.cuda.is_available():
             raise TeacherError("This machine has no GPU that torch can use.", "Set the teacher's device to cpu.")
         self.model: PreTrainedModel = model

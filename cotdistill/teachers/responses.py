@@ -47,6 +47,10 @@ _SCHEMA = """
     ) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS pace (model TEXT PRIMARY KEY, settings TEXT NOT NULL) WITHOUT ROWID;
 """
+# Failures of requests that have not been answered since.
+_UNANSWERED = """
+    FROM failure JOIN asked USING (job, place) LEFT JOIN response USING (key) WHERE job = ? AND response.text IS NULL
+"""
 
 
 @dataclass(frozen=True)
@@ -173,9 +177,10 @@ class Responses:
                 connection.executemany("INSERT OR IGNORE INTO reply VALUES (?, ?, ?, ?, ?)", replies)
 
     def begin(self, job: str, requests: Sequence[Request]) -> set[str]:
-        """Note what a job asks, forget its earlier failures, and give the keys that are answered already."""
+        """Note what a job asks, and give the keys that are answered already. Its earlier failures stay until they are
+        answered or fail again.
+        """
         with self._connection(write=True) as connection:
-            connection.execute("DELETE FROM failure WHERE job = ?", (job,))
             connection.execute("DELETE FROM asked WHERE job = ?", (job,))
             connection.executemany(
                 "INSERT INTO asked VALUES (?, ?, ?, ?, ?, ?)",
@@ -183,6 +188,10 @@ class Responses:
             )
             known = connection.execute("SELECT DISTINCT key FROM asked JOIN response USING (key) WHERE job = ?", (job,))
             return {row["key"] for row in known}
+
+    def failed_places(self, job: str) -> set[int]:
+        """The places of the requests that a job got no answer to so far."""
+        return {row["place"] for row in self._rows(f"SELECT place {_UNANSWERED}", (job,))}
 
     def known(self, keys: Sequence[str]) -> set[str]:
         """Those of some keys that are answered."""
@@ -208,7 +217,7 @@ class Responses:
             total(response.seconds) AS seconds FROM asked LEFT JOIN response USING (key) WHERE job = ?
         """
         row = self._rows(query, (job,))
-        failed = self._rows("SELECT count(*) AS failed FROM failure WHERE job = ?", (job,))
+        failed = self._rows(f"SELECT count(*) AS failed {_UNANSWERED}", (job,))
         if not row:
             return Count(0, 0, 0, 0, 0, 0.0)
         key = row[0]
@@ -236,10 +245,7 @@ class Responses:
 
     def failures(self, job: str) -> list[dict[str, Any]]:
         """The questions of a job that got no answer: id, sample, cause, detail, tries, at."""
-        query = """
-            SELECT question AS id, sample, cause, detail, tries, at FROM failure JOIN asked USING (job,
-            place) WHERE job = ? ORDER BY place
-        """
+        query = f"SELECT question AS id, sample, cause, detail, tries, at {_UNANSWERED} ORDER BY place"
         return [dict(row) for row in self._rows(query, (job,))]
 
     def usual(self, model: str) -> dict[str, float] | None:

@@ -9,9 +9,8 @@ import streamlit as st
 from cotdistill.errors import CotdistillError
 from cotdistill.store.store import Store
 from cotdistill.tasks.example import CHOICE
-from cotdistill.tasks.catalog import list_tasks, open_task
+from cotdistill.tasks.catalog import TASKS, list_tasks, open_task
 from cotdistill.tasks.task import Task
-from cotdistill.tasks.generated.world import WorldSettings
 from cotdistill.dashboard.widgets import example, forms
 from cotdistill.dashboard.data import hub_form, import_form, lint as linted, task_admin, task_statistics, teachers
 from cotdistill.dashboard import frame
@@ -34,7 +33,7 @@ def draw(store: Store) -> None:
     known = {str(row["id"]): row for row in list_tasks(store.tasks_root)}
     with left:
         name = frame.choose("Task", list(known), key="task", label_of=lambda n: _row_label(known[n]), drops=import_form.BELONGS)
-    settings, world = _dials() if known[name].get("artificial") else (None, 0)
+    settings, world = _dials(name) if known[name].get("artificial") else (None, 0)
     try:
         with st.spinner("Opening the task…"):
             task = open_task(store.tasks_root, name, world=world, settings=settings)
@@ -58,10 +57,11 @@ def _row_label(row: dict[str, Any]) -> str:
     return f"{row['id']}{kind}"
 
 
-def _dials() -> tuple[dict[str, Any] | None, int]:
+def _dials(name: str) -> tuple[dict[str, Any] | None, int]:
     """The dials of the generated task; None where all stand at their defaults, so that the usual world is named as
     everywhere.
     """
+    dials = TASKS.get(name).dials
     with st.expander("Dials of the generated task", icon=":material/tune:"):
         world = st.number_input(
             "World",
@@ -70,14 +70,14 @@ def _dials() -> tuple[dict[str, Any] | None, int]:
             step=1,
             key=KEY,
             bind="query-params",
-            help="The seed of the world: another table of facts, other creatures.",
+            help="The seed of what is generated: other facts, other numbers.",
             width=220,
         )
         try:
-            chosen = forms.config(WorldSettings, WorldSettings(), key=f"{KEY}.dials", columns=4)
+            chosen = forms.config(dials, dials(), key=f"{KEY}.dials", columns=4)
         except CotdistillError as error:
             frame.problem(error)
-            chosen = WorldSettings()
+            chosen = dials()
     return forms.changed(chosen) or None, int(world)
 
 

@@ -316,7 +316,12 @@ def _claim_slide(document: dict[str, Any], claim: dict[str, Any], at: int) -> No
     if figure is not None:
         figure.update_layout(height=150 + 74 * len(claim["comparisons"]), font_size=20, title_text="", margin_t=10)
         _slide_figure(figure, f"present{at}", margin_r=330)
-    n = export.tables({**document, "claims": [claim]})[0].caption.partition("Verdict:")[2].partition(". ")[2]
+    n = (
+        export.tables({**document, "claims": [claim]})[0]
+        .caption.partition("Verdict:")[2]
+        .partition(". ")[2]
+        .removesuffix(export.P_TOLD)
+    )
     st.html(
         f'<div style="font-size:1.25rem;max-width:70rem">{escape(export.slide_text(claim, figure is not None))}</div>'
         f'<div style="font-size:1rem;opacity:0.65;margin-top:0.8rem">{escape(n)} {escape(export.setting(document))}.'

@@ -21,6 +21,7 @@ from cotdistill.saliency.reading import EncodedExample
 from cotdistill.saliency.settings import BASELINES, MOVES, AttributionSettings
 from cotdistill.store.records import Study
 from cotdistill.store.store import Store
+from cotdistill.students.sources import encoder_of
 from cotdistill.studies.inspection_jobs import checkpoints
 from cotdistill.tasks.example import Example
 from cotdistill.text import listed, plain_markdown
@@ -89,6 +90,8 @@ def _scene(store: Store, study: Study, students: Sequence[PickedStudent], method
     aim = target_picker.draw(example, _with_rationale(store, students, example))
     unit, checkpoint, settings, edit = _view(students, methods, example)
     edited = editing.draw(example) if edit else None
+    if edited is not None:
+        editing.warn(encoder_of(task, first.run), example, edited)
     return Scene(store, study, tuple(students), tuple(methods), split, example, edited, aim, unit, checkpoint, settings)
 
 

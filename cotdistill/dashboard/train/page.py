@@ -20,7 +20,6 @@ from cotdistill.students.models import PRETRAINED, STUDENTS, entry_of, settings_
 from cotdistill.students.suited import suited
 from cotdistill.studies.spec import BUDGETS, MISSING, STUDIES, StudySpec, spec_from_mapping
 from cotdistill.tasks.catalog import TASKS, list_tasks, open_task
-from cotdistill.tasks.generated.world import WorldSettings
 from cotdistill.tasks.task import Task
 from cotdistill.text import listed, plain_markdown, plural
 
@@ -113,7 +112,7 @@ def _task(store: Store, start: StudySpec) -> tuple[Task, dict[str, Any]]:
         with st.expander("Dials of the generated task", icon=":material/tune:"):
             dials = dict(start.task_settings) if name == start.task else {}
             settings = forms.changed(
-                forms.config(WorldSettings, from_mapping(WorldSettings, dials), key=f"{KEY}.dials")
+                forms.config(TASKS.get(name).dials, from_mapping(TASKS.get(name).dials, dials), key=f"{KEY}.dials")
             )
     with st.spinner("Opening the task…"):
         return open_task(store.tasks_root, name, settings=settings or None), settings

@@ -14,7 +14,6 @@ from cotdistill.errors import CotdistillError
 from cotdistill.report.commands import changed
 from cotdistill.studies.spec import StudySpec, spec_from_mapping
 from cotdistill.tasks.catalog import TASKS
-from cotdistill.tasks.generated.world import WorldSettings
 
 KEY = "compose"
 NEW = "a new study"
@@ -31,7 +30,8 @@ def begin(task: str, settings: Mapping[str, Any]) -> None:
     forget()
     st.session_state[f"{KEY}.start"] = NEW
     st.session_state[f"{KEY}.task"] = st.session_state[f"{KEY}.name"] = task
-    forms.reset(WorldSettings, settings, key=f"{KEY}.dials")
+    if task in TASKS:
+        forms.reset(TASKS.get(task).dials, settings, key=f"{KEY}.dials")
 
 
 def begin_with(spec: StudySpec, start: str = NEW) -> None:
@@ -59,7 +59,8 @@ def begin_with(spec: StudySpec, start: str = NEW) -> None:
     for name, value in values.items():
         st.session_state[f"{KEY}.{name}"] = value
     if spec.task in TASKS:
-        forms.reset(WorldSettings, plain(from_mapping(WorldSettings, spec.task_settings)), key=f"{KEY}.dials")
+        dials = TASKS.get(spec.task).dials
+        forms.reset(dials, plain(from_mapping(dials, spec.task_settings)), key=f"{KEY}.dials")
     forms.reset(TrainingConfig, plain(spec.training), key=f"{KEY}.training")
     forms.reset(StudentConfig, plain(spec.student), key=f"{KEY}.student_settings")
     st.session_state[f"{KEY}.seeds"] = dict(spec.fixed_seeds)

@@ -12,7 +12,8 @@ from typing import Any
 import pandas as pd
 
 from cotdistill.errors import DataError, NoRationale, TeacherError
-from cotdistill.execution.worker import JobContext, Outcome
+from cotdistill.execution.context import Outcome
+from cotdistill.execution.worker import WorkerContext
 from cotdistill.planning.elicitation import CHARACTERS_PER_TOKEN, pace_of
 from cotdistill.store.artifacts import parquet
 from cotdistill.tasks.task import Task
@@ -50,7 +51,7 @@ class Tally:
     """
 
     def __init__(
-        self, context: JobContext, responses: Responses, pace: Pace, keys: dict[str, list[Request]], have: set[str]
+        self, context: WorkerContext, responses: Responses, pace: Pace, keys: dict[str, list[Request]], have: set[str]
     ) -> None:
         self._context, self._responses, self._pace = context, responses, pace
         self._keys = keys
@@ -144,7 +145,7 @@ class Tally:
             )
 
 
-def job(context: JobContext) -> Outcome:
+def job(context: WorkerContext) -> Outcome:
     """The job kind "elicit": product "answers", one row an answer: id, sample, given, text, finish, tokens, seconds,
     received, key, and what its text states (label, how, problem)."""
     config = ElicitConfig.from_plain(context.config)
@@ -161,12 +162,14 @@ def job(context: JobContext) -> Outcome:
     for request in wanted:
         keys.setdefault(request.key, []).append(request)
     have = responses.begin(context.identity, wanted)
+    failed_before = responses.failed_places(context.identity)
     tally = Tally(context, responses, pace, keys, have)
-    todo = [same[0] for key, same in keys.items() if key not in have]
+    # What failed in an earlier go comes last: what has never been asked comes first under a limit of tokens.
+    todo = sorted((same[0] for k, same in keys.items() if k not in have), key=lambda r: r.place in failed_before)
     context.log(f"{len(keys)} requests, {len(have)} of them answered already; {pace.concurrency} at a time.")
     tally.tick(0.0)
     if todo:
-        _ask(config, todo, pace, tally)
+        _ask(config, todo, pace, tally, failed_before)
     rows = responses.answers(context.identity)
     if not rows:
         cause = ", ".join(f"{cause} ({number})" for cause, number in tally.causes.most_common())
@@ -192,7 +195,7 @@ def job(context: JobContext) -> Outcome:
     return Outcome({**summary, "source": source}, produced, {"task": task.digest})
 
 
-def _ask(config: ElicitConfig, todo: list[Request], pace: Pace, tally: Tally) -> None:
+def _ask(config: ElicitConfig, todo: list[Request], pace: Pace, tally: Tally, failed_before: set[int]) -> None:
     if config.teacher.kind == "local":
         # Imported here: a job that asks a server needs no torch.
         from cotdistill.teachers.local import ask_local
@@ -200,7 +203,11 @@ def _ask(config: ElicitConfig, todo: list[Request], pace: Pace, tally: Tally) ->
         ask_local(config, todo, pace, tally.arrived, tally.tick)
         return
     endpoint = Endpoint(address(), pace.concurrency, pace.timeout, drop_refused=pace.drop_refused)
-    ask_all(lambda request: endpoint.ask(body_of(config, request), request.key), todo, pace, tally.arrived, tally.tick)
+
+    def ask(request: Request) -> Response:
+        return endpoint.ask(body_of(config, request), request.key)
+
+    ask_all(ask, todo, pace, tally.arrived, tally.tick, failed_before)
 
 
 def _summary(tally: Tally, answers: list[TeacherAnswer]) -> dict[str, Any]:
@@ -232,7 +239,7 @@ def _not_as_asked(model: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _source(task: Task, config: ElicitConfig, answers: list[TeacherAnswer], context: JobContext) -> str | None:
+def _source(task: Task, config: ElicitConfig, answers: list[TeacherAnswer], context: WorkerContext) -> str | None:
     """Answers as a source of the task; None where they speak about no training row."""
     origin = {"job": context.identity, "model": config.teacher.model, "given": config.given}
     try:

@@ -18,8 +18,8 @@ from transformers import PreTrainedModel
 from cotdistill import __version__
 from cotdistill.config import RunConfig, stable_seed
 from cotdistill.errors import DataError, NoRationale, StudentError
+from cotdistill.execution.context import JobContext, Outcome
 from cotdistill.execution.data_parallel import group_of
-from cotdistill.execution.worker import JobContext, Outcome
 from cotdistill.rationales.conditions import Condition, parse
 from cotdistill.rationales.counterfactual import supplied
 from cotdistill.rationales.placement import MODES, Placement

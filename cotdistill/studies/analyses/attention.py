@@ -60,6 +60,6 @@ def relevant_texts(task: Task, example: Example) -> dict[str, list[str]]:
     what is asked about.
     """
     texts = {"gold": [example.answer_text]}
-    if task.artificial:
+    if task.has_world:
         texts |= {"latent": [str(example.metadata["group"])], "subject": [str(example.metadata["creature"])]}
     return texts

@@ -293,7 +293,7 @@ def counterfactual(world: World, example: Example, style: str) -> Counterfactual
 
 def world_of(task: Task) -> World | None:
     """The world that a task was made from; None for any other task."""
-    if task.info.get("generator") != "field_guide":
+    if not task.has_world:
         return None
     return make_world(int(task.info["world"]), from_mapping(WorldSettings, task.info["settings"]))
 

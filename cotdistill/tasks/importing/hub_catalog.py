@@ -437,3 +437,41 @@ HUB.register(
         note=f"{NO_LABELS} No rationales.",
     )
 )
+HUB.register(
+    HubDataset(
+        name="gsm8k",
+        title="GSM8K",
+        help="grade school maths with worked solutions; the answer, a number, is written (arXiv 2110.14168)",
+        dataset="openai/gsm8k",
+        config="main",
+        revision="main",
+        columns=ColumnMap(question="question", answer="answer", answer_kind="number"),
+        licence="MIT, as the hub's card states",
+        note="The solution stands before ####, the answer behind it. Calculator's marks (<<48/2=24>>) are removed.",
+        seen="rows",
+    )
+)
+HUB.register(
+    HubDataset(
+        name="svamp",
+        title="SVAMP",
+        help="short word problems with varied wording; the answer, a number, is written (arXiv 2103.07191)",
+        dataset="ChilleD/SVAMP",
+        revision="5e0bf1e5e7c0e9c4bc39180d224f41f3f801b7ef",
+        columns=ColumnMap(id="ID", question="Body+Question", answer="Answer", answer_kind="number"),
+        licence="MIT, as the authors' repository states",
+        note="The equation becomes metadata. No rationales: add a teacher's.",
+    )
+)
+HUB.register(
+    HubDataset(
+        name="math",
+        title="MATH",
+        help="competition maths with full solutions; the answer is written (arXiv 2103.03874)",
+        dataset="DigitalLearningGmbH/MATH-lighteval",
+        revision="main",
+        columns=ColumnMap(question="problem", answer="solution", answer_kind="text"),
+        licence="MIT, as the authors' repository states",
+        note="The answer is what stands in the box of the solution, compared as text. The solution names it.",
+    )
+)
