@@ -47,6 +47,9 @@ def param(
     return dataclasses.field(default=default, metadata=metadata)
 
 
+_LEAVES = frozenset({str, int, float, bool, type(None)})
+
+
 def canonical_json(value: Any) -> str:
     """One text for one value: sorted keys, no spaces, no NaN. Dataclasses count as mappings, tuples as lists."""
     return json.dumps(plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
@@ -54,6 +57,9 @@ def canonical_json(value: Any) -> str:
 
 def plain(value: Any) -> Any:
     """The value as JSON types (dict, list, str, int, float, bool, None); a field's metadata may name its `key`."""
+    if type(value) in _LEAVES:
+        # Most values of a long document: known without looking for fields.
+        return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.metadata.get("key", f.name): plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, Mapping):

@@ -13,7 +13,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from cotdistill.execution.worker import KINDS, JobContext, Kind, Outcome
+from cotdistill.execution.context import JobContext, Outcome
+from cotdistill.execution.worker import KINDS, Kind
 
 
 def count(context: JobContext) -> Outcome:

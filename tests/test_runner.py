@@ -17,7 +17,8 @@ from cotdistill.config import RECIPES
 from cotdistill.errors import DataError, DiskFull, StoreError
 from cotdistill.execution import heartbeat, worker
 from cotdistill.execution.attempts import Attempt
-from cotdistill.execution.worker import KINDS, JobContext, Kind, Outcome, work
+from cotdistill.execution.context import JobContext, Outcome
+from cotdistill.execution.worker import KINDS, Kind, work
 from cotdistill.store.records import Job, JobSpec
 from cotdistill.store.store import Store
 from tests.quick_jobs import expected_total

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cotdistill.errors import BadRows, DataError, UnknownName
-from cotdistill.exchange.prediction_file import NAMES, gaps_between, incomparable
+from cotdistill.exchange.prediction_file import NAMES, RIGHT, gaps_between, incomparable
 from cotdistill.results.replicates import (
     ConditionAnswers,
     DifferenceRow,
@@ -33,11 +33,7 @@ if TYPE_CHECKING:
 Codes = npt.NDArray[np.int64]
 BASELINE, UNNUMBERED = "baseline", "0"
 # Names of columns that are looked for in a file, the likeliest first; compared without case.
-COLUMNS = {
-    **{field: NAMES[field] for field in ("condition", "item", "replicate", "cluster")},
-    "correct": ("correct", "is_correct", "acc", "right", "exact_match"),
-}
-RIGHT = {**dict.fromkeys(("1", "1.0", "true"), 1.0), **dict.fromkeys(("0", "0.0", "false"), 0.0)}
+COLUMNS = {field: NAMES[field] for field in ("condition", "item", "replicate", "correct", "cluster")}
 
 
 @dataclass(frozen=True)

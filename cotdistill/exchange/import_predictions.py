@@ -25,6 +25,7 @@ from cotdistill.exchange.prediction_file import (
     read_answers,
     renamed,
 )
+from cotdistill.exchange.scorer_logs import LogChoice, log_files
 from cotdistill.rationales.conditions import parse
 from cotdistill.results.claims import primary_of
 from cotdistill.store.artifacts import PREDICTION_TYPES, hash_file, parquet
@@ -69,6 +70,7 @@ def import_answers(
     baseline: str = "",
     primary: str = "",
     names: Sequence[str] = (),
+    choice: LogChoice | None = None,
     dry_run: bool = False,
 ) -> ImportedAnswers:
     """Make a study of a file of answers (see `answers.read_answers`). names: NAME=CONDITION for conditions that are not
@@ -82,7 +84,7 @@ def import_answers(
     import pandas as pd
 
     opened = open_task(store.tasks_root, task) if task else None
-    answers = read_answers(path, columns, scores=scores, task=opened)
+    answers = read_answers(path, columns, scores=scores, task=opened, choice=choice)
     conditions = _conditions(answers, names)
     answers = renamed(answers, conditions.__getitem__)
     chosen = _primary(conditions, primary)
@@ -97,7 +99,7 @@ def import_answers(
     )
     tables = {product.digest: table for job, table in jobs for product in job.produced.values()}
     seen = standing(store, whole, lambda held: pd.read_parquet(io.BytesIO(tables[held])))
-    origin = hash_file(path)
+    origin = _origin(path)
     number = None
     if not dry_run:
         for table in tables.values():
@@ -118,6 +120,14 @@ def import_answers(
         chance=_chance(first),
         notes=tuple(_notes(answers, spec, opened, seen.study is not None)),
     )
+
+
+def _origin(path: Path) -> str:
+    """Digest of a file, or of the files of a folder with their names."""
+    if path.is_file():
+        return hash_file(path)
+    files = [file for each in log_files(path).values() for file in each]
+    return digest([[file.relative_to(path).as_posix(), hash_file(file)] for file in sorted(files)])
 
 
 def _conditions(answers: PredictionFile, names: Sequence[str]) -> dict[str, str]:
@@ -309,15 +319,19 @@ def _share(rows: Sequence[PredictionRow]) -> float:
 
 
 def _chance(rows: Sequence[PredictionRow]) -> float:
-    return math.fsum(1 / len(row.scores) for row in rows) / len(rows)
+    return math.fsum(row.chance for row in rows) / len(rows)
 
 
 def _content(rows: Sequence[PredictionRow]) -> list[Any]:
-    return [[r.item, r.cluster, r.answer, r.predicted, r.parsed, r.probabilities, r.scores, r.tokens] for r in rows]
+    return [
+        [r.item, r.cluster, r.answer, r.predicted, r.parsed, r.probabilities, r.scores, r.tokens]
+        + ([] if r.guessed is None else [r.guessed])
+        for r in rows
+    ]
 
 
 def _notes(answers: PredictionFile, spec: StudySpec, task: Task | None, known: bool) -> list[str]:
-    notes = ["The study is here already."] if known else []
+    notes = [*(["The study is here already."] if known else []), *answers.notes]
     runs = answers.runs()
     replicates = sorted({replicate for _, replicate in runs})
     for condition in dict.fromkeys(condition for condition, _ in runs):
@@ -338,7 +352,7 @@ def _notes(answers: PredictionFile, spec: StudySpec, task: Task | None, known: b
         )
     if not any(row.split == "dev" for row in answers.rows):
         notes.append(
-            "Without rows of dev the margin of 'no worse' has to be given: findings STUDY --margin POINTS, chosen"
+            "Without rows of dev the margin of 'no worse' has to be given: compare STUDY --margin POINTS, chosen"
             " beforehand."
         )
     if any(row.tokens is None for row in answers.rows if row.split == "test"):

@@ -20,6 +20,7 @@ from typing import Any
 
 from cotdistill.config import param
 from cotdistill.errors import BadRows, DataError, RowProblem, UnknownName
+from cotdistill.exchange.scorer_logs import TABLES, LogChoice, log_files, read_logs
 from cotdistill.tasks.example import Example
 from cotdistill.tasks.importing.cells import Row
 from cotdistill.tasks.importing.columns import header_of
@@ -37,6 +38,8 @@ NAMES = {
     "prediction": ("prediction", "predicted"),
     "tokens": ("tokens", "training_tokens"),
     "split": ("split",),
+    "correct": ("correct", "is_correct", "acc", "right", "exact_match"),
+    "choices": ("choices",),
 }
 NEEDED = ("item", "condition", "replicate")
 SEPARATE = re.compile(r"(p|prob|probability|score|logprob)_(.+)", re.IGNORECASE)
@@ -46,6 +49,7 @@ TOLERANCE = 1e-3
 # A choice of probability 0 counts as this much where logarithms are taken, which is for margins alone.
 FLOOR = 1e-12
 NO_ANSWER = ("-1", "none")
+RIGHT = {**dict.fromkeys(("1", "1.0", "true"), 1.0), **dict.fromkeys(("0", "0.0", "false"), 0.0)}
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,8 @@ class AnswerColumns:
     prediction: str = param("", "what was answered, if not the likeliest choice; -1 where no answer could be read")
     tokens: str = param("", "tokens that the student was trained on, the same in all rows of a run")
     split: str = param("", "test, or dev for rows that only fix the margin of 'no worse'")
+    correct: str = param("", "1 or 0, for answers in free text: instead of probabilities and answer")
+    choices: str = param("", "beside correct: how many choices the question had, which says how good guessing is")
 
 
 @dataclass(frozen=True)
@@ -81,7 +87,7 @@ class AnswersConfig:
     answers: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PredictionRow:
     """One row. answer, predicted: places of choices; parsed: that of what was said, -1 where nothing could be read.
     scores: in nats.
@@ -99,6 +105,13 @@ class PredictionRow:
     probabilities: tuple[float, ...]
     scores: tuple[float, ...]
     tokens: float | None
+    file: str = ""
+    # Of an answer that is only right or wrong, its places are right (0) and wrong (1): accuracy of guessing.
+    guessed: float | None = None
+
+    @property
+    def chance(self) -> float:
+        return 1 / len(self.scores) if self.guessed is None else self.guessed
 
     @property
     def correct(self) -> bool:
@@ -119,6 +132,7 @@ class PredictionFile:
     rows: tuple[PredictionRow, ...]
     columns: AnswerColumns
     nested: bool
+    notes: tuple[str, ...] = ()  # what a person should know of the files
 
     def runs(self, split: str = "test") -> dict[tuple[str, int], list[PredictionRow]]:
         """The rows of each (condition, replicate), by item."""
@@ -130,25 +144,60 @@ class PredictionFile:
 
 
 def read_answers(
-    path: Path, columns: AnswerColumns | None = None, *, scores: str = "prob", task: Task | None = None
+    path: Path,
+    columns: AnswerColumns | None = None,
+    *,
+    scores: str = "prob",
+    task: Task | None = None,
+    choice: LogChoice | None = None,
 ) -> PredictionFile:
-    """The answers in a CSV, Parquet or JSONL file. scores: "prob" for probabilities, "log" for log-likelihoods, of
+    """The answers in a CSV, Parquet or JSONL file, in what another library wrote, or in a folder of either
+    (`scorer_logs`). scores: "prob" for probabilities, "log" for log-likelihoods, of
     which the softmax is taken.
 
     DataError if a column is not known; BadRows with every row that cannot be used; DataError where rows are missing
     that others have.
     """
-    records, problems = read_records(path)
-    chosen = _columns(columns, header_of(record.row for record in records))
-    labels = _separate(header_of(record.row for record in records)) if not chosen.probabilities else {}
-    if not chosen.probabilities and not labels:
+    if not path.is_dir() and not log_files(path):
+        records, problems = read_records(path)
+        return answers_of(records, problems, path.name, columns, scores=scores, task=task)
+    logs = read_logs(path, choice or LogChoice())
+    if logs.kind == TABLES:
+        return answers_of(logs.records, list(logs.problems), path.name, columns, scores=scores, task=task)
+    answers = answers_of(
+        logs.records, list(logs.problems), path.name, None, scores="log" if logs.log else "prob", task=task
+    )
+    return dataclasses.replace(answers, notes=logs.notes)
+
+
+def answers_of(
+    records: Sequence[Record],
+    problems: list[RowProblem],
+    name: str,
+    columns: AnswerColumns | None,
+    *,
+    scores: str,
+    task: Task | None,
+) -> PredictionFile:
+    """The same for rows that were read already. problems: rows that could not be; name: what refusals call the file."""
+    header = header_of(record.row for record in records)
+    chosen = _columns(columns, header)
+    labels = _separate(header) if not chosen.probabilities else {}
+    if not chosen.probabilities and not labels and not chosen.correct:
         raise DataError(
-            f"{path.name} has no column with probabilities.",
-            "Expected a list in a column `probabilities`, or columns p_0, p_1 ... or prob_A, prob_B ...",
+            f"{name} has no column with probabilities.",
+            "Expected a list in a column `probabilities`, or columns p_0, p_1 ... or prob_A, prob_B ...; for free text"
+            " a column `correct` with 1 or 0.",
         )
-    if not chosen.answer and task is None:
+    judged = not chosen.probabilities and not labels
+    if judged and task is not None:
         raise DataError(
-            f"{path.name} has no column with the right answer.",
+            f"{name} says only which answers are right, not which choice was taken: it fits no task's choices.",
+            "Leave out --task.",
+        )
+    if not chosen.answer and task is None and not judged:
+        raise DataError(
+            f"{name} has no column with the right answer.",
             "Add a column `answer`, or name the imported task (--task).",
         )
     read = RowReader(
@@ -163,13 +212,13 @@ def read_answers(
             rows.append(read(record))
         except DataError as error:
             problems.append(RowProblem(record.file, record.line, error.message))
-    problems += _contradictions(path.name, rows)
+    problems += _contradictions(rows)
     if problems:
-        raise BadRows(sorted(problems, key=lambda p: p.line), "Correct them; nothing was imported.")
+        raise BadRows(sorted(problems, key=lambda p: (p.file, p.line)), "Correct them; nothing was imported.")
     if gaps := _gaps(rows):
-        raise incomparable(path.name, gaps)
+        raise incomparable(name, gaps)
     if not any(row.split == "test" for row in rows):
-        raise DataError(f"{path.name} has no row of the test split.", "Rows of dev only fix the margin of 'no worse'.")
+        raise DataError(f"{name} has no row of the test split.", "Rows of dev only fix the margin of 'no worse'.")
     sets = {frozenset(row.item for row in mine) for mine in PredictionFile(tuple(rows), chosen, False).runs().values()}
     return PredictionFile(tuple(rows), chosen, len(sets) > 1)
 
@@ -235,6 +284,8 @@ class RowReader:
         split = (_optional(row, columns.split) or "test").casefold()
         if split not in ("test", "dev"):
             raise DataError(f"the split is {split[:40]!r}; expected test or dev")
+        if not columns.probabilities and not self.labels:
+            return self._judged(record, item, condition, replicate, split)
         numbers = self._numbers(row)
         example = self._example(item, split, len(numbers))
         probabilities, scores = _from_log(numbers) if self.log else _from_probabilities(numbers)
@@ -249,13 +300,7 @@ class RowReader:
             if said.casefold() in NO_ANSWER
             else _choice(said, labels, len(numbers), "prediction")
         )
-        tokens = (
-            None
-            if (count := row.get(columns.tokens) if columns.tokens else None) in (None, "")
-            else _number(count, "tokens")
-        )
-        if tokens is not None and tokens < 0:
-            raise DataError(f"tokens are {tokens:g}; expected a number that is not negative")
+        tokens = self._tokens(row)
         cluster = _optional(row, columns.cluster) or (example.cluster if example else "") or item
         predicted = parsed if parsed >= 0 else likeliest
         return PredictionRow(
@@ -271,7 +316,36 @@ class RowReader:
             probabilities,
             scores,
             tokens,
+            record.file,
         )
+
+    def _judged(self, record: Record, item: str, condition: str, replicate: int, split: str) -> PredictionRow:
+        """A row that is only right or wrong."""
+        row, columns = record.row, self.columns
+        right = RIGHT.get((_optional_answer(row, columns.correct) or "").casefold())
+        if right is None:
+            raise DataError(
+                f"{columns.correct} is {str(row.get(columns.correct))[:40]!r}; expected 1 for a right answer, 0 for a"
+                " wrong one"
+            )
+        choices = _optional(row, columns.choices)
+        if choices is not None and _whole(choices, "number of choices") < 2:
+            raise DataError(f"the number of choices is {choices[:40]}; expected at least 2, or nothing for free text")
+        numbers = (1.0, 0.0) if right else (0.0, 1.0)
+        probabilities, scores = _from_probabilities(numbers)
+        cluster = _optional(row, columns.cluster) or item
+        taken = 0 if right else 1
+        return PredictionRow(
+            record.line, item, cluster, condition, replicate, split, 0, taken, taken, probabilities, scores,
+            self._tokens(row), record.file, 1 / int(choices) if choices else 0.0,
+        )  # fmt: skip
+
+    def _tokens(self, row: Row) -> float | None:
+        count = row.get(self.columns.tokens) if self.columns.tokens else None
+        tokens = None if count in (None, "") else _number(count, "tokens")
+        if tokens is not None and tokens < 0:
+            raise DataError(f"tokens are {tokens:g}; expected a number that is not negative")
+        return tokens
 
     def _numbers(self, row: Row) -> list[float]:
         if self.columns.probabilities:
@@ -370,6 +444,12 @@ def _optional(row: Row, column: str) -> str | None:
     return str(value).strip() or None
 
 
+def _optional_answer(row: Row, column: str) -> str | None:
+    """As `_optional`, where true and false are values."""
+    value = row.get(column)
+    return str(value) if isinstance(value, bool) else _optional(row, column)
+
+
 def _number(value: Any, what: str) -> float:
     try:
         number = math.nan if value is None or isinstance(value, bool) else float(value)
@@ -387,33 +467,42 @@ def _whole(value: Any, what: str) -> int:
     return int(number)
 
 
-def _contradictions(file: str, rows: Iterable[PredictionRow]) -> list[RowProblem]:
+def _contradictions(rows: Iterable[PredictionRow]) -> list[RowProblem]:
     """Rows that do not go with an earlier one: the same answer twice, another right answer, another number of choices,
     other tokens of one run.
     """
     problems: list[RowProblem] = []
-    seen: dict[tuple[str, str, int, str], int] = {}
+    seen: dict[tuple[str, str, int, str], PredictionRow] = {}
     first: dict[tuple[str, str], PredictionRow] = {}
     run: dict[tuple[str, str, int], PredictionRow] = {}
     for row in rows:
-        reasons = []
-        if (line := seen.setdefault((row.split, row.condition, row.replicate, row.item), row.line)) != row.line:
-            reasons.append(
-                f"{row.item[:60]!r} was answered by {row.condition[:60]}, replicate {row.replicate}, in line {line}"
-                " already"
-            )
+        earlier = seen.setdefault((row.split, row.condition, row.replicate, row.item), row)
         other = first.setdefault((row.split, row.item), row)
-        for what, mine, theirs in (
-            ("right answer", row.answer, other.answer), ("cluster", row.cluster, other.cluster),
-            ("number of choices", len(row.scores), len(other.scores)),
-        ):  # fmt: skip
-            if mine != theirs:
-                reasons.append(f"the {what} of {row.item[:60]!r} is {mine!r} here and {theirs!r} in line {other.line}")
         same = run.setdefault((row.split, row.condition, row.replicate), row)
+        reasons = []
+        if earlier is not row:
+            reasons.append(
+                f"{row.item[:60]!r} was answered by {row.condition[:60]}, replicate {row.replicate}, in"
+                f" {_place(earlier, row)} already"
+            )
+        if (row.answer, row.cluster, len(row.scores)) != (other.answer, other.cluster, len(other.scores)):
+            for what, here, there in (
+                ("right answer", row.answer, other.answer), ("cluster", row.cluster, other.cluster),
+                ("number of choices", len(row.scores), len(other.scores)),
+            ):  # fmt: skip
+                if here != there:
+                    reasons.append(
+                        f"the {what} of {row.item[:60]!r} is {here!r} here and {there!r} in {_place(other, row)}"
+                    )
         if row.tokens != same.tokens:
-            reasons.append(f"the tokens of this run are {row.tokens} here and {same.tokens} in line {same.line}")
-        problems += [RowProblem(file, row.line, reason) for reason in reasons]
+            reasons.append(f"the tokens of this run are {row.tokens} here and {same.tokens} in {_place(same, row)}")
+        problems += [RowProblem(row.file, row.line, reason) for reason in reasons]
     return problems
+
+
+def _place(row: PredictionRow, other: PredictionRow) -> str:
+    """Where a row stands, for a reader of the other one."""
+    return f"line {row.line}" if row.file == other.file else f"{row.file} line {row.line}"
 
 
 def _gaps(rows: Sequence[PredictionRow]) -> list[str]:
@@ -457,6 +546,6 @@ def gaps_between(by_run: Mapping[tuple[str, str], AbstractSet[str]], split: str 
 
 def renamed(answers: PredictionFile, names: Callable[[str], str]) -> PredictionFile:
     """The same answers under other names of conditions."""
-    return dataclasses.replace(
-        answers, rows=tuple(dataclasses.replace(row, condition=names(row.condition)) for row in answers.rows)
-    )
+    for row in answers.rows:
+        row.condition = names(row.condition)
+    return answers

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Iterator
 
 from cotdistill.errors import StudentError
-from cotdistill.execution.worker import JobContext
+from cotdistill.execution.context import JobContext
 from cotdistill.students.files import check_processes
 from cotdistill.students.group import ALONE, ProcessGroup, joined
 

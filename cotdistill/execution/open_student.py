@@ -17,13 +17,14 @@ from cotdistill.config import RunConfig, stable_seed
 from cotdistill.errors import NotFound
 from cotdistill.rationales.conditions import Condition, parse
 from cotdistill.rationales.passage import Corpus
-from cotdistill.rationales.selection import Selection, read_selection
+from cotdistill.rationales.selection import Selection
 from cotdistill.store.records import Job
 from cotdistill.store.store import Store
 from cotdistill.students.loading import positions_of, prepare_torch, reopen
 from cotdistill.students.preparation import training_rows
 from cotdistill.students.sources import encoder_of
 from cotdistill.students.tokens import Encoder
+from cotdistill.studies.inputs import selections_of
 from cotdistill.studies.inspection_jobs import checked_checkpoint, source_of, task_of, trained
 from cotdistill.tasks.task import Task
 
@@ -93,20 +94,6 @@ def open_run(store: Store, run: int | str, checkpoint: str = "1", *, source: str
     ):
         _open.popitem(last=False)
     return opened
-
-
-def selections_of(store: Store, run: RunConfig) -> dict[str, Selection]:
-    """The selections that a run was trained on, by selector."""
-    selections = {}
-    for name, identity in run.selections.items():
-        produced = store.queue.job(identity).produced
-        if "selection" not in produced:
-            raise NotFound(
-                f"The selection {name!r} of this run is gone.",
-                "Run its study again: selections are made anew where they are missing.",
-            )
-        selections[name] = read_selection(store.artifacts.path(produced["selection"]), name)
-    return selections
 
 
 def training_corpus(opened: Opened) -> Corpus:

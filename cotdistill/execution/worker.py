@@ -14,7 +14,6 @@ import errno
 import faulthandler
 import importlib
 import io
-import math
 import os
 import platform
 import secrets
@@ -31,6 +30,7 @@ from typing import TYPE_CHECKING, Any
 import cotdistill
 from cotdistill.errors import CotdistillError, DiskFull, NotFound, StoreError, Superseded, redacted
 from cotdistill.execution.attempts import Attempt, claim, settle_dead
+from cotdistill.execution.context import JobContext, Outcome, finite
 from cotdistill.execution.devices import chosen, gpu_of, may_take_gpu_runs
 from cotdistill.execution.executor import executor
 from cotdistill.execution.heartbeat import INTERRUPT, Pulse, interrupted
@@ -54,17 +54,6 @@ RECORD_SECONDS = 60.0
 EXTRA_KINDS = "COTDISTILL_KINDS"
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What a job function gives back: a result of plain JSON values, and digests by role of what it produced and what
-    it used.
-    """
-
-    result: Mapping[str, Any]
-    produced: Mapping[str, str]
-    used: Mapping[str, str]
-
-
 @dataclass(frozen=True, slots=True)
 class Kind:
     """A kind of job. `function` is "module:function", imported when the first job of the kind comes. travels: its
@@ -75,9 +64,9 @@ class Kind:
     function: str
     travels: bool = False
 
-    def load(self) -> Callable[[JobContext], Outcome]:
+    def load(self) -> Callable[[Any], Outcome]:
         module, _, name = self.function.partition(":")
-        function: Callable[[JobContext], Outcome] = getattr(importlib.import_module(module), name)
+        function: Callable[[Any], Outcome] = getattr(importlib.import_module(module), name)
         return function
 
 
@@ -105,17 +94,39 @@ for _analysis in ANALYSES:
     KINDS.register(Kind(_analysis.kind, _analysis.help, "cotdistill.execution.jobs.analysis:job"))
 
 
-class JobContext:
-    """What a job function is handed: its config and identity, its inputs, and a way to tell how far it is.
-    `resume_file` may not exist yet.
-    """
+class StoreContext(JobContext):
+    """A job on the machine of its store."""
+
+    def __init__(self, store: Store, job: Job, resume_file: Path) -> None:
+        self.kind, self.config, self.identity = job.kind, job.config, job.identity
+        self.store, self.resume_file = store, resume_file
+
+    def task(self, name: str, world: int = 0, settings: Mapping[str, Any] | None = None) -> Task:
+        # Imported here: a worker that runs other kinds of job starts faster without tables and tokenizers.
+        from cotdistill.tasks.catalog import open_task
+
+        return open_task(self.store.tasks_root, name, world=world, settings=settings or None)
+
+    def produced(self, identity: str, role: str) -> Path:
+        job = self.store.queue.job(identity)
+        if role not in job.produced:
+            reason = "was imported without its" if job.origin else "has made no"
+            raise NotFound(f"Run {job.id} {reason} {role!r}.", f"Retry it: cotdistill runs retry {job.id}")
+        return self.store.artifacts.path(job.produced[role])
+
+    def keep(self, data: bytes | Path, kind: str, suffix: str) -> str:
+        put = self.store.artifacts.put_file if isinstance(data, Path) else self.store.artifacts.put_bytes
+        return put(data, kind, suffix)  # type: ignore[arg-type]
+
+    def home(self) -> Path:
+        return self.store.home
+
+
+class WorkerContext(StoreContext):
+    """What a job function is handed in a worker: the store as well, for the kinds that do not travel."""
 
     def __init__(self, store: Store, attempt: Attempt, leaving: threading.Event) -> None:
-        self.kind = attempt.job.kind
-        self.config = attempt.job.config
-        self.identity = attempt.job.identity
-        self.resume_file = attempt.resume_file
-        self.store = store
+        super().__init__(store, attempt.job, attempt.resume_file)
         self._attempt = attempt
         self._progress: dict[str, Any] = {}
         training = self.config.get("training")
@@ -123,26 +134,7 @@ class JobContext:
             self._progress["device"] = f"GPU {os.environ.get('CUDA_VISIBLE_DEVICES') or 0}"
         self._pulse = Pulse(attempt, lambda: dict(self._progress), leaving)
 
-    def task(self, name: str, world: int = 0, settings: Mapping[str, Any] | None = None) -> Task:
-        """A task of this store, generated if need be."""
-        # Imported here: a worker that runs other kinds of job starts faster without tables and tokenizers.
-        from cotdistill.tasks.catalog import open_task
-
-        return open_task(self.store.tasks_root, name, world=world, settings=settings or None)
-
-    def produced(self, identity: str, role: str) -> Path:
-        """An artefact of another job, named by that job's identity; NotFound if it is not there."""
-        job = self.store.queue.job(identity)
-        if role not in job.produced:
-            reason = "was imported without its" if job.origin else "has made no"
-            raise NotFound(f"Run {job.id} {reason} {role!r}.", f"Retry it: cotdistill runs retry {job.id}")
-        return self.store.artifacts.path(job.produced[role])
-
     def report(self, step: int, total: int, **values: float | int | str | None) -> None:
-        """Tell the step reached, of how many, and the latest values; as often as one likes, it costs microseconds.
-
-        Raises StopRequested if a person asked to stop or pause: save what is needed to resume and let it pass through.
-        """
         self._progress |= {
             "step": int(step),
             "total": int(total),
@@ -151,20 +143,7 @@ class JobContext:
         self._attempt.note(step)
         self._pulse.check()
 
-    def keep(self, data: bytes | Path, kind: str, suffix: str) -> str:
-        """Keep bytes or a file as an artefact; gives its digest."""
-        put = self.store.artifacts.put_file if isinstance(data, Path) else self.store.artifacts.put_bytes
-        return put(data, kind, suffix)  # type: ignore[arg-type]
-
-    def home(self) -> Path:
-        """The folder of the store, for further processes of a job on this machine."""
-        return self.store.home
-
-    def log(self, text: str) -> None:
-        """A line in the log of this attempt."""
-        print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
-
-    def run(self, function: Callable[[JobContext], Outcome]) -> Outcome:
+    def run(self, function: Callable[[WorkerContext], Outcome]) -> Outcome:
         """Call a job function with the heart beating. Raises what it raises, StopRequested and Superseded included."""
         self._pulse.start()
         try:
@@ -176,13 +155,6 @@ class JobContext:
                 # Interrupted between the last line of the job and the end of the pulse; that happens once only.
                 self._pulse.end()
                 raise
-
-
-def finite(value: Any) -> Any:
-    """JSON has no NaN; numbers of numpy and torch become Python's."""
-    if value is None or isinstance(value, (bool, int, str)):
-        return value
-    return float(value) if math.isfinite(value) else None
 
 
 def carry_out(store: Store, attempt: Attempt, leaving: threading.Event) -> None:
@@ -201,7 +173,7 @@ def carry_out(store: Store, attempt: Attempt, leaving: threading.Event) -> None:
 def _tried(store: Store, attempt: Attempt, leaving: threading.Event) -> Callable[[], None]:
     """Call the job function; gives what is to be recorded."""
     job = attempt.job
-    context = JobContext(store, attempt, leaving)
+    context = WorkerContext(store, attempt, leaving)
     context.log(
         f"Attempt {attempt.number} of run {job.id} ({job.label or job.kind}); process {os.getpid()} on"
         f" {platform.node()}, {_version()}."

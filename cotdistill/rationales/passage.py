@@ -135,9 +135,9 @@ class Corpus:
         self._partners: dict[tuple[str, int], list[int | None]] = {}
 
     @cached_property
-    def passages(self) -> list[Passage]:
+    def passages(self) -> Sequence[Passage]:
         if self._known is not None:
-            return list(self._known)
+            return self._known
         return [self.read(e.rationale) if e.rationale else () for e in self.examples]
 
     @cached_property

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from cotdistill.config import RunConfig, plain
-from cotdistill.errors import UsageError
+from cotdistill.errors import NotFound, UsageError
 from cotdistill.keytokens.annotations import AnnotationSet
 from cotdistill.keytokens.selectors import parse_selector
 from cotdistill.rationales.conditions import Condition, parse
+from cotdistill.rationales.selection import Selection, read_selection
 from cotdistill.store.artifacts import hash_file
 from cotdistill.store.records import JobSpec
 from cotdistill.store.store import Store
@@ -122,3 +123,17 @@ def file_digest(name: str) -> str:
         raise UsageError(
             f"{name} cannot be read: {error.strerror or error}.", "Name a file with word vectors that you may read."
         ) from error
+
+
+def selections_of(store: Store, run: RunConfig) -> dict[str, Selection]:
+    """The selections that a run was trained on, by selector."""
+    selections = {}
+    for name, identity in run.selections.items():
+        produced = store.queue.job(identity).produced
+        if "selection" not in produced:
+            raise NotFound(
+                f"The selection {name!r} of this run is gone.",
+                "Run its study again: selections are made anew where they are missing.",
+            )
+        selections[name] = read_selection(store.artifacts.path(produced["selection"]), name)
+    return selections

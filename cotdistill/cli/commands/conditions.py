@@ -1,16 +1,26 @@
-"""conditions list: placements, transforms, objectives and presets, from the registries."""
+"""conditions list, export: placements, transforms, objectives and presets, from the registries; and conditions as files
+for other trainers."""
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from cotdistill.cli.command import Command, Noun, Result
-from cotdistill.cli.output import table
+from cotdistill.cli.output import note, table
+from cotdistill.cli.overrides import add_overrides, spec_of
+from cotdistill.errors import UsageError
+from cotdistill.exchange.condition_export import SPLITS, ExportedCondition, export_conditions
+from cotdistill.exchange.trainer_formats import FORMATS
+from cotdistill.planning.plan import plan
 from cotdistill.rationales.conditions import PRESETS, parse
 from cotdistill.rationales.objectives import OBJECTIVES
 from cotdistill.rationales.placement import PLACEMENTS
 from cotdistill.rationales.transforms import TRANSFORMS, Parameter
+from cotdistill.store.store import Store
+from cotdistill.text import count
 
 
 def entries() -> list[dict[str, Any]]:
@@ -109,6 +119,48 @@ def list_conditions(arguments: argparse.Namespace) -> Result:
     return Result(document, "\n\n".join(parts))
 
 
+@dataclass(frozen=True)
+class ConditionsExported:
+    """What `conditions export` answers."""
+
+    folder: str  # where everything lies
+    format: str  # its name
+    use: str  # how the trainer is pointed at a file
+    conditions: list[ExportedCondition]  # one entry per condition
+
+
+def export(arguments: argparse.Namespace) -> Result:
+    store, out = Store.open(), Path(arguments.out).expanduser()
+    splits = tuple(dict.fromkeys(name.strip() for name in arguments.splits.split(",") if name.strip()))
+    if not splits or not set(splits) <= set(SPLITS):
+        raise UsageError(
+            f"--splits is {arguments.splits!r}; expected some of {', '.join(SPLITS)}.", "For example train."
+        )
+    planned = plan(store, spec_of(store, arguments))
+    done = export_conditions(store, planned, arguments.format, out, splits=splits, report=note)
+    use = FORMATS.get(arguments.format).use
+    rows = [[each.condition, each.folder, len(each.files), count(each.rows), each.written] for each in done]
+    lines = [table(["condition", "folder", "files", "training rows", "written now"], rows, right=("files",)), ""]
+    lines += [f"Use: {use}", "", f"What {arguments.format} cannot say (also in each card.json):"]
+    lines += [f"  {text}" for text in dict.fromkeys(text for each in done for text in each.notes)]
+    return Result(ConditionsExported(str(out), arguments.format, use, done), "\n".join(lines))
+
+
+def _export_arguments(parser: argparse.ArgumentParser) -> None:
+    add_overrides(parser)
+    parser.add_argument("--condition", dest="conditions", metavar="C", help="the same as --conditions")
+    parser.add_argument(
+        "--format",
+        required=True,
+        choices=FORMATS.names(),
+        help="; ".join(f"{each.name}: {each.help}" for each in FORMATS),
+    )
+    parser.add_argument("--out", required=True, metavar="DIR", help="a folder, made if it is not there")
+    parser.add_argument(
+        "--splits", default="train,dev", metavar="A,B", help="which splits; test holds answers too (default train,dev)"
+    )
+
+
 NOUN = Noun(
     "conditions",
     "what can be done to a rationale",
@@ -133,6 +185,17 @@ NOUN = Noun(
                 "parameters[].choices": "allowed words, or null",
             },
             listed=True,
+        ),
+        Command(
+            "conditions",
+            "export",
+            "write conditions as files for other trainers: what a student would read, and what bears loss",
+            export,
+            ConditionsExported,
+            _export_arguments,
+            notes="One folder per condition, one file per split and replicate, and a card.json with the task's digest,"
+            " seeds, counts and what the format cannot say. Interrupted, it goes on where it was.",
+            example="--task csqa --conditions label_only,post_cot --format trl --out rows",
         ),
     ),
 )

@@ -15,6 +15,7 @@ from cotdistill.config import from_mapping, plain
 from cotdistill.errors import NotFound
 from cotdistill.exchange.import_predictions import import_answers
 from cotdistill.exchange.prediction_file import SCORES, AnswerColumns
+from cotdistill.exchange.scorer_logs import LogChoice
 from cotdistill.execution.supervisor import ensure_supervisor
 from cotdistill.execution.worker import KINDS
 from cotdistill.rationales.conditions import parse
@@ -259,6 +260,7 @@ def import_(arguments: argparse.Namespace) -> Result:
         baseline=arguments.baseline or "",
         primary=arguments.primary or "",
         names=arguments.map,
+        choice=LogChoice(arguments.pattern, arguments.eval_task, arguments.metric, arguments.filter),
         dry_run=arguments.dry_run,
     )
     conditions = [
@@ -339,8 +341,10 @@ def _import_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "file",
         type=Path,
-        metavar="FILE",
-        help="a .csv, .parquet or .jsonl file, plain or .gz: one row a question, condition and replicate",
+        metavar="FILE|FOLDER",
+        help="a .csv, .parquet or .jsonl file, plain or .gz, with one row per question, condition and replicate; or"
+        " what lm-eval (samples_*.jsonl), lighteval (details_*.parquet) or Inspect (.eval, .json) wrote; or a folder"
+        " of any of them",
     )
     parser.add_argument("--study", required=True, metavar="NAME", help="the study that it becomes")
     parser.add_argument(
@@ -375,6 +379,16 @@ def _import_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FIELD=COLUMN,...",
         help="which column holds which field, where it is not guessed",
     )
+    parser.add_argument(
+        "--pattern",
+        default="",
+        metavar="PATTERN",
+        help="of a folder: where condition and replicate stand in a path; default: the usual forms, such as"
+        " {condition}-seed{replicate}",
+    )
+    parser.add_argument("--eval-task", default="", metavar="NAME", help="of a log: its task, where there are several")
+    parser.add_argument("--metric", default="", metavar="NAME", help="of a log: what says right or wrong")
+    parser.add_argument("--filter", default="", metavar="NAME", help="of lm-eval: whose answers count")
     parser.add_argument("--student", metavar="TEXT", help="what the student is called; for people")
     parser.add_argument("--title", metavar="TEXT", help="one line; for people")
     parser.add_argument("--dry-run", action="store_true", help="check everything and write nothing")
@@ -445,7 +459,8 @@ NOUN = Noun(
             _import_arguments,
             notes="Columns: item, condition, replicate, answer (not needed with --task), and the choices' "
             "probabilities: a list in `probabilities`, or p_0, p_1 ...\nor prob_A, prob_B ...; optional cluster, "
-            "prediction, tokens, split. Every row that cannot be read is listed with its line.",
+            "prediction, tokens, split; for free text `correct` (1 or 0) instead.\nEvery row that cannot be read is "
+            "listed with its line.",
             example="results.csv --study ours --dry-run",
         ),
         Command(

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import streamlit as st
 
@@ -43,12 +42,12 @@ def causes(jobs: Sequence[Job]) -> list[Cause]:
         error = job.error or {}
         kind, message = str(error.get("kind", "error")), str(error.get("message", "no cause was recorded"))
         groups.setdefault((kind, _OF_ONE_RUN.sub("…", message)), []).append(job)
-    found = []
+    causes = []
     for (kind, _), same in groups.items():
         error = same[0].error or {}
         message, hint = str(error.get("message", "No cause was recorded.")), str(error.get("hint", ""))
-        found.append(Cause(kind, message, hint, tuple(same)))
-    return sorted(found, key=lambda cause: -len(cause.jobs))
+        causes.append(Cause(kind, message, hint, tuple(same)))
+    return sorted(causes, key=lambda cause: -len(cause.jobs))
 
 
 def failed_jobs(store: Store, study: Study | None = None) -> tuple[list[Job], list[Study]]:
@@ -139,7 +138,7 @@ def mended(store: Store, spec: StudySpec, change: str) -> StudySpec:
 
 
 def _relaunch(store: Store, studies: Sequence[Study], change: str) -> None:
-    _told(lambda: sum(_launch(store, study, change) for study in studies))
+    _queue_and_say(lambda: sum(_launch(store, study, change) for study in studies))
 
 
 def _launch(store: Store, study: Study, change: str) -> int:
@@ -158,10 +157,10 @@ def _again(store: Store, jobs: Sequence[Job], smaller: bool) -> None:
         ensure_supervisor(store)
         return len(jobs)
 
-    _told(retried)
+    _queue_and_say(retried)
 
 
-def _told(action: Any) -> None:
+def _queue_and_say(action: Callable[[], int]) -> None:
     """Do it and say how many runs it queued, or why it could not be done."""
     try:
         st.toast(f"{plural(action(), 'run')} queued.", icon=":material/rocket_launch:")

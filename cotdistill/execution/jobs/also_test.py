@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from cotdistill.errors import DataError
+from cotdistill.execution.context import Outcome
 from cotdistill.execution.jobs.modes import longest_written
 from cotdistill.execution.jobs.train import prediction_table
 from cotdistill.execution.open_student import open_run
-from cotdistill.execution.worker import JobContext, Outcome
+from cotdistill.execution.worker import WorkerContext
 from cotdistill.students.scoring.evaluation import accuracy, primary_metric, score
 from cotdistill.studies.also_test import AlsoTestConfig, trained_on
 from cotdistill.tasks.importing.task_bundle import version_of
 
 
-def job(context: JobContext) -> Outcome:
+def job(context: WorkerContext) -> Outcome:
     """The job kind "also_test": the product "predictions", with the columns of those of a training run."""
     config = AlsoTestConfig.from_plain(context.config)
     opened = open_run(context.store, config.run)

@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from cotdistill.execution.context import Outcome
 from cotdistill.execution.open_student import Opened, open_run
-from cotdistill.execution.worker import JobContext, Outcome
+from cotdistill.execution.worker import WorkerContext
 from cotdistill.statistics.intervals import numbered, one_replicate
 from cotdistill.store.artifacts import parquet
 from cotdistill.store.store import Store
@@ -69,7 +70,7 @@ def analyse(request: AnalysisRequest[Any]) -> Analysed:
     return compute(request)
 
 
-def job(context: JobContext) -> Outcome:
+def job(context: WorkerContext) -> Outcome:
     """Every kind of job that is an analysis: one product per table."""
     config = CONFIGS[context.kind].from_plain(context.config)
     request = AnalysisRequest(context.store, config, context.report, context.resume_file)

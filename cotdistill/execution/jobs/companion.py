@@ -9,16 +9,12 @@ import threading
 from pathlib import Path
 
 from cotdistill.errors import CotdistillError
-from cotdistill.execution.worker import JobContext
+from cotdistill.execution.worker import StoreContext
 from cotdistill.store.store import Store
 
 
-class CompanionContext(JobContext):
+class CompanionContext(StoreContext):
     """What the function of a job is handed in a companion: inputs, and nothing that writes."""
-
-    def __init__(self, store: Store, identity: str, resume_file: Path) -> None:
-        self.store, self.identity, self.resume_file = store, identity, resume_file
-        self.config = store.queue.job(identity).config
 
     def report(self, step: int, total: int, **values: float | int | str | None) -> None:
         pass
@@ -38,7 +34,8 @@ def main(arguments: list[str] | None = None) -> int:
     from cotdistill.execution.jobs.train import accompany
 
     try:
-        accompany(CompanionContext(Store.open(options.home), options.run, options.resume), options.rank, options.port)
+        store = Store.open(options.home)
+        accompany(CompanionContext(store, store.queue.job(options.run), options.resume), options.rank, options.port)
     except CotdistillError as error:
         print(f"Process {options.rank + 1} of this run: {error.message}", file=sys.stderr)
         return 1

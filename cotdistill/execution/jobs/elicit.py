@@ -12,7 +12,8 @@ from typing import Any
 import pandas as pd
 
 from cotdistill.errors import DataError, NoRationale, TeacherError
-from cotdistill.execution.worker import JobContext, Outcome
+from cotdistill.execution.context import Outcome
+from cotdistill.execution.worker import WorkerContext
 from cotdistill.planning.elicitation import CHARACTERS_PER_TOKEN, pace_of
 from cotdistill.store.artifacts import parquet
 from cotdistill.tasks.task import Task
@@ -50,7 +51,7 @@ class Tally:
     """
 
     def __init__(
-        self, context: JobContext, responses: Responses, pace: Pace, keys: dict[str, list[Request]], have: set[str]
+        self, context: WorkerContext, responses: Responses, pace: Pace, keys: dict[str, list[Request]], have: set[str]
     ) -> None:
         self._context, self._responses, self._pace = context, responses, pace
         self._keys = keys
@@ -144,7 +145,7 @@ class Tally:
             )
 
 
-def job(context: JobContext) -> Outcome:
+def job(context: WorkerContext) -> Outcome:
     """The job kind "elicit": product "answers", one row an answer: id, sample, given, text, finish, tokens, seconds,
     received, key, and what its text states (label, how, problem)."""
     config = ElicitConfig.from_plain(context.config)
@@ -238,7 +239,7 @@ def _not_as_asked(model: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _source(task: Task, config: ElicitConfig, answers: list[TeacherAnswer], context: JobContext) -> str | None:
+def _source(task: Task, config: ElicitConfig, answers: list[TeacherAnswer], context: WorkerContext) -> str | None:
     """Answers as a source of the task; None where they speak about no training row."""
     origin = {"job": context.identity, "model": config.teacher.model, "given": config.given}
     try:

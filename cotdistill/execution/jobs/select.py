@@ -9,8 +9,9 @@ from transformers import PreTrainedModel
 
 from cotdistill.config import RunConfig, StudentConfig
 from cotdistill.errors import DataError, NotReadable
+from cotdistill.execution.context import Outcome
 from cotdistill.execution.open_student import Opened, open_run
-from cotdistill.execution.worker import JobContext, Outcome
+from cotdistill.execution.worker import WorkerContext
 from cotdistill.keytokens.annotations import AnnotationSet, usable
 from cotdistill.keytokens.selectors import SelectInput, Selector, parse_selector
 from cotdistill.keytokens.summary import described
@@ -25,7 +26,7 @@ from cotdistill.tasks.example import Example
 from cotdistill.tasks.task import Task
 
 
-def job(context: JobContext) -> Outcome:
+def job(context: WorkerContext) -> Outcome:
     """The job kind "select": product "selection" (see rationales.selection), made on training rows only."""
     config = SelectConfig.from_plain(context.config)
     task = context.task(config.task, config.world, config.task_settings)

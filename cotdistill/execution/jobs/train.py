@@ -18,8 +18,8 @@ from transformers import PreTrainedModel
 from cotdistill import __version__
 from cotdistill.config import RunConfig, stable_seed
 from cotdistill.errors import DataError, NoRationale, StudentError
+from cotdistill.execution.context import JobContext, Outcome
 from cotdistill.execution.data_parallel import group_of
-from cotdistill.execution.worker import JobContext, Outcome
 from cotdistill.rationales.conditions import Condition, parse
 from cotdistill.rationales.counterfactual import supplied
 from cotdistill.rationales.placement import MODES, Placement
@@ -335,7 +335,7 @@ def _asked(placement: Placement, mode: str, test: Sequence[Any]) -> bool:
         return True
     if mode == "own" and placement.name == "mixed":
         return True
-    return mode == "given" and placement.uses_rationale and any(e.rationale for e in test)
+    return mode == "given" and placement.uses_rationale and (bool(placement.fixed) or any(e.rationale for e in test))
 
 
 def _batch_gap(model: Any, encoder: Encoder, examples: list[Any], placement: Placement, metric: str) -> float:

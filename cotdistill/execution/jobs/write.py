@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import pandas as pd
 
+from cotdistill.execution.context import Outcome
 from cotdistill.execution.jobs.modes import longest_written
 from cotdistill.execution.open_student import open_run
-from cotdistill.execution.worker import JobContext, Outcome
+from cotdistill.execution.worker import WorkerContext
 from cotdistill.planning.rounds import WriteConfig
 from cotdistill.store.artifacts import parquet
 from cotdistill.students.reader import Forward
@@ -24,7 +25,7 @@ COLUMNS = {
 }
 
 
-def job(context: JobContext) -> Outcome:
+def job(context: WorkerContext) -> Outcome:
     """The job kind "write": product "written" (see COLUMNS)."""
     config = WriteConfig.from_plain(context.config)
     opened = open_run(context.store, config.run)

@@ -26,7 +26,8 @@ from typing import TYPE_CHECKING, Any
 
 import cotdistill
 from cotdistill.errors import NotFound, StoreError, Superseded
-from cotdistill.execution.worker import KINDS, JobContext, captured, failure, finite
+from cotdistill.execution.context import JobContext, finite
+from cotdistill.execution.worker import KINDS, captured, failure
 from cotdistill.store.records import Job, StopRequested, document
 
 if TYPE_CHECKING:
@@ -210,6 +211,7 @@ class RemoteContext(JobContext):
     def __init__(self, payload: Mapping[str, Any], folder: Path, sender: Sender) -> None:
         import ray
 
+        self.kind = payload["job"].kind
         self.config = payload["job"].config
         self.identity = payload["job"].identity
         self._given, self._folder, self._sender = payload, folder, sender
