@@ -32,7 +32,8 @@ def between(low: float | None, high: float | None) -> str:
 def between_points(low: float | None, high: float | None) -> str:
     if low is None or high is None or math.isnan(low) or math.isnan(high):
         return "no interval"
-    return f"{points(low)} to {points(high)}"
+    # No accuracies differ by more than 100 points, though a t interval over two questions would reach further.
+    return f"{points(max(low, -1.0))} to {points(min(high, 1.0))}"
 
 
 def p_value(p: float | None) -> str:

@@ -85,6 +85,8 @@ def test_a_reload_brings_the_composed_plan_back_and_not_the_starter(tmp_path, mo
     assert again.number_input(key="compose.training.steps").value == 9
     assert again.number_input(key="compose.dials.creatures").value == 24
     assert again.query_params["plan"] == link["plan"]
+    (label,) = [expander.label for expander in again.expander if "changed against starter" in expander.label]
+    assert label == f"{len(json.loads(link['plan']))} settings changed against starter"
 
 
 @pytest.mark.parametrize("plan", ["{", "[1]", '{"nonsense": 1}', '{"replicates": 0}', "[" * 5000, '{"student": 5}'])

@@ -224,3 +224,50 @@ def test_the_options_of_a_condition_have_one_canonical_text():
 def test_options_that_mean_nothing_are_refused_in_words(text):
     with pytest.raises(GrammarError):
         parse(text)
+
+
+def test_numbers_become_integers_from_0_to_10_and_everything_else_stays(tokenizer):
+    import re
+
+    encoder = Encoder(tokenizer, KEPT)
+    text = "48/2 = 24 clips, 1,000 in all.\nThen 3.5"
+    whole = text_of(encoder, rewritten(encoder, "post_cot/corrupt_numbers", text))
+    assert re.sub(r"\d+", "#", whole) == " #/# = # clips, # in all.\nThen #"
+    assert all(0 <= int(number) <= 10 for number in re.findall(r"\d+", whole))
+    assert text_of(encoder, rewritten(encoder, "post_cot/corrupt_numbers(share=0.0)", text)) == f" {text}"
+
+
+def test_inserted_steps_are_other_examples_and_its_own_stay_in_order(tokenizer):
+    encoder = Encoder(tokenizer, KEPT)
+    whole = rewritten(encoder, "post_cot/insert(fraction=1.0)", "a\nb", others=["x\ny", "x\ny"])
+    lines = [line.strip() for line in text_of(encoder, whole).split("\n")]
+    assert len(lines) == 4 and [line for line in lines if line in "ab"] == ["a", "b"]
+    assert all((token.origin == -1) == (token.piece.strip() in ("x", "y")) for token in whole if not token.gap)
+
+
+def test_words_that_mark_reasoning_go_and_pause_tokens_stand_at_test_time_too(tokenizer):
+    encoder = Encoder(tokenizer, KEPT)
+    dropped = rewritten(encoder, "post_cot/drop_words(words=wait|let me think)", "Wait a. Now let me think b")
+    assert text_of(encoder, dropped) == " a. Now b"
+    paused = rewritten(encoder, "pre_cot/pause(n=3)", "a b")
+    assert [token.id for token in paused] == [encoder.symbol_id("_")] * 3 and not any(t.loss for t in paused)
+    spec = parse("pre_cot/pause(n=3)").spec
+    assert (spec.primary, spec.trained, spec.fixed) == ("given", ("given",), ("_", 3))
+    assert parse("post_cot/pause").spec.primary == "direct"
+
+
+def test_several_rationales_are_read_one_after_the_other(tokenizer):
+    from cotdistill.config import RunConfig
+    from cotdistill.students.preparation import TrainingSet
+
+    encoder = Encoder(tokenizer, KEPT)
+    examples = [
+        Example("e", "?", CHOICES, "A", "train", rationale="a", more=("bb", "ccc")),
+        Example("f", "?", CHOICES, "A", "train", rationale="d"),
+    ]
+    condition = parse("post_cot@rationales=3")
+    run = RunConfig("t", "", str(condition))
+    rows = TrainingSet(encoder, encoder.corpus(examples), condition, run, 10_000)
+    first = rows.tokens(0, 0)
+    assert [rows.tokens(0, epoch) - first for epoch in range(4)] == [0, 1, 2, 0]
+    assert rows.tokens(1, 0) == rows.tokens(1, 5)

@@ -129,4 +129,6 @@ def test_every_transform_takes_an_empty_and_a_one_word_rationale(encoder, name):
     condition = parse(f"post_cot/{name}")
     corpus = encoder.corpus(rows, {name: Selection(name) for name in condition.selectors})
     for index in range(2):
-        assert len(condition.rewrite(corpus.passages[index], Draw.of(corpus, index, 0))) <= 1
+        # Pause tokens are as many as they are, whatever stood there.
+        longest = 10 if name == "pause" else 2 if name == "insert" else 1
+        assert len(condition.rewrite(corpus.passages[index], Draw.of(corpus, index, 0))) <= longest

@@ -74,6 +74,7 @@ def test_numbers_have_honest_digits():
     assert [wording.points(v) for v in (0.195, -0.0004, -0.051)] == ["+19.5", "0.0", "−5.1"]
     assert [wording.p_value(v) for v in (0.004, 0.043, 0.5, None)] == ["< .01", ".04", ".50", "–"]
     assert wording.between_points(-0.01, 0.023) == "−1.0 to +2.3"
+    assert wording.between_points(-5.853, 6.853) == "−100.0 to +100.0"
     assert [wording.duration(s) for s in (3.4, 200, 3600, 7500)] == ["3 s", "3 min 20 s", "1 h", "2 h 5 min"]
     assert [wording.about(*r) for r in ((5, 40), (300, 660), (4000, 9000))] == [
         "under a minute",

@@ -37,32 +37,30 @@ def draw(store: Store) -> None:
     spec = STUDIES.get("starter").make()
     studies = store.queue.studies()
     launched = any(study.plan_hash == spec.plan_hash for study in studies)
-    if not launched:
-        _start_here(store, spec)
+    _doors(store, spec, launched)
     failures.draw(store, key="home")
     if studies:
         _today(store, studies)
     else:
         _claims(None, None)
-    if launched:
-        _buttons(store, spec, "secondary")
     _machine(store)
 
 
-def _start_here(store: Store, spec: StudySpec) -> None:
-    """The one button: everything generated, nothing to download or set up."""
+def _doors(store: Store, spec: StudySpec, launched: bool) -> None:
+    """The two ways in: the starter study, with nothing to download or set up, and data of one's own."""
     students = (
         f"{len(spec.conditions)} conditions × {plural(spec.replicates, 'replicate')} ="
         f" {len(spec.conditions) * spec.replicates} students"
     )
-    with st.container(border=True, horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-        with st.container():
-            st.markdown(
-                "**Start here.** A generated task, a small student, the conditions with their controls. Nothing to"
-                " download, nothing to configure."
-            )
-            st.caption(f"{students}. Time and detectable effect are stated before anything starts.")
-        _buttons(store, spec, "primary")
+    left, right = st.columns(2)
+    with left, st.container(border=True, height="stretch"):
+        st.markdown("**Run the starter study.** A generated task, a small student, the conditions with their controls.")
+        st.caption(f"{students}. Time and detectable effect are stated before anything starts.")
+        _buttons(store, spec, "secondary" if launched else "primary")
+    with right, st.container(border=True, height="stretch"):
+        st.markdown("**Bring your data.** Questions with choices, answers and rationales, from files or from the hub.")
+        st.caption("Columns are guessed and shown, and every row that cannot be used is listed with its reason.")
+        st.page_link("pages/1_Data.py", label="Import a task on page Data", icon=":material/upload_file:")
 
 
 def _buttons(store: Store, spec: StudySpec, kind: Literal["primary", "secondary"]) -> None:

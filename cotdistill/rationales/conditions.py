@@ -28,6 +28,7 @@ from cotdistill.rationales.keyed import selectors_of
 from cotdistill.rationales.objectives import OBJECTIVES, Objective
 from cotdistill.rationales.passage import Passage
 from cotdistill.rationales.placement import PLACEMENTS, Placement
+from cotdistill.rationales.structure import fixed_rationale
 from cotdistill.rationales.transforms import TRANSFORMS, Draw, Transform, check_parameters
 from cotdistill.registry import Registry
 from cotdistill.tasks.views import MOST_RATIONALES, PARTS, SourceView, mix_text, read_mix
@@ -144,6 +145,15 @@ class Condition:
         placement = PLACEMENTS.get(self.placement)
         for objective in self.objectives:
             placement = objective.entry.placed(placement)
+        if fixed := fixed_rationale([(step.name, step.values) for step in self.steps]):
+            # Asked as it was trained: with the same fixed tokens in the rationale's place.
+            given = placement.primary == "own"
+            placement = replace(
+                placement,
+                fixed=fixed,
+                primary="given" if given else placement.primary,
+                trained=tuple(mode for mode in placement.trained if mode != "own"),
+            )
         return placement
 
     def reads(self, source: str) -> str:

@@ -29,6 +29,8 @@ class Placement:
     sequences: tuple[tuple[str, ...], ...]
     primary: str = "direct"
     trained: tuple[str, ...] = ("direct",)
+    fixed: tuple[str, int] | None = None
+    """A symbol, and how many of it stand where a rationale would, also at test time."""
 
     @property
     def uses_rationale(self) -> bool:

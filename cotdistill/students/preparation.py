@@ -175,12 +175,26 @@ class TrainingSet:
         self.examples = corpus.examples
         self.truncated: set[int] = set()
         self._rows: dict[tuple[int, int], list[Row]] = {}
+        self._further: dict[int, Corpus] = {}
         self._objectives = [implementation(objective) for objective in condition.objectives]
 
     def sequences(self, index: int, epoch: int) -> list[Encoded]:
         return self._fitting(
-            index, self.encoder.sequences(self.corpus, index, self.condition, self.run.seeds.transform, epoch=epoch)
+            index,
+            self.encoder.sequences(
+                self._in_turn(index, epoch), index, self.condition, self.run.seeds.transform, epoch=epoch
+            ),
         )
+
+    def _in_turn(self, index: int, epoch: int) -> Corpus:
+        """The examples with the rationale that is read of one of them in an epoch: of several, one after the other."""
+        turn = epoch % (1 + len(self.examples[index].more))
+        if not turn:
+            return self.corpus
+        if turn not in self._further:
+            rows = [replace(e, rationale=(e.rationale, *e.more)[min(turn, len(e.more))]) for e in self.examples]
+            self._further[turn] = self.encoder.corpus(rows)
+        return self._further[turn]
 
     def _fitting(self, index: int, whole: list[Encoded]) -> list[Encoded]:
         if any(len(encoded) > self.limit for encoded in whole):
@@ -196,7 +210,7 @@ class TrainingSet:
         return [shortened(encoded, self.limit, self.run.student.truncate) for encoded in whole]
 
     def rows(self, index: int, epoch: int) -> list[Row]:
-        key = (index, epoch if self.run.training.redraw else 0)
+        key = (index, epoch if self.run.training.redraw else epoch % (1 + len(self.examples[index].more)))
         if key not in self._rows:
             if self.run.training.redraw:
                 self._rows = {k: v for k, v in self._rows.items() if k[1] >= epoch - 1}
@@ -236,6 +250,7 @@ class TrainingSet:
 def _facts(reader: TrainingSet, condition: Condition, run: RunConfig, excluded: int, kept: int) -> Facts:
     corpus, changed, alone = reader.corpus, 0, 0
     longest = max((len(p) for p in corpus.passages), default=0)
+    longest = max(longest, *(len(reader.encoder.read(text)) for e in corpus.examples for text in e.more), 0)
     if not condition.spec.sequences:
         return Facts(0, 0, 0, 0, 0.0, longest)
     swaps = any(step.name == "swap" for step in condition.steps)

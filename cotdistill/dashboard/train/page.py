@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import streamlit as st
@@ -75,8 +76,19 @@ def _compose(store: Store) -> tuple[StudySpec | None, bool]:
     except CotdistillError as error:
         frame.problem(error)
         return None, False
-    keep(name, start, spec)
+    _changes(name, keep(name, start, spec))
     return spec, complete
+
+
+def _changes(start: str, changes: Mapping[str, Any]) -> None:
+    """What the composed study has otherwise than the one it starts from."""
+    if not changes:
+        st.caption(plain_markdown(f"As in {start}."))
+        return
+    with st.expander(f"{plural(len(changes), 'setting')} changed against {plain_markdown(start)}", type="compact"):
+        for setting, value in changes.items():
+            text = listed(map(str, value), 8) if isinstance(value, list) else str(value)
+            st.markdown(f"`{setting}` {plain_markdown(text or 'none')}")
 
 
 def _starts(store: Store) -> dict[str, StudySpec]:

@@ -348,7 +348,7 @@ def _asked(placement: Placement, mode: str, test: Sequence[Any]) -> bool:
         return True
     if mode == "own" and placement.name == "mixed":
         return True
-    return mode == "given" and placement.uses_rationale and any(e.rationale for e in test)
+    return mode == "given" and placement.uses_rationale and (bool(placement.fixed) or any(e.rationale for e in test))
 
 
 def _batch_gap(model: Any, encoder: Encoder, examples: list[Any], placement: Placement, metric: str) -> float:

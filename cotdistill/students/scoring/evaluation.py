@@ -228,7 +228,11 @@ def asked(
     have it.
     """
     if mode == "given":
-        rationales = [[token.id for token in encoder.read(example.rationale or "")] for example in examples]
+        symbol, count = placement.fixed or ("", 0)
+        rationales = [
+            [encoder.symbol_id(symbol)] * count if count else [t.id for t in encoder.read(example.rationale or "")]
+            for example in examples
+        ]
         return [
             rationale_prompt(encoder, e, placement, ids, reader.positions)
             for e, ids in zip(examples, rationales, strict=True)
