@@ -11,13 +11,16 @@ from fractions import Fraction
 import pytest
 import torch
 
-from cotdistill.errors import BadRows, UsageError
+from cotdistill.errors import BadRows, NotReadable, UsageError
 from cotdistill.execution.worker import work
 from cotdistill.planning.plan import launch, plan
 from cotdistill.rationales.conditions import parse
 from cotdistill.rationales.placement import PLACEMENTS
 from cotdistill.report.captions import written_told
 from cotdistill.results import results
+from cotdistill.saliency.probe import StudentQueries
+from cotdistill.saliency.reading import read_example
+from cotdistill.saliency.targets import parse_target, queries
 from cotdistill.store.store import Store
 from cotdistill.students.loading import new_built_in, prepare_torch
 from cotdistill.students.models import BuiltIn
@@ -251,3 +254,26 @@ def test_a_study_of_written_answers_runs_to_honest_figures(store):
             plan(store, study_spec(None, {"task": "eggs", "conditions": refused}))
     with pytest.raises(UsageError, match="without a terminator"):
         plan(store, study_spec(None, {"task": "eggs", "conditions": "label_only", "terminator": "off"}))
+
+
+def test_a_written_answer_is_explained_by_its_gold_and_has_nothing_to_contrast(encoder):
+    reader, row = written(encoder)
+    reading = read_example(reader, row, PLACEMENTS.get("label_only"))
+    assert reading.written and [reader.piece(int(id)).strip() for id in reading.choices[0]] == [
+        "tree",
+        "house",
+        "<eos>",
+    ]
+    (query,) = queries(reading, parse_target("gold"), ("question",))
+    assert query.weights.tolist() == [1.0] and not query.against.any()
+    for target in ("contrast", "predicted", "label:1"):
+        with pytest.raises(NotReadable, match="Answers of this task are written"):
+            queries(reading, parse_target(target), ("question",), 0)
+
+
+def test_the_probability_of_a_gold_is_its_own_and_no_share_of_the_golds(model, encoder):
+    reader, row = written(encoder)
+    placement = PLACEMENTS.get("label_only")
+    (found,) = score(model, reader, [row], placement, "direct", metric="sum", limit=1)
+    (probabilities,) = StudentQueries(model, reader.specials.pad).choice_probabilities([read_example(reader, row, placement)])
+    assert probabilities.tolist() == pytest.approx([math.exp(found.sums[0])], rel=1e-3)

@@ -25,6 +25,7 @@ from cotdistill.store.records import Job, JobSpec
 from cotdistill.store.store import Store
 from cotdistill.students.scoring.scorers import LABEL, SCORERS
 from cotdistill.studies.analyses.scorers import ScorersConfig
+from cotdistill.studies.analysis import answers_are_written
 from cotdistill.studies.inspection_jobs import modes_of, source_of, task_of, test_rows_of
 from cotdistill.studies.modes import ModesRequest
 from cotdistill.tasks.splits import first_by_hash
@@ -113,7 +114,7 @@ def asked(
             continue
         spec = (
             scorers_job(store, trained, examples, samples, seed)
-            if trained is not None and trained.state == "finished"
+            if trained is not None and trained.state == "finished" and not answers_are_written(trained)
             else None
         )
         best = (

@@ -177,13 +177,18 @@ class Aligner:
         return float(sum(float(loss.sum()) for loss in self._label_losses(examples)) / len(examples))
 
     def _label_losses(self, examples: Sequence[Example]) -> Iterator[torch.Tensor]:
-        """(batch,) cross-entropy of the right choice among all, from the scores that the run's metric gives."""
+        """(batch,) cross-entropy of the right choice among all, from the scores that the run's metric gives; of written
+        answers the negative log-likelihood of the gold, since there is nothing it stands among.
+        """
         readings = [self._read(example) for example in examples]
         for batch in self.probe.batches([label_query(reading) for reading in readings]):
             embeds = self.model.get_input_embeddings()(batch.ids)
             scores = self._scores(embeds, batch, [readings[i] for i in batch.members])
             gold = torch.tensor([readings[i].gold for i in batch.members], device=scores.device)
-            yield cross_entropy(scores, gold, reduction="none")
+            if any(readings[i].written for i in batch.members):
+                yield -scores.gather(1, gold[:, None])[:, 0]
+            else:
+                yield cross_entropy(scores, gold, reduction="none")
 
     def _read(self, example: Example) -> EncodedExample:
         return read_example(

@@ -232,7 +232,8 @@ class StudentQueries:
         replaced: Sequence[npt.NDArray[np.bool_]] | None = None,
         baseline: torch.Tensor | None = None,
     ) -> list[npt.NDArray[np.float64]]:
-        """Per reading, (choices,): the softmax of the choices' scores at the label. Masks are over the reading's
+        """Per reading, (choices,): the softmax of the choices' scores at the label; of written answers the probability
+        of each gold, among all texts. Masks are over the reading's
         columns; those at or behind the label count for nothing."""
         asked = [label_query(reading) for reading in readings]
         probabilities: list[npt.NDArray[np.float64]] = [np.zeros(0)] * len(asked)
@@ -246,6 +247,9 @@ class StudentQueries:
             )
             for row, i in zip(sums, batch.members, strict=True):
                 scores = row[: len(readings[i].choices)] * np.array(readings[i].weights)
+                if readings[i].written:
+                    probabilities[i] = np.exp(row[: len(readings[i].choices)])
+                    continue
                 shifted = np.exp(scores - scores.max())
                 probabilities[i] = shifted / shifted.sum()
         return probabilities

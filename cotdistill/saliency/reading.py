@@ -51,6 +51,7 @@ class EncodedExample:
     gold: int
     label_at: int
     left_out: int = 0
+    written: bool = False  # whether answers are written: the choices are golds, and there is nothing to contrast
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -117,6 +118,7 @@ def read_example(
         gold=example.gold,
         label_at=next((i for i, (segment, _) in enumerate(flat) if segment == "label"), -1),
         left_out=over,
+        written=example.is_written,
     )
 
 

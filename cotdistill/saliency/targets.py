@@ -170,6 +170,11 @@ def explained_choice(reading: EncodedExample, target: Target, predicted: int) ->
 def _label_query(reading: EncodedExample, target: Target, moved: Sequence[str], predicted: int) -> Query:
     count = len(reading.choices)
     weights, against = np.zeros(count), np.zeros(count, bool)
+    if reading.written and target.kind != "gold":
+        raise NotReadable(
+            f"Answers of this task are written: there is no choice to explain by the target {target}.",
+            "Choose the target gold (log-probability of the gold answer's tokens), or a span.",
+        )
     choice = explained_choice(reading, target, predicted)
     weights[choice] = 1.0
     if target.kind == "contrast":

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
 from cotdistill.config import RECIPES, from_mapping, hashed, plain
+from cotdistill.errors import NotReadable
 from cotdistill.registry import Registry
 from cotdistill.saliency.settings import AttributionSettings
 from cotdistill.store.records import Job, JobSpec
@@ -26,6 +27,15 @@ MEASURED_PARAMETERS = 194_048
 WRITTEN_PASSES = 15
 # Importing torch and transformers.
 START_SECONDS = 5.0
+
+
+# What compares the choices of a question, so that it has no meaning where answers are written.
+NEED_CHOICES = ("scorers", "faithfulness")
+
+
+def answers_are_written(job: Job) -> bool:
+    """Whether the student of a finished training job writes its answers."""
+    return (job.result or {}).get("flexible_accuracy") is not None
 
 
 @dataclass(frozen=True)
@@ -83,6 +93,11 @@ class AnalysisConfig:
 
     def job_spec(self, job: Job, seconds: float) -> JobSpec:
         """The job, with its compute time as estimated."""
+        if self.analysis.name in NEED_CHOICES and answers_are_written(job):
+            raise NotReadable(
+                f"Answers of run {job.id} are written: {self.analysis.name} compares choices, and there are none.",
+                "Choose a task with choices, or another analysis: attribute, influence, modes.",
+            )
         label = f"{self.title()} · {job.label}"
         return JobSpec(self.analysis.kind, self.job_config(), (self.run,), label, START_SECONDS + seconds)
 
