@@ -148,7 +148,8 @@ def test_a_plan_shows_its_pilot_runs_their_cost_and_the_best_value(home, capsys,
 
 def test_page_train_launches_the_pilots_and_then_the_study_at_the_best_values(home, tmp_path, monkeypatch):
     home = shutil.copytree(home, tmp_path / "home")
-    monkeypatch.setattr("cotdistill.dashboard.widgets.plans.ensure_supervisor", lambda store: None)
+    for name in ("plans", "queue"):
+        monkeypatch.setattr(f"cotdistill.dashboard.widgets.{name}.ensure_supervisor", lambda store: None)
     app = drawn("pages/2_Train.py", home, monkeypatch)
     app.selectbox(key="compose.start").select("grid").run()
     app.text_input(key="compose.tune_values").set_value("0.001, 0.02").run()
