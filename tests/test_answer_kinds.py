@@ -275,5 +275,7 @@ def test_the_probability_of_a_gold_is_its_own_and_no_share_of_the_golds(model, e
     reader, row = written(encoder)
     placement = PLACEMENTS.get("label_only")
     (found,) = score(model, reader, [row], placement, "direct", metric="sum", limit=1)
-    (probabilities,) = StudentQueries(model, reader.specials.pad).choice_probabilities([read_example(reader, row, placement)])
+    (probabilities,) = StudentQueries(model, reader.specials.pad).choice_probabilities(
+        [read_example(reader, row, placement)]
+    )
     assert probabilities.tolist() == pytest.approx([math.exp(found.sums[0])], rel=1e-3)
