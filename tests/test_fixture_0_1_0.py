@@ -103,7 +103,7 @@ INSIDE = {"rivals": "by_rival", "study sizes": "by_size"}
 # Commands whose numbers differ in the last bits between processors (found by turning AVX2 and AVX-512 off in numpy, torch and OpenBLAS).
 PROCESSOR = ("rivals",)
 # Lists of what there is to choose from: new entries may have come. Every other list is as long as it was.
-CATALOGUES = ("conditions list", "keytokens selectors", "students list", "teacher filters")
+CATALOGUES = ("conditions list", "keytokens selectors", "students list", "tasks list", "teacher filters")
 
 # --- the fixture --------------------------------------------------------------------------------------------------------------------------------
 
@@ -191,6 +191,9 @@ def judge_as_0_1_0_did(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(intervals, "_finish", finish_as_0_1_0_did)
     patch.setattr(intervals, "_widened", lambda interval, values, clusters: interval)
     patch.setattr(intervals, "_sparse_accuracy", lambda interval, correct, clusters: interval)
+    # Plans of a pretrained student: settings that suit it, and one undistilled run for all replicates, came later, too.
+    patch.setattr("cotdistill.studies.spec.suited", lambda student, device="cpu": {})
+    patch.setattr("cotdistill.planning.plan._is_seedless", lambda condition, student: False)
     patch.setattr(power, "_reach", lambda n: t_quantile(0.975, n - 1) + t_quantile(0.8, n - 1))
 
 

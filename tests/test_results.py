@@ -235,7 +235,9 @@ def test_every_verdict_says_what_would_change_it(store):
     fill(store, {"label_only": 0.4, "pre_cot": 0.9, "post_cot": 0.7})
     first, second, third = claims.judge(store, 1)
     assert "with pre-CoT would have to lie wholly above 0" in first.change
-    assert "token-shuffled post-CoT" in second.change and "key tokens" in third.change
+    # What is missing is said once: in the verdict's own message.
+    assert "token-shuffled post-CoT" in second.message + second.change
+    assert "key tokens" in third.message + third.change
     assert [c.status for c in third.comparisons] == ["not_run"] * 3
 
 

@@ -122,7 +122,11 @@ def test_the_same_seed_gives_the_same_world_and_another_seed_another(world, rows
 
 
 def test_the_first_world_is_the_one_that_the_published_figures_speak_of(world, rows):
-    told = [plain(e) for e in rows], [rationale(world, e, style) for style in STYLES for e in rows], documents(world)
+    # Fields that examples have had since are at their defaults here.
+    later = ("more", "passage_lines", "also_right", "kind")
+    assert {(e.more, e.passage_lines, e.also_right, e.kind) for e in rows} == {((), 0, (), "choice")}
+    written = [{name: value for name, value in plain(e).items() if name not in later} for e in rows]
+    told = written, [rationale(world, e, style) for style in STYLES for e in rows], documents(world)
     assert digest(told) == "777dc11b9cb7c987a2d833c4723eac12ab82b9c160a3826de895ccd52c2fd6f7"
 
 

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from cotdistill.rationales.placement import SEGMENTS
 from cotdistill.rationales.words import is_function_word
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from cotdistill.saliency.attribution import Attribution
 
 TOKEN_COLUMNS = {
@@ -50,6 +51,8 @@ OF_EXAMPLE = ("question", "choices", "rationale", "label")
 
 def token_table(attributions: Sequence[Attribution]) -> pd.DataFrame:
     """One row a token of each explanation; see TOKEN_COLUMNS."""
+    import pandas as pd  # the terminal lists analyses without it
+
     parts = []
     for one in attributions:
         reading = one.reading
@@ -83,6 +86,8 @@ def token_table(attributions: Sequence[Attribution]) -> pd.DataFrame:
 
 def example_table(attributions: Sequence[Attribution]) -> pd.DataFrame:
     """One row an explanation; see EXAMPLE_COLUMNS."""
+    import pandas as pd  # the terminal lists analyses without it
+
     rows = [
         (
             one.reading.id,

@@ -11,7 +11,6 @@ from typing import Any
 from cotdistill.config import StudentConfig
 from cotdistill.errors import StudentError, UnknownName
 from cotdistill.registry import Registry
-from cotdistill.store.store import default_home
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +154,9 @@ for _entry in (
 
 def store_folder(name: str) -> Path:
     """Where the store keeps the student of a plain name (`students fetch`, `students convert`), there or not."""
+    # Imported here: students are read without a store.
+    from cotdistill.store.store import default_home
+
     return default_home().expanduser().absolute() / "students" / name
 
 

@@ -11,17 +11,17 @@ from typing import Any
 
 from cotdistill.cli.command import Command, Noun, Result, StudyReference, parsed_pairs, whole_number
 from cotdistill.cli.output import printable, table
-from cotdistill.config import from_mapping, plain
+from cotdistill.config import RECIPES, from_mapping, plain
 from cotdistill.errors import NotFound
 from cotdistill.exchange.import_predictions import import_answers
 from cotdistill.exchange.prediction_file import SCORES, AnswerColumns
 from cotdistill.exchange.scorer_logs import LogChoice
 from cotdistill.execution.supervisor import ensure_supervisor
-from cotdistill.execution.worker import KINDS
 from cotdistill.rationales.conditions import parse
 from cotdistill.store.memory_shortage import retry_at_half
 from cotdistill.store.records import Job
 from cotdistill.store.store import Store
+from cotdistill.studies import analyses  # noqa: F401 - registers the kinds of job that analyses are
 from cotdistill.text import ago, duration, percent, phase_text, plural
 
 STATES = ("queued", "running", "finished", "failed", "stopped")
@@ -300,7 +300,7 @@ def _list_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--study", metavar="S", help="of one study (name or number)")
     parser.add_argument("--state", choices=STATES, help="in one state")
     parser.add_argument(
-        "--kind", choices=("all", *KINDS.names()), default="train", help="kind of job (default: student training runs)"
+        "--kind", choices=("all", *RECIPES), default="train", help="kind of job (default: student training runs)"
     )
     parser.add_argument(
         "--limit",

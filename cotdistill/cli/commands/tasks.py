@@ -429,6 +429,7 @@ NOUN = Noun(
                 "name": "name",
                 "title": "name for people",
                 "artificial": "whether it is made by code",
+                "answer_kind": "choice, number or text: chosen, or written by the student",
                 "digest": "hash of its content",
                 "chance": "accuracy of guessing (share)",
                 "tokenizer": "word or bpe: what built-in students read it with",
