@@ -220,7 +220,7 @@ HUB.register(
             answer_is="text",
             rationale="support:human-sciq",
         ),
-        licence="CC BY-NC 3.0, as the hub's card states",
+        licence="CC BY-NC 3.0 as far as known: check the hub's card",
         note="The right choice stands in a column of its own: choices are shuffled with seed 0. The support is the"
         " passage that the question was written from, empty in some rows.",
         shuffle_choices=0,
@@ -241,7 +241,7 @@ HUB.register(
             answer_is="number",
             first_number=0,
         ),
-        licence="CC BY-SA 4.0, as the hub's card states",
+        licence="CC BY-SA 4.0 as far as known: check the hub's card",
         note="About half of the questions are about an image, which no student here sees.",
     )
 )
@@ -293,7 +293,7 @@ HUB.register(
         columns=ColumnMap(
             question="article+question", choices="options", answer="answer", answer_is="label", cluster="example_id"
         ),
-        licence="for research only, as the authors state",
+        licence="for research only as far as known: check the hub's card",
         note="Questions on one article form a cluster. Articles have about 300 words: mind what the student reads.",
     )
 )
@@ -358,7 +358,7 @@ HUB.register(
         revision="main",
         columns=ColumnMap(question="question", choices="choices", answer="answer", answer_is="label"),
         splits={"train": "auxiliary_train", "dev": "validation", "test": "test"},
-        licence="MIT, as the hub's card states",
+        licence="MIT as far as known: check the hub's card",
         note="Its training rows (auxiliary_train) are from other data sets, and have no subject. No rationales.",
     )
 )
@@ -414,7 +414,7 @@ HUB.register(
             fixed_choices="no|yes",
             values="false=no,true=yes",
         ),
-        licence="CC BY-SA 3.0, as the hub's card states",
+        licence="CC BY-SA 3.0 as far as known: check the hub's card",
         note="No test: official dev is the test. No rationales.",
     )
 )
@@ -459,7 +459,7 @@ HUB.register(
         dataset="ChilleD/SVAMP",
         revision="5e0bf1e5e7c0e9c4bc39180d224f41f3f801b7ef",
         columns=ColumnMap(id="ID", question="Body+Question", answer="Answer", answer_kind="number"),
-        licence="MIT, as the authors' repository states",
+        licence="MIT as far as known: check the hub's card",
         note="The equation becomes metadata. No rationales: add a teacher's.",
     )
 )
@@ -471,7 +471,7 @@ HUB.register(
         dataset="DigitalLearningGmbH/MATH-lighteval",
         revision="main",
         columns=ColumnMap(question="problem", answer="solution", answer_kind="text"),
-        licence="MIT, as the authors' repository states",
+        licence="MIT as far as known: check the hub's card",
         note="The answer is what stands in the box of the solution, compared as text. The solution names it.",
     )
 )
