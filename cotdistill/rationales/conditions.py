@@ -147,11 +147,11 @@ class Condition:
             placement = objective.entry.placed(placement)
         if fixed := fixed_rationale([(step.name, step.values) for step in self.steps]):
             # Asked as it was trained: with the same fixed tokens in the rationale's place.
-            given = placement.primary == "own"
+            is_written = placement.primary == "own"
             placement = replace(
                 placement,
                 fixed=fixed,
-                primary="given" if given else placement.primary,
+                primary="given" if is_written else placement.primary,
                 trained=tuple(mode for mode in placement.trained if mode != "own"),
             )
         return placement

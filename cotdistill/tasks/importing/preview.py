@@ -15,15 +15,8 @@ from cotdistill.tasks.importing.answers import READINGS
 from cotdistill.tasks.importing.cells import Row, at
 from cotdistill.tasks.importing.columns import NAMES, ColumnMap, choices_of, guess_columns, header_of, unread_texts
 from cotdistill.tasks.importing.hub import HubSource
-from cotdistill.tasks.importing.importer import (
-    ImportedRows,
-    SideRows,
-    add_side,
-    checked_columns,
-    map_of,
-    read_rows,
-    rows_of,
-)
+from cotdistill.tasks.importing.importer import ImportedRows, add_side, checked_columns, map_of, read_rows
+from cotdistill.tasks.importing.source_rows import SideRows, rows_of
 from cotdistill.tasks.splits import same_place
 from cotdistill.text import plural
 
