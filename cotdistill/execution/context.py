@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from cotdistill.errors import DataError
+
 if TYPE_CHECKING:
     from cotdistill.tasks.task import Task
 
@@ -61,6 +63,20 @@ class JobContext(Protocol):
     def log(self, text: str) -> None:
         """A line in the log of this attempt."""
         print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
+
+
+def as_planned(task: Task, reference: str, digest: str, planned: str, hint: str = "Plan the study again.") -> Task:
+    """The task of a job; DataError if its data are not those that the job was planned with.
+
+    digest: of the data as planned; planned: what was planned, as the message says it ("this run").
+    """
+    if task.digest != digest:
+        raise DataError(
+            f"The task {reference!r} has changed since {planned} was planned (data {digest[:12]}, now"
+            f" {task.digest[:12]}).",
+            hint,
+        )
+    return task
 
 
 def finite(value: Any) -> Any:

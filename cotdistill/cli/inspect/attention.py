@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from cotdistill.cli.command import Command, Result
-from cotdistill.cli.inspect.shared import add_where, records, run_analysis, runs_of, write_table
+from cotdistill.cli.inspect.shared import add_where, asked_about, records, run_analysis, runs_of, write_table
 from cotdistill.cli.output import printable, table
 from cotdistill.rationales.conditions import parse
 from cotdistill.report.figures.attention import REGION_NAMES
@@ -17,7 +17,7 @@ from cotdistill.results.replicates import pooled
 from cotdistill.store.records import Job
 from cotdistill.store.store import Store
 from cotdistill.studies.analyses.attention import AttentionConfig
-from cotdistill.studies.inspection_jobs import checked_checkpoint, ids_of, pick_examples, source_of, task_of
+from cotdistill.studies.inspection_jobs import ids_of
 from cotdistill.text import between, between_points, percent, plural, points
 
 
@@ -42,8 +42,7 @@ def attention(arguments: argparse.Namespace) -> Result:
 
 def _of_run(store: Store, job: Job, arguments: argparse.Namespace) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
     """The tables of heads and of examples, and what the document says of a run."""
-    checkpoint = checked_checkpoint(job, arguments.checkpoint)
-    examples = pick_examples(task_of(store, job), arguments.split, arguments.examples, source_of(job, arguments.source))
+    checkpoint, examples = asked_about(store, job, arguments)
     config = AttentionConfig(job.identity, arguments.split, ids_of(examples), checkpoint, arguments.source)
     result = run_analysis(store, job, config, as_job=arguments.job)
     heads = result.tables["heads"]

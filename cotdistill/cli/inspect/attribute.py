@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from cotdistill.cli.command import Command, Result
-from cotdistill.cli.inspect.shared import add_settings, add_where, run_analysis, settings_of, write_table
+from cotdistill.cli.inspect.shared import add_settings, add_where, asked_about, run_analysis, settings_of, write_table
 from cotdistill.cli.output import printable, table
 from cotdistill.saliency.methods import METHODS
 from cotdistill.saliency.settings import AttributionSettings
@@ -17,7 +17,7 @@ from cotdistill.saliency.tables import EXAMPLE_COLUMNS, TOKEN_COLUMNS
 from cotdistill.store.records import Job
 from cotdistill.store.store import Store
 from cotdistill.studies.analyses.attribute import AttributeConfig
-from cotdistill.studies.inspection_jobs import checked_checkpoint, ids_of, pick_examples, source_of, task_of, trained
+from cotdistill.studies.inspection_jobs import ids_of, trained
 from cotdistill.tasks.example import Example
 from cotdistill.text import plural
 
@@ -31,8 +31,7 @@ Tables = tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]
 def attribute(arguments: argparse.Namespace) -> Result:
     store = Store.open()
     job = trained(store, arguments.run)
-    checkpoint = checked_checkpoint(job, arguments.checkpoint)
-    examples = pick_examples(task_of(store, job), arguments.split, arguments.examples, source_of(job, arguments.source))
+    checkpoint, examples = asked_about(store, job, arguments)
     settings = settings_of(arguments)
     tokens, explained, summary_, number = attribution_tables(
         store, job, checkpoint, arguments.split, examples, arguments.source, settings, arguments.job

@@ -9,7 +9,15 @@ import pandas as pd
 
 from cotdistill.cli.command import Command, Result, whole_number
 from cotdistill.cli.inspect.attribute import attribution_tables
-from cotdistill.cli.inspect.shared import add_settings, add_where, run_analysis, runs_of, settings_of, write_table
+from cotdistill.cli.inspect.shared import (
+    add_settings,
+    add_where,
+    asked_about,
+    run_analysis,
+    runs_of,
+    settings_of,
+    write_table,
+)
 from cotdistill.cli.output import printable, table
 from cotdistill.config import plain
 from cotdistill.errors import UsageError
@@ -37,8 +45,7 @@ from cotdistill.text import plural
 def faithfulness(arguments: argparse.Namespace) -> Result:
     store = Store.open()
     job = trained(store, arguments.run)
-    checkpoint = checked_checkpoint(job, arguments.checkpoint)
-    examples = pick_examples(task_of(store, job), arguments.split, arguments.examples, source_of(job, arguments.source))
+    checkpoint, examples = asked_about(store, job, arguments)
     results, frames = [], []
     for name in _names(arguments.methods):
         config = FaithfulnessConfig(

@@ -9,7 +9,15 @@ from typing import Any
 import pandas as pd
 
 from cotdistill.cli.command import Command, Result
-from cotdistill.cli.inspect.shared import add_settings, add_where, run_analysis, runs_of, settings_of, write_table
+from cotdistill.cli.inspect.shared import (
+    add_settings,
+    add_where,
+    asked_about,
+    run_analysis,
+    runs_of,
+    settings_of,
+    write_table,
+)
 from cotdistill.cli.output import printable, table
 from cotdistill.rationales.conditions import parse
 from cotdistill.report.paraphrases import SCOPE_NAMES
@@ -17,7 +25,7 @@ from cotdistill.results.replicates import Pooled, pooled
 from cotdistill.store.records import Job
 from cotdistill.store.store import Store
 from cotdistill.studies.analyses.paraphrases import ParaphrasesConfig
-from cotdistill.studies.inspection_jobs import checked_checkpoint, ids_of, pick_examples, source_of, task_of
+from cotdistill.studies.inspection_jobs import ids_of
 from cotdistill.text import percent, plural
 
 
@@ -43,8 +51,7 @@ def paraphrases(arguments: argparse.Namespace) -> Result:
 
 
 def _of_run(store: Store, job: Job, arguments: argparse.Namespace) -> tuple[pd.DataFrame, dict[str, Any]]:
-    checkpoint = checked_checkpoint(job, arguments.checkpoint)
-    examples = pick_examples(task_of(store, job), arguments.split, arguments.examples, source_of(job, arguments.source))
+    checkpoint, examples = asked_about(store, job, arguments)
     config = ParaphrasesConfig(
         job.identity, arguments.split, ids_of(examples), checkpoint, arguments.source, settings_of(arguments)
     )

@@ -8,12 +8,12 @@ from functools import partial
 from typing import Any
 
 from cotdistill.cli.command import Command, Result
-from cotdistill.cli.inspect.shared import add_where, records, run_analysis, write_table
+from cotdistill.cli.inspect.shared import add_where, asked_about, records, run_analysis, write_table
 from cotdistill.cli.output import printable, table
 from cotdistill.store.store import Store
 from cotdistill.studies.analyses import CONFIGS
 from cotdistill.studies.analysis import Analysis, CheckpointConfig
-from cotdistill.studies.inspection_jobs import checked_checkpoint, ids_of, pick_examples, source_of, task_of, trained
+from cotdistill.studies.inspection_jobs import ids_of, trained
 from cotdistill.text import plural
 
 # Rows that the text shows; --out and --json have all.
@@ -75,8 +75,7 @@ def _settings(config: type[CheckpointConfig]) -> list[dataclasses.Field[Any]]:
 def _run(entry: Analysis, config: type[CheckpointConfig], arguments: argparse.Namespace) -> Result:
     store = Store.open()
     job = trained(store, arguments.run)
-    checkpoint = checked_checkpoint(job, arguments.checkpoint)
-    examples = pick_examples(task_of(store, job), arguments.split, arguments.examples, source_of(job, arguments.source))
+    checkpoint, examples = asked_about(store, job, arguments)
     settings = {field.name: getattr(arguments, field.name) for field in _settings(config)}
     asked = config(job.identity, arguments.split, ids_of(examples), checkpoint, arguments.source, **settings)
     result = run_analysis(store, job, asked, as_job=arguments.job)

@@ -21,7 +21,16 @@ from cotdistill.saliency.settings import AttributionSettings
 from cotdistill.store.records import Job
 from cotdistill.store.store import Store
 from cotdistill.studies.analysis import AnalysisConfig
-from cotdistill.studies.inspection_jobs import AT_ONCE_SECONDS, existing_job, trained
+from cotdistill.studies.inspection_jobs import (
+    AT_ONCE_SECONDS,
+    checked_checkpoint,
+    existing_job,
+    pick_examples,
+    source_of,
+    task_of,
+    trained,
+)
+from cotdistill.tasks.example import Example
 
 POLL_SECONDS = 0.5
 RUN_HELP = "number of a finished training run, or the start of its identity"
@@ -38,6 +47,13 @@ def add_where(parser: argparse.ArgumentParser, *, examples: str, split: str, spl
     parser.add_argument("--source", metavar="S", default="", help="whose rationales are read; default: the run's")
     parser.add_argument("--out", metavar="FILE.parquet", type=Path, help="write the table there")
     parser.add_argument("--job", action="store_true", help="as a job in any case, so that the result is kept")
+
+
+def asked_about(store: Store, job: Job, arguments: argparse.Namespace) -> tuple[str, list[Example]]:
+    """The checkpoint of a run and the examples that the words of `add_where` and --checkpoint name."""
+    checkpoint = checked_checkpoint(job, arguments.checkpoint)
+    source = source_of(job, arguments.source)
+    return checkpoint, pick_examples(task_of(store, job), arguments.split, arguments.examples, source)
 
 
 def runs_of(store: Store, words: str) -> list[Job]:

@@ -86,9 +86,11 @@ def paraphrases(scene: Scene) -> list[RequestedJob]:
 
 def influence(scene: Scene) -> list[RequestedJob]:
     """Training-signal alignment of every student in view that learns from rationales, at all its checkpoints."""
+    known = _recent_jobs(scene, InfluenceConfig)
     return [
         _request(
             scene,
+            known,
             student,
             InfluenceConfig(student.job.identity, "train", (), tuple(checkpoints(student.job))),
             ["--split", "train", "--job"],
@@ -102,9 +104,11 @@ def by_student(scene: Scene, config: type[CheckpointConfig], **settings: Any) ->
     """An analysis of every student in view, for this split and checkpoint. settings: further fields of its config."""
     words = [word for name, value in settings.items() for word in (f"--{name.replace('_', '-')}", str(value))]
     at = ["--checkpoint", scene.checkpoint] if scene.checkpoint != "1" else []
+    known = _recent_jobs(scene, config)
     return [
         _request(
             scene,
+            known,
             student,
             config(student.job.identity, scene.split, (), scene.checkpoint, **settings),
             ["--split", scene.split, *words, *at, "--job"],
@@ -114,9 +118,11 @@ def by_student(scene: Scene, config: type[CheckpointConfig], **settings: Any) ->
 
 
 def _by_method(scene: Scene, config: type[AttributionConfig], target: str) -> list[RequestedJob]:
+    known = _recent_jobs(scene, config)
     return [
         _request(
             scene,
+            known,
             student,
             config(student.job.identity, scene.split, (), scene.checkpoint, settings=scene.settings_of(method, target)),
             ["--split", scene.split, "--method", method, "--target", target, *options(scene), "--job"],
@@ -127,22 +133,29 @@ def _by_method(scene: Scene, config: type[AttributionConfig], target: str) -> li
     ]
 
 
+def _recent_jobs(scene: Scene, config: type[ExamplesConfig]) -> list[Job]:
+    """The newest jobs of an analysis, read once for all students and methods in view."""
+    return scene.store.queue.jobs(kind=config.analysis.kind, limit=LOOKED)
+
+
 def _request(
-    scene: Scene, student: PickedStudent, config: ExamplesConfig, words: list[str], method: str = ""
+    scene: Scene,
+    known: Sequence[Job],
+    student: PickedStudent,
+    config: ExamplesConfig,
+    words: list[str],
+    method: str = "",
 ) -> RequestedJob:
-    """Any job that differs from what is wanted in nothing but its examples will do; finished ones first, then those
-    with most examples. config: without examples yet.
+    """Any known job that differs from what is wanted in nothing but its examples will do; finished ones first, then
+    those with most examples. config: without examples yet.
     """
-    entry = config.analysis
 
     def without_examples(values: Mapping[str, Any]) -> dict[str, Any]:
         return {name: value for name, value in values.items() if name != "examples"}
 
     wanted = without_examples(config.job_config())
     fitting = [
-        job
-        for job in scene.store.queue.jobs(kind=entry.kind, limit=LOOKED)
-        if job.config.get("run") == student.job.identity and without_examples(job.config) == wanted
+        job for job in known if job.config.get("run") == student.job.identity and without_examples(job.config) == wanted
     ]
 
     def over(number: int) -> JobSpec:
@@ -153,7 +166,7 @@ def _request(
 
     return RequestedJob(
         student, method, max(fitting, key=_worth, default=None), over,
-        lambda number: ["inspect", entry.name, str(student.job.id), "--examples", str(number), *words],
+        lambda number: ["inspect", config.analysis.name, str(student.job.id), "--examples", str(number), *words],
     )  # fmt: skip
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from cotdistill.errors import DataError
-from cotdistill.execution.context import Outcome
+from cotdistill.execution.context import Outcome, as_planned
 from cotdistill.execution.jobs.modes import longest_written
 from cotdistill.execution.jobs.train import prediction_table
 from cotdistill.execution.open_student import open_run
@@ -19,12 +18,7 @@ def job(context: WorkerContext) -> Outcome:
     opened = open_run(context.store, config.run)
     task = version_of(context.store.tasks_root, config.task, config.task_digest)
     task = task or context.task(config.task, config.world, config.task_settings)
-    if task.digest != config.task_digest:
-        raise DataError(
-            f"The task {config.task!r} has changed since this was planned (data {config.task_digest[:12]}, now "
-            f"{task.digest[:12]}).",
-            "Plan the study again.",
-        )
+    as_planned(task, config.task, config.task_digest, "this")
     examples = task.examples("test")
     placement = opened.condition.spec
     predictions = score(

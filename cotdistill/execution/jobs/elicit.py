@@ -11,8 +11,8 @@ from typing import Any
 
 import pandas as pd
 
-from cotdistill.errors import DataError, NoRationale, TeacherError
-from cotdistill.execution.context import Outcome
+from cotdistill.errors import NoRationale, TeacherError
+from cotdistill.execution.context import Outcome, as_planned
 from cotdistill.execution.worker import WorkerContext
 from cotdistill.planning.elicitation import CHARACTERS_PER_TOKEN, pace_of
 from cotdistill.store.artifacts import parquet
@@ -150,12 +150,8 @@ def job(context: WorkerContext) -> Outcome:
     received, key, and what its text states (label, how, problem)."""
     config = ElicitConfig.from_plain(context.config)
     task = context.task(config.task, config.world, config.task_settings)
-    if task.digest != config.task_digest:
-        raise DataError(
-            f"The task {config.task!r} has changed since this elicitation was planned (data {config.task_digest[:12]},"
-            f" now {task.digest[:12]}).",
-            "Ask again: what was answered is not asked a second time.",
-        )
+    hint = "Ask again: what was answered is not asked a second time."
+    as_planned(task, config.task, config.task_digest, "this elicitation", hint)
     responses, pace = Responses(context.store.home), pace_of(context.store, config.teacher.model)
     wanted = requests(task, config)
     keys: dict[str, list[Request]] = {}

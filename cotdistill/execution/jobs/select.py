@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 
 from cotdistill.config import RunConfig, StudentConfig
 from cotdistill.errors import DataError, NotReadable
-from cotdistill.execution.context import Outcome
+from cotdistill.execution.context import Outcome, as_planned
 from cotdistill.execution.open_student import Opened, open_run
 from cotdistill.execution.worker import WorkerContext
 from cotdistill.keytokens.annotations import AnnotationSet, usable
@@ -30,12 +30,7 @@ def job(context: WorkerContext) -> Outcome:
     """The job kind "select": product "selection" (see rationales.selection), made on training rows only."""
     config = SelectConfig.from_plain(context.config)
     task = context.task(config.task, config.world, config.task_settings)
-    if task.digest != config.task_digest:
-        raise DataError(
-            f"The task {config.task!r} has changed since this selection was planned (data {config.task_digest[:12]},"
-            f" now {task.digest[:12]}).",
-            "Plan the study again.",
-        )
+    as_planned(task, config.task, config.task_digest, "this selection")
     if config.file and file_digest(parse_selector(config.selector)[1]) != config.file:
         raise DataError(
             f"The file of {config.selector} has changed since this selection was planned.", "Plan the study again."

@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 from cotdistill import __version__
 from cotdistill.config import RunConfig, stable_seed
 from cotdistill.errors import DataError, NoRationale, StudentError
-from cotdistill.execution.context import JobContext, Outcome
+from cotdistill.execution.context import JobContext, Outcome, as_planned
 from cotdistill.execution.data_parallel import group_of
 from cotdistill.execution.jobs.run_progress import WRITING, RunProgress
 from cotdistill.rationales.conditions import Condition, parse
@@ -58,13 +58,7 @@ from cotdistill.tasks.task import Task
 
 def _task(context: JobContext, run: RunConfig) -> Task:
     task = context.task(run.task, run.seeds.world, run.task_settings)
-    if task.digest != run.task_digest:
-        raise DataError(
-            f"The task {run.task!r} has changed since this run was planned (data {run.task_digest[:12]}, now"
-            f" {task.digest[:12]}).",
-            "Plan the study again.",
-        )
-    return task
+    return as_planned(task, run.task, run.task_digest, "this run")
 
 
 def _device(name: str, rank: int) -> torch.device:
@@ -251,6 +245,7 @@ def _train(context: JobContext, run: RunConfig, group: ProcessGroup) -> Outcome:
     progress.ended(log)
     by_mode = {mode: scored(test, mode) for mode in modes}
     primary = by_mode[placement.primary]
+    room = encoder.answer_room(test, placement.primary, positions_of(model))
     produced = {
         **log.kept,
         "curve": _curve(context, log),
@@ -274,11 +269,7 @@ def _train(context: JobContext, run: RunConfig, group: ProcessGroup) -> Outcome:
         },
         "dev_accuracy": accuracy(scored(dev, placement.primary)) if dev else None,
         **_shape_of_answers(primary, placement),
-        "cut_questions": sum(
-            len(encoder.prompt(e, placement.prompt(placement.primary)))
-            > encoder.answer_room(test, placement.primary, positions_of(model))
-            for e in test
-        ),
+        "cut_questions": sum(len(encoder.prompt(e, placement.prompt(placement.primary))) > room for e in test),
         "test_is": _test_is(task.roles.get("test", ""), len(test), len(every)),
         **_follows(context, start, run, test, metric, produced),
         "batch_gap": _batch_gap(model, encoder, test[:16], placement, metric),
