@@ -19,7 +19,7 @@ from cotdistill.execution.supervisor import ensure_supervisor, stop_all
 from cotdistill.execution.worker import work
 from cotdistill.planning.plan import launch, plan
 from cotdistill.store import hardware
-from cotdistill.store.locks import is_held, send
+from cotdistill.store.locks import Lock, is_held, send
 from cotdistill.store.records import Job, JobSpec
 from cotdistill.store.store import Store
 from cotdistill.studies.spec import spec_from_mapping
@@ -122,6 +122,17 @@ def test_the_next_supervisor_knows_which_gpus_are_taken(store: Store) -> None:
     assert send(store.home / "supervisor.lock", signal.SIGKILL) is not None
     until(lambda: finished(store), store)
     assert not overlaps(store) and all(job.attempt == 1 for job in store.queue.jobs())
+
+
+def test_a_worker_that_arrives_at_a_taken_gpu_leaves_before_it_takes_a_run(store: Store) -> None:
+    """As after the death of a supervisor whose worker was on its way, unseen by the next one."""
+    store.queue.submit([counting(1)])
+    (store.home / "workers").mkdir(exist_ok=True)
+    first = Lock(store.home / "workers" / f"b-{devices.with_gpu('first', '1')}.lock")
+    assert work(store, supervised=True, name=devices.with_gpu("second", "1")) == 0
+    assert store.queue.job(1).state == "queued" and is_held(first.path)
+    first.release()
+    assert work(store, supervised=True, name=devices.with_gpu("third", "1")) == 1
 
 
 def test_a_gpu_that_is_named_twice_takes_two_runs() -> None:

@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import errno
 import faulthandler
+import fcntl
 import importlib
 import io
 import os
@@ -31,7 +32,7 @@ import cotdistill
 from cotdistill.errors import CotdistillError, DiskFull, NotFound, StoreError, Superseded, redacted
 from cotdistill.execution.attempts import Attempt, claim, settle_dead
 from cotdistill.execution.context import JobContext, Outcome, finite
-from cotdistill.execution.devices import chosen, gpu_of, may_take_gpu_runs
+from cotdistill.execution.devices import chosen, gpu_of, may_take_gpu_runs, next_free
 from cotdistill.execution.executor import executor
 from cotdistill.execution.heartbeat import INTERRUPT, Pulse, interrupted
 from cotdistill.registry import Registry
@@ -285,7 +286,10 @@ def work(store: Store, *, supervised: bool = False, name: str = "") -> int:
     with disk_errors(folder, "the lock of a worker"):
         folder.mkdir(exist_ok=True)
         # By name, those that were started by hand come first: they are not the ones to leave.
-        lock = Lock(folder / f"{'b' if supervised else 'a'}-{name or secrets.token_hex(6)}.lock")
+        path = folder / f"{'b' if supervised else 'a'}-{name or secrets.token_hex(6)}.lock"
+        lock = _lock_of_worker(store, path)
+    if lock is None:
+        return 0
     handlers = {
         INTERRUPT: interrupted,
         **dict.fromkeys((signal.SIGTERM, signal.SIGINT), lambda number, frame: leaving.set()),
@@ -298,6 +302,22 @@ def work(store: Store, *, supervised: bool = False, name: str = "") -> int:
             signal.signal(number, handler)
         lock.path.unlink(missing_ok=True)
         lock.release()
+
+
+def _lock_of_worker(store: Store, path: Path) -> Lock | None:
+    """A worker's lock for life; None if its GPU has all the workers it may have. A supervisor that was killed may have
+    left a worker on its way, which its successor cannot see and starts another for: the first to arrive stays.
+    """
+    index = gpu_of(path.stem)
+    if index is None:
+        return Lock(path)
+    # One at a time, so that of two that arrive together exactly one stays.
+    with open(path.parent / "arrivals", "ab") as arrivals:
+        fcntl.flock(arrivals, fcntl.LOCK_EX)
+        others = [other.stem for other in path.parent.glob("b-*.lock") if other != path and is_held(other)]
+        if next_free([slot for slot in chosen(store.queue) if slot == index], others) is None:
+            return None
+        return Lock(path)
 
 
 def _work(store: Store, leaving: threading.Event, lock: Lock, supervised: bool) -> int:
