@@ -107,16 +107,17 @@ def written(rng: random.Random, rows: list[dict[str, Any]], form: str) -> tuple[
         table.writerows([header, *([cell_text(one.get(name)) for name in header] for one in rows)])
         return form, out.getvalue().encode("utf-8", "replace")
     if form in ("parquet", "arrow"):
+        sink = io.BytesIO()
         try:
             table = pa.Table.from_pylist(rows)
+            if form == "parquet":
+                pq.write_table(table, sink)
+            else:
+                with pa.ipc.new_stream(sink, table.schema) as stream:
+                    stream.write_table(table)
         except (pa.ArrowException, UnicodeError, OverflowError, ValueError, TypeError):
+            # No such file can exist: a column of two kinds of value, or an object without fields.
             return "jsonl", lines.encode()
-        sink = io.BytesIO()
-        if form == "parquet":
-            pq.write_table(table, sink)
-        else:
-            with pa.ipc.new_stream(sink, table.schema) as stream:
-                stream.write_table(table)
         return form, sink.getvalue()
     whole: dict[str, Any] = {
         "json_array": rows,

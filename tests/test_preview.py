@@ -124,3 +124,9 @@ def test_no_message_of_an_import_names_an_option_of_the_terminal_on_the_page():
     assert in_page_words("Say which one is meant: --map answer_is=text") == (
         "Say which one is meant: under “Which column is what” answer_is=text"
     )
+
+
+def test_choices_said_to_stand_in_a_question_that_no_column_holds_are_not_looked_for(tmp_path):
+    seen = preview_source(put(tmp_path / "all.jsonl", [{"id": 1, "answer": "A"}]), {"inline_choices": True})
+    assert [guess.field for guess in seen.fields] == ["id", "answer"]
+    assert seen.error and seen.error["message"].startswith("No column is known for question")

@@ -191,6 +191,10 @@ class ColumnMap:
     def question_columns(self) -> list[str]:
         return list(_joined(self.question))
 
+    def asked_column(self) -> str:
+        """The last column of the question, which holds what is asked; "" where no column was recognised."""
+        return (self.question_columns() or [""])[-1]
+
     def passage_columns(self) -> list[str]:
         return list(_joined(self.passage))
 
@@ -271,7 +275,7 @@ def guess_columns(header: Sequence[str], rows: Iterable[Row] = ()) -> ColumnMap:
         ):
             guess = replace(guess, answer=solution, rationale="")
     if guess.missing() == ["choices"]:
-        questions = [at(row, guess.question_columns()[-1]) for row in seen]
+        questions = [at(row, guess.asked_column()) for row in seen]
         guess = replace(
             guess,
             inline_choices=bool(questions) and all(isinstance(q, str) and len(inline(q)[1]) > 1 for q in questions),
@@ -328,8 +332,8 @@ def _separate(known: Mapping[str, str]) -> list[str]:
 
 def question_of(row: Row, columns: ColumnMap) -> str:
     """The question of a row: its passages first, each on lines of its own, then what is asked."""
-    *before, asked = columns.question_columns()
-    question = needed(at(row, asked), "question")
+    before = columns.question_columns()[:-1]
+    question = needed(at(row, columns.asked_column()), "question")
     if columns.inline_choices:
         question = needed(inline(question)[0], "question before its choices")
     if columns.hypothesis:
@@ -386,7 +390,7 @@ def _has_label(part: Any) -> bool:
 
 
 def _asked(rows: Sequence[Row], columns: ColumnMap) -> list[str]:
-    return [str(at(row, columns.question_columns()[-1])) for row in rows]
+    return [str(at(row, columns.asked_column())) for row in rows]
 
 
 def without_letters(choices: Sequence[Choice]) -> tuple[Choice, ...] | None:
@@ -404,7 +408,7 @@ def choices_of(row: Row, columns: ColumnMap) -> tuple[Choice, ...]:
     """The choices of a row, two or more with labels of their own; DataError with the reason."""
     pairs: Sequence[tuple[Any, Any]]
     if columns.inline_choices:
-        pairs = inline(needed(at(row, columns.question_columns()[-1]), "question"))[1]
+        pairs = inline(needed(at(row, columns.asked_column()), "question"))[1]
         if not pairs:
             raise DataError("the question does not end in its choices; expected ... (A) this (B) that")
     elif columns.fixed_choices:
