@@ -27,6 +27,7 @@ PAGES = (
     "pages/4_Saliency.py",
     "pages/5_Key_tokens.py",
     "pages/6_Findings.py",
+    "pages/7_How_to_read_this.py",
 )
 SMALL = {
     "name": "small",

@@ -132,6 +132,31 @@ def test_the_second_claim_says_what_was_planted(plant, name, levels, replicates,
     assert words(document)[1] == word, (name, document["claims"][1]["told"])
 
 
+def test_a_claim_that_the_adjustment_alone_keeps_open_says_so(plant):
+    """Claim 1 fails with p 1, so Holm doubles the p of claim 2: .04 to .08, with every interval on its right side."""
+    levels = {**dict(zip(SECOND, (0.4, 0.41, 0.815, 0.8), strict=True)), "pre_cot": 0.95}
+    claim = plant(levels, dev={**DEV, "pre_cot": 0.9})["claims"][1]
+    last = claim["comparisons"][-1]
+    assert claim["word"] == "not shown" and last["word"] == "no worse" and last["low"] > -2.0
+    assert claim["p"] == pytest.approx(2 * last["p"])
+    assert claim["change"] == (
+        "Each comparison passes by itself, the weakest with p .040 (against post-CoT); adjusted for 2 claims planned"
+        " together (Holm), p is .079."
+    )
+
+
+def test_a_larger_difference_never_shows_less(store, tmp_path):
+    """What is better than the whole rationale is no worse with a smaller p than what is merely no worse."""
+    ps = []
+    for level in (0.815, 0.83, 0.84, 0.85, 0.87):
+        path = write(tmp_path / f"{level}.jsonl", dict(zip(SECOND, (0.4, 0.41, level, 0.8), strict=True)), dev=DEV)
+        import_answers(store, path, f"planted {level}")
+        last = findings(store, f"planted {level}")["claims"][1]["comparisons"][-1]
+        ps.append((last["word"], last["p"]))
+    assert {word for word, _ in ps} == {"no worse", "better"}
+    assert [p for _, p in ps] == sorted((p for _, p in ps), reverse=True)
+
+
 @pytest.mark.parametrize(("replicates", "dev", "levels", "reason"), [
     (1, DEV, (0.4, 0.41, 0.79, 0.8), "needs two replicates"), (5, None, (0.4, 0.41, 0.79, 0.8), "No accuracy on dev is recorded"),
     (5, DEV, (0.6, 0.6, 0.6, 0.6), "not shown to be better than label only on test"),

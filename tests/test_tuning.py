@@ -130,6 +130,9 @@ def test_each_condition_trains_at_its_own_value_and_the_findings_say_so_beside_t
     assert document["tuned"]["shared"] == "grid" and document["tuned"]["settings"]["post_cot"] == {"lr": 0.01}
     assert "post-CoT lr 0.01" in tuned_told(document) and "At the shared setting (study grid)" in tuned_told(document)
     assert tuned_told(findings(store, "grid")) == ""
+    fewer = spec_from_mapping({"name": "fewer", "conditions": ["label_only", "post_cot"]}, tuned)
+    launch(store, plan(store, fewer))
+    assert findings(store, "fewer")["tuned"]["shared"] == "grid", "it has these conditions and one more"
 
 
 def test_a_plan_shows_its_pilot_runs_their_cost_and_the_best_value(home, capsys, monkeypatch):

@@ -17,6 +17,7 @@ from cotdistill.dashboard.access import admitted
 from cotdistill.errors import BadRows, CotdistillError
 from cotdistill.report.export import figures_page
 from cotdistill.report.figures.narrow import fitted
+from cotdistill.report.figures.terms import Term, terms_of
 from cotdistill.report.markup import escape
 from cotdistill.store.store import Store
 from cotdistill.text import plain_markdown
@@ -31,6 +32,7 @@ PAGES = (
     ("pages/4_Saliency.py", "Saliency", ":material/ink_highlighter:"),
     ("pages/5_Key_tokens.py", "Key tokens", ":material/key:"),
     ("pages/6_Findings.py", "Findings", ":material/gavel:"),
+    ("pages/7_How_to_read_this.py", "How to read this", ":material/menu_book:"),
 )
 
 # Two marks with their intervals. Drawn here: a named icon would be fetched from a font service on every visit.
@@ -199,9 +201,16 @@ def chart(figure: Any, key: str, caption: str = "") -> None:
     st.plotly_chart(
         drawn, key=key, config={"displaylogo": False, "modeBarButtonsToRemove": hidden, "toImageButtonOptions": save}
     )
-    if caption:
-        st.caption(plain_markdown(caption))
+    terms = () if presenting() else terms_of(key)
+    if caption or terms:
+        st.caption(plain_markdown(caption or "How to read this figure"), help=_definitions(terms))
     st.session_state.setdefault(DRAWN, []).append((figure, caption))
+
+
+def _definitions(terms: Sequence[Term]) -> str | None:
+    """What the ? beside a figure shows; None without terms. The link is relative, so it works behind a proxy's path."""
+    lines = [f"**{plain_markdown(term.name)}**: {plain_markdown(term.text)}" for term in terms]
+    return "\n\n".join([*lines, "[All terms](How_to_read_this)"]) if lines else None
 
 
 def _saving(title: str) -> None:

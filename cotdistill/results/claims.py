@@ -172,7 +172,7 @@ def judge(store: Store, study: int | str, margin: float | None = None) -> list[V
             replicates = min(c.replicates for c in verdict.comparisons if c.replicates)
             said = verdict_word(said, replicates)
         verdict = replace(verdict, word=said)
-        verdicts.append(replace(verdict, change=_change(verdict)))
+        verdicts.append(replace(verdict, change=_change(verdict, len(planned))))
     return verdicts
 
 
@@ -332,9 +332,10 @@ def _no_worse(ground: _ClaimData, seen: Compared, interval: Interval) -> Compare
         ends = f"{100 * kept[1]:.0f} to {100 * kept[2]:.0f}, for {KEPT_SPEAKS_OF[seen.nested]}"
         share = f"keeping {100 * kept[0]:.0f} % of the gain ({ends})"
     if seen.word in (BETTER, BETTER_HERE):
-        return replace(
-            seen, margin=margin, kept=kept, message=f"{seen.message} (better, so no worse by any margin), {share}"
-        )
+        # With a margin its own p, which is never larger: else a larger difference could show less than a smaller one.
+        p = seen.p if margin is None or seen.p is None else min(seen.p, noninferiority_p(interval, margin))
+        message = f"{seen.message} (better, so no worse by any margin), {share}"
+        return replace(seen, p=p, margin=margin, kept=kept, message=message)
     full = ground.difference("post_cot", "label_only")
     reason = ""
     if full is None or word(full[0]) not in (BETTER, BETTER_HERE):
@@ -434,8 +435,10 @@ def _budget(compared: tuple[Compared, ...], at_tokens: tuple[Compared, ...]) -> 
     return " ".join(sentences)
 
 
-def _change(verdict: Verdict) -> str:
-    """What would change the verdict: the comparison that it hangs on, and where its interval would have to lie."""
+def _change(verdict: Verdict, planned: int) -> str:
+    """What would change the verdict: the comparison that it hangs on, and where its interval would have to lie.
+    planned: claims that were planned together.
+    """
     if verdict.p is None:
         # What is missing stands in the message.
         waits = any(c.status == WAITING for c in verdict.comparisons)
@@ -446,6 +449,13 @@ def _change(verdict: Verdict) -> str:
         return (
             f"It hangs on the comparison with {_said(weakest.second)}: its interval lies {edge}, now"
             f" {_between(weakest)}."
+        )
+    if _p(weakest) < 0.05:
+        # Three digits, since two may round to the threshold itself.
+        own, adjusted = (f"{p:.3f}".removeprefix("0") for p in (_p(weakest), verdict.p))
+        return (
+            f"Each comparison passes by itself, the weakest with p {own} (against {_said(weakest.second)}); adjusted"
+            f" for {planned} claims planned together (Holm), p is {adjusted}."
         )
     return (
         f"The comparison with {_said(weakest.second)} would have to lie wholly {edge}; it is"

@@ -20,7 +20,7 @@ from cotdistill.store.planned_runs import PlannedRuns, extended, planned_runs
 from cotdistill.store.records import ANSWERS, Study
 from cotdistill.store.store import Store
 from cotdistill.studies.annotations import pinned
-from cotdistill.studies.spec import STUDIES, StudySpec, spec_from_mapping
+from cotdistill.studies.spec import STUDIES, StudySpec, plan_hash_of, spec_from_mapping
 from cotdistill.tasks.catalog import TASKS
 
 # Conditions that stand beside each claim: (what it must begin with, why it is there).
@@ -137,14 +137,26 @@ def _tuned(store: Store, spec: StudySpec) -> dict[str, Any] | None:
     """
     if not spec.tuned:
         return None
-    shared = dataclasses.replace(spec, tuned={})
-    same = [one for one in store.queue.studies() if one.plan_hash == shared.plan_hash]
-    newest = max(same, key=lambda study: study.id, default=None)
+    newest = _newest_with_plan(store, dataclasses.replace(spec, tuned={}))
     return {
         "settings": {condition: dict(settings) for condition, settings in spec.tuned.items()},
         "shared": None if newest is None else newest.name,
         "claims": [] if newest is None else [{"id": v.claim, "word": v.word} for v in claims.judge(store, newest.id)],
     }
+
+
+def _newest_with_plan(store: Store, spec: StudySpec) -> Study | None:
+    """The newest study with this plan; else the newest with the same plan for these conditions and more."""
+    studies = sorted(store.queue.studies(), key=lambda study: study.id, reverse=True)
+    wanted, conditions = spec.plan_hash, list(spec.conditions)
+    same = (study for study in studies if study.plan_hash == wanted)
+    wider = (
+        study
+        for study in studies
+        if set(conditions) < set(study.spec["conditions"])
+        and plan_hash_of({**study.spec, "conditions": conditions}) == wanted
+    )
+    return next(same, None) or next(wider, None)
 
 
 def _other_loss(store: Store, study: Study, spec: StudySpec) -> dict[str, dict[str, Any]]:
@@ -153,8 +165,8 @@ def _other_loss(store: Store, study: Study, spec: StudySpec) -> dict[str, dict[s
     """
     loss = "token_mean" if spec.training.loss == "span" else "span"
     twin = dataclasses.replace(spec, training=dataclasses.replace(spec.training, loss=loss))
-    same = [study_ for study_ in store.queue.studies() if study_.plan_hash == twin.plan_hash]
-    if not same:
+    newest = _newest_with_plan(store, twin)
+    if newest is None:
         built_in = f"{study.name}-token-mean"
         options = (
             ""
@@ -163,7 +175,6 @@ def _other_loss(store: Store, study: Study, spec: StudySpec) -> dict[str, dict[s
         )
         command = f"study run {options or built_in}"
         return {claim: {"loss": loss, "study": None, "word": None, "told": "", "command": command} for claim in BY_LOSS}
-    newest = max(same, key=lambda study_: study_.id)
     return {
         verdict.claim: {
             "loss": loss,
