@@ -5,7 +5,7 @@ memory.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,19 +13,24 @@ import numpy.typing as npt
 import torch
 from transformers import PreTrainedModel
 
-from cotdistill.config import RunConfig, stable_seed
+from cotdistill.config import RunConfig, StudentConfig, stable_seed
 from cotdistill.errors import NotFound
 from cotdistill.rationales.conditions import Condition, parse
 from cotdistill.rationales.passage import Corpus
 from cotdistill.rationales.selection import Selection
 from cotdistill.store.records import Job
 from cotdistill.store.store import Store
-from cotdistill.students.loading import positions_of, prepare_torch, reopen
+from cotdistill.students.files import here, missing
+from cotdistill.students.loading import load_student, positions_of, prepare_torch, reopen
+from cotdistill.students.models import entry_of
 from cotdistill.students.preparation import training_rows
+from cotdistill.students.reader import Forward
+from cotdistill.students.scoring.suitability import suitability
 from cotdistill.students.sources import encoder_of
 from cotdistill.students.tokens import Encoder
 from cotdistill.studies.inputs import selections_of
 from cotdistill.studies.inspection_jobs import checked_checkpoint, source_of, task_of, trained
+from cotdistill.tasks.example import Example
 from cotdistill.tasks.task import Task
 
 # Students kept open in one process, by the bytes of their weights.
@@ -94,6 +99,28 @@ def open_run(store: Store, run: int | str, checkpoint: str = "1", *, source: str
     ):
         _open.popitem(last=False)
     return opened
+
+
+def source_suitability(
+    store: Store, task: Task, student: str, by_source: Mapping[str, Sequence[Example]]
+) -> dict[str, dict[str, float | int | None]]:
+    """How a student reads the rationales of some sources (see `students.scoring.suitability`). student: a finished
+    run's number or id, or a pretrained student as a config names it (a folder, or one of the store's or the hub's
+    that is on this machine). A StudentError, UsageError or NotFound says what cannot be opened.
+    """
+    config = StudentConfig(name=student)
+    if (folder := here(config)) is not None:
+        encoder = Encoder(folder / "tokenizer.json", task.template)
+        prepare_torch(max(1, torch.get_num_threads()), deterministic=False)
+        model = load_student(config, encoder.vocabulary_size, 0)
+    elif "/" in student or entry_of(student) is not None:
+        raise missing(config)
+    else:
+        opened = open_run(store, student)
+        model, encoder = opened.model, Encoder(opened.encoder.path, task.template)
+    model.eval()  # type: ignore[no-untyped-call]
+    reader = Forward(model)
+    return {name: suitability(reader, encoder, examples) for name, examples in by_source.items()}
 
 
 def training_corpus(opened: Opened) -> Corpus:

@@ -49,6 +49,24 @@ def figures(quality: Mapping[str, Any]) -> list[tuple[str, str]]:
             (f"answer first named in the {third}" if third != "never" else "answer never named", percent(style[third]))
             for third in THIRDS
         ),
+        *_suited(q.get("student")),
+    ]
+
+
+def _suited(student: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    """Rows about the student that read the rationales; none where no student did."""
+    if student is None:
+        return []
+    names = {
+        "surprisal": "surprisal for the student, nats a token",
+        "rank_surprisal": "rank by surprisal",
+        "naturalness": "local naturalness, nats a token",
+    }
+    return [
+        ("read by the student", f"{student['read']:,}"),
+        ("too long for the student", f"{student['too_long']:,}"),
+        *((label, "–" if student[key] is None else f"{student[key]:.3f}") for key, label in names.items()),
+        ("words that are the gold answer's", percent(student["answer_overlap"])),
     ]
 
 

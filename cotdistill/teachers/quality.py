@@ -132,6 +132,12 @@ def _covered(text: str, other: str) -> float | None:
     return sum(folded_words(word) in inside for word in words) / len(words) if words else None
 
 
+def answer_overlap(rationale: str, answer: str) -> float | None:
+    """Share of a rationale's words that are words of the answer; None without a word."""
+    words, answers = _words(rationale), set(_words(answer))
+    return sum(word in answers for word in words) / len(words) if words else None
+
+
 def _mean(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return fmean(known) if known else None

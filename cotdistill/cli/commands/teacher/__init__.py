@@ -113,7 +113,9 @@ NOUN = Noun(
                     " these are gold), known and agrees (the same for labels noted or stated for sure), agrees_all,"
                     " words, leak_text, leak_letter, overlap, recall, run, about_question, vocabulary, variety"
                     " (different words in a thousand), near_duplicates, cut_off, contradicts, label_alone, style (place"
-                    " and thirds where the answer is first named), stated (how the text states it, and why not)"
+                    " and thirds where the answer is first named), stated (how the text states it, and why not);"
+                    " with --student also student (name, read, too_long, surprisal in nats per token, rank_surprisal,"
+                    " naturalness, answer_overlap)"
                 ),
             },
             rationales.quality_arguments,

@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from cotdistill.cli.command import Result, whole_number
@@ -26,7 +27,7 @@ from cotdistill.tasks.task import SPLITS, Task
 from cotdistill.teachers.answers import TeacherAnswer, of_source
 from cotdistill.teachers.elicitation import PARTS, ElicitConfig
 from cotdistill.teachers.filters import FILTERS, apply, parse_filters
-from cotdistill.teachers.quality import quality
+from cotdistill.teachers.quality import answer_overlap, quality
 from cotdistill.teachers.sources import ANSWER_ALONE, PICKS, add
 from cotdistill.teachers.sources import rationales as source_rows
 from cotdistill.text import plural
@@ -99,6 +100,8 @@ def filters(arguments: argparse.Namespace) -> Result:
 
 def show_quality(arguments: argparse.Namespace) -> Result:
     if arguments.job:
+        if arguments.student:
+            raise UsageError("--student reads sources of a task, not --job.", "Name --task and --sources.")
         arguments.source = ""
         asked_for = requested(arguments)
         document = {asked_for.name: quality(asked_for.answers, asked_for.rows)}
@@ -119,9 +122,45 @@ def show_quality(arguments: argparse.Namespace) -> Result:
         for number, name in enumerate(names):
             progress.show(number, f"reading {name}")
             by_source[name] = figures_of(store, task, name, splits)
+        if arguments.student:
+            progress.show(len(names), f"{arguments.student} reads the rationales")
+            suited = _suited(store, task, arguments, names, splits)
+            by_source = {name: {**quality_, "student": suited[name]} for name, quality_ in by_source.items()}
     finally:
         progress.close()
     return Result({"task": task.name, "splits": list(splits), "sources": by_source}, _side_by_side(by_source))
+
+
+def _suited(
+    store: Store, task: Task, arguments: argparse.Namespace, names: Sequence[str], splits: Sequence[str]
+) -> dict[str, Any]:
+    """By source: how the named student reads its rationales, and their overlap with the gold answer. Of a source with
+    more than `--rationales`, as many at equal distances are read."""
+    # Imported here: it loads torch.
+    from cotdistill.execution.open_student import source_suitability
+
+    examples = {}
+    for name in names:
+        shown = [answer.as_example for answer in of_source(task, name, splits) if answer.shown]
+        examples[name] = [shown[i] for i in evenly(len(shown), arguments.rationales)]
+    read = source_suitability(store, task, arguments.student, examples)
+    overlaps = {
+        name: [share for e in of if (share := answer_overlap(e.rationale or "", e.answer_text)) is not None]
+        for name, of in examples.items()
+    }
+    return {
+        name: {
+            "name": arguments.student,
+            **read[name],
+            "answer_overlap": fmean(shares) if (shares := overlaps[name]) else None,
+        }
+        for name in names
+    }
+
+
+def evenly(count: int, most: int) -> list[int]:
+    """At most so many places of `count`, at equal distances."""
+    return list(range(count)) if count <= most else [i * count // most for i in range(most)]
 
 
 def _side_by_side(by_source: Mapping[str, Mapping[str, Any]]) -> str:
@@ -307,6 +346,19 @@ def quality_arguments(parser: argparse.ArgumentParser) -> None:
         "--sources", default="", metavar="A,B", help="whose rationales; default: every source of the task"
     )
     parser.add_argument("--splits", default="", metavar="A,B", help="of which splits; default: all")
+    parser.add_argument(
+        "--student",
+        default="",
+        metavar="S",
+        help="also how this student reads the rationales before training: a folder, a pretrained student or a run",
+    )
+    parser.add_argument(
+        "--rationales",
+        type=whole_number(1),
+        default=200,
+        metavar="N",
+        help="with --student: rationales read of a source",
+    )
 
 
 def filter_arguments(parser: argparse.ArgumentParser) -> None:
