@@ -360,6 +360,38 @@ PUBLISHED |= {
         {"rationale": "Halve it.\nSo $\\boxed{\\frac{1}{2}}$."},
         splits=("train", "test"),
     ),
+    "openthoughts-math": Published(
+        dict.fromkeys(["source", "problem", "solution", "system"], TEXT)
+        | {"messages": List({"content": TEXT, "role": TEXT}), "conversations": List({"from": TEXT, "value": TEXT})}
+        | {"generated_token_count": WHOLE, "correct": TRUTH},
+        lambda i, s: {
+            "source": "amc",
+            "problem": f"What is ${i}+1$?",
+            "solution": f"Add. So $\\boxed{{{i + 1}}}$.",
+            "system": "Think first.",
+            "messages": [
+                {"content": f"What is ${i}+1$?", "role": "user"},
+                {"content": "Add.", "role": "assistant"},
+            ],
+            "conversations": [
+                {"from": "user", "value": f"Return your final response within \\boxed{{}}. What is ${i}+1$?"},
+                {
+                    "from": "assistant",
+                    "value": f"<|begin_of_thought|>\n\nOne more than {i}.\n\n<|end_of_thought|>\n\n"
+                    f"<|begin_of_solution|>\n\nIt is \\boxed{{{i + 1}}}.\n\n<|end_of_solution|>",
+                },
+            ],
+            "generated_token_count": 30,
+            "correct": True,
+        },
+        "What is $1+1$?",
+        "2",
+        {
+            "rationale": "<|begin_of_thought|>\n\nOne more than 1.\n\n<|end_of_thought|>\n\n<|begin_of_solution|>\n\n"
+            "It is \\boxed{2}.\n\n<|end_of_solution|>"
+        },
+        splits=("train",),
+    ),
 }
 # Tests of their own, in test_hub.py, with whole imports.
 ELSEWHERE = {"openbookqa", "openbookqa-facts", "quarel", "esnli"}
@@ -396,10 +428,22 @@ def test_a_known_data_set_is_read_as_its_card_describes_it(name: str, tmp_path: 
     seen = preview_source(source(name, tmp_path / name))
     assert seen.error is None and not seen.problems
     row = seen.examples[1]
-    assert (row.split, row.passage, row.question) == ("train", published.passage, published.question)
+    # Where there is one split, it is cut by hash at the import.
+    split = "train" if len(published.splits) > 1 else ""
+    assert (row.split, row.passage, row.question) == (split, published.passage, published.question)
     assert [dict(row.choices).get(gold, gold) for gold in row.gold] == [
         published.gold
     ] and row.rationales == published.rationales
+
+
+def test_what_a_trace_thought_and_what_it_said_are_kept_apart(tmp_path: Path) -> None:
+    name = "openthoughts-math"
+    report = import_task(tmp_path / "root", source(name, tmp_path / name, 40), name)
+    assert any("kept apart: rationale (40)" in warning for warning in report.warnings)
+    kept = [example.rationale for part in ("train", "dev", "test") for example in report.task.examples(part)]
+    assert len(kept) == 40 and "It is \\boxed{2}." in kept
+    thought = [example.rationale for example in report.task.examples("train", "rationale[part=thinking]")]
+    assert all(text and text.startswith("One more than ") for text in thought)
 
 
 def test_choices_whose_right_one_has_its_own_column_are_shuffled_and_articles_are_clusters(tmp_path: Path) -> None:

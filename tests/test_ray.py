@@ -32,7 +32,7 @@ from tests.test_supervisor import ROOT, counting, finished, is_right
 HAS_RAY = importlib.util.find_spec("ray") is not None
 needs_ray = pytest.mark.skipif(not HAS_RAY, reason="Ray is not installed: make test-extras")
 # Starting processes of Ray takes its time on a busy machine.
-PATIENCE = 150.0
+PATIENCE = 400.0
 STUDY = {
     **SMALL,
     "conditions": "label_only,pre_cot",

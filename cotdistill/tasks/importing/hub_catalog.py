@@ -475,3 +475,22 @@ HUB.register(
         note="The answer is what stands in the box of the solution, compared as text. The solution names it.",
     )
 )
+HUB.register(
+    HubDataset(
+        name="openthoughts-math",
+        title="OpenThoughts-114k, its maths",
+        help="maths with long traces, thought and solution apart; the answer is written (arXiv 2506.04178)",
+        dataset="open-r1/OpenThoughts-114k-math",
+        revision="main",
+        columns=ColumnMap(
+            question="problem",
+            answer="solution",
+            answer_kind="text",
+            rationale="conversations.assistant",
+        ),
+        licence="not stated on the hub's card as far as known: check it",
+        note="The answer is what stands in the box of the reference solution. Traces, by DeepSeek-R1, have thousands of"
+        " tokens, more than a small student reads: conditions read the part after thinking unless they say"
+        " @part=thinking. `correct` says whether the trace ends in that answer.",
+    )
+)
