@@ -326,6 +326,45 @@ def test_a_file_is_imported_from_the_page_and_its_bad_row_is_listed(tmp_path, mo
     assert "task" not in sound(app).query_params and imported_names(Store.open(home).tasks_root) == ["boxes"]
 
 
+def test_dropped_files_of_all_splits_with_labels_apart_are_imported_as_the_clicks_say(tmp_path, monkeypatch):
+    """Which file is which split stays as chosen, and the labels beside a file are read with it."""
+
+    def rows(first, count):
+        return "".join(
+            json.dumps({"id": f"r{i}", "question": f"is {i} odd ?", "choices": ["no", "yes"]}) + "\n"
+            for i in range(first, first + count)
+        ).encode()
+
+    home = tmp_path / "home"
+    app = drawn("pages/1_Data.py", home, monkeypatch)
+    files = {
+        "monday.jsonl": rows(0, 20),
+        "monday-labels.lst": b"0\n1\n" * 10,
+        "tuesday.jsonl": rows(20, 20),
+        "tuesday-labels.lst": b"0\n1\n" * 10,
+        "wednesday.jsonl": rows(40, 6),
+        "wednesday-labels.lst": b"0\n1\n" * 3,
+    }
+    app.file_uploader(key="import.file").set_value([(name, data, "text/plain") for name, data in files.items()]).run()
+
+    def split(name):
+        return next(one for one in app.multiselect if one.key and one.key.endswith(f".{name}"))
+
+    split("train").set_value(["monday.jsonl", "tuesday.jsonl"]).run()
+    split("test").set_value(["wednesday.jsonl"]).run()
+    assert split("train").value == ["monday.jsonl", "tuesday.jsonl"], "a click elsewhere takes nothing back"
+    app.text_input(key="import.task").set_value("odd").run()
+    app.button(key="import.go").click().run()
+    assert "Imported odd" in texts(sound(app))
+    task = open_task(Store.open(home).tasks_root, "odd")
+    train = [example.id for part in ("train", "dev") for example in task.examples(part)]
+    assert task.info["help"] == "imported from dropped files"
+    assert sorted(train) == sorted(f"r{i}" for i in range(40))
+    assert [(e.id, e.answer_text) for e in task.examples("test")] == [
+        (f"r{i}", ["no", "yes"][i % 2]) for i in range(40, 46)
+    ]
+
+
 def test_another_start_refills_the_form(finished, monkeypatch):
     app = drawn("pages/2_Train.py", finished, monkeypatch)
     assert app.text_input(key="compose.name").value == "starter"

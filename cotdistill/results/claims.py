@@ -452,10 +452,10 @@ def _change(verdict: Verdict, planned: int) -> str:
         )
     if _p(weakest) < 0.05:
         # Three digits, since two may round to the threshold itself.
-        own, adjusted = (f"{p:.3f}".removeprefix("0") for p in (_p(weakest), verdict.p))
+        unadjusted, adjusted = (f"{p:.3f}".removeprefix("0") for p in (_p(weakest), verdict.p))
         return (
-            f"Each comparison passes by itself, the weakest with p {own} (against {_said(weakest.second)}); adjusted"
-            f" for {planned} claims planned together (Holm), p is {adjusted}."
+            f"Each comparison passes by itself, the weakest with p {unadjusted} (against {_said(weakest.second)});"
+            f" adjusted for {planned} claims planned together (Holm), p is {adjusted}."
         )
     return (
         f"The comparison with {_said(weakest.second)} would have to lie wholly {edge}; it is"

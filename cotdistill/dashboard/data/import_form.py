@@ -4,13 +4,17 @@ process of its own.
 
 from __future__ import annotations
 
+import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import streamlit as st
+from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from cotdistill.dashboard import frame
 from cotdistill.dashboard.data import map_form
@@ -22,6 +26,10 @@ from cotdistill.tasks.importing.files import FORMATS, find_files, rows_files, so
 from cotdistill.tasks.importing.preview import Preview, preview_source
 from cotdistill.text import plain_markdown
 
+# In the session: the dropped files by their ids, and the folder that holds them.
+DROPPED = "import.dropped"
+# What a task says it was imported from.
+FOLDER = "dropped files"
 # What a link says of one task only.
 BELONGS = ("source", "example")
 SPLITS = {"train": "Training files", "dev": "Dev files", "test": "Test files"}
@@ -44,26 +52,53 @@ def draw(store: Store) -> None:
     )
     if not typed.strip() and not dropped:
         return
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(typed.strip()).expanduser()
-        if dropped:
-            path = Path(folder)
-            for file in dropped:
-                (path / Path(file.name).name).write_bytes(file.getvalue())
-            path = path / Path(dropped[0].name).name if len(dropped) == 1 else path
-        try:
-            splits = _splits(path)
-            guess = _previewed(path, {}, splits)
-            missing = bool(guess.guessed.missing() or guess.error)
-            changes = map_form.edited(guess.columns, guess.guessed, missing=missing)
-            preview = _previewed(path, changes, splits) if changes else guess
-        except CotdistillError as error:
-            map_form.problem({"message": error.message, "hint": error.hint})
-            return
-        map_form.show(preview.document())
-        named = dropped[0].name if dropped else path.name
-        words = ["tasks", "import", str(path), *_split_words(splits), *map_form.words_of(changes)]
-        finish(words, source_name(named.split(".")[0]), "import", lambda all_words: carried_out(store, all_words), "FILE" if dropped else "")
+    path = _folder_of(dropped) if dropped else Path(typed.strip()).expanduser()
+    if len(dropped) == 1:
+        path /= Path(dropped[0].name).name
+    try:
+        splits = _splits(path)
+        guess = _previewed(path, {}, splits)
+        missing = bool(guess.guessed.missing() or guess.error)
+        changes = map_form.edited(guess.columns, guess.guessed, missing=missing)
+        preview = _previewed(path, changes, splits) if changes else guess
+    except CotdistillError as error:
+        map_form.problem({"message": error.message, "hint": error.hint})
+        return
+    map_form.show(preview.document())
+    named = dropped[0].name if dropped else path.name
+    words = ["tasks", "import", str(path), *_split_words(splits), *map_form.words_of(changes)]
+    finish(
+        words,
+        source_name(named.split(".")[0]),
+        "import",
+        lambda all_words: carried_out(store, all_words),
+        "FILE" if dropped else "",
+    )
+
+
+@dataclass(frozen=True)
+class _Dropped:
+    """Dropped files: their ids, and the folder that holds them for as long as this object lives."""
+
+    files: tuple[str, ...]
+    folder: Path
+
+
+def _folder_of(dropped: Sequence[UploadedFile]) -> Path:
+    """A folder with the dropped files, the same for as long as they are: what a person chooses for its files stays, and
+    they are not read anew with every click. It goes with the session, or when others are dropped.
+    """
+    files = tuple(file.file_id for file in dropped)
+    held: _Dropped | None = st.session_state.get(DROPPED)
+    if held is None or held.files != files:
+        root = Path(tempfile.mkdtemp())
+        held = _Dropped(files, root / FOLDER)
+        weakref.finalize(held, shutil.rmtree, root, ignore_errors=True)
+        held.folder.mkdir()
+        for file in dropped:
+            (held.folder / Path(file.name).name).write_bytes(file.getvalue())
+        st.session_state[DROPPED] = held
+    return held.folder
 
 
 def _splits(path: Path) -> dict[str, str]:
