@@ -59,7 +59,7 @@ def _suited(student: Mapping[str, Any] | None) -> list[tuple[str, str]]:
         return []
     names = {
         "surprisal": "surprisal for the student, nats a token",
-        "rank_surprisal": "rank by surprisal",
+        "rank_surprisal": "rank-surprisal ratio",
         "naturalness": "local naturalness, nats a token",
     }
     return [
