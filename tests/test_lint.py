@@ -266,3 +266,21 @@ def test_characters_of_several_tokens_are_decoded_together_in_what_a_student_wro
     quote = [token.id for token in encoder.read("\u201d")][-3:]
     red = [token.id for token in encoder.read("red")]
     assert encoder.written_text([*quote[:2], *red]) == "\ufffd\ufffd red"
+
+
+def test_a_plan_says_which_arms_are_mostly_the_intact_rationale(tmp_path):
+    """Of one-sentence rationales a shuffle of sentences changes none; a shuffle of tokens changes nearly all."""
+    rows = [
+        {"id": str(i), "question": f"is {i} odd ?", "choices": ["no", "yes"], "answer": ["no", "yes"][i % 2]}
+        | {"rationale": f"the number {i} is halved and leaves {i % 2}"}
+        for i in range(60)
+    ]
+    path = tmp_path / "one.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    store = Store.open(tmp_path / "store")
+    import_task(store.tasks_root, path, "one")
+    arms = "post_cot,post_cot/shuffle(unit=sentence),post_cot/shuffle(unit=token)"
+    spec = {"name": "p", "task": "one", "conditions": f"label_only,{arms}", "replicates": 3, "tokenizer": "word"}
+    (told,) = [check for check in plan(store, study_spec(None, spec)).checks if "left as they are" in check]
+    count = int(told.removeprefix("post-CoT, sentences shuffled: ").split()[0])
+    assert count > 0 and told.startswith(f"post-CoT, sentences shuffled: {count} of {count} sampled rationales")

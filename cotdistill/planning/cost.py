@@ -15,6 +15,7 @@ from cotdistill.rationales.counterfactual import supplied
 from cotdistill.rationales.passage import Corpus, units
 from cotdistill.rationales.placement import PLACEMENTS
 from cotdistill.rationales.selection import Selection
+from cotdistill.rationales.transforms import Draw
 from cotdistill.students import memory
 from cotdistill.students.files import here
 from cotdistill.students.lint import lint
@@ -208,6 +209,7 @@ def measured(task: Task, run: RunConfig, spec: StudySpec, checks: list[str]) -> 
             )
             lengths, over = _lengths(encoder, corpus, condition, run, limit)
             _check_k(corpus, condition, checks)
+            _check_unchanged(corpus, condition, run, checks)
             _check_target(encoder, sample, condition, checks)
             measured_lengths[str(condition)] = dataclasses.replace(lengths, longest=min(lengths.longest, limit))
             rationale = max(rationale, *map(len, corpus.passages), 0)
@@ -388,6 +390,23 @@ def _long_questions(
         f" the student reads (longest {max(lengths):,}); {outcome}"
     )
     return [] if cut else [checks[-1]]
+
+
+def _check_unchanged(corpus: Corpus, condition: Condition, run: RunConfig, checks: list[str]) -> None:
+    """A transform that leaves most rationales as they are compares the intact arm with itself: said from a half on."""
+    # Which rationale a swapped row gets is not known before the rows are paired, and key tokens before they are chosen.
+    if not condition.steps or condition.selectors or any(step.name == "swap" for step in condition.steps):
+        return
+    passages = [(i, passage) for i, passage in enumerate(corpus.passages) if passage]
+    same = sum(
+        [t.id for t in condition.rewrite(passage, Draw.of(corpus, i, run.seeds.transform))] == [t.id for t in passage]
+        for i, passage in passages
+    )
+    if passages and 2 * same >= len(passages):
+        checks.append(
+            f"{condition.label}: {same} of {len(passages)} sampled rationales are left as they are, so this arm is"
+            " mostly the intact rationale and can show little."
+        )
 
 
 def _check_k(corpus: Corpus, condition: Condition, checks: list[str]) -> None:
