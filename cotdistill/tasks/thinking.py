@@ -55,11 +55,15 @@ _ENDS = re.compile(r"(?:<\|(?:end|return|im_end|eot_id|end_of_solution)\|>\s*)+\
 # Fields beside the content, and types of its parts, in which servers and data sets hold what a model thought.
 THOUGHT_FIELDS = ("reasoning_content", "reasoning", "thinking")
 _THOUGHT_PARTS = ("reasoning", "thinking", "reasoning_text")
+# Every mark has one of these characters, and most texts have none of them.
+_MARK_CHARACTER = re.compile(r"[<\[◁]")
 _MARKS = [(re.compile(f.opens, re.IGNORECASE), re.compile(f.closes, re.IGNORECASE)) for f in FAMILIES]
 
 
 def split_thinking(text: str) -> tuple[str, str]:
     """(what was thought, what was said) of a text, each without the marks around it."""
+    if _MARK_CHARACTER.search(text) is None:
+        return "", text
     thoughts: list[str] = []
     for opens, closes in _MARKS:
         text = _without(text, opens, closes, thoughts)
@@ -68,10 +72,11 @@ def split_thinking(text: str) -> tuple[str, str]:
 
 def opens_thinking(text: str) -> bool:
     """Whether a text opens thoughts and does not close them: the start of an answer, or one that was cut off."""
-    rest = text
+    if _MARK_CHARACTER.search(text) is None:
+        return False
     for opens, closes in _MARKS:
-        last = max((match.end() for match in opens.finditer(rest)), default=-1)
-        if last >= 0 and closes.search(rest, last) is None:
+        last = max((match.end() for match in opens.finditer(text)), default=-1)
+        if last >= 0 and closes.search(text, last) is None:
             return True
     return False
 

@@ -225,7 +225,8 @@ def header_of(rows: Iterable[Row]) -> list[str]:
     for row in rows:
         for name, value in row.items():
             header[str(name)] = None
-            if isinstance(value, Mapping):
+            # The quick test first: the other asks an abstract class, for every cell of a file.
+            if not isinstance(value, (str, list, int, float)) and isinstance(value, Mapping):
                 header.update({f"{name}.{inner}": None for inner in value})
     return list(header)
 
