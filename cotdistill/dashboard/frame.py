@@ -209,8 +209,12 @@ def chart(figure: Any, key: str, caption: str = "") -> None:
 
 def _definitions(terms: Sequence[Term]) -> str | None:
     """What the ? beside a figure shows; None without terms. The link is relative, so it works behind a proxy's path."""
-    lines = [f"**{plain_markdown(term.name)}**: {plain_markdown(term.text)}" for term in terms]
-    return "\n\n".join([*lines, "[All terms](How_to_read_this)"]) if lines else None
+    return "\n\n".join([*map(definition, terms), "[All terms](How_to_read_this)"]) if terms else None
+
+
+def definition(term: Term, more: str = "") -> str:
+    """A term, what it means and a further sentence, as Markdown."""
+    return f"**{plain_markdown(term.name)}**: {plain_markdown(f'{term.text} {more}')}"
 
 
 def _saving(title: str) -> None:

@@ -33,5 +33,4 @@ def draw(store: Store) -> None:
 
 
 def _definition(term: Term) -> None:
-    more = f" More in docs/{term.document}." if term.document else ""
-    st.markdown(f"**{plain_markdown(term.name)}**: {plain_markdown(term.text + more)}")
+    st.markdown(frame.definition(term, f"More in docs/{term.document}." if term.document else ""))

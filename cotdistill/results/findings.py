@@ -147,7 +147,7 @@ def _tuned(store: Store, spec: StudySpec) -> dict[str, Any] | None:
 
 def _newest_with_plan(store: Store, spec: StudySpec) -> Study | None:
     """The newest study with this plan; else the newest with the same plan for these conditions and more."""
-    studies = sorted(store.queue.studies(), key=lambda study: study.id, reverse=True)
+    studies = store.queue.studies()  # newest first
     wanted, conditions = spec.plan_hash, list(spec.conditions)
     same = (study for study in studies if study.plan_hash == wanted)
     wider = (

@@ -68,9 +68,9 @@ def quality(answers: Sequence[TeacherAnswer], rows: int, *, duplicates: float = 
         "words": lengths(texts),
         "leak_text": sum(map(holds_answer, examples)) / count,
         "leak_letter": sum(map(names_key, examples)) / count,
-        "overlap": _mean([_covered(text, one.example.question) for one, text in zip(answers, texts, strict=True)]),
-        "recall": _mean([_covered(one.example.question, text) for one, text in zip(answers, texts, strict=True)]),
-        "run": _mean([longest_run(one.example.question, text) for one, text in zip(answers, texts, strict=True)]),
+        "overlap": mean_known([_covered(text, one.example.question) for one, text in zip(answers, texts, strict=True)]),
+        "recall": mean_known([_covered(one.example.question, text) for one, text in zip(answers, texts, strict=True)]),
+        "run": mean_known([longest_run(one.example.question, text) for one, text in zip(answers, texts, strict=True)]),
         "about_question": sum(bool(_ABOUT.match(text)) for text in texts) / count,
         "vocabulary": len({word for text in texts for word in _words(text)}),
         "variety": variety(texts),
@@ -138,7 +138,8 @@ def answer_overlap(rationale: str, answer: str) -> float | None:
     return sum(word in answers for word in words) / len(words) if words else None
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
+def mean_known(values: Sequence[float | None]) -> float | None:
+    """The mean of the values that are known; None without any."""
     known = [value for value in values if value is not None]
     return fmean(known) if known else None
 

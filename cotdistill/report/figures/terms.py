@@ -21,7 +21,7 @@ class Term:
     @property
     def anchor(self) -> str:
         """Its name in a link."""
-        return self.name.lower().replace(" ", "-").replace("’", "")
+        return self.name.lower().replace(" ", "-")
 
 
 STUDIES, STATISTICS, SALIENCY, KEY_TOKENS, MODES = (

@@ -8,6 +8,7 @@ import torch
 from torch.nn.functional import log_softmax
 
 from cotdistill.students.reader import Forward
+from cotdistill.students.scoring.evaluation import choice_scores
 from cotdistill.students.tokens import Encoder
 from cotdistill.tasks.example import Example
 
@@ -21,6 +22,7 @@ BATCH = 4
 _SPANS = ("question", "choices", "rationale_cue")
 
 
+@torch.no_grad()
 def suitability(reader: Forward, encoder: Encoder, examples: Sequence[Example]) -> dict[str, float | int | None]:
     """Figures of the examples that have a rationale, read after question and choices and before any answer (as in
     pre-answer placement, whatever placement is trained later). Figures are over all tokens together.
@@ -31,7 +33,8 @@ def suitability(reader: Forward, encoder: Encoder, examples: Sequence[Example]) 
     in nats. None without a rationale.
     """
     whole: list[tuple[list[int], list[int]]] = []
-    local: list[tuple[list[int], list[int]]] = []
+    before: list[list[int]] = []
+    lines: list[list[int]] = []
     too_long = 0
     for example in examples:
         text = example.rationale or ""
@@ -43,28 +46,31 @@ def suitability(reader: Forward, encoder: Encoder, examples: Sequence[Example]) 
             too_long += 1
             continue
         whole.append((prompt, ids))
-        blocks = [prompt, *([t.id for t in encoder.read(line)] for line in text.splitlines() if line.strip())]
+        of_lines = ([token.id for token in encoder.read(line)] for line in text.splitlines() if line.strip())
+        blocks = [prompt, *filter(None, of_lines)]
         start = [] if encoder.specials.bos is None else [encoder.specials.bos]
         for place in range(1, len(blocks)):
             first = max(0, place - LINES_BEFORE)
-            before = [id for block in blocks[first:place] for id in block]
-            local.append((before if first == 0 else [*start, *before], blocks[place]))
-    likelihood, ranks, tokens = _summed(reader, whole, encoder.specials.pad)
-    near, _, near_tokens = _summed(reader, local, encoder.specials.pad)
+            near = [id for block in blocks[first:place] for id in block]
+            before.append(near if first == 0 else [*start, *near])
+            lines.append(blocks[place])
+    likelihood, ranks, tokens = _likelihood_and_ranks(reader, whole, encoder.specials.pad)
+    local = sum(value for (value,) in choice_scores(reader, before, [[line] for line in lines], encoder.specials.pad))
     return {
         "read": len(whole),
         "too_long": too_long,
         "surprisal": -likelihood / tokens if tokens else None,
         "rank_surprisal": ranks / -likelihood if likelihood else None,
-        "naturalness": near / near_tokens if near_tokens else None,
+        "naturalness": local / sum(map(len, lines)) if lines else None,
     }
 
 
-@torch.no_grad()
-def _summed(reader: Forward, pairs: Sequence[tuple[list[int], list[int]]], pad: int) -> tuple[float, int, int]:
+def _likelihood_and_ranks(
+    reader: Forward, pairs: Sequence[tuple[list[int], list[int]]], pad: int
+) -> tuple[float, int, int]:
     """Summed log-likelihood and clipped rank of the second ids after the first, and how many there are."""
     likelihood, ranks, tokens = 0.0, 0, 0
-    ordered = sorted(((b, t) for b, t in pairs if b and t), key=lambda pair: len(pair[0]) + len(pair[1]))
+    ordered = sorted(pairs, key=lambda pair: len(pair[0]) + len(pair[1]))
     for at in range(0, len(ordered), BATCH):
         batch = ordered[at : at + BATCH]
         width = max(len(before) + len(ids) for before, ids in batch)

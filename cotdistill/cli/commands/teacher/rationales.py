@@ -9,7 +9,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from cotdistill.cli.command import Result, whole_number
@@ -27,7 +26,7 @@ from cotdistill.tasks.task import SPLITS, Task
 from cotdistill.teachers.answers import TeacherAnswer, of_source
 from cotdistill.teachers.elicitation import PARTS, ElicitConfig
 from cotdistill.teachers.filters import FILTERS, apply, parse_filters
-from cotdistill.teachers.quality import answer_overlap, quality
+from cotdistill.teachers.quality import answer_overlap, mean_known, quality
 from cotdistill.teachers.sources import ANSWER_ALONE, PICKS, add
 from cotdistill.teachers.sources import rationales as source_rows
 from cotdistill.text import plural
@@ -144,17 +143,13 @@ def _suited(
         shown = [answer.as_example for answer in of_source(task, name, splits) if answer.shown]
         examples[name] = [shown[i] for i in evenly(len(shown), arguments.rationales)]
     read = source_suitability(store, task, arguments.student, examples)
-    overlaps = {
-        name: [share for e in of if (share := answer_overlap(e.rationale or "", e.answer_text)) is not None]
-        for name, of in examples.items()
-    }
     return {
         name: {
             "name": arguments.student,
             **read[name],
-            "answer_overlap": fmean(shares) if (shares := overlaps[name]) else None,
+            "answer_overlap": mean_known([answer_overlap(one.rationale or "", one.answer_text) for one in rows]),
         }
-        for name in names
+        for name, rows in examples.items()
     }
 
 
